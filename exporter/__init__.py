@@ -1,0 +1,34 @@
+"""exporter: writes llama2.c-style .bin files from PyTorch checkpoints.
+
+    checkpoint = exporter.open_checkpoint("model.pt")
+    summary = exporter.export(checkpoint, "model.bin", format="v2", group_size=64)
+
+Imports nothing of reader_c or verify: what judges a file must not share a road with what wrote it.
+"""
+
+from __future__ import annotations
+
+from exporter.checkpoint import Checkpoint
+from exporter.config import ModelConfig
+from exporter.errors import CheckpointError, ExportError, FormatError, WeightError, WriteError
+from exporter.formats.layout import FORMATS
+from exporter.quantize import Quantized, quantize_q80
+from exporter.sources import open_checkpoint
+from exporter.write import ExportSummary, TensorSummary, export
+
+__all__ = [
+    "FORMATS",
+    "Checkpoint",
+    "CheckpointError",
+    "ExportError",
+    "ExportSummary",
+    "FormatError",
+    "ModelConfig",
+    "Quantized",
+    "TensorSummary",
+    "WeightError",
+    "WriteError",
+    "export",
+    "open_checkpoint",
+    "quantize_q80",
+]

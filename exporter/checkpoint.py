@@ -1,0 +1,81 @@
+"""Checkpoint: a config and a lazy mapping of canonical name to tensor. Nothing is loaded before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.config import ModelConfig, tensor_shapes
+from exporter.errors import CheckpointError
+
+Weights = NDArray[np.float32]
+
+
+class Checkpoint:
+    """A model's weights in llama2.c's names and RoPE convention.
+
+    load is called once for each tensor that is asked for and returns float32; where it is a copy or a map,
+    it is freed with the array.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        shapes: Mapping[str, tuple[int, ...]],
+        load: Callable[[str], Weights],
+        *,
+        where: str,
+        kind: str,
+    ) -> None:
+        check_names_and_shapes(where, tensor_shapes(config), shapes)
+        self.config, self.where, self.kind = config, where, kind
+        self._load = load
+        self._shapes = tensor_shapes(config)
+
+    @classmethod
+    def from_arrays(cls, config: ModelConfig, arrays: Mapping[str, Weights]) -> Checkpoint:
+        """A checkpoint over arrays in memory, which are never written to. Raises CheckpointError unless float32."""
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise CheckpointError(f"{name}: expected float32, found {array.dtype}")
+        shapes = {name: array.shape for name, array in arrays.items()}
+        return cls(config, shapes, lambda name: arrays[name], where="arrays in memory", kind="memory")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._shapes)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def load(self, name: str) -> Weights:
+        """One tensor as a read-only float32 array. Raises KeyError for a name that the model does not have."""
+        shape = self._shapes[name]
+        array = self._load(name).view()
+        if array.shape != shape:
+            raise CheckpointError(f"{self.where}: {name}: expected shape {shape}, found {array.shape}")
+        array.flags.writeable = False
+        return array
+
+
+def check_names_and_shapes(
+    where: str, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise CheckpointError naming every missing, every extra, or the first mis-shaped tensor."""
+    missing = [name for name in expected if name not in found]
+    if missing:
+        raise CheckpointError(f"{where}: missing {_some(missing)}")
+    extra = [name for name in found if name not in expected]
+    if extra:
+        raise CheckpointError(f"{where}: no such tensor in this model: {_some(extra)}")
+    for name, shape in expected.items():
+        if tuple(found[name]) != shape:
+            raise CheckpointError(f"{where}: {name}: expected shape {shape}, found {tuple(found[name])}")
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

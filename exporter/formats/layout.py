@@ -1,0 +1,160 @@
+"""The byte layouts of v0, v1, v1-fp32 and v2, as tables. The C reader has them as code, on purpose: a test
+holds the two against each other, offset by offset.
+
+All integers and floats are little-endian; matrices are row-major (out_features, in_features).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from math import gcd, prod
+from typing import Literal
+
+import numpy as np
+
+from exporter.config import ModelConfig, tensor_shapes
+from exporter.errors import FormatError
+
+PartName = Literal["fp32", "int8", "scale"]
+
+MAGIC = 0x616B3432
+HEADER_BYTES = 256
+
+_NORMS = ("layers.*.attention_norm.weight", "layers.*.ffn_norm.weight", "norm.weight")
+_MATRICES = (
+    "tok_embeddings.weight",
+    "layers.*.attention.wq.weight",
+    "layers.*.attention.wk.weight",
+    "layers.*.attention.wv.weight",
+    "layers.*.attention.wo.weight",
+    "layers.*.feed_forward.w1.weight",
+    "layers.*.feed_forward.w2.weight",
+    "layers.*.feed_forward.w3.weight",
+    "output.weight",
+)
+_V0_ORDER = (
+    "tok_embeddings.weight",
+    "layers.*.attention_norm.weight",
+    "layers.*.attention.wq.weight",
+    "layers.*.attention.wk.weight",
+    "layers.*.attention.wv.weight",
+    "layers.*.attention.wo.weight",
+    "layers.*.ffn_norm.weight",
+    "layers.*.feed_forward.w1.weight",
+    "layers.*.feed_forward.w2.weight",
+    "layers.*.feed_forward.w3.weight",
+    "norm.weight",
+    "freqs_cos",
+    "freqs_sin",
+    "output.weight",
+)
+
+# Payload of each format: tensors in file order, each with the parts that stand together. A star runs over
+# the layers; output.weight is left out of a tied model.
+_Row = tuple[str, tuple[PartName, ...]]
+PAYLOADS: dict[str, tuple[_Row, ...]] = {
+    "v0": tuple((name, ("fp32",)) for name in _V0_ORDER),
+    "v1": (
+        *((name, ("fp32",)) for name in _NORMS),
+        *((name, ("int8",)) for name in _MATRICES),
+        *((name, ("scale",)) for name in _MATRICES),
+    ),
+    "v1-fp32": tuple((name, ("fp32",)) for name in _NORMS + _MATRICES),
+    "v2": (
+        *((name, ("fp32",)) for name in _NORMS),
+        *((name, ("int8", "scale")) for name in _MATRICES),
+    ),
+}
+FORMATS = tuple(PAYLOADS)
+QUANTIZED_FORMATS = ("v1", "v2")
+
+# What every reader of these formats assumes, because the header has no room to say it.
+_IMPLIED = {"rope_theta": 10000.0, "norm_eps": 1e-5}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One contiguous stretch of the payload."""
+
+    tensor: str
+    part: PartName
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every byte of a file: the header, then the parts, without gap or overlap, up to size."""
+
+    header: bytes
+    parts: tuple[Part, ...]
+    size: int
+
+
+def check_expressible(config: ModelConfig, format_name: str) -> None:
+    """Raise FormatError naming the first property that a reader of this format would assume otherwise."""
+    if format_name not in PAYLOADS:
+        raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format_name!r}")
+    for field, implied in _IMPLIED.items():
+        value = getattr(config, field)
+        if np.float32(value) != np.float32(implied):
+            raise FormatError(
+                f"{field}: expected {implied:g}, which every reader of {format_name} assumes, found {value:g}: "
+                f"{format_name} has no field for it, v3 has"
+            )
+
+
+def choose_group_size(config: ModelConfig, requested: int, *, exact: bool) -> int:
+    """The largest group size up to the requested one that divides every in_features (dim and hidden_dim), so
+    that no group straddles two rows. Raises FormatError where it is not the requested one and exact is set."""
+    if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
+        raise FormatError(f"group_size: expected a positive integer, found {requested!r}")
+    common = gcd(config.dim, config.hidden_dim)
+    chosen = next(g for g in range(min(requested, common), 0, -1) if common % g == 0)
+    if exact and chosen != requested:
+        raise FormatError(
+            f"group_size: expected a divisor of dim = {config.dim} and of hidden_dim = {config.hidden_dim}, "
+            f"found {requested}; the largest below it that is one: {chosen}"
+        )
+    return chosen
+
+
+def lay_out(config: ModelConfig, format_name: str, group_size: int) -> Layout:
+    """Header and parts of a file; group_size is ignored by the fp32 formats."""
+    check_expressible(config, format_name)
+    shapes = tensor_shapes(config)
+    shapes["freqs_cos"] = shapes["freqs_sin"] = (config.max_seq_len, config.head_dim // 2)
+    header = _header(config, format_name, group_size)
+    parts: list[Part] = []
+    at = len(header)
+    for pattern, part_names in PAYLOADS[format_name]:
+        for name in _names(pattern, config):
+            for part in part_names:
+                shape = shapes[name]
+                if part == "scale":
+                    shape = (*shape[:-1], shape[-1] // group_size)
+                nbytes = prod(shape) * (1 if part == "int8" else 4)
+                parts.append(Part(name, part, shape, at, nbytes))
+                at += nbytes
+    return Layout(header, tuple(parts), at)
+
+
+def _names(pattern: str, config: ModelConfig) -> list[str]:
+    if pattern == "output.weight" and config.tied:
+        return []
+    if "*" in pattern:
+        return [pattern.replace("*", str(layer)) for layer in range(config.n_layers)]
+    return [pattern]
+
+
+def _header(config: ModelConfig, format_name: str, group_size: int) -> bytes:
+    c = config
+    vocab_size = -c.vocab_size if format_name == "v0" and not c.tied else c.vocab_size
+    shape = (c.dim, c.hidden_dim, c.n_layers, c.n_heads, c.n_kv_heads, vocab_size, c.max_seq_len)
+    if format_name == "v0":
+        return struct.pack("<7i", *shape)
+    version = 2 if format_name == "v2" else 1
+    group = group_size if format_name in QUANTIZED_FORMATS else 0
+    return struct.pack("<Ii7iBi", MAGIC, version, *shape, c.tied, group).ljust(HEADER_BYTES, b"\0")

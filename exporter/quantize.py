@@ -1,0 +1,86 @@
+"""Q8_0 as llama2.c means it: symmetric int8 in groups along a row, one float32 scale a group.
+
+    scale = absmax / 127        q = round_half_even(w / scale)        both in float32
+
+Two answers that the original leaves open:
+- A group of zeros has scale 0 and q 0 (the original divides 0 by 0).
+- No scale is subnormal: where absmax / 127 falls below 2^-126, the scale is 2^-126. Then |q| stays within
+  127, the error within scale / 2, and an engine that flushes denormals computes the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.errors import FormatError, WeightError
+
+LARGEST_Q = np.float32(127)
+SMALLEST_SCALE = np.float32(2.0**-126)
+
+# Elements quantized at a time: enough to vectorise, little beside a tensor.
+_BLOCK = 1 << 18
+
+
+class Quantized(NamedTuple):
+    """q int8, shaped as the input; scale float32, (..., in_features / group_size).
+
+    max_error: largest |w - q * scale| in exact arithmetic.
+    """
+
+    q: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    max_error: float
+
+    @property
+    def max_bound(self) -> float:
+        """What max_error cannot pass: largest scale * (1/2 + 128u), u = 2^-24. Half a step, and what rounding
+        the scale and the quotient can add at |q| = 127."""
+        return float(self.scale.max()) * (0.5 + 128 * 2.0**-24)
+
+
+def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
+    """Quantize a float32 tensor whose last axis group_size divides.
+
+    Raises WeightError with the index of the first NaN or infinity, FormatError where the groups do not fit.
+    Never changes w.
+    """
+    w = np.asarray(w)
+    if w.dtype != np.float32:
+        raise FormatError(f"quantize_q80: expected float32, found {w.dtype}")
+    if group_size < 1 or w.ndim == 0 or w.shape[-1] % group_size:
+        raise FormatError(
+            f"quantize_q80: group_size: expected a divisor of the last axis of {w.shape}, found {group_size}"
+        )
+    groups = np.ascontiguousarray(w).reshape(-1, group_size)
+    q = np.empty(groups.shape, np.int8)
+    scale = np.empty(len(groups), np.float32)
+    max_error = 0.0
+    step = max(1, _BLOCK // group_size)
+    for start in range(0, len(groups), step):
+        block = groups[start : start + step]
+        s = _scales(block)
+        if not np.isfinite(s).all():
+            raise not_finite(w, "quantize_q80")
+        scale[start : start + step] = s
+        divisor = np.where(s > 0, s, np.float32(1))[:, None]
+        rounded = np.rint(block / divisor)
+        np.clip(rounded, -LARGEST_Q, LARGEST_Q, out=rounded)
+        q[start : start + step] = rounded
+        # in float64, where q * scale is exact
+        max_error = max(max_error, float(np.abs(block - rounded.astype(np.float64) * s[:, None]).max()))
+    return Quantized(q.reshape(w.shape), scale.reshape(*w.shape[:-1], -1), max_error)
+
+
+def _scales(groups: NDArray[np.float32]) -> NDArray[np.float32]:
+    largest = np.abs(groups).max(axis=1)
+    return np.where(largest > 0, np.maximum(largest / LARGEST_Q, SMALLEST_SCALE), largest)
+
+
+def not_finite(w: NDArray[np.float32], where: str) -> WeightError:
+    """The error for the first NaN or infinity in w."""
+    flat = int(np.flatnonzero(~np.isfinite(w.ravel()))[0])
+    index = tuple(int(i) for i in np.unravel_index(flat, w.shape))
+    return WeightError(f"{where}: {list(index)}: expected a finite weight, found {w[index]}", index)

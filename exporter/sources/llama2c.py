@@ -1,0 +1,172 @@
+"""llama2.c's own training checkpoints: a .pt holding {"model": state dict, "model_args": {...}, ...}."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
+from exporter.config import ModelConfig, tensor_shapes
+from exporter.errors import CheckpointError, WeightError
+
+# torch.compile leaves this before every name.
+_COMPILED_PREFIX = "_orig_mod."
+
+_REQUIRED_ARGS = ("dim", "n_layers", "n_heads", "vocab_size", "max_seq_len")
+_OPTIONAL_ARGS = ("n_kv_heads", "hidden_dim", "multiple_of", "norm_eps", "rope_theta", "dropout")
+_FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def open_llama2c(path: Path) -> Checkpoint:
+    """Open a .pt without reading a weight. Raises CheckpointError."""
+    identity = _identity(path)
+    contents = _load(path)
+    state = _state_dict(path, contents)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    config = _config(path, contents, state)
+    del contents, state
+
+    def load(name: str) -> Weights:
+        # Mapped anew for each tensor, and unmapped with it: pages that one long-lived map had touched would
+        # stay in memory until the whole model is.
+        if _identity(path) != identity:
+            raise CheckpointError(f"{path}: changed while it was being read")
+        return _to_float32(f"{path}: {name}", _state_dict(path, _load(path))[name])
+
+    if config.tied:
+        shapes.pop("output.weight")
+    return Checkpoint(config, shapes, load, where=str(path), kind="llama2c")
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
+    try:
+        s = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The checkpoint with its tensors mapped, not read. Tensors and plain data only: no pickle that runs code."""
+    try:
+        contents = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused: expected tensors and plain data alone, found {_first_line(error)}"
+        ) from error
+    except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint in torch.save's zip format, found {_first_line(error)}"
+        ) from error
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path}: expected a dict with model and model_args, found {type(contents).__name__}")
+    for key in ("model", "model_args"):
+        if not isinstance(contents.get(key), dict):
+            found = type(contents[key]).__name__ if key in contents else "none"
+            raise CheckpointError(f"{path}: {key}: expected a dict, found {found}")
+    return contents
+
+
+def _first_line(error: BaseException) -> str:
+    """torch explains itself over many lines; the reason is the part that names what it met."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
+    return (telling or lines or [type(error).__name__])[0][:200]
+
+
+def _state_dict(path: Path, contents: dict[str, Any]) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = {}
+    for key, tensor in contents["model"].items():
+        if not isinstance(key, str):
+            raise CheckpointError(f"{path}: model: expected names of tensors, found the key {key!r}")
+        name = key.removeprefix(_COMPILED_PREFIX)
+        if name in state:
+            raise CheckpointError(f"{path}: {name}: expected once, found with and without {_COMPILED_PREFIX}")
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+            raise CheckpointError(f"{path}: {name}: expected a dense tensor, found {type(tensor).__name__}")
+        if tensor.dtype not in _FLOAT_DTYPES:
+            raise CheckpointError(f"{path}: {name}: expected a floating-point tensor, found {tensor.dtype}")
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise CheckpointError(
+                f"{path}: {name}: expected {tensor.numel() * tensor.element_size()} bytes behind it, "
+                f"found {tensor.untyped_storage().nbytes()}"
+            )
+        state[name] = tensor
+    return state
+
+
+def _config(path: Path, contents: dict[str, Any], state: dict[str, torch.Tensor]) -> ModelConfig:
+    args = contents["model_args"]
+    for key in _REQUIRED_ARGS:
+        if key not in args:
+            raise CheckpointError(f"{path}: model_args: missing {key}")
+    unknown = [key for key in args if key not in _REQUIRED_ARGS + _OPTIONAL_ARGS]
+    if unknown:
+        raise CheckpointError(f"{path}: model_args: no known meaning, and it may change the model: {unknown[0]!r}")
+    given = {key: value for key, value in args.items() if value is not None}
+    try:
+        untied = ModelConfig(
+            dim=given["dim"],
+            hidden_dim=_hidden_dim(path, given, state),
+            n_layers=given["n_layers"],
+            n_heads=given["n_heads"],
+            n_kv_heads=given.get("n_kv_heads", given["n_heads"]),
+            vocab_size=given["vocab_size"],
+            max_seq_len=given["max_seq_len"],
+            tied=False,
+            norm_eps=given.get("norm_eps", 1e-5),
+            rope_theta=given.get("rope_theta", 10000.0),
+        )
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f"{path}: model_args: {error}") from error
+    # A llama2.c checkpoint holds the classifier even where it is tied, so only its bits can tell.
+    check_names_and_shapes(str(path), tensor_shapes(untied), {name: tuple(t.shape) for name, t in state.items()})
+    tied = _same_bits(state["tok_embeddings.weight"], state["output.weight"])
+    return ModelConfig(**{**untied.__dict__, "tied": tied})
+
+
+def _hidden_dim(path: Path, args: dict[str, Any], state: dict[str, torch.Tensor]) -> int:
+    """Given, or by llama2.c's rule (two thirds of 4 * dim, up to a multiple of multiple_of), or as the first
+    w1 has it where the arguments say neither."""
+    if "hidden_dim" in args:
+        return args["hidden_dim"]  # type: ignore[no-any-return]  # ModelConfig checks it
+    if "multiple_of" in args and isinstance(args["dim"], int):
+        multiple = args["multiple_of"]
+        if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
+            raise CheckpointError(f"multiple_of: expected a positive integer, found {multiple!r}")
+        two_thirds = 2 * (4 * args["dim"]) // 3
+        return -(-two_thirds // multiple) * multiple
+    first = state.get("layers.0.feed_forward.w1.weight")
+    if first is None or first.dim() != 2:
+        raise CheckpointError(f"{path}: missing layers.0.feed_forward.w1.weight")
+    return first.shape[0]
+
+
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal as bytes: 0.0 and -0.0 differ, and a NaN equals itself."""
+    if a.dtype != b.dtype:
+        return False
+    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():
+        return True
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+    return torch.equal(a.detach().view(integer), b.detach().view(integer))
+
+
+def _to_float32(where: str, tensor: torch.Tensor) -> Weights:
+    """Exactly the same numbers as float32: a view of the map where they are float32 already."""
+    tensor = tensor.detach().contiguous()
+    weights: Weights = tensor.to(torch.float32).numpy()
+    if tensor.dtype == torch.float64:
+        wide = tensor.numpy()
+        differs = (weights != wide) & ~np.isnan(wide)
+        if differs.any():
+            index = tuple(int(i) for i in np.argwhere(differs)[0])
+            raise WeightError(
+                f"{where}{list(index)}: expected a value that float32 can hold, found {float(wide[index])!r}", index
+            )
+    return weights

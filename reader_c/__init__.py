@@ -1,0 +1,41 @@
+"""reader_c: reads llama2.c-style .bin files with the C code that runs them.
+
+    with reader_c.open("model.bin") as model:
+        logits = model.forward([1, 306, 4658])
+
+Imports nothing of exporter or verify: it is the road that a user's own engine takes.
+"""
+
+from __future__ import annotations
+
+import os
+
+from reader_c.errors import (
+    ArgumentError,
+    ClosedError,
+    InvalidFileError,
+    ReaderError,
+    ReaderMemoryError,
+    ReaderSystemError,
+)
+from reader_c.model import Config, Model, QuantizedTensor, Session, Span
+
+__all__ = [
+    "ArgumentError",
+    "ClosedError",
+    "Config",
+    "InvalidFileError",
+    "Model",
+    "QuantizedTensor",
+    "ReaderError",
+    "ReaderMemoryError",
+    "ReaderSystemError",
+    "Session",
+    "Span",
+    "open",
+]
+
+
+def open(path: str | os.PathLike[str]) -> Model:
+    """Check and map a .bin file of any format. Raises ReaderError: field, offset, expected, found."""
+    return Model(path)

@@ -1,0 +1,77 @@
+"""What the C reader says when it refuses, as exceptions."""
+
+from __future__ import annotations
+
+import os
+
+
+class ReaderError(Exception):
+    """The root of every error of this package.
+
+    field: what was wrong, in the words of the format ("n_heads", "file size", "token").
+    offset: byte in the file, or index in the argument; None where neither applies.
+    expected, found: text, ready to print.
+    """
+
+    def __init__(self, where: str, field: str, offset: int | None, expected: str, found: str) -> None:
+        self.where, self.field, self.offset, self.expected, self.found = where, field, offset, expected, found
+        at = "" if offset is None else f" at {offset}"
+        super().__init__(f"{where}: {field}{at}: expected {expected}, found {found}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.where, self.field, self.offset, self.expected, self.found)
+
+
+class InvalidFileError(ReaderError, ValueError):
+    """The file is not what its header says, or not of a known format."""
+
+
+class ArgumentError(ReaderError, ValueError):
+    """Tokens, positions or options that the model cannot take."""
+
+
+class ReaderMemoryError(ReaderError, MemoryError):
+    """A session of this size cannot be allocated."""
+
+
+class ReaderSystemError(ReaderError, OSError):
+    """The operating system refused to open or map the file."""
+
+
+class ClosedError(ReaderError):
+    """The model was closed before this call."""
+
+
+_MAGIC = b"24ka"
+
+# What a file that is no .bin most likely is, by its first bytes.
+_OTHER_KINDS = {
+    b"GGUF": "a GGUF file",
+    b"PK\x03\x04": "a zip archive, as a PyTorch checkpoint is",
+    b"ak42": "a big-endian llama2.c file",
+    b"\x80\x02": "a pickle, as an old PyTorch checkpoint is",
+    b"\x89HDF": "an HDF5 file",
+}
+
+
+def remark_on_kind(path: str) -> str:
+    """What a refused file's first bytes say about it, in brackets; nothing where they are a .bin's."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(16)
+    except OSError:
+        return ""
+    if start.startswith(_MAGIC):
+        return ""
+    for magic, kind in _OTHER_KINDS.items():
+        if start.startswith(magic):
+            return f" (is it {kind}?)"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32:
+        return " (is it a safetensors file?)"
+    return " (no magic at byte 0, so read as v0)"
+
+
+def system_error(path: str, field: str, number: int) -> ReaderSystemError:
+    error = ReaderSystemError(path, field, None, "a readable regular file", os.strerror(number).lower())
+    error.errno = number
+    return error

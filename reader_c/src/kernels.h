@@ -1,0 +1,55 @@
+/* The arithmetic of a forward pass, on plain arrays.
+ *
+ * `mirror` is llama2.c's run.c and runq.c to the bit: every sum in index order, one rounding after each
+ * multiplication and each addition, the C library's own expf, powf, cosf and sinf.
+ * `fast` differs in dot products alone: 16 lanes of fused multiply-adds over the index, lane l taking the
+ * elements whose index is l modulo 16, then lanes l and l+8, l+4, l+2, l+1 added in that order. fmaf rounds
+ * once wherever it runs, so both give the same bits on every instruction set.
+ */
+#ifndef EXPORT_AND_VERIFY_KERNELS_H
+#define EXPORT_AND_VERIFY_KERNELS_H
+
+#include "model.h"
+
+enum {
+    RC_LANES = 16, /* tokens that mirror takes side by side; index lanes of fast */
+};
+
+/* One weight matrix, out_features by in_features. */
+typedef struct {
+    int storage;           /* enum rc_storage */
+    int64_t rows, cols;    /* out_features, in_features */
+    int64_t group_size;    /* of Q8_0 */
+    const uint8_t *values; /* float or int8, (rows, cols) */
+    const uint8_t *scales; /* float at any address, (rows, cols / group_size) */
+} rc_matrix;
+
+rc_matrix rc_matrix_of(const rc_model *model, int kind, int64_t layer);
+
+/* q * scale of one row, or the row itself where it is fp32; `room` is (cols,). */
+const float *rc_matrix_row(const rc_matrix *w, int64_t row, float *room);
+
+/* out (n, rows) = x (n, cols) @ w.T with float activations. `row_room` is (cols,); `lane_room` is
+ * (cols, RC_LANES), 64-byte aligned. */
+void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, int arithmetic, float *row_room,
+               float *lane_room);
+
+/* runq.c's activations: int8 and one scale a group, half away from zero. A group of zeros, or one whose
+ * scale underflows, is zero; a group with a NaN or infinity in it has a NaN for its scale. */
+void rc_quantize_activations(int8_t *q, float *scale, const float *x, int64_t count, int64_t group_size);
+
+/* out (n, rows) from int8 activations q (n, cols), scale (n, cols / group_size), as runq.c sums them. */
+void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, const rc_matrix *w);
+
+float rc_dot_mirror(const float *a, const float *b, int64_t n);
+float rc_dot_fast(const float *a, const float *b, int64_t n);
+void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim);
+void rc_softmax(float *x, int64_t n);
+void rc_swiglu(float *gate, const float *up, int64_t n);
+
+/* cosine and sine of position * theta^(-2i / head_size), i < head_size / 2, as run.c computes them */
+void rc_rope_row(float *cosine, float *sine, int64_t position, int64_t head_size);
+/* rotate the pairs (2i, 2i+1) of each head in place */
+void rc_rotate(float *x, int64_t heads, int64_t head_size, const float *cosine, const float *sine);
+
+#endif
