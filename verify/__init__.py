@@ -1,0 +1,28 @@
+"""verify: proves what a llama2.c-style .bin file computes.
+
+    report = verify.verify("model.pt", "model.bin")
+    report.passed, report.checks, report.metrics, report.to_json()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from verify.errors import CannotJudgeError
+
+if TYPE_CHECKING:
+    from verify.evidence import Evidence
+    from verify.ladder import verify
+    from verify.report.model import Report
+
+__all__ = ["CannotJudgeError", "Evidence", "Report", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch when it is first asked for, so that --help does not wait for it."""
+    import importlib  # noqa: PLC0415
+
+    homes = {"Evidence": "verify.evidence", "Report": "verify.report.model", "verify": "verify.ladder"}
+    if name not in homes:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(homes[name]), name)

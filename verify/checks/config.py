@@ -1,0 +1,41 @@
+"""Check `config`: every hyper-parameter that the logits depend on is in the header, or is what the format implies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import reader_c
+from verify.checks.result import CheckResult, exact
+from verify.sources import Hyperparameters
+
+# run.c, runq.c and every other reader of v0 to v2 compute with these; the header cannot say otherwise.
+_IMPLIED = {"rope_theta": 10000.0, "norm_eps": 1e-5}
+_IN_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size")
+
+
+def check_config(model: reader_c.Model, source: Hyperparameters, max_seq_len: int) -> CheckResult:
+    """max_seq_len: what the file was meant to say, which may be shorter than the source's."""
+    expected: dict[str, Any] = {field: getattr(source, field) for field in _IN_HEADER}
+    expected |= {"max_seq_len": max_seq_len, "shared_classifier": source.tied}
+    wrong = {
+        field: (value, getattr(model.config, field))
+        for field, value in expected.items()
+        if getattr(model.config, field) != value
+    }
+    for field, implied in _IMPLIED.items():
+        value = getattr(source, field)
+        if np.float32(value) != np.float32(implied):
+            wrong[field] = (value, f"{implied:g}, which {model.format} implies")
+    if wrong:
+        field, (value, found) = next(iter(wrong.items()))
+        detail = "; ".join(f"{name}: expected {e}, found {f}" for name, (e, f) in wrong.items())
+        return exact("config", len(wrong), detail, {"field": field, "expected": value, "found": str(found)})
+    return exact("config", 0, f"{len(expected)} header fields and {len(_IMPLIED)} implied values agree with the source")
+
+
+def same_shapes(model: reader_c.Model, source: Hyperparameters) -> bool:
+    """Whether the file's tensors can be held against the source's at all."""
+    fields = (*_IN_HEADER, "shared_classifier")
+    return all(getattr(model.config, f) == getattr(source, "tied" if f == "shared_classifier" else f) for f in fields)

@@ -1,0 +1,68 @@
+"""Check `file`: header and tensors cover the file to the byte.
+
+The header is decoded here a second time, and the size is counted from the model's parameters rather than by
+walking the tensors, so that the reader's own parse is judged too.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import reader_c
+from verify.checks.result import CheckResult, exact
+from verify.sources import Hyperparameters
+
+_MAGIC = 0x616B3432
+
+
+def check_file(model: reader_c.Model, source: Hyperparameters) -> CheckResult:
+    """Raises OSError where the file can no longer be read."""
+    findings = _header_findings(model) + _size_findings(model, source) + _gap_findings(model)
+    if findings:
+        return exact("file", len(findings), "; ".join(findings))
+    return exact("file", 0, f"{len(model.names)} tensors cover {model.file_size} bytes without gap or overlap")
+
+
+def _header_bytes(model: reader_c.Model) -> int:
+    return 28 if model.format == "v0" else 256
+
+
+def _header_findings(model: reader_c.Model) -> list[str]:
+    with Path(model.path).open("rb") as file:
+        header = file.read(_header_bytes(model))
+    c = model.config
+    shape = [c.dim, c.hidden_dim, c.n_layers, c.n_heads, c.n_kv_heads, c.vocab_size, c.max_seq_len]
+    if model.format == "v0":
+        shape[5] = shape[5] if c.shared_classifier else -shape[5]
+        expected = struct.pack("<7i", *shape)
+    else:
+        version = 2 if model.format == "v2" else 1
+        expected = struct.pack("<Ii7i?i", _MAGIC, version, *shape, c.shared_classifier, c.group_size) + bytes(215)
+    wrong = [at for at, (a, b) in enumerate(zip(expected, header, strict=False)) if a != b]
+    if len(header) != len(expected) or wrong:
+        return [f"header: byte {wrong[0] if wrong else len(header)} is not what was read from it"]
+    return []
+
+
+def _size_findings(model: reader_c.Model, source: Hyperparameters) -> list[str]:
+    s = source
+    kv_dim = s.dim // s.n_heads * s.n_kv_heads
+    a_layer = 2 * s.dim * (s.dim + kv_dim) + 3 * s.dim * s.hidden_dim
+    matrices = s.n_layers * a_layer + s.vocab_size * s.dim * (1 if s.tied else 2)
+    norms = (2 * s.n_layers + 1) * s.dim
+    group = model.config.group_size
+    expected = _header_bytes(model) + 4 * norms + (matrices + 4 * matrices // group if group else 4 * matrices)
+    if model.format == "v0":
+        expected += 4 * model.config.max_seq_len * (s.dim // s.n_heads)
+    found = Path(model.path).stat().st_size
+    return [] if expected == found else [f"size: expected {expected} bytes, found {found}"]
+
+
+def _gap_findings(model: reader_c.Model) -> list[str]:
+    at = _header_bytes(model)
+    for span in sorted((s for name in model.names for s in model.spans(name)), key=lambda s: s.offset):
+        if span.offset != at:
+            return [f"{span.name} ({span.part}): expected at byte {at}, found at {span.offset}"]
+        at += span.nbytes
+    return [] if at == model.file_size else [f"last tensor: expected to end at byte {model.file_size}, found {at}"]

@@ -1,0 +1,172 @@
+"""Check `tensors`: what the C reader hands back is, bit for bit, what the source gives by the verifier's own road."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import reader_c
+from verify.checks.result import CheckResult, exact, within
+from verify.expected import UNIT, quantized, rounding_bound
+from verify.sources import Hyperparameters, Source
+
+# powf, cosf and sinf of the C library err by at most 1 ulp, a relative 2u each; theirs is the loosest table
+# that a healthy writer computes.
+_LIBM_ULPS = 1
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One tensor against its source. bound and utilisation are Q8_0's rounding bound at its largest scale; None in fp32."""
+
+    name: str
+    shape: tuple[int, ...]
+    storage: str
+    group_size: int
+    max_abs_error: float
+    bound: float | None
+    utilisation: float | None
+    rms_error: float
+    snr_db: float | None
+
+
+@dataclass(frozen=True)
+class _Finding:
+    name: str
+    part: str
+    index: tuple[int, ...]
+    expected: Any
+    found: Any
+    count: int
+
+    def text(self) -> str:
+        more = f" ({self.count} differ)" if self.count > 1 else ""
+        return (
+            f"{self.name} {self.part} {list(self.index)}: expected {self.expected!r}, found {self.found!r}{more}"
+        )
+
+
+def check_tensors(
+    model: reader_c.Model, source: Source, progress: Callable[[int, int], None]
+) -> tuple[CheckResult, list[TensorReport]]:
+    """Every tensor of the file, one at a time."""
+    shapes = source.hyperparameters.shapes()
+    tables = {"freqs_cos", "freqs_sin"} if model.format == "v0" else set()
+    if set(model.names) != shapes.keys() | tables:
+        odd = sorted(set(model.names) ^ (shapes.keys() | tables))
+        return exact("tensors", len(odd), f"names: {odd[0]} is on one side alone", {"tensor": odd[0]}), []
+    findings: list[_Finding] = []
+    reports: list[TensorReport] = []
+    for done, name in enumerate(shapes):
+        report, found = _judge(model, source, name)
+        reports.append(report)
+        findings += found
+        progress(done + 1, len(shapes))
+    table_use = _rope_table_use(model, source.hyperparameters) if tables else 0.0
+    return _verdict(findings, reports, table_use), reports
+
+
+def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: float) -> CheckResult:
+    if findings:
+        first = findings[0]
+        detail = f"{first.text()}; {len(findings)} tensor parts differ from the source in all"
+        where = {
+            "tensor": first.name,
+            "part": first.part,
+            "index": list(first.index),
+            "expected": str(first.expected),
+            "found": str(first.found),
+        }
+        return exact("tensors", sum(f.count for f in findings), detail, where)
+    used = max((r.utilisation for r in reports if r.utilisation is not None), default=0.0)
+    if not math.isfinite(used) or used > 1:
+        worst = max(reports, key=lambda r: r.utilisation or 0.0)
+        return within("tensors", "rigorous", used, 1.0, f"{worst.name}: beyond Q8_0's bound", {"tensor": worst.name})
+    if not table_use <= 1:
+        return within("tensors", "rigorous", table_use, 1.0, "RoPE tables: beyond float32's bound", {"tensor": "freqs"})
+    detail = f"{len(reports)} tensors, every bit as derived from the source"
+    if used:
+        detail += f"; Q8_0 rounding reaches {used:.3f} of its bound"
+    if table_use:
+        detail += f"; RoPE tables reach {table_use:.3f} of theirs"
+    return exact("tensors", 0, detail)
+
+
+def _judge(model: reader_c.Model, source: Source, name: str) -> tuple[TensorReport, list[_Finding]]:
+    weights, stored = source.tensor(name), model.tensor(name)
+    if isinstance(stored, reader_c.QuantizedTensor):
+        q, scale = quantized(weights, stored.group_size)
+        findings = _differences(name, "int8", q.numpy(), stored.q) + _differences(
+            name, "scale", scale.numpy(), stored.scale
+        )
+        # judged on what the file holds, in float64, where q * scale is exact
+        rows = weights.shape[0]
+        file_scale = torch.from_numpy(stored.scale.copy())
+        grouped = torch.from_numpy(stored.q.copy()).view(rows, -1, stored.group_size).double()
+        error = (weights.double().view_as(grouped) - grouped * file_scale.double().unsqueeze(2)).abs()
+        limit = rounding_bound(file_scale)
+        ratio = torch.where(error.amax(dim=2) == 0, 0.0, error.amax(dim=2) / limit)
+        return _report(name, weights, error, stored.group_size, float(limit.max()), float(ratio.max())), findings
+    findings = _differences(name, "fp32", weights.numpy(), stored)
+    error = (weights.double() - torch.from_numpy(np.array(stored, np.float32)).double()).abs()
+    return _report(name, weights, error, 0, None, None), findings
+
+
+def _report(
+    name: str, weights: torch.Tensor, error: torch.Tensor, group_size: int, bound: float | None, use: float | None
+) -> TensorReport:
+    rms = float(error.square().mean().sqrt())
+    signal = float(weights.double().square().mean().sqrt())
+    return TensorReport(
+        name=name,
+        shape=tuple(weights.shape),
+        storage="q8_0" if group_size else "fp32",
+        group_size=group_size,
+        max_abs_error=float(error.max()),
+        bound=bound,
+        utilisation=use,
+        rms_error=rms,
+        snr_db=20 * math.log10(signal / rms) if rms > 0 and signal > 0 and math.isfinite(rms) else None,
+    )
+
+
+def _differences(name: str, part: str, expected: NDArray[Any], found: NDArray[Any]) -> list[_Finding]:
+    """At most one finding: the first element whose bits differ, and how many do."""
+    if expected.shape != found.shape:
+        return [_Finding(name, part, (), expected.shape, found.shape, 1)]
+    bits = np.uint8 if expected.dtype == np.int8 else np.uint32
+    # a copy, because scales in a file may stand at any address and views want aligned ones
+    differ = np.ascontiguousarray(expected).view(bits) != np.array(found, expected.dtype).view(bits)
+    count = int(np.count_nonzero(differ))
+    if not count:
+        return []
+    index = tuple(int(i) for i in np.unravel_index(int(differ.argmax()), differ.shape))
+    return [_Finding(name, part, index, expected[index].item(), found[index].item(), count)]
+
+
+def _rope_table_use(model: reader_c.Model, source: Hyperparameters) -> float:
+    """Largest error over bound of v0's own tables; NaN counts as infinite.
+
+    Not bits: how a writer computes the tables is not part of the format. The bound is that of a float32 chain:
+    |error of angle| <= angle * (powf, division, exponent where the head size is no power of two, product),
+    and the rounding of cosf or sinf itself.
+    """
+    half, length = source.head_dim // 2, model.config.max_seq_len
+    exponent = np.arange(half) / half
+    angle = np.arange(length)[:, None] * np.power(float(source.rope_theta), -exponent)
+    inexact = 0.0 if source.head_dim & (source.head_dim - 1) == 0 else math.log(source.rope_theta)
+    of_angle = angle * UNIT * (2 * _LIBM_ULPS + 2 + inexact * exponent) * (1 + 16 * UNIT)
+    worst = 0.0
+    for name, true in (("freqs_cos", np.cos(angle)), ("freqs_sin", np.sin(angle))):
+        table = model.tensor(name)
+        assert isinstance(table, np.ndarray)
+        bound = of_angle + 2 * _LIBM_ULPS * UNIT * np.abs(true) + 2.0**-149
+        use = np.abs(table.astype(np.float64) - true) / bound
+        worst = max(worst, float(np.nan_to_num(use, nan=np.inf).max()))
+    return worst

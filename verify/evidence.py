@@ -1,0 +1,137 @@
+"""The token windows that a file is judged on, each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.errors import CannotJudgeError
+from verify.sources import Source
+
+# Windows and their length by depth; the length is cut to the model's own.
+DEPTHS = {"quick": (4, 64), "standard": (8, 512), "full": (32, 2048)}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Token ids (length,) and where they come from: "text", "tokens", "random" or "fixed"."""
+
+    tokens: NDArray[np.int64]
+    origin: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What to judge on. windows and length default by depth; text and tokens replace none of the random ones."""
+
+    depth: str = "standard"
+    windows: int | None = None
+    length: int | None = None
+    seed: int = 0
+    text: Path | None = None
+    tokenizer: Path | None = None
+    tokens: Path | Sequence[NDArray[np.int64]] | None = None
+
+    def collect(self, source: Source, max_seq_len: int) -> list[Window]:
+        """Windows of at least two tokens, none longer than max_seq_len. Raises CannotJudgeError."""
+        if self.depth not in DEPTHS:
+            raise CannotJudgeError(f"depth: expected one of {', '.join(DEPTHS)}, found {self.depth!r}")
+        count, length = DEPTHS[self.depth]
+        count = self.windows if self.windows is not None else count
+        length = self.length if self.length is not None else min(length, max_seq_len)
+        if not 1 <= count <= 1_000_000:
+            raise CannotJudgeError(f"windows: expected 1 to 1000000, found {count}")
+        if not 2 <= length <= max_seq_len:
+            raise CannotJudgeError(f"length: expected 2 to the file's max_seq_len of {max_seq_len}, found {length}")
+        windows = [Window(tokens, "text") for tokens in self._from_text(source, count, length)]
+        windows += [Window(tokens, "tokens") for tokens in self._from_tokens(source, max_seq_len)]
+        windows += _generated(source.hyperparameters.vocab_size, count, length, self.seed)
+        return windows
+
+    def _from_text(self, source: Source, count: int, length: int) -> list[NDArray[np.int64]]:
+        """Up to count windows, spread over the text."""
+        if self.text is None:
+            return []
+        ids = encode(self.text, self.tokenizer or source.tokenizer_path, source.hyperparameters.vocab_size)
+        if len(ids) < 2:
+            raise CannotJudgeError(f"{self.text}: expected text of at least 2 tokens, found {len(ids)}")
+        whole = len(ids) // length
+        if whole == 0:
+            return [ids]
+        chosen = np.unique(np.linspace(0, whole - 1, count).round().astype(int))
+        return [ids[at * length : (at + 1) * length] for at in chosen]
+
+    def _from_tokens(self, source: Source, max_seq_len: int) -> list[NDArray[np.int64]]:
+        if self.tokens is None:
+            return []
+        where: object = "tokens"
+        rows: Sequence[NDArray[np.int64]]
+        if isinstance(self.tokens, Path):
+            where = self.tokens
+            try:
+                array = np.load(self.tokens, allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise CannotJudgeError(f"{where}: expected an .npy file of integers, found: {error}") from error
+            if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+                raise CannotJudgeError(
+                    f"{where}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
+                )
+            rows = list(array)
+        else:
+            rows = [np.asarray(row) for row in self.tokens]
+        if not rows:
+            raise CannotJudgeError(f"{where}: expected at least one window, found none")
+        vocab_size = source.hyperparameters.vocab_size
+        for number, row in enumerate(rows):
+            if row.ndim != 1 or not 2 <= row.size <= max_seq_len:
+                raise CannotJudgeError(f"{where}: window {number}: expected 2 to {max_seq_len} tokens, found {row.shape}")
+            if row.min() < 0 or row.max() >= vocab_size:
+                at = int(np.flatnonzero((row < 0) | (row >= vocab_size))[0])
+                raise CannotJudgeError(
+                    f"{where}: window {number}: token {at}: expected 0 to {vocab_size - 1}, found {row[at]}"
+                )
+        return [row.astype(np.int64) for row in rows]
+
+
+def _generated(vocab_size: int, count: int, length: int, seed: int) -> list[Window]:
+    """Seeded random windows, and two fixed ones: one token over and over, and ids in order."""
+    rng = np.random.default_rng(seed)
+    windows = [Window(rng.integers(0, vocab_size, length), "random") for _ in range(count)]
+    windows.append(Window(np.full(length, min(1, vocab_size - 1), np.int64), "fixed"))
+    windows.append(Window(np.arange(length, dtype=np.int64) % vocab_size, "fixed"))
+    return windows
+
+
+def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
+    """Token ids of a UTF-8 file, the beginning-of-text token before each line, by a SentencePiece model."""
+    import sentencepiece  # noqa: PLC0415  # only needed where a text is judged
+
+    try:
+        lines = text.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotJudgeError(f"{text}: expected readable UTF-8 text, found: {error}") from error
+    if not tokenizer.is_file():
+        raise CannotJudgeError(f"{tokenizer}: expected the source's SentencePiece tokenizer, found no such file")
+    try:
+        processor = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer))
+    except (OSError, RuntimeError) as error:
+        raise CannotJudgeError(f"{tokenizer}: expected a SentencePiece model, found none that loads") from error
+    if processor.vocab_size() > vocab_size:
+        raise CannotJudgeError(
+            f"{tokenizer}: expected at most the model's {vocab_size} tokens, found {processor.vocab_size()}"
+        )
+    ids = [token for line in lines if line.strip() for token in processor.encode(line, add_bos=True)]
+    return np.array(ids, dtype=np.int64)
+
+
+def decode(tokenizer: Path, ids: Sequence[int]) -> str:
+    """The text of token ids, for a report; empty without a tokenizer."""
+    if not tokenizer.is_file():
+        return ""
+    import sentencepiece  # noqa: PLC0415
+
+    return str(sentencepiece.SentencePieceProcessor(model_file=str(tokenizer)).decode([int(i) for i in ids]))

@@ -1,0 +1,48 @@
+"""What a file must hold, derived from the source alone.
+
+The exporter quantizes with numpy; this is written against the format's page again, with torch, on purpose.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from verify.sources import Source
+
+UNIT = 2.0**-24  # half the distance from 1 to the next float32
+SMALLEST_NORMAL = 2.0**-126
+
+
+def quantized(weights: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(q int8 (out, in), scale float32 (out, in / group_size)) of a float32 matrix.
+
+    scale is the group's largest magnitude over 127, at least 2^-126 unless the group is all zeros; q is
+    weights / scale to the nearest integer, halves to even.
+    """
+    rows, width = weights.shape
+    grouped = weights.view(rows, width // group_size, group_size)
+    peak = grouped.abs().amax(dim=2)
+    scale = torch.where(peak == 0, peak, (peak / 127.0).clamp_min(SMALLEST_NORMAL))
+    steps = torch.nan_to_num(grouped / scale.unsqueeze(2), nan=0.0).round().clamp_(-127, 127)
+    return steps.to(torch.int8).view(rows, width), scale
+
+
+def rounding_bound(scale: torch.Tensor) -> torch.Tensor:
+    """scale * (1/2 + 128u), float64: how far a Q8_0 weight may lie from its source. Half a step; the rest is
+    what rounding the scale and the quotient moves at |q| = 127."""
+    return scale.double() * (0.5 + 128 * UNIT)
+
+
+def dequantized(weights: torch.Tensor, group_size: int) -> torch.Tensor:
+    """What an engine multiplies with: q * scale rounded to float32 once; the weights themselves where
+    group_size is 0 (fp32 formats) or the tensor is a norm's vector."""
+    if group_size == 0 or weights.dim() == 1:
+        return weights
+    q, scale = quantized(weights, group_size)
+    rows, width = weights.shape
+    return (q.view(rows, -1, group_size).float() * scale.unsqueeze(2)).view(rows, width)
+
+
+def file_weights(source: Source, name: str, group_size: int) -> torch.Tensor:
+    """One tensor of the file, as numbers: float32."""
+    return dequantized(source.tensor(name), group_size)

@@ -1,0 +1,228 @@
+"""verify(): the checks in their order, over windows of tokens judged one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import reader_c
+from verify.checks.config import check_config, same_shapes
+from verify.checks.execution import Execution, noise_sigma
+from verify.checks.file import check_file
+from verify.checks.quantization import check_quantization
+from verify.checks.result import Bound, CheckResult, exact, skipped
+from verify.checks.tensors import check_tensors
+from verify.errors import CannotJudgeError
+from verify.evidence import Evidence, Window, decode
+from verify.expected import file_weights
+from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
+from verify.oracle import llama
+from verify.policy import DEFAULT_POLICY, Limits, load_limits
+from verify.report.model import Report
+from verify.sources import Source, open_source
+
+Progress = Callable[[str, int, int], None]
+
+# run.c's own order of operations: what the file computes in the engines it is made for.
+ARITHMETIC: reader_c.Arithmetic = "mirror"
+
+# Float64 logits held at once, in elements; a batch is as many windows as fit.
+_BATCH_LOGITS = 1 << 24
+
+_PACKAGES = ("export-and-verify", "torch", "numpy")
+
+
+def verify(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    policy: str | os.PathLike[str] | None = None,
+    windows: int | Sequence[NDArray[np.int64]] | None = None,
+    depth: str = "standard",
+    *,
+    evidence: Evidence | None = None,
+    max_seq_len: int | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Report:
+    """Judge a .bin file against the checkpoint it was made from, whoever wrote it.
+
+    windows: how many random windows, or the token windows themselves. evidence: everything about the windows,
+    in place of windows and depth. max_seq_len: what the file should say, where it was shortened on purpose.
+    Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
+    """
+    if evidence is None:
+        count = windows if isinstance(windows, int) else None
+        tokens = None if windows is None or isinstance(windows, int) else list(windows)
+        evidence = Evidence(depth=depth, windows=count, tokens=tokens)
+    with reader_c.open(path) as model:
+        limits = load_limits(Path(policy) if policy else DEFAULT_POLICY, model.format)
+        digest = _sha256(Path(path))
+        opened = open_source(source)
+        length = max_seq_len if max_seq_len is not None else opened.hyperparameters.max_seq_len
+        if not 1 <= length <= opened.hyperparameters.max_seq_len:
+            limit = opened.hyperparameters.max_seq_len
+            raise CannotJudgeError(f"max_seq_len: expected 1 to the source's {limit}, found {length}")
+        judged = _Judgement(model, opened, limits, length, progress)
+        judged.run(evidence)
+        if digest != _sha256(Path(path)):
+            raise CannotJudgeError(f"{path}: changed while it was being judged")
+        return Report(
+            source={"path": os.fspath(source), "kind": opened.kind, "sha256": opened.files},
+            file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": digest},
+            config={
+                **dataclasses.asdict(model.config),
+                "norm_eps": opened.hyperparameters.norm_eps,
+                "rope_theta": opened.hyperparameters.rope_theta,
+            },
+            checks=tuple(judged.checks),
+            metrics=judged.metrics,
+            metrics_q8_activations=judged.metrics_q8,
+            tensors=tuple(judged.tensors),
+            environment=_environment(),
+        )
+
+
+class _Judgement:
+    """One file under judgement: fills checks, metrics and tensors."""
+
+    def __init__(
+        self, model: reader_c.Model, source: Source, limits: Limits, max_seq_len: int, progress: Progress
+    ) -> None:
+        self._model, self._source, self._limits = model, source, limits
+        self._max_seq_len, self._progress = max_seq_len, progress
+        self.checks: list[CheckResult] = []
+        self.tensors: list[Any] = []
+        self.metrics: Metrics | None = None
+        self.metrics_q8: Metrics | None = None
+
+    def run(self, evidence: Evidence) -> None:
+        hyper = self._source.hyperparameters
+        # before any check, so that bad evidence is told at once
+        windows = evidence.collect(self._source, min(self._max_seq_len, self._model.config.max_seq_len))
+        self.checks.append(check_config(self._model, hyper, self._max_seq_len))
+        if not same_shapes(self._model, hyper):
+            later: tuple[tuple[str, Bound], ...] = (
+                ("file", "exact"),
+                ("tensors", "exact"),
+                ("execution", "statistical"),
+                ("quantization", "policy"),
+            )
+            self.checks += [skipped(name, bound, "the file is of another shape than the source") for name, bound in later]
+            return
+        self.checks.append(check_file(self._model, hyper))
+        tensors, self.tensors = check_tensors(
+            self._model, self._source, lambda done, total: self._progress("tensors", done, total)
+        )
+        self.checks.append(tensors)
+        if self._unusable():
+            return
+        self._run_windows(windows, evidence)
+
+    def _unusable(self) -> bool:
+        """A source with a NaN or infinity has no logits to compare with."""
+        for name in self._source.hyperparameters.shapes():
+            if not torch.isfinite(self._source.tensor(name)).all():
+                reason = f"the source's {name} holds a NaN or an infinity"
+                self.checks.append(skipped("execution", "statistical", reason))
+                self.checks.append(skipped("quantization", "policy", reason))
+                return True
+        return False
+
+    def _run_windows(self, windows: list[Window], evidence: Evidence) -> None:
+        execution = Execution()
+        plain: list[WindowEvidence] = []
+        q8: list[WindowEvidence] = []
+        finite = True
+        for numbers in _batches(windows, self._source.hyperparameters.vocab_size):
+            tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
+            of_source, of_file, sigma = self._references(tokens, seed=numbers[0])
+            for row, number in enumerate(numbers):
+                window = windows[number]
+                engine = self._model.forward(window.tokens, arithmetic=ARITHMETIC)
+                execution.add(number, of_file[row].numpy(), sigma[row].numpy(), engine)
+                finite = finite and bool(np.isfinite(engine).all())
+                if finite:
+                    plain.append(compare_window(window.origin, window.tokens, of_source[row].numpy(), engine))
+                if finite and self._model.config.group_size:
+                    rounded = self._model.forward(window.tokens, arithmetic=ARITHMETIC, activations="q8")
+                    finite = bool(np.isfinite(rounded).all())
+                    if finite:
+                        q8.append(compare_window(window.origin, window.tokens, of_source[row].numpy(), rounded))
+                self._progress("windows", number + 1, len(windows))
+        self.checks.append(execution.verdict(ARITHMETIC))
+        if not finite:
+            self.checks.append(exact("quantization", 1, "the file's logits hold a NaN or an infinity"))
+            return
+        self.metrics = self._with_text(summarise(plain), windows, evidence)
+        self.metrics_q8 = self._with_text(summarise(q8), windows, evidence) if q8 else None
+        self.checks.append(check_quantization(self.metrics, self._limits))
+
+    def _references(self, tokens: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits by PyTorch in float64, of the source's weights and of the file's, and what rounding may do to the latter."""
+        hyper, group_size = self._source.hyperparameters, self._model.config.group_size
+
+        def file_tensor(name: str) -> torch.Tensor:
+            return file_weights(self._source, name, group_size)
+
+        of_source = llama.logits(hyper, self._source.tensor, tokens)
+        of_file = llama.logits(hyper, file_tensor, tokens) if group_size else of_source
+        return of_source, of_file, noise_sigma(hyper, file_tensor, tokens, of_file, seed)
+
+    def _with_text(self, metrics: Metrics, windows: list[Window], evidence: Evidence) -> Metrics:
+        """The worst positions with the text that leads to them, where there is a tokenizer."""
+        if evidence.text is None:
+            return metrics
+        tokenizer = evidence.tokenizer or self._source.tokenizer_path
+        worst = tuple(
+            dataclasses.replace(at, text=decode(tokenizer, windows[at.window].tokens[: at.position + 1].tolist())[-80:])
+            if windows[at.window].origin == "text"
+            else at
+            for at in metrics.worst_positions
+        )
+        return dataclasses.replace(metrics, worst_positions=worst)
+
+
+def _batches(windows: list[Window], vocab_size: int) -> Iterator[list[int]]:
+    """Numbers of windows of one length, as many as fit."""
+    batch: list[int] = []
+    for number, window in enumerate(windows):
+        fits = (len(batch) + 1) * len(window.tokens) * vocab_size <= _BATCH_LOGITS
+        if batch and (not fits or len(windows[batch[0]].tokens) != len(window.tokens)):
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "arithmetic": ARITHMETIC,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

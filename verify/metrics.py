@@ -1,0 +1,160 @@
+"""What a file costs, from pairs of logits: pure arrays in, frozen results out.
+
+Evidence of windows merges, so that it may be gathered in any number of pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+WORST_POSITIONS = 5
+
+
+@dataclass(frozen=True)
+class WindowEvidence:
+    """One window judged: arrays (length,) in the order of positions.
+
+    kl: KL(source || file) in nats. agree: same most likely token. source_nll, file_nll: nats of the token
+    that follows, (length - 1,). error, squared: largest and mean square logit difference.
+    """
+
+    origin: str
+    kl: Floats
+    agree: NDArray[np.bool_]
+    source_nll: Floats
+    file_nll: Floats
+    error: Floats
+    squared: Floats
+
+
+def compare_window(
+    origin: str, tokens: NDArray[np.int64], source_logits: Floats, file_logits: NDArray[np.float32]
+) -> WindowEvidence:
+    """Evidence from logits (length, vocab_size) of both sides, all finite. Raises ValueError on a shape
+    mismatch or on nothing to compare."""
+    if source_logits.shape != file_logits.shape or source_logits.shape[0] != len(tokens) or not source_logits.size:
+        raise ValueError(f"logits: {source_logits.shape} against {file_logits.shape} for {len(tokens)} tokens")
+    source, file = _log_softmax(source_logits), _log_softmax(file_logits.astype(np.float64))
+    difference = file_logits - source_logits
+    following = tokens[1:, None]
+    return WindowEvidence(
+        origin=origin,
+        # rounding can leave a KL of two nearly equal distributions a little below zero
+        kl=np.maximum((np.exp(source) * (source - file)).sum(axis=1), 0.0),
+        agree=source_logits.argmax(axis=1) == file_logits.argmax(axis=1),
+        source_nll=-np.take_along_axis(source[:-1], following, axis=1)[:, 0],
+        file_nll=-np.take_along_axis(file[:-1], following, axis=1)[:, 0],
+        error=np.abs(difference).max(axis=1),
+        squared=np.square(difference).mean(axis=1),
+    )
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class WorstPosition:
+    window: int
+    position: int
+    kl: float
+    max_abs_logit_error: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Over all windows, but perplexities over windows of text alone: None where there is none.
+
+    Confidence intervals are 95 % percentile bootstraps over windows: None with fewer than two windows.
+    """
+
+    positions: int
+    kl_mean: float
+    kl_mean_ci: tuple[float, float] | None
+    kl_p99: float
+    kl_max: float
+    top1_agreement: float
+    max_abs_logit_error: float
+    rms_logit_error: float
+    perplexity_source: float | None
+    perplexity_file: float | None
+    perplexity_ratio_ci: tuple[float, float] | None
+    worst_positions: tuple[WorstPosition, ...] = field(default_factory=tuple)
+
+    @property
+    def perplexity_ratio(self) -> float | None:
+        if self.perplexity_source is None or self.perplexity_file is None:
+            return None
+        return self.perplexity_file / self.perplexity_source
+
+
+def summarise(windows: list[WindowEvidence], seed: int = 0) -> Metrics:
+    """Merge the evidence. Raises ValueError where there is none."""
+    if not windows:
+        raise ValueError("no evidence to summarise")
+    kl = np.concatenate([w.kl for w in windows])
+    error = np.concatenate([w.error for w in windows])
+    agree = np.concatenate([w.agree for w in windows])
+    squared = np.concatenate([w.squared for w in windows])
+    text = [w for w in windows if w.origin in ("text", "tokens")]
+    source_nll = [float(w.source_nll.mean()) for w in text]
+    file_nll = [float(w.file_nll.mean()) for w in text]
+    sizes = [len(w.source_nll) for w in text]
+    return Metrics(
+        positions=len(kl),
+        kl_mean=float(kl.mean()),
+        kl_mean_ci=_bootstrap([float(w.kl.mean()) for w in windows], [len(w.kl) for w in windows], seed),
+        kl_p99=float(np.quantile(kl, 0.99)),
+        kl_max=float(kl.max()),
+        top1_agreement=float(agree.mean()),
+        max_abs_logit_error=float(error.max()),
+        rms_logit_error=float(np.sqrt(squared.mean())),
+        perplexity_source=float(np.exp(np.average(source_nll, weights=sizes))) if text else None,
+        perplexity_file=float(np.exp(np.average(file_nll, weights=sizes))) if text else None,
+        perplexity_ratio_ci=_exp(_bootstrap([f - s for f, s in zip(file_nll, source_nll, strict=True)], sizes, seed)),
+        worst_positions=_worst(windows),
+    )
+
+
+def _bootstrap(means: list[float], sizes: list[int], seed: int) -> tuple[float, float] | None:
+    """Interval of the mean over positions, windows drawn with replacement: a window's positions depend on
+    each other, windows do not."""
+    if len(means) < 2:
+        return None
+    from scipy.stats import bootstrap  # noqa: PLC0415  # heavy, and only needed here
+
+    def weighted(values: Floats, weights: Floats, axis: int) -> Floats:
+        return np.asarray((values * weights).sum(axis=axis) / weights.sum(axis=axis))
+
+    interval = bootstrap(
+        (np.array(means), np.array(sizes, np.float64)),
+        weighted,
+        paired=True,
+        method="percentile",
+        confidence_level=CONFIDENCE,
+        n_resamples=2000,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def _exp(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if interval is None else (float(np.exp(interval[0])), float(np.exp(interval[1])))
+
+
+def _worst(windows: list[WindowEvidence]) -> tuple[WorstPosition, ...]:
+    every = [
+        WorstPosition(number, position, float(w.kl[position]), float(w.error[position]))
+        for number, w in enumerate(windows)
+        for position in np.argsort(w.kl)[-WORST_POSITIONS:]
+    ]
+    every.sort(key=lambda p: p.kl, reverse=True)
+    return tuple(WorstPosition(p.window, int(p.position), p.kl, p.max_abs_logit_error) for p in every[:WORST_POSITIONS])

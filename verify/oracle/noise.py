@@ -1,0 +1,67 @@
+"""Float32 rounding as random noise, to learn how far it may carry logits.
+
+A rounding of a value y moves it by y * e with E[e^2] = 0.18 u^2, u = 2^-24: the error is uniform within half
+a unit in the last place, and mantissas are spread log-uniformly, so E[e^2] = u^2 / 3 * 3 / (8 ln 2).
+
+A sum of n products p_j, added one after the other, rounds each partial sum s_k. Given that the walk ends in
+y, E[s_k^2] is a Brownian bridge's: k/n (1 - k/n) * sum p^2 + (k/n)^2 y^2; over all k that makes
+n/6 * sum p^2 + n/3 * y^2 (and 1 * sum p^2 for the products' own roundings).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+UNIT = 2.0**-24
+ROUNDING_VARIANCE = 0.18 * UNIT**2
+
+
+class Noise:
+    """Perturbs float64 results as an engine that sums in index order would. scale 0 perturbs nothing."""
+
+    def __init__(self, scale: float, seed: int = 0) -> None:
+        self.scale = scale
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def rounded(self, y: torch.Tensor, roundings: float = 1.0) -> torch.Tensor:
+        """y after this many independent roundings of its own size."""
+        return self.within(y, y, roundings)
+
+    def within(self, y: torch.Tensor, size: torch.Tensor, roundings: float) -> torch.Tensor:
+        """y after roundings of values of another size, broadcast over y."""
+        if not self.scale:
+            return y
+        return y + self._normal(y) * size * math.sqrt(roundings)
+
+    def product(self, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """y = a @ b, each element a sum over the index in order."""
+        if not self.scale:
+            return y
+        n = a.shape[-1]
+        squares = a.square() @ b.square()
+        return y + self._normal(y) * torch.sqrt((n / 6 + 1) * squares + n / 3 * y.square())
+
+    def softmax(self, shares: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """exp of a rounded difference, its own rounding, one common sum, one division."""
+        if not self.scale:
+            return shares
+        depth = (scores.amax(dim=-1, keepdim=True) - scores).nan_to_num(posinf=0.0)
+        own = self._normal(shares) * torch.sqrt(depth.square() + 2)
+        common = self._normal(shares[..., :1]) * math.sqrt(shares.shape[-1] / 3)
+        return shares * (1 + own + common)
+
+    def angle(self, angle: torch.Tensor, head_dim: int, theta: float) -> torch.Tensor:
+        """RoPE's position * frequency: one rounding for each entry, and the frequency's own error, which is the
+        same at every position: powf, a reciprocal, and an exponent that is exact only for head sizes of 2^m."""
+        if not self.scale:
+            return angle
+        exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / head_dim
+        inexact = 0.0 if head_dim & (head_dim - 1) == 0 else math.log(theta)
+        of_frequency = self._normal(exponent) * torch.sqrt(2 + (inexact * exponent).square()) * (exponent > 0)
+        return angle * (1 + of_frequency + self._normal(angle))
+
+    def _normal(self, like: torch.Tensor) -> torch.Tensor:
+        sigma = self.scale * math.sqrt(ROUNDING_VARIANCE)
+        return torch.randn(like.shape, generator=self._generator, dtype=like.dtype) * sigma

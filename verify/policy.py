@@ -1,0 +1,51 @@
+"""Policies: how much a format may cost before its file is refused."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from verify.errors import CannotJudgeError
+
+DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """For one format. top1_agreement is the least that passes, all others are the most."""
+
+    kl_mean: float
+    kl_max: float
+    top1_agreement: float
+    max_abs_logit_error: float
+    perplexity_ratio: float
+
+
+def load_limits(path: Path, format_name: str) -> Limits:
+    """The limits for one format. Every key must be known, present and a finite number: a policy that is
+    misread would pass what it was written to stop. Raises CannotJudgeError."""
+    try:
+        with path.open("rb") as file:
+            policy = tomllib.load(file)
+    except OSError as error:
+        raise CannotJudgeError(f"{path}: expected a policy, found: {(error.strerror or '').lower()}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CannotJudgeError(f"{path}: expected TOML, found: {error}") from error
+    with DEFAULT_POLICY.open("rb") as file:
+        formats = tomllib.load(file).keys()
+    known = {field.name for field in fields(Limits)}
+    for section, table in policy.items():
+        if section not in formats or not isinstance(table, dict):
+            raise CannotJudgeError(f"{path}: expected tables {', '.join(formats)}, found {section!r}")
+        for key, value in table.items():
+            if key not in known:
+                raise CannotJudgeError(f"{path}: [{section}]: expected {', '.join(sorted(known))}, found {key!r}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise CannotJudgeError(f"{path}: [{section}] {key}: expected a finite number, found {value!r}")
+        if missing := sorted(known - table.keys()):
+            raise CannotJudgeError(f"{path}: [{section}]: expected {missing[0]}, found none")
+    if format_name not in policy:
+        raise CannotJudgeError(f"{path}: expected a table [{format_name}], found none")
+    return Limits(**policy[format_name])

@@ -1,0 +1,149 @@
+"""A llama2.c checkpoint, read by the verifier's own road.
+
+Deliberately shares nothing with the exporter's loader: a mistake that both sides make is the one that no
+verifier finds. Where that one starts from model_args, this one starts from the tensors themselves and
+holds the arguments against them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from verify.errors import CannotJudgeError
+from verify.sources.source import Hyperparameters, Source
+
+# How the checkpoint's modules are called in the files' own vocabulary.
+_LAYER_TENSOR = re.compile(
+    r"layers\.(0|[1-9]\d*)\.(attention_norm|ffn_norm|attention\.w[qkvo]|feed_forward\.w[123])\.weight"
+)
+_TENSORS_A_LAYER = 9
+_OUTER_TENSORS = {"tok_embeddings.weight", "norm.weight", "output.weight"}
+_HARMLESS_ARGS = {"dropout", "multiple_of"}
+
+
+class Llama2cSource(Source):
+    """One .pt file. Tensors are mapped when asked for and let go with the result."""
+
+    kind = "llama2c"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files = {path.name: _sha256(path)}
+        state, arguments = self._read()
+        self.hyperparameters = _derive(path, state, arguments)
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.path.with_name("tokenizer.model")
+
+    def tensor(self, name: str) -> torch.Tensor:
+        state, _ = self._read()
+        wanted = "tok_embeddings.weight" if name == "output.weight" and self.hyperparameters.tied else name
+        source = state[wanted]
+        # clone: detached from the map, so that the map goes when this returns
+        tensor = source.detach().to(torch.float32).clone()
+        if source.dtype == torch.float64 and not torch.equal(tensor.double(), source):
+            raise CannotJudgeError(f"{self.path}: {name}: expected values that float32 can hold, found others")
+        return tensor
+
+    def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        try:
+            saved = torch.load(str(self.path), map_location="cpu", mmap=True, weights_only=True)
+            state, arguments = dict(saved["model"]), dict(saved["model_args"])
+        except pickle.UnpicklingError as error:
+            raise CannotJudgeError(f"{self.path}: expected plain tensors, found a pickle that asks for more") from error
+        except Exception as error:  # torch.load's failures have no common class
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CannotJudgeError(f"{self.path}: expected a llama2.c checkpoint, found: {reason[:200]}") from error
+        renamed: dict[str, torch.Tensor] = {}
+        for key, value in state.items():
+            short = key.split("_orig_mod.", 1)[-1] if str(key).startswith("_orig_mod.") else key
+            if short in renamed or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                raise CannotJudgeError(f"{self.path}: {short}: expected one floating-point tensor, found otherwise")
+            renamed[short] = value
+        return renamed, arguments
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CannotJudgeError(
+            f"{path}: expected a readable checkpoint, found: {(error.strerror or str(error)).lower()}"
+        ) from error
+
+
+def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any]) -> Hyperparameters:
+    """Hyper-parameters from shapes; only what no shape tells (heads, length, epsilon) from the arguments."""
+
+    def refuse(what: str, expected: object, found: object) -> CannotJudgeError:
+        return CannotJudgeError(f"{path}: {what}: expected {expected}, found {found}")
+
+    layers: dict[int, int] = {}
+    for name in state:
+        match = _LAYER_TENSOR.fullmatch(name)
+        if match:
+            layers[int(match[1])] = layers.get(int(match[1]), 0) + 1
+        elif name not in _OUTER_TENSORS:
+            raise refuse("state dict", "tensors of a Llama alone", name)
+    absent = sorted(_OUTER_TENSORS - state.keys())
+    if absent:
+        raise refuse("state dict", absent[0], "no such tensor")
+    if not layers or sorted(layers) != list(range(len(layers))) or set(layers.values()) != {_TENSORS_A_LAYER}:
+        raise refuse("state dict", f"{_TENSORS_A_LAYER} tensors in each layer from 0 on", layers or "no layer")
+
+    embedding, first_gate = state["tok_embeddings.weight"], state["layers.0.feed_forward.w1.weight"]
+    first_key = state["layers.0.attention.wk.weight"]
+    if embedding.dim() != 2 or first_gate.dim() != 2 or first_key.dim() != 2:
+        raise refuse("state dict", "matrices", "a tensor of another rank")
+    (vocab_size, dim), hidden_dim = embedding.shape, first_gate.shape[0]
+    n_heads = arguments.get("n_heads")
+    max_seq_len = arguments.get("max_seq_len")
+    if not isinstance(n_heads, int) or n_heads < 1 or dim % n_heads or dim // n_heads % 2:
+        raise refuse("model_args: n_heads", f"a divisor of {dim} that leaves an even head size", n_heads)
+    if not isinstance(max_seq_len, int) or max_seq_len < 1:
+        raise refuse("model_args: max_seq_len", "a positive integer", max_seq_len)
+    head_dim = dim // n_heads
+    n_kv_heads, remainder = divmod(first_key.shape[0], head_dim)
+    if remainder or n_kv_heads < 1 or n_heads % n_kv_heads:
+        raise refuse("layers.0.attention.wk.weight", f"rows of whole heads of {head_dim}", first_key.shape[0])
+
+    told = {"dim": dim, "n_layers": len(layers), "vocab_size": vocab_size}
+    told |= {"n_kv_heads": n_kv_heads, "hidden_dim": hidden_dim}
+    known = told.keys() | {"n_heads", "max_seq_len", "norm_eps", "rope_theta"} | _HARMLESS_ARGS
+    for key, value in arguments.items():
+        if key not in known:
+            raise refuse("model_args", "keys whose effect on the model is known", key)
+        if key in told and value is not None and value != told[key]:
+            raise refuse(f"model_args: {key}", f"{told[key]}, as the tensors say,", value)
+
+    hyperparameters = Hyperparameters(
+        dim=dim,
+        hidden_dim=hidden_dim,
+        n_layers=len(layers),
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        vocab_size=vocab_size,
+        max_seq_len=max_seq_len,
+        tied=_identical(embedding, state["output.weight"]),
+        norm_eps=float(arguments.get("norm_eps") or 1e-5),
+        rope_theta=float(arguments.get("rope_theta") or 10000.0),
+    )
+    for name, shape in hyperparameters.shapes().items():
+        if tuple(state[name].shape) != shape:
+            raise refuse(name, shape, tuple(state[name].shape))
+    return hyperparameters
+
+
+def _identical(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Same type, shape and bytes."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return bool((a.contiguous().view(torch.uint8) == b.contiguous().view(torch.uint8)).all())
