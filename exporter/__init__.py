@@ -13,11 +13,13 @@ from exporter.config import ModelConfig
 from exporter.errors import CheckpointError, ExportError, FormatError, WeightError, WriteError
 from exporter.formats.layout import FORMATS
 from exporter.quantize import Quantized, quantize_q80
+from exporter.sources import KINDS as SOURCE_KINDS
 from exporter.sources import open_checkpoint
 from exporter.write import ExportSummary, TensorSummary, export
 
 __all__ = [
     "FORMATS",
+    "SOURCE_KINDS",
     "Checkpoint",
     "CheckpointError",
     "ExportError",

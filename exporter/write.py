@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +15,9 @@ from numpy.typing import NDArray
 
 from exporter.checkpoint import Checkpoint, Weights
 from exporter.config import ModelConfig
-from exporter.errors import FormatError, WriteError
+from exporter.errors import FormatError
 from exporter.formats.layout import QUANTIZED_FORMATS, Layout, Part, check_expressible, choose_group_size, lay_out
+from exporter.place import appearing, resolve_target
 from exporter.quantize import not_finite, quantize_q80
 from exporter.rope import rope_tables
 
@@ -76,8 +75,8 @@ def export(
     check_expressible(config, format)
     used = choose_group_size(config, group_size, exact=exact_group_size) if format in QUANTIZED_FORMATS else 0
     layout = lay_out(config, format, used)
-    target = _target(Path(out), overwrite)
-    with _appearing(target, overwrite) as file:
+    target = resolve_target(Path(out), overwrite=overwrite)
+    with appearing(target, overwrite=overwrite) as file:
         tensors = tuple(_write_payload(file, checkpoint, config, layout, used, progress))
         file.flush()
         file.seek(0)
@@ -150,49 +149,3 @@ def _check_finite(weights: Weights, where: str) -> None:
     for start in range(0, flat.size, _BLOCK):
         if not np.isfinite(flat[start : start + _BLOCK]).all():
             raise not_finite(weights, where)
-
-
-# ---- appearing whole or not at all ----
-
-
-def _target(out: Path, overwrite: bool) -> Path:
-    """The file that will appear, links followed. Raises WriteError where something is in its way."""
-    target = out.resolve()
-    if target.exists() and not target.is_file():
-        raise WriteError(f"{out}: expected a regular file or nothing, found something else")
-    if target.exists() and not overwrite:
-        raise WriteError(f"{out}: expected nothing there, found a file (overwriting must be asked for)")
-    if not target.parent.is_dir():
-        raise WriteError(f"{out}: expected a directory at {target.parent}, found none")
-    return target
-
-
-@contextlib.contextmanager
-def _appearing(target: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """A temporary file beside target that takes its name when the block ends, and vanishes when it fails."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("xb+") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(target)
-        else:
-            # link refuses a name that has come to exist meanwhile, which a rename would replace
-            os.link(temporary, target)
-            temporary.unlink()
-        _sync_directory(target.parent)
-    except OSError as error:
-        raise WriteError(f"{target}: cannot be written: {(error.strerror or str(error)).lower()}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -29,15 +29,17 @@ from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.oracle import llama
 from verify.policy import DEFAULT_POLICY, Limits, load_limits
 from verify.report.model import Report
-from verify.sources import Source, open_source
+from verify.sources import Hyperparameters, Source, open_source
+from verify.weights import WeightCache
 
 Progress = Callable[[str, int, int], None]
 
 # run.c's own order of operations: what the file computes in the engines it is made for.
 ARITHMETIC: reader_c.Arithmetic = "mirror"
 
-# Float64 logits held at once, in elements; a batch is as many windows as fit.
-_BATCH_LOGITS = 1 << 24
+# Elements of the largest float64 array that a batch of windows makes (logits or attention shares). Small
+# enough for the allocator to hand the same memory out again.
+_BATCH_ELEMENTS = 1 << 21
 
 _PACKAGES = ("export-and-verify", "torch", "numpy")
 
@@ -99,6 +101,9 @@ class _Judgement:
     ) -> None:
         self._model, self._source, self._limits = model, source, limits
         self._max_seq_len, self._progress = max_seq_len, progress
+        group_size = model.config.group_size
+        self._source_weights = WeightCache(source.tensor)
+        self._file_weights = WeightCache(lambda name: file_weights(source, name, group_size))
         self.checks: list[CheckResult] = []
         self.tensors: list[Any] = []
         self.metrics: Metrics | None = None
@@ -130,7 +135,7 @@ class _Judgement:
     def _unusable(self) -> bool:
         """A source with a NaN or infinity has no logits to compare with."""
         for name in self._source.hyperparameters.shapes():
-            if not torch.isfinite(self._source.tensor(name)).all():
+            if not torch.isfinite(self._source_weights(name)).all():
                 reason = f"the source's {name} holds a NaN or an infinity"
                 self.checks.append(skipped("execution", "statistical", reason))
                 self.checks.append(skipped("quantization", "policy", reason))
@@ -142,7 +147,7 @@ class _Judgement:
         plain: list[WindowEvidence] = []
         q8: list[WindowEvidence] = []
         finite = True
-        for numbers in _batches(windows, self._source.hyperparameters.vocab_size):
+        for numbers in _batches(windows, self._source.hyperparameters):
             tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
             of_source, of_file, sigma = self._references(tokens, seed=numbers[0])
             for row, number in enumerate(numbers):
@@ -168,14 +173,10 @@ class _Judgement:
 
     def _references(self, tokens: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits by PyTorch in float64, of the source's weights and of the file's, and what rounding may do to the latter."""
-        hyper, group_size = self._source.hyperparameters, self._model.config.group_size
-
-        def file_tensor(name: str) -> torch.Tensor:
-            return file_weights(self._source, name, group_size)
-
-        of_source = llama.logits(hyper, self._source.tensor, tokens)
-        of_file = llama.logits(hyper, file_tensor, tokens) if group_size else of_source
-        return of_source, of_file, noise_sigma(hyper, file_tensor, tokens, of_file, seed)
+        hyper, quantized = self._source.hyperparameters, self._model.config.group_size > 0
+        of_source = llama.logits(hyper, self._source_weights, tokens)
+        of_file = llama.logits(hyper, self._file_weights, tokens) if quantized else of_source
+        return of_source, of_file, noise_sigma(hyper, self._file_weights, tokens, of_file, seed)
 
     def _with_text(self, metrics: Metrics, windows: list[Window], evidence: Evidence) -> Metrics:
         """The worst positions with the text that leads to them, where there is a tokenizer."""
@@ -191,12 +192,13 @@ class _Judgement:
         return dataclasses.replace(metrics, worst_positions=worst)
 
 
-def _batches(windows: list[Window], vocab_size: int) -> Iterator[list[int]]:
-    """Numbers of windows of one length, as many as fit."""
+def _batches(windows: list[Window], hyper: Hyperparameters) -> Iterator[list[int]]:
+    """Numbers of windows of one length, as many as fit; at least one."""
     batch: list[int] = []
     for number, window in enumerate(windows):
-        fits = (len(batch) + 1) * len(window.tokens) * vocab_size <= _BATCH_LOGITS
-        if batch and (not fits or len(windows[batch[0]].tokens) != len(window.tokens)):
+        length = len(window.tokens)
+        elements = length * max(hyper.vocab_size, hyper.hidden_dim, hyper.n_heads * length)
+        if batch and (length != len(windows[batch[0]].tokens) or (len(batch) + 1) * elements > _BATCH_ELEMENTS):
             yield batch
             batch = []
         batch.append(number)

@@ -18,7 +18,7 @@ from verify.oracle import llama
 from verify.oracle.noise import Noise
 from verify.sources import Hyperparameters
 
-DRAWS = 8
+DRAWS = 4
 LIMIT_SIGMAS = 8.0
 
 
@@ -27,14 +27,18 @@ def noise_sigma(
 ) -> torch.Tensor:
     """Standard deviation of each logit under float32 rounding noise: (windows, length, vocab_size), float64.
 
-    Eight draws alone would scatter by a quarter, so a logit's own variance is averaged with its position's.
+    The errors of one position's logits are nearly one random number, so four draws tell its variance only
+    roughly: it is averaged with the whole window's, and a token's own share is taken over all positions.
     """
     total = torch.zeros_like(clean)
     for draw in range(DRAWS):
-        noisy = llama.logits(model, load, tokens, torch.float64, Noise(1.0, seed=seed * DRAWS + draw))
-        total += (noisy - clean).square_()
+        total += (llama.logits(model, load, tokens, torch.float64, Noise(1.0, seed=seed * DRAWS + draw)) - clean).square_()
     variance = total / DRAWS
-    return torch.sqrt((variance + variance.mean(dim=-1, keepdim=True)) / 2)
+    window = variance.mean(dim=(1, 2), keepdim=True)
+    position = variance.mean(dim=2, keepdim=True)
+    token = variance.mean(dim=1, keepdim=True)
+    # 0 / 0 where noise moves nothing at all
+    return torch.sqrt((position + window) / 2 * (1 + torch.nan_to_num(token / window, nan=1.0)) / 2)
 
 
 class Execution:
@@ -45,10 +49,11 @@ class Execution:
         self._where: dict[str, Any] = {}
         self._largest = 0.0
         self._logits = 0
-        self._floor = math.inf
 
-    def add(self, window: int, reference: NDArray[np.float64], sigma: NDArray[np.float64], engine: NDArray[np.float32]) -> None:
-        """Logits (length, vocab_size) of one window. A NaN or infinity anywhere counts as infinitely wrong."""
+    def add(
+        self, window: int, reference: NDArray[np.float64], sigma: NDArray[np.float64], engine: NDArray[np.float32]
+    ) -> None:
+        """Arrays (length, vocab_size) of one window. A NaN or infinity anywhere counts as infinitely wrong."""
         if not reference.shape == sigma.shape == engine.shape or not engine.size:
             raise ValueError(f"logits: {reference.shape}, {sigma.shape} and {engine.shape}")
         error = np.abs(engine - reference)

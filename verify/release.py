@@ -1,0 +1,56 @@
+"""release(): export, verify, judge, and only a pass appears under its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+import exporter
+from exporter.place import publish, resolve_target
+from verify.evidence import Evidence
+from verify.ladder import Progress, verify
+from verify.report.model import Report
+
+
+def release(
+    source: Path,
+    out: Path,
+    *,
+    format_name: str,
+    group_size: int = 64,
+    exact_group_size: bool = False,
+    max_seq_len: int | None = None,
+    overwrite: bool = False,
+    policy: Path | None = None,
+    evidence: Evidence | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> tuple[exporter.ExportSummary, Report]:
+    """Like export, but what fails verification never gets the name out; an earlier file there stays.
+
+    The file is judged in a directory of its own beside out, on the same file system, so that publishing it
+    is one rename.
+    """
+    target = resolve_target(out, overwrite=overwrite)
+    checkpoint = exporter.open_checkpoint(source)
+    try:
+        room = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".release")
+    except OSError as error:
+        raise exporter.WriteError(f"{out}: cannot be written: {(error.strerror or str(error)).lower()}") from error
+    with room as directory:
+        candidate = Path(directory) / target.name
+        summary = exporter.export(
+            checkpoint,
+            candidate,
+            format=format_name,
+            group_size=group_size,
+            exact_group_size=exact_group_size,
+            max_seq_len=max_seq_len,
+            progress=lambda done, total: progress("export", done, total),
+        )
+        report = verify(source, candidate, policy, evidence=evidence, max_seq_len=max_seq_len, progress=progress)
+        if report.passed:
+            publish(candidate, target, overwrite=overwrite)
+    report = dataclasses.replace(report, file={**report.file, "path": os.fspath(out)})
+    return dataclasses.replace(summary, path=out), report

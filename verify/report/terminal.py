@@ -1,0 +1,125 @@
+"""Reports and summaries on a terminal. No arithmetic but ratios for display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from verify.ladder import Progress as ProgressFunction
+from verify.metrics import Metrics
+from verify.report.model import Report
+
+_COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
+
+# Where there is no terminal whose width could be asked for: wide enough that no row is cut.
+_FILE_WIDTH = 160
+
+
+def stdout_console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+
+
+def plain_table(*headings: str) -> Table:
+    """Columns without a frame, which read the same in a terminal, a log and a mail."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+@contextmanager
+def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
+    """A function that moves one bar for each stage, on standard error, on a terminal alone."""
+    console = Console(stderr=True)
+    shown = enabled and console.is_terminal
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def move(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield move
+
+
+def show_report(console: Console, report: Report) -> None:
+    """The table of checks, the metrics, and the verdict with its reason."""
+    table = plain_table("check", "status", "bound", "observed", "limit", "detail")
+    for check in report.checks:
+        colour = _COLOURS[check.status]
+        table.add_row(
+            check.name,
+            f"[{colour}]{check.status}[/{colour}]",
+            check.bound,
+            _number(check.observed),
+            _number(check.limit),
+            escape(check.detail),
+        )
+    console.print(table)
+    for heading, metrics in (
+        ("float32 activations", report.metrics),
+        ("int8 activations, as runq.c computes", report.metrics_q8_activations),
+    ):
+        if metrics:
+            console.print(f"{heading}: {describe(metrics)}")
+    colour = _COLOURS[report.verdict]
+    console.print(f"[bold {colour}]{report.verdict.upper()}[/] {escape(str(report.file['path']))}{escape(_reason(report))}")
+
+
+def _reason(report: Report) -> str:
+    blamed = [check for check in report.checks if check.status == "fail"] or [
+        check for check in report.checks if check.status == "skipped"
+    ]
+    return f": {blamed[0].name}: {blamed[0].detail}" if blamed else ""
+
+
+def describe(metrics: Metrics) -> str:
+    """One line of metrics, with what they were taken over."""
+    words = [
+        f"{metrics.positions} positions",
+        f"KL mean {metrics.kl_mean:.3g}{_interval(metrics.kl_mean_ci)}, max {metrics.kl_max:.3g} nats",
+        f"top-1 {metrics.top1_agreement:.2%}",
+        f"largest logit error {metrics.max_abs_logit_error:.3g}",
+    ]
+    if metrics.perplexity_source is not None and metrics.perplexity_file is not None:
+        words.append(
+            f"perplexity {metrics.perplexity_source:.4f} -> {metrics.perplexity_file:.4f}, "
+            f"ratio{_interval(metrics.perplexity_ratio_ci) or ' without an interval'}"
+        )
+    return "; ".join(words)
+
+
+def show_formats(console: Console, rows: Sequence[tuple[Report, int]]) -> None:
+    """One line a format: (report, bytes of the same weights in float32)."""
+    table = plain_table("format", "bytes", "ratio", "checks", "KL mean", "top-1", "max logit error")
+    for report, float_bytes in rows:
+        passed = sum(check.status == "pass" for check in report.checks)
+        colour = _COLOURS[report.verdict]
+        metrics = report.metrics
+        table.add_row(
+            report.file["format"],
+            f"{report.file['bytes']:,}",
+            f"{float_bytes / report.file['bytes']:.2f}",
+            f"[{colour}]{passed} of {len(report.checks)} passed[/{colour}]",
+            "-" if metrics is None else f"{metrics.kl_mean:.2e}",
+            "-" if metrics is None else f"{metrics.top1_agreement:.2%}",
+            "-" if metrics is None else f"{metrics.max_abs_logit_error:.2e}",
+        )
+    console.print(table)
+    console.print("ratio: bytes of the weights in float32 to bytes of the file")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.4g} to {interval[1]:.4g})"

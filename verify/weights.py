@@ -1,0 +1,26 @@
+"""A small cache before a source: the reference asks for the same weights once for every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+
+class WeightCache:
+    """Calls load(name) once for each tensor until limit bytes are held; what no longer fits is loaded each
+    time, so that memory stays bounded for any model. The tensors are shared: do not change them."""
+
+    def __init__(self, load: Callable[[str], torch.Tensor], limit: int = 1 << 28) -> None:
+        self._load, self._room = load, limit
+        self._held: dict[str, torch.Tensor] = {}
+
+    def __call__(self, name: str) -> torch.Tensor:
+        if name in self._held:
+            return self._held[name]
+        tensor = self._load(name)
+        size = tensor.numel() * tensor.element_size()
+        if size <= self._room:
+            self._room -= size
+            self._held[name] = tensor
+        return tensor
