@@ -2,10 +2,11 @@
 
     scale = absmax / 127        q = round_half_even(w / scale)        both in float32
 
-Two answers that the original leaves open:
+Three answers that the original leaves open:
 - A group of zeros has scale 0 and q 0 (the original divides 0 by 0).
 - No scale is subnormal: where absmax / 127 falls below 2^-126, the scale is 2^-126. Then |q| stays within
   127, the error within scale / 2, and an engine that flushes denormals computes the same.
+- No scale is so large that 127 * scale is infinite, as that of the largest float32 would be.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from exporter.errors import FormatError, WeightError
 
 LARGEST_Q = np.float32(127)
 SMALLEST_SCALE = np.float32(2.0**-126)
+LARGEST_SCALE = np.float32(float.fromhex("0x1.020406p+121"))  # 127 times the next float32 is infinite
 
 # Elements quantized at a time: enough to vectorise, little beside a tensor.
 _BLOCK = 1 << 18
@@ -76,7 +78,9 @@ def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
 
 def _scales(groups: NDArray[np.float32]) -> NDArray[np.float32]:
     largest = np.abs(groups).max(axis=1)
-    return np.where(largest > 0, np.maximum(largest / LARGEST_Q, SMALLEST_SCALE), largest)
+    scale = np.clip(largest / LARGEST_Q, SMALLEST_SCALE, LARGEST_SCALE)
+    # a NaN or infinity stays, for the caller to refuse
+    return np.where((largest > 0) & (largest < np.inf), scale, largest)
 
 
 def not_finite(w: NDArray[np.float32], where: str) -> WeightError:

@@ -11,18 +11,19 @@ from verify.sources import Source
 
 UNIT = 2.0**-24  # half the distance from 1 to the next float32
 SMALLEST_NORMAL = 2.0**-126
+LARGEST_SCALE = 2.0**128 / 127 * (1 - 2.0**-23)  # rounds to the largest float32 s with 127 * s finite
 
 
 def quantized(weights: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(q int8 (out, in), scale float32 (out, in / group_size)) of a float32 matrix.
 
-    scale is the group's largest magnitude over 127, at least 2^-126 unless the group is all zeros; q is
-    weights / scale to the nearest integer, halves to even.
+    scale is the group's largest magnitude over 127, unless that is all zeros at least 2^-126, and never so
+    large that 127 * scale is infinite; q is weights / scale to the nearest integer, halves to even.
     """
     rows, width = weights.shape
     grouped = weights.view(rows, width // group_size, group_size)
     peak = grouped.abs().amax(dim=2)
-    scale = torch.where(peak == 0, peak, (peak / 127.0).clamp_min(SMALLEST_NORMAL))
+    scale = torch.where(peak == 0, peak, (peak / 127.0).clamp(SMALLEST_NORMAL, LARGEST_SCALE))
     steps = torch.nan_to_num(grouped / scale.unsqueeze(2), nan=0.0).round().clamp_(-127, 127)
     return steps.to(torch.int8).view(rows, width), scale
 

@@ -1,0 +1,64 @@
+# Short named habits. Each starts from a bare clone: the environment is made when it is missing or out of date.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
+ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
+
+.PHONY: demo test deep lint lint-c asan wheel bench clean
+
+demo: $(READY)
+	$(BIN)/export-and-verify demo --out demo
+
+test: $(READY)
+	$(BIN)/pytest -n auto
+
+# The same laws with far more examples.
+deep: $(READY)
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n auto
+
+lint: $(VENV)/.lint lint-c
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lint-c:
+	for compiler in gcc clang; do \
+	  for file in reader_c/src/*.c; do $$compiler $(CFLAGS_CI) -c $$file -o /dev/null || exit 1; done; done
+
+# The reader's tests on a build that stops at the first wrong access or undefined operation.
+asan: $(READY)
+	rm -rf .asan
+	RC_EXTRA_CFLAGS="$(SANITIZE)" RC_EXTRA_LDFLAGS="-fsanitize=address,undefined" \
+	  $(BIN)/python setup.py -q build --build-base .asan/build --build-lib .asan/lib
+	LD_PRELOAD="$(ASAN_PRELOAD)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=.asan/lib \
+	  $(BIN)/pytest -n auto tests/reader_c
+
+# What a user installs: built, put into a new environment, imported and run there.
+wheel: $(VENV)/.lint
+	rm -rf build dist .wheel-venv
+	$(BIN)/python -m build --wheel --outdir dist
+	$(PYTHON) -m venv .wheel-venv
+	.wheel-venv/bin/pip install -q -c constraints.txt dist/*.whl
+	cd .wheel-venv && bin/python -c "import exporter, reader_c, verify; print(reader_c.__file__)" \
+	  && bin/export-and-verify demo --out demo
+	rm -rf .wheel-venv
+
+bench: $(READY)
+	$(BIN)/python benchmarks/export.py
+
+clean:
+	rm -rf $(VENV) .asan .wheel-venv build dist demo *.egg-info reader_c/_reader.*
+
+$(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard reader_c/src/*)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt "setuptools>=77" -e ".[test]"
+	touch $@
+
+$(VENV)/.lint: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[lint]"
+	touch $@

@@ -1,0 +1,227 @@
+"""llama2.c checkpoints: what is taken, exactly, and what is refused, by name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.checkpoints import ARGS, save, state_dict
+from helpers.models import same_bits
+
+import exporter
+from verify.demo import CHECKPOINT
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("prefix", ["", "_orig_mod."])
+def test_tensors_come_out_with_the_bits_they_had(tmp_path: Path, dtype: torch.dtype, prefix: str) -> None:
+    state = {name: tensor.to(dtype) for name, tensor in state_dict().items()}
+    opened = exporter.open_checkpoint(save(tmp_path, {prefix + name: t for name, t in state.items()}))
+    assert set(opened.names) == set(state)
+    for name, tensor in state.items():
+        loaded = opened.load(name)
+        assert opened.shape(name) == loaded.shape == tuple(tensor.shape)
+        assert loaded.dtype == np.float32
+        assert not loaded.flags.writeable
+        assert same_bits(loaded, tensor.float().numpy())
+
+
+def test_a_tensor_outlives_the_map_it_came_from(tmp_path: Path) -> None:
+    opened = exporter.open_checkpoint(save(tmp_path, state_dict()))
+    first = opened.load("tok_embeddings.weight")
+    kept = first.copy()
+    for name in opened.names:
+        opened.load(name)
+    assert same_bits(first, kept)
+
+
+def test_a_transposed_view_is_saved_and_loaded_as_what_it_is(tmp_path: Path) -> None:
+    state = state_dict()
+    state["layers.0.attention.wq.weight"] = state["layers.0.attention.wq.weight"].T
+    loaded = exporter.open_checkpoint(save(tmp_path, state)).load("layers.0.attention.wq.weight")
+    assert same_bits(loaded, state["layers.0.attention.wq.weight"].contiguous().numpy())
+
+
+def test_the_bundled_checkpoint_is_awkward_on_purpose() -> None:
+    config = exporter.open_checkpoint(CHECKPOINT).config
+    assert config.n_heads // config.n_kv_heads != config.n_kv_heads
+    assert config.hidden_dim % 64
+    assert config.tied
+    assert CHECKPOINT.stat().st_size < 2_000_000
+
+
+def test_tied_is_told_by_bits(tmp_path: Path) -> None:
+    state = state_dict()
+    state["output.weight"] = state["tok_embeddings.weight"].clone()
+    assert exporter.open_checkpoint(save(tmp_path, state)).config.tied
+    # equal as numbers, not as bits
+    state["tok_embeddings.weight"][3, 4] = 0.0
+    state["output.weight"][3, 4] = -0.0
+    assert not exporter.open_checkpoint(save(tmp_path, state)).config.tied
+
+
+def test_weights_that_share_storage_are_tied(tmp_path: Path) -> None:
+    state = state_dict()
+    state["output.weight"] = state["tok_embeddings.weight"]
+    opened = exporter.open_checkpoint(save(tmp_path, state))
+    assert opened.config.tied
+    assert "output.weight" not in opened.names
+
+
+def test_float64_is_taken_where_it_is_exact_and_refused_where_not(tmp_path: Path) -> None:
+    state = {name: tensor.double() for name, tensor in state_dict().items()}
+    opened = exporter.open_checkpoint(save(tmp_path, state))
+    assert same_bits(opened.load("norm.weight"), state["norm.weight"].float().numpy())
+    for value in (0.1, 1e300):
+        state["norm.weight"][5] = value
+        opened = exporter.open_checkpoint(save(tmp_path, state))
+        with pytest.raises(exporter.WeightError, match=r"norm\.weight\[5\]: expected a value that float32 can hold"):
+            opened.load("norm.weight")
+
+
+State = dict[str, Any]
+
+
+def _without(name: str) -> Callable[[State], None]:
+    return lambda state: state.pop(name)  # type: ignore[return-value]
+
+
+def _with(name: str, value: object) -> Callable[[State], None]:
+    return lambda state: state.update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without("layers.1.feed_forward.w2.weight"), "missing layers.1.feed_forward.w2.weight"),
+        (_without("output.weight"), "missing output.weight"),
+        (_with("layers.2.attention.wq.weight", torch.zeros(48, 48)), "no such tensor in this model: layers.2"),
+        (_with("lm_head.weight", torch.zeros(2)), "no such tensor in this model: lm_head.weight"),
+        (_with("norm.weight", torch.zeros(47)), r"norm.weight: expected shape \(48,\), found \(47,\)"),
+        (_with("layers.0.attention.wk.weight", torch.zeros(48, 48)), r"wk.weight: expected shape \(24, 48\)"),
+        (_with("norm.weight", torch.zeros(48, dtype=torch.int64)), "expected a floating-point tensor"),
+        (_with("norm.weight", [1.0]), "expected a dense tensor, found list"),
+        (_with("norm.weight", torch.zeros(48).to_sparse()), "expected a dense tensor"),
+        (_with("_orig_mod.norm.weight", torch.zeros(48)), "norm.weight: expected once"),
+        (_with(3, torch.zeros(48)), "expected names of tensors"),  # type: ignore[arg-type]
+    ],
+)
+def test_keys_are_checked_exactly(tmp_path: Path, change: Callable[[State], None], message: str) -> None:
+    state: State = dict(state_dict())
+    change(state)
+    with pytest.raises(exporter.CheckpointError, match=message):
+        exporter.open_checkpoint(save(tmp_path, state))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dim": None}, "model_args: 'dim'"),
+        ({"n_heads": 5}, "n_heads: expected a divisor of dim = 48, found 5"),
+        ({"n_heads": 16}, "dim / n_heads: expected an even number, found 3"),
+        ({"n_kv_heads": 4}, "n_kv_heads: expected a divisor of n_heads = 6, found 4"),
+        ({"n_layers": 0}, "n_layers: expected 1 to"),
+        ({"n_layers": True}, "n_layers: expected an integer, found True"),
+        ({"max_seq_len": -1}, "max_seq_len: expected 1 to"),
+        ({"norm_eps": float("nan")}, "norm_eps: expected a positive finite number"),
+        ({"multiple_of": 0}, "multiple_of: expected a positive integer"),
+        ({"hidden_dim": 64}, r"w1.weight: expected shape \(64, 48\), found \(40, 48\)"),
+        ({"rope_scaling": 2.0}, "may change the model: 'rope_scaling'"),
+    ],
+)
+def test_arguments_are_checked(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    arguments = {**ARGS, **changes}
+    if changes.get("multiple_of") is not None:
+        arguments.pop("hidden_dim")
+    with pytest.raises(exporter.CheckpointError, match=message):
+        exporter.open_checkpoint(save(tmp_path, state_dict(), arguments))
+
+
+def test_hidden_dim_follows_llama2c_where_it_is_not_given(tmp_path: Path) -> None:
+    # two thirds of 4 * 48 is 128, up to a multiple of 10: 130, which these tensors do not have
+    arguments = {**ARGS, "multiple_of": 10}
+    arguments.pop("hidden_dim")
+    with pytest.raises(exporter.CheckpointError, match=r"expected shape \(130, 48\)"):
+        exporter.open_checkpoint(save(tmp_path, state_dict(), arguments))
+    arguments.pop("multiple_of")
+    assert exporter.open_checkpoint(save(tmp_path, state_dict(), arguments)).config.hidden_dim == 40
+
+
+class _Payload:
+    """Unpickling this creates a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    path = tmp_path / "hostile.pt"
+    torch.save({"model": state_dict(), "model_args": ARGS, "extra": _Payload(mark)}, path)
+    with pytest.raises(exporter.CheckpointError, match="refused: expected tensors and plain data alone") as caught:
+        exporter.open_checkpoint(path)
+    assert not mark.exists()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a checkpoint", b"\x80\x02}q\x00."])
+def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.pt"
+    path.write_bytes(content)
+    with pytest.raises(exporter.CheckpointError) as caught:
+        exporter.open_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, state_dict())
+    content = path.read_bytes()
+    for size in range(0, len(content), 997):
+        path.write_bytes(content[:size])
+        with pytest.raises(exporter.CheckpointError):
+            exporter.open_checkpoint(path)
+
+
+@pytest.mark.parametrize("saved", [[1, 2], {"model": {}}, {"model_args": {}}, {"model": [], "model_args": {}}])
+def test_another_structure_is_refused(tmp_path: Path, saved: object) -> None:
+    path = tmp_path / "odd.pt"
+    torch.save(saved, path)
+    with pytest.raises(exporter.CheckpointError, match="expected a dict"):
+        exporter.open_checkpoint(path)
+
+
+def test_a_file_that_changes_under_the_reader_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, state_dict())
+    opened = exporter.open_checkpoint(path)
+    save(tmp_path, state_dict(seed=1))
+    with pytest.raises(exporter.CheckpointError, match="changed while it was being read"):
+        opened.load("norm.weight")
+
+
+@pytest.mark.parametrize("name", ["absent.pt", "directory"])
+def test_no_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(exporter.CheckpointError, match="expected a llama2.c checkpoint"):
+        exporter.open_checkpoint(tmp_path / name)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(exporter.CheckpointError, match="source kind: expected one of llama2c"):
+        exporter.open_checkpoint(CHECKPOINT, kind="gguf")
+
+
+def test_importing_the_package_does_not_load_torch() -> None:
+    import subprocess
+
+    code = "import exporter, reader_c, verify, verify.cli, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,34 @@
+"""llama2.c checkpoints on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from helpers.models import arrays, config
+
+# Of helpers.models.config(): a tiny untied model.
+ARGS: dict[str, Any] = {
+    "dim": 48,
+    "hidden_dim": 40,
+    "n_layers": 2,
+    "n_heads": 6,
+    "n_kv_heads": 3,
+    "vocab_size": 29,
+    "max_seq_len": 33,
+    "dropout": 0.0,
+}
+
+
+def state_dict(seed: int = 0) -> dict[str, torch.Tensor]:
+    """The tiny model's tensors, untied."""
+    return {name: torch.from_numpy(array) for name, array in arrays(config(), seed).items()}
+
+
+def save(directory: Path, state: dict[Any, Any], arguments: dict[str, Any] | None = None) -> Path:
+    """A .pt as llama2.c's training loop writes it."""
+    path = directory / "checkpoint.pt"
+    torch.save({"model": state, "model_args": arguments or ARGS, "iter_num": 3, "best_val_loss": 1.5}, path)
+    return path

@@ -1,0 +1,56 @@
+"""Small models: configs, weights, and the files made of them. Needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import exporter
+from exporter.config import tensor_shapes
+
+Arrays = dict[str, np.ndarray]
+
+
+def config(**changes: object) -> exporter.ModelConfig:
+    """A toy whose counts all differ, so that a mix-up of two shows: three kv heads under six heads, a hidden
+    width that 8 divides and 16 does not."""
+    fields: dict[str, object] = {
+        "dim": 48,
+        "hidden_dim": 40,
+        "n_layers": 2,
+        "n_heads": 6,
+        "n_kv_heads": 3,
+        "vocab_size": 29,
+        "max_seq_len": 33,
+        "tied": False,
+    }
+    return exporter.ModelConfig(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def arrays(model: exporter.ModelConfig, seed: int = 0) -> Arrays:
+    """Random weights of a size that keeps activations near 1, norms near 1."""
+    rng = np.random.default_rng(seed)
+    made = {}
+    for name, shape in tensor_shapes(model).items():
+        values = rng.standard_normal(shape)
+        scaled = 1 + 0.1 * values if len(shape) == 1 else values / np.sqrt(shape[1])
+        made[name] = scaled.astype(np.float32)
+    return made
+
+
+def checkpoint(model: exporter.ModelConfig | None = None, seed: int = 0) -> exporter.Checkpoint:
+    model = model or config()
+    return exporter.Checkpoint.from_arrays(model, arrays(model, seed))
+
+
+def toy_file(directory: Path, format_name: str, seed: int = 0, **changes: object) -> Path:
+    """A small healthy file: group size 8."""
+    path = directory / f"{format_name}.bin"
+    exporter.export(checkpoint(config(**changes), seed), path, format=format_name, group_size=8, overwrite=True)
+    return path
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal shape, type and bytes: 0.0 and -0.0 differ, a NaN equals itself."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
