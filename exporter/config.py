@@ -43,7 +43,9 @@ class ModelConfig:
         if self.head_dim % 2:
             raise CheckpointError(f"dim / n_heads: expected an even number, found {self.head_dim}")
         if self.n_heads % self.n_kv_heads:
-            raise CheckpointError(f"n_kv_heads: expected a divisor of n_heads = {self.n_heads}, found {self.n_kv_heads}")
+            raise CheckpointError(
+                f"n_kv_heads: expected a divisor of n_heads = {self.n_heads}, found {self.n_kv_heads}"
+            )
 
     @property
     def head_dim(self) -> int:

@@ -81,9 +81,7 @@ def export(
         file.flush()
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ExportSummary(
-        Path(out), format, layout.size, digest, time.monotonic() - start, used, group_size, tensors
-    )
+    return ExportSummary(Path(out), format, layout.size, digest, time.monotonic() - start, used, group_size, tensors)
 
 
 def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
@@ -98,7 +96,12 @@ def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
 
 
 def _write_payload(
-    file: BinaryIO, checkpoint: Checkpoint, config: ModelConfig, layout: Layout, group_size: int, progress: Progress | None
+    file: BinaryIO,
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    layout: Layout,
+    group_size: int,
+    progress: Progress | None,
 ) -> Iterator[TensorSummary]:
     places: dict[str, list[Part]] = {}
     for part in layout.parts:

@@ -226,9 +226,7 @@ class Model:
         handle = self._open_handle()
         # The destructor's default argument holds the handle, and with it the map, for as long as any array
         # over these bytes lives.
-        start = ffi.gc(
-            ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + span.offset, lambda _, owner=handle: None
-        )
+        start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + span.offset, lambda _, owner=handle: None)
         dtype = np.int8 if span.part == "int8" else np.dtype("<f4")
         array = np.frombuffer(ffi.buffer(start, span.nbytes), dtype).reshape(span.shape)
         array.flags.writeable = False

@@ -1,10 +1,15 @@
-"""Hypothesis profiles: dev by default, HYPOTHESIS_PROFILE=ci or deep for more."""
+"""Hypothesis profiles (dev by default, HYPOTHESIS_PROFILE=ci or deep for more), and threads that do not fight."""
 
 from __future__ import annotations
 
 import os
 
 from hypothesis import HealthCheck, settings
+
+# Workers share the cores, so each computes, and starts processes that compute, on one thread. Set before
+# torch is first imported, which reads it then.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 # No deadline: a slow machine is no failure. derandomize keeps CI's answer a function of the code alone.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

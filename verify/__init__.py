@@ -1,7 +1,7 @@
 """verify: proves what a llama2.c-style .bin file computes.
 
-    report = verify.verify("model.pt", "model.bin")
-    report.passed, report.checks, report.metrics, report.to_json()
+report = verify.verify("model.pt", "model.bin")
+report.passed, report.checks, report.metrics, report.to_json()
 """
 
 from __future__ import annotations

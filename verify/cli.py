@@ -4,79 +4,101 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
-import typer
 
 if TYPE_CHECKING:
     import exporter
     from verify.evidence import Evidence
     from verify.report.model import Report
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Writes llama2.c-style .bin files from PyTorch checkpoints and proves what they compute.",
-    epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged.",
-)
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-SourceArgument = Annotated[Path, typer.Argument(metavar="SOURCE", help="A llama2.c checkpoint (.pt).", show_default=False)]
-OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="The .bin file to write.", show_default=False)]
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .bin file of any format.", show_default=False)]
-FormatOption = Annotated[
-    str, typer.Option("--format", metavar="F", help="v0, v1, v1-fp32 or v2.", show_default=False)
-]
-GroupSizeOption = Annotated[int, typer.Option(help="Q8_0 group size; backs off to what divides every row.")]
-ExactOption = Annotated[bool, typer.Option("--exact-group-size", help="Refuse to back off from --group-size.")]
-MaxSeqLenOption = Annotated[
-    int | None, typer.Option(help="Length that the header says, at most the source's.", show_default=False)
-]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")]
-KindOption = Annotated[
-    str | None, typer.Option("--source-kind", help="llama2c; detected by default.", show_default=False)
-]
-TextOption = Annotated[
-    Path | None, typer.Option(help="UTF-8 text to judge on; needs the source's tokenizer.", show_default=False)
-]
-TokenizerOption = Annotated[
-    Path | None, typer.Option(help="SentencePiece model; tokenizer.model beside SOURCE by default.", show_default=False)
-]
-TokensOption = Annotated[
-    Path | None, typer.Option(help="Token windows: integers of shape [windows, length], .npy.", show_default=False)
-]
-WindowsOption = Annotated[int | None, typer.Option(help="Random windows, and most of text.", show_default="by depth")]
-LengthOption = Annotated[int | None, typer.Option(help="Tokens a window.", show_default="by depth")]
-SeedOption = Annotated[int, typer.Option(help="Of the random windows.")]
-DepthOption = Annotated[str, typer.Option(help="quick, standard or full: how many windows, and how long.")]
-PolicyOption = Annotated[Path | None, typer.Option(help="Thresholds (TOML).", show_default="shipped with the package")]
-ReportOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Directory to write report.json into.", show_default=False)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="Threads of PyTorch.", show_default="all cores")]
+PATH = click.Path(path_type=Path)
 
 
-def _print_policy(wanted: bool) -> None:
+@click.group(epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged.")
+@click.version_option(package_name="export-and-verify", message="%(package)s %(version)s")
+def app() -> None:
+    """Writes llama2.c-style .bin files from PyTorch checkpoints and proves what they compute."""
+
+
+def _print_policy(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         from verify.policy import DEFAULT_POLICY  # noqa: PLC0415
 
-        typer.echo(DEFAULT_POLICY.read_text(encoding="utf-8"), nl=False)
-        raise typer.Exit
+        click.echo(DEFAULT_POLICY.read_text(encoding="utf-8"), nl=False)
+        context.exit()
 
 
-PrintPolicyOption = Annotated[
-    bool, typer.Option("--print-policy", help="Print the default policy and stop.", callback=_print_policy, is_eager=True)
-]
+# Options that several commands have, in the order of --help.
+_SOURCE = (
+    click.argument("source", type=PATH),
+    click.option("--source-kind", metavar="KIND", help="What SOURCE is: llama2c. Detected by default."),
+)
+_EXPORT = (
+    click.option("--format", "format_name", metavar="F", required=True, help="v0, v1, v1-fp32 or v2."),
+    click.option("--group-size", default=64, show_default=True, help="Of Q8_0; backs off to what divides every row."),
+    click.option("--exact-group-size", is_flag=True, help="Refuse to back off from --group-size."),
+    click.option("--overwrite", is_flag=True, help="Replace an existing OUT."),
+)
+_MAX_SEQ_LEN = click.option(
+    "--max-seq-len", type=int, metavar="N", help="Length in the header, at most the source's own."
+)
+_EVIDENCE = (
+    click.option("--text", type=PATH, metavar="FILE", help="UTF-8 text to judge on; needs the source's tokenizer."),
+    click.option(
+        "--tokenizer", type=PATH, metavar="FILE", help="SentencePiece; tokenizer.model beside SOURCE by default."
+    ),
+    click.option("--tokens", type=PATH, metavar="FILE", help="Integers [windows, length] to judge on, as .npy."),
+    click.option("--windows", type=int, metavar="N", help="Random windows, and most of text.  [default: by depth]"),
+    click.option("--length", type=int, metavar="T", help="Tokens a window.  [default: by depth]"),
+    click.option("--seed", default=0, show_default=True, metavar="S", help="Of the random windows."),
+    click.option(
+        "--depth", default="standard", show_default=True, help="quick, standard or full: how much evidence."
+    ),
+)
+_JUDGEMENT = (
+    click.option(
+        "--policy", type=PATH, metavar="FILE", help="Thresholds, in TOML.  [default: shipped in the package]"
+    ),
+    click.option(
+        "--print-policy",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_print_policy,
+        help="Print the default policy and stop.",
+    ),
+)
+_OUTPUT = (
+    click.option("--report", type=PATH, metavar="DIR", help="Write report.json into this directory."),
+    click.option("--json", is_flag=True, help="Print report.json on standard output, and nothing else there."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("--threads", type=int, metavar="N", help="Threads of PyTorch.  [default: all cores]"),
+)
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Apply shared options in the order in which they are listed."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @app.command(epilog="Example: export-and-verify demo --out /tmp/demo")
-def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the files and their reports.")] = Path("demo"),
-) -> int:
+@click.option(
+    "--out", type=PATH, metavar="DIR", default=Path("demo"), show_default=True, help="For files and reports."
+)
+def demo(out: Path) -> int:
     """The main job on the bundled checkpoint: export every format, verify each, print the table."""
     import exporter  # noqa: PLC0415
     from verify.demo import CHECKPOINT, HELD_OUT_TEXT  # noqa: PLC0415
@@ -86,38 +108,28 @@ def demo(
 
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = exporter.open_checkpoint(CHECKPOINT)
-    rows = []
+    reports = []
     for name in exporter.FORMATS:
         with progress_bar(enabled=True) as progress:
             summary = exporter.export(checkpoint, out / f"{name}.bin", format=name, overwrite=True)
-            _tell_group_size(summary)
             report = judge(
                 CHECKPOINT,
                 summary.path,
                 evidence=Evidence(text=HELD_OUT_TEXT),
                 progress=lambda stage, done, total, name=name: progress(f"{name} {stage}", done, total),
             )
+        _tell_group_size(summary)
         _write_report(report, out / f"{name}-report")
-        float_bytes = 4 * sum(_product(shape) for shape in map(checkpoint.shape, checkpoint.names))
-        rows.append((report, float_bytes))
+        reports.append(report)
     console = stdout_console()
-    show_formats(console, rows)
-    console.print(f"files and reports: {out}", highlight=False, soft_wrap=True)
-    return 0 if all(report.passed for report, _ in rows) else 1
+    show_formats(console, reports, float_bytes=4 * sum(prod(checkpoint.shape(name)) for name in checkpoint.names))
+    console.print(f"files and reports: {out}", highlight=False, soft_wrap=True, markup=False)
+    return 0 if all(report.passed for report in reports) else 1
 
 
 @app.command(epilog="Example: export-and-verify export model.pt model.bin --format v2")
-def export(
-    source: SourceArgument,
-    out: OutArgument,
-    format_name: FormatOption,
-    group_size: GroupSizeOption = 64,
-    exact_group_size: ExactOption = False,
-    max_seq_len: MaxSeqLenOption = None,
-    overwrite: OverwriteOption = False,
-    source_kind: KindOption = None,
-    quiet: QuietOption = False,
-) -> int:
+@_with(_SOURCE[0], click.argument("out", type=PATH), *_EXPORT, _MAX_SEQ_LEN, _SOURCE[1], _OUTPUT[2])
+def export(source: Path, out: Path, source_kind: str | None, format_name: str, quiet: bool, **options: Any) -> int:
     """Write one file. It appears under its name whole or not at all."""
     import exporter  # noqa: PLC0415
     from verify.report.terminal import progress_bar, stdout_console  # noqa: PLC0415
@@ -127,11 +139,8 @@ def export(
             exporter.open_checkpoint(source, source_kind),
             out,
             format=format_name,
-            group_size=group_size,
-            exact_group_size=exact_group_size,
-            max_seq_len=max_seq_len,
-            overwrite=overwrite,
             progress=lambda done, total: progress("export", done, total),
+            **options,
         )
     _tell_group_size(summary)
     if not quiet:
@@ -146,27 +155,19 @@ def export(
 
 
 @app.command(epilog="Example: export-and-verify verify model.pt model.bin --text heldout.txt --report report")
+@_with(_SOURCE[0], click.argument("file", type=PATH), _MAX_SEQ_LEN, _SOURCE[1], *_EVIDENCE, *_JUDGEMENT, *_OUTPUT)
 def verify(
-    source: SourceArgument,
-    file: FileArgument,
-    max_seq_len: MaxSeqLenOption = None,
-    source_kind: KindOption = None,
-    text: TextOption = None,
-    tokenizer: TokenizerOption = None,
-    tokens: TokensOption = None,
-    windows: WindowsOption = None,
-    length: LengthOption = None,
-    seed: SeedOption = 0,
-    depth: DepthOption = "standard",
-    policy: PolicyOption = None,
-    print_policy: PrintPolicyOption = False,  # noqa: ARG001  # acts in its callback
-    report: ReportOption = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    threads: ThreadsOption = None,
+    source: Path,
+    file: Path,
+    max_seq_len: int | None,
+    policy: Path | None,
+    report: Path | None,
+    json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Every check on an existing file, whoever wrote it."""
-    evidence = _prepare(source_kind, text, tokenizer, tokens, windows, length, seed, depth, report, threads)
+    evidence = _prepare(report=report, **options)
     from verify.ladder import verify as judge  # noqa: PLC0415
     from verify.report.terminal import progress_bar  # noqa: PLC0415
 
@@ -176,31 +177,32 @@ def verify(
 
 
 @app.command(epilog="Example: export-and-verify release model.pt model.bin --format v2 --text heldout.txt")
+@_with(
+    _SOURCE[0],
+    click.argument("out", type=PATH),
+    *_EXPORT,
+    _MAX_SEQ_LEN,
+    _SOURCE[1],
+    *_EVIDENCE,
+    *_JUDGEMENT,
+    *_OUTPUT,
+)
 def release(
-    source: SourceArgument,
-    out: OutArgument,
-    format_name: FormatOption,
-    group_size: GroupSizeOption = 64,
-    exact_group_size: ExactOption = False,
-    max_seq_len: MaxSeqLenOption = None,
-    overwrite: OverwriteOption = False,
-    source_kind: KindOption = None,
-    text: TextOption = None,
-    tokenizer: TokenizerOption = None,
-    tokens: TokensOption = None,
-    windows: WindowsOption = None,
-    length: LengthOption = None,
-    seed: SeedOption = 0,
-    depth: DepthOption = "standard",
-    policy: PolicyOption = None,
-    print_policy: PrintPolicyOption = False,  # noqa: ARG001  # acts in its callback
-    report: ReportOption = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    threads: ThreadsOption = None,
+    source: Path,
+    out: Path,
+    format_name: str,
+    group_size: int,
+    exact_group_size: bool,
+    overwrite: bool,
+    max_seq_len: int | None,
+    policy: Path | None,
+    report: Path | None,
+    json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Export, verify, judge: only a pass appears as OUT. A fail leaves an earlier OUT untouched."""
-    evidence = _prepare(source_kind, text, tokenizer, tokens, windows, length, seed, depth, report, threads)
+    evidence = _prepare(report=report, **options)
     from verify.release import release as run  # noqa: PLC0415
     from verify.report.terminal import progress_bar  # noqa: PLC0415
 
@@ -222,7 +224,9 @@ def release(
 
 
 @app.command(epilog="Example: export-and-verify inspect model.bin")
-def inspect(file: FileArgument, json: JsonOption = False) -> int:
+@click.argument("file", type=PATH)
+@click.option("--json", is_flag=True, help="Print JSON.")
+def inspect(file: Path, json: bool) -> int:
     """Header, tensor table, sizes, digest, and what the format cannot express. Needs no source."""
     from verify.inspect import inspect_file, show_inspection  # noqa: PLC0415
 
@@ -230,7 +234,7 @@ def inspect(file: FileArgument, json: JsonOption = False) -> int:
     if json:
         import json as encoder  # noqa: PLC0415
 
-        typer.echo(encoder.dumps(contents, indent=2))
+        click.echo(encoder.dumps(contents, indent=2))
     else:
         show_inspection(contents)
     return 0
@@ -240,16 +244,7 @@ def inspect(file: FileArgument, json: JsonOption = False) -> int:
 
 
 def _prepare(
-    source_kind: str | None,
-    text: Path | None,
-    tokenizer: Path | None,
-    tokens: Path | None,
-    windows: int | None,
-    length: int | None,
-    seed: int,
-    depth: str,
-    report: Path | None,
-    threads: int | None,
+    *, report: Path | None, source_kind: str | None, threads: int | None, seed: int, **options: Any
 ) -> Evidence:
     """Evidence from the options; everything that can be refused early is."""
     import exporter  # noqa: PLC0415
@@ -268,14 +263,14 @@ def _prepare(
         torch.set_num_threads(threads)
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-    return Evidence(depth, windows, length, seed, text, tokenizer, tokens)
+    return Evidence(seed=seed, **options)
 
 
 def _deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool) -> int:
     if directory is not None:
         _write_report(result, directory)
     if json:
-        typer.echo(result.to_json(), nl=False)
+        click.echo(result.to_json(), nl=False)
     elif not quiet:
         from verify.report.terminal import show_report, stdout_console  # noqa: PLC0415
 
@@ -293,23 +288,16 @@ def _write_report(result: Report, directory: Path) -> None:
 
 def _tell_group_size(summary: exporter.ExportSummary) -> None:
     if summary.group_size and summary.group_size != summary.requested_group_size:
-        typer.echo(
+        click.echo(
             f"note: {summary.format}: group size {summary.requested_group_size} does not divide every row of this "
             f"model; {summary.group_size} is used",
             err=True,
         )
 
 
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result
-
-
 def _refuse(message: object, status: int = 2) -> NoReturn:
     """One line on standard error, whatever the message held."""
-    typer.echo(f"error: {' '.join(str(message).split())}", err=True)
+    click.echo(f"error: {' '.join(str(message).split())}", err=True)
     sys.exit(status)
 
 
@@ -325,13 +313,17 @@ def _leave(status: int) -> NoReturn:
 def main() -> NoReturn:
     """Run the command line and turn every foreseen failure into one line and its status."""
     try:
-        status = app(standalone_mode=False)
+        # not app.main(): it has its own answers to a broken pipe and to Ctrl-C
+        with app.make_context("export-and-verify", sys.argv[1:]) as context:
+            status = app.invoke(context)
+    except click.exceptions.Exit as stop:
+        _leave(stop.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        sys.exit(2)
+        click.echo(error.format_message())
+        _leave(2)
     except click.ClickException as error:
         _refuse(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         _refuse("interrupted", 130)
     except BrokenPipeError:
         _leave(0)
@@ -342,7 +334,7 @@ def main() -> NoReturn:
         _refuse_known(error)
     except MemoryError as error:
         _refuse(f"out of memory: {error}")
-    _leave(status if isinstance(status, int) else 0)
+    _leave(status)
 
 
 def _refuse_known(error: ValueError) -> NoReturn:

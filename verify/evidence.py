@@ -88,7 +88,9 @@ class Evidence:
         vocab_size = source.hyperparameters.vocab_size
         for number, row in enumerate(rows):
             if row.ndim != 1 or not 2 <= row.size <= max_seq_len:
-                raise CannotJudgeError(f"{where}: window {number}: expected 2 to {max_seq_len} tokens, found {row.shape}")
+                raise CannotJudgeError(
+                    f"{where}: window {number}: expected 2 to {max_seq_len} tokens, found {row.shape}"
+                )
             if row.min() < 0 or row.max() >= vocab_size:
                 at = int(np.flatnonzero((row < 0) | (row >= vocab_size))[0])
                 raise CannotJudgeError(

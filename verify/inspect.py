@@ -39,7 +39,9 @@ def inspect_file(path: Path) -> dict[str, Any]:
 
 def show_inspection(contents: dict[str, Any]) -> None:
     console = stdout_console()
-    console.print(f"{contents['path']}: {contents['format']}, {contents['bytes']:,} bytes", markup=False, soft_wrap=True)
+    console.print(
+        f"{contents['path']}: {contents['format']}, {contents['bytes']:,} bytes", markup=False, soft_wrap=True
+    )
     console.print(f"sha256 {contents['sha256']}", highlight=False, soft_wrap=True)
     header = plain_table("field", "value")
     for field, value in contents["config"].items():

@@ -121,7 +121,9 @@ class _Judgement:
                 ("execution", "statistical"),
                 ("quantization", "policy"),
             )
-            self.checks += [skipped(name, bound, "the file is of another shape than the source") for name, bound in later]
+            self.checks += [
+                skipped(name, bound, "the file is of another shape than the source") for name, bound in later
+            ]
             return
         self.checks.append(check_file(self._model, hyper))
         tensors, self.tensors = check_tensors(
@@ -184,7 +186,9 @@ class _Judgement:
             return metrics
         tokenizer = evidence.tokenizer or self._source.tokenizer_path
         worst = tuple(
-            dataclasses.replace(at, text=decode(tokenizer, windows[at.window].tokens[: at.position + 1].tolist())[-80:])
+            dataclasses.replace(
+                at, text=decode(tokenizer, windows[at.window].tokens[: at.position + 1].tolist())[-80:]
+            )
             if windows[at.window].origin == "text"
             else at
             for at in metrics.worst_positions

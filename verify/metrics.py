@@ -157,4 +157,6 @@ def _worst(windows: list[WindowEvidence]) -> tuple[WorstPosition, ...]:
         for position in np.argsort(w.kl)[-WORST_POSITIONS:]
     ]
     every.sort(key=lambda p: p.kl, reverse=True)
-    return tuple(WorstPosition(p.window, int(p.position), p.kl, p.max_abs_logit_error) for p in every[:WORST_POSITIONS])
+    return tuple(
+        WorstPosition(p.window, int(p.position), p.kl, p.max_abs_logit_error) for p in every[:WORST_POSITIONS]
+    )

@@ -110,7 +110,9 @@ def test_a_weight_that_is_not_finite_is_refused_with_tensor_and_index(
     mine = arrays(config())
     mine["layers.1.feed_forward.w2.weight"][7, 11] = bad
     source = exporter.Checkpoint.from_arrays(config(), mine)
-    with pytest.raises(exporter.WeightError, match=r"layers\.1\.feed_forward\.w2\.weight: \[7, 11\]: expected a finite"):
+    with pytest.raises(
+        exporter.WeightError, match=r"layers\.1\.feed_forward\.w2\.weight: \[7, 11\]: expected a finite"
+    ):
         exporter.export(source, tmp_path / "out", format=format_name, group_size=8)
     assert not list(tmp_path.iterdir())
 

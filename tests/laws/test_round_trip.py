@@ -66,7 +66,14 @@ def test_header_and_offsets_of_reader_and_writer_agree(
 def test_a_model_of_llama_2_7b_shape_is_laid_out_beyond_32_bits(tmp_path: Path) -> None:
     """Sparse file, real sizes: vocab * dim, layers * dim * dim and every offset past 2^32 bytes."""
     config = exporter.ModelConfig(
-        dim=4096, hidden_dim=11008, n_layers=32, n_heads=32, n_kv_heads=32, vocab_size=32000, max_seq_len=4096, tied=False
+        dim=4096,
+        hidden_dim=11008,
+        n_layers=32,
+        n_heads=32,
+        n_kv_heads=32,
+        vocab_size=32000,
+        max_seq_len=4096,
+        tied=False,
     )
     for format_name in exporter.FORMATS:
         layout = lay_out(config, format_name, 64)

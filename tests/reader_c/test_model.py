@@ -93,7 +93,9 @@ def test_two_models_of_different_group_sizes_side_by_side_in_threads(tmp_path: P
     tokens = np.random.default_rng(0).integers(0, 29, 33).tolist()
     with reader_c.open(first) as a, reader_c.open(second) as b:
         assert a.config.group_size != b.config.group_size
-        alone = {id(m): [m.forward(tokens, arithmetic="mirror", activations=x) for x in ("fp32", "q8")] for m in (a, b)}  # type: ignore[arg-type]
+        alone = {
+            id(m): [m.forward(tokens, arithmetic="mirror", activations=x) for x in ("fp32", "q8")] for m in (a, b)
+        }  # type: ignore[arg-type]
         with ThreadPoolExecutor(8) as pool:
             work = [(m, i) for _ in range(25) for m in (a, b) for i in (0, 1)]
             results = pool.map(

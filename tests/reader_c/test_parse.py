@@ -46,7 +46,9 @@ def test_counts_must_be_positive(tmp_path: Path, format_name: str, field: str, v
         assert error.field == "file size"
         return
     assert (error.field, error.offset, error.found.split(" ")[0]) == (field, at, str(value))
-    assert error.expected == ("at least -2147483647" if (field, value) == ("vocab_size", -(2**31)) and format_name == "v0" else "at least 1")
+    assert error.expected == (
+        "at least -2147483647" if (field, value) == ("vocab_size", -(2**31)) and format_name == "v0" else "at least 1"
+    )
 
 
 @pytest.mark.parametrize("format_name", exporter.FORMATS)
@@ -113,9 +115,11 @@ def test_trailing_bytes_are_refused(tmp_path: Path, format_name: str, extra: int
     with path.open("ab") as file:
         file.write(bytes(extra))
     error = refusal(path)
-    assert (error.field, error.expected, error.found) == ("file size", f"exactly {size}", f"{size + extra}" + (
-        " (no magic at byte 0, so read as v0)" if format_name == "v0" else ""
-    ))
+    assert (error.field, error.expected, error.found) == (
+        "file size",
+        f"exactly {size}",
+        f"{size + extra}" + (" (no magic at byte 0, so read as v0)" if format_name == "v0" else ""),
+    )
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -217,7 +221,11 @@ def test_a_file_of_another_kind_is_told_for_what_it_seems(tmp_path: Path, conten
 
 def test_paths_that_are_no_regular_file_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    for path, number in ((tmp_path, errno.EISDIR), (tmp_path / "none", errno.ENOENT), (tmp_path / "fifo", errno.ENODEV)):
+    for path, number in (
+        (tmp_path, errno.EISDIR),
+        (tmp_path / "none", errno.ENOENT),
+        (tmp_path / "fifo", errno.ENODEV),
+    ):
         with pytest.raises(reader_c.ReaderSystemError) as caught:
             reader_c.open(path)
         assert caught.value.errno == number

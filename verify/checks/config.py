@@ -32,7 +32,9 @@ def check_config(model: reader_c.Model, source: Hyperparameters, max_seq_len: in
         field, (value, found) = next(iter(wrong.items()))
         detail = "; ".join(f"{name}: expected {e}, found {f}" for name, (e, f) in wrong.items())
         return exact("config", len(wrong), detail, {"field": field, "expected": value, "found": str(found)})
-    return exact("config", 0, f"{len(expected)} header fields and {len(_IMPLIED)} implied values agree with the source")
+    return exact(
+        "config", 0, f"{len(expected)} header fields and {len(_IMPLIED)} implied values agree with the source"
+    )
 
 
 def same_shapes(model: reader_c.Model, source: Hyperparameters) -> bool:

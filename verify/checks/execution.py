@@ -32,7 +32,9 @@ def noise_sigma(
     """
     total = torch.zeros_like(clean)
     for draw in range(DRAWS):
-        total += (llama.logits(model, load, tokens, torch.float64, Noise(1.0, seed=seed * DRAWS + draw)) - clean).square_()
+        total += (
+            llama.logits(model, load, tokens, torch.float64, Noise(1.0, seed=seed * DRAWS + draw)) - clean
+        ).square_()
     variance = total / DRAWS
     window = variance.mean(dim=(1, 2), keepdim=True)
     position = variance.mean(dim=2, keepdim=True)

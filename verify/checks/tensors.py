@@ -47,9 +47,7 @@ class _Finding:
 
     def text(self) -> str:
         more = f" ({self.count} differ)" if self.count > 1 else ""
-        return (
-            f"{self.name} {self.part} {list(self.index)}: expected {self.expected!r}, found {self.found!r}{more}"
-        )
+        return f"{self.name} {self.part} {list(self.index)}: expected {self.expected!r}, found {self.found!r}{more}"
 
 
 def check_tensors(
@@ -89,7 +87,9 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
         worst = max(reports, key=lambda r: r.utilisation or 0.0)
         return within("tensors", "rigorous", used, 1.0, f"{worst.name}: beyond Q8_0's bound", {"tensor": worst.name})
     if not table_use <= 1:
-        return within("tensors", "rigorous", table_use, 1.0, "RoPE tables: beyond float32's bound", {"tensor": "freqs"})
+        return within(
+            "tensors", "rigorous", table_use, 1.0, "RoPE tables: beyond float32's bound", {"tensor": "freqs"}
+        )
     detail = f"{len(reports)} tensors, every bit as derived from the source"
     if used:
         detail += f"; Q8_0 rounding reaches {used:.3f} of its bound"

@@ -182,13 +182,18 @@ def train(model: Transformer, training: np.ndarray, held_out: np.ndarray, steps:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 250 == 0:
-            print(f"step {step:5d}  training {loss.item():.3f}  held out {held_out_loss(model, held_out):.3f}", flush=True)
+            print(
+                f"step {step:5d}  training {loss.item():.3f}  held out {held_out_loss(model, held_out):.3f}",
+                flush=True,
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory to write into")
-    parser.add_argument("--text", type=Path, help="train on this text, its last fiftieth held out, instead of the Bible")
+    parser.add_argument(
+        "--text", type=Path, help="train on this text, its last fiftieth held out, instead of the Bible"
+    )
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=16)
     arguments = parser.parse_args()

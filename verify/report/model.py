@@ -54,7 +54,9 @@ class Report:
             "checks": checks,
             "metrics": None if self.metrics is None else _plain(dataclasses.asdict(self.metrics)),
             "metrics_q8_activations": (
-                None if self.metrics_q8_activations is None else _plain(dataclasses.asdict(self.metrics_q8_activations))
+                None
+                if self.metrics_q8_activations is None
+                else _plain(dataclasses.asdict(self.metrics_q8_activations))
             ),
             "tensors": [_plain(dataclasses.asdict(tensor)) for tensor in self.tensors],
             "environment": _plain(self.environment),

@@ -20,9 +20,15 @@ _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
 _FILE_WIDTH = 160
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would exit with status 1; a reader that went away is the command line's to answer."""
+        raise BrokenPipeError
+
+
 def stdout_console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+    console = _Output()
+    return console if console.is_terminal else _Output(width=_FILE_WIDTH)
 
 
 def plain_table(*headings: str) -> Table:
@@ -71,7 +77,9 @@ def show_report(console: Console, report: Report) -> None:
         if metrics:
             console.print(f"{heading}: {describe(metrics)}")
     colour = _COLOURS[report.verdict]
-    console.print(f"[bold {colour}]{report.verdict.upper()}[/] {escape(str(report.file['path']))}{escape(_reason(report))}")
+    console.print(
+        f"[bold {colour}]{report.verdict.upper()}[/] {escape(str(report.file['path']))}{escape(_reason(report))}"
+    )
 
 
 def _reason(report: Report) -> str:
@@ -97,10 +105,10 @@ def describe(metrics: Metrics) -> str:
     return "; ".join(words)
 
 
-def show_formats(console: Console, rows: Sequence[tuple[Report, int]]) -> None:
-    """One line a format: (report, bytes of the same weights in float32)."""
+def show_formats(console: Console, reports: Sequence[Report], float_bytes: int) -> None:
+    """One line a format. float_bytes: size of the same weights in float32."""
     table = plain_table("format", "bytes", "ratio", "checks", "KL mean", "top-1", "max logit error")
-    for report, float_bytes in rows:
+    for report in reports:
         passed = sum(check.status == "pass" for check in report.checks)
         colour = _COLOURS[report.verdict]
         metrics = report.metrics

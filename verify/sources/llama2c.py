@@ -57,7 +57,9 @@ class Llama2cSource(Source):
             saved = torch.load(str(self.path), map_location="cpu", mmap=True, weights_only=True)
             state, arguments = dict(saved["model"]), dict(saved["model_args"])
         except pickle.UnpicklingError as error:
-            raise CannotJudgeError(f"{self.path}: expected plain tensors, found a pickle that asks for more") from error
+            raise CannotJudgeError(
+                f"{self.path}: expected plain tensors, found a pickle that asks for more"
+            ) from error
         except Exception as error:  # torch.load's failures have no common class
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CannotJudgeError(f"{self.path}: expected a llama2.c checkpoint, found: {reason[:200]}") from error

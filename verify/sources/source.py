@@ -43,7 +43,9 @@ class Hyperparameters:
             "feed_forward.w3": (self.hidden_dim, self.dim),
         }
         shapes: dict[str, tuple[int, ...]] = {
-            f"layers.{number}.{name}.weight": shape for number in range(self.n_layers) for name, shape in layer.items()
+            f"layers.{number}.{name}.weight": shape
+            for number in range(self.n_layers)
+            for name, shape in layer.items()
         }
         shapes["tok_embeddings.weight"] = (self.vocab_size, self.dim)
         shapes["norm.weight"] = (self.dim,)

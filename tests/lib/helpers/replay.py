@@ -68,7 +68,9 @@ class Replay:
         c = self.c
         size = c.dim // c.n_heads
         embedding = self.model.tensor("tok_embeddings.weight")
-        x = np.array((embedding.dequantize() if isinstance(embedding, reader_c.QuantizedTensor) else embedding)[token])
+        x = np.array(
+            (embedding.dequantize() if isinstance(embedding, reader_c.QuantizedTensor) else embedding)[token]
+        )
         turns = []
         for i in range(0, size, 2):
             frequency = F(1) / _call("powf", F(10000), F(i) / F(size))
@@ -102,7 +104,9 @@ class Replay:
         scores = np.array([_sum_in_order(q * k[kv_head]) / root for k in self.keys[number]], F)
         shares = np.array([_call("expf", s - scores.max()) for s in scores], F)
         shares = shares / _sum_in_order(shares)
-        weighted = np.stack([share * v[kv_head] for share, v in zip(shares, self.values[number], strict=True)], axis=-1)
+        weighted = np.stack(
+            [share * v[kv_head] for share, v in zip(shares, self.values[number], strict=True)], axis=-1
+        )
         # the engine starts from zero, which turns a first -0 into 0
         return _sum_in_order(np.concatenate((np.zeros_like(weighted[:, :1]), weighted), axis=1))
 

@@ -1,0 +1,312 @@
+"""The command line as a user or a CI job meets it: statuses, one-line errors, nothing changed on a refusal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.checkpoints import save, state_dict
+
+import exporter
+import reader_c
+from verify.cli import main
+from verify.demo import CHECKPOINT
+
+
+Result = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: object) -> Result:
+    """The command line in this process: main() and all, but for the interpreter's start."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as stop,
+    ):
+        patch.setattr(sys, "argv", ["export-and-verify", *map(str, arguments)])
+        main()
+    return Result(arguments, stop.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def run_process(*arguments: object) -> Result:
+    command = [sys.executable, "-m", "verify", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    for word in words:
+        assert word in result.stderr
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "a source"
+    directory.mkdir()
+    return save(directory, state_dict())
+
+
+@pytest.fixture
+def good(tmp_path: Path, source: Path) -> Path:
+    out = tmp_path / "a file.bin"
+    assert run("export", source, out, "--format", "v2", "--group-size", 8).returncode == 0
+    return out
+
+
+@pytest.mark.parametrize("command", [(), ("demo",), ("export",), ("verify",), ("release",), ("inspect",)])
+def test_every_command_has_help_with_an_example_and_loads_no_torch(command: tuple[str, ...]) -> None:
+    result = run_process(*command, "--help")
+    assert result.returncode == 0
+    assert "Example: export-and-verify" in result.stdout or not command
+    code = f"""
+import sys
+sys.argv = ["export-and-verify", *{command!r}, "--help"]
+from verify.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code == 0
+assert not {{"torch", "scipy", "numpy"}} & sys.modules.keys()
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_export_says_what_it_wrote_and_what_it_changed(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "out.bin"
+    result = run("export", source, out, "--format", "v1")
+    assert result.returncode == 0
+    assert f"{out.stat().st_size:,} bytes" in result.stdout
+    assert result.stderr == "note: v1: group size 64 does not divide every row of this model; 8 is used\n"
+
+
+def test_verify_passes_a_healthy_file_and_writes_the_report(tmp_path: Path, source: Path, good: Path) -> None:
+    result = run("verify", source, good, "--depth", "quick", "--report", tmp_path / "the report")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert "PASS" in result.stdout
+    report = json.loads((tmp_path / "the report" / "report.json").read_text())
+    assert report["verdict"] == "pass"
+    assert report["file"]["path"] == str(good)
+
+
+def test_json_is_all_there_is_on_standard_output(source: Path, good: Path) -> None:
+    result = run_process("verify", source, good, "--depth", "quick", "--json", "--threads", 1)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    report = json.loads(result.stdout)
+    assert report["schema"] == "export-and-verify/report/1"
+    assert report["environment"]["threads"] == 1
+
+
+def test_quiet_says_nothing_and_still_judges(source: Path, good: Path) -> None:
+    content = bytearray(good.read_bytes())
+    for expected in (0, 1):
+        result = run("verify", source, good, "--depth", "quick", "--quiet")
+        assert (result.returncode, result.stdout, result.stderr) == (expected, "", "")
+        content[-1] ^= 1
+        good.write_bytes(content)
+
+
+def test_one_weight_changed_by_one_unit_fails_and_is_named(source: Path, good: Path) -> None:
+    with reader_c.open(good) as model:
+        span = model.spans("layers.1.feed_forward.w3.weight")[0]
+    content = bytearray(good.read_bytes())
+    at = span.offset + 11 * 48 + 13
+    content[at] = (content[at] + 1) % 256
+    good.write_bytes(content)
+    result = run("verify", source, good, "--depth", "quick")
+    assert result.returncode == 1
+    assert "FAIL" in result.stdout
+    assert "layers.1.feed_forward.w3.weight int8 [11, 13]: expected" in result.stdout
+
+
+def test_the_last_byte_cut_off_cannot_be_judged(source: Path, good: Path) -> None:
+    size = good.stat().st_size
+    os.truncate(good, size - 1)
+    refused(run("verify", source, good), "file size", f"expected exactly {size}", f"found {size - 1}")
+
+
+def test_release_of_the_bundled_checkpoint_leaves_the_file(tmp_path: Path) -> None:
+    out = tmp_path / "out.bin"
+    result = run_process("release", CHECKPOINT, out, "--format", "v2", "--depth", "quick", "--report", tmp_path / "r")
+    assert result.returncode == 0
+    assert "group size 64 does not divide every row of this model; 32 is used" in result.stderr
+    with reader_c.open(out) as model:
+        assert model.format == "v2"
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert report["file"]["path"] == str(out)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.bin", "r"]
+
+
+def test_a_release_that_fails_leaves_the_earlier_file(tmp_path: Path, source: Path, good: Path) -> None:
+    before = good.read_bytes()
+    policy = tmp_path / "strict.toml"
+    limits = (
+        "kl_mean = 1e-12\nkl_max = 1e-12\ntop1_agreement = 1.0\nmax_abs_logit_error = 1e-9\nperplexity_ratio = 1.0"
+    )
+    policy.write_text(f"[v2]\n{limits}\n")
+    names = sorted(p.name for p in tmp_path.iterdir())
+    result = run("release", source, good, "--format", "v2", "--overwrite", "--depth", "quick", "--policy", policy)
+    assert result.returncode == 1
+    assert "quantization" in result.stdout
+    assert good.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+def test_release_over_an_existing_file_must_be_asked_for(source: Path, good: Path) -> None:
+    before = good.read_bytes()
+    refused(run("release", source, good, "--format", "v2"), str(good), "found a file")
+    assert good.read_bytes() == before
+    assert run("release", source, good, "--format", "v0", "--overwrite", "--depth", "quick").returncode == 0
+    assert good.read_bytes() != before
+
+
+def test_inspect_tells_header_tensors_and_what_is_assumed(good: Path) -> None:
+    result = run("inspect", good)
+    assert result.returncode == 0
+    for word in ("v2", "n_kv_heads", "rope_theta 10000", "layers.1.attention.wk.weight", "24 x 48", "scale"):
+        assert word in result.stdout
+    contents = json.loads(run("inspect", good, "--json").stdout)
+    assert contents["config"]["n_kv_heads"] == 3
+    assert sum(t["nbytes"] for t in contents["tensors"]) + 256 == contents["bytes"] == good.stat().st_size
+
+
+def test_no_command_shows_what_there_is() -> None:
+    result = run()
+    assert result.returncode == 2
+    assert "release" in result.stdout
+
+
+def test_version() -> None:
+    assert run("--version").stdout.startswith("export-and-verify ")
+
+
+def test_print_policy_prints_the_default() -> None:
+    result = run("verify", "--print-policy")
+    assert result.returncode == 0
+    assert "[v2]" in result.stdout
+
+
+def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: Path) -> None:
+    before = {p: p.read_bytes() for p in (source, good)}
+    out = tmp_path / "never.bin"
+    empty = tmp_path / "empty.txt"
+    empty.write_text("")
+    export = ("export", source, out, "--format")
+    verify = ("verify", source, good)
+    for arguments, words in [
+        (("export", tmp_path / "none.pt", out, "--format", "v2"), ("none.pt", "found nothing there")),
+        (("export", good, out, "--format", "v2"), ("torch.save's zip format",)),
+        (("export", tmp_path, out, "--format", "v2"), ("no regular file",)),
+        ((*export, "v9"), ("format", "'v9'")),
+        ((*export, "v2", "--group-size", "0"), ("group_size", "0")),
+        ((*export, "v2", "--exact-group-size"), ("group_size", "found 64", "one: 8")),
+        ((*export, "v2", "--max-seq-len", "99"), ("max_seq_len", "found 99")),
+        ((*export, "v2", "--source-kind", "meta"), ("source kind", "'meta'")),
+        (("export", source, tmp_path / "no" / "out", "--format", "v2"), ("expected a directory",)),
+        (("export", source, good, "--format", "v2"), ("found a file",)),
+        (("export", source, out), ("--format",)),
+        (("verify", source, tmp_path / "none.bin"), ("none.bin", "no such file")),
+        (("verify", source, source), ("zip archive",)),
+        (("verify", good, good), ("llama2.c checkpoint",)),
+        (("verify", source, tmp_path), ("is a directory",)),
+        ((*verify, "--text", empty), ("tokenizer",)),
+        ((*verify, "--text", tmp_path / "none.txt"), ("none.txt",)),
+        ((*verify, "--tokens", empty), ("expected an .npy file",)),
+        ((*verify, "--windows", "0"), ("windows",)),
+        ((*verify, "--length", "1000"), ("length", "found 1000")),
+        ((*verify, "--depth", "abyss"), ("depth", "'abyss'")),
+        ((*verify, "--seed", "-1"), ("--seed",)),
+        ((*verify, "--threads", "0"), ("--threads",)),
+        ((*verify, "--policy", empty), ("[v2]",)),
+        ((*verify, "--report", good), (str(good),)),
+        ((*verify, "--source-kind", "meta"), ("--source-kind", "'meta'")),
+        ((*verify, "--no-such-option"), ("--no-such-option",)),
+        (("inspect", tmp_path / "none.bin"), ("no such file",)),
+        (("judgement",), ("judgement",)),
+    ]:
+        refused(run(*arguments), *words)
+    assert {p: p.read_bytes() for p in (source, good)} == before
+    assert not out.exists()
+
+
+def test_a_read_only_folder_is_told_and_nothing_remains(tmp_path: Path, source: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):
+        # root writes everywhere; /proc takes no files from anyone
+        folder = Path("/proc/self")
+    for command in ("export", "release"):
+        refused(run(command, source, folder / "out.bin", "--format", "v2"), "out.bin", "cannot be written")
+
+
+def test_ctrl_c_ends_with_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out.bin"
+    command = [
+        sys.executable,
+        "-m",
+        "verify",
+        "release",
+        str(CHECKPOINT),
+        str(out),
+        "--format",
+        "v0",
+        "--depth",
+        "full",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # once the working directory is there, the work has begun
+    for _ in range(600):
+        if any(p.name.endswith(".release") for p in tmp_path.iterdir()):
+            break
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130
+    assert (stdout, stderr) == ("", "error: interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_goes_away_is_no_error(good: Path) -> None:
+    code = f"{sys.executable} -m verify inspect '{good}' | head -1"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def test_tokens_and_lengths_of_ones_own(tmp_path: Path, source: Path, good: Path) -> None:
+    tokens = tmp_path / "tokens.npy"
+    np.save(tokens, np.random.default_rng(0).integers(0, 29, (3, 20)))
+    result = run("verify", source, good, "--tokens", tokens, "--windows", 2, "--length", 9, "--seed", 5, "--json")
+    report = json.loads(result.stdout)
+    assert report["verdict"] == "pass"
+    assert report["metrics"]["positions"] == 3 * 20 + 2 * 9 + 2 * 9
+    assert report["metrics"]["perplexity_source"] is not None
+    assert report["metrics"]["perplexity_ratio_ci"] is not None
+
+
+def test_the_demo_exports_and_verifies_every_format(tmp_path: Path) -> None:
+    result = run("demo", "--out", tmp_path / "out")
+    assert result.returncode == 0
+    for name in exporter.FORMATS:
+        assert f"\n{name} " in f"\n{result.stdout}"
+        report = json.loads((tmp_path / "out" / f"{name}-report" / "report.json").read_text())
+        assert report["verdict"] == "pass"
+        assert (tmp_path / "out" / f"{name}.bin").stat().st_size == report["file"]["bytes"]
+    assert str(tmp_path / "out") in result.stdout

@@ -1,0 +1,110 @@
+"""Windows: deterministic, in range, and refused by name where they cannot be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from verify.demo import CHECKPOINT, HELD_OUT_TEXT
+from verify.errors import CannotJudgeError
+from verify.evidence import Evidence
+from verify.sources import Source, open_source
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return open_source(CHECKPOINT)
+
+
+def test_by_default_random_windows_to_full_length_beside_fixed_ones(source: Source) -> None:
+    windows = Evidence().collect(source, 256)
+    assert [w.origin for w in windows] == ["random"] * 8 + ["fixed"] * 2
+    assert all(len(w.tokens) == 256 for w in windows)
+    again = Evidence().collect(source, 256)
+    assert all((a.tokens == b.tokens).all() for a, b in zip(windows, again, strict=True))
+    other = Evidence(seed=1).collect(source, 256)
+    assert any((a.tokens != b.tokens).any() for a, b in zip(windows, other, strict=True))
+
+
+def test_text_becomes_windows_spread_over_it(source: Source) -> None:
+    windows = [w for w in Evidence(text=HELD_OUT_TEXT, windows=3).collect(source, 256) if w.origin == "text"]
+    assert len(windows) == 3
+    assert all(len(w.tokens) == 256 for w in windows)
+    assert windows[0].tokens[0] == 1
+    # the first begins the text, the last is from its end: they share no long run
+    assert (windows[0].tokens != windows[2].tokens).mean() > 0.5
+
+
+def test_short_text_is_one_short_window(source: Source, tmp_path: Path) -> None:
+    text = tmp_path / "short.txt"
+    text.write_text("In the beginning")
+    windows = Evidence(text=text).collect(source, 256)
+    assert windows[0].origin == "text"
+    assert 2 <= len(windows[0].tokens) < 10
+
+
+def test_tokens_from_a_file_or_from_memory(source: Source, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.arange(40, dtype=np.int32).reshape(4, 10))
+    for given in (path, list(np.arange(40).reshape(4, 10))):
+        windows = [w for w in Evidence(tokens=given).collect(source, 256) if w.origin == "tokens"]
+        assert [w.tokens.tolist() for w in windows] == np.arange(40).reshape(4, 10).tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": "deep"}, "depth: expected one of quick, standard, full, found 'deep'"),
+        ({"windows": 0}, "windows: expected 1 to"),
+        ({"length": 1}, "length: expected 2 to the file's max_seq_len of 256, found 1"),
+        ({"length": 257}, "found 257"),
+    ],
+)
+def test_options_out_of_range_are_refused(source: Source, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(CannotJudgeError, match=message):
+        Evidence(**changes).collect(source, 256)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "at least 2 tokens, found 0"), (b"\n \n", "found 0"), (b"\xff\xfe\x00", "readable UTF-8 text")],
+)
+def test_text_with_nothing_in_it_is_refused(source: Source, tmp_path: Path, content: bytes, message: str) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(content)
+    with pytest.raises(CannotJudgeError, match=message):
+        Evidence(text=text).collect(source, 256)
+
+
+def test_a_tokenizer_that_is_missing_or_none_is_refused(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(CannotJudgeError, match="expected the source's SentencePiece tokenizer, found no such file"):
+        Evidence(text=HELD_OUT_TEXT, tokenizer=tmp_path / "none.model").collect(source, 256)
+    with pytest.raises(CannotJudgeError, match="expected a SentencePiece model"):
+        Evidence(text=HELD_OUT_TEXT, tokenizer=CHECKPOINT).collect(source, 256)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 5)), "expected integers of shape"),
+        (np.zeros(5, int), "expected integers of shape"),
+        (np.zeros((0, 5), int), "at least one window"),
+        (np.zeros((2, 1), int), r"window 0: expected 2 to 256 tokens"),
+        (np.array([[1, 2], [3, 512]]), "window 1: token 1: expected 0 to 511, found 512"),
+        (np.array([[1, -2]]), "window 0: token 1: expected 0 to 511, found -2"),
+    ],
+)
+def test_token_files_are_checked(source: Source, tmp_path: Path, array: np.ndarray, message: str) -> None:
+    path = tmp_path / "tokens.npy"
+    np.save(path, array)
+    with pytest.raises(CannotJudgeError, match=message):
+        Evidence(tokens=path).collect(source, 256)
+
+
+def test_a_token_file_that_is_a_pickle_is_refused(source: Source, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(CannotJudgeError, match="expected an .npy file of integers"):
+        Evidence(tokens=path).collect(source, 256)

@@ -1,0 +1,144 @@
+"""The PyTorch reference against a slow one written from the formulas, and its noise against real rounding."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from helpers.models import arrays
+from helpers.strategies import configs
+from hypothesis import given
+from hypothesis import strategies as st
+
+import exporter
+from verify.oracle import llama
+from verify.oracle.noise import UNIT, Noise
+from verify.sources import Hyperparameters
+
+
+def hyperparameters(config: exporter.ModelConfig) -> Hyperparameters:
+    return Hyperparameters(**{field: getattr(config, field) for field in Hyperparameters.__dataclass_fields__})
+
+
+def slow_logits(config: exporter.ModelConfig, weights: dict[str, np.ndarray], tokens: list[int]) -> np.ndarray:
+    """Float64, scalar loops, sines and cosines: position by position, head by head."""
+    w = {name: array.astype(np.float64) for name, array in weights.items()}
+    size, ratio = config.head_dim, config.n_heads // config.n_kv_heads
+    eps = float(np.float32(config.norm_eps))
+
+    def norm(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return weight * x / math.sqrt(sum(v * v for v in x) / len(x) + eps)
+
+    def rotate(x: np.ndarray, position: int) -> np.ndarray:
+        out = x.copy()
+        for start in range(0, len(x), size):
+            for i in range(0, size, 2):
+                angle = position * config.rope_theta ** (-i / size)
+                a, b = x[start + i], x[start + i + 1]
+                out[start + i] = a * math.cos(angle) - b * math.sin(angle)
+                out[start + i + 1] = a * math.sin(angle) + b * math.cos(angle)
+        return out
+
+    keys: list[list[np.ndarray]] = [[] for _ in range(config.n_layers)]
+    values: list[list[np.ndarray]] = [[] for _ in range(config.n_layers)]
+    rows = []
+    for position, token in enumerate(tokens):
+        x = w["tok_embeddings.weight"][token]
+        for number in range(config.n_layers):
+            p = f"layers.{number}."
+            h = norm(x, w[p + "attention_norm.weight"])
+            q = rotate(w[p + "attention.wq.weight"] @ h, position)
+            keys[number].append(rotate(w[p + "attention.wk.weight"] @ h, position))
+            values[number].append(w[p + "attention.wv.weight"] @ h)
+            mixed = np.zeros(config.dim)
+            for head in range(config.n_heads):
+                mine, theirs = slice(head * size, (head + 1) * size), head // ratio
+                other = slice(theirs * size, (theirs + 1) * size)
+                scores = [q[mine] @ k[other] / math.sqrt(size) for k in keys[number]]
+                shares = np.exp(np.array(scores) - max(scores))
+                shares /= shares.sum()
+                mixed[mine] = sum(s * v[other] for s, v in zip(shares, values[number], strict=True))
+            x = x + w[p + "attention.wo.weight"] @ mixed
+            h = norm(x, w[p + "ffn_norm.weight"])
+            gate = w[p + "feed_forward.w1.weight"] @ h
+            x = x + w[p + "feed_forward.w2.weight"] @ (
+                gate / (1 + np.exp(-gate)) * (w[p + "feed_forward.w3.weight"] @ h)
+            )
+        x = norm(x, w["norm.weight"])
+        rows.append(w["tok_embeddings.weight" if config.tied else "output.weight"] @ x)
+    return np.stack(rows)
+
+
+@given(configs(), st.sampled_from([10000.0, 500000.0]), st.sampled_from([1e-5, 1e-6]), st.data())
+def test_reference_is_the_formulas_to_float64(
+    config: exporter.ModelConfig, theta: float, eps: float, data: st.DataObject
+) -> None:
+    config = exporter.ModelConfig(**{**config.__dict__, "rope_theta": theta, "norm_eps": eps})
+    length = data.draw(st.integers(1, 8))
+    tokens = data.draw(st.lists(st.integers(0, config.vocab_size - 1), min_size=length, max_size=length))
+    weights = arrays(config)
+    reference = llama.logits(
+        hyperparameters(config), lambda name: torch.from_numpy(weights[name]), torch.tensor([tokens])
+    )
+    np.testing.assert_allclose(reference[0].numpy(), slow_logits(config, weights, tokens), rtol=1e-10, atol=1e-10)
+
+
+def test_windows_of_a_batch_do_not_touch_each_other() -> None:
+    config = exporter.ModelConfig(
+        dim=48, hidden_dim=40, n_layers=2, n_heads=6, n_kv_heads=3, vocab_size=29, max_seq_len=33, tied=True
+    )
+    weights = {name: torch.from_numpy(array) for name, array in arrays(config).items()}
+    tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (3, 20)))
+    together = llama.logits(hyperparameters(config), weights.__getitem__, tokens)
+    for row in range(3):
+        alone = llama.logits(hyperparameters(config), weights.__getitem__, tokens[row : row + 1])
+        torch.testing.assert_close(together[row], alone[0], rtol=1e-12, atol=1e-12)
+    # causal: a later token moves no earlier logit
+    other = tokens.clone()
+    other[:, 12] = (other[:, 12] + 1) % 29
+    changed = llama.logits(hyperparameters(config), weights.__getitem__, other)
+    torch.testing.assert_close(together[:, :12], changed[:, :12], rtol=1e-12, atol=1e-12)
+    assert (together[:, 12:] != changed[:, 12:]).any(dim=2).all()
+
+
+def test_float32_reference_is_float64s_to_float32() -> None:
+    config = exporter.ModelConfig(
+        dim=48, hidden_dim=40, n_layers=2, n_heads=6, n_kv_heads=3, vocab_size=29, max_seq_len=33, tied=True
+    )
+    weights = {name: torch.from_numpy(array) for name, array in arrays(config).items()}
+    tokens = torch.arange(29)[None]
+    wide = llama.logits(hyperparameters(config), weights.__getitem__, tokens)
+    narrow = llama.logits(hyperparameters(config), weights.__getitem__, tokens, torch.float32)
+    assert narrow.dtype == torch.float32
+    assert 0 < (wide - narrow).abs().max() < 1e-5
+
+
+def test_noise_of_a_sum_is_what_sequential_float32_sums_show() -> None:
+    rng = np.random.default_rng(0)
+    for mean in (0.0, 1.0):
+        a = rng.standard_normal((400, 256)) + mean
+        b = rng.standard_normal((256, 1)) + mean
+        a, b = a.astype(np.float32), b.astype(np.float32)
+        summed = np.cumsum(a * b[:, 0], axis=1, dtype=np.float32)[:, -1]
+        real = summed - a.astype(np.float64) @ b[:, 0].astype(np.float64)
+        exact = torch.zeros(400, 1, dtype=torch.float64)
+        y = torch.from_numpy(a.astype(np.float64) @ b.astype(np.float64))
+        modelled = Noise(1.0).product(y, torch.from_numpy(a).double(), torch.from_numpy(b).double()) - y
+        ratio = np.sqrt(np.mean(real**2)) / float((modelled - exact).square().mean().sqrt())
+        assert 0.7 < ratio < 1.3
+
+
+def test_noise_of_one_rounding_is_what_roundings_show() -> None:
+    values = np.exp(np.random.default_rng(0).uniform(-20, 20, 200_000))
+    real = np.sqrt(np.mean(((values.astype(np.float32) - values) / values) ** 2))
+    noisy = Noise(1.0).rounded(torch.ones(200_000, dtype=torch.float64)) - 1
+    assert 0.98 < real / float(noisy.square().mean().sqrt()) < 1.02
+    assert real < UNIT
+
+
+def test_no_noise_is_no_change() -> None:
+    y = torch.ones(3, 4, dtype=torch.float64)
+    silent = Noise(0.0)
+    for result in (silent.rounded(y), silent.product(y, y, y), silent.softmax(y, y), silent.angle(y, 8, 1e4)):
+        assert result is y
