@@ -8,7 +8,7 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test deep lint lint-c asan wheel bench clean
+.PHONY: demo test deep lint lint-c asan wheel bench calibrate clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -50,6 +50,9 @@ wheel: $(VENV)/.lint
 
 bench: $(READY)
 	$(BIN)/python benchmarks/export.py
+
+calibrate: $(READY)
+	$(BIN)/python benchmarks/calibrate_execution.py
 
 clean:
 	rm -rf $(VENV) .asan .wheel-venv build dist demo *.egg-info reader_c/_reader.*

@@ -78,7 +78,7 @@ def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
 
 def _scales(groups: NDArray[np.float32]) -> NDArray[np.float32]:
     largest = np.abs(groups).max(axis=1)
-    scale = np.clip(largest / LARGEST_Q, SMALLEST_SCALE, LARGEST_SCALE)
+    scale: NDArray[np.float32] = np.clip(largest / LARGEST_Q, SMALLEST_SCALE, LARGEST_SCALE)
     # a NaN or infinity stays, for the caller to refuse
     return np.where((largest > 0) & (largest < np.inf), scale, largest)
 

@@ -41,7 +41,7 @@ class TensorSummary:
 
 @dataclasses.dataclass(frozen=True)
 class ExportSummary:
-    """What export() did. group_size is the one in the file (0 in fp32 formats), requested_group_size the one asked for."""
+    """What export() did. group_size is the one in the file, 0 in fp32 formats; requested_group_size was asked for."""
 
     path: Path
     format: str
@@ -80,7 +80,7 @@ def export(
         tensors = tuple(_write_payload(file, checkpoint, config, layout, used, progress))
         file.flush()
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a file opened "xb+"
     return ExportSummary(Path(out), format, layout.size, digest, time.monotonic() - start, used, group_size, tensors)
 
 

@@ -18,10 +18,12 @@ from reader_c.errors import (
     ReaderMemoryError,
     ReaderSystemError,
 )
-from reader_c.model import Config, Model, QuantizedTensor, Session, Span
+from reader_c.model import Activations, Arithmetic, Config, Model, QuantizedTensor, Rope, Session, Span
 
 __all__ = [
+    "Activations",
     "ArgumentError",
+    "Arithmetic",
     "ClosedError",
     "Config",
     "InvalidFileError",
@@ -30,12 +32,13 @@ __all__ = [
     "ReaderError",
     "ReaderMemoryError",
     "ReaderSystemError",
+    "Rope",
     "Session",
     "Span",
     "open",
 ]
 
 
-def open(path: str | os.PathLike[str]) -> Model:
+def open(path: str | os.PathLike[str]) -> Model:  # noqa: A001  # as one says gzip.open
     """Check and map a .bin file of any format. Raises ReaderError: field, offset, expected, found."""
     return Model(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 class ReaderError(Exception):
@@ -57,7 +58,7 @@ _OTHER_KINDS = {
 def remark_on_kind(path: str) -> str:
     """What a refused file's first bytes say about it, in brackets; nothing where they are a .bin's."""
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             start = file.read(16)
     except OSError:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
@@ -85,6 +86,10 @@ class QuantizedTensor:
         """q * scale, one float32 rounding each: (out, in)."""
         groups = self.q.reshape(*self.scale.shape, self.group_size).astype(np.float32)
         return (groups * self.scale[..., None]).reshape(self.q.shape)
+
+
+def _keep_alive(_handle: Any, _freed: Any) -> None:
+    """A destructor that does nothing: what counts is what it holds until it is called."""
 
 
 class Session:
@@ -224,9 +229,8 @@ class Model:
 
     def _view(self, span: Span) -> NDArray[Any]:
         handle = self._open_handle()
-        # The destructor's default argument holds the handle, and with it the map, for as long as any array
-        # over these bytes lives.
-        start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + span.offset, lambda _, owner=handle: None)
+        # The destructor holds the handle, and with it the map, for as long as any array over these bytes lives.
+        start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + span.offset, partial(_keep_alive, handle))
         dtype = np.int8 if span.part == "int8" else np.dtype("<f4")
         array = np.frombuffer(ffi.buffer(start, span.nbytes), dtype).reshape(span.shape)
         array.flags.writeable = False

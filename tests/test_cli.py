@@ -21,7 +21,6 @@ import reader_c
 from verify.cli import main
 from verify.demo import CHECKPOINT
 
-
 Result = subprocess.CompletedProcess[str]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -14,6 +15,7 @@ import click
 if TYPE_CHECKING:
     import exporter
     from verify.evidence import Evidence
+    from verify.ladder import Progress
     from verify.report.model import Report
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -116,7 +118,7 @@ def demo(out: Path) -> int:
                 CHECKPOINT,
                 summary.path,
                 evidence=Evidence(text=HELD_OUT_TEXT),
-                progress=lambda stage, done, total, name=name: progress(f"{name} {stage}", done, total),
+                progress=partial(_in_format, progress, name),
             )
         _tell_group_size(summary)
         _write_report(report, out / f"{name}-report")
@@ -125,6 +127,10 @@ def demo(out: Path) -> int:
     show_formats(console, reports, float_bytes=4 * sum(prod(checkpoint.shape(name)) for name in checkpoint.names))
     console.print(f"files and reports: {out}", highlight=False, soft_wrap=True, markup=False)
     return 0 if all(report.passed for report in reports) else 1
+
+
+def _in_format(progress: Progress, name: str, stage: str, done: int, total: int) -> None:
+    progress(f"{name} {stage}", done, total)
 
 
 @app.command(epilog="Example: export-and-verify export model.pt model.bin --format v2")

@@ -34,6 +34,11 @@ from verify.weights import WeightCache
 
 Progress = Callable[[str, int, int], None]
 
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """The default for progress: (stage, done, total) goes nowhere."""
+
+
 # run.c's own order of operations: what the file computes in the engines it is made for.
 ARITHMETIC: reader_c.Arithmetic = "mirror"
 
@@ -53,7 +58,7 @@ def verify(
     *,
     evidence: Evidence | None = None,
     max_seq_len: int | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Report:
     """Judge a .bin file against the checkpoint it was made from, whoever wrote it.
 
@@ -174,7 +179,7 @@ class _Judgement:
         self.checks.append(check_quantization(self.metrics, self._limits))
 
     def _references(self, tokens: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits by PyTorch in float64, of the source's weights and of the file's, and what rounding may do to the latter."""
+        """Float64 logits of the source's weights and of the file's, and what rounding may do to the latter."""
         hyper, quantized = self._source.hyperparameters, self._model.config.group_size > 0
         of_source = llama.logits(hyper, self._source_weights, tokens)
         of_file = llama.logits(hyper, self._file_weights, tokens) if quantized else of_source

@@ -10,7 +10,7 @@ from pathlib import Path
 import exporter
 from exporter.place import publish, resolve_target
 from verify.evidence import Evidence
-from verify.ladder import Progress, verify
+from verify.ladder import Progress, silent, verify
 from verify.report.model import Report
 
 
@@ -25,7 +25,7 @@ def release(
     overwrite: bool = False,
     policy: Path | None = None,
     evidence: Evidence | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> tuple[exporter.ExportSummary, Report]:
     """Like export, but what fails verification never gets the name out; an earlier file there stays.
 

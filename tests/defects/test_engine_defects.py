@@ -87,7 +87,7 @@ def test_a_wrong_engine_fails_execution(source: Source, defect: str) -> None:
 
 
 @pytest.mark.parametrize("arithmetic", ["mirror", "fast"])
-def test_a_healthy_engine_passes(source: Source, tmp_path: Path, arithmetic: reader_c.model.Arithmetic) -> None:
+def test_a_healthy_engine_passes(source: Source, tmp_path: Path, arithmetic: reader_c.Arithmetic) -> None:
     with reader_c.open(toy_file(tmp_path, "v0")) as model:
         for seed in range(10):
             tokens = torch.from_numpy(np.random.default_rng(seed).integers(0, 29, (1, 33)))

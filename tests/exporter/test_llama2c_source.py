@@ -211,7 +211,7 @@ def test_a_file_that_changes_under_the_reader_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["absent.pt", "directory"])
 def test_no_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "directory").mkdir()
-    with pytest.raises(exporter.CheckpointError, match="expected a llama2.c checkpoint"):
+    with pytest.raises(exporter.CheckpointError, match=r"expected a llama2\.c checkpoint"):
         exporter.open_checkpoint(tmp_path / name)
 
 

@@ -127,11 +127,11 @@ def test_an_existing_file_stays_unless_overwriting_is_asked_for(tmp_path: Path) 
     assert out.stat().st_size > 1000
 
 
-class _Interrupted(Exception):
+class InterruptedExportError(Exception):
     pass
 
 
-@pytest.mark.parametrize("error", [_Interrupted, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("error", [InterruptedExportError, KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("at", ["tok_embeddings.weight", "layers.1.attention.wo.weight", "output.weight"])
 def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, error: type[BaseException], at: str
@@ -191,7 +191,7 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path: Path, monkeyp
     import errno
     import os
 
-    def full(descriptor: int) -> None:
+    def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     out = toy_file(tmp_path, "v0")

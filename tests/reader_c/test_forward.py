@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_mirror_has_the_bits_of_a_literal_replay(
 @pytest.mark.parametrize(("format_name", "activations"), [("v0", "fp32"), ("v1", "fp32"), ("v2", "q8")])
 @given(splits=st.sets(st.integers(1, 149)))
 def test_logits_do_not_depend_on_how_tokens_are_split_into_calls(
-    arithmetic: reader_c.model.Arithmetic, format_name: str, activations: reader_c.model.Activations, splits: set[int]
+    arithmetic: reader_c.Arithmetic, format_name: str, activations: reader_c.Activations, splits: set[int]
 ) -> None:
     """150 positions cross the batches of 64 inside the engine, and the blocks of 16 inside those."""
     tokens = np.random.default_rng(0).integers(0, 29, 150)
@@ -48,7 +49,7 @@ def test_logits_do_not_depend_on_how_tokens_are_split_into_calls(
             whole = model.forward(tokens, arithmetic=arithmetic, activations=activations)
             pieces = [
                 session.forward(tokens[start:stop], arithmetic=arithmetic, activations=activations)
-                for start, stop in zip(edges, edges[1:], strict=False)
+                for start, stop in pairwise(edges)
             ]
             assert session.position == 150
             assert same_bits(np.concatenate(pieces), whole)

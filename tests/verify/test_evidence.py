@@ -106,5 +106,5 @@ def test_token_files_are_checked(source: Source, tmp_path: Path, array: np.ndarr
 def test_a_token_file_that_is_a_pickle_is_refused(source: Source, tmp_path: Path) -> None:
     path = tmp_path / "tokens.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(CannotJudgeError, match="expected an .npy file of integers"):
+    with pytest.raises(CannotJudgeError, match=r"expected an \.npy file of integers"):
         Evidence(tokens=path).collect(source, 256)

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verify.metrics import compare_window, summarise
+from verify.metrics import WindowEvidence, compare_window, summarise
 
 
 def logits(seed: int, length: int = 6, vocab_size: int = 5) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(length, vocab_size)) * 3
 
 
-def window(seed: int, change: float = 0.1, origin: str = "text", length: int = 6):  # noqa: ANN201
+def window(seed: int, change: float = 0.1, origin: str = "text", length: int = 6) -> WindowEvidence:
     source = logits(seed, length)
     file = (source + change * logits(seed + 1000, length)).astype(np.float32)
     tokens = np.random.default_rng(seed).integers(0, 5, length)

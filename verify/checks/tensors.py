@@ -23,7 +23,8 @@ _LIBM_ULPS = 1
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One tensor against its source. bound and utilisation are Q8_0's rounding bound at its largest scale; None in fp32."""
+    """One tensor against its source. bound is Q8_0's at the largest scale, utilisation the largest error over its
+    own group's bound; None in fp32."""
 
     name: str
     shape: tuple[int, ...]

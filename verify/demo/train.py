@@ -27,17 +27,11 @@ from torch import nn
 from torch.nn import functional
 
 HELD_OUT_BOOKS = ("Ruth", "Jonah", "Phi")
-MODEL_ARGS = {
-    "dim": 128,
-    "n_layers": 2,
-    "n_heads": 8,
-    "n_kv_heads": 2,
-    "vocab_size": 512,
-    "multiple_of": 32,
-    "max_seq_len": 256,
-    "dropout": 0.0,
-}
-HIDDEN_DIM = 352
+DIM, N_LAYERS, N_HEADS, N_KV_HEADS = 128, 2, 8, 2
+VOCAB_SIZE, MAX_SEQ_LEN = 512, 256
+HEAD_DIM = DIM // N_HEADS
+MULTIPLE_OF = 32
+HIDDEN_DIM = 352  # llama2.c's rule: two thirds of 4 * DIM, up to a multiple of MULTIPLE_OF
 NORM_EPS = 1e-5
 
 
@@ -63,7 +57,7 @@ def train_tokenizer(text: str) -> bytes:
         sentence_iterator=iter(text.splitlines()),
         model_writer=model,
         model_type="bpe",
-        vocab_size=MODEL_ARGS["vocab_size"],
+        vocab_size=VOCAB_SIZE,
         character_coverage=1.0,
         byte_fallback=True,
         split_digits=True,
@@ -80,38 +74,37 @@ class Block(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        dim, kv_dim = MODEL_ARGS["dim"], MODEL_ARGS["dim"] // MODEL_ARGS["n_heads"] * MODEL_ARGS["n_kv_heads"]
+        kv_dim = HEAD_DIM * N_KV_HEADS
         self.attention = nn.ModuleDict(
             {
-                "wq": nn.Linear(dim, dim, bias=False),
-                "wk": nn.Linear(dim, kv_dim, bias=False),
-                "wv": nn.Linear(dim, kv_dim, bias=False),
-                "wo": nn.Linear(dim, dim, bias=False),
+                "wq": nn.Linear(DIM, DIM, bias=False),
+                "wk": nn.Linear(DIM, kv_dim, bias=False),
+                "wv": nn.Linear(DIM, kv_dim, bias=False),
+                "wo": nn.Linear(DIM, DIM, bias=False),
             }
         )
         self.feed_forward = nn.ModuleDict(
             {
-                "w1": nn.Linear(dim, HIDDEN_DIM, bias=False),
-                "w2": nn.Linear(HIDDEN_DIM, dim, bias=False),
-                "w3": nn.Linear(dim, HIDDEN_DIM, bias=False),
+                "w1": nn.Linear(DIM, HIDDEN_DIM, bias=False),
+                "w2": nn.Linear(HIDDEN_DIM, DIM, bias=False),
+                "w3": nn.Linear(DIM, HIDDEN_DIM, bias=False),
             }
         )
-        self.attention_norm = nn.RMSNorm(dim, eps=NORM_EPS)
-        self.ffn_norm = nn.RMSNorm(dim, eps=NORM_EPS)
+        self.attention_norm = nn.RMSNorm(DIM, eps=NORM_EPS)
+        self.ffn_norm = nn.RMSNorm(DIM, eps=NORM_EPS)
 
     def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        batch, length, dim = x.shape
-        heads, kv_heads = MODEL_ARGS["n_heads"], MODEL_ARGS["n_kv_heads"]
+        batch, length, _ = x.shape
         h = self.attention_norm(x)
 
         def split(name: str, count: int) -> torch.Tensor:
-            return self.attention[name](h).view(batch, length, count, dim // heads).transpose(1, 2)
+            return self.attention[name](h).view(batch, length, count, HEAD_DIM).transpose(1, 2)
 
-        q, k, v = split("wq", heads), split("wk", kv_heads), split("wv", kv_heads)
+        q, k, v = split("wq", N_HEADS), split("wk", N_KV_HEADS), split("wv", N_KV_HEADS)
         attended = functional.scaled_dot_product_attention(
             rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True, enable_gqa=True
         )
-        x = x + self.attention["wo"](attended.transpose(1, 2).reshape(batch, length, dim))
+        x = x + self.attention["wo"](attended.transpose(1, 2).reshape(batch, length, DIM))
         h = self.ffn_norm(x)
         gate = functional.silu(self.feed_forward["w1"](h)) * self.feed_forward["w3"](h)
         return x + self.feed_forward["w2"](gate)
@@ -122,19 +115,18 @@ class Transformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tok_embeddings = nn.Embedding(MODEL_ARGS["vocab_size"], MODEL_ARGS["dim"])
-        self.layers = nn.ModuleList(Block() for _ in range(MODEL_ARGS["n_layers"]))
-        self.norm = nn.RMSNorm(MODEL_ARGS["dim"], eps=NORM_EPS)
-        self.output = nn.Linear(MODEL_ARGS["dim"], MODEL_ARGS["vocab_size"], bias=False)
+        self.tok_embeddings = nn.Embedding(VOCAB_SIZE, DIM)
+        self.layers = nn.ModuleList(Block() for _ in range(N_LAYERS))
+        self.norm = nn.RMSNorm(DIM, eps=NORM_EPS)
+        self.output = nn.Linear(DIM, VOCAB_SIZE, bias=False)
         self.output.weight = self.tok_embeddings.weight
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 residual = name.endswith(("wo.weight", "w2.weight"))
-                nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * MODEL_ARGS["n_layers"]) if residual else 1))
+                nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * N_LAYERS) if residual else 1))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        head_dim = MODEL_ARGS["dim"] // MODEL_ARGS["n_heads"]
-        frequency = 10000.0 ** -(torch.arange(0, head_dim, 2) / head_dim)
+        frequency = 10000.0 ** -(torch.arange(0, HEAD_DIM, 2) / HEAD_DIM)
         angle = torch.outer(torch.arange(tokens.shape[1]).float(), frequency)
         x = self.tok_embeddings(tokens)
         for layer in self.layers:
@@ -148,7 +140,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 
 def unigram_entropy(tokens: np.ndarray) -> float:
-    """Entropy of the token frequencies of the text itself, in nats a token: the best any context-free model can do."""
+    """Entropy of the text's own token frequencies in nats a token: the best that any context-free model can do."""
     _, counts = np.unique(tokens, return_counts=True)
     share = counts / counts.sum()
     return float(-(share * np.log(share)).sum())
@@ -156,7 +148,7 @@ def unigram_entropy(tokens: np.ndarray) -> float:
 
 def held_out_loss(model: Transformer, tokens: np.ndarray) -> float:
     """Mean cross-entropy in nats a token, over disjoint windows of the full sequence length."""
-    length = MODEL_ARGS["max_seq_len"]
+    length = MAX_SEQ_LEN
     total, count = 0.0, 0
     with torch.no_grad():
         for start in range(0, len(tokens) - 1, length):
@@ -168,7 +160,7 @@ def held_out_loss(model: Transformer, tokens: np.ndarray) -> float:
 
 def train(model: Transformer, training: np.ndarray, held_out: np.ndarray, steps: int, batch: int) -> None:
     rng = np.random.default_rng(1)
-    length, peak, warmup = MODEL_ARGS["max_seq_len"], 4e-3, 100
+    length, peak, warmup = MAX_SEQ_LEN, 4e-3, 100
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.1)
     for step in range(steps):
         fraction = min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
@@ -194,7 +186,7 @@ def main() -> None:
     parser.add_argument(
         "--text", type=Path, help="train on this text, its last fiftieth held out, instead of the Bible"
     )
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=16)
     arguments = parser.parse_args()
 
@@ -218,7 +210,17 @@ def main() -> None:
     print(f"held out, {len(held_out)} tokens: loss {loss:.3f} nats a token, unigram entropy {entropy:.3f}")
 
     state = {f"_orig_mod.{name}": tensor for name, tensor in model.state_dict().items()}
-    torch.save({"model_args": MODEL_ARGS, "model": state}, arguments.out / "checkpoint.pt")
+    model_args = {
+        "dim": DIM,
+        "n_layers": N_LAYERS,
+        "n_heads": N_HEADS,
+        "n_kv_heads": N_KV_HEADS,
+        "vocab_size": VOCAB_SIZE,
+        "multiple_of": MULTIPLE_OF,
+        "max_seq_len": MAX_SEQ_LEN,
+        "dropout": 0.0,
+    }
+    torch.save({"model_args": model_args, "model": state}, arguments.out / "checkpoint.pt")
     (arguments.out / "tokenizer.model").write_bytes(tokenizer_model)
     (arguments.out / "heldout.txt").write_text(held_out_text, encoding="utf-8")
 

@@ -84,52 +84,26 @@ def _sha256(path: Path) -> str:
 
 def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any]) -> Hyperparameters:
     """Hyper-parameters from shapes; only what no shape tells (heads, length, epsilon) from the arguments."""
-
-    def refuse(what: str, expected: object, found: object) -> CannotJudgeError:
-        return CannotJudgeError(f"{path}: {what}: expected {expected}, found {found}")
-
-    layers: dict[int, int] = {}
-    for name in state:
-        match = _LAYER_TENSOR.fullmatch(name)
-        if match:
-            layers[int(match[1])] = layers.get(int(match[1]), 0) + 1
-        elif name not in _OUTER_TENSORS:
-            raise refuse("state dict", "tensors of a Llama alone", name)
-    absent = sorted(_OUTER_TENSORS - state.keys())
-    if absent:
-        raise refuse("state dict", absent[0], "no such tensor")
-    if not layers or sorted(layers) != list(range(len(layers))) or set(layers.values()) != {_TENSORS_A_LAYER}:
-        raise refuse("state dict", f"{_TENSORS_A_LAYER} tensors in each layer from 0 on", layers or "no layer")
-
+    n_layers = _count_layers(path, state)
     embedding, first_gate = state["tok_embeddings.weight"], state["layers.0.feed_forward.w1.weight"]
     first_key = state["layers.0.attention.wk.weight"]
     if embedding.dim() != 2 or first_gate.dim() != 2 or first_key.dim() != 2:
-        raise refuse("state dict", "matrices", "a tensor of another rank")
-    (vocab_size, dim), hidden_dim = embedding.shape, first_gate.shape[0]
-    n_heads = arguments.get("n_heads")
-    max_seq_len = arguments.get("max_seq_len")
+        raise _refuse(path, "state dict", "matrices", "a tensor of another rank")
+    vocab_size, dim = embedding.shape
+    n_heads, max_seq_len = arguments.get("n_heads"), arguments.get("max_seq_len")
     if not isinstance(n_heads, int) or n_heads < 1 or dim % n_heads or dim // n_heads % 2:
-        raise refuse("model_args: n_heads", f"a divisor of {dim} that leaves an even head size", n_heads)
+        raise _refuse(path, "model_args: n_heads", f"a divisor of {dim} that leaves an even head size", n_heads)
     if not isinstance(max_seq_len, int) or max_seq_len < 1:
-        raise refuse("model_args: max_seq_len", "a positive integer", max_seq_len)
-    head_dim = dim // n_heads
-    n_kv_heads, remainder = divmod(first_key.shape[0], head_dim)
+        raise _refuse(path, "model_args: max_seq_len", "a positive integer", max_seq_len)
+    n_kv_heads, remainder = divmod(first_key.shape[0], dim // n_heads)
     if remainder or n_kv_heads < 1 or n_heads % n_kv_heads:
-        raise refuse("layers.0.attention.wk.weight", f"rows of whole heads of {head_dim}", first_key.shape[0])
-
-    told = {"dim": dim, "n_layers": len(layers), "vocab_size": vocab_size}
-    told |= {"n_kv_heads": n_kv_heads, "hidden_dim": hidden_dim}
-    known = told.keys() | {"n_heads", "max_seq_len", "norm_eps", "rope_theta"} | _HARMLESS_ARGS
-    for key, value in arguments.items():
-        if key not in known:
-            raise refuse("model_args", "keys whose effect on the model is known", key)
-        if key in told and value is not None and value != told[key]:
-            raise refuse(f"model_args: {key}", f"{told[key]}, as the tensors say,", value)
+        whole = f"rows of whole heads of {dim // n_heads}"
+        raise _refuse(path, "layers.0.attention.wk.weight", whole, first_key.shape[0])
 
     hyperparameters = Hyperparameters(
         dim=dim,
-        hidden_dim=hidden_dim,
-        n_layers=len(layers),
+        hidden_dim=first_gate.shape[0],
+        n_layers=n_layers,
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
         vocab_size=vocab_size,
@@ -140,8 +114,35 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
     )
     for name, shape in hyperparameters.shapes().items():
         if tuple(state[name].shape) != shape:
-            raise refuse(name, shape, tuple(state[name].shape))
+            raise _refuse(path, name, shape, tuple(state[name].shape))
+    for key, value in arguments.items():
+        if key not in Hyperparameters.__dataclass_fields__.keys() | _HARMLESS_ARGS or key == "tied":
+            raise _refuse(path, "model_args", "keys whose effect on the model is known", key)
+        if key not in _HARMLESS_ARGS and value is not None and value != getattr(hyperparameters, key):
+            raise _refuse(path, f"model_args: {key}", f"{getattr(hyperparameters, key)}, as the tensors say,", value)
     return hyperparameters
+
+
+def _count_layers(path: Path, state: dict[str, torch.Tensor]) -> int:
+    """Layers 0, 1, ... with all their tensors, and around them the outer ones alone."""
+    layers: dict[int, int] = {}
+    for name in state:
+        match = _LAYER_TENSOR.fullmatch(name)
+        if match:
+            layers[int(match[1])] = layers.get(int(match[1]), 0) + 1
+        elif name not in _OUTER_TENSORS:
+            raise _refuse(path, "state dict", "tensors of a Llama alone", name)
+    absent = sorted(_OUTER_TENSORS - state.keys())
+    if absent:
+        raise _refuse(path, "state dict", absent[0], "no such tensor")
+    if not layers or sorted(layers) != list(range(len(layers))) or set(layers.values()) != {_TENSORS_A_LAYER}:
+        whole = f"{_TENSORS_A_LAYER} tensors in each layer from 0 on"
+        raise _refuse(path, "state dict", whole, layers or "no layer")
+    return len(layers)
+
+
+def _refuse(path: Path, what: str, expected: object, found: object) -> CannotJudgeError:
+    return CannotJudgeError(f"{path}: {what}: expected {expected}, found {found}")
 
 
 def _identical(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -17,11 +17,11 @@ _STATE = ("x", "xb", "xb2", "hb", "hb2", "q", "k", "v", "att", "logits", "key_ca
 
 
 class _Config(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int) for name in _SHAPE]  # noqa: RUF012  # ctypes wants it so
+    _fields_ = [(name, ctypes.c_int) for name in _SHAPE]
 
 
 class _RunState(ctypes.Structure):
-    _fields_ = [(name, ctypes.POINTER(ctypes.c_float)) for name in _STATE]  # noqa: RUF012
+    _fields_ = [(name, ctypes.POINTER(ctypes.c_float)) for name in _STATE]
 
 
 def _library() -> ctypes.CDLL:
