@@ -8,7 +8,7 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test deep lint lint-c asan wheel bench calibrate clean
+.PHONY: demo test deep conformance lint lint-c asan wheel bench calibrate clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -29,6 +29,10 @@ lint: $(VENV)/.lint lint-c
 lint-c:
 	for compiler in gcc clang; do \
 	  for file in reader_c/src/*.c; do $$compiler $(CFLAGS_CI) -c $$file -o /dev/null || exit 1; done; done
+
+# Logits of many random models against upstream's run.c, bit for bit.
+conformance: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/conformance/campaign.py
 
 # The reader's tests on a build that stops at the first wrong access or undefined operation.
 asan: $(READY)

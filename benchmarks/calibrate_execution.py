@@ -76,9 +76,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         results = np.array([judge(arguments.seed + i, Path(directory)) for i in range(arguments.models)])
     healthy, mistaken = results[:, 0], results[:, 1]
-    print(
-        f"{len(results)} healthy models, {int(results[:, 2].sum()):,} logits; limit {LIMIT_SIGMAS:g} standard deviations"
-    )
+    logits = int(results[:, 2].sum())
+    print(f"{len(results)} healthy models, {logits:,} logits; limit {LIMIT_SIGMAS:g} standard deviations")
     quantiles = ", ".join(f"{q:.0%} {np.quantile(healthy, q):.2f}" for q in (0.5, 0.9, 0.99))
     print(f"worst logit of a healthy model: {quantiles}, largest {healthy.max():.2f}")
     print(f"false alarms: {int((healthy > LIMIT_SIGMAS).sum())}")
