@@ -65,11 +65,11 @@ def test_a_policy_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"kl_mean": 0.006},
-        {"kl_max": 0.3},
-        {"top1_agreement": 0.94},
-        {"max_abs_logit_error": 2.1},
-        {"perplexity_file": 8.1},
+        {"kl_mean": 0.011},
+        {"kl_max": 0.6},
+        {"top1_agreement": 0.89},
+        {"max_abs_logit_error": 3.1},
+        {"perplexity_file": 8.2},
         {"kl_mean": float("nan")},
         {"max_abs_logit_error": float("inf")},
         {"perplexity_file": float("nan")},

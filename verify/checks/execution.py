@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from verify.checks.result import CheckResult, skipped, within
 from verify.oracle import llama
-from verify.oracle.noise import Noise
+from verify.oracle.noise import ROUNDING_VARIANCE, Noise
 from verify.sources import Hyperparameters
 
-DRAWS = 4
+DRAWS = 8
 LIMIT_SIGMAS = 8.0
 
 
@@ -27,20 +27,22 @@ def noise_sigma(
 ) -> torch.Tensor:
     """Standard deviation of each logit under float32 rounding noise: (windows, length, vocab_size), float64.
 
-    The errors of one position's logits are nearly one random number, so four draws tell its variance only
-    roughly: it is averaged with the whole window's, and a token's own share is taken over all positions.
+    The errors of one position's logits are nearly one random number, so eight draws tell its variance only
+    roughly: it is averaged with the whole window's, and a token's own share is taken over all positions. A logit
+    far larger than its neighbours (a token's own, where the classifier is tied) also carries the roundings of its
+    own sum, dim / 3, and of the last norm's, dim / 12, whose variances are known without a draw.
     """
     total = torch.zeros_like(clean)
     for draw in range(DRAWS):
-        total += (
-            llama.logits(model, load, tokens, torch.float64, Noise(1.0, seed=seed * DRAWS + draw)) - clean
-        ).square_()
+        noisy = llama.logits(model, load, tokens, torch.float64, Noise(1.0, seed=seed * DRAWS + draw))
+        total += (noisy - clean).square_()
     variance = total / DRAWS
     window = variance.mean(dim=(1, 2), keepdim=True)
     position = variance.mean(dim=2, keepdim=True)
     token = variance.mean(dim=1, keepdim=True)
     # 0 / 0 where noise moves nothing at all
-    return torch.sqrt((position + window) / 2 * (1 + torch.nan_to_num(token / window, nan=1.0)) / 2)
+    pooled = (position + window) / 2 * (1 + torch.nan_to_num(token / window, nan=1.0)) / 2
+    return torch.sqrt(pooled + ROUNDING_VARIANCE * model.dim * (1 / 3 + 1 / 12) * clean.square())
 
 
 class Execution:

@@ -59,8 +59,22 @@ class Noise:
             return angle
         exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / head_dim
         inexact = 0.0 if head_dim & (head_dim - 1) == 0 else math.log(theta)
-        of_frequency = self._normal(exponent) * torch.sqrt(2 + (inexact * exponent).square()) * (exponent > 0)
+        sizes = torch.sqrt(2 + (inexact * exponent).square()) * (exponent > 0) * math.sqrt(ROUNDING_VARIANCE)
+        of_frequency = self._signed(sizes)
         return angle * (1 + of_frequency + self._normal(angle))
+
+    def by_constant(self, y: torch.Tensor, constant: float) -> torch.Tensor:
+        """y scaled by a constant that an engine has in float32: its rounding moves all of y alike."""
+        if not self.scale:
+            return y
+        rounded = torch.tensor(constant, dtype=torch.float32).item()
+        return y * (1 + self._signed(torch.tensor(rounded / constant - 1, dtype=y.dtype)))
+
+    def _signed(self, sizes: torch.Tensor) -> torch.Tensor:
+        """Errors of these sizes and random sign. For the few that move every logit at once: a handful of draws
+        tells their variance, which that many normal ones would not."""
+        signs = torch.randint(0, 2, sizes.shape, generator=self._generator) * 2 - 1
+        return signs * sizes * self.scale
 
     def _normal(self, like: torch.Tensor) -> torch.Tensor:
         # float32 draws are several times faster, and their own precision does not matter
