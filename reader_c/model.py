@@ -227,14 +227,22 @@ class Model:
             Span(name, "scale", (t.rows, groups), t.scale_offset + layer * t.scale_stride, t.rows * groups * 4),
         )
 
+    @property
+    def content(self) -> memoryview:
+        """Every byte of the file as it is mapped, read-only: what a digest of what was read is taken of."""
+        return memoryview(self._bytes(0, self.file_size)).toreadonly()
+
     def _view(self, span: Span) -> NDArray[Any]:
-        handle = self._open_handle()
-        # The destructor holds the handle, and with it the map, for as long as any array over these bytes lives.
-        start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + span.offset, partial(_keep_alive, handle))
         dtype = np.int8 if span.part == "int8" else np.dtype("<f4")
-        array = np.frombuffer(ffi.buffer(start, span.nbytes), dtype).reshape(span.shape)
+        array = np.frombuffer(self._bytes(span.offset, span.nbytes), dtype).reshape(span.shape)
         array.flags.writeable = False
         return array
+
+    def _bytes(self, offset: int, size: int) -> Any:
+        handle = self._open_handle()
+        # The destructor holds the handle, and with it the map, for as long as anything over these bytes lives.
+        start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + offset, partial(_keep_alive, handle))
+        return ffi.buffer(start, size)
 
     def session(self, positions: int | None = None) -> Session:
         """A KV cache for this many positions, by default max_seq_len."""

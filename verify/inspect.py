@@ -24,8 +24,7 @@ _ASSUMED = (
 def inspect_file(path: Path) -> dict[str, Any]:
     """Plain data: format, header, tensors with their places, digest, and what the format cannot express."""
     with reader_c.open(path) as model:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(model.content).hexdigest()
         return {
             "path": str(path),
             "format": model.format,

@@ -72,7 +72,8 @@ def verify(
         evidence = Evidence(depth=depth, windows=count, tokens=tokens)
     with reader_c.open(path) as model:
         limits = load_limits(Path(policy) if policy else DEFAULT_POLICY, model.format)
-        digest = _sha256(Path(path))
+        # of the mapped bytes, not of what the path may name by now
+        digest = hashlib.sha256(model.content).hexdigest()
         opened = open_source(source)
         length = max_seq_len if max_seq_len is not None else opened.hyperparameters.max_seq_len
         if not 1 <= length <= opened.hyperparameters.max_seq_len:
@@ -80,7 +81,7 @@ def verify(
             raise CannotJudgeError(f"max_seq_len: expected 1 to the source's {limit}, found {length}")
         judged = _Judgement(model, opened, limits, length, progress)
         judged.run(evidence)
-        if digest != _sha256(Path(path)):
+        if digest != hashlib.sha256(model.content).hexdigest():
             raise CannotJudgeError(f"{path}: changed while it was being judged")
         return Report(
             source={"path": os.fspath(source), "kind": opened.kind, "sha256": opened.files},
@@ -213,11 +214,6 @@ def _batches(windows: list[Window], hyper: Hyperparameters) -> Iterator[list[int
         batch.append(number)
     if batch:
         yield batch
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _environment() -> dict[str, Any]:

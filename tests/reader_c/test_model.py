@@ -103,3 +103,11 @@ def test_two_models_of_different_group_sizes_side_by_side_in_threads(tmp_path: P
             )
             for (model, index), logits in zip(work, results, strict=True):
                 assert same_bits(logits, alone[id(model)][index])
+
+
+def test_content_is_every_byte_and_read_only(tmp_path: Path) -> None:
+    path = toy_file(tmp_path, "v2")
+    with reader_c.open(path) as model:
+        content = model.content
+    assert content == path.read_bytes()
+    assert content.readonly

@@ -7,7 +7,6 @@ walking the tensors, so that the reader's own parse is judged too.
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import reader_c
 from verify.checks.result import CheckResult, exact
@@ -17,7 +16,7 @@ _MAGIC = 0x616B3432
 
 
 def check_file(model: reader_c.Model, source: Hyperparameters) -> CheckResult:
-    """Raises OSError where the file can no longer be read."""
+    """Exact: any finding fails."""
     findings = _header_findings(model) + _size_findings(model, source) + _gap_findings(model)
     if findings:
         return exact("file", len(findings), "; ".join(findings))
@@ -29,8 +28,7 @@ def _header_bytes(model: reader_c.Model) -> int:
 
 
 def _header_findings(model: reader_c.Model) -> list[str]:
-    with Path(model.path).open("rb") as file:
-        header = file.read(_header_bytes(model))
+    header = bytes(model.content[: _header_bytes(model)])
     c = model.config
     shape = [c.dim, c.hidden_dim, c.n_layers, c.n_heads, c.n_kv_heads, c.vocab_size, c.max_seq_len]
     if model.format == "v0":
@@ -55,7 +53,7 @@ def _size_findings(model: reader_c.Model, source: Hyperparameters) -> list[str]:
     expected = _header_bytes(model) + 4 * norms + (matrices + 4 * matrices // group if group else 4 * matrices)
     if model.format == "v0":
         expected += 4 * model.config.max_seq_len * (s.dim // s.n_heads)
-    found = Path(model.path).stat().st_size
+    found = len(model.content)
     return [] if expected == found else [f"size: expected {expected} bytes, found {found}"]
 
 

@@ -34,6 +34,7 @@ class Llama2cSource(Source):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._identity = _identity(path)
         self.files = {path.name: _sha256(path)}
         state, arguments = self._read()
         self.hyperparameters = _derive(path, state, arguments)
@@ -53,6 +54,8 @@ class Llama2cSource(Source):
         return tensor
 
     def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        if _identity(self.path) != self._identity:
+            raise CannotJudgeError(f"{self.path}: changed while it was being read")
         try:
             saved = torch.load(str(self.path), map_location="cpu", mmap=True, weights_only=True)
             state, arguments = dict(saved["model"]), dict(saved["model_args"])
@@ -70,6 +73,15 @@ class Llama2cSource(Source):
                 raise CannotJudgeError(f"{self.path}: {short}: expected one floating-point tensor, found otherwise")
             renamed[short] = value
         return renamed, arguments
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """What differs once a file is replaced or written to."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _sha256(path: Path) -> str:
@@ -119,7 +131,7 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
         if key not in Hyperparameters.__dataclass_fields__.keys() | _HARMLESS_ARGS or key == "tied":
             raise _refuse(path, "model_args", "keys whose effect on the model is known", key)
         if key not in _HARMLESS_ARGS and value is not None and value != getattr(hyperparameters, key):
-            raise _refuse(path, f"model_args: {key}", f"{getattr(hyperparameters, key)}, as the tensors say,", value)
+            raise _refuse(path, f"model_args: {key}", f"{getattr(hyperparameters, key)}, as the tensors say", value)
     return hyperparameters
 
 

@@ -1,0 +1,141 @@
+"""verify() as a whole: what it reports, and what cannot be judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from helpers.checkpoints import ARGS, save, state_dict
+from helpers.models import toy_file
+
+import exporter
+import verify
+from verify.report.model import schema
+from verify.sources import open_source
+
+ORDER = ["config", "file", "tensors", "execution", "quantization"]
+
+
+@pytest.mark.parametrize("format_name", exporter.FORMATS)
+def test_the_report_is_complete_and_valid(tmp_path: Path, format_name: str) -> None:
+    source, path = save(tmp_path, state_dict()), toy_file(tmp_path, format_name)
+    report = verify.verify(source, path, depth="quick")
+    assert report.passed
+    contents = json.loads(report.to_json())
+    jsonschema.validate(contents, schema())
+    assert [check["name"] for check in contents["checks"]] == ORDER
+    assert contents["file"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert contents["source"]["sha256"] == {"checkpoint.pt": hashlib.sha256(source.read_bytes()).hexdigest()}
+    assert contents["metrics"]["positions"] == 6 * 33
+    assert (contents["metrics_q8_activations"] is None) == (format_name in ("v0", "v1-fp32"))
+    assert {t["name"] for t in contents["tensors"]} == set(state_dict())
+    for tensor in contents["tensors"]:
+        quantized = tensor["storage"] == "q8_0"
+        assert quantized == (tensor["bound"] is not None) == (tensor["utilisation"] is not None)
+        assert not quantized or 0 < tensor["utilisation"] <= 1
+        assert quantized or tensor["max_abs_error"] == 0
+
+
+def test_a_report_of_a_broken_file_is_valid_json_too(tmp_path: Path) -> None:
+    path = toy_file(tmp_path, "v0")
+    content = bytearray(path.read_bytes())
+    content[28:32] = np.float32(np.nan).tobytes()
+    path.write_bytes(content)
+    report = verify.verify(save(tmp_path, state_dict()), path, depth="quick", windows=1)
+    contents = json.loads(report.to_json())
+    assert contents["verdict"] == "fail"
+    assert contents["checks"][2]["where"]["tensor"] == "tok_embeddings.weight"
+
+
+def test_the_same_evidence_gives_the_same_report(tmp_path: Path) -> None:
+    source, path = save(tmp_path, state_dict()), toy_file(tmp_path, "v2")
+    first, second = (verify.verify(source, path, depth="quick").to_json() for _ in range(2))
+    assert first == second
+
+
+def test_windows_of_ones_own(tmp_path: Path) -> None:
+    source, path = save(tmp_path, state_dict()), toy_file(tmp_path, "v2")
+    mine = [np.arange(5), np.arange(9)]
+    report = verify.verify(source, path, windows=mine, depth="quick")
+    assert report.metrics is not None
+    assert report.metrics.positions == 14 + 6 * 33
+    assert verify.verify(source, path, windows=2).metrics.positions == 4 * 33  # type: ignore[union-attr]
+
+
+def test_windows_are_judged_alike_alone_and_together(tmp_path: Path) -> None:
+    """Batches are for speed: one process and many must come to the same evidence."""
+    source, path = save(tmp_path, state_dict()), toy_file(tmp_path, "v2")
+    together = verify.verify(source, path, windows=[np.arange(9), np.arange(9)[::-1].copy()], depth="quick")
+    alone = verify.verify(source, path, windows=[np.arange(9)], depth="quick")
+    assert together.metrics is not None
+    assert alone.metrics is not None
+    assert together.metrics.kl_max >= alone.metrics.kl_max * (1 - 1e-9)
+
+
+def test_a_file_that_changes_while_it_is_judged_is_no_verdict(tmp_path: Path) -> None:
+    source, path = save(tmp_path, state_dict()), toy_file(tmp_path, "v2")
+
+    def change(stage: str, done: int, _total: int) -> None:
+        if stage == "windows" and done == 1:
+            with path.open("r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                file.write(b"\x7f")
+
+    with pytest.raises(verify.CannotJudgeError, match="changed while it was being judged"):
+        verify.verify(source, path, depth="quick", progress=change)
+
+
+def test_a_source_that_changes_while_it_is_read_is_no_verdict(tmp_path: Path) -> None:
+    source = save(tmp_path, state_dict())
+    opened = open_source(source)
+    save(tmp_path, state_dict(seed=1))
+    with pytest.raises(verify.CannotJudgeError, match="changed while it was being read"):
+        opened.tensor("norm.weight")
+
+
+def test_another_model_of_the_same_shape_fails(tmp_path: Path) -> None:
+    report = verify.verify(save(tmp_path, state_dict(seed=1)), toy_file(tmp_path, "v2"), depth="quick")
+    assert [c.name for c in report.checks if c.status == "fail"] == ["tensors", "execution", "quantization"]
+
+
+def test_another_models_shape_is_named(tmp_path: Path) -> None:
+    report = verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, "v2", n_layers=3), depth="quick")
+    assert not report.passed
+    assert report.checks[0].where == {"field": "n_layers", "expected": 2, "found": "3"}
+    assert [c.status for c in report.checks[1:]] == ["skipped"] * 4
+
+
+@pytest.mark.parametrize(
+    ("state", "arguments", "message"),
+    [
+        ({"norm.weight": None}, {}, "expected norm.weight, found no such tensor"),
+        ({"extra": torch.zeros(2)}, {}, "expected tensors of a Llama alone, found extra"),
+        ({"layers.1.ffn_norm.weight": None}, {}, "9 tensors in each layer"),
+        ({"layers.1.ffn_norm.weight": torch.zeros(3)}, {}, r"expected \(48,\), found \(3,\)"),
+        ({"norm.weight": torch.zeros(48, dtype=torch.int32)}, {}, "one floating-point tensor"),
+        ({}, {"n_heads": 5}, "n_heads"),
+        ({}, {"n_kv_heads": 6}, "n_kv_heads: expected 3, as the tensors say, found 6"),
+        ({}, {"hidden_dim": 64}, "hidden_dim: expected 40"),
+        ({}, {"max_seq_len": 0}, "max_seq_len"),
+        ({}, {"rope_scaling": 8}, "found rope_scaling"),
+        ({}, {"tied": True}, "found tied"),
+    ],
+)
+def test_the_verifiers_own_loader_refuses_what_it_does_not_understand(
+    tmp_path: Path, state: dict[str, torch.Tensor | None], arguments: dict[str, object], message: str
+) -> None:
+    changed = {**state_dict(), **state}
+    kept = {name: tensor for name, tensor in changed.items() if tensor is not None}
+    with pytest.raises(verify.CannotJudgeError, match=message):
+        open_source(save(tmp_path, kept, {**ARGS, **arguments}))
+
+
+def test_max_seq_len_beyond_the_sources_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(verify.CannotJudgeError, match="max_seq_len: expected 1 to the source's 33, found 34"):
+        verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, "v2"), max_seq_len=34)
