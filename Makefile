@@ -8,7 +8,7 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test deep conformance lint lint-c asan wheel bench calibrate clean
+.PHONY: demo test deep conformance lint lint-c asan clang wheel bench calibrate clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -42,6 +42,12 @@ asan: $(READY)
 	LD_PRELOAD="$(ASAN_PRELOAD)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=.asan/lib \
 	  $(BIN)/pytest -n auto tests/reader_c
 
+# The reader's tests on clang's build; mirror's replay and upstream's run.c hold it to the same bits as gcc's.
+clang: $(READY)
+	rm -rf .clang
+	CC=clang LDSHARED="clang -shared" $(BIN)/python setup.py -q build --build-base .clang/build --build-lib .clang/lib
+	PYTHONPATH=.clang/lib $(BIN)/pytest -n auto tests/reader_c tests/conformance
+
 # What a user installs: built, put into a new environment, imported and run there.
 wheel: $(VENV)/.lint
 	rm -rf build dist .wheel-venv
@@ -59,7 +65,7 @@ calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py
 
 clean:
-	rm -rf $(VENV) .asan .wheel-venv build dist demo *.egg-info reader_c/_reader.*
+	rm -rf $(VENV) .asan .clang .wheel-venv build dist demo *.egg-info reader_c/_reader.*
 
 $(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard reader_c/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -36,7 +36,14 @@ class ReaderMemoryError(ReaderError, MemoryError):
 
 
 class ReaderSystemError(ReaderError, OSError):
-    """The operating system refused to open or map the file."""
+    """The operating system refused to open or map the file; errno says why."""
+
+    def __init__(self, where: str, field: str, number: int) -> None:
+        super().__init__(where, field, None, "a readable regular file", os.strerror(number).lower())
+        self.errno = number
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.where, self.field, self.errno)
 
 
 class ClosedError(ReaderError):
@@ -58,7 +65,7 @@ _OTHER_KINDS = {
 def remark_on_kind(path: str) -> str:
     """What a refused file's first bytes say about it, in brackets; nothing where they are a .bin's."""
     try:
-        with Path(path).open("rb") as file:
+        with Path(os.fsdecode(path)).open("rb") as file:
             start = file.read(16)
     except OSError:
         return ""
@@ -70,9 +77,3 @@ def remark_on_kind(path: str) -> str:
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32:
         return " (is it a safetensors file?)"
     return " (no magic at byte 0, so read as v0)"
-
-
-def system_error(path: str, field: str, number: int) -> ReaderSystemError:
-    error = ReaderSystemError(path, field, None, "a readable regular file", os.strerror(number).lower())
-    error.errno = number
-    return error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,7 @@ _IN_LAYERS = {
     "feed_forward.w2": lib.RC_W2,
     "feed_forward.w3": lib.RC_W3,
 }
+_LAYER_NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,9})\.(.+)\.weight")
 _BEFORE_LAYERS = {"tok_embeddings.weight": lib.RC_TOK_EMBEDDINGS}
 _AFTER_LAYERS = {
     "norm.weight": lib.RC_NORM,
@@ -92,20 +95,40 @@ def _keep_alive(_handle: Any, _freed: Any) -> None:
     """A destructor that does nothing: what counts is what it holds until it is called."""
 
 
-class Session:
-    """A KV cache: tokens may come in several calls, and the logits are the bits that one call gives.
+class _Closing:
+    """with X() as x: closed at the end."""
 
-    Not to be shared between threads; a Model may have many.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Session(_Closing):
+    """A KV cache: tokens may come in several calls, and the logits are the bits that one call gives (but for
+    which bits a NaN has).
+
+    One call at a time: a second one from another thread is refused. A Model may have many sessions.
     """
 
     def __init__(self, model: Model, positions: int) -> None:
+        if isinstance(positions, bool) or not isinstance(positions, (int, np.integer)):
+            raise errors.ArgumentError(model.path, "positions", None, "an integer", repr(positions))
+        if not 1 <= positions <= model.config.max_seq_len:
+            longest = f"1 to max_seq_len = {model.config.max_seq_len}"
+            raise errors.ArgumentError(model.path, "positions", None, longest, str(positions))
         self._model = model
+        self._busy = threading.Lock()
         # held here, so that the map outlives the session even if the model is closed first
         self._handle = model._open_handle()
         out, status = ffi.new("rc_session **"), ffi.new("rc_status *")
         model._check(lib.rc_session_open(self._handle, positions, out, status), status)
         self._session: Any = ffi.gc(out[0], lib.rc_session_close)
-        self.capacity, self.position = positions, 0
+        self.capacity, self.position = int(positions), 0
 
     def forward(
         self,
@@ -124,37 +147,48 @@ class Session:
             model._choose("arithmetic", _ARITHMETICS, arithmetic),
             model._choose("rope", _ROPES, rope),
         )
-        if self._session is None:
-            raise errors.ClosedError(model.path, "session", None, "an open session", "a closed one")
-        logits = np.empty((len(ids), model.config.vocab_size), np.float32)
-        status = ffi.new("rc_status *")
-        code = lib.rc_session_forward(
-            self._session,
-            ffi.from_buffer("int32_t[]", ids),
-            len(ids),
-            *chosen,
-            ffi.from_buffer("float[]", logits, require_writable=True),
-            status,
-        )
-        model._check(code, status)
-        self.position += len(ids)
-        return logits
+        with self._alone():
+            if self._session is None:
+                raise errors.ClosedError(model.path, "session", None, "an open session", "a closed one")
+            room = self.capacity - self.position
+            if len(ids) > room:
+                raise errors.ArgumentError(model.path, "number of tokens", None, f"at most {room}", str(len(ids)))
+            logits = np.empty((len(ids), model.config.vocab_size), np.float32)
+            status = ffi.new("rc_status *")
+            code = lib.rc_session_forward(
+                self._session,
+                ffi.from_buffer("int32_t[]", ids),
+                len(ids),
+                *chosen,
+                ffi.from_buffer("float[]", logits, require_writable=True),
+                status,
+            )
+            model._check(code, status)
+            self.position += len(ids)
+            return logits
 
     def close(self) -> None:
-        if self._session is not None:
-            ffi.release(self._session)
-            self._session = None
+        with self._alone():
+            if self._session is not None:
+                ffi.release(self._session)
+                self._session = None
 
-    def __enter__(self) -> Session:
-        return self
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """C writes into the session without the interpreter's lock, so a second call must not begin."""
+        if not self._busy.acquire(blocking=False):
+            raise errors.ArgumentError(self._model.path, "session", None, "one call at a time", "a second one")
+        try:
+            yield
+        finally:
+            self._busy.release()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __reduce__(self) -> NoReturn:
+        # two objects over one cache would move each other's positions, and free it twice
+        raise TypeError("a session cannot be copied or pickled")
 
 
-class Model:
+class Model(_Closing):
     """A checked, mapped file. Use as a context manager; safe to share between threads.
 
     Arrays that it handed out keep the map alive, so they stay valid after close().
@@ -162,8 +196,7 @@ class Model:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        # the word under which the file appears in messages; os.fsencode keeps names that are not UTF-8
+        self.path = os.fsdecode(path)
         encoded = os.fsencode(path)
         if b"\0" in encoded:
             raise errors.ArgumentError(repr(self.path), "path", None, "no null byte", "one")
@@ -184,22 +217,30 @@ class Model:
             shared_classifier=bool(raw.shared_classifier),
             group_size=raw.group_size,
         )
-        self._places = dict(self._list_places())
-
-    def _list_places(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        for name, kind in _BEFORE_LAYERS.items():
-            yield name, (kind, 0)
-        for layer in range(self.config.n_layers):
-            for name, kind in _IN_LAYERS.items():
-                yield f"layers.{layer}.{name}.weight", (kind, layer)
-        for name, kind in _AFTER_LAYERS.items():
-            if lib.rc_model_tensor(self._handle, kind).storage != lib.RC_ABSENT:
-                yield name, (kind, 0)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every tensor in the file; a shared classifier has no entry of its own."""
-        return tuple(self._places)
+        handle = self._open_handle()
+        after = (n for n, kind in _AFTER_LAYERS.items() if lib.rc_model_tensor(handle, kind).storage != lib.RC_ABSENT)
+        layers = range(self.config.n_layers)
+        return (
+            *_BEFORE_LAYERS,
+            *(f"layers.{layer}.{name}.weight" for layer in layers for name in _IN_LAYERS),
+            *after,
+        )
+
+    def _place(self, name: str) -> tuple[int, int]:
+        """(kind, layer) of a tensor. Parsed, not looked up: a small file may claim very many layers."""
+        match = _LAYER_NAME.fullmatch(name)
+        if match:
+            kind, layer = _IN_LAYERS.get(match[2]), int(match[1])
+        else:
+            kind, layer = (_BEFORE_LAYERS | _AFTER_LAYERS).get(name), 0
+        present = kind is not None and lib.rc_model_tensor(self._open_handle(), kind).storage != lib.RC_ABSENT
+        if kind is None or not present or layer >= self.config.n_layers:
+            raise KeyError(name)
+        return kind, layer
 
     def tensor(self, name: str) -> NDArray[np.float32] | QuantizedTensor:
         """A read-only, zero-copy array of float32, or the int8 and scales of a Q8_0 tensor.
@@ -214,7 +255,7 @@ class Model:
     def spans(self, name: str) -> tuple[Span, ...]:
         """Where a tensor's parts stand in the file."""
         handle = self._open_handle()
-        kind, layer = self._places[name]
+        kind, layer = self._place(name)
         t = lib.rc_model_tensor(handle, kind)
         is_vector = kind in (lib.RC_ATTENTION_NORM, lib.RC_FFN_NORM, lib.RC_NORM)
         shape = (t.cols,) if is_vector else (t.rows, t.cols)
@@ -230,22 +271,23 @@ class Model:
     @property
     def content(self) -> memoryview:
         """Every byte of the file as it is mapped, read-only: what a digest of what was read is taken of."""
-        return memoryview(self._bytes(0, self.file_size)).toreadonly()
+        return self._bytes(0, self.file_size)
 
     def _view(self, span: Span) -> NDArray[Any]:
         dtype = np.int8 if span.part == "int8" else np.dtype("<f4")
-        array = np.frombuffer(self._bytes(span.offset, span.nbytes), dtype).reshape(span.shape)
-        array.flags.writeable = False
-        return array
+        return np.frombuffer(self._bytes(span.offset, span.nbytes), dtype).reshape(span.shape)
 
-    def _bytes(self, offset: int, size: int) -> Any:
+    def _bytes(self, offset: int, size: int) -> memoryview:
         handle = self._open_handle()
         # The destructor holds the handle, and with it the map, for as long as anything over these bytes lives.
         start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + offset, partial(_keep_alive, handle))
-        return ffi.buffer(start, size)
+        # read-only at the root: an array over a writable buffer could be made writable again, over a map that is not
+        return memoryview(ffi.buffer(start, size)).toreadonly()
 
     def session(self, positions: int | None = None) -> Session:
-        """A KV cache for this many positions, by default max_seq_len."""
+        """A KV cache for this many positions, by default max_seq_len. It takes 8 * n_layers * kv_dim bytes a
+        position; v1 and v2 headers may claim any max_seq_len, so name a number for files that you do not trust.
+        Raises ReaderMemoryError where that cannot be had."""
         return Session(self, self.config.max_seq_len if positions is None else positions)
 
     def forward(
@@ -260,7 +302,7 @@ class Model:
 
         activations: "fp32", or "q8" for runq.c's (Q8_0 files only).
         arithmetic: "mirror" has run.c's and runq.c's own order of operations; "fast" sums dot products in
-        16 lanes of fused multiply-adds, with the same bits on every machine.
+        16 lanes of fused multiply-adds, with the same bits on every instruction set.
         rope: "computed" as run.c does, or "file" for v0's own tables.
         """
         ids = self._token_array(tokens)
@@ -270,14 +312,6 @@ class Model:
     def close(self) -> None:
         """Forget the file. Arrays already handed out stay valid."""
         self._handle = None
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # ---- the border to C ----
 
@@ -292,14 +326,15 @@ class Model:
             raise errors.ArgumentError(self.path, "tokens", None, "one dimension", f"{ids.ndim}")
         if ids.size == 0:
             raise errors.ArgumentError(self.path, "number of tokens", None, "at least 1", "0")
-        if not np.issubdtype(ids.dtype, np.integer):
+        if ids.dtype.kind not in "iu":
             raise errors.ArgumentError(self.path, "tokens", None, "integers", str(ids.dtype))
         # before narrowing, so that no id wraps into the vocabulary
         outside = np.flatnonzero((ids < 0) | (ids >= self.config.vocab_size))
         if outside.size:
             at = int(outside[0])
             raise errors.ArgumentError(self.path, "token", at, f"0 to {self.config.vocab_size - 1}", str(ids[at]))
-        return np.ascontiguousarray(ids, np.int32)
+        # a copy, whatever it is: C reads it while other threads may write to the caller's
+        return np.array(ids, np.int32, order="C")
 
     def _choose(self, option: str, choices: dict[str, int], value: str) -> int:
         if value not in choices:
@@ -312,7 +347,7 @@ class Model:
             return
         field = ffi.string(status.field).decode()
         if code == lib.RC_SYSTEM:
-            raise errors.system_error(self.path, field, status.system_error)
+            raise errors.ReaderSystemError(self.path, field, status.system_error)
         offset = None if status.offset < 0 else status.offset
         if code == lib.RC_MEMORY:
             raise errors.ReaderMemoryError(self.path, field, offset, f"{status.expected} bytes of memory", "fewer")

@@ -3,8 +3,10 @@
 #include <math.h>
 
 /* Compile the hot loops for wider vectors as well and choose when the library is loaded. The bits do not
- * depend on the choice. Sanitizers instrument the resolvers, which run before they are set up. */
-#if defined(__x86_64__) && defined(__ELF__) && !defined(RC_NO_CLONES)
+ * depend on the choice. Only static functions, because clang wants the attribute on every declaration; only
+ * glibc, because other C libraries resolve no such functions; and not under sanitizers, which would instrument
+ * the resolvers that run before they are set up. */
+#if defined(__x86_64__) && defined(__ELF__) && defined(__GLIBC__) && !defined(RC_NO_CLONES)
 #define WIDE __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
 #else
 #define WIDE
@@ -47,7 +49,7 @@ float rc_dot_mirror(const float *a, const float *b, int64_t n)
     return sum;
 }
 
-WIDE float rc_dot_fast(const float *a, const float *b, int64_t n)
+WIDE static float dot_fast(const float *a, const float *b, int64_t n)
 {
     float lane[RC_LANES] = {0.0f};
     int64_t j = 0;
@@ -60,6 +62,11 @@ WIDE float rc_dot_fast(const float *a, const float *b, int64_t n)
         for (int l = 0; l < width; l++)
             lane[l] += lane[l + width];
     return lane[0];
+}
+
+float rc_dot_fast(const float *a, const float *b, int64_t n)
+{
+    return dot_fast(a, b, n);
 }
 
 /* Up to 16 tokens side by side, each summed in index order: the lanes are tokens, so the order of a sum
@@ -101,7 +108,7 @@ void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, int ar
         const float *row = rc_matrix_row(w, i, row_room);
         for (int64_t t = 0; t < n; t++)
             out[t * w->rows + i] = arithmetic == RC_MIRROR ? rc_dot_mirror(row, x + t * w->cols, w->cols)
-                                                           : rc_dot_fast(row, x + t * w->cols, w->cols);
+                                                           : dot_fast(row, x + t * w->cols, w->cols);
     }
 }
 
@@ -139,7 +146,7 @@ static inline int32_t dot_int8(const int8_t *a, const int8_t *b, int64_t n)
     return sum;
 }
 
-WIDE void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, const rc_matrix *w)
+WIDE static void matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, const rc_matrix *w)
 {
     const int64_t group = w->group_size, groups = w->cols / group;
     for (int64_t i = 0; i < w->rows; i++) {
@@ -155,6 +162,11 @@ WIDE void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t 
             out[t * w->rows + i] = value;
         }
     }
+}
+
+void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, const rc_matrix *w)
+{
+    matmul_q8(out, q, scale, n, w);
 }
 
 /* ---- the rest of a layer, as run.c has it ---- */

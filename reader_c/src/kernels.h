@@ -1,10 +1,13 @@
 /* The arithmetic of a forward pass, on plain arrays.
  *
  * `mirror` is llama2.c's run.c and runq.c to the bit: every sum in index order, one rounding after each
- * multiplication and each addition, the C library's own expf, powf, cosf and sinf.
+ * multiplication and each addition, the C library's own expf, powf, cosf and sinf. It parts from runq.c where
+ * that has no defined answer: int8 activations of a group of zeros, of one whose scale is subnormal, and of
+ * one with a NaN or infinity in it.
  * `fast` differs in dot products alone: 16 lanes of fused multiply-adds over the index, lane l taking the
  * elements whose index is l modulo 16, then lanes l and l+8, l+4, l+2, l+1 added in that order. fmaf rounds
- * once wherever it runs, so both give the same bits on every instruction set.
+ * once wherever it runs, so both give the same bits on every instruction set, as far as the C library's
+ * functions do. Which bits a NaN has is left open.
  */
 #ifndef EXPORT_AND_VERIFY_KERNELS_H
 #define EXPORT_AND_VERIFY_KERNELS_H
@@ -35,7 +38,8 @@ void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, int ar
                float *lane_room);
 
 /* runq.c's activations: int8 and one scale a group, half away from zero. A group of zeros, or one whose
- * scale underflows, is zero; a group with a NaN or infinity in it has a NaN for its scale. */
+ * scale underflows to zero, is zero; under a subnormal scale, too coarse for 127 steps, int8 stops at 127; a
+ * group with a NaN or infinity in it has a NaN for its scale. */
 void rc_quantize_activations(int8_t *q, float *scale, const float *x, int64_t count, int64_t group_size);
 
 /* out (n, rows) from int8 activations q (n, cols), scale (n, cols / group_size), as runq.c sums them. */

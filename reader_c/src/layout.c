@@ -11,8 +11,9 @@ enum {
     FLAG_AT = 36,
     GROUP_AT = 37,
     PADDING_AT = 41,
-    /* Above this, a group's sum of products of two int8 may leave int32. */
-    LARGEST_GROUP = INT32_MAX / (127 * 127),
+    /* Above this, a group's sum of products may leave int32: activations stay within 127, but a file's int8
+     * may be -128. */
+    LARGEST_GROUP = INT32_MAX / (127 * 128),
 };
 
 static int32_t load_i32(const uint8_t *b)

@@ -143,7 +143,7 @@ def test_a_model_of_zeros_is_all_zeros(tmp_path: Path) -> None:
         ([0.5], "tokens: expected integers, found float64"),
         ([[1, 2]], "tokens: expected one dimension, found 2"),
         (5, "tokens: expected one dimension, found 0"),
-        (list(range(28)) * 2, "positions: expected at most 33, found 56"),
+        (list(range(28)) * 2, "positions: expected 1 to max_seq_len = 33, found 56"),
     ],
 )
 def test_tokens_out_of_range_are_refused(tmp_path: Path, tokens: list[int], message: str) -> None:

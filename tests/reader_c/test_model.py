@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 import gc
 import pickle
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -111,3 +114,89 @@ def test_content_is_every_byte_and_read_only(tmp_path: Path) -> None:
         content = model.content
     assert content == path.read_bytes()
     assert content.readonly
+
+
+def test_no_array_over_the_file_can_be_made_writable(tmp_path: Path) -> None:
+    """The map is read-only: a write through a base array or a reset flag would end the process."""
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
+        norm, embedding = model.tensor("norm.weight"), model.tensor("tok_embeddings.weight")
+        assert isinstance(norm, np.ndarray)
+        assert isinstance(embedding, reader_c.QuantizedTensor)
+        for array in (norm, embedding.q, embedding.scale):
+            with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+                array.flags.writeable = True
+            base = array.base
+            while isinstance(base, np.ndarray):
+                assert not base.flags.writeable
+                base = base.base
+            assert memoryview(base).readonly  # type: ignore[arg-type]
+
+
+def test_a_session_cannot_be_copied_or_pickled(tmp_path: Path) -> None:
+    with reader_c.open(toy_file(tmp_path, "v0")) as model, model.session(4) as session:
+        for copier in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError):
+                copier(session)
+
+
+def test_a_session_refuses_a_second_call_while_one_runs(tmp_path: Path) -> None:
+    """Of many threads on one session, each call either has it alone or is refused."""
+    path = toy_file(tmp_path, "v0", dim=96, hidden_dim=400, n_layers=6, max_seq_len=600)
+    with reader_c.open(path) as model, model.session() as session:
+
+        def call(_number: int) -> int:
+            try:
+                return len(session.forward(np.zeros(30, int)))
+            except reader_c.ArgumentError:
+                return 0
+
+        with ThreadPoolExecutor(8) as pool:
+            fed = sum(pool.map(call, range(40)))
+        assert session.position == fed
+        assert 30 <= fed <= 600
+
+
+def test_tokens_are_copied_before_c_reads_them(tmp_path: Path) -> None:
+    with reader_c.open(toy_file(tmp_path, "v0")) as model:
+        mine = np.arange(5, dtype=np.int32)
+        assert not np.shares_memory(model._token_array(mine), mine)
+
+
+def test_a_small_file_may_claim_very_many_layers_and_opens_at_once(tmp_path: Path) -> None:
+    """Sparse, so small on disk: opening must not build a table of them."""
+    path = tmp_path / "deep.bin"
+    layers = 10_000_000
+    with path.open("wb") as file:
+        file.write(struct.pack("<7i", 2, 1, layers, 1, 1, 1, 1))
+        file.truncate(28 + 4 * (2 + layers * (2 + 2 + 16 + 6) + 2 + 2))
+    with reader_c.open(path) as model:
+        assert model.tensor(f"layers.{layers - 1}.attention.wq.weight").shape == (2, 2)
+        with pytest.raises(KeyError):
+            model.tensor(f"layers.{layers}.attention.wq.weight")
+
+
+@pytest.mark.parametrize("positions", [1.5, "3", True, 1 << 63])
+def test_positions_must_be_a_count(tmp_path: Path, positions: int) -> None:
+    with (
+        reader_c.open(toy_file(tmp_path, "v0")) as model,
+        pytest.raises(reader_c.ArgumentError, match="positions"),
+    ):
+        model.session(positions)
+
+
+def test_a_refusal_comes_before_its_memory(tmp_path: Path) -> None:
+    with reader_c.open(toy_file(tmp_path, "v0")) as model, model.session(4) as session:
+        with pytest.raises(reader_c.ArgumentError, match="number of tokens"):
+            session.forward(np.zeros(10**6, int))
+        with pytest.raises(reader_c.ArgumentError, match="expected integers"):
+            session.forward(np.zeros(3, "timedelta64[s]"))
+
+
+def test_paths_may_be_bytes_and_system_errors_keep_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(reader_c.InvalidFileError, match="GGUF"):
+        reader_c.open(bytes(path))  # type: ignore[arg-type]
+    with pytest.raises(reader_c.ReaderSystemError) as caught:
+        reader_c.open(tmp_path / "none")
+    assert pickle.loads(pickle.dumps(caught.value)).errno == caught.value.errno == errno.ENOENT

@@ -169,7 +169,7 @@ def test_the_flag_is_0_or_1(tmp_path: Path, value: int) -> None:
         ("v1", -8, "at least 0"),
         ("v2", -8, "at least 1"),
         ("v2", 0, "at least 1"),
-        ("v1", 133145, "at most 133144"),
+        ("v1", 132105, "at most 132104"),
         ("v2", 9, "a divisor of dim = 48"),
         ("v2", 16, "a divisor of hidden_dim = 40"),
     ],

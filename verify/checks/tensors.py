@@ -74,7 +74,8 @@ def check_tensors(
 def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: float) -> CheckResult:
     if findings:
         first = findings[0]
-        detail = f"{first.text()}; {len(findings)} tensor parts differ from the source in all"
+        others = f"; {len(findings) - 1} other parts of tensors differ too" if len(findings) > 1 else ""
+        detail = first.text() + others
         where = {
             "tensor": first.name,
             "part": first.part,
@@ -93,7 +94,7 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
         )
     detail = f"{len(reports)} tensors, every bit as derived from the source"
     if used:
-        detail += f"; Q8_0 rounding reaches {used:.3f} of its bound"
+        detail += f"; Q8_0 rounding reaches {used:.5f} of its bound"
     if table_use:
         detail += f"; RoPE tables reach {table_use:.3f} of theirs"
     return exact("tensors", 0, detail)

@@ -10,16 +10,8 @@ import torch
 from helpers.models import arrays, config
 
 # Of helpers.models.config(): a tiny untied model.
-ARGS: dict[str, Any] = {
-    "dim": 48,
-    "hidden_dim": 40,
-    "n_layers": 2,
-    "n_heads": 6,
-    "n_kv_heads": 3,
-    "vocab_size": 29,
-    "max_seq_len": 33,
-    "dropout": 0.0,
-}
+_SHAPE = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
+ARGS: dict[str, Any] = {**{field: getattr(config(), field) for field in _SHAPE}, "dropout": 0.0}
 
 
 def state_dict(seed: int = 0) -> dict[str, torch.Tensor]:
