@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.config import ModelConfig, tensor_shapes
-from exporter.errors import CheckpointError
+from exporter.errors import CheckpointError, WriteError
 
 Weights = NDArray[np.float32]
 
@@ -28,9 +29,10 @@ class Checkpoint:
         *,
         where: str,
         kind: str,
+        path: Path | None = None,
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
-        self.config, self.where, self.kind = config, where, kind
+        self.config, self.where, self.kind, self.path = config, where, kind, path
         self._load = load
         self._shapes = tensor_shapes(config)
 
@@ -49,6 +51,11 @@ class Checkpoint:
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
+
+    def refuse_as_target(self, out: Path) -> None:
+        """Raise WriteError where out is a file that this checkpoint is read from, by whatever name."""
+        if self.path is not None and out.exists() and out.samefile(self.path):
+            raise WriteError(f"{out}: expected another file than the source, found the source itself")
 
     def load(self, name: str) -> Weights:
         """One tensor as a read-only float32 array. Raises KeyError for a name that the model does not have."""

@@ -76,6 +76,7 @@ def export(
     used = choose_group_size(config, group_size, exact=exact_group_size) if format in QUANTIZED_FORMATS else 0
     layout = lay_out(config, format, used)
     target = resolve_target(Path(out), overwrite=overwrite)
+    checkpoint.refuse_as_target(target)
     with appearing(target, overwrite=overwrite) as file:
         tensors = tuple(_write_payload(file, checkpoint, config, layout, used, progress))
         file.flush()

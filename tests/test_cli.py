@@ -152,6 +152,7 @@ def test_release_of_the_bundled_checkpoint_leaves_the_file(tmp_path: Path) -> No
 
 
 def test_a_release_that_fails_leaves_the_earlier_file(tmp_path: Path, source: Path, good: Path) -> None:
+    good.write_bytes(b"the last release")
     before = good.read_bytes()
     policy = tmp_path / "strict.toml"
     limits = (
@@ -164,6 +165,44 @@ def test_a_release_that_fails_leaves_the_earlier_file(tmp_path: Path, source: Pa
     assert "quantization" in result.stdout
     assert good.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert "(not released)" in result.stdout
+    fresh = run("release", source, tmp_path / "new.bin", "--format", "v2", "--depth", "quick", "--policy", policy)
+    assert fresh.returncode == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+def test_a_release_whose_report_cannot_be_written_is_none(tmp_path: Path, source: Path) -> None:
+    out, report = tmp_path / "out.bin", tmp_path / "report"
+    report.mkdir()
+    (report / "report.partial").mkdir()
+    refused(run("release", source, out, "--format", "v0", "--depth", "quick", "--report", report), "report.partial")
+    assert not out.exists()
+
+
+def test_a_refusal_makes_no_report_directory(tmp_path: Path, source: Path) -> None:
+    report = tmp_path / "deep" / "report"
+    refused(run("verify", source, tmp_path / "none.bin", "--report", report), "none.bin")
+    assert not report.parent.exists()
+
+
+def test_a_bug_is_neither_a_pass_nor_a_fail(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import verify.inspect
+
+    def broken(_path: Path) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(verify.inspect, "inspect_file", broken)
+    result = run("inspect", good)
+    assert result.returncode == 70
+    assert "Traceback" in result.stderr
+
+
+def test_standard_output_may_be_closed_or_full(good: Path) -> None:
+    for ending, expected in ((">&-", 0), (">/dev/full", 2)):
+        code = f"{sys.executable} -m verify inspect '{good}' {ending}"
+        result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+        assert result.returncode == expected, result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_release_over_an_existing_file_must_be_asked_for(source: Path, good: Path) -> None:
@@ -205,6 +244,8 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
     out = tmp_path / "never.bin"
     empty = tmp_path / "empty.txt"
     empty.write_text("")
+    archive = tmp_path / "archive.npz"
+    np.savez(archive, a=np.ones((2, 5), int))
     export = ("export", source, out, "--format")
     verify = ("verify", source, good)
     for arguments, words in [
@@ -231,6 +272,11 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         ((*verify, "--depth", "abyss"), ("depth", "'abyss'")),
         ((*verify, "--seed", "-1"), ("--seed",)),
         ((*verify, "--threads", "0"), ("--threads",)),
+        ((*verify, "--threads", "100000"), ("--threads", "256")),
+        ((*verify, "--tokens", archive), ("an archive of arrays",)),
+        ((*verify, "--tokenizer", empty), ("tokenizer",)),
+        (("export", source, source, "--format", "v2", "--overwrite"), ("found the source itself",)),
+        (("release", source, source, "--format", "v2", "--overwrite"), ("found the source itself",)),
         ((*verify, "--policy", empty), ("[v2]",)),
         ((*verify, "--report", good), (str(good),)),
         ((*verify, "--source-kind", "meta"), ("--source-kind", "'meta'")),
@@ -270,11 +316,10 @@ def test_ctrl_c_ends_with_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     # once the working directory is there, the work has begun
-    for _ in range(600):
-        if any(p.name.endswith(".release") for p in tmp_path.iterdir()):
-            break
+    # once the candidate stands whole in its own directory, judging it has begun
+    while not list(tmp_path.glob(".*.release/out.bin")):
+        assert process.poll() is None
         time.sleep(0.05)
-    time.sleep(1)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate()
     assert process.returncode == 130

@@ -1,9 +1,10 @@
-"""The command line. Exit status: 0 pass, 1 judged and failed, 2 could not be judged, 130 interrupted."""
+"""The command line. Exit status: 0 pass, 1 judged and failed, 2 could not be judged, 130 interrupted, 70 a bug."""
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from math import prod
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from verify.evidence import Evidence
     from verify.ladder import Progress
     from verify.report.model import Report
+
+# sysexits' EX_SOFTWARE
+INTERNAL_ERROR = 70
+
+# PyTorch starts as many as it is told to, and ends the process where the system refuses.
+MOST_THREADS = 256
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -124,7 +131,7 @@ def demo(out: Path) -> int:
         _write_report(report, out / f"{name}-report")
         reports.append(report)
     console = stdout_console()
-    show_formats(console, reports, float_bytes=4 * sum(prod(checkpoint.shape(name)) for name in checkpoint.names))
+    show_formats(console, reports, float_bytes=4 * sum(prod(checkpoint.shape(tensor)) for tensor in checkpoint.names))
     console.print(f"files and reports: {out}", highlight=False, soft_wrap=True, markup=False)
     return 0 if all(report.passed for report in reports) else 1
 
@@ -224,9 +231,11 @@ def release(
             policy=policy,
             evidence=evidence,
             progress=progress,
+            # a report that cannot be written keeps the file from appearing
+            before_publishing=lambda result: _write_report(result, report) if report else None,
         )
     _tell_group_size(summary)
-    return _deliver(result, report, json=json, quiet=quiet)
+    return _deliver(result, None, json=json, quiet=quiet)
 
 
 @app.command(epilog="Example: export-and-verify inspect model.bin")
@@ -262,14 +271,27 @@ def _prepare(
     if seed < 0:
         raise CannotJudgeError(f"--seed: expected 0 or more, found {seed}")
     if threads is not None:
-        if threads < 1:
-            raise CannotJudgeError(f"--threads: expected at least 1, found {threads}")
+        if not 1 <= threads <= MOST_THREADS:
+            raise CannotJudgeError(f"--threads: expected 1 to {MOST_THREADS}, found {threads}")
         import torch  # noqa: PLC0415
 
         torch.set_num_threads(threads)
     if report is not None:
-        report.mkdir(parents=True, exist_ok=True)
+        _check_directory(report)
     return Evidence(seed=seed, **options)
+
+
+def _check_directory(directory: Path) -> None:
+    """Refuse early what could not be written to late; nothing is made before there is something to write."""
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if (
+        not nearest.is_dir()
+        or not os.access(nearest, os.W_OK | os.X_OK)
+        or str(nearest.resolve()).startswith("/proc/")
+    ):
+        raise CannotJudgeError(f"{directory}: expected a directory that can be written to, found none")
 
 
 def _deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool) -> int:
@@ -310,9 +332,13 @@ def _refuse(message: object, status: int = 2) -> NoReturn:
 def _leave(status: int) -> NoReturn:
     """Flush first: a reader that went away (head, less) is no error of ours."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # what could not be flushed must not be tried again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _refuse(f"standard output: cannot be written: {(error.strerror or '').lower()}")
     sys.exit(status)
 
 
@@ -336,19 +362,19 @@ def main() -> NoReturn:
     except OSError as error:
         # exporter's and reader_c's own messages already say what and where
         _refuse(error if error.filename is None else f"{error.filename}: {(error.strerror or '').lower()}")
-    except ValueError as error:
-        _refuse_known(error)
     except MemoryError as error:
         _refuse(f"out of memory: {error}")
+    except Exception as error:  # any other is a bug: it keeps its traceback, but status 1 would say "judged"
+        if not _speaks_of_input(error):
+            traceback.print_exc()
+            sys.exit(INTERNAL_ERROR)
+        _refuse(error)
     _leave(status)
 
 
-def _refuse_known(error: ValueError) -> NoReturn:
-    """Only errors that speak of the input; any other ValueError is a bug and keeps its traceback."""
+def _speaks_of_input(error: Exception) -> bool:
     import exporter  # noqa: PLC0415
     import reader_c  # noqa: PLC0415
     from verify.errors import CannotJudgeError  # noqa: PLC0415
 
-    if isinstance(error, (exporter.ExportError, reader_c.ReaderError, CannotJudgeError)):
-        _refuse(error)
-    raise error
+    return isinstance(error, (exporter.ExportError, reader_c.ReaderError, CannotJudgeError))

@@ -38,6 +38,8 @@ class Evidence:
 
     def collect(self, source: Source, max_seq_len: int) -> list[Window]:
         """Windows of at least two tokens, none longer than max_seq_len. Raises CannotJudgeError."""
+        if self.tokenizer is not None and self.text is None:
+            raise CannotJudgeError("tokenizer: expected a text to use it on, found none")
         if self.depth not in DEPTHS:
             raise CannotJudgeError(f"depth: expected one of {', '.join(DEPTHS)}, found {self.depth!r}")
         count, length = DEPTHS[self.depth]
@@ -45,8 +47,12 @@ class Evidence:
         length = self.length if self.length is not None else min(length, max_seq_len)
         if not 1 <= count <= 1_000_000:
             raise CannotJudgeError(f"windows: expected 1 to 1000000, found {count}")
+        if max_seq_len < 2:
+            raise CannotJudgeError(
+                f"max_seq_len: expected at least 2, to have a next token to judge, found {max_seq_len}"
+            )
         if not 2 <= length <= max_seq_len:
-            raise CannotJudgeError(f"length: expected 2 to the file's max_seq_len of {max_seq_len}, found {length}")
+            raise CannotJudgeError(f"length: expected 2 to the model's max_seq_len of {max_seq_len}, found {length}")
         windows = [Window(tokens, "text") for tokens in self._from_text(source, count, length)]
         windows += [Window(tokens, "tokens") for tokens in self._from_tokens(source, max_seq_len)]
         windows += _generated(source.hyperparameters.vocab_size, count, length, self.seed)
@@ -73,9 +79,18 @@ class Evidence:
         if isinstance(self.tokens, Path):
             where = self.tokens
             try:
-                array = np.load(self.tokens, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise CannotJudgeError(f"{where}: expected an .npy file of integers, found: {error}") from error
+                # mapped, so that a header that lies about its size costs nothing
+                array = np.load(self.tokens, mmap_mode="r", allow_pickle=False)
+            except OSError as error:
+                raise CannotJudgeError(
+                    f"{where}: expected an .npy file, found: {(error.strerror or '').lower()}"
+                ) from error
+            except (ValueError, EOFError) as error:
+                raise CannotJudgeError(
+                    f"{where}: expected an .npy file of integers, found another kind of file"
+                ) from error
+            if not isinstance(array, np.ndarray):
+                raise CannotJudgeError(f"{where}: expected an .npy file of integers, found an archive of arrays")
             if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
                 raise CannotJudgeError(
                     f"{where}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
@@ -87,6 +102,8 @@ class Evidence:
             raise CannotJudgeError(f"{where}: expected at least one window, found none")
         vocab_size = source.hyperparameters.vocab_size
         for number, row in enumerate(rows):
+            if row.dtype.kind not in "iu":
+                raise CannotJudgeError(f"{where}: window {number}: expected integers, found {row.dtype}")
             if row.ndim != 1 or not 2 <= row.size <= max_seq_len:
                 raise CannotJudgeError(
                     f"{where}: window {number}: expected 2 to {max_seq_len} tokens, found {row.shape}"
@@ -114,8 +131,10 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
 
     try:
         lines = text.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotJudgeError(f"{text}: expected readable UTF-8 text, found: {error}") from error
+    except OSError as error:
+        raise CannotJudgeError(f"{text}: expected a text, found: {(error.strerror or '').lower()}") from error
+    except UnicodeDecodeError as error:
+        raise CannotJudgeError(f"{text}: expected UTF-8 text, found byte {error.start} to be none") from error
     if not tokenizer.is_file():
         raise CannotJudgeError(f"{tokenizer}: expected the source's SentencePiece tokenizer, found no such file")
     try:

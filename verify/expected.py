@@ -24,7 +24,8 @@ def quantized(weights: torch.Tensor, group_size: int) -> tuple[torch.Tensor, tor
     grouped = weights.view(rows, width // group_size, group_size)
     peak = grouped.abs().amax(dim=2)
     scale = torch.where(peak == 0, peak, (peak / 127.0).clamp(SMALLEST_NORMAL, LARGEST_SCALE))
-    steps = torch.nan_to_num(grouped / scale.unsqueeze(2), nan=0.0).round().clamp_(-127, 127)
+    divisor = torch.where(scale == 0, 1.0, scale)
+    steps = (grouped / divisor.unsqueeze(2)).round().clamp_(-127, 127)
     return steps.to(torch.int8).view(rows, width), scale
 
 

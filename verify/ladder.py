@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.checks.config import check_config, same_shapes
+from verify.checks.config import IMPLIED, check_config, same_shapes
 from verify.checks.execution import Execution, noise_sigma
 from verify.checks.file import check_file
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
-from verify.checks.tensors import check_tensors
+from verify.checks.tensors import TensorReport, check_tensors
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
 from verify.expected import file_weights
@@ -66,6 +66,8 @@ def verify(
     in place of windows and depth. max_seq_len: what the file should say, where it was shortened on purpose.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
     """
+    if evidence is not None and windows is not None:
+        raise ValueError("give windows or evidence, not both")
     if evidence is None:
         count = windows if isinstance(windows, int) else None
         tokens = None if windows is None or isinstance(windows, int) else list(windows)
@@ -86,11 +88,8 @@ def verify(
         return Report(
             source={"path": os.fspath(source), "kind": opened.kind, "sha256": opened.files},
             file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": digest},
-            config={
-                **dataclasses.asdict(model.config),
-                "norm_eps": opened.hyperparameters.norm_eps,
-                "rope_theta": opened.hyperparameters.rope_theta,
-            },
+            # what the file says, and what its format implies
+            config={**dataclasses.asdict(model.config), **IMPLIED},
             checks=tuple(judged.checks),
             metrics=judged.metrics,
             metrics_q8_activations=judged.metrics_q8,
@@ -111,16 +110,16 @@ class _Judgement:
         self._source_weights = WeightCache(source.tensor)
         self._file_weights = WeightCache(lambda name: file_weights(source, name, group_size))
         self.checks: list[CheckResult] = []
-        self.tensors: list[Any] = []
+        self.tensors: list[TensorReport] = []
         self.metrics: Metrics | None = None
         self.metrics_q8: Metrics | None = None
 
     def run(self, evidence: Evidence) -> None:
         hyper = self._source.hyperparameters
         # before any check, so that bad evidence is told at once
-        windows = evidence.collect(self._source, min(self._max_seq_len, self._model.config.max_seq_len))
+        windows = evidence.collect(self._source, self._max_seq_len)
         self.checks.append(check_config(self._model, hyper, self._max_seq_len))
-        if not same_shapes(self._model, hyper):
+        if not same_shapes(self._model, hyper) or self._model.config.max_seq_len < self._max_seq_len:
             later: tuple[tuple[str, Bound], ...] = (
                 ("file", "exact"),
                 ("tensors", "exact"),
@@ -173,7 +172,9 @@ class _Judgement:
                 self._progress("windows", number + 1, len(windows))
         self.checks.append(execution.verdict(ARITHMETIC))
         if not finite:
-            self.checks.append(exact("quantization", 1, "the file's logits hold a NaN or an infinity"))
+            self.checks.append(
+                exact("quantization", 1, "the file's logits, by float32 or int8 activations, are not finite")
+            )
             return
         self.metrics = self._with_text(summarise(plain), windows, evidence)
         self.metrics_q8 = self._with_text(summarise(q8), windows, evidence) if q8 else None

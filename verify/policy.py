@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -42,8 +41,10 @@ def load_limits(path: Path, format_name: str) -> Limits:
         for key, value in table.items():
             if key not in known:
                 raise CannotJudgeError(f"{path}: [{section}]: expected {', '.join(sorted(known))}, found {key!r}")
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise CannotJudgeError(f"{path}: [{section}] {key}: expected a finite number, found {value!r}")
+            most = 1.0 if key == "top1_agreement" else 1e9
+            # a NaN is in no range
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+                raise CannotJudgeError(f"{path}: [{section}] {key}: expected 0 to {most:g}, found {value!r}")
         if missing := sorted(known - table.keys()):
             raise CannotJudgeError(f"{path}: [{section}]: expected {missing[0]}, found none")
     if format_name not in policy:

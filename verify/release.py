@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import exporter
@@ -26,14 +27,16 @@ def release(
     policy: Path | None = None,
     evidence: Evidence | None = None,
     progress: Progress = silent,
+    before_publishing: Callable[[Report], None] = lambda _report: None,
 ) -> tuple[exporter.ExportSummary, Report]:
     """Like export, but what fails verification never gets the name out; an earlier file there stays.
 
     The file is judged in a directory of its own beside out, on the same file system, so that publishing it
-    is one rename.
+    is one rename. before_publishing gets the report while nothing has happened yet: where it raises, nothing does.
     """
     target = resolve_target(out, overwrite=overwrite)
     checkpoint = exporter.open_checkpoint(source)
+    checkpoint.refuse_as_target(out)
     try:
         room = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".release")
     except OSError as error:
@@ -50,7 +53,10 @@ def release(
             progress=lambda done, total: progress("export", done, total),
         )
         report = verify(source, candidate, policy, evidence=evidence, max_seq_len=max_seq_len, progress=progress)
+        # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out
+        path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
+        report = dataclasses.replace(report, file={**report.file, "path": path})
+        before_publishing(report)
         if report.passed:
             publish(candidate, target, overwrite=overwrite)
-    report = dataclasses.replace(report, file={**report.file, "path": os.fspath(out)})
     return dataclasses.replace(summary, path=out), report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def open_llama2c(path: Path) -> Checkpoint:
 
     if config.tied:
         shapes.pop("output.weight")
-    return Checkpoint(config, shapes, load, where=str(path), kind="llama2c")
+    return Checkpoint(config, shapes, load, where=str(path), kind="llama2c", path=path)
 
 
 def _identity(path: Path) -> tuple[int, int, int, int]:
@@ -60,9 +61,8 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path}: refused: expected tensors and plain data alone, found {_first_line(error)}"
         ) from error
     except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CheckpointError(
-            f"{path}: expected a checkpoint in torch.save's zip format, found {_first_line(error)}"
-        ) from error
+        found = "one that is cut or damaged" if zipfile.is_zipfile(path) else _without_directory(path)
+        raise CheckpointError(f"{path}: expected a checkpoint in torch.save's zip format, found {found}") from error
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path}: expected a dict with model and model_args, found {type(contents).__name__}")
     for key in ("model", "model_args"):
@@ -70,6 +70,15 @@ def _load(path: Path) -> dict[str, Any]:
             found = type(contents[key]).__name__ if key in contents else "none"
             raise CheckpointError(f"{path}: {key}: expected a dict, found {found}")
     return contents
+
+
+def _without_directory(path: Path) -> str:
+    """What a file that lacks a zip archive's directory, which is at its end, seems to be."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"PK\x03\x04":
+        return "one whose end is missing"
+    return "a file of another kind" if start else "an empty file"
 
 
 def _first_line(error: BaseException) -> str:

@@ -203,6 +203,16 @@ def test_rope_tables_of_another_position_are_caught(tmp_path: Path, shift: int) 
     assert "RoPE tables" in checks["tensors"].detail
 
 
+@pytest.mark.parametrize("name", ["freqs_cos", "freqs_sin"])
+@pytest.mark.parametrize("value", [float("nan"), 0.999])
+def test_one_wrong_entry_of_the_rope_tables_is_caught(tmp_path: Path, name: str, value: float) -> None:
+    path = written(tmp_path, arrays(config()), "v0")
+    content = bytearray(path.read_bytes())
+    content[span_of(path, name, "fp32").offset : span_of(path, name, "fp32").offset + 4] = struct.pack("<f", value)
+    path.write_bytes(content)
+    assert judge(save(tmp_path, state_dict()), path)["tensors"].status == "fail"
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_a_nan_in_the_file_fails_and_is_never_averaged_away(tmp_path: Path, format_name: str, value: float) -> None:
@@ -237,6 +247,16 @@ def test_a_model_that_the_format_cannot_express_fails_at_config(tmp_path: Path, 
     assert checks["config"].where["field"] == field
     # the C reader computes with what the format implies, so the file's logits are another model's
     assert checks["execution"].status == "fail"
+
+
+def test_a_header_that_says_a_shorter_length_fails_at_config_and_stops(tmp_path: Path) -> None:
+    content = bytearray(written(tmp_path, arrays(config()), "v2").read_bytes())
+    content[32:36] = struct.pack("<i", 1)
+    path = tmp_path / "short.bin"
+    path.write_bytes(content)
+    checks = judge(save(tmp_path, state_dict()), path)
+    assert checks["config"].where == {"field": "max_seq_len", "expected": 33, "found": "1"}
+    assert checks["execution"].status == "skipped"
 
 
 def test_an_untied_classifier_lost_to_tying_fails_at_config(tmp_path: Path) -> None:

@@ -183,6 +183,31 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: b
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(b"", "an empty file"), (b"PK\x03\x04", "one whose end is missing"), (b"24ka" * 99, "a file of another kind")],
+)
+def test_what_it_seems_to_be_is_said(tmp_path: Path, content: bytes, found: str) -> None:
+    path = tmp_path / "odd.pt"
+    path.write_bytes(content)
+    with pytest.raises(exporter.CheckpointError, match=f"zip format, found {found}$"):
+        exporter.open_checkpoint(path)
+
+
+@pytest.mark.parametrize("link", ["itself", "symlink", "hard link"])
+def test_a_source_is_never_overwritten_by_its_own_export(tmp_path: Path, link: str) -> None:
+    source = save(tmp_path, state_dict())
+    before = source.read_bytes()
+    out = source if link == "itself" else tmp_path / "out.bin"
+    if link == "symlink":
+        out.symlink_to(source)
+    elif link == "hard link":
+        out.hardlink_to(source)
+    with pytest.raises(exporter.WriteError, match="found the source itself"):
+        exporter.export(exporter.open_checkpoint(source), out, format="v2", overwrite=True)
+    assert source.read_bytes() == before
+
+
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, state_dict())
     content = path.read_bytes()

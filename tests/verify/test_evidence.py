@@ -58,7 +58,7 @@ def test_tokens_from_a_file_or_from_memory(source: Source, tmp_path: Path) -> No
     [
         ({"depth": "deep"}, "depth: expected one of quick, standard, full, found 'deep'"),
         ({"windows": 0}, "windows: expected 1 to"),
-        ({"length": 1}, "length: expected 2 to the file's max_seq_len of 256, found 1"),
+        ({"length": 1}, "length: expected 2 to the model's max_seq_len of 256, found 1"),
         ({"length": 257}, "found 257"),
     ],
 )
@@ -69,7 +69,7 @@ def test_options_out_of_range_are_refused(source: Source, changes: dict[str, obj
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "at least 2 tokens, found 0"), (b"\n \n", "found 0"), (b"\xff\xfe\x00", "readable UTF-8 text")],
+    [(b"", "at least 2 tokens, found 0"), (b"\n \n", "found 0"), (b"\xff\xfe\x00", "expected UTF-8 text")],
 )
 def test_text_with_nothing_in_it_is_refused(source: Source, tmp_path: Path, content: bytes, message: str) -> None:
     text = tmp_path / "text.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,10 @@ from helpers.checkpoints import ARGS, save, state_dict
 from helpers.models import toy_file
 
 import exporter
+import reader_c
 import verify
+from verify.checks.file import check_file
+from verify.checks.result import skipped
 from verify.report.model import schema
 from verify.sources import open_source
 
@@ -99,6 +103,71 @@ def test_a_source_that_changes_while_it_is_read_is_no_verdict(tmp_path: Path) ->
         opened.tensor("norm.weight")
 
 
+@pytest.mark.parametrize("row", [[0.5, 1.9], [True, False], [float("nan"), 1.0]])
+def test_tokens_in_memory_must_be_integers(tmp_path: Path, row: list[float]) -> None:
+    with pytest.raises(verify.CannotJudgeError, match="expected integers"):
+        verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, "v2"), windows=[np.array(row)])
+
+
+def test_tied_is_told_by_bits_here_too(tmp_path: Path) -> None:
+    state = state_dict()
+    state["output.weight"] = state["tok_embeddings.weight"].clone()
+    assert open_source(save(tmp_path, state)).hyperparameters.tied
+    state["tok_embeddings.weight"][0, 0], state["output.weight"][0, 0] = 0.0, -0.0
+    assert not open_source(save(tmp_path, state)).hyperparameters.tied
+
+
+def test_float64_that_float32_cannot_hold_is_refused_here_too(tmp_path: Path) -> None:
+    opened = open_source(save(tmp_path, {**state_dict(), "norm.weight": torch.full((48,), 0.1, dtype=torch.float64)}))
+    with pytest.raises(verify.CannotJudgeError, match="values that float32 can hold"):
+        opened.tensor("norm.weight")
+
+
+def test_int8_activations_are_reported_apart(tmp_path: Path) -> None:
+    report = verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, "v2"), depth="quick")
+    assert report.metrics is not None
+    assert report.metrics_q8_activations is not None
+    assert report.metrics_q8_activations.kl_mean > 1.2 * report.metrics.kl_mean
+
+
+def test_a_report_without_checks_or_with_a_skipped_one_is_no_pass(tmp_path: Path) -> None:
+    report = verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, "v2"), depth="quick")
+    aside = skipped("quantization", "policy", "why")
+    for checks in ((), (aside,), (*report.checks[:4], aside)):
+        assert not dataclasses.replace(report, checks=checks).passed
+
+
+class _LyingModel:
+    """A reader that misreports one thing about a healthy file."""
+
+    def __init__(self, model: reader_c.Model, lies: dict[str, object]) -> None:
+        self._model, self._lies = model, lies
+
+    def __getattr__(self, name: str) -> object:
+        return self._lies[name] if name in self._lies else getattr(self._model, name)
+
+
+def test_the_file_check_notices_a_reader_that_is_wrong(tmp_path: Path) -> None:
+    hyper = open_source(save(tmp_path, state_dict())).hyperparameters
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
+
+        def shifted(name: str) -> tuple[reader_c.Span, ...]:
+            return tuple(dataclasses.replace(span, offset=span.offset + 4) for span in model.spans(name))
+
+        other_length = dataclasses.replace(model.config, max_seq_len=32)
+        stories: list[tuple[dict[str, object], str]] = [
+            ({}, "without gap or overlap"),
+            ({"spans": shifted}, "expected at byte 256, found at 260"),
+            ({"names": model.names[:-1]}, "expected to end at byte"),
+            ({"config": other_length}, "header: byte 32"),
+            ({"content": model.content[:-1]}, "size: expected"),
+        ]
+        for lies, finding in stories:
+            result = check_file(_LyingModel(model, lies), hyper)  # type: ignore[arg-type]
+            assert finding in result.detail
+            assert (result.status == "pass") == (not lies)
+
+
 def test_another_model_of_the_same_shape_fails(tmp_path: Path) -> None:
     report = verify.verify(save(tmp_path, state_dict(seed=1)), toy_file(tmp_path, "v2"), depth="quick")
     assert [c.name for c in report.checks if c.status == "fail"] == ["tensors", "execution", "quantization"]
@@ -118,13 +187,19 @@ def test_another_models_shape_is_named(tmp_path: Path) -> None:
         ({"extra": torch.zeros(2)}, {}, "expected tensors of a Llama alone, found extra"),
         ({"layers.1.ffn_norm.weight": None}, {}, "9 tensors in each layer"),
         ({"layers.1.ffn_norm.weight": torch.zeros(3)}, {}, r"expected \(48,\), found \(3,\)"),
-        ({"norm.weight": torch.zeros(48, dtype=torch.int32)}, {}, "one floating-point tensor"),
+        ({"norm.weight": torch.zeros(48, dtype=torch.int32)}, {}, "one dense float tensor"),
         ({}, {"n_heads": 5}, "n_heads"),
         ({}, {"n_kv_heads": 6}, "n_kv_heads: expected 3, as the tensors say, found 6"),
         ({}, {"hidden_dim": 64}, "hidden_dim: expected 40"),
         ({}, {"max_seq_len": 0}, "max_seq_len"),
         ({}, {"rope_scaling": 8}, "found rope_scaling"),
-        ({}, {"tied": True}, "found tied"),
+        ({}, {"tied": 1}, "found tied"),
+        ({}, {"norm_eps": "abc"}, "norm_eps: expected a positive finite number, found abc"),
+        ({}, {"norm_eps": [1]}, "norm_eps: expected a positive finite number"),
+        ({}, {"dim": torch.zeros(2)}, "dim: expected a number"),
+        ({1: torch.zeros(2)}, {}, "expected one dense float tensor"),
+        ({"norm.weight": torch.zeros(48).to_sparse()}, {}, "expected one dense float tensor"),
+        ({"tok_embeddings.weight": torch.zeros(0, 48)}, {}, "expected matrices with rows and columns"),
     ],
 )
 def test_the_verifiers_own_loader_refuses_what_it_does_not_understand(

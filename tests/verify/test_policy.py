@@ -38,10 +38,13 @@ def test_every_format_has_a_default(format_name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[v2]\nkl_mean = 'small'", "kl_mean: expected a finite number, found 'small'"),
-        ("[v2]\nkl_mean = nan", "kl_mean: expected a finite number, found nan"),
-        ("[v2]\nkl_mean = inf", "kl_mean: expected a finite number, found inf"),
-        ("[v2]\nkl_mean = true", "kl_mean: expected a finite number, found True"),
+        ("[v2]\nkl_mean = 'small'", "kl_mean: expected 0 to 1e.09, found 'small'"),
+        ("[v2]\nkl_mean = nan", "kl_mean: expected 0 to 1e.09, found nan"),
+        ("[v2]\nkl_mean = inf", "kl_mean: expected 0 to 1e.09, found inf"),
+        ("[v2]\nkl_mean = -1", "kl_mean: expected 0 to 1e.09, found -1"),
+        ("[v2]\nkl_mean = true", "kl_mean: expected 0 to 1e.09, found True"),
+        ("[v2]\nkl_mean = 1" + "0" * 400, "kl_mean: expected 0 to 1e.09"),
+        ("[v2]\ntop1_agreement = 95", "top1_agreement: expected 0 to 1, found 95"),
         ("[v2]\nkl_meen = 1", "found 'kl_meen'"),
         ("[v7]\nkl_mean = 1", "found 'v7'"),
         ("kl_mean = 1", "found 'kl_mean'"),
@@ -83,6 +86,11 @@ def test_each_metric_beyond_its_limit_fails_by_name(change: dict[str, float]) ->
     (name,) = change
     named = {"top1_agreement": "top1_disagreement", "perplexity_file": "perplexity_ratio"}.get(name, name)
     assert named in result.detail
+
+
+def test_a_limit_that_nothing_meets_fails_and_is_never_switched_off() -> None:
+    limits = dataclasses.replace(load_limits(DEFAULT_POLICY, "v2"), kl_mean=-1.0)
+    assert check_quantization(HEALTHY, limits).status == "fail"
 
 
 def test_no_metrics_is_skipped_and_not_passed() -> None:

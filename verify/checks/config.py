@@ -11,7 +11,7 @@ from verify.checks.result import CheckResult, exact
 from verify.sources import Hyperparameters
 
 # run.c, runq.c and every other reader of v0 to v2 compute with these; the header cannot say otherwise.
-_IMPLIED = {"rope_theta": 10000.0, "norm_eps": 1e-5}
+IMPLIED = {"rope_theta": 10000.0, "norm_eps": 1e-5}
 _IN_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size")
 
 
@@ -24,7 +24,7 @@ def check_config(model: reader_c.Model, source: Hyperparameters, max_seq_len: in
         for field, value in expected.items()
         if getattr(model.config, field) != value
     }
-    for field, implied in _IMPLIED.items():
+    for field, implied in IMPLIED.items():
         value = getattr(source, field)
         if np.float32(value) != np.float32(implied):
             wrong[field] = (value, f"{implied:g}, which {model.format} implies")
@@ -33,7 +33,7 @@ def check_config(model: reader_c.Model, source: Hyperparameters, max_seq_len: in
         detail = "; ".join(f"{name}: expected {e}, found {f}" for name, (e, f) in wrong.items())
         return exact("config", len(wrong), detail, {"field": field, "expected": value, "found": str(found)})
     return exact(
-        "config", 0, f"{len(expected)} header fields and {len(_IMPLIED)} implied values agree with the source"
+        "config", 0, f"{len(expected)} header fields and {len(IMPLIED)} implied values agree with the source"
     )
 
 

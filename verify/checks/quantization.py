@@ -18,7 +18,7 @@ class _Metric:
 
     @property
     def use(self) -> float:
-        """Share of the limit that is used up; NaN counts as infinite."""
+        """Share of the limit that is used up, to choose what is shown; NaN counts as infinite."""
         share = self.observed / self.limit if self.limit else math.inf if self.observed else 0.0
         return math.inf if math.isnan(share) else share
 
@@ -36,8 +36,8 @@ def check_quantization(metrics: Metrics | None, limits: Limits) -> CheckResult:
     if metrics.perplexity_ratio is not None:
         judged.append(_Metric("perplexity_ratio", metrics.perplexity_ratio, limits.perplexity_ratio))
     # a ratio's limit is near 1 by nature, so nearness to a limit is told from the others first
-    worst = max(judged, key=lambda m: (m.use > 1, m.name != "perplexity_ratio", m.use))
-    failed = [m for m in judged if not m.use <= 1]
+    worst = max(judged, key=lambda m: (not m.observed <= m.limit, m.name != "perplexity_ratio", m.use))
+    failed = [m for m in judged if not m.observed <= m.limit]
     detail = "; ".join(f"{m.name}: limit {m.limit:.4g}, found {m.observed:.4g}" for m in failed or [worst])
     where = {}
     if metrics.worst_positions:

@@ -85,7 +85,8 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
         }
         return exact("tensors", sum(f.count for f in findings), detail, where)
     used = max((r.utilisation for r in reports if r.utilisation is not None), default=0.0)
-    if not math.isfinite(used) or used > 1:
+    # the same bits as derived, and yet too far from the source: then the derivation is at fault
+    if not used <= 1:
         worst = max(reports, key=lambda r: r.utilisation or 0.0)
         return within("tensors", "rigorous", used, 1.0, f"{worst.name}: beyond Q8_0's bound", {"tensor": worst.name})
     if not table_use <= 1:

@@ -54,12 +54,13 @@ class Noise:
 
     def angle(self, angle: torch.Tensor, head_dim: int, theta: float) -> torch.Tensor:
         """RoPE's position * frequency: one rounding for each entry, and the frequency's own error, which is the
-        same at every position: powf, a reciprocal, and an exponent that is exact only for head sizes of 2^m."""
+        same at every position: powf, a reciprocal, and the exponent 2j / head_dim, whose error as a float32 is
+        known and grows by log(theta) in the power."""
         if not self.scale:
             return angle
         exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / head_dim
-        inexact = 0.0 if head_dim & (head_dim - 1) == 0 else math.log(theta)
-        sizes = torch.sqrt(2 + (inexact * exponent).square()) * (exponent > 0) * math.sqrt(ROUNDING_VARIANCE)
+        of_exponent = math.log(theta) * (exponent.to(torch.float32).to(exponent.dtype) - exponent)
+        sizes = torch.sqrt(2 * ROUNDING_VARIANCE + of_exponent.square()) * (exponent > 0)
         of_frequency = self._signed(sizes)
         return angle * (1 + of_frequency + self._normal(angle))
 

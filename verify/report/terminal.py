@@ -27,8 +27,8 @@ class _Output(Console):
 
 
 def stdout_console() -> Console:
-    console = _Output()
-    return console if console.is_terminal else _Output(width=_FILE_WIDTH)
+    console = _Output(highlight=False)
+    return console if console.is_terminal else _Output(highlight=False, width=_FILE_WIDTH)
 
 
 def plain_table(*headings: str) -> Table:
@@ -75,11 +75,10 @@ def show_report(console: Console, report: Report) -> None:
         ("int8 activations, as runq.c computes", report.metrics_q8_activations),
     ):
         if metrics:
-            console.print(f"{heading}: {describe(metrics)}")
+            console.print(f"{heading}: {describe(metrics)}", soft_wrap=True)
     colour = _COLOURS[report.verdict]
-    console.print(
-        f"[bold {colour}]{report.verdict.upper()}[/] {escape(str(report.file['path']))}{escape(_reason(report))}"
-    )
+    verdict = f"[bold {colour}]{report.verdict.upper()}[/]"
+    console.print(f"{verdict} {escape(str(report.file['path']))}{escape(_reason(report))}", soft_wrap=True)
 
 
 def _reason(report: Report) -> str:

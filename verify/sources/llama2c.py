@@ -69,8 +69,8 @@ class Llama2cSource(Source):
         renamed: dict[str, torch.Tensor] = {}
         for key, value in state.items():
             short = key.split("_orig_mod.", 1)[-1] if str(key).startswith("_orig_mod.") else key
-            if short in renamed or not isinstance(value, torch.Tensor) or not value.is_floating_point():
-                raise CannotJudgeError(f"{self.path}: {short}: expected one floating-point tensor, found otherwise")
+            if not isinstance(key, str) or short in renamed or not _is_plain(value):
+                raise CannotJudgeError(f"{self.path}: {short}: expected one dense float tensor, found otherwise")
             renamed[short] = value
         return renamed, arguments
 
@@ -102,6 +102,8 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
     if embedding.dim() != 2 or first_gate.dim() != 2 or first_key.dim() != 2:
         raise _refuse(path, "state dict", "matrices", "a tensor of another rank")
     vocab_size, dim = embedding.shape
+    if 0 in (vocab_size, dim, first_gate.shape[0]):
+        raise _refuse(path, "state dict", "matrices with rows and columns", "an empty one")
     n_heads, max_seq_len = arguments.get("n_heads"), arguments.get("max_seq_len")
     if not isinstance(n_heads, int) or n_heads < 1 or dim % n_heads or dim // n_heads % 2:
         raise _refuse(path, "model_args: n_heads", f"a divisor of {dim} that leaves an even head size", n_heads)
@@ -121,13 +123,15 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
         vocab_size=vocab_size,
         max_seq_len=max_seq_len,
         tied=_identical(embedding, state["output.weight"]),
-        norm_eps=float(arguments.get("norm_eps") or 1e-5),
-        rope_theta=float(arguments.get("rope_theta") or 10000.0),
+        norm_eps=_positive(path, arguments, "norm_eps", 1e-5),
+        rope_theta=_positive(path, arguments, "rope_theta", 10000.0),
     )
     for name, shape in hyperparameters.shapes().items():
         if tuple(state[name].shape) != shape:
             raise _refuse(path, name, shape, tuple(state[name].shape))
     for key, value in arguments.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise _refuse(path, f"model_args: {key}", "a number", value)
         if key not in Hyperparameters.__dataclass_fields__.keys() | _HARMLESS_ARGS or key == "tied":
             raise _refuse(path, "model_args", "keys whose effect on the model is known", key)
         if key not in _HARMLESS_ARGS and value is not None and value != getattr(hyperparameters, key):
@@ -155,6 +159,19 @@ def _count_layers(path: Path, state: dict[str, torch.Tensor]) -> int:
 
 def _refuse(path: Path, what: str, expected: object, found: object) -> CannotJudgeError:
     return CannotJudgeError(f"{path}: {what}: expected {expected}, found {found}")
+
+
+def _positive(path: Path, arguments: dict[str, Any], key: str, default: float) -> float:
+    value = arguments.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise _refuse(path, f"model_args: {key}", "a positive finite number", value)
+    return float(value)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.is_floating_point()
 
 
 def _identical(a: torch.Tensor, b: torch.Tensor) -> bool:
