@@ -273,7 +273,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         ((*verify, "--seed", "-1"), ("--seed",)),
         ((*verify, "--threads", "0"), ("--threads",)),
         ((*verify, "--threads", "100000"), ("--threads", "256")),
-        ((*verify, "--tokens", archive), ("an archive of arrays",)),
+        ((*verify, "--tokens", archive), ("another kind of file",)),
         ((*verify, "--tokenizer", empty), ("tokenizer",)),
         (("export", source, source, "--format", "v2", "--overwrite"), ("found the source itself",)),
         (("release", source, source, "--format", "v2", "--overwrite"), ("found the source itself",)),
@@ -300,7 +300,11 @@ def test_a_read_only_folder_is_told_and_nothing_remains(tmp_path: Path, source: 
         refused(run(command, source, folder / "out.bin", "--format", "v2"), "out.bin", "cannot be written")
 
 
-def test_ctrl_c_ends_with_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGTERM, 128 + signal.SIGTERM, "")],
+)
+def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path, number: int, status: int, said: str) -> None:
     out = tmp_path / "out.bin"
     command = [
         sys.executable,
@@ -320,10 +324,9 @@ def test_ctrl_c_ends_with_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     while not list(tmp_path.glob(".*.release/out.bin")):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     stdout, stderr = process.communicate()
-    assert process.returncode == 130
-    assert (stdout, stderr) == ("", "error: interrupted\n")
+    assert (process.returncode, stdout, stderr) == (status, "", said)
     assert not list(tmp_path.iterdir())
 
 

@@ -80,7 +80,7 @@ class Evidence:
             where = self.tokens
             try:
                 # mapped, so that a header that lies about its size costs nothing
-                array = np.load(self.tokens, mmap_mode="r", allow_pickle=False)
+                array = np.lib.format.open_memmap(self.tokens, mode="r")
             except OSError as error:
                 raise CannotJudgeError(
                     f"{where}: expected an .npy file, found: {(error.strerror or '').lower()}"
@@ -89,8 +89,6 @@ class Evidence:
                 raise CannotJudgeError(
                     f"{where}: expected an .npy file of integers, found another kind of file"
                 ) from error
-            if not isinstance(array, np.ndarray):
-                raise CannotJudgeError(f"{where}: expected an .npy file of integers, found an archive of arrays")
             if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
                 raise CannotJudgeError(
                     f"{where}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
