@@ -199,10 +199,11 @@ def test_a_bug_is_neither_a_pass_nor_a_fail(good: Path, monkeypatch: pytest.Monk
 
 def test_standard_output_may_be_closed_or_full(good: Path) -> None:
     for ending, expected in ((">&-", 0), (">/dev/full", 2)):
-        code = f"{sys.executable} -m verify inspect '{good}' {ending}"
-        result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
-        assert result.returncode == expected, result.stderr
-        assert "Traceback" not in result.stderr
+        for flags in ("", "-u"):
+            code = f"{sys.executable} {flags} -m verify inspect '{good}' {ending}"
+            result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+            assert result.returncode == expected, result.stderr
+            assert len(result.stderr.splitlines()) == (1 if expected else 0)
 
 
 def test_release_over_an_existing_file_must_be_asked_for(source: Path, good: Path) -> None:
@@ -335,6 +336,16 @@ def test_a_reader_that_goes_away_is_no_error(good: Path) -> None:
     result = subprocess.run(["bash", "-o", "pipefail", "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("output", ["", "--json"])
+def test_a_reader_that_goes_away_does_not_change_the_verdict(source: Path, good: Path, output: str) -> None:
+    content = bytearray(good.read_bytes())
+    content[-1] ^= 1
+    good.write_bytes(content)
+    code = f"{sys.executable} -u -m verify verify '{source}' '{good}' --depth quick {output} | head -c 0"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (1, "")
 
 
 def test_tokens_and_lengths_of_ones_own(tmp_path: Path, source: Path, good: Path) -> None:

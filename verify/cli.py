@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -132,8 +133,10 @@ def demo(out: Path) -> int:
         _write_report(report, out / f"{name}-report")
         reports.append(report)
     console = stdout_console()
-    show_formats(console, reports, float_bytes=4 * sum(prod(checkpoint.shape(tensor)) for tensor in checkpoint.names))
-    console.print(f"files and reports: {out}", highlight=False, soft_wrap=True, markup=False)
+    float_bytes = 4 * sum(prod(checkpoint.shape(tensor)) for tensor in checkpoint.names)
+    with contextlib.suppress(BrokenPipeError):
+        show_formats(console, reports, float_bytes)
+        console.print(f"files and reports: {out}", soft_wrap=True, markup=False)
     return 0 if all(report.passed for report in reports) else 1
 
 
@@ -294,12 +297,14 @@ def _check_directory(directory: Path) -> None:
 def _deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool) -> int:
     if directory is not None:
         _write_report(result, directory)
-    if json:
-        click.echo(result.to_json(), nl=False)
-    elif not quiet:
-        from verify.report.terminal import show_report, stdout_console  # noqa: PLC0415
+    # whoever stops reading does not change the verdict
+    with contextlib.suppress(BrokenPipeError):
+        if json:
+            click.echo(result.to_json(), nl=False)
+        elif not quiet:
+            from verify.report.terminal import show_report, stdout_console  # noqa: PLC0415
 
-        show_report(stdout_console(), result)
+            show_report(stdout_console(), result)
     return 0 if result.passed else 1
 
 
@@ -322,21 +327,29 @@ def _tell_group_size(summary: exporter.ExportSummary) -> None:
 
 def _refuse(message: object, status: int = 2) -> NoReturn:
     """One line on standard error, whatever the message held."""
+    _settle_output()
     click.echo(f"error: {' '.join(str(message).split())}", err=True)
     sys.exit(status)
 
 
 def _leave(status: int) -> NoReturn:
-    """Flush first: a reader that went away (head, less) is no error of ours."""
+    """A reader that went away (head, less) is no error of ours; a full disk is."""
+    error = _settle_output()
+    if error and not isinstance(error, BrokenPipeError):
+        _refuse(f"standard output: cannot be written: {(error.strerror or '').lower()}")
+    sys.exit(status)
+
+
+def _settle_output() -> OSError | None:
+    """Flush standard output while an error can still be told; what cannot be flushed is not tried again at exit,
+    where Python would answer with a status of its own."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        # what could not be flushed must not be tried again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            _refuse(f"standard output: cannot be written: {(error.strerror or '').lower()}")
-    sys.exit(status)
+        return error
+    return None
 
 
 def main() -> NoReturn:
