@@ -164,7 +164,6 @@ def export(source: Path, out: Path, source_kind: str | None, format_name: str, q
         stdout_console().print(
             f"{summary.path}: {summary.format}, {summary.bytes:,} bytes, {len(summary.tensors)} tensors, "
             f"{summary.seconds:.2f} s, sha256 {summary.sha256}",
-            highlight=False,
             soft_wrap=True,
             markup=False,
         )

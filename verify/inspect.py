@@ -41,7 +41,7 @@ def show_inspection(contents: dict[str, Any]) -> None:
     console.print(
         f"{contents['path']}: {contents['format']}, {contents['bytes']:,} bytes", markup=False, soft_wrap=True
     )
-    console.print(f"sha256 {contents['sha256']}", highlight=False, soft_wrap=True)
+    console.print(f"sha256 {contents['sha256']}", soft_wrap=True)
     header = plain_table("field", "value")
     for field, value in contents["config"].items():
         header.add_row(field, str(value))

@@ -17,8 +17,7 @@ _IN_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_s
 
 def check_config(model: reader_c.Model, source: Hyperparameters, max_seq_len: int) -> CheckResult:
     """max_seq_len: what the file was meant to say, which may be shorter than the source's."""
-    expected: dict[str, Any] = {field: getattr(source, field) for field in _IN_HEADER}
-    expected |= {"max_seq_len": max_seq_len, "shared_classifier": source.tied}
+    expected = _expected(source, max_seq_len)
     wrong = {
         field: (value, getattr(model.config, field))
         for field, value in expected.items()
@@ -39,5 +38,11 @@ def check_config(model: reader_c.Model, source: Hyperparameters, max_seq_len: in
 
 def same_shapes(model: reader_c.Model, source: Hyperparameters) -> bool:
     """Whether the file's tensors can be held against the source's at all."""
-    fields = (*_IN_HEADER, "shared_classifier")
-    return all(getattr(model.config, f) == getattr(source, "tied" if f == "shared_classifier" else f) for f in fields)
+    expected = _expected(source, model.config.max_seq_len)
+    return all(getattr(model.config, field) == value for field, value in expected.items())
+
+
+def _expected(source: Hyperparameters, max_seq_len: int) -> dict[str, Any]:
+    """Header field -> what the source makes it."""
+    fields = {field: getattr(source, field) for field in _IN_HEADER}
+    return {**fields, "max_seq_len": max_seq_len, "shared_classifier": source.tied}
