@@ -9,7 +9,7 @@ Imports nothing of reader_c or verify: what judges a file must not share a road 
 from __future__ import annotations
 
 from exporter.checkpoint import Checkpoint
-from exporter.config import ModelConfig
+from exporter.config import ModelConfig, RopeScaling
 from exporter.errors import CheckpointError, ExportError, FormatError, WeightError, WriteError
 from exporter.formats.layout import FORMATS
 from exporter.quantize import Quantized, quantize_q80
@@ -27,6 +27,7 @@ __all__ = [
     "FormatError",
     "ModelConfig",
     "Quantized",
+    "RopeScaling",
     "TensorSummary",
     "WeightError",
     "WriteError",

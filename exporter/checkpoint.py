@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,15 @@ from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WriteError
 
 Weights = NDArray[np.float32]
+Dtype = Literal["fp32", "fp16", "bf16"]
 
 
 class Checkpoint:
     """A model's weights in llama2.c's names and RoPE convention.
 
     load is called once for each tensor that is asked for and returns float32; where it is a copy or a map,
-    it is freed with the array.
+    it is freed with the array. dtypes: what each tensor is stored as in the source, float32 where it is silent.
+    files: all that was read or will be; tokenizer: the one that stands beside them.
     """
 
     def __init__(
@@ -29,11 +32,13 @@ class Checkpoint:
         *,
         where: str,
         kind: str,
-        path: Path | None = None,
+        files: tuple[Path, ...] = (),
+        dtypes: Mapping[str, Dtype] | None = None,
+        tokenizer: Path | None = None,
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
-        self.config, self.where, self.kind, self.path = config, where, kind, path
-        self._load = load
+        self.config, self.where, self.kind, self.files, self.tokenizer = config, where, kind, files, tokenizer
+        self._load, self._dtypes = load, dict(dtypes or {})
         self._shapes = tensor_shapes(config)
 
     @classmethod
@@ -52,9 +57,13 @@ class Checkpoint:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
 
+    def dtype(self, name: str) -> Dtype:
+        """The narrowest of float32, float16 and bfloat16 that the source's own type fits in."""
+        return self._dtypes.get(name, "fp32")
+
     def refuse_as_target(self, out: Path) -> None:
         """Raise WriteError where out is a file that this checkpoint is read from, by whatever name."""
-        if self.path is not None and out.exists() and out.samefile(self.path):
+        if out.exists() and any(file.exists() and out.samefile(file) for file in self.files):
             raise WriteError(f"{out}: expected another file than the source, found the source itself")
 
     def load(self, name: str) -> Weights:

@@ -6,12 +6,69 @@ from dataclasses import dataclass, fields
 
 from exporter.errors import CheckpointError
 
+ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
+
+# What each kind of RoPE scaling is made of; the other fields of RopeScaling are zero.
+ROPE_SCALING_FIELDS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "linear": ("factor",),
+    "dynamic": ("factor", "original_max_positions"),
+    "llama3": ("factor", "original_max_positions", "low_freq_factor", "high_freq_factor"),
+    "yarn": ("factor", "original_max_positions", "beta_fast", "beta_slow", "attention_factor", "truncate"),
+}
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How RoPE's frequencies differ from theta^(-2i / head_dim).
+
+    linear: divided by factor. dynamic: not at all up to original_max_positions, beyond which no engine with a
+    KV cache can follow. llama3: divided by factor below low_freq_factor turns in original_max_positions, kept above
+    high_freq_factor turns, blended between. yarn: blended over the pairs whose turns lie between beta_slow and
+    beta_fast, pair indices rounded outwards where truncate is set, and sines and cosines times attention_factor.
+    """
+
+    type: str = "none"
+    factor: float = 0.0
+    original_max_positions: int = 0
+    low_freq_factor: float = 0.0
+    high_freq_factor: float = 0.0
+    beta_fast: float = 0.0
+    beta_slow: float = 0.0
+    attention_factor: float = 0.0
+    truncate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.type not in ROPE_SCALING_FIELDS:
+            raise CheckpointError(
+                f"rope_scaling: expected one of {', '.join(ROPE_SCALING_FIELDS)}, found {self.type!r}"
+            )
+        used = ROPE_SCALING_FIELDS[self.type]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            where = f"rope_scaling: {field.name}"
+            if field.name == "type" or (field.name == "truncate" and field.name in used):
+                continue
+            if field.name not in used:
+                if value:
+                    raise CheckpointError(f"{where}: expected none for {self.type}, found {value!r}")
+            elif field.type == "int":
+                _check_count(where, value)
+            else:
+                _check_positive(where, value)
+        if self.type == "llama3" and not self.low_freq_factor < self.high_freq_factor:
+            raise CheckpointError(
+                f"rope_scaling: high_freq_factor: expected more than low_freq_factor = {self.low_freq_factor:g}, "
+                f"found {self.high_freq_factor:g}"
+            )
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A Llama. Validates itself: an instance is always one that can be computed.
 
     tied: the classifier is the token embedding. norm_eps is compared as float32 wherever it is compared.
+    head_dim: dim / n_heads where it is not given. activation: of the gate, "silu", "gelu" (erf) or "gelu_tanh".
     """
 
     dim: int
@@ -24,32 +81,51 @@ class ModelConfig:
     tied: bool
     norm_eps: float = 1e-5
     rope_theta: float = 10000.0
+    head_dim: int = 0
+    rope_scaling: RopeScaling = RopeScaling()
+    qkv_bias: bool = False
+    wo_bias: bool = False
+    mlp_bias: bool = False
+    activation: str = "silu"
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type == "int":
-                if isinstance(value, bool) or not isinstance(value, int):
-                    raise CheckpointError(f"{field.name}: expected an integer, found {value!r}")
-                if not 1 <= value < 2**31:
-                    raise CheckpointError(f"{field.name}: expected 1 to {2**31 - 1}, found {value}")
+            if field.type == "int" and field.name != "head_dim":
+                _check_count(field.name, value)
             elif field.type == "float":
-                if isinstance(value, bool) or not isinstance(value, (int, float)):
-                    raise CheckpointError(f"{field.name}: expected a number, found {value!r}")
-                if not 0 < value < float("inf"):
-                    raise CheckpointError(f"{field.name}: expected a positive finite number, found {value}")
-        if self.dim % self.n_heads:
-            raise CheckpointError(f"n_heads: expected a divisor of dim = {self.dim}, found {self.n_heads}")
+                _check_positive(field.name, value)
+            elif field.type == "bool" and not isinstance(value, bool):
+                raise CheckpointError(f"{field.name}: expected true or false, found {value!r}")
+        if self.head_dim == 0:
+            if self.dim % self.n_heads:
+                raise CheckpointError(f"n_heads: expected a divisor of dim = {self.dim}, found {self.n_heads}")
+            object.__setattr__(self, "head_dim", self.dim // self.n_heads)
+            if self.head_dim % 2:
+                raise CheckpointError(f"dim / n_heads: expected an even number, found {self.head_dim}")
+        _check_count("head_dim", self.head_dim)
         if self.head_dim % 2:
-            raise CheckpointError(f"dim / n_heads: expected an even number, found {self.head_dim}")
+            raise CheckpointError(f"head_dim: expected an even number, found {self.head_dim}")
         if self.n_heads % self.n_kv_heads:
             raise CheckpointError(
                 f"n_kv_heads: expected a divisor of n_heads = {self.n_heads}, found {self.n_kv_heads}"
             )
+        if self.n_heads * self.head_dim >= 2**31:
+            raise CheckpointError(
+                f"n_heads * head_dim: expected at most {2**31 - 1}, found {self.n_heads * self.head_dim}"
+            )
+        if self.activation not in ACTIVATIONS:
+            raise CheckpointError(f"activation: expected one of {', '.join(ACTIVATIONS)}, found {self.activation!r}")
+        scaling = self.rope_scaling
+        if scaling.type == "dynamic" and self.max_seq_len > scaling.original_max_positions:
+            raise CheckpointError(
+                f"max_seq_len: expected at most {scaling.original_max_positions}, beyond which dynamic RoPE "
+                f"scaling changes every earlier position, found {self.max_seq_len}"
+            )
 
     @property
-    def head_dim(self) -> int:
-        return self.dim // self.n_heads
+    def q_dim(self) -> int:
+        return self.head_dim * self.n_heads
 
     @property
     def kv_dim(self) -> int:
@@ -57,22 +133,42 @@ class ModelConfig:
 
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Canonical name -> shape (out_features, in_features) of every tensor that the config implies, exactly."""
+    """Canonical name -> shape (out_features, in_features) of every tensor that the config implies, exactly, in the
+    order in which a forward pass meets them."""
     c = config
     shapes: dict[str, tuple[int, ...]] = {"tok_embeddings.weight": (c.vocab_size, c.dim)}
+
+    def matrix(name: str, rows: int, cols: int, *, bias: bool) -> None:
+        shapes[f"{name}.weight"] = (rows, cols)
+        if bias:
+            shapes[f"{name}.bias"] = (rows,)
+
     for layer in range(c.n_layers):
-        shapes |= {
-            f"layers.{layer}.attention_norm.weight": (c.dim,),
-            f"layers.{layer}.attention.wq.weight": (c.dim, c.dim),
-            f"layers.{layer}.attention.wk.weight": (c.kv_dim, c.dim),
-            f"layers.{layer}.attention.wv.weight": (c.kv_dim, c.dim),
-            f"layers.{layer}.attention.wo.weight": (c.dim, c.dim),
-            f"layers.{layer}.ffn_norm.weight": (c.dim,),
-            f"layers.{layer}.feed_forward.w1.weight": (c.hidden_dim, c.dim),
-            f"layers.{layer}.feed_forward.w2.weight": (c.dim, c.hidden_dim),
-            f"layers.{layer}.feed_forward.w3.weight": (c.hidden_dim, c.dim),
-        }
+        p = f"layers.{layer}."
+        shapes[f"{p}attention_norm.weight"] = (c.dim,)
+        matrix(f"{p}attention.wq", c.q_dim, c.dim, bias=c.qkv_bias)
+        matrix(f"{p}attention.wk", c.kv_dim, c.dim, bias=c.qkv_bias)
+        matrix(f"{p}attention.wv", c.kv_dim, c.dim, bias=c.qkv_bias)
+        matrix(f"{p}attention.wo", c.dim, c.q_dim, bias=c.wo_bias)
+        shapes[f"{p}ffn_norm.weight"] = (c.dim,)
+        matrix(f"{p}feed_forward.w1", c.hidden_dim, c.dim, bias=c.mlp_bias)
+        matrix(f"{p}feed_forward.w2", c.dim, c.hidden_dim, bias=c.mlp_bias)
+        matrix(f"{p}feed_forward.w3", c.hidden_dim, c.dim, bias=c.mlp_bias)
     shapes["norm.weight"] = (c.dim,)
     if not c.tied:
         shapes["output.weight"] = (c.vocab_size, c.dim)
     return shapes
+
+
+def _check_count(where: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise CheckpointError(f"{where}: expected an integer, found {value!r}")
+    if not 1 <= value < 2**31:
+        raise CheckpointError(f"{where}: expected 1 to {2**31 - 1}, found {value}")
+
+
+def _check_positive(where: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise CheckpointError(f"{where}: expected a number, found {value!r}")
+    if not 0 < value < float("inf"):
+        raise CheckpointError(f"{where}: expected a positive finite number, found {value}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
+from exporter.checkpoint import Checkpoint, Dtype, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WeightError
 
@@ -20,7 +20,13 @@ _COMPILED_PREFIX = "_orig_mod."
 
 _REQUIRED_ARGS = ("dim", "n_layers", "n_heads", "vocab_size", "max_seq_len")
 _OPTIONAL_ARGS = ("n_kv_heads", "hidden_dim", "multiple_of", "norm_eps", "rope_theta", "dropout")
-_FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+# float64 is read as float32, and refused where that is another number.
+_DTYPES: dict[torch.dtype, Dtype] = {
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.float64: "fp32",
+}
 
 
 def open_llama2c(path: Path) -> Checkpoint:
@@ -30,6 +36,7 @@ def open_llama2c(path: Path) -> Checkpoint:
     state = _state_dict(path, contents)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     config = _config(path, contents, state)
+    dtypes = {name: _DTYPES[tensor.dtype] for name, tensor in state.items()}
     del contents, state
 
     def load(name: str) -> Weights:
@@ -41,7 +48,17 @@ def open_llama2c(path: Path) -> Checkpoint:
 
     if config.tied:
         shapes.pop("output.weight")
-    return Checkpoint(config, shapes, load, where=str(path), kind="llama2c", path=path)
+    tokenizer = path.with_name("tokenizer.model")
+    return Checkpoint(
+        config,
+        shapes,
+        load,
+        where=str(path),
+        kind="llama2c",
+        files=(path,),
+        dtypes=dtypes,
+        tokenizer=tokenizer if tokenizer.is_file() else None,
+    )
 
 
 def _identity(path: Path) -> tuple[int, int, int, int]:
@@ -98,7 +115,7 @@ def _state_dict(path: Path, contents: dict[str, Any]) -> dict[str, torch.Tensor]
             raise CheckpointError(f"{path}: {name}: expected once, found with and without {_COMPILED_PREFIX}")
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
             raise CheckpointError(f"{path}: {name}: expected a dense tensor, found {type(tensor).__name__}")
-        if tensor.dtype not in _FLOAT_DTYPES:
+        if tensor.dtype not in _DTYPES:
             raise CheckpointError(f"{path}: {name}: expected a floating-point tensor, found {tensor.dtype}")
         if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             raise CheckpointError(

@@ -25,6 +25,11 @@ _LAYER_TENSOR = re.compile(
 _TENSORS_A_LAYER = 9
 _OUTER_TENSORS = {"tok_embeddings.weight", "norm.weight", "output.weight"}
 _HARMLESS_ARGS = {"dropout", "multiple_of"}
+_NUMERIC_ARGS = {
+    *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len"),
+    *("norm_eps", "rope_theta"),
+}
+_DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 class Llama2cSource(Source):
@@ -38,6 +43,7 @@ class Llama2cSource(Source):
         self.files = {path.name: _sha256(path)}
         state, arguments = self._read()
         self.hyperparameters = _derive(path, state, arguments)
+        self._dtypes = {name: _DTYPE_NAMES.get(tensor.dtype, "fp32") for name, tensor in state.items()}
 
     @property
     def tokenizer_path(self) -> Path:
@@ -52,6 +58,9 @@ class Llama2cSource(Source):
         if source.dtype == torch.float64 and not torch.equal(tensor.double(), source):
             raise CannotJudgeError(f"{self.path}: {name}: expected values that float32 can hold, found others")
         return tensor
+
+    def dtype(self, name: str) -> str:
+        return self._dtypes[name]
 
     def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         if _identity(self.path) != self._identity:
@@ -120,6 +129,7 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
         n_layers=n_layers,
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
+        head_dim=dim // n_heads,
         vocab_size=vocab_size,
         max_seq_len=max_seq_len,
         tied=_identical(embedding, state["output.weight"]),
@@ -132,7 +142,7 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
     for key, value in arguments.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise _refuse(path, f"model_args: {key}", "a number", value)
-        if key not in Hyperparameters.__dataclass_fields__.keys() | _HARMLESS_ARGS or key == "tied":
+        if key not in _NUMERIC_ARGS | _HARMLESS_ARGS:
             raise _refuse(path, "model_args", "keys whose effect on the model is known", key)
         if key not in _HARMLESS_ARGS and value is not None and value != getattr(hyperparameters, key):
             raise _refuse(path, f"model_args: {key}", f"{getattr(hyperparameters, key)}, as the tensors say", value)

@@ -10,42 +10,67 @@ import torch
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """Parameters of RoPE's frequencies beyond theta; those that `type` does not have are zero."""
+
+    type: str = "none"  # none, linear, dynamic, llama3, yarn
+    factor: float = 0.0
+    original_max_positions: int = 0
+    low_freq_factor: float = 0.0
+    high_freq_factor: float = 0.0
+    beta_fast: float = 0.0
+    beta_slow: float = 0.0
+    attention_factor: float = 0.0
+    truncate: bool = False
+
+
+@dataclass(frozen=True)
 class Hyperparameters:
-    """Everything that decides a Llama's logits besides its weights."""
+    """Everything that decides a Llama's logits besides its weights. activation: silu, gelu or gelu_tanh."""
 
     dim: int
     hidden_dim: int
     n_layers: int
     n_heads: int
     n_kv_heads: int
+    head_dim: int
     vocab_size: int
     max_seq_len: int
     tied: bool
     norm_eps: float
     rope_theta: float
-
-    @property
-    def head_dim(self) -> int:
-        return self.dim // self.n_heads
+    rope_scaling: RopeScaling = RopeScaling()
+    qkv_bias: bool = False
+    wo_bias: bool = False
+    mlp_bias: bool = False
+    activation: str = "silu"
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of each tensor that a file of this model must hold."""
-        square, kv = (self.dim, self.dim), (self.head_dim * self.n_kv_heads, self.dim)
-        layer = {
-            "attention_norm": (self.dim,),
-            "attention.wq": square,
-            "attention.wk": kv,
-            "attention.wv": kv,
-            "attention.wo": square,
-            "ffn_norm": (self.dim,),
-            "feed_forward.w1": (self.hidden_dim, self.dim),
-            "feed_forward.w2": (self.dim, self.hidden_dim),
-            "feed_forward.w3": (self.hidden_dim, self.dim),
+        q_rows, kv_rows = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        layer: dict[str, tuple[int, ...]] = {
+            "attention_norm.weight": (self.dim,),
+            "attention.wq.weight": (q_rows, self.dim),
+            "attention.wk.weight": (kv_rows, self.dim),
+            "attention.wv.weight": (kv_rows, self.dim),
+            "attention.wo.weight": (self.dim, q_rows),
+            "ffn_norm.weight": (self.dim,),
+            "feed_forward.w1.weight": (self.hidden_dim, self.dim),
+            "feed_forward.w2.weight": (self.dim, self.hidden_dim),
+            "feed_forward.w3.weight": (self.hidden_dim, self.dim),
         }
-        shapes: dict[str, tuple[int, ...]] = {
-            f"layers.{number}.{name}.weight": shape
-            for number in range(self.n_layers)
-            for name, shape in layer.items()
+        biased = {
+            "attention.wq": self.qkv_bias,
+            "attention.wk": self.qkv_bias,
+            "attention.wv": self.qkv_bias,
+            "attention.wo": self.wo_bias,
+            "feed_forward.w1": self.mlp_bias,
+            "feed_forward.w2": self.mlp_bias,
+            "feed_forward.w3": self.mlp_bias,
+        }
+        layer |= {f"{name}.bias": layer[f"{name}.weight"][:1] for name, present in biased.items() if present}
+        shapes = {
+            f"layers.{number}.{name}": shape for number in range(self.n_layers) for name, shape in layer.items()
         }
         shapes["tok_embeddings.weight"] = (self.vocab_size, self.dim)
         shapes["norm.weight"] = (self.dim,)
@@ -59,7 +84,7 @@ class Source(ABC):
 
     kind: str
     path: Path
-    files: dict[str, str]  # name -> sha256 of each file that was read
+    files: dict[str, str]  # name, relative to a directory's path -> sha256 of each file that was read
     hyperparameters: Hyperparameters
 
     @property
@@ -71,3 +96,7 @@ class Source(ABC):
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor in llama2.c's name and RoPE convention, float32, owned by the caller. For a tied model
         "output.weight" is the embedding."""
+
+    @abstractmethod
+    def dtype(self, name: str) -> str:
+        """What the tensor is stored as: "fp32" (float64 too), "fp16" or "bf16"."""
