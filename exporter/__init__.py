@@ -11,15 +11,16 @@ from __future__ import annotations
 from exporter.checkpoint import Checkpoint
 from exporter.config import ModelConfig, RopeScaling
 from exporter.errors import CheckpointError, ExportError, FormatError, WeightError, WriteError
-from exporter.formats.layout import FORMATS
 from exporter.quantize import Quantized, quantize_q80
 from exporter.sources import KINDS as SOURCE_KINDS
 from exporter.sources import open_checkpoint
-from exporter.write import ExportSummary, TensorSummary, export
+from exporter.storage import CHOICES as STORAGES
+from exporter.write import FORMATS, ExportSummary, TensorSummary, export
 
 __all__ = [
     "FORMATS",
     "SOURCE_KINDS",
+    "STORAGES",
     "Checkpoint",
     "CheckpointError",
     "ExportError",

@@ -85,6 +85,10 @@ def _scales(groups: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def not_finite(w: NDArray[np.float32], where: str) -> WeightError:
     """The error for the first NaN or infinity in w."""
-    flat = int(np.flatnonzero(~np.isfinite(w.ravel()))[0])
-    index = tuple(int(i) for i in np.unravel_index(flat, w.shape))
+    index = first_index(~np.isfinite(w))
     return WeightError(f"{where}: {list(index)}: expected a finite weight, found {w[index]}", index)
+
+
+def first_index(found: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Where the first true element stands."""
+    return tuple(int(i) for i in np.unravel_index(int(found.argmax()), found.shape))

@@ -6,20 +6,34 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from exporter.checkpoint import Checkpoint, Weights
 from exporter.config import ModelConfig
+from exporter.encode import encode
 from exporter.errors import FormatError
-from exporter.formats.layout import QUANTIZED_FORMATS, Layout, Part, check_expressible, choose_group_size, lay_out
+from exporter.formats import v3
+from exporter.formats.layout import (
+    LEGACY_FORMATS,
+    QUANTIZED_FORMATS,
+    Part,
+    check_expressible,
+    choose_group_size,
+    lay_out,
+)
 from exporter.place import appearing, resolve_target
-from exporter.quantize import not_finite, quantize_q80
+from exporter.provenance import Provenance
+from exporter.quantize import not_finite
 from exporter.rope import rope_tables
+from exporter.storage import choose_storage
+
+FORMATS = (*LEGACY_FORMATS, "v3", "hf")
 
 Progress = Callable[[int, int], None]
 
@@ -41,7 +55,8 @@ class TensorSummary:
 
 @dataclasses.dataclass(frozen=True)
 class ExportSummary:
-    """What export() did. group_size is the one in the file, 0 in fp32 formats; requested_group_size was asked for."""
+    """What export() did. group_size is the (smallest) one in the file, 0 where nothing is Q8_0; requested_group_size
+    was asked for."""
 
     path: Path
     format: str
@@ -60,29 +75,52 @@ def export(
     format: str,  # noqa: A002  # the word of the public interface
     group_size: int = 64,
     exact_group_size: bool = False,
+    storage: str | Mapping[str, str] = "source",
+    provenance: bool = True,
     max_seq_len: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExportSummary:
-    """Write checkpoint to out as "v0", "v1", "v1-fp32" or "v2".
+    """Write checkpoint to out as "v0", "v1", "v1-fp32", "v2" or "v3".
 
-    group_size backs off to the largest that divides every in_features, unless exact_group_size is set.
-    max_seq_len may shorten the model's own. progress is called with (bytes done, bytes in all).
+    group_size backs off to the largest that divides every in_features (in v3: the tensor's own), unless
+    exact_group_size is set. storage, of v3: "source" (as in the source, without loss), "fp32", "fp16", "bf16" or
+    "q8_0", or a mapping of name patterns to these, of which the last that matches counts. provenance, of v3: write
+    the digests of the source's files into the file; without them the same weights give the same bytes whatever the
+    source. max_seq_len may shorten the model's own. progress is called with (bytes done, bytes in all).
     Raises CheckpointError, FormatError, WeightError or WriteError; then nothing on disk has changed.
     """
     start = time.monotonic()
+    if format not in FORMATS:
+        raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
+    if format != "v3" and storage != "source":
+        raise FormatError(f"storage: expected none for {format}, which has its own, found {storage!r}")
     config = _shortened(checkpoint.config, max_seq_len)
-    check_expressible(config, format)
-    used = choose_group_size(config, group_size, exact=exact_group_size) if format in QUANTIZED_FORMATS else 0
-    layout = lay_out(config, format, used)
     target = resolve_target(Path(out), overwrite=overwrite)
     checkpoint.refuse_as_target(target)
-    with appearing(target, overwrite=overwrite) as file:
-        tensors = tuple(_write_payload(file, checkpoint, config, layout, used, progress))
-        file.flush()
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a file opened "xb+"
-    return ExportSummary(Path(out), format, layout.size, digest, time.monotonic() - start, used, group_size, tensors)
+    writer = _Writer(checkpoint, config, progress)
+    if format == "v3":
+        stored = choose_storage(checkpoint, storage, group_size, exact=exact_group_size)
+        used = min((how.group_size for how in stored.values() if how.group_size), default=0)
+        with appearing(target, overwrite=overwrite) as file:
+            tensors = writer.write_v3(file, stored, provenance=provenance)
+            size, digest = _finish(file)
+    else:
+        check_expressible(config, format)
+        widths = {"dim": config.dim, "hidden_dim": config.hidden_dim}
+        quantized = format in QUANTIZED_FORMATS
+        used = choose_group_size(widths, group_size, exact=exact_group_size) if quantized else 0
+        with appearing(target, overwrite=overwrite) as file:
+            tensors = writer.write_legacy(file, format, used)
+            size, digest = _finish(file)
+    return ExportSummary(Path(out), format, size, digest, time.monotonic() - start, used, group_size, tensors)
+
+
+def _finish(file: BinaryIO) -> tuple[int, str]:
+    """(size, sha256) of a file that is complete."""
+    file.flush()
+    file.seek(0)
+    return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # opened "xb+"
 
 
 def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
@@ -96,56 +134,99 @@ def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
 # ---- the payload ----
 
 
-def _write_payload(
-    file: BinaryIO,
-    checkpoint: Checkpoint,
-    config: ModelConfig,
-    layout: Layout,
-    group_size: int,
-    progress: Progress | None,
-) -> Iterator[TensorSummary]:
-    places: dict[str, list[Part]] = {}
-    for part in layout.parts:
-        places.setdefault(part.tensor, []).append(part)
-    file.truncate(layout.size)
-    file.write(layout.header)
-    done = len(layout.header)
-    for name, parts in places.items():
-        summary = _write_tensor(file, checkpoint, config, name, parts, group_size)
-        done += summary.bytes
-        if progress:
-            progress(done, layout.size)
-        yield summary
+class _Writer:
+    """One tensor after the other: loaded, encoded, written where its parts belong, and let go."""
+
+    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, progress: Progress | None) -> None:
+        self._checkpoint, self._config, self._progress = checkpoint, config, progress
+
+    def write_legacy(self, file: BinaryIO, format_name: str, group_size: int) -> tuple[TensorSummary, ...]:
+        layout = lay_out(self._config, format_name, group_size)
+        file.truncate(layout.size)
+        file.write(layout.header)
+        stored = {
+            part.tensor: v3.Stored("fp32") if part.part == "fp32" else v3.Stored("q8_0", group_size)
+            for part in layout.parts
+        }
+        return tuple(summary for summary, _ in self._write_payload(file, layout.parts, stored, layout.size))
+
+    def write_v3(
+        self, file: BinaryIO, stored: Mapping[str, v3.Stored], *, provenance: bool
+    ) -> tuple[TensorSummary, ...]:
+        if not provenance:
+            return self._write_v3(file, v3.plan(self._config, stored, {}), dict)
+        with Provenance(self._checkpoint) as source:
+            return self._write_v3(file, v3.plan(self._config, stored, source.placeholder()), source.metadata)
+
+    def _write_v3(
+        self, file: BinaryIO, plan: v3.Plan, metadata: Callable[[], dict[str, str]]
+    ) -> tuple[TensorSummary, ...]:
+        """The payload first, then the head, which has its digests."""
+        stored = {entry.name: entry.stored for entry in plan.entries}
+        file.truncate(plan.size)
+        summaries, digests = [], []
+        payload = self._write_payload(file, plan.parts(), stored, plan.size)
+        for entry, (summary, arrays) in zip(plan.entries, payload, strict=True):
+            summaries.append(summary)
+            digests.append(_digest(entry, arrays))
+        file.seek(0)
+        plan = dataclasses.replace(plan, metadata=v3.encode_metadata(metadata()))
+        file.write(v3.encode_head(plan, digests))
+        return tuple(summaries)
+
+    def _write_payload(
+        self, file: BinaryIO, parts: Iterable[Part], stored: Mapping[str, v3.Stored], size: int
+    ) -> Iterator[tuple[TensorSummary, list[NDArray[np.generic]]]]:
+        """Each tensor's summary, and its parts as they were written."""
+        places: dict[str, list[Part]] = {}
+        for part in parts:
+            places.setdefault(part.tensor, []).append(part)
+        done = size - sum(part.nbytes for own in places.values() for part in own)
+        for name, own in places.items():
+            how = stored[name]
+            weights = self._load(name)
+            where = f"{self._checkpoint.where}: {name}"
+            encoded = encode(weights, how.storage, how.group_size, where)
+            arrays = [_write_at(file, part, encoded.parts[part.part]) for part in own]
+            done += sum(part.nbytes for part in own)
+            if self._progress:
+                self._progress(done, size)
+            nbytes = sum(part.nbytes for part in own)
+            summary = TensorSummary(name, own[0].shape, how.storage, nbytes, encoded.max_error, encoded.bound)
+            yield summary, arrays
+
+    def _load(self, name: str) -> Weights:
+        c = self._config
+        if name in ("freqs_cos", "freqs_sin"):
+            return rope_tables(c.max_seq_len, c.head_dim, c.rope_theta)[name == "freqs_sin"]
+        weights = self._checkpoint.load(name)
+        _check_finite(weights, f"{self._checkpoint.where}: {name}")
+        return weights
 
 
-def _write_tensor(
-    file: BinaryIO, checkpoint: Checkpoint, config: ModelConfig, name: str, parts: list[Part], group_size: int
-) -> TensorSummary:
-    """Load one tensor, write its parts where the layout has them, and let it go."""
-    if name in ("freqs_cos", "freqs_sin"):
-        tables = rope_tables(config.max_seq_len, config.head_dim, config.rope_theta)
-        weights = tables[name == "freqs_sin"]
-    else:
-        weights = checkpoint.load(name)
-        _check_finite(weights, f"{checkpoint.where}: {name}")
-    error = bound = 0.0
-    arrays: dict[str, NDArray[np.generic]] = {"fp32": weights}
-    if parts[0].part != "fp32":
-        quantized = quantize_q80(weights, group_size)
-        arrays = {"int8": quantized.q, "scale": quantized.scale}
-        error, bound = quantized.max_error, quantized.max_bound
-    for part in parts:
-        _write_at(file, part, arrays[part.part])
-    storage = "fp32" if parts[0].part == "fp32" else "q8_0"
-    return TensorSummary(name, parts[0].shape, storage, sum(p.nbytes for p in parts), error, bound)
+_PART_DTYPES = {"fp32": "<f4", "fp16": "<f2", "bf16": "<u2", "int8": "i1", "scale": "<f4"}
 
 
-def _write_at(file: BinaryIO, part: Part, array: NDArray[np.generic]) -> None:
-    array = np.ascontiguousarray(array, np.int8 if part.part == "int8" else np.dtype("<f4"))
+def _write_at(file: BinaryIO, part: Part, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The array as it was written."""
+    array = np.ascontiguousarray(array, np.dtype(_PART_DTYPES[part.part]))
     if array.shape != part.shape or array.nbytes != part.nbytes:
         raise FormatError(f"{part.tensor}: expected {part.shape}, {part.nbytes} bytes, found {array.shape}")
     file.seek(part.offset)
     file.write(array.data)
+    return array
+
+
+def _digest(entry: v3.Entry, arrays: list[NDArray[np.generic]]) -> bytes:
+    """BLAKE3 of a tensor's extent, padding included."""
+    state = blake3(max_threads=blake3.AUTO)
+    at = entry.offset
+    for array, offset in zip(arrays, (entry.offset, entry.scale_offset), strict=False):
+        state.update(bytes(offset - at))
+        state.update(array.data.cast("B"))
+        at = offset + array.nbytes
+    state.update(bytes(entry.offset + entry.extent - at))
+    return state.digest()
 
 
 def _check_finite(weights: Weights, where: str) -> None:

@@ -18,7 +18,18 @@ from reader_c.errors import (
     ReaderMemoryError,
     ReaderSystemError,
 )
-from reader_c.model import Activations, Arithmetic, Config, Model, QuantizedTensor, Rope, Session, Span
+from reader_c.model import (
+    Activations,
+    Arithmetic,
+    Config,
+    Model,
+    QuantizedTensor,
+    Rope,
+    RopeScaling,
+    Session,
+    Span,
+    Storage,
+)
 
 __all__ = [
     "Activations",
@@ -33,12 +44,17 @@ __all__ = [
     "ReaderMemoryError",
     "ReaderSystemError",
     "Rope",
+    "RopeScaling",
     "Session",
     "Span",
+    "Storage",
     "open",
 ]
 
 
-def open(path: str | os.PathLike[str]) -> Model:  # noqa: A001  # as one says gzip.open
-    """Check and map a .bin file of any format. Raises ReaderError: field, offset, expected, found."""
-    return Model(path)
+def open(path: str | os.PathLike[str], *, check_digests: bool = False) -> Model:  # noqa: A001  # as one says gzip.open
+    """Check and map a .bin file of any format. Raises ReaderError: field, offset, expected, found.
+
+    Of a v3 file the head's digest is always checked, those of the tensors where check_digests is set.
+    """
+    return Model(path, check_digests=check_digests)

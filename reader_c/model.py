@@ -14,30 +14,54 @@ from typing import Any, Literal, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from reader_c import errors
+from reader_c import digests, errors
 from reader_c._reader import ffi, lib
 
 Activations = Literal["fp32", "q8"]
 Arithmetic = Literal["mirror", "fast"]
 Rope = Literal["computed", "file"]
 
-FORMATS = {lib.RC_V0: "v0", lib.RC_V1: "v1", lib.RC_V1_FP32: "v1-fp32", lib.RC_V2: "v2"}
+FORMATS = {lib.RC_V0: "v0", lib.RC_V1: "v1", lib.RC_V1_FP32: "v1-fp32", lib.RC_V2: "v2", lib.RC_V3: "v3"}
+_GATES = {lib.RC_SILU: "silu", lib.RC_GELU: "gelu", lib.RC_GELU_TANH: "gelu_tanh"}
+_SCALINGS = {
+    lib.RC_UNSCALED: "none",
+    lib.RC_LINEAR: "linear",
+    lib.RC_DYNAMIC: "dynamic",
+    lib.RC_LLAMA3: "llama3",
+    lib.RC_YARN: "yarn",
+}
+_STORAGES = {lib.RC_FP32: "fp32", lib.RC_FP16: "fp16", lib.RC_BF16: "bf16", lib.RC_Q8: "q8_0"}
+# int8 and bfloat16's bits; numpy has no type for the latter
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "fp32": np.dtype("<f4"),
+    "fp16": np.dtype("<f2"),
+    "bf16": np.dtype("<u2"),
+    "int8": np.dtype("i1"),
+}
+_DTYPES["scale"] = _DTYPES["fp32"]
 _ACTIVATIONS = {"fp32": lib.RC_ACTIVATIONS_FP32, "q8": lib.RC_ACTIVATIONS_Q8}
 _ARITHMETICS = {"mirror": lib.RC_MIRROR, "fast": lib.RC_FAST}
 _ROPES = {"computed": lib.RC_ROPE_COMPUTED, "file": lib.RC_ROPE_FROM_FILE}
 
 _IN_LAYERS = {
-    "attention_norm": lib.RC_ATTENTION_NORM,
-    "attention.wq": lib.RC_WQ,
-    "attention.wk": lib.RC_WK,
-    "attention.wv": lib.RC_WV,
-    "attention.wo": lib.RC_WO,
-    "ffn_norm": lib.RC_FFN_NORM,
-    "feed_forward.w1": lib.RC_W1,
-    "feed_forward.w2": lib.RC_W2,
-    "feed_forward.w3": lib.RC_W3,
+    "attention_norm.weight": lib.RC_ATTENTION_NORM,
+    "attention.wq.weight": lib.RC_WQ,
+    "attention.wq.bias": lib.RC_WQ_BIAS,
+    "attention.wk.weight": lib.RC_WK,
+    "attention.wk.bias": lib.RC_WK_BIAS,
+    "attention.wv.weight": lib.RC_WV,
+    "attention.wv.bias": lib.RC_WV_BIAS,
+    "attention.wo.weight": lib.RC_WO,
+    "attention.wo.bias": lib.RC_WO_BIAS,
+    "ffn_norm.weight": lib.RC_FFN_NORM,
+    "feed_forward.w1.weight": lib.RC_W1,
+    "feed_forward.w1.bias": lib.RC_W1_BIAS,
+    "feed_forward.w2.weight": lib.RC_W2,
+    "feed_forward.w2.bias": lib.RC_W2_BIAS,
+    "feed_forward.w3.weight": lib.RC_W3,
+    "feed_forward.w3.bias": lib.RC_W3_BIAS,
 }
-_LAYER_NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,9})\.(.+)\.weight")
+_LAYER_NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,9})\.(.+)")
 _BEFORE_LAYERS = {"tok_embeddings.weight": lib.RC_TOK_EMBEDDINGS}
 _AFTER_LAYERS = {
     "norm.weight": lib.RC_NORM,
@@ -46,10 +70,32 @@ _AFTER_LAYERS = {
     "freqs_sin": lib.RC_FREQS_SIN,
 }
 
+_VECTORS = {lib.RC_NORM} | {kind for name, kind in _IN_LAYERS.items() if name.endswith((".bias", "_norm.weight"))}
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How RoPE's frequencies differ from theta^(-2i / head_dim). type: "none", "linear", "dynamic", "llama3" or
+    "yarn"; what the type does not have is zero."""
+
+    type: str
+    factor: float
+    original_max_positions: int
+    low_freq_factor: float
+    high_freq_factor: float
+    beta_fast: float
+    beta_slow: float
+    attention_factor: float
+    truncate: bool
+
 
 @dataclass(frozen=True)
 class Config:
-    """The header, field by field. vocab_size is positive whatever sign the file has; group_size is 0 in fp32."""
+    """The header, field by field, and what the format implies where it has no field.
+
+    vocab_size is positive whatever sign the file has. group_size is the smallest of any Q8_0 tensor, 0 where there
+    is none. activation: "silu", "gelu" (erf) or "gelu_tanh".
+    """
 
     dim: int
     hidden_dim: int
@@ -58,19 +104,39 @@ class Config:
     n_kv_heads: int
     vocab_size: int
     max_seq_len: int
+    head_dim: int
     shared_classifier: bool
+    qkv_bias: bool
+    wo_bias: bool
+    mlp_bias: bool
+    activation: str
     group_size: int
+    norm_eps: float
+    rope_theta: float
+    rope_scaling: RopeScaling
 
 
 @dataclass(frozen=True)
 class Span:
-    """Where one part of a tensor stands in the file. part: "fp32", "int8" or "scale"."""
+    """Where one part of a tensor stands in the file. part: "fp32", "fp16", "bf16", "int8" or "scale"."""
 
     name: str
     part: str
     shape: tuple[int, ...]
     offset: int
     nbytes: int
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a tensor is stored: "fp32", "fp16", "bf16" or "q8_0", the latter in groups of group_size (else 0).
+    digest: v3's own BLAKE3 of the tensor as the table has it, in hexadecimal; empty in other formats."""
+
+    name: str
+    shape: tuple[int, ...]
+    storage: str
+    group_size: int
+    digest: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +259,10 @@ class Model(_Closing):
 
     Arrays that it handed out keep the map alive, so they stay valid after close().
     Raises InvalidFileError where the file is at fault, ReaderSystemError where it cannot be opened.
+    check_digests: hold the tensors of a v3 file against their digests too; its head always is.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, check_digests: bool = False) -> None:
         self.path = os.fsdecode(path)
         encoded = os.fsencode(path)
         if b"\0" in encoded:
@@ -206,66 +273,93 @@ class Model(_Closing):
         raw = lib.rc_model_config(self._handle)
         self.format: str = FORMATS[raw.format]
         self.file_size: int = raw.file_size
-        self.config = Config(
-            dim=raw.dim,
-            hidden_dim=raw.hidden_dim,
-            n_layers=raw.n_layers,
-            n_heads=raw.n_heads,
-            n_kv_heads=raw.n_kv_heads,
-            vocab_size=raw.vocab_size,
-            max_seq_len=raw.max_seq_len,
-            shared_classifier=bool(raw.shared_classifier),
-            group_size=raw.group_size,
-        )
+        self.head_size: int = raw.head_size
+        self.alignment: int = raw.alignment
+        self.config = _config(raw)
+        if self.format == "v3":
+            digests.check_head(self.path, self.content[: self.head_size])
+        if check_digests:
+            self.check_digests()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every tensor in the file; a shared classifier has no entry of its own."""
         handle = self._open_handle()
-        after = (n for n, kind in _AFTER_LAYERS.items() if lib.rc_model_tensor(handle, kind).storage != lib.RC_ABSENT)
+        tensor = ffi.new("rc_tensor *")
+
+        def present(names: dict[str, int]) -> list[str]:
+            return [name for name, kind in names.items() if lib.rc_model_tensor(handle, kind, 0, tensor)]
+
+        of_layer = present(_IN_LAYERS)
         layers = range(self.config.n_layers)
         return (
             *_BEFORE_LAYERS,
-            *(f"layers.{layer}.{name}.weight" for layer in layers for name in _IN_LAYERS),
-            *after,
+            *(f"layers.{layer}.{name}" for layer in layers for name in of_layer),
+            *present(_AFTER_LAYERS),
         )
 
-    def _place(self, name: str) -> tuple[int, int]:
-        """(kind, layer) of a tensor. Parsed, not looked up: a small file may claim very many layers."""
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What a v3 file says of its making, by key; empty in other formats."""
+        raw = lib.rc_model_config(self._open_handle())
+        return digests.read_metadata(self._bytes(raw.metadata_at, raw.metadata_size), raw.metadata_count)
+
+    def check_digests(self) -> None:
+        """Hold every tensor of a v3 file against its digest. Raises InvalidFileError naming the first that differs,
+        ArgumentError for a format that has none."""
+        if self.format != "v3":
+            raise errors.ArgumentError(self.path, "digests", None, "a v3 file", self.format)
+        for name in self.names:
+            self.check_digest(name)
+
+    def check_digest(self, name: str) -> None:
+        """The same for one tensor, its padding included."""
+        t, _ = self._raw_tensor(name)
+        digests.check_tensor(self.path, name, self._bytes(t.offset, t.extent), self._digest(t), t.digest_at)
+
+    def _digest(self, t: Any) -> str:
+        return bytes(self._bytes(t.digest_at, lib.RC_DIGEST_BYTES)).hex() if t.digest_at else ""
+
+    def _raw_tensor(self, name: str) -> tuple[Any, int]:
+        """(C's description, kind) of a tensor. The name is parsed, not looked up: a file may have very many."""
         match = _LAYER_NAME.fullmatch(name)
         if match:
             kind, layer = _IN_LAYERS.get(match[2]), int(match[1])
         else:
             kind, layer = (_BEFORE_LAYERS | _AFTER_LAYERS).get(name), 0
-        present = kind is not None and lib.rc_model_tensor(self._open_handle(), kind).storage != lib.RC_ABSENT
-        if kind is None or not present or layer >= self.config.n_layers:
+        tensor = ffi.new("rc_tensor *")
+        if kind is None or not lib.rc_model_tensor(self._open_handle(), kind, layer, tensor):
             raise KeyError(name)
-        return kind, layer
+        return tensor, kind
+
+    def storage(self, name: str) -> Storage:
+        """How a tensor is stored. Raises KeyError for a name that the file does not have."""
+        t, kind = self._raw_tensor(name)
+        return Storage(name, _shape(t, kind), _STORAGES[t.storage], t.group_size, self._digest(t))
 
     def tensor(self, name: str) -> NDArray[np.float32] | QuantizedTensor:
-        """A read-only, zero-copy array of float32, or the int8 and scales of a Q8_0 tensor.
-
-        Raises KeyError for a name that the file does not have.
-        """
-        arrays = {span.part: self._view(span) for span in self.spans(name)}
+        """float32, or the int8 and scales of a Q8_0 tensor: read-only. Zero-copy but for half precision, which is
+        widened (spans tell where its bits stand). Raises KeyError for a name that the file does not have."""
+        arrays = {span.part: self.view(span) for span in self.spans(name)}
         if "fp32" in arrays:
             return arrays["fp32"]
-        return QuantizedTensor(arrays["int8"], arrays["scale"], self.config.group_size)
+        if "int8" in arrays:
+            return QuantizedTensor(arrays["int8"], arrays["scale"], self.storage(name).group_size)
+        part, halves = arrays.popitem()
+        # a bfloat16 is the upper half of a float32
+        wide = halves.astype(np.float32) if part == "fp16" else (halves.astype("<u4") << 16).view("<f4")
+        wide.flags.writeable = False
+        return wide
 
     def spans(self, name: str) -> tuple[Span, ...]:
         """Where a tensor's parts stand in the file."""
-        handle = self._open_handle()
-        kind, layer = self._place(name)
-        t = lib.rc_model_tensor(handle, kind)
-        is_vector = kind in (lib.RC_ATTENTION_NORM, lib.RC_FFN_NORM, lib.RC_NORM)
-        shape = (t.cols,) if is_vector else (t.rows, t.cols)
-        at = t.offset + layer * t.stride
-        if t.storage == lib.RC_FP32:
-            return (Span(name, "fp32", shape, at, t.rows * t.cols * 4),)
-        groups = t.cols // self.config.group_size
+        t, kind = self._raw_tensor(name)
+        shape, storage = _shape(t, kind), _STORAGES[t.storage]
+        if storage != "q8_0":
+            return (Span(name, storage, shape, t.offset, t.length),)
         return (
-            Span(name, "int8", shape, at, t.rows * t.cols),
-            Span(name, "scale", (t.rows, groups), t.scale_offset + layer * t.scale_stride, t.rows * groups * 4),
+            Span(name, "int8", shape, t.offset, t.length),
+            Span(name, "scale", (t.rows, t.cols // t.group_size), t.scale_offset, t.scale_length),
         )
 
     @property
@@ -273,9 +367,9 @@ class Model(_Closing):
         """Every byte of the file as it is mapped, read-only: what a digest of what was read is taken of."""
         return self._bytes(0, self.file_size)
 
-    def _view(self, span: Span) -> NDArray[Any]:
-        dtype = np.int8 if span.part == "int8" else np.dtype("<f4")
-        return np.frombuffer(self._bytes(span.offset, span.nbytes), dtype).reshape(span.shape)
+    def view(self, span: Span) -> NDArray[Any]:
+        """The part as the file holds it, read-only and zero-copy: bfloat16 as its bits, uint16."""
+        return np.frombuffer(self._bytes(span.offset, span.nbytes), _DTYPES[span.part]).reshape(span.shape)
 
     def _bytes(self, offset: int, size: int) -> memoryview:
         handle = self._open_handle()
@@ -346,13 +440,55 @@ class Model(_Closing):
         if code == lib.RC_OK:
             return
         field = ffi.string(status.field).decode()
+        rule = ffi.string(status.rule).decode()
         if code == lib.RC_SYSTEM:
             raise errors.ReaderSystemError(self.path, field, status.system_error)
         offset = None if status.offset < 0 else status.offset
         if code == lib.RC_MEMORY:
             raise errors.ReaderMemoryError(self.path, field, offset, f"{status.expected} bytes of memory", "fewer")
-        expected = f"{ffi.string(status.rule).decode()} {status.expected}"
+        expected, found = f"{rule} {status.expected}", str(status.found)
+        if status.is_real:
+            expected, found = rule, repr(status.found_real)
+        elif status.expected_name[0] != b"\0":
+            names = (ffi.string(name).decode() for name in (status.expected_name, status.found_name))
+            expected, found = (repr(name) for name in names)
         if code == lib.RC_ARGUMENT:
-            raise errors.ArgumentError(self.path, field, offset, expected, str(status.found))
-        found = f"{status.found}{errors.remark_on_kind(self.path)}"
-        raise errors.InvalidFileError(self.path, field, offset, expected, found)
+            raise errors.ArgumentError(self.path, field, offset, expected, found)
+        raise errors.InvalidFileError(self.path, field, offset, expected, found + errors.remark_on_kind(self.path))
+
+
+def _config(raw: Any) -> Config:
+    scaling = raw.scaling
+    return Config(
+        dim=raw.dim,
+        hidden_dim=raw.hidden_dim,
+        n_layers=raw.n_layers,
+        n_heads=raw.n_heads,
+        n_kv_heads=raw.n_kv_heads,
+        vocab_size=raw.vocab_size,
+        max_seq_len=raw.max_seq_len,
+        head_dim=raw.head_dim,
+        shared_classifier=bool(raw.shared_classifier),
+        qkv_bias=bool(raw.qkv_bias),
+        wo_bias=bool(raw.wo_bias),
+        mlp_bias=bool(raw.mlp_bias),
+        activation=_GATES[raw.gate],
+        group_size=raw.group_size,
+        norm_eps=raw.norm_eps,
+        rope_theta=raw.rope_theta,
+        rope_scaling=RopeScaling(
+            type=_SCALINGS[scaling.type],
+            factor=scaling.factor,
+            original_max_positions=scaling.original_max_positions,
+            low_freq_factor=scaling.low_freq_factor,
+            high_freq_factor=scaling.high_freq_factor,
+            beta_fast=scaling.beta_fast,
+            beta_slow=scaling.beta_slow,
+            attention_factor=scaling.attention_factor,
+            truncate=bool(scaling.truncate),
+        ),
+    )
+
+
+def _shape(t: Any, kind: int) -> tuple[int, ...]:
+    return (t.cols,) if kind in _VECTORS else (t.rows, t.cols)

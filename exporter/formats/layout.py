@@ -7,6 +7,7 @@ All integers and floats are little-endian; matrices are row-major (out_features,
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd, prod
 from typing import Literal
@@ -16,10 +17,12 @@ import numpy as np
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import FormatError
 
-PartName = Literal["fp32", "int8", "scale"]
+PartName = Literal["fp32", "fp16", "bf16", "int8", "scale"]
 
 MAGIC = 0x616B3432
 HEADER_BYTES = 256
+# Above this, a group's sum of int8 products may leave int32.
+LARGEST_GROUP = (2**31 - 1) // (127 * 128)
 
 _NORMS = ("layers.*.attention_norm.weight", "layers.*.ffn_norm.weight", "norm.weight")
 _MATRICES = (
@@ -66,11 +69,8 @@ PAYLOADS: dict[str, tuple[_Row, ...]] = {
         *((name, ("int8", "scale")) for name in _MATRICES),
     ),
 }
-FORMATS = tuple(PAYLOADS)
+LEGACY_FORMATS = tuple(PAYLOADS)
 QUANTIZED_FORMATS = ("v1", "v2")
-
-# What every reader of these formats assumes, because the header has no room to say it.
-_IMPLIED = {"rope_theta": 10000.0, "norm_eps": 1e-5}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """Every byte of a file: the header, then the parts, without gap or overlap, up to size."""
+    """Every byte of a v0 to v2 file: the header, then the parts, without gap or overlap, up to size."""
 
     header: bytes
     parts: tuple[Part, ...]
@@ -94,28 +94,39 @@ class Layout:
 
 
 def check_expressible(config: ModelConfig, format_name: str) -> None:
-    """Raise FormatError naming the first property that a reader of this format would assume otherwise."""
-    if format_name not in PAYLOADS:
-        raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format_name!r}")
-    for field, implied in _IMPLIED.items():
-        value = getattr(config, field)
-        if np.float32(value) != np.float32(implied):
+    """Raise FormatError naming the first property that a reader of this v0 to v2 format would assume otherwise."""
+    for field, found, implied in _assumptions(config):
+        if found != implied:
             raise FormatError(
-                f"{field}: expected {implied:g}, which every reader of {format_name} assumes, found {value:g}: "
+                f"{field}: expected {implied}, which every reader of {format_name} assumes, found {found}: "
                 f"{format_name} has no field for it, v3 has"
             )
 
 
-def choose_group_size(config: ModelConfig, requested: int, *, exact: bool) -> int:
-    """The largest group size up to the requested one that divides every in_features (dim and hidden_dim), so
-    that no group straddles two rows. Raises FormatError where it is not the requested one and exact is set."""
+def _assumptions(config: ModelConfig) -> Iterator[tuple[str, object, object]]:
+    """(field, what the model has, what a header without room for it stands for), as text or as they compare."""
+    for field, implied in (("rope_theta", 10000.0), ("norm_eps", 1e-5)):
+        value = getattr(config, field)
+        same = np.float32(value) == np.float32(implied)
+        yield field, f"{implied:g}" if same else f"{value:.9g}", f"{implied:g}"
+    yield "rope_scaling", config.rope_scaling.type, "none"
+    yield "head_dim", f"{config.head_dim}", f"{config.dim / config.n_heads:g}"
+    for field in ("qkv_bias", "wo_bias", "mlp_bias"):
+        yield field, str(getattr(config, field)).lower(), "false"
+    yield "activation", config.activation, "silu"
+
+
+def choose_group_size(widths: Mapping[str, int], requested: int, *, exact: bool) -> int:
+    """The largest group size up to the requested one that divides every width (in_features, by name), so that no
+    group straddles two rows. Raises FormatError where it is not the requested one and exact is set."""
     if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
         raise FormatError(f"group_size: expected a positive integer, found {requested!r}")
-    common = gcd(config.dim, config.hidden_dim)
-    chosen = next(g for g in range(min(requested, common), 0, -1) if common % g == 0)
+    common = gcd(*widths.values())
+    chosen = next(g for g in range(min(requested, common, LARGEST_GROUP), 0, -1) if common % g == 0)
     if exact and chosen != requested:
+        of_all = " and of ".join(f"{name} = {width}" for name, width in widths.items())
         raise FormatError(
-            f"group_size: expected a divisor of dim = {config.dim} and of hidden_dim = {config.hidden_dim}, "
+            f"group_size: expected a divisor of {of_all}, "
             f"found {requested}; the largest below it that is one: {chosen}"
         )
     return chosen

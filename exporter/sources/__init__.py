@@ -26,28 +26,28 @@ def open_checkpoint(
     """
     if kind is not None and kind not in KINDS:
         raise CheckpointError(f"source kind: expected one of {', '.join(KINDS)}, found {kind!r}")
-    name, path = os.fspath(path), Path(path)
+    name, where = os.fspath(path), Path(path)
     # imported late: what a source is read with takes seconds to load
-    if not path.exists() and kind in (None, "huggingface") and _HUB_ID.fullmatch(name):
+    if not where.exists() and kind in (None, "huggingface") and _HUB_ID.fullmatch(name):
         from exporter.sources.hub import download  # noqa: PLC0415
 
-        path, kind = download(name), "huggingface"
-    kind = kind or _detect(path)
+        where, kind = download(name), "huggingface"
+    kind = kind or _detect(where)
     if kind == "meta":
         from exporter.sources.meta import open_meta  # noqa: PLC0415
 
-        return open_meta(path, max_seq_len)
+        return open_meta(where, max_seq_len)
     if kind == "huggingface":
         from exporter.sources.huggingface import open_huggingface  # noqa: PLC0415
 
-        return open_huggingface(path)
+        return open_huggingface(where)
     if kind == "v3":
         from exporter.sources.v3 import open_v3  # noqa: PLC0415
 
-        return open_v3(path)
+        return open_v3(where)
     from exporter.sources.llama2c import open_llama2c  # noqa: PLC0415
 
-    return open_llama2c(path)
+    return open_llama2c(where)
 
 
 def _detect(path: Path) -> str:

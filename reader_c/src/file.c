@@ -30,12 +30,12 @@ static int map_file(int fd, rc_model *model, rc_status *status)
         return fail_system(status, "file", S_ISDIR(info.st_mode) ? EISDIR : ENODEV);
     /* An empty file cannot be mapped; rc_parse words the refusal. */
     if (info.st_size == 0)
-        return rc_parse(NULL, 0, &model->config, model->tensors, status);
+        return rc_parse(NULL, 0, model, status);
     void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED)
         return fail_system(status, "file", errno);
     model->bytes = bytes;
-    const int code = rc_parse(bytes, info.st_size, &model->config, model->tensors, status);
+    const int code = rc_parse(bytes, info.st_size, model, status);
     if (code)
         munmap(bytes, (size_t)info.st_size);
     return code;
@@ -77,9 +77,27 @@ const rc_config *rc_model_config(const rc_model *model)
     return &model->config;
 }
 
-const rc_tensor *rc_model_tensor(const rc_model *model, int kind)
+int rc_model_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor)
 {
-    return kind >= 0 && kind < RC_KINDS ? &model->tensors[kind] : NULL;
+    *tensor = (rc_tensor){0};
+    if (kind < 0 || kind >= RC_KINDS || layer < 0)
+        return 0;
+    if (model->config.format == RC_V3)
+        return rc_v3_tensor(model, kind, layer, tensor);
+    const rc_stack *stack = &model->stacks[kind];
+    if (stack->storage == RC_ABSENT || layer >= stack->layers)
+        return 0;
+    const bool q8 = stack->storage == RC_Q8;
+    const int64_t elements = stack->rows * stack->cols;
+    *tensor = (rc_tensor){.storage = stack->storage,
+                          .group_size = q8 ? model->config.group_size : 0,
+                          .rows = stack->rows,
+                          .cols = stack->cols,
+                          .offset = stack->offset + layer * stack->stride,
+                          .length = elements * (q8 ? 1 : 4),
+                          .scale_offset = q8 ? stack->scale_offset + layer * stack->scale_stride : 0,
+                          .scale_length = q8 ? elements / model->config.group_size * 4 : 0};
+    return 1;
 }
 
 const uint8_t *rc_model_bytes(const rc_model *model)

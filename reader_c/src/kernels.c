@@ -16,19 +16,62 @@ typedef float lanes __attribute__((vector_size(RC_LANES * sizeof(float))));
 
 rc_matrix rc_matrix_of(const rc_model *model, int kind, int64_t layer)
 {
-    const rc_tensor *tensor = &model->tensors[kind];
-    return (rc_matrix){.storage = tensor->storage,
-                       .rows = tensor->rows,
-                       .cols = tensor->cols,
-                       .group_size = model->config.group_size,
-                       .values = rc_values(model, kind, layer),
-                       .scales = tensor->storage == RC_Q8 ? rc_scales(model, kind, layer) : NULL};
+    rc_tensor tensor;
+    if (!rc_model_tensor(model, kind, layer, &tensor))
+        return (rc_matrix){.storage = RC_ABSENT};
+    return (rc_matrix){.storage = tensor.storage,
+                       .rows = tensor.rows,
+                       .cols = tensor.cols,
+                       .group_size = tensor.group_size,
+                       .values = model->bytes + tensor.offset,
+                       .scales = tensor.storage == RC_Q8 ? model->bytes + tensor.scale_offset : NULL};
+}
+
+/* ---- rows ---- */
+
+static float from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float widen_bf16(uint16_t half)
+{
+    return from_bits((uint32_t)half << 16);
+}
+
+/* Exact, and without a subnormal float on the way, which some processes flush to zero. */
+static float widen_fp16(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = (uint32_t)(half & 0x7fff) << 13;
+    const float subnormal = (float)(half & 0x03ff) * 0x1p-24f;
+    uint32_t bits;
+    memcpy(&bits, &subnormal, sizeof bits);
+    if (rest >= 0x0f800000) /* infinity or NaN */
+        bits = rest | 0x7f800000;
+    else if (rest >= 0x00800000)
+        bits = rest + (112u << 23); /* the exponents' biases are 127 and 15 */
+    return from_bits(sign | bits);
+}
+
+static const float *widen_row(const rc_matrix *w, int64_t row, float *room)
+{
+    const uint8_t *at = w->values + row * w->cols * (int64_t)sizeof(uint16_t);
+    for (int64_t j = 0; j < w->cols; j++) {
+        uint16_t half;
+        memcpy(&half, at + j * (int64_t)sizeof half, sizeof half);
+        room[j] = w->storage == RC_BF16 ? widen_bf16(half) : widen_fp16(half);
+    }
+    return room;
 }
 
 const float *rc_matrix_row(const rc_matrix *w, int64_t row, float *room)
 {
     if (w->storage == RC_FP32)
         return (const float *)(const void *)w->values + row * w->cols;
+    if (w->storage != RC_Q8)
+        return widen_row(w, row, room);
     const int8_t *q = (const int8_t *)w->values + row * w->cols;
     const uint8_t *scales = w->scales + row * (w->cols / w->group_size) * (int64_t)sizeof(float);
     for (int64_t start = 0; start < w->cols; start += w->group_size, scales += sizeof(float)) {
@@ -171,13 +214,13 @@ void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, co
 
 /* ---- the rest of a layer, as run.c has it ---- */
 
-void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim)
+void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, float eps)
 {
     float scale = 0.0f;
     for (int64_t j = 0; j < dim; j++)
         scale += x[j] * x[j];
     scale /= (float)dim;
-    scale += 1e-5f;
+    scale += eps;
     scale = 1.0f / sqrtf(scale);
     for (int64_t j = 0; j < dim; j++)
         out[j] = weight[j] * (scale * x[j]);
@@ -198,23 +241,83 @@ void rc_softmax(float *x, int64_t n)
         x[i] /= sum;
 }
 
-void rc_swiglu(float *gate, const float *up, int64_t n)
+/* 1 / (1 + e^-x): for the tanh form of GELU too, since (1 + tanh y) / 2 is the sigmoid of 2y without its
+ * cancellation where y is very negative. erfc is likewise 1 + erf without it. */
+static float sigmoid(float x)
 {
-    for (int64_t i = 0; i < n; i++) {
-        float value = gate[i];
-        value *= 1.0f / (1.0f + expf(-value));
-        value *= up[i];
-        gate[i] = value;
+    return 1.0f / (1.0f + expf(-x));
+}
+
+static float activate(float x, int activation)
+{
+    if (activation == RC_GELU)
+        return 0.5f * x * erfcf(-x * 0x1.6a09e6p-1f); /* sqrt(1/2) */
+    if (activation == RC_GELU_TANH)
+        return x * sigmoid(0x1.988454p+0f * (x + 0x1.6e4e26p-5f * x * x * x)); /* 2 sqrt(2/pi), 0.044715 */
+    return x * sigmoid(x);
+}
+
+void rc_gated(float *gate, const float *up, int64_t n, int activation)
+{
+    for (int64_t i = 0; i < n; i++)
+        gate[i] = activate(gate[i], activation) * up[i];
+}
+
+/* ---- RoPE ---- */
+
+#define TWO_PI 6.283185307179586
+
+/* Index of the pair that makes `turns` turns in the original length, as yarn counts them: not rounded. */
+static double pair_of(const rc_config *c, double turns)
+{
+    const double length = c->scaling.original_max_positions;
+    return c->head_dim * log(length / (turns * TWO_PI)) / (2.0 * log(c->rope_theta));
+}
+
+/* What scaling makes of the frequency of pair i. */
+static double scaling_ratio(const rc_config *c, int64_t i)
+{
+    const rc_rope_scaling *s = &c->scaling;
+    double kept; /* share of the frequency that is not divided by the factor */
+    if (s->type == RC_LINEAR) {
+        kept = 0.0;
+    } else if (s->type == RC_LLAMA3) {
+        const double frequency = pow(c->rope_theta, -2.0 * (double)i / c->head_dim);
+        const double turns = s->original_max_positions * frequency / TWO_PI;
+        kept = (turns - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
+    } else if (s->type == RC_YARN) {
+        double low = pair_of(c, s->beta_fast), high = pair_of(c, s->beta_slow);
+        if (s->truncate) {
+            low = floor(low);
+            high = ceil(high);
+        }
+        low = fmax(low, 0.0);
+        high = fmin(high, c->head_dim - 1);
+        if (low == high)
+            high += 0.001; /* as transformers keeps the ramp from a division by zero */
+        kept = 1.0 - ((double)i - low) / (high - low);
+    } else {
+        return 1.0; /* none; and dynamic, which changes nothing up to original_max_positions */
+    }
+    kept = fmin(fmax(kept, 0.0), 1.0);
+    return kept + (1.0 - kept) / s->factor;
+}
+
+void rc_rope_frequencies(float *frequency, const rc_config *config)
+{
+    const float theta = (float)config->rope_theta, size = (float)config->head_dim;
+    for (int64_t i = 0; i < config->head_dim / 2; i++) {
+        const float unscaled = 1.0f / powf(theta, (float)(2 * i) / size);
+        frequency[i] = (float)((double)unscaled * scaling_ratio(config, i));
     }
 }
 
-void rc_rope_row(float *cosine, float *sine, int64_t position, int64_t head_size)
+void rc_rope_row(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor)
 {
-    for (int64_t i = 0; i < head_size; i += 2) {
-        const float frequency = 1.0f / powf(10000.0f, (float)i / (float)head_size);
-        const float angle = (float)position * frequency;
-        cosine[i / 2] = cosf(angle);
-        sine[i / 2] = sinf(angle);
+    for (int64_t i = 0; i < half; i++) {
+        const float angle = (float)position * frequency[i];
+        cosine[i] = cosf(angle) * factor;
+        sine[i] = sinf(angle) * factor;
     }
 }
 

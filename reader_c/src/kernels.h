@@ -4,6 +4,8 @@
  * multiplication and each addition, the C library's own expf, powf, cosf and sinf. It parts from runq.c where
  * that has no defined answer: int8 activations of a group of zeros, of one whose scale is subnormal, and of
  * one with a NaN or infinity in it.
+ * What only v3 can ask for (half precision, biases, other gates, scaled RoPE) is computed the same way in both:
+ * exact widening, one rounding an operation.
  * `fast` differs in dot products alone: 16 lanes of fused multiply-adds over the index, lane l taking the
  * elements whose index is l modulo 16, then lanes l and l+8, l+4, l+2, l+1 added in that order. fmaf rounds
  * once wherever it runs, so both give the same bits on every instruction set, as far as the C library's
@@ -23,13 +25,14 @@ typedef struct {
     int storage;           /* enum rc_storage */
     int64_t rows, cols;    /* out_features, in_features */
     int64_t group_size;    /* of Q8_0 */
-    const uint8_t *values; /* float or int8, (rows, cols) */
+    const uint8_t *values; /* float, half or int8, (rows, cols) */
     const uint8_t *scales; /* float at any address, (rows, cols / group_size) */
 } rc_matrix;
 
+/* storage is RC_ABSENT where the model has no such tensor */
 rc_matrix rc_matrix_of(const rc_model *model, int kind, int64_t layer);
 
-/* q * scale of one row, or the row itself where it is fp32; `room` is (cols,). */
+/* One row as float: the row itself where it is fp32, else `room`, (cols,), with the widened halves or q * scale. */
 const float *rc_matrix_row(const rc_matrix *w, int64_t row, float *room);
 
 /* out (n, rows) = x (n, cols) @ w.T with float activations. `row_room` is (cols,); `lane_room` is
@@ -47,12 +50,16 @@ void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, co
 
 float rc_dot_mirror(const float *a, const float *b, int64_t n);
 float rc_dot_fast(const float *a, const float *b, int64_t n);
-void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim);
+void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, float eps);
 void rc_softmax(float *x, int64_t n);
-void rc_swiglu(float *gate, const float *up, int64_t n);
+/* gate = activation(gate) * up; enum rc_gate */
+void rc_gated(float *gate, const float *up, int64_t n, int activation);
 
-/* cosine and sine of position * theta^(-2i / head_size), i < head_size / 2, as run.c computes them */
-void rc_rope_row(float *cosine, float *sine, int64_t position, int64_t head_size);
+/* The angle by which each pair turns from one position to the next, (head_dim / 2,): theta^(-2i / head_dim) as run.c
+ * computes it, times what scaling makes of it. That ratio is computed in double and rounded with the product. */
+void rc_rope_frequencies(float *frequency, const rc_config *config);
+/* cosine and sine of position * frequency, times `factor`, which yarn alone has other than 1: (half,) each */
+void rc_rope_row(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor);
 /* rotate the pairs (2i, 2i+1) of each head in place */
 void rc_rotate(float *x, int64_t heads, int64_t head_size, const float *cosine, const float *sine);
 

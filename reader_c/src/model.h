@@ -7,10 +7,22 @@
 #include <stdbool.h>
 #include <string.h>
 
+/* One kind of tensor in v0 to v2: the same in every layer, at a fixed stride. */
+typedef struct {
+    int storage;         /* enum rc_storage */
+    int64_t layers;      /* 1 for the tensors outside the layers */
+    int64_t rows, cols;  /* as in rc_tensor */
+    int64_t offset;      /* of layer 0's values */
+    int64_t stride;      /* from one layer's values to the next one's */
+    int64_t scale_offset, scale_stride;
+} rc_stack;
+
 struct rc_model {
     rc_config config;
-    rc_tensor tensors[RC_KINDS];
-    const uint8_t *bytes; /* the mapped file, config.file_size bytes, read-only */
+    rc_stack stacks[RC_KINDS]; /* v0 to v2 */
+    int64_t slots[RC_KINDS];   /* v3: place in a layer's part of the table; -1 where the model has none */
+    int64_t slots_a_layer;     /* v3 */
+    const uint8_t *bytes;      /* the mapped file, config.file_size bytes, read-only */
 };
 
 /* Fill in a failure and return its code, so that a check is one line. */
@@ -34,19 +46,32 @@ static inline float rc_load_f32(const uint8_t *bytes)
     return value;
 }
 
-static inline const uint8_t *rc_values(const rc_model *model, int kind, int64_t layer)
+static inline int32_t rc_load_i32(const uint8_t *b)
 {
-    const rc_tensor *tensor = &model->tensors[kind];
-    return model->bytes + tensor->offset + layer * tensor->stride;
+    const uint32_t u = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+    int32_t value;
+    memcpy(&value, &u, sizeof value);
+    return value;
 }
 
-static inline const uint8_t *rc_scales(const rc_model *model, int kind, int64_t layer)
-{
-    const rc_tensor *tensor = &model->tensors[kind];
-    return model->bytes + tensor->scale_offset + layer * tensor->scale_stride;
-}
+enum {
+    RC_MAGIC = 0x616b3432, /* "24ka" in the file's byte order */
+    RC_HEADER = 256,
+    /* Above this, a group's sum of products may leave int32: activations stay within 127, but a file's int8
+     * may be -128. */
+    RC_LARGEST_GROUP = INT32_MAX / (127 * 128),
+};
 
-/* layout.c: check the header and lay the tensors out; the file's size must then be exact. */
-int rc_parse(const uint8_t *bytes, int64_t size, rc_config *config, rc_tensor *tensors, rc_status *status);
+/* layout.c: check the whole head and lay the tensors out; the file's size must then be exact. Fills in everything
+ * but model->bytes. */
+int rc_parse(const uint8_t *bytes, int64_t size, rc_model *model, rc_status *status);
+
+/* v3.c: the same for a file that says it is v3, and one entry of its table once that has been checked. */
+int rc_parse_v3(const uint8_t *bytes, int64_t size, rc_model *model, rc_status *status);
+int rc_v3_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor);
+
+/* layout.c: the seven shape fields from byte `at` on; and n_kv_heads, which stands at `at`, against n_heads. */
+int rc_parse_shape(const uint8_t *bytes, int64_t at, rc_config *config, rc_status *status);
+int rc_check_kv_heads(int64_t at, const rc_config *config, rc_status *status);
 
 #endif

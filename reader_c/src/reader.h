@@ -1,11 +1,14 @@
 /* The C reader's whole interface.
  *
- * A model is a read-only map of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32 or v2, told apart by
+ * A model is a read-only map of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, told apart by
  * the file itself. It is immutable after rc_open and may be shared between threads. A session holds
  * everything that a forward pass writes (activations and KV cache) and belongs to one caller.
  *
  * Nothing here exits, prints or keeps global state. A function that can fail returns a code, and says
  * in rc_status which field was wrong, where it stands, what was expected and what was found.
+ *
+ * v3's digests are not computed here: hashing is left to a library. Whoever opens a v3 file must hold BLAKE3 of
+ * its head against the head's last RC_DIGEST_BYTES, as reader_c.open does.
  */
 #ifndef EXPORT_AND_VERIFY_READER_H
 #define EXPORT_AND_VERIFY_READER_H
@@ -21,8 +24,12 @@ enum rc_code {
     RC_ARGUMENT = 4, /* the caller's tokens or options are out of range */
 };
 
-enum rc_format { RC_V0 = 0, RC_V1 = 1, RC_V1_FP32 = 2, RC_V2 = 3 };
-enum rc_storage { RC_ABSENT = 0, RC_FP32 = 1, RC_Q8 = 2 };
+enum rc_format { RC_V0 = 0, RC_V1 = 1, RC_V1_FP32 = 2, RC_V2 = 3, RC_V3 = 4 };
+/* v3's own numbers */
+enum rc_storage { RC_ABSENT = 0, RC_FP32 = 1, RC_FP16 = 2, RC_BF16 = 3, RC_Q8 = 8 };
+enum rc_gate { RC_SILU = 0, RC_GELU = 1, RC_GELU_TANH = 2 };
+enum rc_scaling { RC_UNSCALED = 0, RC_LINEAR = 1, RC_DYNAMIC = 2, RC_LLAMA3 = 3, RC_YARN = 4 };
+enum { RC_DIGEST_BYTES = 32 };
 enum rc_activations { RC_ACTIVATIONS_FP32 = 0, RC_ACTIVATIONS_Q8 = 1 };
 enum rc_arithmetic { RC_MIRROR = 0, RC_FAST = 1 };
 enum rc_rope { RC_ROPE_COMPUTED = 0, RC_ROPE_FROM_FILE = 1 };
@@ -31,13 +38,20 @@ enum rc_kind {
     RC_TOK_EMBEDDINGS,
     RC_ATTENTION_NORM,
     RC_WQ,
+    RC_WQ_BIAS,
     RC_WK,
+    RC_WK_BIAS,
     RC_WV,
+    RC_WV_BIAS,
     RC_WO,
+    RC_WO_BIAS,
     RC_FFN_NORM,
     RC_W1,
+    RC_W1_BIAS,
     RC_W2,
+    RC_W2_BIAS,
     RC_W3,
+    RC_W3_BIAS,
     RC_NORM,
     RC_FREQS_COS,
     RC_FREQS_SIN,
@@ -53,8 +67,25 @@ typedef struct {
     int64_t offset;    /* byte in the file or index in the argument; -1 where neither applies */
     int64_t expected;
     int64_t found;
+    int32_t is_real;   /* 1: `rule` says all that was expected, and found_real is what was found */
+    double found_real;
+    char expected_name[64]; /* not empty: names were compared, `expected` and `found` mean nothing */
+    char found_name[64];
 } rc_status;
 
+typedef struct {
+    int32_t type;                   /* enum rc_scaling */
+    int32_t original_max_positions; /* this and all below: 0 where the type has none */
+    double factor;
+    double low_freq_factor;
+    double high_freq_factor;
+    double beta_fast;
+    double beta_slow;
+    double attention_factor;
+    int32_t truncate; /* 0 or 1 */
+} rc_rope_scaling;
+
+/* What v0 to v2 do not say is filled in as their readers assume it. */
 typedef struct {
     int32_t format; /* enum rc_format */
     int32_t dim;
@@ -64,20 +95,35 @@ typedef struct {
     int32_t n_kv_heads;
     int32_t vocab_size; /* positive, whatever sign v0 wrote */
     int32_t max_seq_len;
-    int32_t shared_classifier; /* 0 or 1 */
-    int32_t group_size;        /* 0 in fp32 formats */
+    int32_t head_dim;
+    int32_t shared_classifier; /* this and the three below: 0 or 1 */
+    int32_t qkv_bias;
+    int32_t wo_bias;
+    int32_t mlp_bias;
+    int32_t gate;       /* enum rc_gate */
+    int32_t group_size; /* smallest of any Q8_0 tensor; 0 where there is none */
+    double norm_eps;
+    double rope_theta;
+    rc_rope_scaling scaling;
     int64_t file_size;
+    int64_t head_size;      /* bytes before the first tensor */
+    int64_t alignment;      /* of tensors and scales; 0 where the format has none */
+    int64_t metadata_at;    /* v3: where the metadata stand; 0 elsewhere */
+    int64_t metadata_size;  /* v3: their bytes */
+    int64_t metadata_count; /* v3: their number */
 } rc_config;
 
 typedef struct {
-    int32_t storage; /* enum rc_storage */
-    int64_t layers;  /* 1 for the tensors outside the layers */
-    int64_t rows;    /* out_features; 1 for a vector */
-    int64_t cols;    /* in_features */
-    int64_t offset;  /* byte of layer 0's fp32 or int8 values */
-    int64_t stride;  /* bytes from one layer's values to the next one's */
-    int64_t scale_offset; /* the same two for Q8_0 scales; 0 in fp32 */
-    int64_t scale_stride;
+    int32_t storage;      /* enum rc_storage */
+    int32_t group_size;   /* of Q8_0, else 0 */
+    int64_t rows;         /* out_features; 1 for a vector */
+    int64_t cols;         /* in_features */
+    int64_t offset;       /* byte in the file of the values */
+    int64_t length;       /* bytes of the values */
+    int64_t scale_offset; /* the same two for Q8_0 scales, else 0 */
+    int64_t scale_length;
+    int64_t extent;       /* v3: bytes from offset to the next tensor, which the digest covers; 0 elsewhere */
+    int64_t digest_at;    /* v3: byte in the file of the digest; 0 elsewhere */
 } rc_tensor;
 
 typedef struct rc_model rc_model;
@@ -86,7 +132,9 @@ typedef struct rc_session rc_session;
 int rc_open(const char *path, rc_model **model, rc_status *status);
 void rc_close(rc_model *model);
 const rc_config *rc_model_config(const rc_model *model);
-const rc_tensor *rc_model_tensor(const rc_model *model, int kind);
+
+/* One tensor; layer is 0 outside the layers. 1 where the model has it, else 0. */
+int rc_model_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor);
 const uint8_t *rc_model_bytes(const rc_model *model);
 
 /* A session for at most `capacity` positions, 1 <= capacity <= max_seq_len. */

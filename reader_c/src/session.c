@@ -17,20 +17,21 @@ struct rc_session {
     int64_t capacity; /* positions that the cache holds */
     int64_t position; /* tokens fed so far */
     float *x;         /* (BATCH, dim) the residual stream */
-    float *h;         /* (BATCH, dim) normed, and later attention's output */
+    float *h;         /* (BATCH, max(dim, q_dim)) normed, and later attention's output */
     float *projected; /* (BATCH, dim) what goes back into the stream */
-    float *q;         /* (BATCH, dim) queries */
+    float *q;         /* (BATCH, q_dim) queries */
     float *gate;      /* (BATCH, hidden_dim) */
     float *up;        /* (BATCH, hidden_dim) */
     float *scores;    /* (capacity,) of one head at one position */
-    float *cosine;    /* (BATCH, head_size / 2) */
-    float *sine;      /* (BATCH, head_size / 2) */
-    float *row_room;  /* (max(dim, hidden_dim),) a dequantized row */
-    float *lane_room; /* (max(dim, hidden_dim), RC_LANES) */
+    float *frequency; /* (head_dim / 2,) of RoPE */
+    float *cosine;    /* (BATCH, head_dim / 2) */
+    float *sine;      /* (BATCH, head_dim / 2) */
+    float *row_room;  /* (widest,) a row as float; widest is max(dim, q_dim, hidden_dim) */
+    float *lane_room; /* (widest, RC_LANES) */
     float *keys;      /* (n_layers, capacity, kv_dim) */
     float *values;    /* (n_layers, capacity, kv_dim) */
-    float *act_scale; /* (BATCH, max(dim, hidden_dim) / group_size) int8 activations' scales */
-    int8_t *act;      /* (BATCH, max(dim, hidden_dim)) int8 activations */
+    float *act_scale; /* (BATCH, widest / group_size) int8 activations' scales, of the smallest groups */
+    int8_t *act;      /* (BATCH, widest) int8 activations */
     void *arena;      /* all of the above */
 };
 
@@ -61,17 +62,19 @@ int rc_session_open(const rc_model *model, int64_t capacity, rc_session **sessio
     if (capacity > p->max_seq_len)
         return rc_fail(status, RC_ARGUMENT, "positions", -1, "at most", p->max_seq_len, capacity);
 
-    const int64_t head_size = p->dim / p->n_heads, kv_dim = head_size * p->n_kv_heads;
-    const int64_t widest = p->dim > p->hidden_dim ? p->dim : p->hidden_dim, f = sizeof(float);
+    const int64_t half = p->head_dim / 2, f = sizeof(float);
+    const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
+    const int64_t stream = p->dim > q_dim ? p->dim : q_dim, widest = stream > p->hidden_dim ? stream : p->hidden_dim;
     const int64_t group_size = p->group_size ? p->group_size : widest;
     int64_t cache = 0;
     measure m = {0};
     m.overflow = __builtin_mul_overflow(capacity, kv_dim, &cache);
-    const int64_t x = reserve(&m, BATCH, p->dim, f), h = reserve(&m, BATCH, p->dim, f);
-    const int64_t projected = reserve(&m, BATCH, p->dim, f), q = reserve(&m, BATCH, p->dim, f);
+    const int64_t x = reserve(&m, BATCH, p->dim, f), h = reserve(&m, BATCH, stream, f);
+    const int64_t projected = reserve(&m, BATCH, p->dim, f), q = reserve(&m, BATCH, q_dim, f);
     const int64_t gate = reserve(&m, BATCH, p->hidden_dim, f), up = reserve(&m, BATCH, p->hidden_dim, f);
     const int64_t scores = reserve(&m, capacity, 1, f);
-    const int64_t cosine = reserve(&m, BATCH, head_size / 2, f), sine = reserve(&m, BATCH, head_size / 2, f);
+    const int64_t frequency = reserve(&m, half, 1, f);
+    const int64_t cosine = reserve(&m, BATCH, half, f), sine = reserve(&m, BATCH, half, f);
     const int64_t row_room = reserve(&m, widest, 1, f), lane_room = reserve(&m, widest, RC_LANES, f);
     const int64_t keys = reserve(&m, cache, p->n_layers, f), values = reserve(&m, cache, p->n_layers, f);
     const int64_t act_scale = reserve(&m, BATCH, widest / group_size, f), act = reserve(&m, BATCH, widest, 1);
@@ -96,6 +99,7 @@ int rc_session_open(const rc_model *model, int64_t capacity, rc_session **sessio
         .gate = AT(gate),
         .up = AT(up),
         .scores = AT(scores),
+        .frequency = AT(frequency),
         .cosine = AT(cosine),
         .sine = AT(sine),
         .row_room = AT(row_room),
@@ -107,6 +111,7 @@ int rc_session_open(const rc_model *model, int64_t capacity, rc_session **sessio
         .arena = arena,
     };
 #undef AT
+    rc_rope_frequencies(opened->frequency, p);
     *session = opened;
     return RC_OK;
 }
@@ -127,28 +132,50 @@ typedef struct {
     int rope;        /* enum rc_rope */
 } options;
 
-/* Products of the same inputs with one or more matrices; int8 activations are made once for all of them. */
-static void project(rc_session *s, const options *o, const float *x, int64_t n, int64_t layer, int count,
-                    const int *kinds, float *const *outs)
+static void add_bias(rc_session *s, int kind, int64_t layer, int64_t n, float *out)
 {
+    const rc_matrix bias = rc_matrix_of(s->model, kind, layer);
+    if (bias.storage == RC_ABSENT)
+        return;
+    const float *values = rc_matrix_row(&bias, 0, s->row_room);
+    for (int64_t t = 0; t < n; t++)
+        for (int64_t i = 0; i < bias.cols; i++)
+            out[t * bias.cols + i] += values[i];
+}
+
+/* A product of some inputs with a weight matrix, and where it goes. bias: RC_KINDS where there can be none. */
+typedef struct {
+    int kind, bias;
+    float *out;
+} projection;
+
+/* Products of the same inputs; int8 activations are made once for all matrices of one group size. */
+static void project(rc_session *s, const options *o, const float *x, int64_t n, int64_t layer, int count,
+                    const projection *projections)
+{
+    int64_t group_size = 0; /* of the int8 activations at hand */
     for (int i = 0; i < count; i++) {
-        const rc_matrix w = rc_matrix_of(s->model, kinds[i], layer);
-        if (o->activations == RC_ACTIVATIONS_FP32) {
-            rc_matmul(outs[i], x, n, &w, o->arithmetic, s->row_room, s->lane_room);
-            continue;
+        const projection *to = &projections[i];
+        const rc_matrix w = rc_matrix_of(s->model, to->kind, layer);
+        if (o->activations == RC_ACTIVATIONS_FP32 || w.storage != RC_Q8) {
+            rc_matmul(to->out, x, n, &w, o->arithmetic, s->row_room, s->lane_room);
+        } else {
+            if (group_size != w.group_size)
+                rc_quantize_activations(s->act, s->act_scale, x, n * w.cols, w.group_size);
+            group_size = w.group_size;
+            rc_matmul_q8(to->out, s->act, s->act_scale, n, &w);
         }
-        if (i == 0)
-            rc_quantize_activations(s->act, s->act_scale, x, n * w.cols, w.group_size);
-        rc_matmul_q8(outs[i], s->act, s->act_scale, n, &w);
+        add_bias(s, to->bias, layer, n, to->out);
     }
 }
 
-static void norm(const rc_session *s, int kind, int64_t layer, int64_t n)
+static void norm(rc_session *s, int kind, int64_t layer, int64_t n)
 {
-    const int64_t dim = s->model->config.dim;
-    const float *weight = (const float *)(const void *)rc_values(s->model, kind, layer);
+    const rc_config *p = &s->model->config;
+    const rc_matrix w = rc_matrix_of(s->model, kind, layer);
+    const float *weight = rc_matrix_row(&w, 0, s->row_room);
     for (int64_t t = 0; t < n; t++)
-        rc_rmsnorm(s->h + t * dim, s->x + t * dim, weight, dim);
+        rc_rmsnorm(s->h + t * p->dim, s->x + t * p->dim, weight, p->dim, (float)p->norm_eps);
 }
 
 static void add_projected(rc_session *s, int64_t n)
@@ -160,7 +187,7 @@ static void add_projected(rc_session *s, int64_t n)
 static void attend(rc_session *s, const options *o, int64_t layer, int64_t n)
 {
     const rc_config *p = &s->model->config;
-    const int64_t head_size = p->dim / p->n_heads, kv_dim = head_size * p->n_kv_heads;
+    const int64_t head_size = p->head_dim, kv_dim = head_size * p->n_kv_heads, q_dim = head_size * p->n_heads;
     const int64_t queries_per_kv = p->n_heads / p->n_kv_heads;
     const float *keys = s->keys + layer * s->capacity * kv_dim;
     const float *values = s->values + layer * s->capacity * kv_dim;
@@ -168,7 +195,7 @@ static void attend(rc_session *s, const options *o, int64_t layer, int64_t n)
     for (int64_t t = 0; t < n; t++) {
         const int64_t seen = s->position + t + 1;
         for (int64_t head = 0; head < p->n_heads; head++) {
-            const float *q = s->q + t * p->dim + head * head_size;
+            const float *q = s->q + t * q_dim + head * head_size;
             const int64_t kv_at = head / queries_per_kv * head_size;
             for (int64_t past = 0; past < seen; past++) {
                 const float *k = keys + past * kv_dim + kv_at;
@@ -177,7 +204,7 @@ static void attend(rc_session *s, const options *o, int64_t layer, int64_t n)
                                   root;
             }
             rc_softmax(s->scores, seen);
-            float *out = s->h + t * p->dim + head * head_size;
+            float *out = s->h + t * q_dim + head * head_size;
             memset(out, 0, (size_t)head_size * sizeof *out);
             for (int64_t past = 0; past < seen; past++) {
                 const float *v = values + past * kv_dim + kv_at;
@@ -191,49 +218,64 @@ static void attend(rc_session *s, const options *o, int64_t layer, int64_t n)
 static void run_layer(rc_session *s, const options *o, int64_t layer, int64_t n)
 {
     const rc_config *p = &s->model->config;
-    const int64_t head_size = p->dim / p->n_heads, kv_dim = head_size * p->n_kv_heads;
+    const int64_t head_size = p->head_dim, kv_dim = head_size * p->n_kv_heads, q_dim = head_size * p->n_heads;
     float *keys = s->keys + (layer * s->capacity + s->position) * kv_dim;
     float *values = s->values + (layer * s->capacity + s->position) * kv_dim;
 
     norm(s, RC_ATTENTION_NORM, layer, n);
-    project(s, o, s->h, n, layer, 3, (const int[]){RC_WQ, RC_WK, RC_WV}, (float *const[]){s->q, keys, values});
+    const projection into_attention[] = {
+        {RC_WQ, RC_WQ_BIAS, s->q}, {RC_WK, RC_WK_BIAS, keys}, {RC_WV, RC_WV_BIAS, values}};
+    project(s, o, s->h, n, layer, 3, into_attention);
     for (int64_t t = 0; t < n; t++) {
         const float *cosine = s->cosine + t * (head_size / 2), *sine = s->sine + t * (head_size / 2);
-        rc_rotate(s->q + t * p->dim, p->n_heads, head_size, cosine, sine);
+        rc_rotate(s->q + t * q_dim, p->n_heads, head_size, cosine, sine);
         rc_rotate(keys + t * kv_dim, p->n_kv_heads, head_size, cosine, sine);
     }
     attend(s, o, layer, n);
-    project(s, o, s->h, n, layer, 1, (const int[]){RC_WO}, (float *const[]){s->projected});
+    project(s, o, s->h, n, layer, 1, &(projection){RC_WO, RC_WO_BIAS, s->projected});
     add_projected(s, n);
 
     norm(s, RC_FFN_NORM, layer, n);
-    project(s, o, s->h, n, layer, 2, (const int[]){RC_W1, RC_W3}, (float *const[]){s->gate, s->up});
-    rc_swiglu(s->gate, s->up, n * p->hidden_dim);
-    project(s, o, s->gate, n, layer, 1, (const int[]){RC_W2}, (float *const[]){s->projected});
+    project(s, o, s->h, n, layer, 2, (projection[]){{RC_W1, RC_W1_BIAS, s->gate}, {RC_W3, RC_W3_BIAS, s->up}});
+    rc_gated(s->gate, s->up, n * p->hidden_dim, p->gate);
+    project(s, o, s->gate, n, layer, 1, &(projection){RC_W2, RC_W2_BIAS, s->projected});
     add_projected(s, n);
+}
+
+/* cosine and sine of n positions from the next one on */
+static void turn(rc_session *s, const options *o, int64_t n)
+{
+    const rc_config *p = &s->model->config;
+    const int64_t half = p->head_dim / 2;
+    const float factor = p->scaling.type == RC_YARN ? (float)p->scaling.attention_factor : 1.0f;
+    rc_tensor cosines, sines;
+    rc_model_tensor(s->model, RC_FREQS_COS, 0, &cosines);
+    rc_model_tensor(s->model, RC_FREQS_SIN, 0, &sines);
+    for (int64_t t = 0; t < n; t++) {
+        float *cosine = s->cosine + t * half, *sine = s->sine + t * half;
+        if (o->rope == RC_ROPE_COMPUTED) {
+            rc_rope_row(cosine, sine, s->position + t, s->frequency, half, factor);
+        } else {
+            const int64_t at = (s->position + t) * half * (int64_t)sizeof(float);
+            memcpy(cosine, s->model->bytes + cosines.offset + at, (size_t)half * sizeof(float));
+            memcpy(sine, s->model->bytes + sines.offset + at, (size_t)half * sizeof(float));
+        }
+    }
 }
 
 static void run_batch(rc_session *s, const options *o, const int32_t *tokens, int64_t n, float *logits)
 {
     const rc_model *model = s->model;
     const rc_config *p = &model->config;
-    const int64_t head_size = p->dim / p->n_heads, half = head_size / 2;
     const rc_matrix embedding = rc_matrix_of(model, RC_TOK_EMBEDDINGS, 0);
-    for (int64_t t = 0; t < n; t++) {
+    for (int64_t t = 0; t < n; t++)
         memcpy(s->x + t * p->dim, rc_matrix_row(&embedding, tokens[t], s->row_room), (size_t)p->dim * sizeof *s->x);
-        if (o->rope == RC_ROPE_COMPUTED) {
-            rc_rope_row(s->cosine + t * half, s->sine + t * half, s->position + t, head_size);
-        } else {
-            const int64_t at = (s->position + t) * half * (int64_t)sizeof(float);
-            memcpy(s->cosine + t * half, rc_values(model, RC_FREQS_COS, 0) + at, (size_t)half * sizeof(float));
-            memcpy(s->sine + t * half, rc_values(model, RC_FREQS_SIN, 0) + at, (size_t)half * sizeof(float));
-        }
-    }
+    turn(s, o, n);
     for (int64_t layer = 0; layer < p->n_layers; layer++)
         run_layer(s, o, layer, n);
     norm(s, RC_NORM, 0, n);
-    project(s, o, s->h, n, 0, 1, (const int[]){p->shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT},
-            (float *const[]){logits});
+    project(s, o, s->h, n, 0, 1,
+            &(projection){p->shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT, RC_KINDS, logits});
     s->position += n;
 }
 

@@ -1,0 +1,58 @@
+"""From float32 to what a file stores: float32, half precision or Q8_0."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.checkpoint import Weights
+from exporter.errors import WeightError
+from exporter.quantize import first_index, quantize_q80
+
+# Largest relative error of a normal half-precision number, and the largest error of a subnormal one.
+_HALF_BOUNDS = {"fp16": (2.0**-11, 2.0**-25), "bf16": (2.0**-9, 2.0**-134)}
+
+
+class Encoded(NamedTuple):
+    """Parts of a tensor as stored, by name; bfloat16 as its bits, uint16. max_error: largest |w - stored|, exactly;
+    bound: what it cannot pass."""
+
+    parts: dict[str, NDArray[np.generic]]
+    max_error: float
+    bound: float
+
+
+def encode(weights: Weights, storage: str, group_size: int, where: str) -> Encoded:
+    """storage: "fp32", "fp16", "bf16" or "q8_0". Raises WeightError where a finite weight would become infinite."""
+    if storage == "fp32":
+        return Encoded({"fp32": weights}, 0.0, 0.0)
+    if storage == "q8_0":
+        quantized = quantize_q80(weights, group_size)
+        return Encoded({"int8": quantized.q, "scale": quantized.scale}, quantized.max_error, quantized.max_bound)
+    narrow, wide = _to_fp16(weights) if storage == "fp16" else _to_bf16(weights)
+    if not np.isfinite(wide).all():
+        index = first_index(~np.isfinite(wide))
+        raise WeightError(
+            f"{where}: {list(index)}: expected a weight that {storage} can hold, found {weights[index]}", index
+        )
+    # float32 subtracts numbers this close without rounding
+    error = float(np.abs(weights - wide).max())
+    relative, least = _HALF_BOUNDS[storage]
+    bound = max(float(np.abs(weights).max()) * relative, least) if error else 0.0
+    return Encoded({storage: narrow}, error, bound)
+
+
+def _to_fp16(weights: Weights) -> tuple[NDArray[np.generic], Weights]:
+    """(halves, what they are as float32), to nearest, ties to even."""
+    with np.errstate(over="ignore"):
+        halves = weights.astype(np.float16)
+    return halves, halves.astype(np.float32)
+
+
+def _to_bf16(weights: Weights) -> tuple[NDArray[np.generic], Weights]:
+    """The same: the upper half of a float32, rounded to nearest, ties to even; of finite numbers."""
+    bits = weights.view(np.uint32)
+    halves = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
+    return halves.astype(np.uint16), (halves << 16).view(np.float32)

@@ -1,0 +1,190 @@
+"""v3: the layout that describes itself, as data, and the head that says it. docs/format-v3.md is the specification.
+
+    fixed header (256 bytes), table (192 bytes a tensor), metadata, zeros, BLAKE3 of all that; then the payload:
+    each tensor's values, and its scales if it has any, each at a multiple of `alignment`, zeros between.
+
+Offsets count from the payload's start, so that the table does not depend on the metadata. Every number but storages
+and group sizes follows from the configuration: a reader computes them and compares.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from blake3 import blake3
+
+from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS, ModelConfig, tensor_shapes
+from exporter.errors import FormatError
+from exporter.formats.layout import MAGIC, Part, PartName
+
+VERSION = 3
+ALIGNMENT = 64
+DIGEST_BYTES = 32
+
+HEADER = struct.Struct("<Ii7i3I2d2I6d2I2Q4I32s64x")
+ENTRY = struct.Struct("<64s2I4Q2I4Q16x32s")
+# What the model's digest covers beside the table: the fields that the logits depend on.
+MODEL_FIELDS = 128
+
+# Numbers in the file. Those up to 7 are for one number an element, those from 8 on for groups with scales;
+# 16 and above are kept for 4 bits an element.
+STORAGES = {"fp32": 1, "fp16": 2, "bf16": 3, "q8_0": 8}
+ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "q8_0": 1}
+ROPE_TYPES = tuple(ROPE_SCALING_FIELDS)
+
+MOST_TENSORS = 1 << 20
+MOST_METADATA_BYTES = 1 << 20
+MOST_METADATA = 256
+LONGEST_KEY = 64
+LONGEST_VALUE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How one tensor is stored: a key of STORAGES, and the size of Q8_0's groups, else 0."""
+
+    storage: str
+    group_size: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table, without its digest. offset and scale_offset count from the payload's start; extent is
+    the bytes from offset to the next tensor, padding included, which the digest covers."""
+
+    name: str
+    shape: tuple[int, ...]
+    stored: Stored
+    offset: int
+    length: int
+    scale_offset: int
+    scale_length: int
+    extent: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every byte's place: the head up to head_size, then the payload up to size."""
+
+    config: ModelConfig
+    entries: tuple[Entry, ...]
+    metadata: bytes
+    metadata_count: int
+    alignment: int
+    head_size: int
+    size: int
+
+    def parts(self) -> list[Part]:
+        """The payload as write.py takes it, offsets from the file's start."""
+        parts = []
+        for e in self.entries:
+            values: PartName = "int8" if e.stored.storage == "q8_0" else e.stored.storage  # type: ignore[assignment]
+            parts.append(Part(e.name, values, e.shape, self.head_size + e.offset, e.length))
+            if e.scale_length:
+                shape = (*e.shape[:-1], e.shape[-1] // e.stored.group_size)
+                parts.append(Part(e.name, "scale", shape, self.head_size + e.scale_offset, e.scale_length))
+        return parts
+
+
+def plan(
+    config: ModelConfig, stored: Mapping[str, Stored], metadata: Mapping[str, str], alignment: int = ALIGNMENT
+) -> Plan:
+    """Lay out a model whose tensors are stored as said. Raises FormatError where v3's own limits are passed."""
+    encoded = encode_metadata(metadata)
+    shapes = tensor_shapes(config)
+    if len(shapes) > MOST_TENSORS:
+        raise FormatError(f"v3: expected at most {MOST_TENSORS} tensors, found {len(shapes)}")
+    entries = []
+    at = 0
+    for name, shape in shapes.items():
+        how = stored[name]
+        length = prod(shape) * ELEMENT_BYTES[how.storage]
+        scale_offset = scale_length = 0
+        end = at + length
+        if how.group_size:
+            scale_offset, scale_length = _aligned(end, alignment), prod(shape) // how.group_size * 4
+            end = scale_offset + scale_length
+        extent = _aligned(end, alignment) - at
+        entries.append(Entry(name, shape, how, at, length, scale_offset, scale_length, extent))
+        at += extent
+    head_size = _aligned(HEADER.size + len(entries) * ENTRY.size + len(encoded) + DIGEST_BYTES, alignment)
+    return Plan(config, tuple(entries), encoded, len(metadata), alignment, head_size, head_size + at)
+
+
+def encode_head(plan: Plan, digests: Sequence[bytes]) -> bytes:
+    """All bytes before the payload. digests: BLAKE3 of each entry's extent, in order."""
+    table = b"".join(
+        ENTRY.pack(
+            e.name.encode(),
+            len(e.shape),
+            STORAGES[e.stored.storage],
+            *(*e.shape, 0, 0, 0)[:4],
+            e.stored.group_size,
+            0,
+            e.offset,
+            e.length,
+            e.scale_offset,
+            e.scale_length,
+            digest,
+        )
+        for e, digest in zip(plan.entries, digests, strict=True)
+    )
+    unsigned = _header(plan, bytes(DIGEST_BYTES))
+    of_model = blake3(unsigned[:MODEL_FIELDS] + table).digest()
+    head = (_header(plan, of_model) + table + plan.metadata).ljust(plan.head_size - DIGEST_BYTES, b"\0")
+    return head + blake3(head).digest()
+
+
+def _header(plan: Plan, of_model: bytes) -> bytes:
+    c, s = plan.config, plan.config.rope_scaling
+    return HEADER.pack(
+        MAGIC,
+        VERSION,
+        *(c.dim, c.hidden_dim, c.n_layers, c.n_heads, c.n_kv_heads, c.vocab_size, c.max_seq_len),
+        c.head_dim,
+        c.tied | c.qkv_bias << 1 | c.wo_bias << 2 | c.mlp_bias << 3,
+        ACTIVATIONS.index(c.activation),
+        c.norm_eps,
+        c.rope_theta,
+        ROPE_TYPES.index(s.type),
+        s.original_max_positions,
+        *(s.factor, s.low_freq_factor, s.high_freq_factor, s.beta_fast, s.beta_slow, s.attention_factor),
+        s.truncate,
+        plan.alignment,
+        plan.size,
+        plan.head_size,
+        len(plan.metadata),
+        plan.metadata_count,
+        len(plan.entries),
+        ENTRY.size,
+        of_model,
+    )
+
+
+def encode_metadata(metadata: Mapping[str, str]) -> bytes:
+    """Keys ascending, each pair behind its two sizes. Raises FormatError beyond the format's limits."""
+    encoded = b""
+    for key, value in sorted(metadata.items()):
+        k, v = key.encode(), value.encode()
+        if not is_key(k):
+            raise FormatError(f"metadata: expected 1 to {LONGEST_KEY} of a-z, 0-9, . _ -, found {key!r}")
+        if len(v) > LONGEST_VALUE:
+            raise FormatError(f"metadata: {key}: expected at most {LONGEST_VALUE} bytes, found {len(v)}")
+        encoded += struct.pack("<II", len(k), len(v)) + k + v
+    if len(metadata) > MOST_METADATA or len(encoded) > MOST_METADATA_BYTES:
+        raise FormatError(
+            f"metadata: expected at most {MOST_METADATA} entries and {MOST_METADATA_BYTES} bytes, "
+            f"found {len(metadata)} and {len(encoded)}"
+        )
+    return encoded
+
+
+def is_key(key: bytes) -> bool:
+    return 1 <= len(key) <= LONGEST_KEY and not key.strip(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+def _aligned(n: int, alignment: int) -> int:
+    return -(-n // alignment) * alignment

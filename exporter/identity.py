@@ -1,0 +1,16 @@
+"""Whether a file is still the one that was opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.errors import CheckpointError
+
+
+def identity(path: Path) -> tuple[int, int, int, int]:
+    """What differs once a file is replaced or written to. Raises CheckpointError where it cannot be asked for."""
+    try:
+        s = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns

@@ -1,0 +1,43 @@
+"""How v3 stores each tensor: what was asked for, what the source has, and the group size that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from exporter.checkpoint import Checkpoint
+from exporter.errors import FormatError
+from exporter.formats.layout import choose_group_size
+from exporter.formats.v3 import STORAGES, Stored
+
+CHOICES = ("source", *STORAGES)
+
+
+def choose_storage(
+    checkpoint: Checkpoint, storage: str | Mapping[str, str], group_size: int, *, exact: bool
+) -> dict[str, Stored]:
+    """By tensor. A vector (norm or bias) is never stored narrower than in the source: it is small, and every number
+    of the rows it acts on depends on it. Raises FormatError."""
+    patterns = {"*": storage} if isinstance(storage, str) else dict(storage)
+    for pattern, choice in patterns.items():
+        if choice not in CHOICES:
+            raise FormatError(f"storage: expected one of {', '.join(CHOICES)}, found {choice!r}")
+        if not any(fnmatchcase(name, pattern) for name in checkpoint.names):
+            raise FormatError(f"storage: expected a pattern that some tensor's name matches, found {pattern!r}")
+    return {
+        name: _choose(checkpoint, name, _asked(patterns, name), group_size, exact=exact) for name in checkpoint.names
+    }
+
+
+def _asked(patterns: Mapping[str, str], name: str) -> str:
+    matching = [choice for pattern, choice in patterns.items() if fnmatchcase(name, pattern)]
+    return matching[-1] if matching else "source"
+
+
+def _choose(checkpoint: Checkpoint, name: str, asked: str, group_size: int, *, exact: bool) -> Stored:
+    shape = checkpoint.shape(name)
+    if asked == "source" or (len(shape) == 1 and asked != "fp32"):
+        return Stored(checkpoint.dtype(name))
+    if asked == "q8_0":
+        return Stored(asked, choose_group_size({f"the width of {name}": shape[-1]}, group_size, exact=exact))
+    return Stored(asked)

@@ -1,0 +1,60 @@
+"""What v3 adds to a file so that no bit of it changes unseen, and the metadata beside it.
+
+BLAKE3 comes from its authors' library. The C reader has checked every size before anything here looks at a byte.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from blake3 import blake3
+
+from reader_c.errors import InvalidFileError
+
+DIGEST_BYTES = 32
+# The model's digest: over the fields that the logits depend on, and the table.
+_MODEL_DIGEST_AT = 160
+_MODEL_FIELDS = 128
+_HEADER = 256
+_TENSOR_COUNT_AT = 152
+_ENTRY = 192
+
+
+def _digest(*parts: memoryview) -> str:
+    state = blake3(max_threads=blake3.AUTO)
+    for part in parts:
+        state.update(part)
+    return state.hexdigest()
+
+
+def check_head(path: str, head: memoryview) -> None:
+    """Raise InvalidFileError unless both digests in a v3 file's head are right."""
+    _compare(path, "head digest", len(head) - DIGEST_BYTES, bytes(head[-DIGEST_BYTES:]), head[:-DIGEST_BYTES])
+    (count,) = struct.unpack_from("<I", head, _TENSOR_COUNT_AT)
+    found = bytes(head[_MODEL_DIGEST_AT : _MODEL_DIGEST_AT + DIGEST_BYTES])
+    table = head[_HEADER : _HEADER + count * _ENTRY]
+    _compare(path, "model digest", _MODEL_DIGEST_AT, found, head[:_MODEL_FIELDS], table)
+
+
+def check_tensor(path: str, name: str, extent: memoryview, digest: str, at: int) -> None:
+    """Raise InvalidFileError unless a tensor's bytes have the digest that the table gives them."""
+    _compare(path, f"{name}: digest", at, bytes.fromhex(digest), extent)
+
+
+def _compare(path: str, field: str, at: int, written: bytes, *parts: memoryview) -> None:
+    computed = _digest(*parts)
+    if computed != written.hex():
+        raise InvalidFileError(path, field, at, f"{computed}, as the bytes have it", written.hex())
+
+
+def read_metadata(content: memoryview, count: int) -> dict[str, str]:
+    """Key -> value."""
+    pairs: dict[str, str] = {}
+    at = 0
+    for _ in range(count):
+        key_size, value_size = struct.unpack_from("<II", content, at)
+        at += 8
+        key = bytes(content[at : at + key_size]).decode()
+        pairs[key] = bytes(content[at + key_size : at + key_size + value_size]).decode()
+        at += key_size + value_size
+    return pairs
