@@ -12,7 +12,7 @@ from exporter.errors import WeightError
 from exporter.quantize import first_index, quantize_q80
 
 # Largest relative error of a normal half-precision number, and the largest error of a subnormal one.
-_HALF_BOUNDS = {"fp16": (2.0**-11, 2.0**-25), "bf16": (2.0**-9, 2.0**-134)}
+_HALF_BOUNDS = {"fp16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
 
 
 class Encoded(NamedTuple):

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import torch
 
-from verify.sources import Source
-
 UNIT = 2.0**-24  # half the distance from 1 to the next float32
 SMALLEST_NORMAL = 2.0**-126
 LARGEST_SCALE = 2.0**128 / 127 * (1 - 2.0**-23)  # rounds to the largest float32 s with 127 * s finite
+
+_HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+# (half the distance from 1 to the next number, half the smallest subnormal)
+_HALF_UNITS = {"fp16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
 
 
 def quantized(weights: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,22 +31,30 @@ def quantized(weights: torch.Tensor, group_size: int) -> tuple[torch.Tensor, tor
     return steps.to(torch.int8).view(rows, width), scale
 
 
+def parts(weights: torch.Tensor, storage: str, group_size: int) -> dict[str, torch.Tensor]:
+    """What the file holds of a float32 tensor, by part: "fp32", "fp16", "bf16", or "int8" and "scale"."""
+    if storage == "q8_0":
+        q, scale = quantized(weights, group_size)
+        return {"int8": q, "scale": scale}
+    return {storage: weights.to(_HALVES.get(storage, torch.float32))}
+
+
+def numbers(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tensor:
+    """What an engine multiplies with: float32, q * scale rounded once."""
+    if storage == "q8_0":
+        q, scale = quantized(weights, group_size)
+        rows, width = weights.shape
+        return (q.view(rows, -1, group_size).float() * scale.unsqueeze(2)).view(rows, width)
+    return weights.to(_HALVES.get(storage, torch.float32)).float()
+
+
 def rounding_bound(scale: torch.Tensor) -> torch.Tensor:
     """scale * (1/2 + 128u), float64: how far a Q8_0 weight may lie from its source. Half a step; the rest is
     what rounding the scale and the quotient moves at |q| = 127."""
     return scale.double() * (0.5 + 128 * UNIT)
 
 
-def dequantized(weights: torch.Tensor, group_size: int) -> torch.Tensor:
-    """What an engine multiplies with: q * scale rounded to float32 once; the weights themselves where
-    group_size is 0 (fp32 formats) or the tensor is a norm's vector."""
-    if group_size == 0 or weights.dim() == 1:
-        return weights
-    q, scale = quantized(weights, group_size)
-    rows, width = weights.shape
-    return (q.view(rows, -1, group_size).float() * scale.unsqueeze(2)).view(rows, width)
-
-
-def file_weights(source: Source, name: str, group_size: int) -> torch.Tensor:
-    """One tensor of the file, as numbers: float32."""
-    return dequantized(source.tensor(name), group_size)
+def half_bound(weights: torch.Tensor, storage: str) -> torch.Tensor:
+    """How far a weight in half precision may lie from its source, float64: half a unit in its last place."""
+    relative, least = _HALF_UNITS[storage]
+    return (weights.double().abs() * relative).clamp_(min=least)

@@ -7,6 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 import reader_c
 from verify.report.terminal import plain_table, stdout_console
 
@@ -22,18 +24,30 @@ _ASSUMED = (
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
-    """Plain data: format, header, tensors with their places, digest, and what the format cannot express."""
+    """Plain data: format, header, metadata, tensors with their places and digests, what the format cannot express.
+
+    Raises reader_c.ReaderError where the file is damaged: of v3, in any bit.
+    """
     with reader_c.open(path) as model:
-        digest = hashlib.sha256(model.content).hexdigest()
+        if model.format == "v3":
+            model.check_digests()
         return {
             "path": str(path),
             "format": model.format,
             "bytes": model.file_size,
-            "sha256": digest,
+            "sha256": hashlib.sha256(model.content).hexdigest(),
+            "head_bytes": model.head_size,
+            "alignment": model.alignment,
             "config": dataclasses.asdict(model.config),
-            "tensors": [dataclasses.asdict(span) for name in model.names for span in model.spans(name)],
-            "assumed": list(_ASSUMED),
+            "metadata": model.metadata,
+            "tensors": [_tensor(model, name) for name in model.names],
+            "assumed": [] if model.format == "v3" else list(_ASSUMED),
         }
+
+
+def _tensor(model: reader_c.Model, name: str) -> dict[str, Any]:
+    places = [{"part": s.part, "shape": s.shape, "offset": s.offset, "bytes": s.nbytes} for s in model.spans(name)]
+    return {**dataclasses.asdict(model.storage(name)), "parts": places}
 
 
 def show_inspection(contents: dict[str, Any]) -> None:
@@ -42,13 +56,38 @@ def show_inspection(contents: dict[str, Any]) -> None:
         f"{contents['path']}: {contents['format']}, {contents['bytes']:,} bytes", markup=False, soft_wrap=True
     )
     console.print(f"sha256 {contents['sha256']}", soft_wrap=True)
+    _show_config(console, contents["config"])
+    for key, value in contents["metadata"].items():
+        console.print(f"{key}: {value.strip()}", markup=False, soft_wrap=True)
+    if contents["assumed"]:
+        assumed = ", ".join(contents["assumed"])
+        console.print(f"not in this format, so assumed by its readers: {assumed}", soft_wrap=True)
+    else:
+        console.print(f"{len(contents['tensors'])} tensors, every digest is right", soft_wrap=True)
+    _show_tensors(console, contents["tensors"])
+
+
+def _show_config(console: Console, config: dict[str, Any]) -> None:
     header = plain_table("field", "value")
-    for field, value in contents["config"].items():
-        header.add_row(field, str(value))
+    for field, value in config.items():
+        if isinstance(value, dict):
+            # what this kind of scaling does not have is zero
+            parameters = (f"{name} {number}" for name, number in value.items() if name != "type" and number)
+            header.add_row(field, ", ".join((str(value["type"]), *parameters)))
+        else:
+            header.add_row(field, str(value))
     console.print(header)
-    console.print(f"not in this format, so assumed by its readers: {', '.join(contents['assumed'])}", soft_wrap=True)
-    table = plain_table("tensor", "part", "shape", "offset", "bytes")
-    for span in contents["tensors"]:
-        shape = " x ".join(map(str, span["shape"]))
-        table.add_row(span["name"], span["part"], shape, f"{span['offset']:,}", f"{span['nbytes']:,}")
+
+
+def _show_tensors(console: Console, tensors: list[dict[str, Any]]) -> None:
+    """One line a part; the digest's beginning stands beside the first."""
+    with_digests = any(tensor["digest"] for tensor in tensors)
+    table = plain_table("tensor", "part", "shape", "offset", "bytes", *(["blake3"] if with_digests else []))
+    for tensor in tensors:
+        digest = f"{tensor['digest'][:12]}..." if with_digests else ""
+        for place in tensor["parts"]:
+            shape = " x ".join(map(str, place["shape"]))
+            row = [tensor["name"], place["part"], shape, f"{place['offset']:,}", f"{place['bytes']:,}"]
+            table.add_row(*row, *([digest] if with_digests else []))
+            digest = ""
     console.print(table)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import exporter
 from exporter.place import publish, resolve_target
+from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.ladder import Progress, silent, verify
 from verify.report.model import Report
@@ -20,8 +21,11 @@ def release(
     out: Path,
     *,
     format_name: str,
+    source_kind: str | None = None,
     group_size: int = 64,
     exact_group_size: bool = False,
+    storage: str | Mapping[str, str] = "source",
+    provenance: bool = True,
     max_seq_len: int | None = None,
     overwrite: bool = False,
     policy: Path | None = None,
@@ -34,8 +38,12 @@ def release(
     The file is judged in a directory of its own beside out, on the same file system, so that publishing it
     is one rename. before_publishing gets the report while nothing has happened yet: where it raises, nothing does.
     """
+    if format_name == "hf":
+        raise CannotJudgeError(
+            "format: expected v0, v1, v1-fp32, v2 or v3, found hf: a directory for another engine is exported, not judged"
+        )
     target = resolve_target(out, overwrite=overwrite)
-    checkpoint = exporter.open_checkpoint(source)
+    checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len)
     checkpoint.refuse_as_target(out)
     try:
         room = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".release")
@@ -49,10 +57,20 @@ def release(
             format=format_name,
             group_size=group_size,
             exact_group_size=exact_group_size,
+            storage=storage,
+            provenance=provenance,
             max_seq_len=max_seq_len,
             progress=lambda done, total: progress("export", done, total),
         )
-        report = verify(source, candidate, policy, evidence=evidence, max_seq_len=max_seq_len, progress=progress)
+        report = verify(
+            source,
+            candidate,
+            policy,
+            evidence=evidence,
+            source_kind=source_kind,
+            max_seq_len=max_seq_len,
+            progress=progress,
+        )
         # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
         report = dataclasses.replace(report, file={**report.file, "path": path})

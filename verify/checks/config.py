@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,39 +11,67 @@ import reader_c
 from verify.checks.result import CheckResult, exact
 from verify.sources import Hyperparameters
 
-# run.c, runq.c and every other reader of v0 to v2 compute with these; the header cannot say otherwise.
-IMPLIED = {"rope_theta": 10000.0, "norm_eps": 1e-5}
-_IN_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size")
+_IN_EVERY_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len", "tied")
+# What decides which tensors there are, and of what shape.
+_SHAPING = (
+    *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "tied"),
+    *("qkv_bias", "wo_bias", "mlp_bias"),
+)
 
 
 def check_config(model: reader_c.Model, source: Hyperparameters, max_seq_len: int) -> CheckResult:
     """max_seq_len: what the file was meant to say, which may be shorter than the source's."""
-    expected = _expected(source, max_seq_len)
-    wrong = {
-        field: (value, getattr(model.config, field))
-        for field, value in expected.items()
-        if getattr(model.config, field) != value
-    }
-    for field, implied in IMPLIED.items():
-        value = getattr(source, field)
-        if np.float32(value) != np.float32(implied):
-            wrong[field] = (value, f"{implied:g}, which {model.format} implies")
+    expected, found = flat(dataclasses.replace(source, max_seq_len=max_seq_len)), effective(model)
+    in_header = len(found) if model.format == "v3" else len(_IN_EVERY_HEADER)
+    wrong = {field: (value, found[field]) for field, value in expected.items() if not _same(value, found[field])}
     if wrong:
-        field, (value, found) = next(iter(wrong.items()))
-        detail = "; ".join(f"{name}: expected {e}, found {f}" for name, (e, f) in wrong.items())
-        return exact("config", len(wrong), detail, {"field": field, "expected": value, "found": str(found)})
-    return exact(
-        "config", 0, f"{len(expected)} header fields and {len(IMPLIED)} implied values agree with the source"
-    )
+
+        def says(field: str) -> str:
+            implied = model.format != "v3" and field not in _IN_EVERY_HEADER
+            return f", which {model.format} implies" if implied else ""
+
+        field, (value, other) = next(iter(wrong.items()))
+        detail = "; ".join(f"{name}: expected {e}, found {f}{says(name)}" for name, (e, f) in wrong.items())
+        return exact("config", len(wrong), detail, {"field": field, "expected": value, "found": str(other)})
+    implied = len(found) - in_header
+    and_implied = f" and {implied} implied values agree" if implied else " agree"
+    return exact("config", 0, f"{in_header} header fields{and_implied} with the source")
 
 
 def same_shapes(model: reader_c.Model, source: Hyperparameters) -> bool:
     """Whether the file's tensors can be held against the source's at all."""
-    expected = _expected(source, model.config.max_seq_len)
-    return all(getattr(model.config, field) == value for field, value in expected.items())
+    expected, found = flat(source), effective(model)
+    return all(expected[field] == found[field] for field in _SHAPING)
 
 
-def _expected(source: Hyperparameters, max_seq_len: int) -> dict[str, Any]:
-    """Header field -> what the source makes it."""
-    fields = {field: getattr(source, field) for field in _IN_HEADER}
-    return {**fields, "max_seq_len": max_seq_len, "shared_classifier": source.tied}
+def flat(hyper: Hyperparameters) -> dict[str, Any]:
+    """Hyper-parameters by name; those of the scaling with a prefix."""
+    fields = dataclasses.asdict(hyper)
+    scaling = fields.pop("rope_scaling")
+    return fields | {f"rope_scaling_{name}": value for name, value in scaling.items()}
+
+
+def effective(model: reader_c.Model) -> dict[str, Any]:
+    """What an engine computes this file with, under the names of `flat`."""
+    fields = dataclasses.asdict(model.config)
+    scaling = fields.pop("rope_scaling")
+    fields["tied"] = fields.pop("shared_classifier")
+    del fields["group_size"]
+    fields |= {f"rope_scaling_{name}": value for name, value in scaling.items()}
+    if model.format != "v3":
+        # not what our reader fills in, but what run.c and runq.c have
+        implied = Hyperparameters(
+            **{field: fields[field] for field in _IN_EVERY_HEADER},
+            head_dim=model.config.dim // model.config.n_heads,
+            norm_eps=1e-5,
+            rope_theta=10000.0,
+        )
+        fields = flat(implied)
+    return fields
+
+
+def _same(expected: Any, found: Any) -> bool:
+    """Real numbers as the engines have them: float32."""
+    if isinstance(expected, float) and isinstance(found, float):
+        return bool(np.float32(expected) == np.float32(found))
+    return bool(expected == found)

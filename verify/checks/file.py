@@ -10,14 +10,21 @@ import struct
 
 import reader_c
 from verify.checks.result import CheckResult, exact
-from verify.sources import Hyperparameters
+from verify.checks.v3_head import head_findings
+from verify.sources import Hyperparameters, Source
 
 _MAGIC = 0x616B3432
 
 
-def check_file(model: reader_c.Model, source: Hyperparameters) -> CheckResult:
+def check_file(model: reader_c.Model, source: Source, max_seq_len: int) -> CheckResult:
     """Exact: any finding fails."""
-    findings = _header_findings(model) + _size_findings(model, source) + _gap_findings(model)
+    if model.format == "v3":
+        findings = head_findings(model, source, max_seq_len)
+        if findings:
+            return exact("file", len(findings), "; ".join(findings))
+        detail = f"{len(model.names)} tensors cover {model.file_size} bytes, each bit under a digest that is right"
+        return exact("file", 0, detail)
+    findings = _header_findings(model) + _size_findings(model, source.hyperparameters) + _gap_findings(model)
     if findings:
         return exact("file", len(findings), "; ".join(findings))
     return exact("file", 0, f"{len(model.names)} tensors cover {model.file_size} bytes without gap or overlap")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.checks.result import CheckResult, exact, within
-from verify.expected import UNIT, quantized, rounding_bound
+from verify.expected import UNIT, half_bound, parts, rounding_bound
 from verify.sources import Hyperparameters, Source
 
 # powf, cosf and sinf of the C library err by at most 1 ulp, a relative 2u each; theirs is the loosest table
@@ -23,8 +23,8 @@ _LIBM_ULPS = 1
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One tensor against its source. bound is Q8_0's at the largest scale, utilisation the largest error over its
-    own group's bound; None in fp32."""
+    """One tensor against its source. bound is that of its storage at the largest scale or weight, utilisation the
+    largest error over its own group's or weight's bound; None where nothing is lost."""
 
     name: str
     shape: tuple[int, ...]
@@ -88,62 +88,74 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
     # the same bits as derived, and yet too far from the source: then the derivation is at fault
     if not used <= 1:
         worst = max(reports, key=lambda r: r.utilisation or 0.0)
-        return within("tensors", "rigorous", used, 1.0, f"{worst.name}: beyond Q8_0's bound", {"tensor": worst.name})
+        return within("tensors", "rigorous", used, 1.0, f"{worst.name}: beyond the bound of {worst.storage}", {"tensor": worst.name})
     if not table_use <= 1:
         return within(
             "tensors", "rigorous", table_use, 1.0, "RoPE tables: beyond float32's bound", {"tensor": "freqs"}
         )
     detail = f"{len(reports)} tensors, every bit as derived from the source"
     if used:
-        detail += f"; Q8_0 rounding reaches {used:.5f} of its bound"
+        detail += f"; rounding to storage reaches {used:.5f} of its bound"
     if table_use:
         detail += f"; RoPE tables reach {table_use:.3f} of theirs"
     return exact("tensors", 0, detail)
 
 
 def _judge(model: reader_c.Model, source: Source, name: str) -> tuple[TensorReport, list[_Finding]]:
-    weights, stored = source.tensor(name), model.tensor(name)
+    weights, how, stored = source.tensor(name), model.storage(name), model.tensor(name)
+    expected = parts(weights, how.storage, how.group_size)
+    findings = [
+        finding
+        for span in model.spans(name)
+        for finding in _differences(name, span.part, _bits(expected[span.part]), model.view(span))
+    ]
+    # judged on what the file holds, in float64, where q * scale is exact
     if isinstance(stored, reader_c.QuantizedTensor):
-        q, scale = quantized(weights, stored.group_size)
-        findings = _differences(name, "int8", q.numpy(), stored.q) + _differences(
-            name, "scale", scale.numpy(), stored.scale
-        )
-        # judged on what the file holds, in float64, where q * scale is exact
-        rows = weights.shape[0]
-        file_scale = torch.from_numpy(stored.scale.copy())
-        grouped = torch.from_numpy(stored.q.copy()).view(rows, -1, stored.group_size).double()
-        error = (weights.double().view_as(grouped) - grouped * file_scale.double().unsqueeze(2)).abs()
-        limit = rounding_bound(file_scale)
-        ratio = torch.where(error.amax(dim=2) == 0, 0.0, error.amax(dim=2) / limit)
-        return _report(name, weights, error, stored.group_size, float(limit.max()), float(ratio.max())), findings
-    findings = _differences(name, "fp32", weights.numpy(), stored)
+        scale = torch.from_numpy(stored.scale.copy()).double().unsqueeze(2)
+        grouped = torch.from_numpy(stored.q.copy()).view(*stored.scale.shape, -1).double()
+        of_all = (weights.double().view_as(grouped) - grouped * scale).abs()
+        return _report(weights, how, of_all, of_all.amax(dim=2), rounding_bound(scale.squeeze(2))), findings
     error = (weights.double() - torch.from_numpy(np.array(stored, np.float32)).double()).abs()
-    return _report(name, weights, error, 0, None, None), findings
+    lossless = how.storage in ("fp32", source.dtype(name))
+    return _report(weights, how, error, error, None if lossless else half_bound(weights, how.storage)), findings
 
 
 def _report(
-    name: str, weights: torch.Tensor, error: torch.Tensor, group_size: int, bound: float | None, use: float | None
+    weights: torch.Tensor,
+    how: reader_c.Storage,
+    of_all: torch.Tensor,
+    error: torch.Tensor,
+    limit: torch.Tensor | None,
 ) -> TensorReport:
-    rms = float(error.square().mean().sqrt())
+    """of_all: the error of every weight; error: the largest of each that shares a bound in limit."""
+    rms = float(of_all.square().mean().sqrt())
     signal = float(weights.double().square().mean().sqrt())
     return TensorReport(
-        name=name,
+        name=how.name,
         shape=tuple(weights.shape),
-        storage="q8_0" if group_size else "fp32",
-        group_size=group_size,
-        max_abs_error=float(error.max()),
-        bound=bound,
-        utilisation=use,
+        storage=how.storage,
+        group_size=how.group_size,
+        max_abs_error=float(of_all.max()),
+        bound=None if limit is None else float(limit.max()),
+        utilisation=None if limit is None else float(torch.where(error == 0, 0.0, error / limit).max()),
         rms_error=rms,
         snr_db=20 * math.log10(signal / rms) if rms > 0 and signal > 0 and math.isfinite(rms) else None,
     )
+
+
+def _bits(part: torch.Tensor) -> NDArray[Any]:
+    """As numpy has it, bfloat16 as its bits."""
+    if part.dtype == torch.bfloat16:
+        return part.view(torch.int16).numpy().view(np.uint16)
+    array: NDArray[Any] = part.numpy()
+    return array
 
 
 def _differences(name: str, part: str, expected: NDArray[Any], found: NDArray[Any]) -> list[_Finding]:
     """At most one finding: the first element whose bits differ, and how many do."""
     if expected.shape != found.shape:
         return [_Finding(name, part, (), expected.shape, found.shape, 1)]
-    bits = np.uint8 if expected.dtype == np.int8 else np.uint32
+    bits = {1: np.uint8, 2: np.uint16, 4: np.uint32}[expected.dtype.itemsize]
     # a copy, because scales in a file may stand at any address and views want aligned ones
     differ = np.ascontiguousarray(expected).view(bits) != np.array(found, expected.dtype).view(bits)
     count = int(np.count_nonzero(differ))

@@ -104,15 +104,15 @@ def describe(metrics: Metrics) -> str:
     return "; ".join(words)
 
 
-def show_formats(console: Console, reports: Sequence[Report], float_bytes: int) -> None:
-    """One line a format. float_bytes: size of the same weights in float32."""
+def show_formats(console: Console, reports: Sequence[tuple[str, Report]], float_bytes: int) -> None:
+    """One line a file, under its name. float_bytes: size of the same weights in float32."""
     table = plain_table("format", "bytes", "ratio", "checks", "KL mean", "top-1", "max logit error")
-    for report in reports:
+    for name, report in reports:
         passed = sum(check.status == "pass" for check in report.checks)
         colour = _COLOURS[report.verdict]
         metrics = report.metrics
         table.add_row(
-            report.file["format"],
+            name,
             f"{report.file['bytes']:,}",
             f"{float_bytes / report.file['bytes']:.2f}",
             f"[{colour}]{passed} of {len(report.checks)} passed[/{colour}]",
