@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.checkpoints import save, state_dict
+from helpers.models import BIN_FORMATS
 
-import exporter
 import reader_c
 from verify.cli import main
 from verify.demo import CHECKPOINT
@@ -371,7 +371,7 @@ def test_tokens_and_lengths_of_ones_own(tmp_path: Path, source: Path, good: Path
 def test_the_demo_exports_and_verifies_every_format(tmp_path: Path) -> None:
     result = run("demo", "--out", tmp_path / "out")
     assert result.returncode == 0
-    for name in exporter.FORMATS:
+    for name in BIN_FORMATS:
         assert f"\n{name} " in f"\n{result.stdout}"
         report = json.loads((tmp_path / "out" / f"{name}-report" / "report.json").read_text())
         assert report["verdict"] == "pass"

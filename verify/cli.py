@@ -70,8 +70,8 @@ _EXPORT = (
         multiple=True,
         callback=_read_storage,
         metavar="[PATTERN=]S",
-        help="Of v3's tensors: source (without loss), fp32, fp16, bf16 or q8_0; of those that PATTERN matches. May be "
-        "given often, the last that matches counts.  [default: source]",
+        help="Of v3's tensors: source (without loss), fp32, fp16, bf16 or q8_0; of those whose names match PATTERN. "
+        "May be given often: the last that matches counts.  [default: source]",
     ),
     click.option(
         "--no-provenance",
@@ -318,9 +318,7 @@ def inspect(file: Path, json: bool) -> int:
 # ---- what the commands share ----
 
 
-def _prepare(
-    *, report: Path | None, threads: int | None, seed: int, **options: Any
-) -> Evidence:
+def _prepare(*, report: Path | None, threads: int | None, seed: int, **options: Any) -> Evidence:
     """Evidence from the options; everything that can be refused early is."""
     from verify.errors import CannotJudgeError  # noqa: PLC0415
     from verify.evidence import Evidence  # noqa: PLC0415

@@ -33,8 +33,8 @@ def policy_section(model: reader_c.Model, source: Source) -> str:
     if any(how.storage == "q8_0" for how in stored):
         return "v3-q8_0"
     known = source.hyperparameters.shapes()
-    lossless = all(how.storage == "fp32" or (how.name in known and how.storage == source.dtype(how.name)) for how in stored)
-    return "v3" if lossless else "v3-half"
+    narrow = [how for how in stored if how.storage != "fp32" and how.name in known]
+    return "v3" if all(how.storage == source.dtype(how.name) for how in narrow) else "v3-half"
 
 
 def load_limits(path: Path, section: str) -> Limits:

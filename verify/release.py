@@ -40,7 +40,7 @@ def release(
     """
     if format_name == "hf":
         raise CannotJudgeError(
-            "format: expected v0, v1, v1-fp32, v2 or v3, found hf: a directory for another engine is exported, not judged"
+            "format: expected v0, v1, v1-fp32, v2 or v3, found hf: what another engine runs is exported, not judged"
         )
     target = resolve_target(out, overwrite=overwrite)
     checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len)

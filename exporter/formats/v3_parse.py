@@ -28,6 +28,7 @@ _SCALING_REALS = {
     "beta_slow": 104,
     "attention_factor": 112,
 }
+_MODEL_DIGEST_AT = 160
 # Where each field begins, for bytes that are not what the others imply.
 _HEADER_FIELDS = {
     128: "file size",
@@ -36,7 +37,7 @@ _HEADER_FIELDS = {
     148: "metadata count",
     152: "tensor count",
     156: "entry size",
-    160: "model digest",
+    _MODEL_DIGEST_AT: "model digest",
     192: "header padding",
 }
 _ENTRY_FIELDS = {
@@ -233,19 +234,19 @@ class Parser:
     def _compare(self, expected: bytes, table_end: int) -> None:
         """Everything that follows from the rest: the first difference, by the field that it stands in. The digests
         come last, since they differ wherever anything does."""
-        found = self._head
-        digests_at = {160: "model digest", len(expected) - v3.DIGEST_BYTES: "head digest"}
-        if found == expected:
+        found, end = self._head, len(expected) - v3.DIGEST_BYTES
+        without_digests = [
+            part[:_MODEL_DIGEST_AT] + bytes(v3.DIGEST_BYTES) + part[_MODEL_DIGEST_AT + v3.DIGEST_BYTES : end]
+            for part in (expected, found)
+        ]
+        differing = next((i for i, (a, b) in enumerate(zip(*without_digests, strict=True)) if a != b), None)
+        if differing is None:
+            # what the file says first: a damaged byte breaks the head's digest and no rule
+            check_digest(self._where, "head", found[:end], found[end:], end)
+            of_model = found[_MODEL_DIGEST_AT : _MODEL_DIGEST_AT + v3.DIGEST_BYTES]
+            covered = found[: v3.MODEL_FIELDS] + found[v3.HEADER.size : table_end]
+            check_digest(self._where, "model", covered, of_model, _MODEL_DIGEST_AT)
             return
-        masked = [bytearray(part) for part in (expected, found)]
-        for part in masked:
-            for at in digests_at:
-                part[at : at + v3.DIGEST_BYTES] = bytes(v3.DIGEST_BYTES)
-        if masked[0] == masked[1]:
-            # the head's digest covers the model's
-            at = max(at for at in digests_at if expected[at : at + 32] != found[at : at + 32])
-            raise self._wrong(digests_at[at], at, expected[at : at + 32].hex(), found[at : at + 32].hex())
-        differing = next(i for i, (a, b) in enumerate(zip(*masked, strict=True)) if a != b)
         field, at, size = self._field_at(differing, table_end)
         if field == "tensor name":
             names = (part[at : at + size].rstrip(b"\0").decode(errors="replace") for part in (expected, found))
@@ -269,8 +270,8 @@ class Parser:
         return field, base + start, next(s for s in starts if s > start) - start
 
 
-def check_digest(where: str, name: str, content: bytes | memoryview, digest: bytes, at: int) -> None:
-    """Raise V3Error unless a tensor's extent has its digest, which stands at byte `at`."""
+def check_digest(where: str, of: str, content: bytes | memoryview, digest: bytes, at: int) -> None:
+    """Raise V3Error unless content has the digest that stands at byte `at`."""
     computed = blake3(content, max_threads=blake3.AUTO).digest()
     if computed != digest:
-        raise V3Error(where, f"{name}: digest", at, f"{computed.hex()}, as the bytes have it", digest.hex())
+        raise V3Error(where, f"{of} digest", at, f"{computed.hex()}, as the bytes have it", digest.hex())

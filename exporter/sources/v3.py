@@ -31,7 +31,7 @@ def open_v3(path: Path) -> Checkpoint:
         with path.open("rb") as file:
             file.seek(head.plan.head_size + entry.offset)
             content = file.read(entry.extent)
-        check_digest(str(path), name, content, digest, v3.HEADER.size + numbers[name] * v3.ENTRY.size + 160)
+        check_digest(str(path), f"{name}:", content, digest, v3.HEADER.size + numbers[name] * v3.ENTRY.size + 160)
         return decode(entry, content)
 
     return Checkpoint(

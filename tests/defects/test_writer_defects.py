@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.checkpoints import save, state_dict
-from helpers.models import Arrays, arrays, config
+from helpers.models import LEGACY_FORMATS, Arrays, arrays, config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ import verify
 from exporter.formats.layout import lay_out
 from verify.checks.result import CheckResult
 
-FORMATS = exporter.FORMATS
+FORMATS = LEGACY_FORMATS
 QUANTIZED = ("v1", "v2")
 FP32 = ("v0", "v1-fp32")
 

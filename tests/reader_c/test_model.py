@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.models import same_bits, toy_file
+from helpers.models import BIN_FORMATS, same_bits, toy_file
 
-import exporter
 import reader_c
 
 
-@pytest.mark.parametrize("format_name", exporter.FORMATS)
+@pytest.mark.parametrize("format_name", BIN_FORMATS)
 def test_tensors_are_read_only_and_not_copied(tmp_path: Path, format_name: str) -> None:
     with reader_c.open(toy_file(tmp_path, format_name)) as model:
         for name in model.names:

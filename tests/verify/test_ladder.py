@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import ARGS, save, state_dict
-from helpers.models import toy_file
+from helpers.models import BIN_FORMATS, toy_file
 
-import exporter
 import reader_c
 import verify
 from verify.checks.file import check_file
@@ -26,7 +25,7 @@ from verify.sources import open_source
 ORDER = ["config", "file", "tensors", "execution", "quantization"]
 
 
-@pytest.mark.parametrize("format_name", exporter.FORMATS)
+@pytest.mark.parametrize("format_name", BIN_FORMATS)
 def test_the_report_is_complete_and_valid(tmp_path: Path, format_name: str) -> None:
     source, path = save(tmp_path, state_dict()), toy_file(tmp_path, format_name)
     report = verify.verify(source, path, depth="quick")

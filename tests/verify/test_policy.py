@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from helpers.models import BIN_FORMATS
 
-import exporter
 from verify.checks.quantization import check_quantization
 from verify.checks.result import within
 from verify.errors import CannotJudgeError
@@ -29,7 +29,7 @@ HEALTHY = Metrics(
 )
 
 
-@pytest.mark.parametrize("format_name", exporter.FORMATS)
+@pytest.mark.parametrize("format_name", BIN_FORMATS)
 def test_every_format_has_a_default(format_name: str) -> None:
     limits = load_limits(DEFAULT_POLICY, format_name)
     assert 0 < limits.kl_mean < limits.kl_max

@@ -88,7 +88,14 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
     # the same bits as derived, and yet too far from the source: then the derivation is at fault
     if not used <= 1:
         worst = max(reports, key=lambda r: r.utilisation or 0.0)
-        return within("tensors", "rigorous", used, 1.0, f"{worst.name}: beyond the bound of {worst.storage}", {"tensor": worst.name})
+        return within(
+            "tensors",
+            "rigorous",
+            used,
+            1.0,
+            f"{worst.name}: beyond the bound of {worst.storage}",
+            {"tensor": worst.name},
+        )
     if not table_use <= 1:
         return within(
             "tensors", "rigorous", table_use, 1.0, "RoPE tables: beyond float32's bound", {"tensor": "freqs"}

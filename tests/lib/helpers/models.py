@@ -11,6 +11,9 @@ from exporter.config import tensor_shapes
 
 Arrays = dict[str, np.ndarray]
 
+LEGACY_FORMATS = ("v0", "v1", "v1-fp32", "v2")
+BIN_FORMATS = (*LEGACY_FORMATS, "v3")
+
 
 def config(**changes: object) -> exporter.ModelConfig:
     """A toy whose counts all differ, so that a mix-up of two shows: three kv heads under six heads, a hidden

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import exporter
+from helpers.models import BIN_FORMATS
 
 
 @st.composite
@@ -27,7 +28,7 @@ def configs(draw: st.DrawFn, *, grouped_queries: bool = True, max_layers: int = 
 
 
 def formats() -> st.SearchStrategy[str]:
-    return st.sampled_from(exporter.FORMATS)
+    return st.sampled_from(BIN_FORMATS)
 
 
 _SUBNORMAL = 2.0**-149

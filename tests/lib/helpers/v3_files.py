@@ -1,0 +1,74 @@
+"""v3 files made by hand: a healthy one, and bytes changed in it with the digests set right again, so that nothing
+but the rule in question is broken."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from blake3 import blake3
+
+import exporter
+from exporter.formats import v3
+from exporter.write import _Writer
+from helpers.models import arrays, config
+
+HEADER, ENTRY = 256, 192
+
+SCALINGS = {
+    "none": exporter.RopeScaling(),
+    "linear": exporter.RopeScaling("linear", factor=2.0),
+    "dynamic": exporter.RopeScaling("dynamic", factor=2.0, original_max_positions=33),
+    "llama3": exporter.RopeScaling(
+        "llama3", factor=8.0, original_max_positions=16, low_freq_factor=1.0, high_freq_factor=4.0
+    ),
+    "yarn": exporter.RopeScaling(
+        "yarn",
+        factor=4.0,
+        original_max_positions=16,
+        beta_fast=32.0,
+        beta_slow=1.0,
+        attention_factor=1.1386,
+        truncate=True,
+    ),
+}
+METADATA = {"a.note": "grüße", "exporter": "by hand", "z": ""}
+
+
+def healthy(
+    path: Path, scaling: str = "none", *, alignment: int = 64, metadata: dict[str, str] | None = None
+) -> bytes:
+    """Every storage, every bias, its own head size; entry 0 is Q8_0, entry 1 a vector, entry 2 fp16."""
+    model = config(
+        head_dim=10, qkv_bias=True, wo_bias=True, mlp_bias=True, rope_scaling=SCALINGS[scaling], rope_theta=500000.0
+    )
+    names = list(exporter.config.tensor_shapes(model))
+    storages = {name: v3.Stored("fp32") for name in names}
+    storages |= {name: v3.Stored("bf16") for name in names if "feed_forward" in name}
+    storages |= {name: v3.Stored("fp16") for name in names if ".wq." in name}
+    storages |= {
+        "tok_embeddings.weight": v3.Stored("q8_0", 12),
+        "layers.1.attention.wo.weight": v3.Stored("q8_0", 20),
+    }
+    plan = v3.plan(model, storages, METADATA if metadata is None else metadata, alignment)
+    writer = _Writer(exporter.Checkpoint.from_arrays(model, arrays(model)), model, None)
+    with path.open("wb+") as file:
+        writer._write_v3(file, plan, lambda: METADATA if metadata is None else metadata)
+    return path.read_bytes()
+
+
+def head_size(content: bytes) -> int:
+    return int(struct.unpack_from("<Q", content, 136)[0])
+
+
+def patched(content: bytes, *changes: tuple[int, bytes], resign: bool = True) -> bytes:
+    """content with bytes replaced at offsets, and both digests of the head made to fit."""
+    changed = bytearray(content)
+    for at, new in changes:
+        changed[at : at + len(new)] = new
+    if resign:
+        size = head_size(content)
+        (count,) = struct.unpack_from("<I", content, 152)
+        changed[160:192] = blake3(bytes(changed[:128]) + bytes(changed[HEADER : HEADER + ENTRY * count])).digest()
+        changed[size - 32 : size] = blake3(bytes(changed[: size - 32])).digest()
+    return bytes(changed)

@@ -1,0 +1,296 @@
+"""v3's rules, one broken file each: the C reader and the exporter's own parser refuse it, for the same field."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from helpers.v3_files import ENTRY, HEADER, SCALINGS, head_size, healthy, patched
+
+import exporter
+import reader_c
+from exporter.formats.v3_parse import V3Error
+from exporter.sources.v3 import open_v3, read_head
+
+U32, I32, U64, F64 = "<I", "<i", "<Q", "<d"
+QUANTIZED, VECTOR, HALF = HEADER, HEADER + ENTRY, HEADER + 2 * ENTRY
+TENSORS = 3 + 2 * 16
+METADATA = HEADER + TENSORS * ENTRY
+
+
+def put(at: int, kind: str, value: float) -> tuple[int, bytes]:
+    return at, struct.pack(kind, value)
+
+
+# (rule, field, offset, scaling of the healthy file, changes)
+Case = tuple[str, str, int | None, str, list[tuple[int, bytes]]]
+COUNTS = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
+REALS = {"factor": 72, "low_freq_factor": 80, "high_freq_factor": 88, "beta_fast": 96, "beta_slow": 104}
+OF_TYPE = {
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+    "yarn": ("factor", "beta_fast", "beta_slow", "attention_factor"),
+}
+REALS["attention_factor"] = 112
+
+HEADER_CASES: list[Case] = [
+    *(
+        (f"{field} is at least 1", field, 8 + 4 * i, "none", [put(8 + 4 * i, I32, 0)])
+        for i, field in enumerate(COUNTS)
+    ),
+    *(
+        (f"{field} is not negative", field, 8 + 4 * i, "none", [put(8 + 4 * i, I32, -5)])
+        for i, field in enumerate(COUNTS)
+    ),
+    ("kv heads divide heads", "n_kv_heads", 24, "none", [put(24, I32, 4)]),
+    ("a head has a size", "head_dim", 36, "none", [put(36, U32, 0)]),
+    ("a head's size is even", "head_dim", 36, "none", [put(36, U32, 9)]),
+    ("all heads together stay below 2^31", "head_dim", 36, "none", [put(36, U32, 2**30)]),
+    ("flags are known", "flags", 40, "none", [put(40, U32, 31)]),
+    ("the activation is known", "activation", 44, "none", [put(44, U32, 3)]),
+    *(
+        (f"{field} is {what}", field, at, "none", [put(at, F64, value)])
+        for field, at in (("norm_eps", 48), ("rope_theta", 56))
+        for what, value in (("not zero", 0.0), ("not negative", -1.0), ("finite", math.inf), ("a number", math.nan))
+    ),
+    ("the scaling is known", "rope_scaling type", 64, "none", [put(64, U32, 5)]),
+    ("unscaled RoPE has no length", "rope_scaling original_max_positions", 68, "none", [put(68, U32, 1)]),
+    *(
+        (f"unscaled RoPE has no {field}", f"rope_scaling {field}", at, "none", [put(at, F64, 1.0)])
+        for field, at in REALS.items()
+    ),
+    ("what is not there is not -0 either", "rope_scaling factor", 72, "none", [put(72, F64, -0.0)]),
+    ("unscaled RoPE does not truncate", "rope_scaling truncate", 120, "none", [put(120, U32, 1)]),
+    *(
+        (f"{kind} has a {field}", f"rope_scaling {field}", REALS[field], kind, [put(REALS[field], F64, 0.0)])
+        for kind, fields in OF_TYPE.items()
+        for field in fields
+    ),
+    *(
+        (f"{kind} has a length", "rope_scaling original_max_positions", 68, kind, [put(68, U32, 0)])
+        for kind in ("dynamic", "llama3", "yarn")
+    ),
+    ("linear has no length", "rope_scaling original_max_positions", 68, "linear", [put(68, U32, 7)]),
+    ("truncate is 0 or 1", "rope_scaling truncate", 120, "yarn", [put(120, U32, 2)]),
+    ("llama3's band is one", "rope_scaling high_freq_factor", 88, "llama3", [put(88, F64, 1.0)]),
+    ("dynamic ends at its length", "max_seq_len", 32, "dynamic", [put(68, U32, 32)]),
+    ("alignment is at least 64", "alignment", 124, "none", [put(124, U32, 32)]),
+    ("alignment is at most 4096", "alignment", 124, "none", [put(124, U32, 8192)]),
+    ("alignment is a power of two", "alignment", 124, "none", [put(124, U32, 96)]),
+    ("the size is the file's", "file size", None, "none", [put(128, U64, 1)]),
+    ("the size is not beyond 2^63", "file size", None, "none", [put(128, U64, 2**64 - 64)]),
+    ("the head's size follows", "head size", 136, "none", [put(136, U64, 64)]),
+    ("metadata are bounded", "metadata size", 144, "none", [put(144, U32, 2**20 + 1)]),
+    ("metadata are few", "metadata count", 148, "none", [put(148, U32, 257)]),
+    ("tensors are counted", "tensor count", 152, "none", [put(152, U32, TENSORS - 1)]),
+    ("tensors are bounded", "tensor count", 152, "none", [put(152, U32, 2**20 + 1)]),
+    ("there are tensors", "tensor count", 152, "none", [put(152, U32, 0)]),
+    ("entries have their size", "entry size", 156, "none", [put(156, U32, 256)]),
+    *((f"byte {at} is kept", "header padding", at, "none", [(at, b"\1")]) for at in (192, 255)),
+]
+
+TABLE_CASES: list[Case] = [
+    ("names are the model's", "tensor name", QUANTIZED, "none", [(QUANTIZED, b"x")]),
+    ("names stand in order", "tensor name", VECTOR, "none", [(VECTOR + 7, b"1")]),
+    ("names end in zeros", "tensor name", QUANTIZED, "none", [(QUANTIZED + 63, b"x")]),
+    ("a matrix has two dimensions", "dimensions", QUANTIZED + 64, "none", [put(QUANTIZED + 64, U32, 1)]),
+    ("a vector has one", "dimensions", VECTOR + 64, "none", [put(VECTOR + 64, U32, 2)]),
+    ("storage is not absent", "storage", HALF + 68, "none", [put(HALF + 68, U32, 0)]),
+    ("storage is known", "storage", HALF + 68, "none", [put(HALF + 68, U32, 5)]),
+    ("storage is not of tomorrow", "storage", HALF + 68, "none", [put(HALF + 68, U32, 16)]),
+    (
+        "a vector is not quantized",
+        "storage of a vector",
+        VECTOR + 68,
+        "none",
+        [put(VECTOR + 68, U32, 8), put(VECTOR + 104, U32, 12)],
+    ),
+    *(
+        (f"dimension {i} is the model's", "shape", HALF + 72 + 8 * i, "none", [put(HALF + 72 + 8 * i, U64, 7)])
+        for i in range(4)
+    ),
+    ("there is no negative dimension", "shape", HALF + 72, "none", [put(HALF + 72, U64, 2**64 - 1)]),
+    ("quantized tensors have groups", "group_size", QUANTIZED + 104, "none", [put(QUANTIZED + 104, U32, 0)]),
+    ("groups stay within int32", "group_size", QUANTIZED + 104, "none", [put(QUANTIZED + 104, U32, 132105)]),
+    ("groups divide the row", "group_size", QUANTIZED + 104, "none", [put(QUANTIZED + 104, U32, 9)]),
+    ("others have none", "group_size", HALF + 104, "none", [put(HALF + 104, U32, 12)]),
+    *(
+        (f"byte {at} of an entry is kept", "table padding", QUANTIZED + at, "none", [(QUANTIZED + at, b"\1")])
+        for at in (108, 111, 144, 159)
+    ),
+    ("the first offset is 0", "offset", QUANTIZED + 112, "none", [put(QUANTIZED + 112, U64, 64)]),
+    ("tensors do not overlap", "offset", VECTOR + 112, "none", [put(VECTOR + 112, U64, 0)]),
+    ("tensors leave no hole", "offset", HALF + 112, "none", [put(HALF + 112, U64, 2**20)]),
+    ("offsets are not negative", "offset", HALF + 112, "none", [put(HALF + 112, U64, 2**64 - 64)]),
+    ("lengths follow", "length", HALF + 120, "none", [put(HALF + 120, U64, 4)]),
+    ("scales follow the values", "scale offset", QUANTIZED + 128, "none", [put(QUANTIZED + 128, U64, 0)]),
+    ("scales have their length", "scale length", QUANTIZED + 136, "none", [put(QUANTIZED + 136, U64, 4)]),
+    ("no scales, no offset", "scale offset", HALF + 128, "none", [put(HALF + 128, U64, 64)]),
+    ("no scales, no length", "scale length", HALF + 136, "none", [put(HALF + 136, U64, 4)]),
+]
+
+# the healthy file's metadata: sizes 6 and 8 ("a.note", "grüße" is 7 bytes), then "exporter", then "z"
+SECOND = METADATA + 8 + 6 + 7
+THIRD = SECOND + 8 + 8 + 7
+METADATA_CASES: list[Case] = [
+    ("keys are not empty", "metadata key size", METADATA, "none", [put(METADATA, U32, 0)]),
+    ("keys are short", "metadata key size", METADATA, "none", [put(METADATA, U32, 65)]),
+    ("values are bounded", "metadata value size", METADATA + 4, "none", [put(METADATA + 4, U32, 2**16 + 1)]),
+    ("values stay within", "metadata size", 144, "none", [put(THIRD + 4, U32, 1)]),
+    ("all are counted", "metadata size", 144, "none", [put(148, U32, 2)]),
+    ("no more are counted", "metadata size", 144, "none", [put(148, U32, 4)]),
+    ("keys are plain", "metadata key", METADATA + 8, "none", [(METADATA + 8, b"A")]),
+    ("keys ascend", "metadata key", SECOND + 8, "none", [(METADATA + 8, b"f")]),
+    (
+        "keys are unique",
+        "metadata key",
+        THIRD + 8,
+        "none",
+        [
+            put(METADATA, U32, 1),
+            put(METADATA + 4, U32, 12),
+            put(SECOND, U32, 1),
+            put(SECOND + 4, U32, 14),
+            (SECOND + 8, b"z"),
+        ],
+    ),
+    ("values are UTF-8", "metadata value", METADATA + 14, "none", [(METADATA + 14, b"\xff")]),
+    ("values are not cut", "metadata value", METADATA + 14, "none", [(METADATA + 20, b"\xc3")]),
+]
+CASES = HEADER_CASES + TABLE_CASES + METADATA_CASES
+
+
+def refusals(path: Path, content: bytes) -> tuple[reader_c.InvalidFileError, V3Error]:
+    path.write_bytes(content)
+    with pytest.raises(reader_c.InvalidFileError) as by_c:
+        reader_c.open(path, check_digests=True)
+    with pytest.raises(V3Error) as by_python:
+        checkpoint = open_v3(path)
+        for name in checkpoint.names:
+            checkpoint.load(name)
+    return by_c.value, by_python.value
+
+
+def test_there_is_a_file_for_every_rule() -> None:
+    assert len({rule for rule, *_ in CASES}) == len(CASES) >= 66
+
+
+@pytest.mark.parametrize(
+    ("field", "offset", "scaling", "changes"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_each_broken_rule_is_refused_by_both_parsers_for_its_field(
+    tmp_path: Path, field: str, offset: int | None, scaling: str, changes: list[tuple[int, bytes]]
+) -> None:
+    content = healthy(tmp_path / "healthy.bin", scaling)
+    by_c, by_python = refusals(tmp_path / "broken.bin", patched(content, *changes))
+    assert (by_c.field, by_c.offset) == (field, offset), str(by_c)
+    assert (by_python.field, by_python.offset) == (field, offset), str(by_python)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("alignment", [64, 128, 4096])
+@pytest.mark.parametrize("metadata", [None, {}])
+def test_healthy_files_are_read_by_both(
+    tmp_path: Path, scaling: str, alignment: int, metadata: dict[str, str] | None
+) -> None:
+    path = tmp_path / "healthy.bin"
+    healthy(path, scaling, alignment=alignment, metadata=metadata)
+    head = read_head(path)
+    with reader_c.open(path, check_digests=True) as model:
+        assert model.metadata == head.metadata
+        assert model.names == tuple(entry.name for entry in head.plan.entries)
+        for entry in head.plan.entries:
+            how = model.storage(entry.name)
+            assert (how.storage, how.group_size, how.shape) == (
+                entry.stored.storage,
+                entry.stored.group_size,
+                entry.shape,
+            )
+            assert model.spans(entry.name)[0].offset == head.plan.head_size + entry.offset
+            assert model.spans(entry.name)[0].offset % alignment == 0
+            assert model.spans(entry.name)[-1].offset % alignment == 0
+
+
+def test_the_order_of_table_and_metadata_is_the_only_one(tmp_path: Path) -> None:
+    """Metadata that grow move the payload and nothing in the table."""
+    short, long = healthy(tmp_path / "a", metadata={}), healthy(tmp_path / "b", metadata={"k": "v" * 500})
+    assert short[HEADER:METADATA] == long[HEADER:METADATA]
+    assert short[160:192] == long[160:192]
+    assert short[head_size(short) :] == long[head_size(long) :]
+
+
+@pytest.mark.parametrize("at", [160, QUANTIZED + 160, -1], ids=["the model's", "a tensor's", "the head's"])
+def test_a_changed_digest_in_the_head_is_told(tmp_path: Path, at: int) -> None:
+    content = healthy(tmp_path / "healthy.bin")
+    at = at if at > 0 else head_size(content) - 1
+    by_c, by_python = refusals(tmp_path / "b", patched(content, (at, bytes([content[at] ^ 1])), resign=False))
+    assert by_c.field == by_python.field == "head digest"
+
+
+def test_a_models_digest_of_another_model_is_told(tmp_path: Path) -> None:
+    content = healthy(tmp_path / "healthy.bin")
+    changed = bytearray(content)
+    changed[160] ^= 1
+    size = head_size(content)
+    changed[size - 32 : size] = blake3(bytes(changed[: size - 32])).digest()
+    by_c, by_python = refusals(tmp_path / "b", bytes(changed))
+    assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset) == ("model digest", 160)
+
+
+def test_a_tensors_digest_is_told_by_its_name(tmp_path: Path) -> None:
+    content = healthy(tmp_path / "healthy.bin")
+    by_c, by_python = refusals(tmp_path / "b", patched(content, (VECTOR + 160, bytes(32))))
+    assert by_c.field == by_python.field == "layers.0.attention_norm.weight: digest"
+    assert by_c.offset == by_python.offset == VECTOR + 160
+
+
+def test_padding_between_values_and_scales_and_tensors_is_zero(tmp_path: Path) -> None:
+    content = healthy(tmp_path / "healthy.bin", alignment=4096)
+    head = read_head(tmp_path / "healthy.bin")
+    start, first = head.plan.head_size, head.plan.entries[0]
+    for at in (
+        start + first.length,
+        start + first.scale_offset - 1,
+        start + first.scale_offset + first.scale_length,
+        start + first.extent - 1,
+        len(content) - 1,
+        start - 33,
+    ):
+        assert content[at] == 0
+        by_c, by_python = refusals(tmp_path / "b", patched(content, (at, b"\7")))
+        assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset)
+        assert by_c.field == ("head padding" if at < start else "padding")
+        assert by_c.offset == at
+
+
+def test_every_bit_of_a_file_is_under_a_digest(tmp_path: Path) -> None:
+    path = tmp_path / "flipped.bin"
+    content = small_file(path)
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(reader_c.ReaderError):
+            reader_c.open(path, check_digests=True)
+
+
+def small_file(path: Path) -> bytes:
+    from helpers.models import checkpoint, config
+
+    model = config(dim=4, hidden_dim=4, n_layers=1, n_heads=1, n_kv_heads=1, vocab_size=3, max_seq_len=4, tied=True)
+    exporter.export(checkpoint(model), path, format="v3", storage="q8_0", group_size=4, overwrite=True)
+    return path.read_bytes()
+
+
+def test_every_truncation_and_every_trailing_byte_is_refused_by_both(tmp_path: Path) -> None:
+    path = tmp_path / "cut.bin"
+    content = small_file(path)
+    for size in [*range(28, len(content)), *range(len(content) + 1, len(content) + 66)]:
+        by_c, by_python = refusals(path, (content + bytes(66))[:size])
+        assert by_c.field == by_python.field == "file size"
+        assert by_c.expected == (f"exactly {len(content)}" if size >= 256 else "at least 256")
+        assert by_c.found.startswith(str(size))
