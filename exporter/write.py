@@ -64,7 +64,7 @@ def export(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExportSummary:
-    """Write checkpoint to out as "v0", "v1", "v1-fp32" or "v2".
+    """Write checkpoint to out as "v0", "v1", "v1-fp32" or "v2", or as "hf": a directory for transformers.
 
     group_size backs off to the largest that divides every in_features, unless exact_group_size is set.
     max_seq_len may shorten the model's own. progress is called with (bytes done, bytes in all).
@@ -72,6 +72,13 @@ def export(
     """
     start = time.monotonic()
     config = _shortened(checkpoint.config, max_seq_len)
+    if format == "hf":
+        # imported late: it is made of this module's parts
+        from exporter.formats.huggingface import export_huggingface  # noqa: PLC0415
+
+        hf = export_huggingface(checkpoint, config, Path(out), overwrite=overwrite, progress=progress)
+        seconds = time.monotonic() - start
+        return ExportSummary(Path(out), format, hf.bytes, hf.sha256, seconds, 0, group_size, hf.tensors)
     check_expressible(config, format)
     used = choose_group_size(config, group_size, exact=exact_group_size) if format in QUANTIZED_FORMATS else 0
     layout = lay_out(config, format, used)
