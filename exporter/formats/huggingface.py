@@ -122,25 +122,26 @@ def export_huggingface(
                 file.write(planned.head)
                 done += len(planned.head)
                 for tensor in planned.tensors:
-                    for block in _stored_blocks(checkpoint, config, tensor):
-                        digest.update(block)
-                        file.write(block)
+                    summaries[tensor.name] = _write_tensor(file, digest, checkpoint, config, tensor)
                     done += tensor.bytes
-                    summaries[tensor.name] = TensorSummary(
-                        tensor.name, tensor.shape, tensor.dtype, tensor.bytes, max_abs_error=0.0, bound=0.0
-                    )
                     if progress:
                         progress(done, total)
-                _sync(file)
+                file.flush()
+                os.fsync(file.fileno())
             digests[planned.name] = digest.hexdigest()
     lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     combined = hashlib.sha256(lines.encode()).hexdigest()
     return HuggingFaceSummary(total, combined, digests, tuple(summaries[name] for name in checkpoint.names))
 
 
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def _write_tensor(
+    file: BinaryIO, digest: hashlib._Hash, checkpoint: Checkpoint, config: ModelConfig, tensor: _Tensor
+) -> TensorSummary:
+    """Load one tensor, write it, and let it go: a block may be a view of all of it, and ends with this function."""
+    for block in _stored_blocks(checkpoint, config, tensor):
+        digest.update(block)
+        file.write(block)
+    return TensorSummary(tensor.name, tensor.shape, tensor.dtype, tensor.bytes, max_abs_error=0.0, bound=0.0)
 
 
 # ---- which files ----
