@@ -183,8 +183,8 @@ def _shards(tensors: Iterable[_Tensor], shard_bytes: int) -> Iterator[list[_Tens
 def _container(tensors: Iterable[_Tensor]) -> tuple[bytes, tuple[_Tensor, ...]]:
     """What a safetensors file begins with, and its tensors as they follow.
 
-    The wider types first: behind an odd count of 2 byte elements a float32 would not be aligned, and readers
-    that map the file refuse to view it. Otherwise as in the model.
+    The wider types first, as safetensors' own writer has them: behind an odd count of 2 byte elements a float32
+    would not be aligned, and could not be used where it is mapped. Otherwise in the model's order.
     """
     ordered = sorted(tensors, key=lambda tensor: -_STORED[tensor.dtype][0].itemsize)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

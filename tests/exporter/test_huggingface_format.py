@@ -240,6 +240,8 @@ def test_every_field_comes_back_from_autoconfig(model: exporter.ModelConfig) -> 
         activation={"gelu_pytorch_tanh": "gelu_tanh"}.get(found.hidden_act, found.hidden_act),
     )
     assert found.dtype == torch.float32
+    # Llama's own defaults are two tokens of sentencepiece's
+    assert found.bos_token_id is found.eos_token_id is found.pad_token_id is None
     assert not (qwen and found.use_sliding_window)
 
 
@@ -319,6 +321,8 @@ def test_the_same_input_is_the_same_bytes(model: exporter.ModelConfig, shard_byt
         for name, digest in first.digests.items():
             assert (a / name).read_bytes() == (b / name).read_bytes()
             assert hashlib.sha256((a / name).read_bytes()).hexdigest() == digest
+        lines = [f"{first.digests[name]}  {name}\n" for name in sorted(first.digests)]
+        assert hashlib.sha256("".join(lines).encode()).hexdigest() == first.sha256
         assert {p.name for p in a.iterdir()} == first.digests.keys() == {p.name for p in b.iterdir()}
 
 
@@ -336,6 +340,19 @@ def test_the_container_is_aligned_sorted_and_in_the_models_order(tmp_path: Path)
     assert [header[name]["shape"] for name, _ in named] == [list(array.shape) for _, array in named]
     assert len(content) == 8 + length + 4 * sum(array.size for _, array in named)
     assert safetensors.numpy.load_file(tmp_path / "out" / "model.safetensors").keys() == header.keys()
+
+
+def test_a_float32_behind_odd_counts_of_narrow_elements_is_aligned(tmp_path: Path) -> None:
+    model = config(hidden_dim=5, mlp_bias=True)
+    names = list(tensor_shapes(model))
+    source = typed(model, {name: "bf16" for name in names if name.endswith("w1.bias")})
+    exporter.export(source, tmp_path / "out", format="hf")
+    content = (tmp_path / "out" / "model.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    widths = {"F32": 4, "BF16": 2}
+    entries = [entry for name, entry in header.items() if name != "__metadata__"]
+    assert {entry["dtype"] for entry in entries} == {"F32", "BF16"}
+    assert all(entry["data_offsets"][0] % widths[entry["dtype"]] == 0 for entry in entries)
 
 
 def test_the_summary_tells_what_is_on_disk(tmp_path: Path) -> None:
@@ -422,8 +439,8 @@ def test_a_weight_that_its_type_cannot_hold_is_refused(tmp_path: Path, name: str
 def test_every_value_of_the_narrow_types_passes(dtype: str, data: st.DataObject) -> None:
     """Zeros of both signs, subnormals, the largest."""
     bits = np.array(data.draw(st.lists(st.integers(0, 2**16 - 1), min_size=48, max_size=48)), np.uint16)
-    values = bits.view(NUMPY[dtype])
-    values = np.where(np.isfinite(values), values, np.array(-0.0, NUMPY[dtype])).astype(NUMPY[dtype])
+    exponent = {"fp16": 0x7C00, "bf16": 0x7F80}[dtype]
+    values = np.where(bits & exponent == exponent, np.uint16(0x8000), bits).view(NUMPY[dtype])
     mine = {**arrays(config()), "norm.weight": values.astype(np.float32)}
     source = exporter.Checkpoint(
         config(), tensor_shapes(config()), mine.__getitem__, where="", kind="", dtypes={"norm.weight": dtype}
@@ -526,6 +543,19 @@ def test_the_sources_own_directory_is_refused(tmp_path: Path, through: str, targ
     ):
         exporter.export(source, root / target, format="hf", overwrite=True)
     assert file.read_bytes() == b"weights"
+
+
+def test_a_directory_that_the_sources_links_point_into_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = old_directory(out)
+    link = tmp_path / "link"
+    link.symlink_to(out / "model.safetensors")
+    source = exporter.Checkpoint(
+        config(), tensor_shapes(config()), arrays(config()).__getitem__, where="", kind="", files=(link,)
+    )
+    with pytest.raises(exporter.WriteError, match=r"found .*out/model\.safetensors in it"):
+        exporter.export(source, out, format="hf", overwrite=True)
+    assert contents(out) == before
 
 
 class InterruptedExportError(Exception):
