@@ -66,6 +66,16 @@ class Checkpoint:
         if out.exists() and any(file.exists() and out.samefile(file) for file in self.files):
             raise WriteError(f"{out}: expected another file than the source, found the source itself")
 
+    def refuse_as_directory(self, out: Path) -> None:
+        """Raise WriteError where out is a directory that holds, at any depth, what this checkpoint is read from.
+        A link counts where it stands and where it points."""
+        if not out.exists():
+            return
+        files = [*self.files, *([self.tokenizer] if self.tokenizer else [])]
+        for path in (path for file in files for path in (file.absolute(), file.resolve())):
+            if any(place.exists() and out.samefile(place) for place in (path, *path.parents)):
+                raise WriteError(f"{out}: expected another directory than the source's, found {path} in it")
+
     def load(self, name: str) -> Weights:
         """One tensor as a read-only float32 array. Raises KeyError for a name that the model does not have."""
         shape = self._shapes[name]

@@ -81,7 +81,7 @@ def export(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExportSummary:
-    """Write checkpoint to out as "v0", "v1", "v1-fp32", "v2" or "v3".
+    """Write checkpoint to out as "v0", "v1", "v1-fp32", "v2" or "v3", or as "hf": a directory for transformers.
 
     group_size backs off to the largest that divides every in_features (in v3: the tensor's own), unless
     exact_group_size is set. storage, of v3: "source" (as in the source, without loss), "fp32", "fp16", "bf16" or
@@ -96,6 +96,13 @@ def export(
     if format != "v3" and storage != "source":
         raise FormatError(f"storage: expected none for {format}, which has its own, found {storage!r}")
     config = _shortened(checkpoint.config, max_seq_len)
+    if format == "hf":
+        # imported late: it is made of this module's parts
+        from exporter.formats.huggingface import export_huggingface  # noqa: PLC0415
+
+        hf = export_huggingface(checkpoint, config, Path(out), overwrite=overwrite, progress=progress)
+        seconds = time.monotonic() - start
+        return ExportSummary(Path(out), format, hf.bytes, hf.sha256, seconds, 0, group_size, hf.tensors)
     target = resolve_target(Path(out), overwrite=overwrite)
     checkpoint.refuse_as_target(target)
     writer = _Writer(checkpoint, config, progress)
