@@ -78,7 +78,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, noise: Noise) ->
 def _attention(
     model: Hyperparameters, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, turns: torch.Tensor, noise: Noise
 ) -> torch.Tensor:
-    """Of q (windows, length, n_heads * head_dim) to k and v (windows, length, n_kv_heads * head_dim): shaped like q."""
+    """q is (windows, length, n_heads * head_dim), as the result is; k and v have n_kv_heads."""
     windows, length, _ = q.shape
     head_dim, kv_heads = model.head_dim, model.n_kv_heads
     q, k, v = (part.view(windows, length, -1, head_dim) for part in (q, k, v))

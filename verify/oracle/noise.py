@@ -52,9 +52,7 @@ class Noise:
         common = self._normal(shares[..., :1]) * math.sqrt(shares.shape[-1] / 3)
         return shares * (1 + own + common)
 
-    def angle(
-        self, angle: torch.Tensor, head_dim: int, theta: float, roundings_of_ratio: int = 0
-    ) -> torch.Tensor:
+    def angle(self, angle: torch.Tensor, head_dim: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
         """RoPE's position * frequency: one rounding for each entry, and the frequency's own error, which is the
         same at every position: powf, a reciprocal, and the exponent 2j / head_dim, whose error as a float32 is
         known and grows by log(theta) in the power; and, where RoPE is scaled, the product with a ratio. The first
