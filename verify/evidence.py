@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import CannotJudgeError
+from verify.optional import one_line, wanted
 from verify.sources import Source
 
 # Windows and their length by depth; the length is cut to the model's own.
@@ -124,26 +126,29 @@ def _generated(vocab_size: int, count: int, length: int, seed: int) -> list[Wind
 
 
 def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
-    """Token ids of a UTF-8 file, the beginning-of-text token before each line, by a SentencePiece model."""
-    import sentencepiece  # noqa: PLC0415  # only needed where a text is judged
-
+    """Token ids of a UTF-8 file, by a SentencePiece model or, named .json, by Hugging Face's tokenizers library.
+    SentencePiece gets the beginning-of-text token before each line; the other is given the whole text, and adds
+    what special tokens it does. Raises CannotJudgeError, also for an id that the model has no token of."""
     try:
-        lines = text.read_text(encoding="utf-8").splitlines()
+        content = text.read_text(encoding="utf-8")
     except OSError as error:
         raise CannotJudgeError(f"{text}: expected a text, found: {(error.strerror or '').lower()}") from error
     except UnicodeDecodeError as error:
         raise CannotJudgeError(f"{text}: expected UTF-8 text, found byte {error.start} to be none") from error
     if not tokenizer.is_file():
-        raise CannotJudgeError(f"{tokenizer}: expected the source's SentencePiece tokenizer, found no such file")
-    try:
-        processor = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer))
-    except (OSError, RuntimeError) as error:
-        raise CannotJudgeError(f"{tokenizer}: expected a SentencePiece model, found none that loads") from error
-    if processor.vocab_size() > vocab_size:
+        kind = "tokenizer.json" if _is_fast(tokenizer) else "SentencePiece tokenizer"
+        raise CannotJudgeError(f"{tokenizer}: expected the source's {kind}, found no such file")
+    if _is_fast(tokenizer):
+        ids = _fast(tokenizer).encode(content).ids if content.strip() else []
+    else:
+        processor = _sentencepiece(tokenizer)
+        lines = (line for line in content.splitlines() if line.strip())
+        ids = [token for line in lines for token in processor.encode(line, add_bos=True)]
+    if ids and max(ids) >= vocab_size:
+        # a tokenizer may know more tokens than the model, as long as the text has none of them
         raise CannotJudgeError(
-            f"{tokenizer}: expected at most the model's {vocab_size} tokens, found {processor.vocab_size()}"
+            f"{tokenizer}: expected the model's {vocab_size} tokens alone in {text}, found token {max(ids)}"
         )
-    ids = [token for line in lines if line.strip() for token in processor.encode(line, add_bos=True)]
     return np.array(ids, dtype=np.int64)
 
 
@@ -151,6 +156,31 @@ def decode(tokenizer: Path, ids: Sequence[int]) -> str:
     """The text of token ids, for a report; empty without a tokenizer."""
     if not tokenizer.is_file():
         return ""
-    import sentencepiece  # noqa: PLC0415
+    return str((_fast if _is_fast(tokenizer) else _sentencepiece)(tokenizer).decode([int(i) for i in ids]))
 
-    return str(sentencepiece.SentencePieceProcessor(model_file=str(tokenizer)).decode([int(i) for i in ids]))
+
+def _is_fast(tokenizer: Path) -> bool:
+    return tokenizer.suffix == ".json"
+
+
+def _sentencepiece(path: Path) -> Any:
+    import sentencepiece  # noqa: PLC0415  # only needed where a text is judged
+
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        raise CannotJudgeError(f"{path}: expected a SentencePiece model, found none that loads") from error
+
+
+def _fast(path: Path) -> Any:
+    tokenizers = wanted("tokenizers")
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # it raises Exception itself
+        raise CannotJudgeError(
+            f"{path}: expected a tokenizer.json, found none that loads: {one_line(error)}"
+        ) from error
+    # a file may ask for texts to be cut or filled to a length, which is a matter of training
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

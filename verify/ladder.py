@@ -17,20 +17,18 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.checks.config import IMPLIED, check_config, same_shapes
-from verify.checks.execution import Execution, noise_sigma
+from verify.checks.execution import Execution
 from verify.checks.file import check_file
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.tensors import TensorReport, check_tensors
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
-from verify.expected import file_weights
 from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
-from verify.oracle import llama
 from verify.policy import DEFAULT_POLICY, Limits, load_limits
+from verify.references import References
 from verify.report.model import Report
 from verify.sources import Hyperparameters, Source, open_source
-from verify.weights import WeightCache
 
 Progress = Callable[[str, int, int], None]
 
@@ -58,12 +56,14 @@ def verify(
     *,
     evidence: Evidence | None = None,
     max_seq_len: int | None = None,
+    source_kind: str | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Judge a .bin file against the checkpoint it was made from, whoever wrote it.
 
     windows: how many random windows, or the token windows themselves. evidence: everything about the windows,
     in place of windows and depth. max_seq_len: what the file should say, where it was shortened on purpose.
+    source_kind: one of verify.sources.KINDS, where it is not to be recognised.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
     """
     if evidence is not None and windows is not None:
@@ -76,7 +76,7 @@ def verify(
         limits = load_limits(Path(policy) if policy else DEFAULT_POLICY, model.format)
         # of the mapped bytes, not of what the path may name by now
         digest = hashlib.sha256(model.content).hexdigest()
-        opened = open_source(source)
+        opened = open_source(source, source_kind, max_seq_len=max_seq_len)
         length = max_seq_len if max_seq_len is not None else opened.hyperparameters.max_seq_len
         if not 1 <= length <= opened.hyperparameters.max_seq_len:
             limit = opened.hyperparameters.max_seq_len
@@ -94,7 +94,7 @@ def verify(
             metrics=judged.metrics,
             metrics_q8_activations=judged.metrics_q8,
             tensors=tuple(judged.tensors),
-            environment=_environment(),
+            environment=_environment(judged.versions),
         )
 
 
@@ -106,13 +106,15 @@ class _Judgement:
     ) -> None:
         self._model, self._source, self._limits = model, source, limits
         self._max_seq_len, self._progress = max_seq_len, progress
-        group_size = model.config.group_size
-        self._source_weights = WeightCache(source.tensor)
-        self._file_weights = WeightCache(lambda name: file_weights(source, name, group_size))
+        self._references = References(source, model.config.group_size)
         self.checks: list[CheckResult] = []
         self.tensors: list[TensorReport] = []
         self.metrics: Metrics | None = None
         self.metrics_q8: Metrics | None = None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return self._references.versions
 
     def run(self, evidence: Evidence) -> None:
         hyper = self._source.hyperparameters
@@ -142,7 +144,7 @@ class _Judgement:
     def _unusable(self) -> bool:
         """A source with a NaN or infinity has no logits to compare with."""
         for name in self._source.hyperparameters.shapes():
-            if not torch.isfinite(self._source_weights(name)).all():
+            if not torch.isfinite(self._references.source_weights(name)).all():
                 reason = f"the source's {name} holds a NaN or an infinity"
                 self.checks.append(skipped("execution", "statistical", reason))
                 self.checks.append(skipped("quantization", "policy", reason))
@@ -156,36 +158,34 @@ class _Judgement:
         finite = True
         for numbers in _batches(windows, self._source.hyperparameters):
             tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
-            of_source, of_file, sigma = self._references(tokens, seed=numbers[0])
+            batch = self._references.compute(tokens, numbers)
             for row, number in enumerate(numbers):
                 window = windows[number]
                 engine = self._model.forward(window.tokens, arithmetic=ARITHMETIC)
-                execution.add(number, of_file[row].numpy(), sigma[row].numpy(), engine)
-                finite = finite and bool(np.isfinite(engine).all())
+                execution.add(number, batch.of_file[row], batch.sigma[row], engine)
+                of_source = batch.of_source[row]
+                finite = finite and bool(np.isfinite(engine).all() and np.isfinite(of_source).all())
                 if finite:
-                    plain.append(compare_window(window.origin, window.tokens, of_source[row].numpy(), engine))
+                    plain.append(compare_window(window.origin, window.tokens, of_source, engine))
                 if finite and self._model.config.group_size:
                     rounded = self._model.forward(window.tokens, arithmetic=ARITHMETIC, activations="q8")
                     finite = bool(np.isfinite(rounded).all())
                     if finite:
-                        q8.append(compare_window(window.origin, window.tokens, of_source[row].numpy(), rounded))
+                        q8.append(compare_window(window.origin, window.tokens, of_source, rounded))
                 self._progress("windows", number + 1, len(windows))
-        self.checks.append(execution.verdict(ARITHMETIC))
+        self.checks.append(self._references.disagreement() or execution.verdict(ARITHMETIC))
         if not finite:
             self.checks.append(
-                exact("quantization", 1, "the file's logits, by float32 or int8 activations, are not finite")
+                exact(
+                    "quantization",
+                    1,
+                    "logits, the file's by float32 or int8 activations or the source's, are not finite",
+                )
             )
             return
         self.metrics = self._with_text(summarise(plain), windows, evidence)
         self.metrics_q8 = self._with_text(summarise(q8), windows, evidence) if q8 else None
         self.checks.append(check_quantization(self.metrics, self._limits))
-
-    def _references(self, tokens: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Float64 logits of the source's weights and of the file's, and what rounding may do to the latter."""
-        hyper, quantized = self._source.hyperparameters, self._model.config.group_size > 0
-        of_source = llama.logits(hyper, self._source_weights, tokens)
-        of_file = llama.logits(hyper, self._file_weights, tokens) if quantized else of_source
-        return of_source, of_file, noise_sigma(hyper, self._file_weights, tokens, of_file, seed)
 
     def _with_text(self, metrics: Metrics, windows: list[Window], evidence: Evidence) -> Metrics:
         """The worst positions with the text that leads to them, where there is a tokenizer."""
@@ -217,9 +217,11 @@ def _batches(windows: list[Window], hyper: Hyperparameters) -> Iterator[list[int
         yield batch
 
 
-def _environment() -> dict[str, Any]:
+def _environment(versions: dict[str, str]) -> dict[str, Any]:
+    """versions: of what was used besides what always is."""
+    always = {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
     return {
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "versions": {**always, **versions},
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "arithmetic": ARITHMETIC,

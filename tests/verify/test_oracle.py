@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from helpers import huggingface
 from helpers.models import arrays
 from helpers.strategies import configs
 from hypothesis import given
@@ -15,6 +20,7 @@ import exporter
 from verify.oracle import llama
 from verify.oracle.noise import UNIT, Noise
 from verify.sources import Hyperparameters
+from verify.sources.huggingface import HuggingFaceSource
 
 
 def hyperparameters(config: exporter.ModelConfig) -> Hyperparameters:
@@ -142,3 +148,43 @@ def test_no_noise_is_no_change() -> None:
     silent = Noise(0.0)
     for result in (silent.rounded(y), silent.product(y, y, y), silent.softmax(y, y), silent.angle(y, 8, 1e4)):
         assert result is y
+
+
+@given(huggingface.models(), st.integers(0, 99))
+def test_reference_is_transformers_to_float64(made: tuple[str, dict[str, Any]], seed: int) -> None:
+    architecture, changes = made
+    with huggingface.float64_arithmetic():
+        model = huggingface.model(architecture, seed, **changes)
+        tokens = torch.from_numpy(
+            np.random.default_rng(seed).integers(0, changes["vocab_size"], (2, changes["max_position_embeddings"]))
+        )
+        expected = huggingface.logits(model, tokens)
+    assert expected.dtype == torch.float64
+    with tempfile.TemporaryDirectory() as directory:
+        source = HuggingFaceSource(huggingface.save(Path(directory), model))
+        found = llama.logits(source.hyperparameters, source.tensor, tokens)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh"])
+def test_noise_of_an_activation_is_what_float32_shows(activation: str) -> None:
+    f = np.float32
+    gate = np.random.default_rng(0).uniform(-4, 4, 100_000).astype(f)
+    up = np.random.default_rng(1).uniform(0.5, 2, 100_000).astype(f)
+    if activation == "silu":
+        real = gate * (f(1) / (f(1) + np.exp(-gate))) * up
+    elif activation == "gelu":
+        inner = torch.erf(torch.from_numpy(gate * f(math.sqrt(0.5)))).numpy()
+        real = f(0.5) * gate * (f(1) + inner) * up
+    else:
+        inner = np.tanh(f(math.sqrt(2 / math.pi)) * (gate + f(0.044715) * gate * gate * gate))
+        real = f(0.5) * gate * (f(1) + inner) * up
+    assert real.dtype == f
+    wide = torch.from_numpy(gate).double(), torch.from_numpy(up).double()
+    exact = llama.activated(*wide, activation, Noise(0.0))
+    noisy = llama.activated(*wide, activation, Noise(1.0))
+    error = torch.from_numpy(real).double() - exact
+    for low in range(-4, 4):
+        here = (gate >= low) & (gate < low + 1)
+        ratio = float(error[here].square().mean().sqrt() / (noisy - exact)[here].square().mean().sqrt())
+        assert 0.3 < ratio < 1.3, (low, ratio)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 
+from verify.oracle import rope
 from verify.oracle.noise import Noise
 from verify.sources import Hyperparameters
 
@@ -34,32 +35,36 @@ def logits(
     def weight(name: str) -> torch.Tensor:
         return load(name).to(dtype)
 
-    turns = rope_turns(model, tokens.shape[1], dtype, noise)
+    def linear(h: torch.Tensor, name: str, *, biased: bool) -> torch.Tensor:
+        y = _matmul(h, weight(f"{name}.weight"), noise)
+        return noise.rounded(y + weight(f"{name}.bias")) if biased else y
+
+    turns = rope.turns(model, tokens.shape[1], dtype, noise)
     x = weight("tok_embeddings.weight")[tokens]
     for number in range(model.n_layers):
         prefix = f"layers.{number}."
         h = rms_norm(x, weight(f"{prefix}attention_norm.weight"), model.norm_eps, noise)
-        attended = _attention(model, weight, f"{prefix}attention.", h, turns, noise)
-        x = noise.rounded(x + _matmul(attended, weight(f"{prefix}attention.wo.weight"), noise))
+        q, k, v = (linear(h, f"{prefix}attention.{name}", biased=model.qkv_bias) for name in ("wq", "wk", "wv"))
+        attended = _attention(model, q, k, v, turns, noise)
+        x = noise.rounded(x + linear(attended, f"{prefix}attention.wo", biased=model.wo_bias))
         h = rms_norm(x, weight(f"{prefix}ffn_norm.weight"), model.norm_eps, noise)
-        gate = _matmul(h, weight(f"{prefix}feed_forward.w1.weight"), noise)
-        up = _matmul(h, weight(f"{prefix}feed_forward.w3.weight"), noise)
-        # expf, 1 + e, 1 / (1 + e), and two products
-        gated = noise.rounded(torch.nn.functional.silu(gate) * up, roundings=5)
-        x = noise.rounded(x + _matmul(gated, weight(f"{prefix}feed_forward.w2.weight"), noise))
+        gate, up = (linear(h, f"{prefix}feed_forward.{name}", biased=model.mlp_bias) for name in ("w1", "w3"))
+        gated = activated(gate, up, model.activation, noise)
+        x = noise.rounded(x + linear(gated, f"{prefix}feed_forward.w2", biased=model.mlp_bias))
     x = rms_norm(x, weight("norm.weight"), model.norm_eps, noise)
     return _matmul(x, weight("tok_embeddings.weight" if model.tied else "output.weight"), noise)
 
 
-def rope_turns(model: Hyperparameters, length: int, dtype: torch.dtype, noise: Noise) -> torch.Tensor:
-    """exp(i * position * theta^(-2j / head_dim)): complex (length, head_dim / 2)."""
-    half = model.head_dim // 2
-    # the exact angle in float64 even where the rest is float32, as the model means it
-    frequency = torch.exp(-math.log(model.rope_theta) * torch.arange(half, dtype=torch.float64) / half)
-    angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
-    turns = torch.polar(torch.ones_like(angle), noise.angle(angle, model.head_dim, model.rope_theta))
-    turns = torch.complex(noise.rounded(turns.real), noise.rounded(turns.imag))
-    return turns.to(torch.complex128 if dtype == torch.float64 else torch.complex64)
+def activated(gate: torch.Tensor, up: torch.Tensor, activation: str, noise: Noise) -> torch.Tensor:
+    """silu, gelu (by erf) or gelu_tanh of each element of gate, times up."""
+    if activation == "silu":
+        # expf, 1 + e, 1 / (1 + e), and two products
+        return noise.rounded(torch.nn.functional.silu(gate) * up, roundings=5)
+    approximate = {"gelu": "none", "gelu_tanh": "tanh"}[activation]
+    y = torch.nn.functional.gelu(gate, approximate=approximate)
+    # x / 2 * (1 + e): e's own rounding, and what its argument's come to in it, are of e's size even where 1 + e is
+    # almost nothing; then the sum's and three products'
+    return noise.rounded(noise.within(y, gate / 2, roundings=2) * up, roundings=4)
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, noise: Noise) -> torch.Tensor:
@@ -71,15 +76,13 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, noise: Noise) ->
 
 
 def _attention(
-    model: Hyperparameters, weight: Load, prefix: str, h: torch.Tensor, turns: torch.Tensor, noise: Noise
+    model: Hyperparameters, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, turns: torch.Tensor, noise: Noise
 ) -> torch.Tensor:
-    windows, length, dim = h.shape
+    """q is (windows, length, n_heads * head_dim), as the result is; k and v have n_kv_heads."""
+    windows, length, _ = q.shape
     head_dim, kv_heads = model.head_dim, model.n_kv_heads
-
-    def heads(name: str) -> torch.Tensor:
-        return _matmul(h, weight(f"{prefix}{name}.weight"), noise).view(windows, length, -1, head_dim)
-
-    q, k, v = _turn(heads("wq"), turns, noise), _turn(heads("wk"), turns, noise), heads("wv")
+    q, k, v = (part.view(windows, length, -1, head_dim) for part in (q, k, v))
+    q, k = _turn(q, turns, noise), _turn(k, turns, noise)
     # (windows, kv heads, queries of that kv head, positions, head_dim)
     q = q.view(windows, length, kv_heads, -1, head_dim).permute(0, 2, 3, 1, 4)
     k = k.permute(0, 2, 1, 3).unsqueeze(2)
@@ -90,7 +93,7 @@ def _attention(
     shares = torch.softmax(noise.rounded(scores).masked_fill(future, -torch.inf), dim=-1)
     shares = noise.softmax(shares, scores.masked_fill(future, -torch.inf))
     mixed = noise.product(shares @ v, shares, v)
-    return mixed.permute(0, 3, 1, 2, 4).reshape(windows, length, dim)
+    return mixed.permute(0, 3, 1, 2, 4).reshape(windows, length, -1)
 
 
 def _turn(x: torch.Tensor, turns: torch.Tensor, noise: Noise) -> torch.Tensor:

@@ -52,15 +52,17 @@ class Noise:
         common = self._normal(shares[..., :1]) * math.sqrt(shares.shape[-1] / 3)
         return shares * (1 + own + common)
 
-    def angle(self, angle: torch.Tensor, head_dim: int, theta: float) -> torch.Tensor:
+    def angle(self, angle: torch.Tensor, head_dim: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
         """RoPE's position * frequency: one rounding for each entry, and the frequency's own error, which is the
         same at every position: powf, a reciprocal, and the exponent 2j / head_dim, whose error as a float32 is
-        known and grows by log(theta) in the power."""
+        known and grows by log(theta) in the power; and, where RoPE is scaled, the product with a ratio. The first
+        pair's power is exactly 1."""
         if not self.scale:
             return angle
         exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / head_dim
         of_exponent = math.log(theta) * (exponent.to(torch.float32).to(exponent.dtype) - exponent)
-        sizes = torch.sqrt(2 * ROUNDING_VARIANCE + of_exponent.square()) * (exponent > 0)
+        roundings = 2 * (exponent > 0) + roundings_of_ratio
+        sizes = torch.sqrt(roundings * ROUNDING_VARIANCE + of_exponent.square())
         of_frequency = self._signed(sizes)
         return angle * (1 + of_frequency + self._normal(angle))
 

@@ -1,0 +1,78 @@
+"""What a window is judged by: the source's logits, the file's, and how far float32 may move them.
+
+Of a Hugging Face source, transformers says what it computes. The verifier's own reference must agree with it: it is
+what the file's logits are held against, and each is written by other people from another text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from verify.checks.execution import Execution, noise_sigma
+from verify.checks.result import CheckResult
+from verify.expected import file_weights
+from verify.oracle import llama
+from verify.oracle.transformers import TransformersOracle
+from verify.sources import Source
+from verify.weights import WeightCache
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Arrays (windows, length, vocab_size), float64. of_file: by the plain Llama on the file's weights; sigma: what
+    float32 rounding may do to that; of_source: what the source computes, by whoever says so."""
+
+    of_source: Floats
+    of_file: Floats
+    sigma: Floats
+
+
+class References:
+    """Of one source, and of its file with this group size, 0 where it is not quantized. Raises CannotJudgeError where
+    transformers is wanted and cannot be had."""
+
+    def __init__(self, source: Source, group_size: int) -> None:
+        self._hyper, self._quantized = source.hyperparameters, group_size > 0
+        self.source_weights = WeightCache(source.tensor)
+        self._file_weights = WeightCache(lambda name: file_weights(source, name, group_size))
+        self._directory = source.path if source.kind == "huggingface" else None
+        self._transformers: TransformersOracle | None = None  # loaded with the first tokens
+        self._agreement = Execution()
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Name -> version of what judged besides the verifier's own code."""
+        return {"transformers": self._transformers.version} if self._transformers else {}
+
+    def compute(self, tokens: torch.Tensor, numbers: list[int]) -> Batch:
+        """Of tokens (windows, length), the windows with these numbers."""
+        plain = llama.logits(self._hyper, self.source_weights, tokens)
+        of_file = llama.logits(self._hyper, self._file_weights, tokens) if self._quantized else plain
+        sigma = noise_sigma(self._hyper, self._file_weights, tokens, of_file, seed=numbers[0])
+        batch = Batch(plain.numpy(), of_file.numpy(), sigma.numpy())
+        if self._directory is None:
+            return batch
+        self._transformers = self._transformers or TransformersOracle(self._directory)
+        theirs = self._transformers.logits(tokens).numpy()
+        for row, number in enumerate(numbers):
+            # Quantized weights are the source's to a fraction of a percent, and so is what rounding does to them.
+            self._agreement.add(number, batch.of_source[row], batch.sigma[row], theirs[row])
+        return Batch(theirs.astype(np.float64), batch.of_file, batch.sigma)
+
+    def disagreement(self) -> CheckResult | None:
+        """A failure of the check `execution`, where the two references are not the same model."""
+        judged = self._agreement.verdict("")
+        if judged.status != "fail":
+            return None
+        detail = (
+            "the verifier's own reference (expected) and transformers (found) do not compute the same model from "
+            f"this source: {judged.observed:.2f} standard deviations of float32 rounding apart"
+        )
+        return dataclasses.replace(judged, detail=detail)
