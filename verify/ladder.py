@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.checks.config import IMPLIED, check_config, same_shapes
+from verify.checks.config import check_config, same_shapes
 from verify.checks.execution import Execution
 from verify.checks.file import check_file
 from verify.checks.quantization import check_quantization
@@ -25,7 +25,7 @@ from verify.checks.tensors import TensorReport, check_tensors
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
 from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
-from verify.policy import DEFAULT_POLICY, Limits, load_limits
+from verify.policy import DEFAULT_POLICY, Limits, load_limits, policy_section
 from verify.references import References
 from verify.report.model import Report
 from verify.sources import Hyperparameters, Source, open_source
@@ -73,7 +73,6 @@ def verify(
         tokens = None if windows is None or isinstance(windows, int) else list(windows)
         evidence = Evidence(depth=depth, windows=count, tokens=tokens)
     with reader_c.open(path) as model:
-        limits = load_limits(Path(policy) if policy else DEFAULT_POLICY, model.format)
         # of the mapped bytes, not of what the path may name by now
         digest = hashlib.sha256(model.content).hexdigest()
         opened = open_source(source, source_kind, max_seq_len=max_seq_len)
@@ -81,6 +80,7 @@ def verify(
         if not 1 <= length <= opened.hyperparameters.max_seq_len:
             limit = opened.hyperparameters.max_seq_len
             raise CannotJudgeError(f"max_seq_len: expected 1 to the source's {limit}, found {length}")
+        limits = load_limits(Path(policy) if policy else DEFAULT_POLICY, policy_section(model, opened))
         judged = _Judgement(model, opened, limits, length, progress)
         judged.run(evidence)
         if digest != hashlib.sha256(model.content).hexdigest():
@@ -89,7 +89,7 @@ def verify(
             source={"path": os.fspath(source), "kind": opened.kind, "sha256": opened.files},
             file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": digest},
             # what the file says, and what its format implies
-            config={**dataclasses.asdict(model.config), **IMPLIED},
+            config=dataclasses.asdict(model.config),
             checks=tuple(judged.checks),
             metrics=judged.metrics,
             metrics_q8_activations=judged.metrics_q8,
@@ -106,7 +106,7 @@ class _Judgement:
     ) -> None:
         self._model, self._source, self._limits = model, source, limits
         self._max_seq_len, self._progress = max_seq_len, progress
-        self._references = References(source, model.config.group_size)
+        self._references = References(source, model)
         self.checks: list[CheckResult] = []
         self.tensors: list[TensorReport] = []
         self.metrics: Metrics | None = None
@@ -132,7 +132,7 @@ class _Judgement:
                 skipped(name, bound, "the file is of another shape than the source") for name, bound in later
             ]
             return
-        self.checks.append(check_file(self._model, hyper))
+        self.checks.append(check_file(self._model, self._source, self._max_seq_len))
         tensors, self.tensors = check_tensors(
             self._model, self._source, lambda done, total: self._progress("tensors", done, total)
         )

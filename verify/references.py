@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import reader_c
 from verify.checks.execution import Execution, noise_sigma
 from verify.checks.result import CheckResult
-from verify.expected import file_weights
+from verify.expected import numbers
 from verify.oracle import llama
 from verify.oracle.transformers import TransformersOracle
 from verify.sources import Source
@@ -35,13 +37,13 @@ class Batch:
 
 
 class References:
-    """Of one source, and of its file with this group size, 0 where it is not quantized. Raises CannotJudgeError where
+    """Of one source, and of its file as far as how it stores each tensor. Raises CannotJudgeError where
     transformers is wanted and cannot be had."""
 
-    def __init__(self, source: Source, group_size: int) -> None:
-        self._hyper, self._quantized = source.hyperparameters, group_size > 0
+    def __init__(self, source: Source, model: reader_c.Model) -> None:
+        self._hyper, self._model, self._source = source.hyperparameters, model, source
         self.source_weights = WeightCache(source.tensor)
-        self._file_weights = WeightCache(lambda name: file_weights(source, name, group_size))
+        self._file_weights = WeightCache(self._file_tensor)
         self._directory = source.path if source.kind == "huggingface" else None
         self._transformers: TransformersOracle | None = None  # loaded with the first tokens
         self._agreement = Execution()
@@ -51,17 +53,28 @@ class References:
         """Name -> version of what judged besides the verifier's own code."""
         return {"transformers": self._transformers.version} if self._transformers else {}
 
-    def compute(self, tokens: torch.Tensor, numbers: list[int]) -> Batch:
-        """Of tokens (windows, length), the windows with these numbers."""
+    @cached_property
+    def _same_numbers(self) -> bool:
+        """Whether the file stores every tensor without loss."""
+        stored = (self._model.storage(name) for name in self._hyper.shapes())
+        return all(how.storage in ("fp32", self._source.dtype(how.name)) for how in stored)
+
+    def _file_tensor(self, name: str) -> torch.Tensor:
+        """From the source, by way of how the file stores it: its own numbers are judged by `tensors`."""
+        how = self._model.storage(name)
+        return numbers(self._source.tensor(name), how.storage, how.group_size)
+
+    def compute(self, tokens: torch.Tensor, windows: list[int]) -> Batch:
+        """Of tokens (windows, length); windows: their numbers."""
         plain = llama.logits(self._hyper, self.source_weights, tokens)
-        of_file = llama.logits(self._hyper, self._file_weights, tokens) if self._quantized else plain
-        sigma = noise_sigma(self._hyper, self._file_weights, tokens, of_file, seed=numbers[0])
+        of_file = llama.logits(self._hyper, self._file_weights, tokens) if not self._same_numbers else plain
+        sigma = noise_sigma(self._hyper, self._file_weights, tokens, of_file, seed=windows[0])
         batch = Batch(plain.numpy(), of_file.numpy(), sigma.numpy())
         if self._directory is None:
             return batch
         self._transformers = self._transformers or TransformersOracle(self._directory)
         theirs = self._transformers.logits(tokens).numpy()
-        for row, number in enumerate(numbers):
+        for row, number in enumerate(windows):
             # Quantized weights are the source's to a fraction of a percent, and so is what rounding does to them.
             self._agreement.add(number, batch.of_source[row], batch.sigma[row], theirs[row])
         return Batch(theirs.astype(np.float64), batch.of_file, batch.sigma)

@@ -266,7 +266,7 @@ def test_an_untied_classifier_lost_to_tying_fails_at_config(tmp_path: Path) -> N
     path = written(tmp_path, mine, "v1", config(tied=True))
     checks = judge(save(tmp_path, state_dict()), path)
     assert checks["config"].status == "fail"
-    assert checks["config"].where["field"] == "shared_classifier"
+    assert checks["config"].where["field"] == "tied"
     assert {checks[name].status for name in ("file", "tensors", "execution", "quantization")} == {"skipped"}
 
 

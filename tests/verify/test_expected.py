@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from helpers.models import same_bits
 from helpers.strategies import weights
@@ -10,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import exporter
-from verify.expected import dequantized, quantized, rounding_bound
+from exporter.encode import encode
+from verify.expected import half_bound, numbers, parts, quantized, rounding_bound
 
 
 @st.composite
@@ -41,11 +43,37 @@ def test_both_roads_give_the_same_bits_on_a_million_weights_of_each_source_type(
         assert same_bits(scale.numpy(), theirs.scale)
 
 
-def test_norms_and_fp32_formats_are_left_as_they_are() -> None:
-    matrix, vector = torch.randn(4, 8), torch.randn(8)
-    assert dequantized(matrix, 0) is matrix
-    assert dequantized(vector, 4) is vector
-    assert not torch.equal(dequantized(matrix, 4), matrix)
+def test_fp32_is_left_as_it_is_and_nothing_else() -> None:
+    matrix = torch.randn(4, 8)
+    assert torch.equal(numbers(matrix, "fp32", 0), matrix)
+    for storage, group_size in (("fp16", 0), ("bf16", 0), ("q8_0", 4)):
+        assert not torch.equal(numbers(matrix, storage, group_size), matrix)
+
+
+@given(cases(), st.sampled_from(["fp16", "bf16"]))
+@example((np.full((1, 2), 65504, np.float32), 2), "fp16")
+@example((np.array([[2.0**-25, 2.0**-24 * 1.5, -(2.0**-133), 1 + 2.0**-8]], np.float32), 4), "bf16")
+def test_both_roads_narrow_to_the_same_halves_within_their_bound(case: tuple[np.ndarray, int], storage: str) -> None:
+    w = case[0]
+    mine = torch.from_numpy(w.copy())
+    if not torch.isfinite(numbers(mine, storage, 0)).all():
+        with pytest.raises(exporter.WeightError, match=f"a weight that {storage} can hold"):
+            encode(w, storage, 0, "here")
+        return
+    theirs = encode(w, storage, 0, "here")
+    halves = parts(mine, storage, 0)[storage].view(torch.int16).numpy()
+    assert halves.tobytes() == theirs.parts[storage].tobytes()
+    error = (numbers(mine, storage, 0).double() - mine.double()).abs()
+    assert (error <= half_bound(mine, storage)).all()
+    assert theirs.max_error == float(error.max()) <= theirs.bound
+
+
+def test_halves_reach_their_bound() -> None:
+    """A bound twice as large would let a truncating writer pass."""
+    for storage, step in (("fp16", 2.0**-10), ("bf16", 2.0**-7)):
+        w = torch.tensor([[1 + step / 2]])
+        error = (numbers(w, storage, 0).double() - w.double()).abs()
+        assert float(error / half_bound(w, storage)) > 0.99 / (1 + step / 2)
 
 
 @given(cases())
@@ -53,5 +81,5 @@ def test_dequantized_weights_lie_within_the_bound_and_one_rounding(case: tuple[n
     w = torch.from_numpy(case[0].copy())
     group_size = case[1]
     scale = quantized(w, group_size)[1].repeat_interleave(group_size, dim=1)
-    error = (dequantized(w, group_size).double() - w.double()).abs()
+    error = (numbers(w, "q8_0", group_size).double() - w.double()).abs()
     assert (error <= rounding_bound(scale) + 127 * scale.double() * 2.0**-24).all()

@@ -36,7 +36,7 @@ def test_the_report_is_complete_and_valid(tmp_path: Path, format_name: str) -> N
     assert contents["file"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert contents["source"]["sha256"] == {"checkpoint.pt": hashlib.sha256(source.read_bytes()).hexdigest()}
     assert contents["metrics"]["positions"] == 6 * 33
-    assert (contents["metrics_q8_activations"] is None) == (format_name in ("v0", "v1-fp32"))
+    assert (contents["metrics_q8_activations"] is None) == (format_name in ("v0", "v1-fp32", "v3"))
     assert {t["name"] for t in contents["tensors"]} == set(state_dict())
     for tensor in contents["tensors"]:
         quantized = tensor["storage"] == "q8_0"
@@ -147,7 +147,7 @@ class _LyingModel:
 
 
 def test_the_file_check_notices_a_reader_that_is_wrong(tmp_path: Path) -> None:
-    hyper = open_source(save(tmp_path, state_dict())).hyperparameters
+    source = open_source(save(tmp_path, state_dict()))
     with reader_c.open(toy_file(tmp_path, "v2")) as model:
 
         def shifted(name: str) -> tuple[reader_c.Span, ...]:
@@ -162,7 +162,7 @@ def test_the_file_check_notices_a_reader_that_is_wrong(tmp_path: Path) -> None:
             ({"content": model.content[:-1]}, "size: expected"),
         ]
         for lies, finding in stories:
-            result = check_file(_LyingModel(model, lies), hyper)  # type: ignore[arg-type]
+            result = check_file(_LyingModel(model, lies), source, 33)  # type: ignore[arg-type]
             assert finding in result.detail
             assert (result.status == "pass") == (not lies)
 

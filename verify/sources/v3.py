@@ -1,0 +1,50 @@
+"""A v3 file as a source: what a conversion from it to another format is judged against.
+
+Read by the C reader, where the exporter has a parser of its own: two roads here too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import reader_c
+from verify.errors import CannotJudgeError
+from verify.sources.source import Hyperparameters, RopeScaling, Source
+
+
+class V3Source(Source):
+    """One file, mapped for as long as this lives; every digest in it is checked first."""
+
+    kind = "v3"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._model = reader_c.open(path, check_digests=True)
+        except reader_c.ReaderError as error:
+            raise CannotJudgeError(f"{error}") from error
+        self.files = {path.name: hashlib.sha256(self._model.content).hexdigest()}
+        said = dataclasses.asdict(self._model.config)
+        del said["group_size"]
+        scaling = RopeScaling(**said.pop("rope_scaling"))
+        self.hyperparameters = Hyperparameters(tied=said.pop("shared_classifier"), rope_scaling=scaling, **said)
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.path.with_name("tokenizer.model")
+
+    def dtype(self, name: str) -> str:
+        storage = self._model.storage(name).storage
+        return "fp32" if storage == "q8_0" else storage
+
+    def tensor(self, name: str) -> torch.Tensor:
+        wanted = "tok_embeddings.weight" if name == "output.weight" and self.hyperparameters.tied else name
+        stored = self._model.tensor(wanted)
+        numbers = stored.dequantize() if isinstance(stored, reader_c.QuantizedTensor) else stored
+        # a copy: torch must not be given memory that cannot be written to
+        return torch.from_numpy(np.array(numbers, np.float32))
