@@ -82,6 +82,7 @@ def open_meta(path: Path, max_seq_len: int | None) -> Checkpoint:
         raise CheckpointError(
             f"{shards[0].path}: expected {config.n_layers} layers, as params.json says, found {found}"
         )
+    _check_count(path, shards, config.dim)
     embedding_axis, vocab_size = _embedding(shards, config.dim)
     if says_vocab(params) and config.vocab_size != vocab_size:
         raise CheckpointError(
@@ -89,7 +90,7 @@ def open_meta(path: Path, max_seq_len: int | None) -> Checkpoint:
         )
     absent = _CLASSIFIER not in shards[0].headers
     config = dataclasses.replace(config, vocab_size=vocab_size, tied=absent)
-    _check_hidden_dim(params_path, shards, config.hidden_dim)
+    _check_hidden_dim(params_path, shards, config)
     axes = {name: _axis(name, shape, embedding_axis) for name, shape in tensor_shapes(config).items()}
     _check_shards(path, shards, config, axes)
     config = dataclasses.replace(config, tied=absent or _is_tied(shards, embedding_axis))
@@ -128,6 +129,16 @@ def _shard_paths(path: Path) -> list[Path]:
 # ---- what the shards hold ----
 
 
+def _check_count(path: Path, shards: list[_Shard], dim: int) -> None:
+    """Told for itself, because a last shard that is missing leaves no gap."""
+    name = "layers.0.attention.wo.weight"
+    header = shards[0].headers.get(name)
+    if header and len(header.shape) == 2 and header.shape[0] == dim and header.shape[1]:
+        count, remainder = divmod(dim, header.shape[1])
+        if not remainder and count != len(shards):
+            raise CheckpointError(f"{path}: expected {count} shards, as {name} is split, found {len(shards)}")
+
+
 def _embedding(shards: list[_Shard], dim: int) -> tuple[int, int]:
     """(axis, vocab_size): Llama 1 and 2 split each token's vector, Llama 3 the vocabulary. Where there is more than
     one shard, a width cannot be both dim and a part of it."""
@@ -140,16 +151,20 @@ def _embedding(shards: list[_Shard], dim: int) -> tuple[int, int]:
         return 0, rows * len(shards)
     if rows and width * len(shards) == dim:
         return 1, rows
-    raise CheckpointError(f"{where}: expected rows of {dim}, or of that in {len(shards)} parts, found {header.shape}")
+    parts = f", or of {dim} over {len(shards)}" if len(shards) > 1 else ""
+    raise CheckpointError(f"{where}: expected rows of {dim}{parts}, found shape {header.shape}")
 
 
-def _check_hidden_dim(params_path: Path, shards: list[_Shard], hidden_dim: int) -> None:
+def _check_hidden_dim(params_path: Path, shards: list[_Shard], config: ModelConfig) -> None:
     """Told for itself, because params.json does not hold the number but what Meta's rule makes it of."""
     header = shards[0].headers.get("layers.0.feed_forward.w1.weight")
-    if header and header.shape and header.shape[0] * len(shards) != hidden_dim:
+    if header is None or header.shape[1:] != (config.dim,):
+        return  # told with all other shapes
+    found = header.shape[0] * len(shards)
+    if found != config.hidden_dim:
         raise CheckpointError(
-            f"{params_path}: expected multiple_of and ffn_dim_multiplier that give a hidden_dim of "
-            f"{header.shape[0] * len(shards)}, as layers.0.feed_forward.w1.weight has, found {hidden_dim}"
+            f"{params_path}: multiple_of, ffn_dim_multiplier: expected to give a hidden_dim of {found}, as "
+            f"layers.0.feed_forward.w1.weight has, found {config.hidden_dim}"
         )
 
 

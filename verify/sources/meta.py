@@ -83,7 +83,10 @@ class MetaSource(Source):
         if identity(shard) != self._identities[shard]:
             raise CannotJudgeError(f"{shard}: changed while it was being read")
         with refusing(shard, "a dict of tensors as torch.save writes it"):
-            return dict(mapped(shard))
+            contents = mapped(shard)
+            if not isinstance(contents, dict):
+                raise TypeError(f"a {type(contents).__name__}")
+            return contents
 
     # ---- what the tensors say ----
 
@@ -133,6 +136,9 @@ class MetaSource(Source):
         if remainder or head_dim % 2:
             raise _refuse(params.at("n_heads"), f"a divisor of {dim} that leaves an even head size", n_heads)
         times = len(self._shards)
+        part = pieces["layers.0.attention.wo.weight"]
+        if len(part) == 2 and part[0] == dim and part[1] * times != dim:
+            raise _refuse(str(self.path), f"shards with {dim} columns of wo together", f"{times} with {part[1]} each")
         n_kv_heads, remainder = divmod(self._length(pieces, "layers.0.attention.wk.weight", 0) * times, head_dim)
         if remainder or n_heads % n_kv_heads:
             found = pieces["layers.0.attention.wk.weight"]

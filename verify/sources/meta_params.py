@@ -36,7 +36,7 @@ class MetaParams:
                 raise TypeError(f"a {type(said).__name__}")
         for key in said:
             if key not in _UNDERSTOOD:
-                raise self._refuse("keys", "those whose effect on the model is known", repr(key))
+                raise self._refuse("keys", "those whose effect on the model is known", key)
         self._said: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
 
     def at(self, key: str) -> str:
@@ -102,14 +102,14 @@ class MetaParams:
         width = 8 * found.dim // 3
         if "ffn_dim_multiplier" in self._said:
             # a rounded product in Meta's code, and so here; the bound is only for int()
-            width = int(min(self.positive("ffn_dim_multiplier", 1) * width, 1e300))
+            width = int(min(self.positive("ffn_dim_multiplier", 1) * width, 2.0**40))
         width += -width % multiple
         if width != found.hidden_dim:
             by_rule = "multiple_of, ffn_dim_multiplier"
             raise self._refuse(by_rule, f"a hidden width of {found.hidden_dim}, as the tensors say", width)
 
     def _refuse(self, key: str, expected: object, found: object) -> CannotJudgeError:
-        return CannotJudgeError(f"{self.at(key)}: expected {expected}, found {found}")
+        return CannotJudgeError(f"{self.at(key)}: expected {expected}, found {found!r}")
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import torch
 from hypothesis import strategies as st
 
 import exporter
-from helpers.models import Arrays
+from helpers.models import Arrays, arrays
+from helpers.models import config as model_config
 from helpers.strategies import configs
 
 State = dict[str, Any]
@@ -34,14 +37,14 @@ def params(config: exporter.ModelConfig, **changes: object) -> dict[str, Any]:
 
 
 def shards(
-    arrays: Arrays, count: int = 1, *, embedding_axis: int = 1, dtype: torch.dtype = torch.float32
+    whole: Arrays, count: int = 1, *, embedding_axis: int = 1, dtype: torch.dtype = torch.float32
 ) -> list[State]:
     """The state dict of each shard, all tensors of one type."""
     states: list[State] = [{} for _ in range(count)]
-    for name, array in arrays.items():
-        whole = torch.from_numpy(array).to(dtype)
+    for name, array in whole.items():
+        tensor = torch.from_numpy(array).to(dtype)
         axis = embedding_axis if name.startswith("tok_") else _AXES.get(name.split(".")[-2])
-        parts = [whole] * count if axis is None else torch.chunk(whole, count, dim=axis)
+        parts = [tensor] * count if axis is None else torch.chunk(tensor, count, dim=axis)
         for state, part in zip(states, parts, strict=True):
             state[name] = part.contiguous().clone()
     return states
@@ -59,7 +62,7 @@ def save(directory: Path, states: list[State], said: dict[str, Any]) -> Path:
 
 def write(
     directory: Path,
-    arrays: Arrays,
+    whole: Arrays,
     config: exporter.ModelConfig,
     count: int = 1,
     *,
@@ -70,7 +73,7 @@ def write(
     """A directory of count shards. changes: to params.json."""
     return save(
         directory,
-        shards(arrays, count, embedding_axis=embedding_axis, dtype=dtype),
+        shards(whole, count, embedding_axis=embedding_axis, dtype=dtype),
         params(config, **changes),
     )
 
@@ -89,3 +92,38 @@ def sharded(draw: st.DrawFn) -> tuple[exporter.ModelConfig, int, int]:
         rope_theta=draw(st.sampled_from([10000.0, 5e5, 7.25])),
     )
     return config, count, draw(st.sampled_from([0, 1]))
+
+
+# All of its sizes can be halved twice.
+MODEL = model_config(vocab_size=32)
+
+
+def write_large(directory: Path) -> int:
+    """Four shards, 110 MB in all, so that what stays in memory shows. Returns the largest tensor's bytes."""
+    config = exporter.ModelConfig(
+        dim=512,
+        hidden_dim=1408,
+        n_layers=6,
+        n_heads=8,
+        n_kv_heads=8,
+        vocab_size=8192,
+        max_seq_len=64,
+        tied=False,
+    )
+    write(directory, arrays(config), config, 4)
+    return 4 * config.vocab_size * config.dim
+
+
+def peak_growth(setup: str, work: str) -> int:
+    """By how many bytes a process's largest resident set grows from setup to work. Mapped pages count."""
+    code = f"""
+from pathlib import Path
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+{setup}
+before = peak()
+{work}
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(done.stdout)
