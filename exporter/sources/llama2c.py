@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from exporter.checkpoint import Checkpoint, Dtype, Weights, check_names_and_shapes
+from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
-from exporter.errors import CheckpointError, WeightError
+from exporter.errors import CheckpointError
+from exporter.sources.torch_files import DTYPES, checked_tensor, identity, load_mapped, same_bits, to_float32
 
 # torch.compile leaves this before every name.
 _COMPILED_PREFIX = "_orig_mod."
 
 _REQUIRED_ARGS = ("dim", "n_layers", "n_heads", "vocab_size", "max_seq_len")
 _OPTIONAL_ARGS = ("n_kv_heads", "hidden_dim", "multiple_of", "norm_eps", "rope_theta", "dropout")
-# float64 is read as float32, and refused where that is another number.
-_DTYPES: dict[torch.dtype, Dtype] = {
-    torch.float32: "fp32",
-    torch.float16: "fp16",
-    torch.bfloat16: "bf16",
-    torch.float64: "fp32",
-}
 
 
 def open_llama2c(path: Path) -> Checkpoint:
     """Open a .pt without reading a weight. Raises CheckpointError."""
-    identity = _identity(path)
+    opened = identity(path)
     contents = _load(path)
     state = _state_dict(path, contents)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     config = _config(path, contents, state)
-    dtypes = {name: _DTYPES[tensor.dtype] for name, tensor in state.items()}
+    dtypes = {name: DTYPES[tensor.dtype] for name, tensor in state.items()}
     del contents, state
 
     def load(name: str) -> Weights:
         # Mapped anew for each tensor, and unmapped with it: pages that one long-lived map had touched would
         # stay in memory until the whole model is.
-        if _identity(path) != identity:
+        if identity(path) != opened:
             raise CheckpointError(f"{path}: changed while it was being read")
-        return _to_float32(f"{path}: {name}", _state_dict(path, _load(path))[name])
+        return to_float32(f"{path}: {name}", _state_dict(path, _load(path))[name])
 
     if config.tied:
         shapes.pop("output.weight")
@@ -61,25 +51,9 @@ def open_llama2c(path: Path) -> Checkpoint:
     )
 
 
-def _identity(path: Path) -> tuple[int, int, int, int]:
-    try:
-        s = path.stat()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns
-
-
 def _load(path: Path) -> dict[str, Any]:
-    """The checkpoint with its tensors mapped, not read. Tensors and plain data only: no pickle that runs code."""
-    try:
-        contents = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused: expected tensors and plain data alone, found {_first_line(error)}"
-        ) from error
-    except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
-        found = "one that is cut or damaged" if zipfile.is_zipfile(path) else _without_directory(path)
-        raise CheckpointError(f"{path}: expected a checkpoint in torch.save's zip format, found {found}") from error
+    """The checkpoint with its tensors mapped, not read."""
+    contents = load_mapped(path)
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path}: expected a dict with model and model_args, found {type(contents).__name__}")
     for key in ("model", "model_args"):
@@ -87,22 +61,6 @@ def _load(path: Path) -> dict[str, Any]:
             found = type(contents[key]).__name__ if key in contents else "none"
             raise CheckpointError(f"{path}: {key}: expected a dict, found {found}")
     return contents
-
-
-def _without_directory(path: Path) -> str:
-    """What a file that lacks a zip archive's directory, which is at its end, seems to be."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start == b"PK\x03\x04":
-        return "one whose end is missing"
-    return "a file of another kind" if start else "an empty file"
-
-
-def _first_line(error: BaseException) -> str:
-    """torch explains itself over many lines; the reason is the part that names what it met."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
-    return (telling or lines or [type(error).__name__])[0][:200]
 
 
 def _state_dict(path: Path, contents: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -113,16 +71,7 @@ def _state_dict(path: Path, contents: dict[str, Any]) -> dict[str, torch.Tensor]
         name = key.removeprefix(_COMPILED_PREFIX)
         if name in state:
             raise CheckpointError(f"{path}: {name}: expected once, found with and without {_COMPILED_PREFIX}")
-        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
-            raise CheckpointError(f"{path}: {name}: expected a dense tensor, found {type(tensor).__name__}")
-        if tensor.dtype not in _DTYPES:
-            raise CheckpointError(f"{path}: {name}: expected a floating-point tensor, found {tensor.dtype}")
-        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-            raise CheckpointError(
-                f"{path}: {name}: expected {tensor.numel() * tensor.element_size()} bytes behind it, "
-                f"found {tensor.untyped_storage().nbytes()}"
-            )
-        state[name] = tensor
+        state[name] = checked_tensor(f"{path}: {name}", tensor)
     return state
 
 
@@ -152,7 +101,7 @@ def _config(path: Path, contents: dict[str, Any], state: dict[str, torch.Tensor]
         raise CheckpointError(f"{path}: model_args: {error}") from error
     # A llama2.c checkpoint holds the classifier even where it is tied, so only its bits can tell.
     check_names_and_shapes(str(path), tensor_shapes(untied), {name: tuple(t.shape) for name, t in state.items()})
-    tied = _same_bits(state["tok_embeddings.weight"], state["output.weight"])
+    tied = same_bits(state["tok_embeddings.weight"], state["output.weight"])
     return ModelConfig(**{**untied.__dict__, "tied": tied})
 
 
@@ -171,28 +120,3 @@ def _hidden_dim(path: Path, args: dict[str, Any], state: dict[str, torch.Tensor]
     if first is None or first.dim() != 2:
         raise CheckpointError(f"{path}: missing layers.0.feed_forward.w1.weight")
     return first.shape[0]
-
-
-def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Equal as bytes: 0.0 and -0.0 differ, and a NaN equals itself."""
-    if a.dtype != b.dtype:
-        return False
-    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():
-        return True
-    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
-    return torch.equal(a.detach().view(integer), b.detach().view(integer))
-
-
-def _to_float32(where: str, tensor: torch.Tensor) -> Weights:
-    """Exactly the same numbers as float32: a view of the map where they are float32 already."""
-    tensor = tensor.detach().contiguous()
-    weights: Weights = tensor.to(torch.float32).numpy()
-    if tensor.dtype == torch.float64:
-        wide = tensor.numpy()
-        differs = (weights != wide) & ~np.isnan(wide)
-        if differs.any():
-            index = tuple(int(i) for i in np.argwhere(differs)[0])
-            raise WeightError(
-                f"{where}{list(index)}: expected a value that float32 can hold, found {float(wide[index])!r}", index
-            )
-    return weights

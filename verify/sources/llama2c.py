@@ -7,8 +7,6 @@ holds the arguments against them.
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import torch
 
 from verify.errors import CannotJudgeError
 from verify.sources.source import Hyperparameters, Source
+from verify.sources.torch_files import dtype_name, identical, identity, is_plain, mapped, refusing, sha256
 
 # How the checkpoint's modules are called in the files' own vocabulary.
 _LAYER_TENSOR = re.compile(
@@ -29,7 +28,6 @@ _NUMERIC_ARGS = {
     *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len"),
     *("norm_eps", "rope_theta"),
 }
-_DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 class Llama2cSource(Source):
@@ -39,11 +37,11 @@ class Llama2cSource(Source):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._identity = _identity(path)
-        self.files = {path.name: _sha256(path)}
+        self._identity = identity(path)
+        self.files = {path.name: sha256(path)}
         state, arguments = self._read()
         self.hyperparameters = _derive(path, state, arguments)
-        self._dtypes = {name: _DTYPE_NAMES.get(tensor.dtype, "fp32") for name, tensor in state.items()}
+        self._dtypes = {name: dtype_name(tensor.dtype) for name, tensor in state.items()}
 
     @property
     def tokenizer_path(self) -> Path:
@@ -63,44 +61,18 @@ class Llama2cSource(Source):
         return self._dtypes[name]
 
     def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        if _identity(self.path) != self._identity:
+        if identity(self.path) != self._identity:
             raise CannotJudgeError(f"{self.path}: changed while it was being read")
-        try:
-            saved = torch.load(str(self.path), map_location="cpu", mmap=True, weights_only=True)
+        with refusing(self.path, "a llama2.c checkpoint"):
+            saved = mapped(self.path)
             state, arguments = dict(saved["model"]), dict(saved["model_args"])
-        except pickle.UnpicklingError as error:
-            raise CannotJudgeError(
-                f"{self.path}: expected plain tensors, found a pickle that asks for more"
-            ) from error
-        except Exception as error:  # torch.load's failures have no common class
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CannotJudgeError(f"{self.path}: expected a llama2.c checkpoint, found: {reason[:200]}") from error
         renamed: dict[str, torch.Tensor] = {}
         for key, value in state.items():
             short = key.split("_orig_mod.", 1)[-1] if str(key).startswith("_orig_mod.") else key
-            if not isinstance(key, str) or short in renamed or not _is_plain(value):
+            if not isinstance(key, str) or short in renamed or not is_plain(value):
                 raise CannotJudgeError(f"{self.path}: {short}: expected one dense float tensor, found otherwise")
             renamed[short] = value
         return renamed, arguments
-
-
-def _identity(path: Path) -> tuple[int, int, int]:
-    """What differs once a file is replaced or written to."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CannotJudgeError(
-            f"{path}: expected a readable checkpoint, found: {(error.strerror or str(error)).lower()}"
-        ) from error
 
 
 def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any]) -> Hyperparameters:
@@ -132,7 +104,7 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
         head_dim=dim // n_heads,
         vocab_size=vocab_size,
         max_seq_len=max_seq_len,
-        tied=_identical(embedding, state["output.weight"]),
+        tied=identical(embedding, state["output.weight"]),
         norm_eps=_positive(path, arguments, "norm_eps", 1e-5),
         rope_theta=_positive(path, arguments, "rope_theta", 10000.0),
     )
@@ -178,14 +150,3 @@ def _positive(path: Path, arguments: dict[str, Any], key: str, default: float) -
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise _refuse(path, f"model_args: {key}", "a positive finite number", value)
     return float(value)
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.is_floating_point()
-
-
-def _identical(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Same type, shape and bytes."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return bool((a.contiguous().view(torch.uint8) == b.contiguous().view(torch.uint8)).all())

@@ -1,0 +1,144 @@
+"""Meta's params.json: read strictly, and made into a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from exporter.config import ModelConfig, RopeScaling
+from exporter.errors import CheckpointError
+
+_LARGEST = 10_000_000  # bytes; Meta's own files have some hundred
+
+_SHAPE_KEYS = ("dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of", "ffn_dim_multiplier")
+_OTHER_KEYS = (
+    *("norm_eps", "rope_theta", "use_scaled_rope", "rope_scaling_factor", "rope_high_freq_factor"),
+    "max_seq_len",
+)
+# About how Meta's code runs a model, not about what the model computes.
+_HARMLESS_KEYS = ("max_batch_size", "model_parallel_size")
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """The keys of params.json that are not null, all of them known. Raises CheckpointError."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise CheckpointError(f"{path}: expected each key once, found {key!r} twice")
+            found[key] = value
+        return found
+
+    def no_constant(word: str) -> None:
+        raise CheckpointError(f"{path}: expected numbers that JSON has, found {word}")
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    if len(content) > _LARGEST:
+        raise CheckpointError(f"{path}: expected at most {_LARGEST} bytes, found more")
+    try:
+        params = json.loads(content.decode(), object_pairs_hook=unique, parse_constant=no_constant)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected JSON, found otherwise: {error}") from error
+    except RecursionError as error:
+        raise CheckpointError(f"{path}: expected JSON of a few levels, found too many") from error
+    if not isinstance(params, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, found {type(params).__name__}")
+    unknown = [key for key in params if key not in _SHAPE_KEYS + _OTHER_KEYS + _HARMLESS_KEYS]
+    if unknown:
+        raise CheckpointError(f"{path}: no known meaning, and it may change the model: {unknown[0]!r}")
+    return {key: value for key, value in params.items() if value is not None}
+
+
+def params_config(path: Path, params: dict[str, Any], max_seq_len: int | None) -> ModelConfig:
+    """An untied config of what params.json says; where it leaves the vocabulary to the tensors (says_vocab), of
+    one token. max_seq_len: the caller's, which may shorten what the file says. Raises CheckpointError."""
+    length = _length(path, params, max_seq_len)
+    for key in ("dim", "n_layers", "n_heads"):
+        if key not in params:
+            raise CheckpointError(f"{path}: missing {key}")
+    try:
+        return ModelConfig(
+            dim=params["dim"],
+            hidden_dim=_hidden_dim(params),
+            n_layers=params["n_layers"],
+            n_heads=params["n_heads"],
+            n_kv_heads=params.get("n_kv_heads", params["n_heads"]),
+            vocab_size=params["vocab_size"] if says_vocab(params) else 1,
+            max_seq_len=length,
+            tied=False,
+            norm_eps=_number(params, "norm_eps", 1e-5),
+            rope_theta=_number(params, "rope_theta", 10000.0),
+            rope_scaling=_rope_scaling(params),
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def says_vocab(params: dict[str, Any]) -> bool:
+    """Whether params.json knows the vocabulary's size: Llama 2's has -1 there, Code Llama's nothing."""
+    size = params.get("vocab_size", -1)
+    return not isinstance(size, int) or size != -1
+
+
+def _length(path: Path, params: dict[str, Any], asked: int | None) -> int:
+    own = _count(f"{path}: max_seq_len", params["max_seq_len"]) if "max_seq_len" in params else None
+    if asked is not None:
+        asked = _count("max_seq_len", asked)
+        if own is not None and asked > own:
+            raise CheckpointError(f"max_seq_len: expected at most {own}, as {path} says, found {asked}")
+        return asked
+    if own is None:
+        raise CheckpointError(
+            f"{path}: max_seq_len: params.json does not say it; --max-seq-len N (max_seq_len= in Python) gives it"
+        )
+    return own
+
+
+def _hidden_dim(params: dict[str, Any]) -> int:
+    """Meta's rule: two thirds of 4 * dim, times ffn_dim_multiplier, each rounded down, and then up to a multiple of
+    multiple_of. In floating point, as Meta's code does it, so that what it rounds is rounded alike."""
+    dim, multiple = _count("dim", params["dim"]), _count("multiple_of", params.get("multiple_of", 256))
+    hidden = int(2 * (4 * dim) / 3)
+    if "ffn_dim_multiplier" in params:
+        scaled = _number(params, "ffn_dim_multiplier", 1.0) * hidden
+        if scaled >= 2**31:
+            raise CheckpointError(
+                f"ffn_dim_multiplier: expected less than {2**31 / hidden:g}, found {scaled / hidden:g}"
+            )
+        hidden = int(scaled)
+    return -(-hidden // multiple) * multiple
+
+
+def _rope_scaling(params: dict[str, Any]) -> RopeScaling:
+    """Llama 3.1's, with the constants that Meta's code has where params.json is silent."""
+    factor, high = _number(params, "rope_scaling_factor", 8.0), _number(params, "rope_high_freq_factor", 4.0)
+    scaled = params.get("use_scaled_rope", False)
+    if not isinstance(scaled, bool):
+        raise CheckpointError(f"use_scaled_rope: expected true or false, found {scaled!r}")
+    if not scaled:
+        return RopeScaling()
+    return RopeScaling(
+        "llama3", factor=factor, original_max_positions=8192, low_freq_factor=1.0, high_freq_factor=high
+    )
+
+
+def _count(where: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise CheckpointError(f"{where}: expected an integer from 1 to {2**31 - 1}, found {value!r}")
+    return value
+
+
+def _number(params: dict[str, Any], key: str, default: float) -> float:
+    value = params.get(key, default)
+    # the bound also keeps integers that no float holds from being converted
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e300:
+        raise CheckpointError(f"{key}: expected a positive finite number, found {value!r}")
+    return float(value)

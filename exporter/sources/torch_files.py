@@ -1,0 +1,111 @@
+"""Files of torch.save: mapped safely, and their tensors checked, compared by bits and widened."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from exporter.checkpoint import Dtype, Weights
+from exporter.errors import CheckpointError, WeightError
+
+# float64 is read as float32, and refused where that is another number.
+DTYPES: dict[torch.dtype, Dtype] = {
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.float64: "fp32",
+}
+
+Identity = tuple[int, int, int, int]
+
+
+def identity(path: Path) -> Identity:
+    """What differs once the file was replaced or written to. Raises CheckpointError where there is none."""
+    try:
+        s = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns
+
+
+def load_mapped(path: Path) -> object:
+    """What was saved, its tensors mapped and not read. Tensors and plain data only: no pickle that runs code.
+    Raises CheckpointError."""
+    try:
+        return torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused: expected tensors and plain data alone, found {_first_line(error)}"
+        ) from error
+    except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
+        found = "one that is cut or damaged" if zipfile.is_zipfile(path) else _without_directory(path)
+        raise CheckpointError(f"{path}: expected a checkpoint in torch.save's zip format, found {found}") from error
+
+
+def checked_tensor(where: str, value: object) -> torch.Tensor:
+    """value, if it is a tensor of floating-point numbers that are all there. Raises CheckpointError."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
+        raise CheckpointError(f"{where}: expected a dense tensor, found {type(value).__name__}")
+    if value.dtype not in DTYPES:
+        raise CheckpointError(f"{where}: expected a floating-point tensor, found {value.dtype}")
+    # a tensor of the meta device has a shape and no numbers, a negated view other bits than its numbers
+    if value.device.type != "cpu" or value.is_neg():
+        found = "a negated view" if value.is_neg() else f"one on {value.device.type}"
+        raise CheckpointError(f"{where}: expected a tensor with its numbers, found {found}")
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise CheckpointError(
+            f"{where}: expected {value.numel() * value.element_size()} bytes behind it, "
+            f"found {value.untyped_storage().nbytes()}"
+        )
+    return value
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal as bytes: 0.0 and -0.0 differ, and a NaN equals itself."""
+    if a.dtype != b.dtype:
+        return False
+    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():
+        return True
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+    return torch.equal(a.detach().view(integer), b.detach().view(integer))
+
+
+def to_float32(where: str, tensor: torch.Tensor, start: tuple[int, ...] = ()) -> Weights:
+    """Exactly the same numbers as float32: a view of the map where they are float32 already.
+
+    start: where in a larger tensor this one begins, for what is said of an element.
+    Raises WeightError for a float64 that float32 cannot hold.
+    """
+    tensor = tensor.detach().contiguous()
+    weights: Weights = tensor.to(torch.float32).numpy()
+    if tensor.dtype == torch.float64:
+        wide = tensor.numpy()
+        differs = (weights != wide) & ~np.isnan(wide)
+        if differs.any():
+            found = tuple(int(i) for i in np.argwhere(differs)[0])
+            index = tuple(i + s for i, s in zip(found, start or (0,) * len(found), strict=True))
+            raise WeightError(
+                f"{where}{list(index)}: expected a value that float32 can hold, found {float(wide[found])!r}", index
+            )
+    return weights
+
+
+def _without_directory(path: Path) -> str:
+    """What a file that lacks a zip archive's directory, which is at its end, seems to be."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"PK\x03\x04":
+        return "one whose end is missing"
+    return "a file of another kind" if start else "an empty file"
+
+
+def _first_line(error: BaseException) -> str:
+    """torch explains itself over many lines; the reason is the part that names what it met."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
+    return (telling or lines or [type(error).__name__])[0][:200]

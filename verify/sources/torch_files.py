@@ -1,0 +1,74 @@
+"""What the verifier's readers of torch.save's files share."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from verify.errors import CannotJudgeError
+
+_DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+Identity = tuple[int, int, int]
+
+
+def identity(path: Path) -> Identity:
+    """What differs once a file is replaced or written to."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CannotJudgeError(
+            f"{path}: expected a readable checkpoint, found: {(error.strerror or str(error)).lower()}"
+        ) from error
+
+
+def mapped(path: Path) -> Any:
+    """What was saved there: plain data, and tensors that lie in the file. Raises whatever torch.load does."""
+    return torch.load(str(path), map_location="cpu", mmap=True, weights_only=True)
+
+
+@contextmanager
+def refusing(path: Path, expected: str) -> Iterator[None]:
+    """Whatever goes wrong within becomes a CannotJudgeError of one line. torch.load's failures have no common
+    class."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise CannotJudgeError(f"{path}: expected plain tensors, found a pickle that asks for more") from error
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CannotJudgeError(f"{path}: expected {expected}, found: {reason[:200]}") from error
+
+
+def is_plain(value: object) -> bool:
+    """Whether it is a dense tensor of floating-point numbers. Those of the meta device have no numbers."""
+    if not isinstance(value, torch.Tensor) or value.device.type != "cpu":
+        return False
+    return value.layout == torch.strided and value.is_floating_point()
+
+
+def identical(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Same type, shape and bytes."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return bool((a.contiguous().view(torch.uint8) == b.contiguous().view(torch.uint8)).all())
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """As Source.dtype has it."""
+    return _DTYPE_NAMES.get(dtype, "fp32")
