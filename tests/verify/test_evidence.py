@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from verify.demo import CHECKPOINT, HELD_OUT_TEXT
 from verify.errors import CannotJudgeError
-from verify.evidence import Evidence
+from verify.evidence import Evidence, decode, encode
 from verify.sources import Source, open_source
 
 
@@ -108,3 +109,51 @@ def test_a_token_file_that_is_a_pickle_is_refused(source: Source, tmp_path: Path
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(CannotJudgeError, match=r"expected an \.npy file of integers"):
         Evidence(tokens=path).collect(source, 256)
+
+
+def fast_tokenizer(directory: Path, tokens: int) -> Path:
+    """Words become ids from 2 on; 1 begins every text; longer texts are to be cut, if one obeys the file."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {"<unk>": 0, "<s>": 1, **{f"w{n}": n for n in range(2, tokens)}}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.enable_truncation(max_length=3)
+    tokenizer.enable_padding(length=9)
+    path = directory / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+def test_tokenizer_json_encodes_the_text_as_a_whole(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("w5 w6\nw7\n\nw8 unheard")
+    path = fast_tokenizer(tmp_path, 10)
+    assert encode(text, path, 512).tolist() == [1, 5, 6, 7, 8, 0]
+    assert decode(path, [5, 6, 7]) == "w5 w6 w7"
+    text.write_text(" \n")
+    assert encode(text, path, 512).size == 0
+
+
+def test_more_tokens_than_the_model_has_matter_where_they_are_used(source: Source, tmp_path: Path) -> None:
+    path, text = fast_tokenizer(tmp_path, 600), tmp_path / "text.txt"
+    text.write_text("w5 w511")
+    assert Evidence(text=text, tokenizer=path).collect(source, 256)[0].tokens.tolist() == [1, 5, 511]
+    text.write_text("w5 w512")
+    with pytest.raises(CannotJudgeError, match=r"expected the model's 512 tokens alone in .*, found token 512"):
+        Evidence(text=text, tokenizer=path).collect(source, 256)
+    with pytest.raises(CannotJudgeError, match=r"expected the model's 100 tokens alone in .*, found token"):
+        encode(HELD_OUT_TEXT, source.tokenizer_path, 100)
+
+
+def test_a_tokenizer_json_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(CannotJudgeError, match=r"expected the source's tokenizer.json, found no such file"):
+        encode(HELD_OUT_TEXT, path, 512)
+    path.write_text("{}")
+    with pytest.raises(CannotJudgeError, match=r"expected a tokenizer.json, found none that loads: "):
+        encode(HELD_OUT_TEXT, path, 512)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(CannotJudgeError, match=r"^tokenizers: .*pip install export-and-verify\[huggingface\]$"):
+        encode(HELD_OUT_TEXT, path, 512)
