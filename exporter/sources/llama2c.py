@@ -10,7 +10,8 @@ import torch
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
-from exporter.sources.torch_files import DTYPES, checked_tensor, identity, load_mapped, same_bits, to_float32
+from exporter.identity import identity
+from exporter.sources.torch_files import DTYPES, checked_tensor, load_mapped, same_bits, to_float32
 
 # torch.compile leaves this before every name.
 _COMPILED_PREFIX = "_orig_mod."

@@ -13,11 +13,11 @@ import torch
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
+from exporter.identity import identity
 from exporter.sources.meta_params import params_config, read_params, says_vocab
 from exporter.sources.torch_files import (
     DTYPES,
     checked_tensor,
-    identity,
     load_mapped,
     same_bits,
     to_float32,

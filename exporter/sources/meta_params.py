@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from exporter.config import ModelConfig, RopeScaling
 from exporter.errors import CheckpointError
-
-_LARGEST = 10_000_000  # bytes; Meta's own files have some hundred
+from exporter.strict_json import read_object
 
 _SHAPE_KEYS = ("dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of", "ffn_dim_multiplier")
 _OTHER_KEYS = (
@@ -23,34 +21,7 @@ _HARMLESS_KEYS = ("max_batch_size", "model_parallel_size")
 def read_params(path: Path) -> dict[str, Any]:
     """The keys of params.json that are not null, all of them known. Raises CheckpointError."""
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise CheckpointError(f"{path}: expected each key once, found {key!r} twice")
-            found[key] = value
-        return found
-
-    def no_constant(word: str) -> None:
-        raise CheckpointError(f"{path}: expected numbers that JSON has, found {word}")
-
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    if len(content) > _LARGEST:
-        raise CheckpointError(f"{path}: expected at most {_LARGEST} bytes, found more")
-    try:
-        params = json.loads(content.decode(), object_pairs_hook=unique, parse_constant=no_constant)
-    except CheckpointError:
-        raise
-    except ValueError as error:
-        raise CheckpointError(f"{path}: expected JSON, found otherwise: {error}") from error
-    except RecursionError as error:
-        raise CheckpointError(f"{path}: expected JSON of a few levels, found too many") from error
-    if not isinstance(params, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, found {type(params).__name__}")
+    params = read_object(path)
     unknown = [key for key in params if key not in _SHAPE_KEYS + _OTHER_KEYS + _HARMLESS_KEYS]
     if unknown:
         raise CheckpointError(f"{path}: no known meaning, and it may change the model: {unknown[0]!r}")

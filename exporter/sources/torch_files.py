@@ -21,17 +21,6 @@ DTYPES: dict[torch.dtype, Dtype] = {
     torch.float64: "fp32",
 }
 
-Identity = tuple[int, int, int, int]
-
-
-def identity(path: Path) -> Identity:
-    """What differs once the file was replaced or written to. Raises CheckpointError where there is none."""
-    try:
-        s = path.stat()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns
-
 
 def load_mapped(path: Path) -> object:
     """What was saved, its tensors mapped and not read. Tensors and plain data only: no pickle that runs code.
