@@ -201,6 +201,7 @@ def _check_shards(path: Path, shards: list[_Shard], config: ModelConfig, axes: d
                     f"{path}: {name}: expected the same in every shard, "
                     f"found {first.path.name} and {shard.path.name} to differ"
                 )
+        del tensors  # and their map, before the next shard's
 
 
 def _is_tied(shards: list[_Shard], embedding_axis: int) -> bool:

@@ -134,7 +134,8 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
         "import exporter, exporter.sources.meta",
         f"opened = exporter.open_checkpoint({str(tmp_path)!r})\nfor name in opened.names: opened.load(name)",
     )
-    assert grown < 2.5 * largest
+    # with every map kept it is 6.6 times the largest
+    assert grown < 3 * largest
 
 
 # ---- params.json ----
@@ -149,6 +150,8 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
         ({"dim": 8192, "multiple_of": 4096, "ffn_dim_multiplier": 1.3}, 28672),  # 70B
         ({"dim": 4096, "multiple_of": 1024, "ffn_dim_multiplier": 1.3}, 14336),  # 3 8B
         ({"dim": 2048, "multiple_of": 256, "ffn_dim_multiplier": 1.5}, 8192),  # 3.2 1B
+        ({"dim": 128, "multiple_of": 1}, 341),  # of 341.3
+        ({"dim": 4096, "multiple_of": 1, "ffn_dim_multiplier": 1.3}, 14198),  # of 14198.6, not 14199.5
     ],
 )
 def test_hidden_dim_is_that_of_published_models(said: dict[str, object], hidden_dim: int) -> None:

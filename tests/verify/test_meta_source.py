@@ -116,7 +116,8 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
         f"source = MetaSource(Path({str(tmp_path)!r}), None)\n"
         "for name in source.hyperparameters.shapes(): source.tensor(name)",
     )
-    assert grown < 2.5 * largest
+    # with every map kept it is 6.6 times the largest
+    assert grown < 3 * largest
 
 
 # ---- params.json ----
@@ -129,6 +130,8 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
         ({}, 11008),  # by the rule's own multiple
         ({"multiple_of": 1024, "ffn_dim_multiplier": 1.3}, 14336),  # 3 8B
         ({"multiple_of": 256, "ffn_dim_multiplier": 1.0}, 11008),  # Code Llama 7B
+        ({"multiple_of": 1}, 10922),  # of 10922.7
+        ({"multiple_of": 1, "ffn_dim_multiplier": 1.3}, 14198),  # of 14198.6, not 14199.5
     ],
 )
 def test_hidden_dim_is_that_of_published_models(tmp_path: Path, said: dict[str, object], hidden_dim: int) -> None:

@@ -73,6 +73,7 @@ class MetaSource(Source):
             if piece.dtype == torch.float64 and not torch.equal(place.double(), piece):
                 raise CannotJudgeError(f"{shard}: {name}: expected values that float32 can hold, found others")
             start += piece.shape[cut or 0]
+            del piece  # and its map, before the next one's
         return whole
 
     def _piece(self, shard: Path, name: str) -> torch.Tensor:
