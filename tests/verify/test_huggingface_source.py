@@ -207,6 +207,11 @@ def test_rope_in_the_old_spelling_and_the_new(directory: Path, rope: dict[str, A
     assert hyper.rope_scaling == expected
 
 
+def test_keys_without_effect_are_passed_over(saved: Path, directory: Path) -> None:
+    huggingface.rewrite(directory, torch_dtype="bfloat16", rope_interleaved=False, temperature=0.6, pretraining_tp=2)
+    assert same(HuggingFaceSource(directory), HuggingFaceSource(saved))
+
+
 def test_defaults_are_the_class_s_own(directory: Path) -> None:
     huggingface.rewrite(directory, rope_parameters=None, rms_norm_eps=None, hidden_act=None, num_key_value_heads=None)
     with pytest.raises(CannotJudgeError, match="num_key_value_heads: expected 3, as the tensors say, found 6"):
@@ -221,9 +226,17 @@ def test_defaults_are_the_class_s_own(directory: Path) -> None:
     [
         ({"architectures": ["GemmaForCausalLM"]}, r"architectures: expected one of Llama.*found \['Gemma"),
         ({"architectures": None}, "architectures: expected one of .* found None"),
-        ({"model_type": "mistral"}, "model_type: expected llama, as of LlamaForCausalLM, found mistral"),
+        ({"model_type": "mistral"}, "model_type: expected llama, as of its architecture, found mistral"),
+        ({"architectures": [["LlamaForCausalLM"]]}, "architectures: expected one of"),
+        ({"architectures": ["LlamaForCausalLM", "LlamaModel"]}, "architectures: expected one of"),
+        ({"layer_types": [["full_attention"]]}, "found layer_types"),
+        ({"rope_parameters": {"rope_type": ["yarn"], "factor": 2.0}}, "found"),
+        ({"rope_parameters": [1]}, "rope_scaling: expected an object, found list"),
+        ({"num_key_value_heads": True}, "found"),
+        ({"head_dim": 10.0}, "found"),
         ({"quantization_config": {"bits": 4}}, "keys whose effect on the model is known, found quantization_config"),
         ({"auto_map": {"AutoModel": "m.M"}}, "found auto_map"),
+        ({"rope_interleaved": True}, "rope_interleaved: expected False, found True"),
         ({"is_causal": False}, "found is_causal"),
         ({"original_max_position_embeddings": 8}, "found original_max_position_embeddings"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor: expected 1"),
@@ -346,6 +359,15 @@ def test_a_tied_classifier_of_its_own_is_refused(directory: Path) -> None:
         "tie_word_embeddings is true: lm_head.weight: expected the bits of model.embed_tokens.weight, found others"
     )
     with pytest.raises(CannotJudgeError, match=message):
+        HuggingFaceSource(directory)
+
+
+def test_a_tied_classifier_without_an_embedding_is_refused(directory: Path) -> None:
+    huggingface.rewrite(directory, tie_word_embeddings=True)
+    state = weights(directory)
+    del state["model.embed_tokens.weight"]
+    store(directory, state)
+    with pytest.raises(CannotJudgeError, match=r"tok_embeddings.weight: expected a matrix, found no such tensor"):
         HuggingFaceSource(directory)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 from pathlib import Path
@@ -17,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter
-from verify.oracle import llama
+from verify.optional import quiet_transformers
+from verify.oracle import llama, rope
 from verify.oracle.noise import UNIT, Noise
-from verify.sources import Hyperparameters
+from verify.sources import Hyperparameters, RopeScaling
 from verify.sources.huggingface import HuggingFaceSource
 
 
@@ -188,3 +190,69 @@ def test_noise_of_an_activation_is_what_float32_shows(activation: str) -> None:
         here = (gate >= low) & (gate < low + 1)
         ratio = float(error[here].square().mean().sqrt() / (noisy - exact)[here].square().mean().sqrt())
         assert 0.3 < ratio < 1.3, (low, ratio)
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        {"beta_fast": 3.0, "beta_slow": 3.0, "truncate": False},  # a step between two pairs
+        {"beta_fast": 3.0, "beta_slow": 3.0, "truncate": True},
+        {"beta_fast": 32.0, "beta_slow": 16.0, "original_max_position_embeddings": 1},  # before the first pair
+        {"beta_fast": 2.0, "beta_slow": 1e-9, "truncate": False},  # beyond the last pair, and the last index
+        {"beta_fast": 1.0, "beta_slow": 32.0},  # the wrong way round
+    ],
+)
+def test_yarn_at_its_edges_is_transformers(edge: dict[str, Any]) -> None:
+    parameters = {
+        "rope_theta": 1e4,
+        "rope_type": "yarn",
+        "factor": 8.0,
+        "original_max_position_embeddings": 64,
+        **edge,
+    }
+    with huggingface.float64_arithmetic(), quiet_transformers() as transformers:
+        config = transformers.LlamaConfig(**huggingface.settings(head_dim=16, rope_parameters=parameters))
+        expected, _ = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["yarn"](config)
+    scaling = RopeScaling(
+        "yarn",
+        8.0,
+        parameters["original_max_position_embeddings"],
+        beta_fast=edge["beta_fast"],
+        beta_slow=edge["beta_slow"],
+        attention_factor=1.0,
+        truncate=edge.get("truncate", True),
+    )
+    config = exporter.ModelConfig(
+        dim=32, hidden_dim=8, n_layers=1, n_heads=2, n_kv_heads=1, vocab_size=9, max_seq_len=9, tied=True
+    )
+    found = rope.frequencies(dataclasses.replace(hyperparameters(config), rope_scaling=scaling))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "of_ratio"),
+    [
+        (RopeScaling(), 0),
+        (RopeScaling("dynamic", 4.0, 4000), 0),
+        (RopeScaling("linear", 4.0), 1),
+        (RopeScaling("llama3", 4.0, 2000, 1.0, 4.0), 1),
+        (RopeScaling("yarn", 4.0, 2000, beta_fast=32.0, beta_slow=1.0, attention_factor=1.5, truncate=True), 1),
+    ],
+)
+def test_a_ratio_is_one_more_rounding_of_a_frequency(scaling: RopeScaling, of_ratio: int) -> None:
+    config = exporter.ModelConfig(
+        dim=4, hidden_dim=8, n_layers=1, n_heads=1, n_kv_heads=1, vocab_size=9, max_seq_len=4000, tied=True
+    )
+    model = dataclasses.replace(hyperparameters(config), rope_scaling=scaling)
+    positions = torch.arange(4000, dtype=torch.float64)[:, None]
+    exact = rope.turns(model, 4000, torch.float64, Noise(0.0))
+    found = []
+    for seed in range(8):
+        turned = (rope.turns(model, 4000, torch.float64, Noise(1.0, seed)) / exact).angle()
+        # what all positions share, as a part of the frequency
+        shared = (turned * positions).sum(dim=0) / positions.square().sum(dim=0)
+        found.append(shared / rope.frequencies(model))
+    # the first pair's power of theta is exact, the second one's is not
+    expected = torch.tensor([0.0, 2.0], dtype=torch.float64) + of_ratio
+    variance = torch.stack(found).square().mean(dim=0) / (0.18 * UNIT**2)
+    torch.testing.assert_close(variance, expected, rtol=0, atol=0.15)

@@ -42,6 +42,7 @@ _HARMLESS = {
     *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "suppress_tokens"),
     *("begin_suppress_tokens", "exponential_decay_length_penalty", "num_beam_groups", "diversity_penalty"),
     *("output_scores", "return_dict_in_generate", "encoder_no_repeat_ngram_size"),
+    *("is_llama_config", "max_sequence_length", "transformers.js_config"),
 }
 # Keys that may be spelled out where they say what holds anyway.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -52,6 +53,8 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "tie_encoder_decoder": (False,),
     "cross_attention_hidden_size": (),
     "pruned_heads": ({},),
+    "rope_interleaved": (False,),
+    "use_mrope": (False,),
     "use_bfloat16": (False,),
     "tf_legacy_loss": (False,),
     "attention_bias": (False,),
@@ -77,7 +80,7 @@ _ROPE_KEYS: dict[str, set[str]] = {
 }
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
-_LAYER = re.compile(r"model\.layers\.(0|[1-9]\d*)\.(.+)\.(weight|bias)")
+_LAYER = re.compile(r"model\.layers\.(0|[1-9]\d{0,8})\.(.+)\.(weight|bias)")
 _OUTER = {
     "model.embed_tokens.weight": "tok_embeddings.weight",
     "model.norm.weight": "norm.weight",
@@ -116,7 +119,7 @@ class HuggingFaceSource(Source):
         _check_keys(path / "config.json", settings)
         config = _resolve(path)
         names = _canonical_names(path, self._shards)
-        if bool(config.tie_word_embeddings) and "output.weight" in names:
+        if config.tie_word_embeddings and {"tok_embeddings.weight", "output.weight"} <= names.keys():
             self._check_tie(names["tok_embeddings.weight"], names.pop("output.weight"))
         self._names = names
         shapes = {name: self._shards.headers[own].shape for name, own in names.items()}
@@ -167,16 +170,16 @@ def _interleaved(rows: torch.Tensor, heads: int) -> torch.Tensor:
 
 def _check_keys(path: Path, settings: dict[str, Any]) -> None:
     """Nothing in config.json that may change the model unseen: transformers passes over what it does not know."""
-    architectures, model_type = settings.get("architectures"), settings.get("model_type")
-    if not isinstance(architectures, list) or len(architectures) != 1 or architectures[0] not in _ARCHITECTURES:
+    architectures = settings.get("architectures")
+    if architectures not in [[name] for name in _ARCHITECTURES]:
         raise _refuse(path, "architectures", f"one of {', '.join(_ARCHITECTURES)}", architectures)
-    expected, deciding = _ARCHITECTURES[architectures[0]]
-    if model_type != expected:
-        raise _refuse(path, "model_type", f"{expected}, as of {architectures[0]}", model_type)
+    expected, deciding = _ARCHITECTURES[settings["architectures"][0]]
+    if settings.get("model_type") != expected:
+        raise _refuse(path, "model_type", f"{expected}, as of its architecture", settings.get("model_type"))
     for key, value in settings.items():
         if value is None or key in deciding or key in _HARMLESS:
             continue
-        if key == "layer_types" and isinstance(value, list) and set(value) <= {"full_attention"}:
+        if key == "layer_types" and isinstance(value, list) and all(kind == "full_attention" for kind in value):
             continue
         if key not in _NEUTRAL:
             raise _refuse(path, "config", "keys whose effect on the model is known", key)
@@ -300,7 +303,7 @@ def _rope(where: Path, config: Any, max_seq_len: int) -> tuple[float, RopeScalin
     """theta and scaling."""
     rope = {key: value for key, value in config.rope_parameters.items() if value is not None}
     kind, theta = rope.get("rope_type"), _positive(where, "rope_theta", rope.get("rope_theta"))
-    if kind not in _ROPE_KEYS:
+    if not isinstance(kind, str) or kind not in _ROPE_KEYS:
         raise _refuse(where, "rope_type", f"one of {', '.join(_ROPE_KEYS)}", kind)
     unknown = sorted(rope.keys() - _ROPE_KEYS[kind] - {"type", "rope_type", "rope_theta"})
     if unknown and not (unknown == ["partial_rotary_factor"] and rope["partial_rotary_factor"] == 1):
