@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,10 @@ def silent(_stage: str, _done: int, _total: int) -> None:
 # run.c's own order of operations: what the file computes in the engines it is made for.
 ARITHMETIC: reader_c.Arithmetic = "mirror"
 
-# Elements of the largest float64 array that a batch of windows makes (logits or attention shares). Small
-# enough for the allocator to hand the same memory out again.
-_BATCH_ELEMENTS = 1 << 21
+# Elements of the largest float64 array that a batch of windows makes (logits or attention shares). The smaller is
+# small enough for the allocator to hand the same memory out again; a model whose weights are far more than that
+# takes up to the larger, because every batch reads all of them once a pass.
+_BATCH_ELEMENTS = (1 << 21, 1 << 24)
 
 _PACKAGES = ("export-and-verify", "torch", "numpy")
 
@@ -205,11 +207,14 @@ class _Judgement:
 
 def _batches(windows: list[Window], hyper: Hyperparameters) -> Iterator[list[int]]:
     """Numbers of windows of one length, as many as fit; at least one."""
+    weights = sum(prod(shape) for shape in hyper.shapes().values())
+    least, most = _BATCH_ELEMENTS
+    room = min(max(least, weights // 8), most)
     batch: list[int] = []
     for number, window in enumerate(windows):
         length = len(window.tokens)
         elements = length * max(hyper.vocab_size, hyper.hidden_dim, hyper.n_heads * length)
-        if batch and (length != len(windows[batch[0]].tokens) or (len(batch) + 1) * elements > _BATCH_ELEMENTS):
+        if batch and (length != len(windows[batch[0]].tokens) or (len(batch) + 1) * elements > room):
             yield batch
             batch = []
         batch.append(number)
