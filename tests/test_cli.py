@@ -221,7 +221,49 @@ def test_inspect_tells_header_tensors_and_what_is_assumed(good: Path) -> None:
         assert word in result.stdout
     contents = json.loads(run("inspect", good, "--json").stdout)
     assert contents["config"]["n_kv_heads"] == 3
-    assert sum(t["nbytes"] for t in contents["tensors"]) + 256 == contents["bytes"] == good.stat().st_size
+    parts = [part["bytes"] for tensor in contents["tensors"] for part in tensor["parts"]]
+    assert sum(parts) + 256 == contents["head_bytes"] + sum(parts) == contents["bytes"] == good.stat().st_size
+
+
+def test_inspect_of_v3_tells_scaling_provenance_and_digests(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "a v3.bin"
+    arguments = ("--format", "v3", "--storage", "q8_0", "--storage", "output.*=fp16", "--group-size", "8")
+    assert run("export", source, out, *arguments).returncode == 0
+    result = run("inspect", out)
+    assert result.returncode == 0
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    for word in (f"{digest}  {source.name}", "source.kind: llama2c", "every digest is right", "blake3", "fp16"):
+        assert word in result.stdout
+    assert "assumed" not in result.stdout
+    contents = json.loads(run("inspect", out, "--json").stdout)
+    assert {t["storage"] for t in contents["tensors"]} == {"fp32", "q8_0", "fp16"}
+    assert contents["config"]["rope_scaling"]["type"] == "none"
+    damaged = bytearray(out.read_bytes())
+    damaged[-100] ^= 4
+    out.write_bytes(damaged)
+    refused(run("inspect", out), "output.weight: digest")
+
+
+def test_release_of_v3_in_any_storage_passes(tmp_path: Path, source: Path) -> None:
+    for storage in ("source", "fp16", "bf16", "q8_0"):
+        out = tmp_path / f"{storage}.bin"
+        result = run(
+            "release", source, out, "--format", "v3", "--storage", storage, "--depth", "quick", "--no-provenance"
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        with reader_c.open(out, check_digests=True) as model:
+            assert model.metadata == {}
+
+
+def test_a_directory_for_transformers_is_exported_and_not_released(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "for transformers"
+    assert run("export", source, out, "--format", "hf").returncode == 0
+    assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors"}
+    refused(run("release", source, tmp_path / "other", "--format", "hf"), "found hf")
+    assert not (tmp_path / "other").exists()
+    result = run("verify", out, tmp_path / "v3.bin", "--source-kind", "meta")
+    refused(result, "v3.bin")
+    assert run("release", out, tmp_path / "v3.bin", "--format", "v3", "--depth", "quick").returncode == 0
 
 
 def test_no_command_shows_what_there_is() -> None:
@@ -251,8 +293,13 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
     verify = ("verify", source, good)
     for arguments, words in [
         (("export", tmp_path / "none.pt", out, "--format", "v2"), ("none.pt", "found nothing there")),
-        (("export", good, out, "--format", "v2"), ("torch.save's zip format",)),
-        (("export", tmp_path, out, "--format", "v2"), ("no regular file",)),
+        (("export", good, out, "--format", "v2"), ("version at 4", "found 2")),
+        (("export", tmp_path, out, "--format", "v2"), ("params.json or config.json", "found neither")),
+        (("export", good, out, "--format", "v2", "--source-kind", "llama2c"), ("torch.save's zip format",)),
+        (("export", good, out, "--format", "v2", "--source-kind", "gguf"), ("source kind", "'gguf'")),
+        ((*export, "v2", "--storage", "fp16"), ("storage", "v2")),
+        ((*export, "v3", "--storage", "fp8"), ("storage", "'fp8'")),
+        ((*export, "v3", "--storage", "wq=fp16"), ("storage", "'wq'")),
         ((*export, "v9"), ("format", "'v9'")),
         ((*export, "v2", "--group-size", "0"), ("group_size", "0")),
         ((*export, "v2", "--exact-group-size"), ("group_size", "found 64", "one: 8")),
