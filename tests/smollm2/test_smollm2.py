@@ -1,0 +1,152 @@
+"""SmolLM2-135M, a model that people use, from its Hugging Face directory to released files.
+
+    make smollm2
+
+needs the directory that make_directory.py writes, named by the environment variable SMOLLM2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import meta
+
+import exporter
+import reader_c
+from verify.optional import quiet_transformers
+
+DIRECTORY = Path(os.environ.get("SMOLLM2", ""))
+TEXT = Path(__file__).with_name("text.txt")
+PROMPT = "The capital of France is"
+
+pytestmark = pytest.mark.skipif("SMOLLM2" not in os.environ, reason="SMOLLM2 names no directory: make smollm2")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "verify", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Half a gigabyte each, so away with them."""
+    directory = tmp_path_factory.mktemp("smollm2")
+    yield directory
+    for path in sorted(directory.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.fixture(scope="module")
+def released(room: Path) -> tuple[Path, dict[str, Any]]:
+    """Float32, by the command that a user types; and the report."""
+    out = room / "smollm2.bin"
+    arguments = ("--format", "v3", "--text", TEXT, "--depth", "quick", "--report", room / "report")
+    result = run("release", DIRECTORY, out, *arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return out, json.loads((room / "report" / "report.json").read_text())
+
+
+def test_it_is_released_with_transformers_perplexity(released: tuple[Path, dict[str, Any]]) -> None:
+    _, report = released
+    assert [check["status"] for check in report["checks"]] == ["pass"] * 5
+    assert "transformers" in report["environment"]["versions"]
+    low, high = report["metrics"]["perplexity_ratio_ci"]
+    assert low <= 1 + 1e-6
+    assert high >= 1 - 1e-6
+    ratio = report["metrics"]["perplexity_file"] / report["metrics"]["perplexity_source"]
+    assert abs(ratio - 1) < 1e-5
+    assert report["metrics"]["top1_agreement"] == 1
+
+
+def test_v2_is_refused_in_one_line_that_names_theta_and_v3(tmp_path: Path) -> None:
+    result = run("release", DIRECTORY, tmp_path / "out.bin", "--format", "v2")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    for words in ("rope_theta", "expected 10000", "found 100000", "v3 has"):
+        assert words in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_greedy_continuation_is_transformers_own(released: tuple[Path, dict[str, Any]]) -> None:
+    with quiet_transformers() as transformers:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(DIRECTORY)
+        model = transformers.AutoModelForCausalLM.from_pretrained(DIRECTORY, dtype=torch.float32)
+        ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
+        expected = model.generate(ids, do_sample=False, max_new_tokens=64, min_new_tokens=64)[0].tolist()
+    tokens = ids[0].tolist()
+    with reader_c.open(released[0]) as read, read.session(len(tokens) + 64) as session:
+        logits = session.forward(tokens, arithmetic="mirror")
+        for _ in range(64):
+            # as generate() does where no end is wanted yet
+            logits[-1, model.generation_config.eos_token_id] = -np.inf
+            tokens.append(int(logits[-1].argmax()))
+            logits = session.forward(tokens[-1:], arithmetic="mirror")
+    assert tokens == expected
+    assert tokenizer.decode(tokens).startswith("The capital of France is Paris")
+
+
+@pytest.mark.parametrize("storage", ["source", "q8_0"])
+def test_metas_layout_gives_the_same_bytes(room: Path, storage: str) -> None:
+    ours = exporter.open_checkpoint(DIRECTORY)
+    whole = {name: np.array(ours.load(name)) for name in ours.names}
+    # Meta's params.json has no field for a tied classifier: the tensor is simply not there, or is the embedding
+    directory = meta.write(room / "meta", whole, dataclasses.replace(ours.config), 3, embedding_axis=0)
+    made = {}
+    for name, source in (("huggingface", ours), ("meta", exporter.open_checkpoint(directory))):
+        summary = exporter.export(
+            source, room / "layout.bin", format="v3", storage=storage, provenance=False, overwrite=True
+        )
+        made[name] = summary.sha256
+    assert made["huggingface"] == made["meta"]
+    for path in directory.iterdir():
+        path.unlink()
+
+
+def test_ten_thousand_flipped_bits_are_found(room: Path) -> None:
+    """Each by the digest that it stands under: the head's, which opening checks, or its tensor's."""
+    path = room / "q8.bin"
+    exporter.export(exporter.open_checkpoint(DIRECTORY), path, format="v3", storage="q8_0", overwrite=True)
+    with reader_c.open(path, check_digests=True) as model:
+        head, size = model.head_size, model.file_size
+        starts = {name: model.spans(name)[0].offset for name in model.names}
+    names = sorted(starts, key=starts.__getitem__)
+    offsets = np.array([starts[name] for name in names])
+    rng = random.Random(0)
+    bits = [rng.randrange(8 * size) for _ in range(9_000)] + [rng.randrange(8 * head) for _ in range(1_000)]
+    with path.open("rb+") as file:
+        for bit in bits:
+            file.seek(bit // 8)
+            before = file.read(1)[0]
+            file.seek(bit // 8)
+            file.write(bytes([before ^ 1 << bit % 8]))
+            file.flush()
+            with pytest.raises(reader_c.InvalidFileError), reader_c.open(path) as model:
+                model.check_digest(names[int(np.searchsorted(offsets, bit // 8, side="right")) - 1])
+            file.seek(bit // 8)
+            file.write(bytes([before]))
+            file.flush()
+    reader_c.open(path, check_digests=True).close()
+
+
+def test_there_and_back_no_bit_is_lost(room: Path, released: tuple[Path, dict[str, Any]]) -> None:
+    from safetensors import safe_open
+
+    exporter.export(exporter.open_checkpoint(released[0]), room / "back", format="hf", overwrite=True)
+    with (
+        safe_open(DIRECTORY / "model.safetensors", framework="np") as before,
+        safe_open(room / "back" / "model.safetensors", framework="np") as after,
+    ):
+        assert set(before.keys()) == set(after.keys())
+        for name in before.keys():  # noqa: SIM118  # it is no mapping
+            assert before.get_tensor(name).tobytes() == after.get_tensor(name).tobytes(), name
