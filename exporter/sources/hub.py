@@ -1,4 +1,4 @@
-"""Models by their hub id, through huggingface_hub: its cache, its offline mode, its credentials."""
+"""Hugging Face's hub: a repository's files by its id, through huggingface_hub and its cache."""
 
 from __future__ import annotations
 
@@ -6,25 +6,51 @@ from pathlib import Path
 
 from exporter.errors import CheckpointError
 
-_READ = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json", "tokenizer.model"]
-_PICKLED = ["pytorch_model*.bin", "pytorch_model*.bin.index.json"]
+_ALWAYS = ["config.json", "tokenizer.json", "tokenizer.model"]
+_SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
+_PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
+# A pattern's * crosses directories. consolidated.safetensors are the same weights again, in another layout.
+_NEVER = ["*/*", "consolidated*"]
 
 
 def download(hub_id: str) -> Path:
-    """The directory of a model's current revision, downloaded where the cache lacks it. Raises CheckpointError."""
+    """The directory of a model's newest revision, downloaded or from the cache. Raises CheckpointError.
+
+    Offline where HF_HUB_OFFLINE says so. torch.save's .bin are only asked for where there are no safetensors.
+    """
     try:
-        from huggingface_hub import snapshot_download  # noqa: PLC0415  # an optional package
+        import huggingface_hub  # noqa: PLC0415 - optional, and slow to load
+        from huggingface_hub import errors  # noqa: PLC0415
     except ImportError as error:
         raise CheckpointError(
-            f"{hub_id}: expected a path, or huggingface_hub to fetch it with, found neither: "
+            f"{hub_id}: expected huggingface_hub to fetch it with, found none: "
             "pip install export-and-verify[huggingface]"
         ) from error
+
+    def fetch(revision: str | None, patterns: list[str]) -> Path:
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=_NEVER
+            )
+        )
+
     try:
-        directory = Path(snapshot_download(hub_id, allow_patterns=_READ))
-        # pickles only where there is nothing else
-        if not any(directory.glob("*.safetensors")):
-            directory = Path(snapshot_download(hub_id, allow_patterns=[*_READ, *_PICKLED]))
-    except Exception as error:  # its errors, and those of what it is built on, have no common class
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(f"{hub_id}: expected a model on the hub or in its cache, found: {reason}") from error
-    return directory
+        path = fetch(None, _ALWAYS + _SAFETENSORS)
+        if not any(file.suffix == ".safetensors" for file in path.iterdir()):
+            # of the same revision, whatever has been pushed meanwhile
+            path = fetch(path.name, _ALWAYS + _PICKLED)
+    except errors.LocalEntryNotFoundError as error:
+        why = "HF_HUB_OFFLINE is set" if huggingface_hub.constants.HF_HUB_OFFLINE else "the hub is out of reach"
+        raise CheckpointError(
+            f"{hub_id}: expected all of its files in the cache, since {why}, found some missing or none there"
+        ) from error
+    except errors.GatedRepoError as error:
+        raise CheckpointError(f"{hub_id}: expected access to it, found a gated repository: hf auth login") from error
+    except errors.RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"{hub_id}: expected a file, a directory or a hub id, found no such repository, or a private one"
+        ) from error
+    except Exception as error:  # whatever the network is made of
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise CheckpointError(f"{hub_id}: could not be fetched from the hub: {lines[0][:200]}") from error
+    return path

@@ -1,0 +1,231 @@
+"""A Hugging Face directory's weight files: which ones they are, what they hold, and one tensor at a time of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from exporter.checkpoint import Dtype
+from exporter.errors import CheckpointError
+from exporter.identity import identity
+from exporter.strict_json import read_object, shown
+
+if TYPE_CHECKING:
+    import torch
+
+# The one file, or the index of several and how they are called; the first kind that is there counts.
+_SAFETENSORS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
+
+# float64 is read as float32, and refused where that is another number.
+_DTYPES: dict[str, Dtype] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp32"}
+_TORCH_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file. dtype: as safetensors calls it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class WeightFiles:
+    """All the tensors of a directory. files: what they are read from, the index first where there is one."""
+
+    def __init__(self, directory: Path) -> None:
+        index, shards = _find(directory)
+        self.files = shards if index is None else (index, *shards)
+        self._identities = {file: identity(file) for file in self.files}
+        held = {file: _list(file) for file in shards}
+        self.tensors = _merge(held)
+        if index is not None:
+            _check_index(index, {name: entry.name for name, entry in _entries(index).items()}, held)
+
+    def dtype(self, name: str) -> Dtype:
+        return _DTYPES[self.tensors[name].dtype]
+
+    def read(self, name: str, rows: slice | None = None) -> NDArray[Any]:
+        """A tensor, or some of its rows, in the type that it is stored as.
+
+        The file is mapped anew each time, and unmapped with it: pages that one long-lived map had touched
+        would stay in memory until the whole model is.
+        """
+        file = self.tensors[name].file
+        self._refuse_changed(file)
+        read = _read_safetensors if file.suffix == ".safetensors" else _read_pickled
+        array = read(file, name, rows)
+        self._refuse_changed(file)
+        return array
+
+    def _refuse_changed(self, file: Path) -> None:
+        if identity(file) != self._identities[file]:
+            raise CheckpointError(f"{file}: changed while it was being read")
+
+
+def _find(directory: Path) -> tuple[Path | None, tuple[Path, ...]]:
+    """The index, if any, and the files that hold tensors."""
+    for single, index, pattern in (_SAFETENSORS, _PICKLED):
+        there = [name for name in (single, index) if os.path.lexists(directory / name)]
+        shards = {path.name for path in directory.glob(pattern)}
+        if len(there) == 2:
+            raise CheckpointError(f"{directory}: expected either {single} or {index}, found both")
+        if not there and shards:
+            raise CheckpointError(f"{directory}: missing {index}, found {min(shards)} without it")
+        if not there:
+            continue
+        if not (directory / there[0]).is_file():
+            raise CheckpointError(f"{directory / there[0]}: expected a file, found no regular file")
+        files = {single: directory / single} if there == [single] else _shards(directory / index)
+        extra = sorted(shards - set(files))
+        if extra:
+            raise CheckpointError(f"{directory / extra[0]}: expected no shard beside those of {there[0]}, found one")
+        return (None if there == [single] else directory / index), tuple(files.values())
+    raise CheckpointError(
+        f"{directory}: expected one of {', '.join(_SAFETENSORS[:2] + _PICKLED[:2])} in it, found none"
+    )
+
+
+def _entries(index: Path) -> dict[str, Path]:
+    """The index's weight_map: tensor -> file, each in the index's own directory."""
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index}: weight_map: expected an object that names files, found {shown(weight_map)}")
+    suffix = ".safetensors" if index.name == _SAFETENSORS[1] else ".bin"
+    for tensor, name in weight_map.items():
+        where = f"{index}: weight_map: {shown(tensor)}"
+        if not isinstance(name, str) or not name.isprintable() or not name.endswith(suffix):
+            raise CheckpointError(f"{where}: expected the name of a {suffix} file, found {shown(name)}")
+        if "/" in name or "\\" in name or name == suffix:
+            raise CheckpointError(f"{where}: expected a file in this directory, found {shown(name)}")
+    return {tensor: index.parent / name for tensor, name in weight_map.items()}
+
+
+def _shards(index: Path) -> dict[str, Path]:
+    files = {path.name: path for path in _entries(index).values()}
+    for path in files.values():
+        if not os.path.lexists(path):
+            raise CheckpointError(f"{index}: missing {path.name}")
+        if not _stays(path):
+            raise CheckpointError(f"{path}: expected a file in this directory, found a link out of it")
+        if not path.is_file():
+            raise CheckpointError(f"{path}: expected a file, found no regular file")
+    return dict(sorted(files.items()))
+
+
+def _stays(path: Path) -> bool:
+    """Whether a file is in its directory, or in the same model's part of a Hugging Face cache, whose snapshots
+    are links to models--org--name/blobs."""
+    try:
+        root, target = path.parent.resolve(), path.resolve()
+    except (OSError, RuntimeError):  # links that lead to each other
+        return False
+    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+        root = root.parent.parent
+    return target.is_relative_to(root)
+
+
+def _list(path: Path) -> dict[str, Stored]:
+    stored = _list_safetensors(path) if path.suffix == ".safetensors" else _list_pickled(path)
+    for name, tensor in stored.items():
+        if not name.isprintable():
+            raise CheckpointError(f"{path}: expected printable names of tensors, found {shown(name)}")
+        if tensor.dtype not in _DTYPES:
+            raise CheckpointError(f"{path}: {name}: expected one of {', '.join(_DTYPES)}, found {tensor.dtype}")
+    return stored
+
+
+def _merge(held: Mapping[Path, Mapping[str, Stored]]) -> dict[str, Stored]:
+    tensors: dict[str, Stored] = {}
+    for path, stored in held.items():
+        for name, tensor in stored.items():
+            if name in tensors:
+                raise CheckpointError(
+                    f"{path}: {name}: expected in one shard, found in {tensors[name].file.name} too"
+                )
+            tensors[name] = tensor
+    return tensors
+
+
+def _check_index(index: Path, entries: Mapping[str, str], held: Mapping[Path, Mapping[str, Stored]]) -> None:
+    """The index and the shards say the same of every tensor."""
+    found = {name: path.name for path, stored in held.items() for name in stored}
+    for name, file in entries.items():
+        if name not in found:
+            raise CheckpointError(f"{index}: {shown(name)}: expected in {file}, found in no shard")
+        if found[name] != file:
+            raise CheckpointError(f"{index}: {name}: expected in {file}, found in {found[name]}")
+    for name, file in found.items():
+        if name not in entries:
+            raise CheckpointError(
+                f"{index.parent / file}: {name}: expected in {index.name}, found in the shard alone"
+            )
+
+
+def _list_safetensors(path: Path) -> dict[str, Stored]:
+    try:
+        with safe_open(path, framework="np") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return {name: Stored(path, tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, "safetensors", error) from error
+
+
+def _read_safetensors(path: Path, name: str, rows: slice | None) -> NDArray[Any]:
+    # numpy knows bfloat16 because ml_dtypes is imported
+    try:
+        with safe_open(path, framework="np") as file:
+            array: NDArray[Any] = file.get_tensor(name) if rows is None else file.get_slice(name)[rows]
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, "safetensors", error) from error
+    return array
+
+
+def _damaged(path: Path, kind: str, error: BaseException) -> CheckpointError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return CheckpointError(f"{path}: expected {kind}, found a damaged file or one of another kind: {lines[0][:200]}")
+
+
+def _list_pickled(path: Path) -> dict[str, Stored]:
+    stored = {}
+    for name, tensor in _load_pickled(path).items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        stored[name] = Stored(path, tuple(tensor.shape), _TORCH_DTYPES.get(dtype, dtype))
+    return stored
+
+
+def _read_pickled(path: Path, name: str, rows: slice | None) -> NDArray[Any]:
+    import torch  # noqa: PLC0415
+
+    tensor = _load_pickled(path)[name].detach()
+    tensor = (tensor if rows is None else tensor[rows]).contiguous()
+    if tensor.dtype == torch.bfloat16:  # which torch does not hand to numpy as it is
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    array: NDArray[np.floating[Any]] = tensor.numpy()
+    return array
+
+
+def _load_pickled(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict with its tensors mapped, not read."""
+    # imported late: it loads torch, which takes seconds and safetensors does not need
+    from exporter.sources.torch_files import checked_tensor, load_mapped  # noqa: PLC0415
+
+    contents = load_mapped(path)
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path}: expected a dict of tensors, found {type(contents).__name__}")
+    for name in contents:
+        if not isinstance(name, str):
+            raise CheckpointError(f"{path}: expected names of tensors, found the key {shown(name)}")
+    return {
+        name: checked_tensor(f"{path}: {name if name.isprintable() else shown(name)}", tensor)
+        for name, tensor in contents.items()
+    }
