@@ -328,7 +328,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         (("release", source, source, "--format", "v2", "--overwrite"), ("found the source itself",)),
         ((*verify, "--policy", empty), ("[v2]",)),
         ((*verify, "--report", good), (str(good),)),
-        ((*verify, "--source-kind", "meta"), ("params.json",)),
+        ((*verify, "--source-kind", "meta"), ("consolidated.00.pth",)),
         ((*verify, "--source-kind", "gguf"), ("source kind", "'gguf'")),
         ((*verify, "--no-such-option"), ("--no-such-option",)),
         (("inspect", tmp_path / "none.bin"), ("no such file",)),
