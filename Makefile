@@ -8,7 +8,7 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench calibrate clean
+.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench bench-smollm2 calibrate clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -64,6 +64,9 @@ wheel: $(VENV)/.lint
 
 bench: $(READY)
 	$(BIN)/python benchmarks/export.py
+
+bench-smollm2: $(VENV)/smollm2/config.json
+	$(BIN)/python benchmarks/export_smollm2.py $(VENV)/smollm2
 
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py

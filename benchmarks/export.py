@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -21,11 +20,13 @@ import time
 from pathlib import Path
 
 import torch
+from measure import copy, peak_memory
 
 import exporter
 
 SHAPE = {"dim": 1024, "n_layers": 8, "n_heads": 16, "n_kv_heads": 8, "vocab_size": 24000, "max_seq_len": 1024}
 HIDDEN_DIM = 2816
+FORMATS = tuple(name for name in exporter.FORMATS if name != "hf")
 
 
 def make_checkpoint(path: Path) -> None:
@@ -52,24 +53,6 @@ def export_in_this_process(source: Path, out: Path, format_name: str) -> None:
     print(json.dumps({"seconds": seconds, "peak": after - before, "largest": largest}))
 
 
-def peak_memory() -> int:
-    """Bytes of the largest resident set that this program has had. Not getrusage's, which also remembers what
-    the process was before it became this program."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
-def copy(source: Path, out: Path, size: int) -> float:
-    """Seconds to copy size bytes of source, synced as an export is."""
-    start = time.monotonic()
-    with source.open("rb") as read, out.open("wb") as write:
-        shutil.copyfileobj(read, write, 1 << 20)
-        write.truncate(size)
-        write.flush()
-        os.fsync(write.fileno())
-    return time.monotonic() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=3)
@@ -87,7 +70,7 @@ def main() -> None:
         largest = 4 * SHAPE["vocab_size"] * SHAPE["dim"] / 1e6
         print(f"source: {source.stat().st_size / 1e6:.0f} MB of float32, largest tensor {largest:.0f} MB")
         copies: list[float] = []
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in exporter.FORMATS}
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in FORMATS}
         for _ in range(arguments.repeat):
             copies.append(copy(source, out, source.stat().st_size))
             for name, results in runs.items():
