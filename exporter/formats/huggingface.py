@@ -22,24 +22,11 @@ from numpy.typing import NDArray
 from exporter.checkpoint import Checkpoint, Dtype, Weights
 from exporter.config import ROPE_SCALING_FIELDS, ModelConfig, RopeScaling, tensor_shapes
 from exporter.errors import FormatError, WeightError
+from exporter.huggingface_names import hugging_face_name
 from exporter.place import appearing_directory, resolve_directory_target
 from exporter.quantize import not_finite
 from exporter.write import Progress, TensorSummary
 
-_NAMES = {
-    "tok_embeddings": "model.embed_tokens",
-    "attention_norm": "input_layernorm",
-    "attention.wq": "self_attn.q_proj",
-    "attention.wk": "self_attn.k_proj",
-    "attention.wv": "self_attn.v_proj",
-    "attention.wo": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "feed_forward.w1": "mlp.gate_proj",
-    "feed_forward.w2": "mlp.down_proj",
-    "feed_forward.w3": "mlp.up_proj",
-    "norm": "model.norm",
-    "output": "lm_head",
-}
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
 _SCALING_NAMES = {"original_max_positions": "original_max_position_embeddings"}
 _SCALING_FLOATS = {field.name for field in fields(RopeScaling) if field.type == "float"}
@@ -149,7 +136,7 @@ def _write_tensor(
 
 def _plan(checkpoint: Checkpoint, config: ModelConfig, shard_bytes: int) -> list[_File]:
     tensors = [
-        _Tensor(name, _stored_name(name), checkpoint.dtype(name), shape)
+        _Tensor(name, hugging_face_name(name), checkpoint.dtype(name), shape)
         for name, shape in tensor_shapes(config).items()
     ]
     described = config_json(config, _commonest(tensors))
@@ -199,15 +186,6 @@ def _container(tensors: Iterable[_Tensor]) -> tuple[bytes, tuple[_Tensor, ...]]:
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text, tuple(ordered)
-
-
-def _stored_name(name: str) -> str:
-    """layers.3.attention.wq.bias -> model.layers.3.self_attn.q_proj.bias"""
-    module, _, kind = name.rpartition(".")
-    if not module.startswith("layers."):
-        return f"{_NAMES[module]}.{kind}"
-    _, layer, module = module.split(".", 2)
-    return f"model.layers.{layer}.{_NAMES[module]}.{kind}"
 
 
 def _commonest(tensors: Iterable[_Tensor]) -> Dtype:

@@ -17,24 +17,12 @@ from numpy.typing import NDArray
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WeightError
+from exporter.huggingface_names import hugging_face_name
 from exporter.sources.huggingface_config import read_config
 from exporter.sources.huggingface_files import WeightFiles
 
 _EMBEDDING, _CLASSIFIER = "model.embed_tokens.weight", "lm_head.weight"
 
-# Canonical name -> Hugging Face's, of the whole model and within model.layers.N; each with .weight or .bias.
-_NAMES = {"tok_embeddings": "model.embed_tokens", "norm": "model.norm", "output": "lm_head"}
-_LAYER_NAMES = {
-    "attention_norm": "input_layernorm",
-    "attention.wq": "self_attn.q_proj",
-    "attention.wk": "self_attn.k_proj",
-    "attention.wv": "self_attn.v_proj",
-    "attention.wo": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "feed_forward.w1": "mlp.gate_proj",
-    "feed_forward.w2": "mlp.down_proj",
-    "feed_forward.w3": "mlp.up_proj",
-}
 # RoPE's frequencies, which follow from the config; older versions of transformers saved them.
 _BUFFER = re.compile(r"model\.layers\.(\d{1,9})\.self_attn\.rotary_emb\.inv_freq")
 
@@ -69,7 +57,7 @@ def _open(path: Path) -> Checkpoint:
             f"{path}: missing {_CLASSIFIER}, which config.json's tie_word_embeddings = false expects"
         )
     shapes = tensor_shapes(config)
-    names = {canonical: _hugging_face_name(canonical) for canonical in shapes}
+    names = {canonical: hugging_face_name(canonical) for canonical in shapes}
     check_names_and_shapes(str(path), {names[canonical]: shape for canonical, shape in shapes.items()}, stored)
 
     def load(canonical: str) -> Weights:
@@ -93,14 +81,6 @@ def _open(path: Path) -> Checkpoint:
 def _is_buffer(name: str, n_layers: int) -> bool:
     match = _BUFFER.fullmatch(name)
     return match is not None and int(match[1]) < n_layers
-
-
-def _hugging_face_name(canonical: str) -> str:
-    module, _, kind = canonical.rpartition(".")
-    if not module.startswith("layers."):
-        return f"{_NAMES[module]}.{kind}"
-    _, number, part = module.split(".", 2)
-    return f"model.layers.{number}.{_LAYER_NAMES[part]}.{kind}"
 
 
 def _in_pairs(canonical: str, array: Weights, config: ModelConfig) -> Weights:
