@@ -6,6 +6,9 @@ from dataclasses import dataclass, fields
 
 from exporter.errors import CheckpointError
 
+# Of real hyper-parameters: what float32 holds as a normal number, since engines compute with that.
+SMALLEST, LARGEST = 2.0**-126, 2.0**127 * (2 - 2.0**-23)
+
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
 
 # What each kind of RoPE scaling is made of; the other fields of RopeScaling are zero.
@@ -116,7 +119,12 @@ class ModelConfig:
             )
         if self.activation not in ACTIVATIONS:
             raise CheckpointError(f"activation: expected one of {', '.join(ACTIVATIONS)}, found {self.activation!r}")
+        self._check_scaling()
+
+    def _check_scaling(self) -> None:
         scaling = self.rope_scaling
+        if scaling.type == "yarn" and self.rope_theta == 1:
+            raise CheckpointError("rope_theta: expected other than 1, whose logarithm yarn divides by, found 1")
         if scaling.type == "dynamic" and self.max_seq_len > scaling.original_max_positions:
             raise CheckpointError(
                 f"max_seq_len: expected at most {scaling.original_max_positions}, beyond which dynamic RoPE "
@@ -172,3 +180,5 @@ def _check_positive(where: str, value: object) -> None:
         raise CheckpointError(f"{where}: expected a number, found {value!r}")
     if not 0 < value < float("inf"):
         raise CheckpointError(f"{where}: expected a positive finite number, found {value}")
+    if not SMALLEST <= value <= LARGEST:
+        raise CheckpointError(f"{where}: expected {SMALLEST:.3g} to {LARGEST:.3g}, as float32 has it, found {value}")

@@ -23,6 +23,12 @@ class Provenance:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._kind, self._files, self._tokenizer = checkpoint.kind, checkpoint.files, checkpoint.tokenizer
         self._pool = ThreadPoolExecutor(max_workers=1)
+        for path in self._files:
+            if not path.name.isprintable() or path.name.encode(errors="replace").decode() != path.name:
+                raise CheckpointError(
+                    f"{path!r}: expected a printable name to write into the file's provenance, found another; "
+                    "--no-provenance (provenance=False) leaves it out"
+                )
         paths = [*self._files, *([self._tokenizer] if self._tokenizer else [])]
         self._digests: dict[Path, Future[str]] = {path: self._pool.submit(_sha256, path) for path in paths}
 

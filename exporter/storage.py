@@ -22,8 +22,13 @@ def choose_storage(
     for pattern, choice in patterns.items():
         if choice not in CHOICES:
             raise FormatError(f"storage: expected one of {', '.join(CHOICES)}, found {choice!r}")
-        if not any(fnmatchcase(name, pattern) for name in checkpoint.names):
+        matching = [name for name in checkpoint.names if fnmatchcase(name, pattern)]
+        if not matching:
             raise FormatError(f"storage: expected a pattern that some tensor's name matches, found {pattern!r}")
+        if choice not in ("source", "fp32") and all(len(checkpoint.shape(name)) == 1 for name in matching):
+            raise FormatError(
+                f"storage: expected source or fp32 for vectors, which are never narrowed, found {pattern}={choice}"
+            )
     return {
         name: _choose(checkpoint, name, _asked(patterns, name), group_size, exact=exact) for name in checkpoint.names
     }

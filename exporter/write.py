@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -155,7 +155,7 @@ class _Writer:
             part.tensor: v3.Stored("fp32") if part.part == "fp32" else v3.Stored("q8_0", group_size)
             for part in layout.parts
         }
-        return tuple(summary for summary, _ in self._write_payload(file, layout.parts, stored, layout.size))
+        return self._write_payload(file, layout.parts, stored, layout.size)
 
     def write_v3(
         self, file: BinaryIO, stored: Mapping[str, v3.Stored], *, provenance: bool
@@ -169,38 +169,55 @@ class _Writer:
         self, file: BinaryIO, plan: v3.Plan, metadata: Callable[[], dict[str, str]]
     ) -> tuple[TensorSummary, ...]:
         """The payload first, then the head, which has its digests."""
-        stored = {entry.name: entry.stored for entry in plan.entries}
+        entries = {entry.name: entry for entry in plan.entries}
+        digests: list[bytes] = []
+
+        def digest(name: str, arrays: list[NDArray[np.generic]]) -> None:
+            digests.append(_digest(entries[name], arrays))
+
+        stored = {name: entry.stored for name, entry in entries.items()}
         file.truncate(plan.size)
-        summaries, digests = [], []
-        payload = self._write_payload(file, plan.parts(), stored, plan.size)
-        for entry, (summary, arrays) in zip(plan.entries, payload, strict=True):
-            summaries.append(summary)
-            digests.append(_digest(entry, arrays))
+        summaries = self._write_payload(file, plan.parts(), stored, plan.size, digest)
         file.seek(0)
         plan = dataclasses.replace(plan, metadata=v3.encode_metadata(metadata()))
         file.write(v3.encode_head(plan, digests))
-        return tuple(summaries)
+        return summaries
 
     def _write_payload(
-        self, file: BinaryIO, parts: Iterable[Part], stored: Mapping[str, v3.Stored], size: int
-    ) -> Iterator[tuple[TensorSummary, list[NDArray[np.generic]]]]:
-        """Each tensor's summary, and its parts as they were written."""
+        self,
+        file: BinaryIO,
+        parts: Iterable[Part],
+        stored: Mapping[str, v3.Stored],
+        size: int,
+        written: Callable[[str, list[NDArray[np.generic]]], None] = lambda _name, _arrays: None,
+    ) -> tuple[TensorSummary, ...]:
+        """written is called with each tensor's name and its parts, which it must not keep."""
         places: dict[str, list[Part]] = {}
         for part in parts:
             places.setdefault(part.tensor, []).append(part)
         done = size - sum(part.nbytes for own in places.values() for part in own)
+        summaries = []
         for name, own in places.items():
-            how = stored[name]
-            weights = self._load(name)
-            where = f"{self._checkpoint.where}: {name}"
-            encoded = encode(weights, how.storage, how.group_size, where)
-            arrays = [_write_at(file, part, encoded.parts[part.part]) for part in own]
-            done += sum(part.nbytes for part in own)
+            summaries.append(self._write_tensor(file, name, own, stored[name], written))
+            done += summaries[-1].bytes
             if self._progress:
                 self._progress(done, size)
-            nbytes = sum(part.nbytes for part in own)
-            summary = TensorSummary(name, own[0].shape, how.storage, nbytes, encoded.max_error, encoded.bound)
-            yield summary, arrays
+        return tuple(summaries)
+
+    def _write_tensor(
+        self,
+        file: BinaryIO,
+        name: str,
+        parts: list[Part],
+        how: v3.Stored,
+        written: Callable[[str, list[NDArray[np.generic]]], None],
+    ) -> TensorSummary:
+        """A function of its own, so that nothing of a tensor is left when the next one is loaded."""
+        weights = self._load(name)
+        encoded = encode(weights, how.storage, how.group_size, f"{self._checkpoint.where}: {name}")
+        written(name, [_write_at(file, part, encoded.parts[part.part]) for part in parts])
+        nbytes = sum(part.nbytes for part in parts)
+        return TensorSummary(name, parts[0].shape, how.storage, nbytes, encoded.max_error, encoded.bound)
 
     def _load(self, name: str) -> Weights:
         c = self._config

@@ -44,8 +44,13 @@ def _read_storage(_context: click.Context, _: click.Parameter, given: tuple[str,
         return "source"
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
-    pairs = [text.rpartition("=") if "=" in text else ("*", "=", text) for text in given]
-    return {pattern: storage for pattern, _, storage in pairs}
+    patterns: dict[str, str] = {}
+    for text in given:
+        pattern, _sign, storage = text.rpartition("=") if "=" in text else ("*", "=", text)
+        # again at the end: it is the order that counts
+        patterns.pop(pattern, None)
+        patterns[pattern] = storage
+    return patterns
 
 
 def _print_policy(context: click.Context, _: click.Parameter, wanted: bool) -> None:

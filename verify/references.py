@@ -67,8 +67,10 @@ class References:
     def compute(self, tokens: torch.Tensor, windows: list[int]) -> Batch:
         """Of tokens (windows, length); windows: their numbers."""
         plain = llama.logits(self._hyper, self.source_weights, tokens)
-        of_file = llama.logits(self._hyper, self._file_weights, tokens) if not self._same_numbers else plain
-        sigma = noise_sigma(self._hyper, self._file_weights, tokens, of_file, seed=windows[0])
+        # one choice for both, since noise on other weights than the clean pass had would hide any mistake
+        weights = self.source_weights if self._same_numbers else self._file_weights
+        of_file = plain if self._same_numbers else llama.logits(self._hyper, weights, tokens)
+        sigma = noise_sigma(self._hyper, weights, tokens, of_file, seed=windows[0])
         batch = Batch(plain.numpy(), of_file.numpy(), sigma.numpy())
         if self._directory is None:
             return batch

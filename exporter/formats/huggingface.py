@@ -274,8 +274,6 @@ def _check_rope(config: ModelConfig) -> None:
             )
         if config.head_dim == 2:
             raise FormatError("head_dim: expected at least 4, as transformers' dynamic RoPE scaling needs, found 2")
-    if scaling.type == "yarn" and config.rope_theta == 1:
-        raise FormatError("rope_theta: expected another base than 1, whose logarithm yarn divides by, found 1")
 
 
 def _rope_scaling(config: ModelConfig) -> dict[str, Any] | None:

@@ -6,13 +6,20 @@ all of it is encoded again, and the first byte that differs names the field that
 
 from __future__ import annotations
 
-import math
 import struct
 from dataclasses import dataclass
 
 from blake3 import blake3
 
-from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS, ModelConfig, RopeScaling, tensor_shapes
+from exporter.config import (
+    ACTIVATIONS,
+    LARGEST,
+    ROPE_SCALING_FIELDS,
+    SMALLEST,
+    ModelConfig,
+    RopeScaling,
+    tensor_shapes,
+)
 from exporter.errors import CheckpointError
 from exporter.formats import v3
 from exporter.formats.layout import LARGEST_GROUP, MAGIC
@@ -53,7 +60,7 @@ _ENTRY_FIELDS = {
     136: "scale length",
     144: "table padding",
 }
-# Fields that are one value each, so that an error stands at their beginning; shape is four.
+# Told byte by byte.
 _PADDING = ("header padding", "table padding", "head padding")
 
 
@@ -108,6 +115,9 @@ class Parser:
             for number, (name, shape) in enumerate(shapes.items())
         }
         plan = v3.plan(config, stored, metadata, alignment)
+        if plan.size > self._size + v3.MOST_TENSORS * MOST_ALIGNMENT:
+            # sizes that the header could not even hold; what is merely wrong is told by its field below
+            raise self._wrong("file size", None, f"exactly {plan.size}", self._size)
         digests = tuple(self._head[at + 160 : at + 192] for at in range(v3.HEADER.size, table_end, v3.ENTRY.size))
         self._compare(v3.encode_head(plan, digests), table_end)
         if plan.size != self._size:
@@ -132,8 +142,8 @@ class Parser:
 
     def _positive(self, field: str, at: int) -> float:
         (value,) = struct.unpack_from("<d", self._head, at)
-        if not (value > 0 and math.isfinite(value)):
-            raise self._wrong(field, at, "a positive finite number", value)
+        if not SMALLEST <= value <= LARGEST:
+            raise self._wrong(field, at, "a positive finite number, normal as float32", value)
         return float(value)
 
     def _config(self) -> ModelConfig:
@@ -147,6 +157,9 @@ class Parser:
         if head_dim % 2:
             raise self._wrong("head_dim", 36, "an even number", head_dim)
         flags = self._u32("flags", 40, 0, 15)
+        theta, scaling = self._positive("rope_theta", 56), self._scaling(counts["max_seq_len"])
+        if scaling.type == "yarn" and theta == 1:
+            raise self._wrong("rope_theta", 56, "other than 1, whose logarithm yarn divides by", theta)
         return ModelConfig(
             **counts,
             tied=bool(flags & 1),
@@ -156,8 +169,8 @@ class Parser:
             head_dim=head_dim,
             activation=ACTIVATIONS[self._u32("activation", 44, 0, len(ACTIVATIONS) - 1)],
             norm_eps=self._positive("norm_eps", 48),
-            rope_theta=self._positive("rope_theta", 56),
-            rope_scaling=self._scaling(counts["max_seq_len"]),
+            rope_theta=theta,
+            rope_scaling=scaling,
         )
 
     def _scaling(self, max_seq_len: int) -> RopeScaling:

@@ -77,16 +77,20 @@ def _check_seams(path: Path, file: BinaryIO, head: Head) -> None:
 
 def decode(entry: v3.Entry, content: bytes) -> Weights:
     """A tensor's numbers from its extent: float32."""
-    values = content[: entry.length]
+    # views, so that only what is made of them is new
+    whole = memoryview(content)
+    values = whole[: entry.length]
     shape, storage = entry.shape, entry.stored.storage
     if storage == "fp32":
         return np.frombuffer(values, "<f4").reshape(shape)
     if storage == "fp16":
         return np.frombuffer(values, "<f2").astype(np.float32).reshape(shape)
     if storage == "bf16":
-        return (np.frombuffer(values, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+        bits = np.frombuffer(values, "<u2").astype("<u4")
+        bits <<= 16
+        return bits.view("<f4").reshape(shape)
     at = entry.scale_offset - entry.offset
-    scale = np.frombuffer(content[at : at + entry.scale_length], "<f4")
+    scale = np.frombuffer(whole[at : at + entry.scale_length], "<f4")
     groups = np.frombuffer(values, np.int8).reshape(-1, entry.stored.group_size).astype(np.float32)
     groups *= scale[:, None]
     return groups.reshape(shape)

@@ -12,7 +12,7 @@
  */
 #include "model.h"
 
-#include <math.h>
+#include <float.h>
 
 enum {
     SHAPE_AT = 8,
@@ -88,7 +88,7 @@ static int check_zeros(const uint8_t *bytes, int64_t from, int64_t to, const cha
     return RC_OK;
 }
 
-/* Between 0 and most, in the field's own 32 bits. */
+/* Between least and most, in the field's own 32 bits. */
 static int read_u32(const uint8_t *bytes, int64_t at, const char *field, int64_t least, int64_t most, int32_t *value,
                     rc_status *status)
 {
@@ -112,8 +112,9 @@ static int read_exactly(const uint8_t *bytes, int64_t at, const char *field, int
 static int read_positive(const uint8_t *bytes, int64_t at, const char *field, double *value, rc_status *status)
 {
     *value = load_f64(bytes + at);
-    if (!(*value > 0.0 && isfinite(*value)))
-        return fail_real(status, field, at, "a positive finite number", *value);
+    /* false for a NaN; engines compute with these in float, where they must be neither 0 nor infinite */
+    if (!(*value >= (double)FLT_MIN && *value <= (double)FLT_MAX))
+        return fail_real(status, field, at, "a positive finite number, normal as float32", *value);
     return RC_OK;
 }
 
@@ -157,6 +158,8 @@ static int parse_scaling(const uint8_t *bytes, const rc_config *config, rc_rope_
     if (s->type == RC_LLAMA3 && !(s->low_freq_factor < s->high_freq_factor))
         return fail_real(status, "rope_scaling high_freq_factor", HIGH_AT, "more than low_freq_factor",
                          s->high_freq_factor);
+    if (s->type == RC_YARN && config->rope_theta == 1.0)
+        return fail_real(status, "rope_theta", THETA_AT, "other than 1, whose logarithm yarn divides by", 1.0);
     if (s->type == RC_DYNAMIC && config->max_seq_len > s->original_max_positions)
         return rc_fail(status, RC_INVALID, "max_seq_len", SHAPE_AT + 24, "at most original_max_positions =",
                        s->original_max_positions, config->max_seq_len);

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import huggingface
+from helpers.v3_files import patched
 
 import exporter
 import exporter.sources.huggingface as importer
+import reader_c
 import verify
 from exporter.checkpoint import Weights
 from verify.evidence import Evidence
@@ -112,3 +114,24 @@ def test_a_half_rounded_the_wrong_way_is_caught_at_its_tensor(
     exporter.export(exporter.open_checkpoint(source), path, format="v3", storage="bf16")
     found = judged(source, path, monkeypatch)["tensors"]
     assert (found.status, found.where["part"]) == ("fail", "bf16")
+
+
+def test_a_changed_digest_in_the_table_and_changed_payloads_are_caught(tmp_path: Path) -> None:
+    """reader_c.open leaves the tensors' digests to whoever asks: the verifier asks."""
+    source, path = huggingface.save(tmp_path / "source", huggingface.model()), tmp_path / "out.bin"
+    exporter.export(exporter.open_checkpoint(source), path, format="v3", storage="q8_0", group_size=8)
+    content = path.read_bytes()
+    path.write_bytes(patched(content, (256 + 192 + 160, bytes(32))))
+    found = judged(source, path)
+    assert found["file"].status == "fail"
+    assert "layers.0.attention_norm.weight: digest" in found["file"].detail
+    rng = np.random.default_rng(0)
+    with reader_c.open(path) as model:
+        values = [span for name in model.names for span in model.spans(name)]
+    for number in rng.integers(0, len(values), 12):
+        at = values[number].offset + int(rng.integers(values[number].nbytes))
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        found = judged(source, path)
+        assert (found["file"].status, found["tensors"].status) == ("fail", "fail")

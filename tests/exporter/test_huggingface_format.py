@@ -394,7 +394,6 @@ def test_a_shortened_model_is_written_as_one(tmp_path: Path) -> None:
             {"rope_scaling": exporter.RopeScaling("dynamic", 2.0, 33), "head_dim": 2},
             "^head_dim: expected at least 4.* found 2$",
         ),
-        ({"rope_scaling": YARN, "rope_theta": 1.0}, "^rope_theta: expected another base than 1.* found 1$"),
     ],
 )
 def test_what_transformers_cannot_express_is_refused_by_name(

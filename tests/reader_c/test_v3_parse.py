@@ -159,6 +159,26 @@ METADATA_CASES: list[Case] = [
         ],
     ),
     ("values are UTF-8", "metadata value", METADATA + 14, "none", [(METADATA + 14, b"\xff")]),
+    *(
+        (f"values are UTF-8: {what}", "metadata value", METADATA + 14, "none", [(METADATA + 14, content)])
+        for what, content in {
+            "no surrogates": b"\xed\xa0\x80",
+            "no long forms of 2": b"\xc0\x80",
+            "no long forms of 3": b"\xe0\x80\x80",
+            "no long forms of 4": b"\xf0\x80\x80\x80",
+            "nothing beyond U+10FFFF": b"\xf4\x90\x80\x80",
+            "whole characters": b"\xc3\x41",
+            "no fives": b"\xf8\x88\x80\x80\x80",
+        }.items()
+    ),
+    (
+        "a key's own beginning comes before it",
+        "metadata key",
+        SECOND + 8,
+        "none",
+        # keys "a.note" and then "a.": the sizes move to the value
+        [put(SECOND, U32, 2), put(SECOND + 4, U32, 13), (SECOND + 8, b"a.")],
+    ),
     ("values are not cut", "metadata value", METADATA + 14, "none", [(METADATA + 20, b"\xc3")]),
 ]
 CASES = HEADER_CASES + TABLE_CASES + METADATA_CASES
@@ -265,6 +285,65 @@ def test_padding_between_values_and_scales_and_tensors_is_zero(tmp_path: Path) -
         assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset)
         assert by_c.field == ("head padding" if at < start else "padding")
         assert by_c.offset == at
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, -1.0, math.inf, math.nan, 2.0**-127, 1e300], ids=["0", "-1", "inf", "nan", "subnormal", "beyond"]
+)
+@pytest.mark.parametrize(("field", "offset"), [("norm_eps", 48), ("rope_theta", 56), ("rope_scaling beta_slow", 104)])
+def test_reals_are_normal_numbers_of_float32(tmp_path: Path, field: str, offset: int, value: float) -> None:
+    content = healthy(tmp_path / "healthy.bin", "yarn")
+    by_c, by_python = refusals(tmp_path / "b", patched(content, put(offset, F64, value)))
+    assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset) == (field, offset)
+
+
+def test_yarn_needs_a_base_with_a_logarithm(tmp_path: Path) -> None:
+    content = healthy(tmp_path / "healthy.bin", "yarn")
+    by_c, by_python = refusals(tmp_path / "b", patched(content, put(56, F64, 1.0)))
+    assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset) == ("rope_theta", 56)
+
+
+def test_a_head_that_claims_more_than_there_is_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """A thousand layers, consistently: only the file is too short for their table."""
+    content = bytearray(healthy(tmp_path / "healthy.bin")[:4096])
+    tensors = 3 + 1000 * 16
+    head = -(-(HEADER + tensors * ENTRY + 32) // 64) * 64
+    for at, kind, value in (
+        (16, I32, 1000),
+        (128, U64, 4096),
+        (136, U64, head),
+        (144, U32, 0),
+        (148, U32, 0),
+        (152, U32, tensors),
+    ):
+        content[at : at + struct.calcsize(kind)] = struct.pack(kind, value)
+    by_c, by_python = refusals(tmp_path / "b", bytes(content))
+    assert by_c.field == by_python.field == "file size"
+    assert by_c.expected == f"at least {head}"
+
+
+def test_sizes_beyond_64_bits_are_refused(tmp_path: Path) -> None:
+    """dim, hidden_dim and the vocabulary at their largest, and a table that says so: no file is that long."""
+    content = healthy(tmp_path / "healthy.bin")
+    huge = 2**31 - 2
+    changes = [
+        put(8, I32, huge),
+        put(12, I32, huge),
+        put(28, I32, huge),
+        put(QUANTIZED + 72, U64, huge),
+        put(QUANTIZED + 80, U64, huge),
+    ]
+    changes += [put(QUANTIZED + 104, U32, 2), put(QUANTIZED + 68, U32, 8)]
+    by_c, by_python = refusals(tmp_path / "b", patched(content, *changes))
+    assert by_c.field == "file size"
+    assert by_python.field in ("length", "file size")
+
+
+def test_bytes_behind_the_last_tensor_are_refused_however_they_are_signed(tmp_path: Path) -> None:
+    content = healthy(tmp_path / "healthy.bin") + bytes(64)
+    by_c, by_python = refusals(tmp_path / "b", patched(content, put(128, U64, len(content))))
+    assert by_c.field == by_python.field == "file size"
+    assert by_c.expected == f"exactly {len(content) - 64}"
 
 
 def test_every_bit_of_a_file_is_under_a_digest(tmp_path: Path) -> None:

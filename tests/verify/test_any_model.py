@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from helpers import huggingface
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,18 @@ from hypothesis import strategies as st
 import exporter
 import reader_c
 import verify
+from exporter.formats import v3
+from exporter.write import _Writer
 from verify.evidence import Evidence
+from verify.oracle import llama
+from verify.policy import policy_section
+from verify.references import References
+from verify.sources import open_source
 
 EVIDENCE = Evidence(windows=2)
+LLAMA3 = exporter.RopeScaling(
+    "llama3", factor=8.0, original_max_positions=8, low_freq_factor=1.0, high_freq_factor=4.0
+)
 
 
 def judged(source: Path, path: Path) -> dict[str, Any]:
@@ -28,17 +38,20 @@ def judged(source: Path, path: Path) -> dict[str, Any]:
 
 @given(
     huggingface.models(),
-    st.sampled_from(["source", "fp32", "q8_0", {"*": "q8_0", "layers.0.*": "fp32", "*.wq.*": "source"}]),
+    st.sampled_from(
+        ["source", "fp32", "fp16", "bf16", "q8_0", {"*": "q8_0", "layers.0.*": "fp32", "*.wq.*": "source"}]
+    ),
+    st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
     st.integers(0, 99),
 )
 def test_every_check_but_policy_passes_for_any_model(
-    described: tuple[str, dict[str, Any]], storage: Any, seed: int
+    described: tuple[str, dict[str, Any]], storage: Any, dtype: torch.dtype, seed: int
 ) -> None:
     """What quantization costs a random model of a few dimensions is no matter of law."""
     architecture, changes = described
     with tempfile.TemporaryDirectory() as directory:
         source, path = Path(directory) / "source", Path(directory) / "out.bin"
-        huggingface.save(source, huggingface.model(architecture, seed, **changes))
+        huggingface.save(source, huggingface.model(architecture, seed, **changes).to(dtype))
         exporter.export(exporter.open_checkpoint(source), path, format="v3", storage=storage, group_size=16)
         found = judged(source, path)
         for name in ("config", "file", "tensors", "execution"):
@@ -55,6 +68,15 @@ def test_every_check_but_policy_passes_for_any_model(
         ({"activation": "gelu"}, "activation"),
         ({"rope_scaling": exporter.RopeScaling()}, "rope_scaling_type"),
         ({"max_seq_len": 16}, "max_seq_len"),
+        *(
+            ({"rope_scaling": dataclasses.replace(LLAMA3, **{name: value})}, f"rope_scaling_{name}")
+            for name, value in (
+                ("factor", 4.0),
+                ("low_freq_factor", 0.5),
+                ("high_freq_factor", 5.0),
+                ("original_max_positions", 16),
+            )
+        ),
     ],
 )
 def test_a_header_that_says_something_else_is_caught_at_config_and_by_the_logits(
@@ -85,26 +107,64 @@ def test_a_header_that_says_something_else_is_caught_at_config_and_by_the_logits
     assert (found["config"].status, found["config"].where["field"]) == ("fail", field)
     if field != "max_seq_len":
         assert found["file"].status == "fail"
-        assert found["execution"].status == "fail"
+        assert found["execution"].status == "fail" or field.endswith("freq_factor")
 
 
-def test_provenance_of_another_file_fails_at_file(tmp_path: Path) -> None:
+def test_halves_are_judged_against_their_bound_and_not_against_themselves(tmp_path: Path) -> None:
+    """The file's own logits are those of the narrowed weights, and the noise around them float32's."""
     source, path = huggingface.save(tmp_path / "source", huggingface.model()), tmp_path / "out.bin"
+    exporter.export(exporter.open_checkpoint(source), path, format="v3", storage="fp16")
+    report = verify.verify(source, path, evidence=EVIDENCE)
+    narrowed = [t for t in report.tensors if t.storage == "fp16"]
+    assert len(narrowed) > 5
+    for tensor in narrowed:
+        assert tensor.bound is not None
+        assert tensor.utilisation is not None
+        assert 0 < tensor.utilisation <= 1
+    opened = open_source(source)
+    tokens = torch.arange(12)[None]
+    with reader_c.open(path) as model:
+        batch = References(opened, model).compute(tokens, [0])
+
+        def stored(name: str) -> torch.Tensor:
+            return torch.from_numpy(np.array(model.tensor(name), np.float32))
+
+        assert np.array_equal(batch.of_file, llama.logits(opened.hyperparameters, stored, tokens).numpy())
+    assert batch.sigma.max() < 1e-5 < np.abs(batch.of_file - batch.of_source).max()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "finding"),
+    [
+        ("source.sha256", "trust me", "expected digest, two spaces"),
+        ("source.sha256", f"{'0' * 64} config.json\n", "expected digest, two spaces"),
+        ("source.sha256", f"{'A' * 64}  config.json\n", "expected digest, two spaces"),
+        ("source.sha256", f"{'0' * 64}  config.json\n", "config.json: expected"),
+        ("source.sha256", "", "config.json: expected"),
+        ("source.sha256", None, "config.json: expected"),
+        ("source.kind", None, "expected a source.kind"),
+        ("tokenizer.sha256", f"{'0' * 64}  tokenizer.json\n", "tokenizer.sha256: expected"),
+    ],
+)
+def test_false_provenance_fails_at_file(tmp_path: Path, key: str, value: str | None, finding: str) -> None:
+    source, path = huggingface.save(tmp_path / "source", huggingface.model()), tmp_path / "out.bin"
+    (source / "tokenizer.json").write_text("{}")
     exporter.export(exporter.open_checkpoint(source), path, format="v3")
     assert judged(source, path)["file"].status == "pass"
-    said = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps(said, indent=1))
+    with reader_c.open(path) as model:
+        assert set(model.metadata) == {"exporter", "source.kind", "source.sha256", "tokenizer.sha256"}
+        metadata = {k: v for k, v in model.metadata.items() if k != key} | ({key: value} if value is not None else {})
+    checkpoint = exporter.open_checkpoint(source)
+    stored = {name: v3.Stored("fp32") for name in checkpoint.names}
+    with path.open("wb+") as file:
+        plan = v3.plan(checkpoint.config, stored, metadata)
+        _Writer(checkpoint, checkpoint.config, None)._write_v3(file, plan, lambda: metadata)
     found = judged(source, path)["file"]
     assert found.status == "fail"
-    assert "provenance: config.json" in found.detail
+    assert finding in found.detail
 
 
 def test_the_policy_of_v3_is_that_of_what_was_lost(tmp_path: Path) -> None:
-    import torch
-
-    from verify.policy import policy_section
-    from verify.sources import open_source
-
     made = huggingface.model().to(torch.bfloat16)
     source, path = huggingface.save(tmp_path / "source", made), tmp_path / "out.bin"
     for storage, section in (

@@ -6,7 +6,10 @@ after the other, and takes every digest of the mapped file again.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import struct
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -120,13 +123,36 @@ def _metadata(pairs: dict[str, str]) -> bytes:
     return encoded
 
 
+_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
+
+
 def _provenance_findings(metadata: dict[str, str], source: Source) -> list[str]:
-    """Source files that the file names with a digest that they do not have. Files that only one side knows are no
-    finding: the same weights may have been exported from another layout."""
+    """What the file says of where it comes from and is not so. Of a source of the same kind: exactly its files; of
+    another, which may hold the same weights: well-formed lines, and right ones for names that both have."""
     findings = []
+    kind = metadata.get("source.kind")
+    if kind is None:
+        stray = sorted(key for key in ("source.sha256", "tokenizer.sha256") if key in metadata)
+        return [f"provenance: {key}: expected a source.kind beside it, found none" for key in stray]
+    said: dict[str, str] = {}
     for line in metadata.get("source.sha256", "").splitlines():
-        digest, _, name = line.partition("  ")
-        known = source.files.get(name)
-        if known is not None and known != digest:
-            findings.append(f"provenance: {name}: expected {known}, found {digest}")
+        match = _LINE.fullmatch(line)
+        if match is None:
+            findings.append(f"provenance: source.sha256: expected digest, two spaces and a name, found {line!r}")
+        else:
+            said[match[2]] = match[1]
+    names = source.files.keys() | said.keys() if kind == source.kind else source.files.keys() & said.keys()
+    for name in sorted(names):
+        expected, found = source.files.get(name, "no such file"), said.get(name, "none")
+        if expected != found:
+            findings.append(f"provenance: {name}: expected {expected}, found {found}")
+    if kind == source.kind and "tokenizer.sha256" in metadata:
+        findings += _tokenizer_findings(metadata["tokenizer.sha256"], source.tokenizer_path)
     return findings
+
+
+def _tokenizer_findings(said: str, tokenizer: Path) -> list[str]:
+    if not tokenizer.is_file():
+        return []
+    expected = f"{hashlib.sha256(tokenizer.read_bytes()).hexdigest()}  {tokenizer.name}\n"
+    return [] if said == expected else [f"provenance: tokenizer.sha256: expected {expected!r}, found {said!r}"]

@@ -1,7 +1,7 @@
 """runq.c's and run.c's arithmetic again, in numpy float32 scalars and the C library's own functions.
 
 Slow and literal: one rounding for each operation, in the order that the engines have. It shares no code
-with the C reader.
+with the C reader. Of what v3 adds it has all but scaled RoPE and GELU.
 """
 
 from __future__ import annotations
@@ -40,16 +40,20 @@ class Replay:
     """One model, one token after the other."""
 
     def __init__(self, model: reader_c.Model, *, q8: bool) -> None:
-        self.model, self.q8, self.c = model, q8, model.config
+        self.model, self.q8, self.c, self.names = model, q8, model.config, set(model.names)
         self.keys: list[list[np.ndarray]] = [[] for _ in range(self.c.n_layers)]
         self.values: list[list[np.ndarray]] = [[] for _ in range(self.c.n_layers)]
 
     def _matmul(self, name: str, x: np.ndarray) -> np.ndarray:
+        product = self._product(name, x)
+        bias = name.replace(".weight", ".bias")
+        return product + self.model.tensor(bias) if bias in self.names else product
+
+    def _product(self, name: str, x: np.ndarray) -> np.ndarray:
         stored = self.model.tensor(name)
-        if not self.q8:
+        if not self.q8 or not isinstance(stored, reader_c.QuantizedTensor):
             w = stored.dequantize() if isinstance(stored, reader_c.QuantizedTensor) else stored
             return _sum_in_order(w * x)
-        assert isinstance(stored, reader_c.QuantizedTensor)
         groups = x.reshape(-1, stored.group_size)
         scale = np.abs(groups).max(axis=1) / F(127)
         q = _round_half_away(groups / scale[:, None]).astype(np.int32)
@@ -60,20 +64,20 @@ class Replay:
     def _norm(self, name: str, x: np.ndarray) -> np.ndarray:
         weight = self.model.tensor(name)
         assert isinstance(weight, np.ndarray)
-        s = _sum_in_order(x * x) / F(len(x)) + F(1e-5)
+        s = _sum_in_order(x * x) / F(len(x)) + F(self.c.norm_eps)
         s = F(1) / _call("sqrtf", s)
         return weight * (s * x)
 
     def step(self, token: int, position: int) -> np.ndarray:
         c = self.c
-        size = c.dim // c.n_heads
+        size = c.head_dim
         embedding = self.model.tensor("tok_embeddings.weight")
         x = np.array(
             (embedding.dequantize() if isinstance(embedding, reader_c.QuantizedTensor) else embedding)[token]
         )
         turns = []
         for i in range(0, size, 2):
-            frequency = F(1) / _call("powf", F(10000), F(i) / F(size))
+            frequency = F(1) / _call("powf", F(c.rope_theta), F(i) / F(size))
             angle = F(position) * frequency
             turns.append((_call("cosf", angle), _call("sinf", angle)))
         cosine, sine = (np.array(column, F) for column in zip(*turns, strict=True))
