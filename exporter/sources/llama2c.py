@@ -100,6 +100,11 @@ def _config(path: Path, contents: dict[str, Any], state: dict[str, torch.Tensor]
         )
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path}: model_args: {error}") from error
+    if untied.n_layers > len(state):  # before as many names are made
+        raise CheckpointError(
+            f"{path}: model_args: n_layers: expected at most as many as there are tensors, {len(state)}, "
+            f"found {untied.n_layers}"
+        )
     # A llama2.c checkpoint holds the classifier even where it is tied, so only its bits can tell.
     check_names_and_shapes(str(path), tensor_shapes(untied), {name: tuple(t.shape) for name, t in state.items()})
     tied = same_bits(state["tok_embeddings.weight"], state["output.weight"])

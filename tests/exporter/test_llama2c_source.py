@@ -243,6 +243,12 @@ def test_no_file_is_refused(tmp_path: Path, name: str) -> None:
         exporter.open_checkpoint(tmp_path / name)
 
 
+def test_more_layers_than_tensors_are_refused_before_they_are_counted_out(tmp_path: Path) -> None:
+    path = save(tmp_path, state_dict(), {**ARGS, "n_layers": 2**31 - 1})
+    with pytest.raises(exporter.CheckpointError, match="n_layers: expected at most as many as there are tensors"):
+        exporter.open_checkpoint(path)
+
+
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(exporter.CheckpointError, match="source kind: expected one of llama2c"):
         exporter.open_checkpoint(CHECKPOINT, kind="gguf")
