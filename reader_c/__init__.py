@@ -30,6 +30,7 @@ from reader_c.model import (
     Span,
     Storage,
 )
+from reader_c.trace import Stage, Walk
 
 __all__ = [
     "Activations",
@@ -47,7 +48,9 @@ __all__ = [
     "RopeScaling",
     "Session",
     "Span",
+    "Stage",
     "Storage",
+    "Walk",
     "open",
 ]
 

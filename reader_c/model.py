@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from reader_c import digests, errors
 from reader_c._reader import ffi, lib
+from reader_c.trace import Walk
 
 Activations = Literal["fp32", "q8"]
 Arithmetic = Literal["mirror", "fast"]
@@ -190,9 +191,9 @@ class Session(_Closing):
         self._model = model
         self._busy = threading.Lock()
         # held here, so that the map outlives the session even if the model is closed first
-        self._handle = model._open_handle()
+        self._handle = model.open_handle()
         out, status = ffi.new("rc_session **"), ffi.new("rc_status *")
-        model._check(lib.rc_session_open(self._handle, positions, out, status), status)
+        model.check(lib.rc_session_open(self._handle, positions, out, status), status)
         self._session: Any = ffi.gc(out[0], lib.rc_session_close)
         self.capacity, self.position = int(positions), 0
 
@@ -208,39 +209,41 @@ class Session(_Closing):
         where a token is outside the vocabulary or the cache is full."""
         model = self._model
         ids = model._token_array(tokens)
-        chosen = (
-            model._choose("activations", _ACTIVATIONS, activations),
-            model._choose("arithmetic", _ARITHMETICS, arithmetic),
-            model._choose("rope", _ROPES, rope),
-        )
-        with self._alone():
-            if self._session is None:
-                raise errors.ClosedError(model.path, "session", None, "an open session", "a closed one")
+        options = model._options(activations, arithmetic, rope)
+        with self.alone() as handle:
             room = self.capacity - self.position
             if len(ids) > room:
                 raise errors.ArgumentError(model.path, "number of tokens", None, f"at most {room}", str(len(ids)))
             logits = np.empty((len(ids), model.config.vocab_size), np.float32)
             status = ffi.new("rc_status *")
             code = lib.rc_session_forward(
-                self._session,
+                handle,
                 ffi.from_buffer("int32_t[]", ids),
                 len(ids),
-                *chosen,
+                options,
                 ffi.from_buffer("float[]", logits, require_writable=True),
                 status,
             )
-            model._check(code, status)
+            model.check(code, status)
             self.position += len(ids)
             return logits
 
     def close(self) -> None:
-        with self._alone():
+        with self._locked():
             if self._session is not None:
                 ffi.release(self._session)
                 self._session = None
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[Any]:
+        """C's handle, for one call at a time. Not for users."""
+        with self._locked():
+            if self._session is None:
+                raise errors.ClosedError(self._model.path, "session", None, "an open session", "a closed one")
+            yield self._session
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         """C writes into the session without the interpreter's lock, so a second call must not begin."""
         if not self._busy.acquire(blocking=False):
             raise errors.ArgumentError(self._model.path, "session", None, "one call at a time", "a second one")
@@ -268,7 +271,7 @@ class Model(_Closing):
         if b"\0" in encoded:
             raise errors.ArgumentError(repr(self.path), "path", None, "no null byte", "one")
         out, status = ffi.new("rc_model **"), ffi.new("rc_status *")
-        self._check(lib.rc_open(encoded, out, status), status)
+        self.check(lib.rc_open(encoded, out, status), status)
         self._handle: Any = ffi.gc(out[0], lib.rc_close)
         raw = lib.rc_model_config(self._handle)
         self.format: str = FORMATS[raw.format]
@@ -284,7 +287,7 @@ class Model(_Closing):
     @property
     def names(self) -> tuple[str, ...]:
         """Every tensor in the file; a shared classifier has no entry of its own."""
-        handle = self._open_handle()
+        handle = self.open_handle()
         tensor = ffi.new("rc_tensor *")
 
         def present(names: dict[str, int]) -> list[str]:
@@ -301,7 +304,7 @@ class Model(_Closing):
     @property
     def metadata(self) -> dict[str, str]:
         """What a v3 file says of its making, by key; empty in other formats."""
-        raw = lib.rc_model_config(self._open_handle())
+        raw = lib.rc_model_config(self.open_handle())
         return digests.read_metadata(self._bytes(raw.metadata_at, raw.metadata_size), raw.metadata_count)
 
     def check_digests(self) -> None:
@@ -328,7 +331,7 @@ class Model(_Closing):
         else:
             kind, layer = (_BEFORE_LAYERS | _AFTER_LAYERS).get(name), 0
         tensor = ffi.new("rc_tensor *")
-        if kind is None or not lib.rc_model_tensor(self._open_handle(), kind, layer, tensor):
+        if kind is None or not lib.rc_model_tensor(self.open_handle(), kind, layer, tensor):
             raise KeyError(name)
         return tensor, kind
 
@@ -372,7 +375,7 @@ class Model(_Closing):
         return np.frombuffer(self._bytes(span.offset, span.nbytes), _DTYPES[span.part]).reshape(span.shape)
 
     def _bytes(self, offset: int, size: int) -> memoryview:
-        handle = self._open_handle()
+        handle = self.open_handle()
         # The destructor holds the handle, and with it the map, for as long as anything over these bytes lives.
         start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + offset, partial(_keep_alive, handle))
         # read-only at the root: an array over a writable buffer could be made writable again, over a map that is not
@@ -403,13 +406,27 @@ class Model(_Closing):
         with self.session(len(ids)) as session:
             return session.forward(ids, activations=activations, arithmetic=arithmetic, rope=rope)
 
+    def trace(
+        self,
+        tokens: Sequence[int] | NDArray[Any],
+        *,
+        activations: Activations = "fp32",
+        arithmetic: Arithmetic = "fast",
+        rope: Rope = "computed",
+    ) -> Walk:
+        """The same pass, one layer at a time: iterate over its Stages, which hold what each operation read and wrote.
+        Memory is one layer's: the next stage writes into the same arrays. The logits are forward()'s, bit for bit."""
+        options = self._options(activations, arithmetic, rope)
+        return Walk(self, self._token_array(tokens), options, int8=activations == "q8")
+
     def close(self) -> None:
         """Forget the file. Arrays already handed out stay valid."""
         self._handle = None
 
     # ---- the border to C ----
 
-    def _open_handle(self) -> Any:
+    def open_handle(self) -> Any:
+        """C's handle of the model, for this package alone."""
         if self._handle is None:
             raise errors.ClosedError(self.path, "model", None, "an open model", "a closed one")
         return self._handle
@@ -430,13 +447,21 @@ class Model(_Closing):
         # a copy, whatever it is: C reads it while other threads may write to the caller's
         return np.array(ids, np.int32, order="C")
 
+    def _options(self, activations: str, arithmetic: str, rope: str) -> Any:
+        chosen = (
+            self._choose("activations", _ACTIVATIONS, activations),
+            self._choose("arithmetic", _ARITHMETICS, arithmetic),
+            self._choose("rope", _ROPES, rope),
+        )
+        return ffi.new("rc_options *", chosen)
+
     def _choose(self, option: str, choices: dict[str, int], value: str) -> int:
         if value not in choices:
             raise errors.ArgumentError(self.path, option, None, " or ".join(choices), repr(value))
         return choices[value]
 
-    def _check(self, code: int, status: Any) -> None:
-        """Turn a C status into an exception: the only place that does."""
+    def check(self, code: int, status: Any) -> None:
+        """Turn a C status into an exception: the only place that does. For this package alone."""
         if code == lib.RC_OK:
             return
         field = ffi.string(status.field).decode()

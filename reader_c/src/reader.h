@@ -59,6 +59,51 @@ enum rc_kind {
     RC_KINDS
 };
 
+/* What a walk can record of each token, float32 where nothing else is said. `seen` is the number of positions that
+ * a call's last token looks back on, its own included. */
+enum rc_point {
+    RC_AT_EMBEDDING,          /* (dim) */
+    RC_AT_COSINE,             /* (head_dim / 2) */
+    RC_AT_SINE,               /* (head_dim / 2) */
+    RC_AT_ATTENTION_NORM,     /* (dim) */
+    RC_AT_Q,                  /* (n_heads * head_dim) before rotation */
+    RC_AT_K,                  /* (n_kv_heads * head_dim) before rotation */
+    RC_AT_V,                  /* (n_kv_heads * head_dim) */
+    RC_AT_Q_ROTATED,          /* (n_heads * head_dim) */
+    RC_AT_K_ROTATED,          /* (n_kv_heads * head_dim) */
+    RC_AT_SCORES,             /* (n_heads, seen), zero beyond the token's own position */
+    RC_AT_SHARES,             /* (n_heads, seen), zero beyond the token's own position */
+    RC_AT_ATTENDED,           /* (n_heads * head_dim) */
+    RC_AT_WO,                 /* (dim) */
+    RC_AT_ATTENTION_RESIDUAL, /* (dim) */
+    RC_AT_FFN_NORM,           /* (dim) */
+    RC_AT_GATE,               /* (hidden_dim) before its activation */
+    RC_AT_UP,                 /* (hidden_dim) */
+    RC_AT_GATED,              /* (hidden_dim) */
+    RC_AT_DOWN,               /* (dim) */
+    RC_AT_FFN_RESIDUAL,       /* (dim) */
+    RC_AT_FINAL_NORM,         /* (dim) */
+    RC_AT_LOGITS,             /* (vocab_size) */
+    /* int8 activations as each Q8_0 matrix got them, int8 (in_features), and their scales (in_features / group_size) */
+    RC_AT_Q_INT8,
+    RC_AT_K_INT8,
+    RC_AT_V_INT8,
+    RC_AT_WO_INT8,
+    RC_AT_GATE_INT8,
+    RC_AT_UP_INT8,
+    RC_AT_DOWN_INT8,
+    RC_AT_LOGITS_INT8,
+    RC_AT_Q_SCALE,
+    RC_AT_K_SCALE,
+    RC_AT_V_SCALE,
+    RC_AT_WO_SCALE,
+    RC_AT_GATE_SCALE,
+    RC_AT_UP_SCALE,
+    RC_AT_DOWN_SCALE,
+    RC_AT_LOGITS_SCALE,
+    RC_POINTS
+};
+
 typedef struct {
     int32_t code;
     int32_t system_error;
@@ -141,9 +186,27 @@ const uint8_t *rc_model_bytes(const rc_model *model);
 int rc_session_open(const rc_model *model, int64_t capacity, rc_session **session, rc_status *status);
 void rc_session_close(rc_session *session);
 
+typedef struct {
+    int activations; /* enum rc_activations */
+    int arithmetic;  /* enum rc_arithmetic */
+    int rope;        /* enum rc_rope */
+} rc_options;
+
 /* Feed n more tokens; logits is (n, vocab_size), row-major. On an error the session is as it was. */
-int rc_session_forward(rc_session *session, const int32_t *tokens, int64_t n, int activations, int arithmetic,
-                       int rope, float *logits, rc_status *status);
+int rc_session_forward(rc_session *session, const int32_t *tokens, int64_t n, const rc_options *options,
+                       float *logits, rc_status *status);
+/* The same pass layer by layer, for whoever wants to see inside. `x` (n, dim) is the residual stream of n tokens,
+ * which the caller keeps between the calls; trace[RC_POINTS] says where to record, NULL where not: an array of
+ * (n, rc_trace_width) elements each. A layer's tokens stand at the positions after those that it has seen; other
+ * layers must have seen as many before rc_session_forward is called again. On an error nothing has changed. */
+/* Elements that one token has at a point of this layer; 0 where it has none. seen counts for scores and shares. */
+int64_t rc_trace_width(const rc_model *model, int point, int64_t layer, int64_t seen);
+int rc_walk_embedding(rc_session *session, const int32_t *tokens, int64_t n, void *const *trace, float *x,
+                      rc_status *status);
+int rc_walk_layer(rc_session *session, int64_t layer, int64_t n, const rc_options *options, void *const *trace,
+                  float *x, rc_status *status);
+int rc_walk_classifier(rc_session *session, int64_t n, const rc_options *options, void *const *trace,
+                       const float *x, float *logits, rc_status *status);
 /* --- cffi ends here --- */
 
 #endif

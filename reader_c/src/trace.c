@@ -1,0 +1,76 @@
+/* How much there is to record at each point of a pass. */
+#include "trace.h"
+
+#include "kernels.h"
+
+/* The matrix for which a point has int8 activations; RC_KINDS where it has none. */
+static int product_of(const rc_model *model, int point)
+{
+    switch (point) {
+    case RC_AT_Q_INT8: return RC_WQ;
+    case RC_AT_K_INT8: return RC_WK;
+    case RC_AT_V_INT8: return RC_WV;
+    case RC_AT_WO_INT8: return RC_WO;
+    case RC_AT_GATE_INT8: return RC_W1;
+    case RC_AT_UP_INT8: return RC_W3;
+    case RC_AT_DOWN_INT8: return RC_W2;
+    case RC_AT_LOGITS_INT8: return model->config.shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;
+    default: return RC_KINDS;
+    }
+}
+
+int64_t rc_trace_width(const rc_model *model, int point, int64_t layer, int64_t seen)
+{
+    const rc_config *p = &model->config;
+    const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
+    switch (point) {
+    case RC_AT_COSINE:
+    case RC_AT_SINE: return p->head_dim / 2;
+    case RC_AT_Q:
+    case RC_AT_Q_ROTATED:
+    case RC_AT_ATTENDED: return q_dim;
+    case RC_AT_K:
+    case RC_AT_K_ROTATED:
+    case RC_AT_V: return kv_dim;
+    case RC_AT_SCORES:
+    case RC_AT_SHARES: return p->n_heads * seen;
+    case RC_AT_GATE:
+    case RC_AT_UP:
+    case RC_AT_GATED: return p->hidden_dim;
+    case RC_AT_LOGITS: return p->vocab_size;
+    case RC_AT_EMBEDDING:
+    case RC_AT_ATTENTION_NORM:
+    case RC_AT_WO:
+    case RC_AT_ATTENTION_RESIDUAL:
+    case RC_AT_FFN_NORM:
+    case RC_AT_DOWN:
+    case RC_AT_FFN_RESIDUAL:
+    case RC_AT_FINAL_NORM: return p->dim;
+    default: break;
+    }
+    const bool scales = point >= RC_AT_Q_SCALE;
+    const int kind = product_of(model, scales ? point - RC_AT_Q_SCALE + RC_AT_Q_INT8 : point);
+    const rc_matrix w = kind == RC_KINDS ? (rc_matrix){.storage = RC_ABSENT} : rc_matrix_of(model, kind, layer);
+    if (w.storage != RC_Q8)
+        return 0;
+    return scales ? w.cols / w.group_size : w.cols;
+}
+
+void rc_record(const rc_trace *trace, int point, int64_t layer, const void *from, int64_t n)
+{
+    if (!trace->at || !trace->at[point])
+        return;
+    const bool is_int8 = point >= RC_AT_Q_INT8 && point < RC_AT_Q_SCALE;
+    const int64_t width = rc_trace_width(trace->model, point, layer, trace->seen) * (is_int8 ? 1 : 4);
+    memcpy((uint8_t *)trace->at[point] + trace->token * width, from, (size_t)(n * width));
+}
+
+void rc_record_looks(const rc_trace *trace, int point, int64_t token, int64_t head, const float *from, int64_t count)
+{
+    if (!trace->at || !trace->at[point])
+        return;
+    const int64_t row = (trace->token + token) * trace->model->config.n_heads + head;
+    float *to = (float *)trace->at[point] + row * trace->seen;
+    memcpy(to, from, (size_t)count * sizeof *to);
+    memset(to + count, 0, (size_t)(trace->seen - count) * sizeof *to);
+}

@@ -1,0 +1,107 @@
+"""A forward pass one layer at a time, with everything that its operations read and wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader_c._reader import ffi, lib
+
+if TYPE_CHECKING:
+    from reader_c.model import Model
+
+# Names of the points, by C's numbers. Where a matrix is Q8_0 and activations are q8, "NAME int8" and "NAME scale" are
+# what the product NAME was given.
+_PRODUCTS = ("q", "k", "v", "wo", "gate", "up", "down", "logits")
+_EMBEDDING = {"embedding": lib.RC_AT_EMBEDDING}
+_LAYER = {
+    "cosine": lib.RC_AT_COSINE,
+    "sine": lib.RC_AT_SINE,
+    "attention_norm": lib.RC_AT_ATTENTION_NORM,
+    "q": lib.RC_AT_Q,
+    "k": lib.RC_AT_K,
+    "v": lib.RC_AT_V,
+    "q_rotated": lib.RC_AT_Q_ROTATED,
+    "k_rotated": lib.RC_AT_K_ROTATED,
+    "scores": lib.RC_AT_SCORES,
+    "shares": lib.RC_AT_SHARES,
+    "attended": lib.RC_AT_ATTENDED,
+    "wo": lib.RC_AT_WO,
+    "attention_residual": lib.RC_AT_ATTENTION_RESIDUAL,
+    "ffn_norm": lib.RC_AT_FFN_NORM,
+    "gate": lib.RC_AT_GATE,
+    "up": lib.RC_AT_UP,
+    "gated": lib.RC_AT_GATED,
+    "down": lib.RC_AT_DOWN,
+    "ffn_residual": lib.RC_AT_FFN_RESIDUAL,
+}
+_CLASSIFIER = {"final_norm": lib.RC_AT_FINAL_NORM, "logits": lib.RC_AT_LOGITS}
+_INT8 = {name: lib.RC_AT_Q_INT8 + number for number, name in enumerate(_PRODUCTS)}
+_SCALE = {name: lib.RC_AT_Q_SCALE + number for number, name in enumerate(_PRODUCTS)}
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What one layer did, or (layer None) the embedding before them or the classifier after them.
+
+    at: point -> array (tokens, ...) in the order in which they came about, float32 but for "NAME int8". scores and
+    shares are (tokens, n_heads, tokens), zero beyond a token's own position. The arrays are written again by the next
+    stage: copy what must last.
+    """
+
+    layer: int | None
+    at: dict[str, NDArray[Any]]
+
+
+class Walk:
+    """One window of tokens on its way through the model: iterate over its stages, once."""
+
+    def __init__(self, model: Model, tokens: NDArray[np.int32], options: Any, *, int8: bool) -> None:
+        self._model, self._tokens, self._options, self._int8 = model, tokens, options, int8
+        self._buffers: dict[str, NDArray[Any]] = {}
+
+    def __iter__(self) -> Iterator[Stage]:
+        model, tokens, n = self._model, self._tokens, len(self._tokens)
+        ids, x = ffi.from_buffer("int32_t[]", tokens), np.empty((n, model.config.dim), np.float32)
+        stream = ffi.from_buffer("float[]", x, require_writable=True)
+        status = ffi.new("rc_status *")
+        with model.session(n) as session, session.alone() as handle:
+            at, trace = self._record(_EMBEDDING, (), 0)
+            model.check(lib.rc_walk_embedding(handle, ids, n, trace, stream, status), status)
+            yield Stage(None, at)
+            for layer in range(model.config.n_layers):
+                at, trace = self._record(_LAYER, _PRODUCTS[:-1], layer)
+                model.check(lib.rc_walk_layer(handle, layer, n, self._options, trace, stream, status), status)
+                yield Stage(layer, at)
+            at, trace = self._record(_CLASSIFIER, _PRODUCTS[-1:], 0)
+            out = ffi.from_buffer("float[]", at["logits"], require_writable=True)
+            # the logits are written where they are wanted; there is nothing to copy
+            trace[lib.RC_AT_LOGITS] = ffi.NULL
+            model.check(lib.rc_walk_classifier(handle, n, self._options, trace, stream, out, status), status)
+            yield Stage(None, at)
+
+    def _record(self, points: dict[str, int], products: tuple[str, ...], layer: int) -> tuple[dict[str, Any], Any]:
+        """Arrays by name, and C's table of them. Arrays of the layer before are used again where they fit."""
+        wanted = dict(points)
+        if self._int8:
+            wanted |= {f"{name} int8": _INT8[name] for name in products}
+            wanted |= {f"{name} scale": _SCALE[name] for name in products}
+        at: dict[str, NDArray[Any]] = {}
+        trace = ffi.new("void *[]", lib.RC_POINTS)
+        n, heads = len(self._tokens), self._model.config.n_heads
+        for name, point in wanted.items():
+            width = lib.rc_trace_width(self._model.open_handle(), point, layer, n)
+            if not width:
+                continue  # int8 activations of a matrix that is not Q8_0
+            shape = (n, heads, n) if name in ("scores", "shares") else (n, width)
+            array = self._buffers.get(name)
+            if array is None or array.shape != shape:
+                array = np.empty(shape, np.int8 if name.endswith(" int8") else np.float32)
+                self._buffers[name] = array
+            at[name] = array
+            trace[point] = ffi.cast("void *", ffi.from_buffer(array, require_writable=True))
+        return at, trace
