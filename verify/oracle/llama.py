@@ -31,28 +31,45 @@ def logits(
     load gives a tensor by name. noise, if given, perturbs every operation as float32 rounding would.
     """
     noise = noise or Noise(0.0)
+    turns = rope.turns(model, tokens.shape[1], dtype, noise)
+    x = embed(load, tokens, dtype)
+    for number in range(model.n_layers):
+        x = layer(model, load, number, x, turns, noise)
+    return head(model, load, x, noise)
+
+
+def embed(load: Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The residual stream (windows, length, dim) before the first layer."""
+    return load("tok_embeddings.weight").to(dtype)[tokens]
+
+
+def layer(
+    model: Hyperparameters, load: Load, number: int, x: torch.Tensor, turns: torch.Tensor, noise: Noise
+) -> torch.Tensor:
+    """The residual stream after a layer, from that before it; turns are RoPE's."""
+    prefix = f"layers.{number}."
 
     def weight(name: str) -> torch.Tensor:
-        return load(name).to(dtype)
+        return load(prefix + name).to(x.dtype)
 
     def linear(h: torch.Tensor, name: str, *, biased: bool) -> torch.Tensor:
         y = _matmul(h, weight(f"{name}.weight"), noise)
         return noise.rounded(y + weight(f"{name}.bias")) if biased else y
 
-    turns = rope.turns(model, tokens.shape[1], dtype, noise)
-    x = weight("tok_embeddings.weight")[tokens]
-    for number in range(model.n_layers):
-        prefix = f"layers.{number}."
-        h = rms_norm(x, weight(f"{prefix}attention_norm.weight"), model.norm_eps, noise)
-        q, k, v = (linear(h, f"{prefix}attention.{name}", biased=model.qkv_bias) for name in ("wq", "wk", "wv"))
-        attended = _attention(model, q, k, v, turns, noise)
-        x = noise.rounded(x + linear(attended, f"{prefix}attention.wo", biased=model.wo_bias))
-        h = rms_norm(x, weight(f"{prefix}ffn_norm.weight"), model.norm_eps, noise)
-        gate, up = (linear(h, f"{prefix}feed_forward.{name}", biased=model.mlp_bias) for name in ("w1", "w3"))
-        gated = activated(gate, up, model.activation, noise)
-        x = noise.rounded(x + linear(gated, f"{prefix}feed_forward.w2", biased=model.mlp_bias))
-    x = rms_norm(x, weight("norm.weight"), model.norm_eps, noise)
-    return _matmul(x, weight("tok_embeddings.weight" if model.tied else "output.weight"), noise)
+    h = rms_norm(x, weight("attention_norm.weight"), model.norm_eps, noise)
+    q, k, v = (linear(h, f"attention.{name}", biased=model.qkv_bias) for name in ("wq", "wk", "wv"))
+    attended = _attention(model, q, k, v, turns, noise)
+    x = noise.rounded(x + linear(attended, "attention.wo", biased=model.wo_bias))
+    h = rms_norm(x, weight("ffn_norm.weight"), model.norm_eps, noise)
+    gate, up = (linear(h, f"feed_forward.{name}", biased=model.mlp_bias) for name in ("w1", "w3"))
+    gated = activated(gate, up, model.activation, noise)
+    return noise.rounded(x + linear(gated, "feed_forward.w2", biased=model.mlp_bias))
+
+
+def head(model: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise) -> torch.Tensor:
+    """Logits from the residual stream after the last layer."""
+    x = rms_norm(x, load("norm.weight").to(x.dtype), model.norm_eps, noise)
+    return _matmul(x, load("tok_embeddings.weight" if model.tied else "output.weight").to(x.dtype), noise)
 
 
 def activated(gate: torch.Tensor, up: torch.Tensor, activation: str, noise: Noise) -> torch.Tensor:
