@@ -57,7 +57,7 @@ def judge(seed: int, directory: Path) -> tuple[float, float, int]:
     tokens = torch.from_numpy(rng.integers(0, config.vocab_size, (2, config.max_seq_len)))
     clean = llama.logits(hyper, weights.__getitem__, tokens)
     wrong = llama.logits(dataclasses.replace(hyper, norm_eps=1e-6), weights.__getitem__, tokens)
-    sigma = noise_sigma(hyper, weights.__getitem__, tokens, clean, seed)
+    sigma = noise_sigma(hyper, weights.__getitem__, tokens, seed)
     healthy, mistaken = Execution(), Execution()
     with reader_c.open(path) as model:
         for row in range(len(tokens)):

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.checks.config import check_config, same_shapes
-from verify.checks.execution import Execution
 from verify.checks.file import check_file
+from verify.checks.operations import LayerReport
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.tensors import TensorReport, check_tensors
@@ -27,6 +27,7 @@ from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
 from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.policy import DEFAULT_POLICY, Limits, load_limits, policy_section
+from verify.proof import Proof, choose
 from verify.references import References
 from verify.report.model import Report
 from verify.sources import Hyperparameters, Source, open_source
@@ -45,6 +46,9 @@ ARITHMETIC: reader_c.Arithmetic = "mirror"
 # small enough for the allocator to hand the same memory out again; a model whose weights are far more than that
 # takes up to the larger, because every batch reads all of them once a pass.
 _BATCH_ELEMENTS = (1 << 21, 1 << 24)
+
+# What looking into a window weighs on the progress bar, against running it.
+_PROOF_STEPS = 20
 
 _PACKAGES = ("export-and-verify", "torch", "numpy")
 
@@ -96,6 +100,7 @@ def verify(
             metrics=judged.metrics,
             metrics_q8_activations=judged.metrics_q8,
             tensors=tuple(judged.tensors),
+            layers=judged.layers,
             environment=_environment(judged.versions),
         )
 
@@ -111,6 +116,7 @@ class _Judgement:
         self._references = References(source, model)
         self.checks: list[CheckResult] = []
         self.tensors: list[TensorReport] = []
+        self.layers: tuple[LayerReport, ...] = ()
         self.metrics: Metrics | None = None
         self.metrics_q8: Metrics | None = None
 
@@ -127,6 +133,7 @@ class _Judgement:
             later: tuple[tuple[str, Bound], ...] = (
                 ("file", "exact"),
                 ("tensors", "exact"),
+                ("operations", "rigorous"),
                 ("execution", "statistical"),
                 ("quantization", "policy"),
             )
@@ -148,35 +155,33 @@ class _Judgement:
         for name in self._source.hyperparameters.shapes():
             if not torch.isfinite(self._references.source_weights(name)).all():
                 reason = f"the source's {name} holds a NaN or an infinity"
+                self.checks.append(skipped("operations", "rigorous", reason))
                 self.checks.append(skipped("execution", "statistical", reason))
                 self.checks.append(skipped("quantization", "policy", reason))
                 return True
         return False
 
     def _run_windows(self, windows: list[Window], evidence: Evidence) -> None:
-        execution = Execution()
-        plain: list[WindowEvidence] = []
-        q8: list[WindowEvidence] = []
-        finite = True
-        for numbers in _batches(windows, self._source.hyperparameters):
+        hyper = self._source.hyperparameters
+        proof = Proof(self._model, hyper, self._references, ARITHMETIC)
+        proven = choose(windows, evidence.depth)
+        compared = _Compared(self._model)
+        steps, done = len(windows) + _PROOF_STEPS * len(proven), 0
+        for numbers in _batches(windows, hyper):
             tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
-            batch = self._references.compute(tokens, numbers)
+            of_source = self._references.of_source(tokens)
             for row, number in enumerate(numbers):
-                window = windows[number]
-                engine = self._model.forward(window.tokens, arithmetic=ARITHMETIC)
-                execution.add(number, batch.of_file[row], batch.sigma[row], engine)
-                of_source = batch.of_source[row]
-                finite = finite and bool(np.isfinite(engine).all() and np.isfinite(of_source).all())
-                if finite:
-                    plain.append(compare_window(window.origin, window.tokens, of_source, engine))
-                if finite and self._model.config.group_size:
-                    rounded = self._model.forward(window.tokens, arithmetic=ARITHMETIC, activations="q8")
-                    finite = bool(np.isfinite(rounded).all())
-                    if finite:
-                        q8.append(compare_window(window.origin, window.tokens, of_source, rounded))
-                self._progress("windows", number + 1, len(windows))
-        self.checks.append(self._references.disagreement() or execution.verdict(ARITHMETIC))
-        if not finite:
+                compared.add(windows[number], of_source[row])
+                done += 1
+                self._progress("windows", done, steps)
+            inside = [number for number in numbers if number in proven]
+            if inside:
+                proof.add(windows, inside, of_source[[number in proven for number in numbers]])
+                done += _PROOF_STEPS * len(inside)
+                self._progress("windows", done, steps)
+        self.checks += proof.verdicts()
+        self.layers = proof.layers
+        if not compared.finite:
             self.checks.append(
                 exact(
                     "quantization",
@@ -185,8 +190,8 @@ class _Judgement:
                 )
             )
             return
-        self.metrics = self._with_text(summarise(plain), windows, evidence)
-        self.metrics_q8 = self._with_text(summarise(q8), windows, evidence) if q8 else None
+        self.metrics = self._with_text(summarise(compared.plain), windows, evidence)
+        self.metrics_q8 = self._with_text(summarise(compared.q8), windows, evidence) if compared.q8 else None
         self.checks.append(check_quantization(self.metrics, self._limits))
 
     def _with_text(self, metrics: Metrics, windows: list[Window], evidence: Evidence) -> Metrics:
@@ -203,6 +208,26 @@ class _Judgement:
             for at in metrics.worst_positions
         )
         return dataclasses.replace(metrics, worst_positions=worst)
+
+
+class _Compared:
+    """Evidence of what the file costs: its engine's logits against the source's."""
+
+    def __init__(self, model: reader_c.Model) -> None:
+        self._model, self.finite = model, True
+        self.plain: list[WindowEvidence] = []
+        self.q8: list[WindowEvidence] = []
+
+    def add(self, window: Window, of_source: NDArray[np.float64]) -> None:
+        """Nothing more is compared after something that is not finite."""
+        kinds: list[tuple[reader_c.Activations, list[WindowEvidence]]] = [("fp32", self.plain)]
+        if self._model.config.group_size:
+            kinds.append(("q8", self.q8))
+        for activations, evidence in kinds:
+            logits = self._model.forward(window.tokens, arithmetic=ARITHMETIC, activations=activations)
+            self.finite = self.finite and bool(np.isfinite(logits).all() and np.isfinite(of_source).all())
+            if self.finite:
+                evidence.append(compare_window(window.origin, window.tokens, of_source, logits))
 
 
 def _batches(windows: list[Window], hyper: Hyperparameters) -> Iterator[list[int]]:

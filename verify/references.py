@@ -7,7 +7,6 @@ what the file's logits are held against, and each is written by other people fro
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -17,23 +16,13 @@ from numpy.typing import NDArray
 import reader_c
 from verify.checks.execution import Execution, noise_sigma
 from verify.checks.result import CheckResult
-from verify.expected import numbers
+from verify.expected import numbers, quantized
 from verify.oracle import llama
 from verify.oracle.transformers import TransformersOracle
 from verify.sources import Source
 from verify.weights import WeightCache
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Arrays (windows, length, vocab_size), float64. of_file: by the plain Llama on the file's weights; sigma: what
-    float32 rounding may do to that; of_source: what the source computes, by whoever says so."""
-
-    of_source: Floats
-    of_file: Floats
-    sigma: Floats
 
 
 class References:
@@ -43,7 +32,7 @@ class References:
     def __init__(self, source: Source, model: reader_c.Model) -> None:
         self._hyper, self._model, self._source = source.hyperparameters, model, source
         self.source_weights = WeightCache(source.tensor)
-        self._file_weights = WeightCache(self._file_tensor)
+        self.file_weights = WeightCache(self._file_tensor)
         self._directory = source.path if source.kind == "huggingface" else None
         self._transformers: TransformersOracle | None = None  # loaded with the first tokens
         self._agreement = Execution()
@@ -64,22 +53,33 @@ class References:
         how = self._model.storage(name)
         return numbers(self._source.tensor(name), how.storage, how.group_size)
 
-    def compute(self, tokens: torch.Tensor, windows: list[int]) -> Batch:
-        """Of tokens (windows, length); windows: their numbers."""
-        plain = llama.logits(self._hyper, self.source_weights, tokens)
-        # one choice for both, since noise on other weights than the clean pass had would hide any mistake
-        weights = self.source_weights if self._same_numbers else self._file_weights
-        of_file = plain if self._same_numbers else llama.logits(self._hyper, weights, tokens)
-        sigma = noise_sigma(self._hyper, weights, tokens, of_file, seed=windows[0])
-        batch = Batch(plain.numpy(), of_file.numpy(), sigma.numpy())
+    def of_source(self, tokens: torch.Tensor) -> Floats:
+        """What the source computes, by whoever says so: logits (windows, length, vocab_size)."""
         if self._directory is None:
-            return batch
+            return llama.logits(self._hyper, self.source_weights, tokens).numpy()
         self._transformers = self._transformers or TransformersOracle(self._directory)
-        theirs = self._transformers.logits(tokens).numpy()
-        for row, number in enumerate(windows):
-            # Quantized weights are the source's to a fraction of a percent, and so is what rounding does to them.
-            self._agreement.add(number, batch.of_source[row], batch.sigma[row], theirs[row])
-        return Batch(theirs.astype(np.float64), batch.of_file, batch.sigma)
+        return self._transformers.logits(tokens).numpy().astype(np.float64)
+
+    def of_file(
+        self, tokens: torch.Tensor, windows: list[int], of_source: Floats
+    ) -> tuple[Floats, NDArray[np.float32]]:
+        """Two arrays like of_source: logits by the plain Llama on the weights that the file should hold, and the
+        standard deviation of what float32 rounding does to them. windows: the numbers of those in tokens."""
+        # one choice for both, since noise on other weights than the clean pass had would hide any mistake
+        weights = self.source_weights if self._same_numbers else self.file_weights
+        sigma = noise_sigma(self._hyper, weights, tokens, seed=windows[0]).numpy()
+        by_plain = of_source
+        if self._directory is not None:
+            by_plain = llama.logits(self._hyper, self.source_weights, tokens).numpy()
+            for row, number in enumerate(windows):
+                # Quantized weights are the source's to a fraction of a percent, and so is what rounding does to them.
+                self._agreement.add(number, by_plain[row], sigma[row], of_source[row].astype(np.float32))
+        return (by_plain if self._same_numbers else llama.logits(self._hyper, weights, tokens).numpy()), sigma
+
+    def quantized(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(int8, scale) of a matrix that the file has as Q8_0, from the source; None of any other tensor."""
+        how = self._model.storage(name)
+        return quantized(self._source.tensor(name), how.group_size) if how.storage == "q8_0" else None
 
     def disagreement(self) -> CheckResult | None:
         """A failure of the check `execution`, where the two references are not the same model."""

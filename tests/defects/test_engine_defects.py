@@ -70,7 +70,7 @@ ENGINES: dict[str, Callable[[Source, torch.Tensor], Logits]] = {
 
 def judge(source: Source, tokens: torch.Tensor, engine: Logits) -> Execution:
     clean = llama.logits(source.hyperparameters, source.tensor, tokens)
-    sigma = noise_sigma(source.hyperparameters, source.tensor, tokens, clean, seed=0)
+    sigma = noise_sigma(source.hyperparameters, source.tensor, tokens, seed=0)
     execution = Execution()
     execution.add(0, clean[0].numpy(), sigma[0].numpy(), engine.astype(np.float32))
     return execution

@@ -128,7 +128,7 @@ def test_one_weight_an_ulp_off_is_caught_at_its_index(tmp_path: Path, format_nam
 def test_a_healthy_file_passes_every_check(tmp_path: Path, format_name: str) -> None:
     checks = judge(save(tmp_path, state_dict()), written(tmp_path, arrays(config()), format_name))
     assert {check.status for check in checks.values()} == {"pass"}
-    assert list(checks) == ["config", "file", "tensors", "execution", "quantization"]
+    assert list(checks) == ["config", "file", "tensors", "operations", "execution", "quantization"]
 
 
 def span_of(path: Path, name: str, part: str) -> reader_c.Span:
@@ -222,7 +222,7 @@ def test_a_nan_in_the_file_fails_and_is_never_averaged_away(tmp_path: Path, form
     content[span.offset : span.offset + 4] = struct.pack("<f", value)
     path.write_bytes(content)
     checks = judge(save(tmp_path, state_dict()), path)
-    for name in ("tensors", "execution", "quantization"):
+    for name in ("tensors", "operations", "execution", "quantization"):
         assert checks[name].status == "fail"
 
 
@@ -267,7 +267,9 @@ def test_an_untied_classifier_lost_to_tying_fails_at_config(tmp_path: Path) -> N
     checks = judge(save(tmp_path, state_dict()), path)
     assert checks["config"].status == "fail"
     assert checks["config"].where["field"] == "tied"
-    assert {checks[name].status for name in ("file", "tensors", "execution", "quantization")} == {"skipped"}
+    assert {checks[name].status for name in ("file", "tensors", "operations", "execution", "quantization")} == {
+        "skipped"
+    }
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

@@ -22,7 +22,7 @@ from verify.checks.result import skipped
 from verify.report.model import schema
 from verify.sources import open_source
 
-ORDER = ["config", "file", "tensors", "execution", "quantization"]
+ORDER = ["config", "file", "tensors", "operations", "execution", "quantization"]
 
 
 @pytest.mark.parametrize("format_name", BIN_FORMATS)
@@ -132,7 +132,7 @@ def test_int8_activations_are_reported_apart(tmp_path: Path) -> None:
 def test_a_report_without_checks_or_with_a_skipped_one_is_no_pass(tmp_path: Path) -> None:
     report = verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, "v2"), depth="quick")
     aside = skipped("quantization", "policy", "why")
-    for checks in ((), (aside,), (*report.checks[:4], aside)):
+    for checks in ((), (aside,), (*report.checks[:5], aside)):
         assert not dataclasses.replace(report, checks=checks).passed
 
 
@@ -169,14 +169,19 @@ def test_the_file_check_notices_a_reader_that_is_wrong(tmp_path: Path) -> None:
 
 def test_another_model_of_the_same_shape_fails(tmp_path: Path) -> None:
     report = verify.verify(save(tmp_path, state_dict(seed=1)), toy_file(tmp_path, "v2"), depth="quick")
-    assert [c.name for c in report.checks if c.status == "fail"] == ["tensors", "execution", "quantization"]
+    assert [c.name for c in report.checks if c.status == "fail"] == [
+        "tensors",
+        "operations",
+        "execution",
+        "quantization",
+    ]
 
 
 def test_another_models_shape_is_named(tmp_path: Path) -> None:
     report = verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, "v2", n_layers=3), depth="quick")
     assert not report.passed
     assert report.checks[0].where == {"field": "n_layers", "expected": 2, "found": "3"}
-    assert [c.status for c in report.checks[1:]] == ["skipped"] * 4
+    assert [c.status for c in report.checks[1:]] == ["skipped"] * 5
 
 
 @pytest.mark.parametrize(

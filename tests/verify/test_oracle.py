@@ -130,24 +130,47 @@ def test_noise_of_a_sum_is_what_sequential_float32_sums_show() -> None:
         a, b = a.astype(np.float32), b.astype(np.float32)
         summed = np.cumsum(a * b[:, 0], axis=1, dtype=np.float32)[:, -1]
         real = summed - a.astype(np.float64) @ b[:, 0].astype(np.float64)
-        exact = torch.zeros(400, 1, dtype=torch.float64)
         y = torch.from_numpy(a.astype(np.float64) @ b.astype(np.float64))
-        modelled = Noise(1.0).product(y, torch.from_numpy(a).double(), torch.from_numpy(b).double()) - y
-        ratio = np.sqrt(np.mean(real**2)) / float((modelled - exact).square().mean().sqrt())
+        both = torch.stack((y, y))
+        modelled = Noise(1, 1).product(both.clone(), torch.from_numpy(a).double()[None], torch.from_numpy(b).double())
+        ratio = np.sqrt(np.mean(real**2)) / float((modelled - both)[1].square().mean().sqrt())
         assert 0.7 < ratio < 1.3
 
 
 def test_noise_of_one_rounding_is_what_roundings_show() -> None:
     values = np.exp(np.random.default_rng(0).uniform(-20, 20, 200_000))
     real = np.sqrt(np.mean(((values.astype(np.float32) - values) / values) ** 2))
-    noisy = Noise(1.0).rounded(torch.ones(200_000, dtype=torch.float64)) - 1
+    clean, noisy = Noise(1, 1).rounded(torch.ones(2, 200_000, dtype=torch.float64)) - 1
     assert 0.98 < real / float(noisy.square().mean().sqrt()) < 1.02
+    assert not clean.any()
     assert real < UNIT
+
+
+@given(configs(max_layers=2, biases=True, scalings=True), st.integers(1, 3), st.integers(0, 99))
+def test_clean_windows_stay_clean_and_noise_grows_with_its_scale(
+    config: exporter.ModelConfig, windows: int, seed: int
+) -> None:
+    """Draws run beside the clean windows: these come out as they do alone, and the noise is in proportion to its
+    scale, which is what lets it be told from the pass's own rounding."""
+    weights = {name: torch.from_numpy(array) for name, array in arrays(config, seed).items()}
+    model = hyperparameters(config)
+    length = min(config.max_seq_len, 8)
+    tokens = torch.from_numpy(np.random.default_rng(seed).integers(0, config.vocab_size, (windows, length)))
+    alone = llama.logits(model, weights.__getitem__, tokens)
+
+    def spread(scale: float) -> torch.Tensor:
+        noise = Noise(windows, 4, scale, seed)
+        found = llama.logits(model, weights.__getitem__, tokens.repeat(5, 1), noise=noise)
+        torch.testing.assert_close(found[:windows], alone, rtol=1e-12, atol=1e-12)
+        return found[windows:] - alone.repeat(4, 1, 1)
+
+    small, large = spread(1.0), spread(64.0)
+    torch.testing.assert_close(large / 64, small, rtol=0.02, atol=float(small.abs().max()) * 0.02)
 
 
 def test_no_noise_is_no_change() -> None:
     y = torch.ones(3, 4, dtype=torch.float64)
-    silent = Noise(0.0)
+    silent = Noise()
     for result in (silent.rounded(y), silent.product(y, y, y), silent.softmax(y, y), silent.angle(y, 8, 1e4)):
         assert result is y
 
@@ -183,8 +206,8 @@ def test_noise_of_an_activation_is_what_float32_shows(activation: str) -> None:
         real = f(0.5) * gate * (f(1) + inner) * up
     assert real.dtype == f
     wide = torch.from_numpy(gate).double(), torch.from_numpy(up).double()
-    exact = llama.activated(*wide, activation, Noise(0.0))
-    noisy = llama.activated(*wide, activation, Noise(1.0))
+    exact = llama.activated(*wide, activation, Noise())
+    noisy = llama.activated(*(torch.stack((side, side)) for side in wide), activation, Noise(1, 1))[1]
     error = torch.from_numpy(real).double() - exact
     for low in range(-4, 4):
         here = (gate >= low) & (gate < low + 1)
@@ -245,14 +268,13 @@ def test_a_ratio_is_one_more_rounding_of_a_frequency(scaling: RopeScaling, of_ra
     )
     model = dataclasses.replace(hyperparameters(config), rope_scaling=scaling)
     positions = torch.arange(4000, dtype=torch.float64)[:, None]
-    exact = rope.turns(model, 4000, torch.float64, Noise(0.0))
-    found = []
-    for seed in range(8):
-        turned = (rope.turns(model, 4000, torch.float64, Noise(1.0, seed)) / exact).angle()
-        # what all positions share, as a part of the frequency
-        shared = (turned * positions).sum(dim=0) / positions.square().sum(dim=0)
-        found.append(shared / rope.frequencies(model))
+    exact = rope.turns(model, 4000, torch.float64, Noise())
+    turns = rope.turns(model, 4000, torch.float64, Noise(1, 8))
+    assert torch.equal(turns[0], exact)
+    turned = (turns[1:] / exact).angle()
+    # what all positions share, as a part of the frequency
+    shared = (turned * positions).sum(dim=1) / positions.square().sum(dim=0) / rope.frequencies(model)
     # the first pair's power of theta is exact, the second one's is not
     expected = torch.tensor([0.0, 2.0], dtype=torch.float64) + of_ratio
-    variance = torch.stack(found).square().mean(dim=0) / (0.18 * UNIT**2)
+    variance = shared.square().mean(dim=0) / (0.18 * UNIT**2)
     torch.testing.assert_close(variance, expected, rtol=0, atol=0.15)

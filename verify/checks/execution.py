@@ -14,37 +14,51 @@ import torch
 from numpy.typing import NDArray
 
 from verify.checks.result import CheckResult, skipped, within
-from verify.oracle import llama
+from verify.oracle import llama, rope
 from verify.oracle.noise import ROUNDING_VARIANCE, Noise
 from verify.sources import Hyperparameters
 
 DRAWS = 8
-# Of 900 random healthy models (benchmarks/calibrate_execution.py) the worst reached 14: eight draws tell a
-# heavy-tailed variance roughly. The mistake that it seeds, an epsilon of 1e-6 for 1e-5, lies at 38 or more.
+# Roundings are sent through the reference many times their size, so that the float32 passes' own do not count, and
+# yet so small that the model stays linear in them.
+_SCALE = 32.0
 LIMIT_SIGMAS = 25.0
 
+# Elements of the logits that are looked at together.
+_BLOCK = 1 << 23
 
-def noise_sigma(
-    model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, clean: torch.Tensor, seed: int
-) -> torch.Tensor:
-    """Standard deviation of each logit under float32 rounding noise: (windows, length, vocab_size), float64.
 
-    The errors of one position's logits are nearly one random number, so eight draws tell its variance only
-    roughly: it is averaged with the whole window's, and a token's own share is taken over all positions. A logit
-    far larger than its neighbours (a token's own, where the classifier is tied) also carries the roundings of its
-    own sum, dim / 3, and of the last norm's, dim / 12, whose variances are known without a draw.
+@torch.no_grad()
+def noise_sigma(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, seed: int) -> torch.Tensor:
+    """Standard deviation of each logit under float32 rounding noise: (windows, length, vocab_size), float32.
+
+    Eight draws tell a logit's variance only roughly. The errors of one position's logits are nearly one random
+    number, so the mean of the logit's own, its position's and its window's is taken: where a few roundings upstream
+    decide, a logit's own variance is known from nothing else, and where they do not, many tell more than eight. A
+    logit far larger than its neighbours (a token's own, where the classifier is tied) also carries the roundings of
+    its own sum, dim / 3, and of the last norm's, dim / 12, whose variances are known without a draw.
     """
-    total = torch.zeros_like(clean)
-    for draw in range(DRAWS):
-        noisy = llama.logits(model, load, tokens, torch.float64, Noise(1.0, seed=seed * DRAWS + draw))
-        total += (noisy - clean).square_()
-    variance = total / DRAWS
-    window = variance.mean(dim=(1, 2), keepdim=True)
+    windows = len(tokens)
+    noise = Noise(windows, DRAWS, _SCALE, seed)
+    turns = rope.turns(model, tokens.shape[1], torch.float32, noise)
+    x = llama.embed(load, tokens, torch.float32).repeat(1 + DRAWS, 1, 1)
+    for number in range(model.n_layers):
+        x = llama.layer(model, load, number, x, turns, noise)
+    h = llama.final_norm(model, load, x, noise)
+    rows = load(llama.classifier(model))
+    variance = torch.empty(*tokens.shape, len(rows))
+    size = torch.empty_like(variance)
+    step = max(1, _BLOCK // (len(h) * tokens.shape[1]))
+    for first in range(0, len(rows), step):
+        part = slice(first, first + step)
+        logits = llama.classify(rows[part], h, noise)
+        clean, noisy = logits[:windows], logits[windows:].unflatten(0, (DRAWS, windows))
+        variance[..., part] = (noisy - clean).div_(_SCALE).square_().mean(0)
+        size[..., part] = clean
     position = variance.mean(dim=2, keepdim=True)
-    token = variance.mean(dim=1, keepdim=True)
-    # 0 / 0 where noise moves nothing at all
-    pooled = (position + window) / 2 * (1 + torch.nan_to_num(token / window, nan=1.0)) / 2
-    return torch.sqrt(pooled + ROUNDING_VARIANCE * model.dim * (1 / 3 + 1 / 12) * clean.square())
+    window = position.mean(dim=1, keepdim=True)
+    pooled = variance.add_((position + window).div_(2)).div_(2)
+    return pooled.add_(size.square_(), alpha=ROUNDING_VARIANCE * model.dim * (1 / 3 + 1 / 12)).sqrt_()
 
 
 class Execution:

@@ -28,9 +28,10 @@ def logits(
 ) -> torch.Tensor:
     """Logits (windows, length, vocab_size) of integer tokens (windows, length), computed in dtype.
 
-    load gives a tensor by name. noise, if given, perturbs every operation as float32 rounding would.
+    load gives a tensor by name. noise, if given, perturbs every operation as float32 rounding would; tokens are then
+    those that it wants: clean windows, and again for each of its draws.
     """
-    noise = noise or Noise(0.0)
+    noise = noise or Noise()
     turns = rope.turns(model, tokens.shape[1], dtype, noise)
     x = embed(load, tokens, dtype)
     for number in range(model.n_layers):
@@ -68,8 +69,21 @@ def layer(
 
 def head(model: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise) -> torch.Tensor:
     """Logits from the residual stream after the last layer."""
-    x = rms_norm(x, load("norm.weight").to(x.dtype), model.norm_eps, noise)
-    return _matmul(x, load("tok_embeddings.weight" if model.tied else "output.weight").to(x.dtype), noise)
+    return classify(load(classifier(model)), final_norm(model, load, x, noise), noise)
+
+
+def classifier(model: Hyperparameters) -> str:
+    """Name of the tensor that turns the last stream into logits."""
+    return "tok_embeddings.weight" if model.tied else "output.weight"
+
+
+def final_norm(model: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise) -> torch.Tensor:
+    return rms_norm(x, load("norm.weight").to(x.dtype), model.norm_eps, noise)
+
+
+def classify(rows: torch.Tensor, h: torch.Tensor, noise: Noise) -> torch.Tensor:
+    """Logits of some rows of the classifier (rows, dim), from the last norm's output."""
+    return _matmul(h, rows.to(h.dtype), noise)
 
 
 def activated(gate: torch.Tensor, up: torch.Tensor, activation: str, noise: Noise) -> torch.Tensor:
@@ -116,7 +130,7 @@ def _attention(
 def _turn(x: torch.Tensor, turns: torch.Tensor, noise: Noise) -> torch.Tensor:
     """Rotate the pairs (2j, 2j + 1) of x (windows, length, heads, head_dim) as complex numbers."""
     pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
-    turned = torch.view_as_real(pairs * turns[:, None, :])
+    turned = torch.view_as_real(pairs * turns.unsqueeze(-2))
     # two products and a sum, each of whose roundings is within the pair's length
     return noise.within(turned, pairs.abs().unsqueeze(-1), roundings=2).flatten(-2)
 

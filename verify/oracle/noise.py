@@ -11,6 +11,7 @@ n/6 * sum p^2 + n/3 * y^2 (and 1 * sum p^2 for the products' own roundings).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -18,12 +19,23 @@ UNIT = 2.0**-24
 ROUNDING_VARIANCE = 0.18 * UNIT**2
 
 
-class Noise:
-    """Perturbs float64 results as an engine that sums in index order would. scale 0 perturbs nothing."""
+# Normal numbers are drawn once and read from random places: drawing takes longer than the products they disturb.
+_POOL = 1 << 22
 
-    def __init__(self, scale: float, seed: int = 0) -> None:
-        self.scale = scale
+
+class Noise:
+    """Perturbs results as a float32 engine that sums in index order would.
+
+    Tensors are (windows, ...), with (1 + draws) * clean windows: the first `clean` stay as they are and lend their
+    sizes to the others, noisy copies of them, draw after draw. So all draws go through the model together, and the
+    size of a rounding is computed once. scale: how many times a rounding's size, for passes whose own arithmetic must
+    not count. Without draws nothing changes; otherwise results are written to in place.
+    """
+
+    def __init__(self, clean: int = 0, draws: int = 0, scale: float = 1.0, seed: int = 0) -> None:
+        self.clean, self.draws, self.scale = clean, draws, scale
         self._generator = torch.Generator().manual_seed(seed)
+        self._pool = torch.empty(0)
 
     def rounded(self, y: torch.Tensor, roundings: float = 1.0) -> torch.Tensor:
         """y after this many independent roundings of its own size."""
@@ -31,55 +43,73 @@ class Noise:
 
     def within(self, y: torch.Tensor, size: torch.Tensor, roundings: float) -> torch.Tensor:
         """y after roundings of values of another size, broadcast over y."""
-        if not self.scale:
-            return y
-        return y + self._normal(y) * size * math.sqrt(roundings)
+        if self.draws:
+            self._add(y, size[: self.clean] * math.sqrt(roundings))
+        return y
 
     def product(self, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """y = a @ b, each element a sum over the index in order."""
-        if not self.scale:
-            return y
-        n = a.shape[-1]
-        squares = a.square() @ b.square()
-        return y + self._normal(y) * torch.sqrt((n / 6 + 1) * squares + n / 3 * y.square())
+        """y = a @ b, each element a sum over the index in order. b is one matrix, or (windows, ...) of them."""
+        if self.draws:
+            n, b = a.shape[-1], b if b.ndim == 2 else b[: self.clean]
+            squares = a[: self.clean].square() @ b.square()
+            self._add(y, torch.sqrt((n / 6 + 1) * squares + n / 3 * y[: self.clean].square()))
+        return y
 
     def softmax(self, shares: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """exp of a rounded difference, its own rounding, one common sum, one division."""
-        if not self.scale:
-            return shares
-        depth = (scores.amax(dim=-1, keepdim=True) - scores).nan_to_num(posinf=0.0)
-        own = self._normal(shares) * torch.sqrt(depth.square() + 2)
-        common = self._normal(shares[..., :1]) * math.sqrt(shares.shape[-1] / 3)
-        return shares * (1 + own + common)
+        if self.draws:
+            scores, size = scores[: self.clean], shares[: self.clean].clone()
+            depth = (scores.amax(dim=-1, keepdim=True) - scores).nan_to_num(posinf=0.0)
+            self._add(shares, size * torch.sqrt(depth.square() + 2))
+            common = self._normal((self.draws, *size.shape[:-1], 1), shares.dtype)
+            self._noisy(shares).add_(common * size * math.sqrt(shares.shape[-1] / 3))
+        return shares
 
     def angle(self, angle: torch.Tensor, head_dim: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
-        """RoPE's position * frequency: one rounding for each entry, and the frequency's own error, which is the
-        same at every position: powf, a reciprocal, and the exponent 2j / head_dim, whose error as a float32 is
-        known and grows by log(theta) in the power; and, where RoPE is scaled, the product with a ratio. The first
-        pair's power is exactly 1."""
-        if not self.scale:
+        """RoPE's position * frequency (length, head_dim / 2): one rounding for each entry, and the frequency's own
+        error, which is the same at every position: powf, a reciprocal, and the exponent 2j / head_dim, whose error as
+        a float32 is known and grows by log(theta) in the power; and, where RoPE is scaled, the product with a ratio.
+        The first pair's power is exactly 1. With draws the result is (windows, length, head_dim / 2)."""
+        if not self.draws:
             return angle
         exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / head_dim
         of_exponent = math.log(theta) * (exponent.to(torch.float32).to(exponent.dtype) - exponent)
         roundings = 2 * (exponent > 0) + roundings_of_ratio
         sizes = torch.sqrt(roundings * ROUNDING_VARIANCE + of_exponent.square())
-        of_frequency = self._signed(sizes)
-        return angle * (1 + of_frequency + self._normal(angle))
+        errors = self._signs(1, len(sizes)) * sizes + self._normal((self.draws, *angle.shape), angle.dtype)
+        noisy = (angle * (1 + errors)).repeat_interleave(self.clean, dim=0)
+        return torch.cat((angle.expand(self.clean, -1, -1), noisy))
 
     def by_constant(self, y: torch.Tensor, constant: float) -> torch.Tensor:
         """y scaled by a constant that an engine has in float32: its rounding moves all of y alike."""
-        if not self.scale:
-            return y
-        rounded = torch.tensor(constant, dtype=torch.float32).item()
-        return y * (1 + self._signed(torch.tensor(rounded / constant - 1, dtype=y.dtype)))
+        if self.draws:
+            rounded = torch.tensor(constant, dtype=torch.float32).item()
+            error = self._signs(*(1,) * y.ndim) * (rounded / constant - 1)
+            self._noisy(y).mul_(1 + error.to(torch.empty(0, dtype=y.dtype).real.dtype))
+        return y
 
-    def _signed(self, sizes: torch.Tensor) -> torch.Tensor:
-        """Errors of these sizes and random sign. For the few that move every logit at once: a handful of draws
-        tells their variance, which that many normal ones would not."""
-        signs = torch.randint(0, 2, sizes.shape, generator=self._generator) * 2 - 1
-        return signs * sizes * self.scale
+    def _noisy(self, y: torch.Tensor) -> torch.Tensor:
+        """(draws, clean, ...), a view."""
+        noisy: torch.Tensor = y[self.clean :].unflatten(0, (self.draws, self.clean))
+        return noisy
 
-    def _normal(self, like: torch.Tensor) -> torch.Tensor:
-        # float32 draws are several times faster, and their own precision does not matter
-        draws = torch.randn(like.shape, generator=self._generator, dtype=torch.float32)
-        return draws.to(like.dtype).mul_(self.scale * math.sqrt(ROUNDING_VARIANCE))
+    def _add(self, y: torch.Tensor, size: torch.Tensor) -> None:
+        noisy = self._noisy(y)
+        noisy.addcmul_(self._normal(noisy.shape, y.dtype), size)
+
+    def _signs(self, *shape: int) -> torch.Tensor:
+        """Random signs times scale, (draws, *shape). For the few errors that move every logit at once: a handful of
+        draws tells their variance, which that many normal ones would not."""
+        return (torch.randint(0, 2, (self.draws, *shape), generator=self._generator) * 2 - 1) * self.scale
+
+    def _normal(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        if not len(self._pool):
+            pool = torch.randn(_POOL, generator=self._generator)
+            self._pool = pool.mul_(self.scale * math.sqrt(ROUNDING_VARIANCE))
+        count = math.prod(shape)
+        start = int(torch.randint(len(self._pool), (), generator=self._generator))
+        if start + count <= len(self._pool):
+            normals = self._pool[start : start + count]
+        else:
+            normals = self._pool.roll(-start).repeat(count // len(self._pool) + 1)[:count]
+        return normals.view(*shape).to(dtype)

@@ -17,7 +17,8 @@ _WITH_RATIO = ("linear", "llama3", "yarn")
 
 
 def turns(model: Hyperparameters, length: int, dtype: torch.dtype, noise: Noise) -> torch.Tensor:
-    """attention_factor * exp(i * position * frequency): complex (length, head_dim / 2)."""
+    """attention_factor * exp(i * position * frequency): complex (length, head_dim / 2), with noise (windows, length,
+    head_dim / 2)."""
     scaling = model.rope_scaling
     # the exact angle in float64 even where the rest is float32, as the model means it
     angle = torch.arange(length, dtype=torch.float64)[:, None] * frequencies(model)

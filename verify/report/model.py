@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from verify.checks.operations import LayerReport
 from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
 from verify.metrics import Metrics
@@ -30,6 +31,7 @@ class Report:
     metrics: Metrics | None
     metrics_q8_activations: Metrics | None
     tensors: tuple[TensorReport, ...]
+    layers: tuple[LayerReport, ...]
     environment: Mapping[str, Any]
 
     @property
@@ -59,6 +61,7 @@ class Report:
                 else _plain(dataclasses.asdict(self.metrics_q8_activations))
             ),
             "tensors": [_plain(dataclasses.asdict(tensor)) for tensor in self.tensors],
+            "layers": [_plain(dataclasses.asdict(layer)) for layer in self.layers],
             "environment": _plain(self.environment),
         }
 

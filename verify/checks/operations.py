@@ -1,0 +1,145 @@
+"""Check `operations`: each operation of the engine within the rounding of its own float32 arithmetic.
+
+Rigorous: a bound holds for every input, and nothing of it is fitted. A wrong weight, table, epsilon or order of
+anything shows where it happens, at its layer and operation, however deep the model is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from verify import bounds
+from verify.checks.result import CheckResult, skipped, within
+from verify.operations.judged import Judged
+from verify.operations.matched_filter import find_weight
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One operation of one layer (None: embedding or classifier) over all windows. error_over_bound: the largest, of
+    which 1 is still right; infinite where something that has one right answer is another, or is not finite."""
+
+    activations: str
+    layer: int | None
+    operation: str
+    max_error: float
+    max_error_over_bound: float
+    where: dict[str, Any]
+
+
+class Operations:
+    """Gathers what was judged, in the order of the pass."""
+
+    def __init__(self) -> None:
+        self._reports: dict[tuple[str, int | None, str], LayerReport] = {}
+        self._order: dict[str, int] = {}
+
+    @property
+    def layers(self) -> tuple[LayerReport, ...]:
+        return tuple(sorted(self._reports.values(), key=self._place))
+
+    def _place(self, report: LayerReport) -> tuple[str, float, int]:
+        """By activations, layer and operation, as a pass goes; the classifier comes last."""
+        order = self._order[report.operation]
+        first_of_all = report.operation == "embedding"
+        layer = -1.0 if first_of_all else math.inf if report.layer is None else float(report.layer)
+        return report.activations, layer, order
+
+    def add(self, activations: str, layer: int | None, windows: list[int], judged: Judged) -> None:
+        """windows: numbers of those along the first axis of what was judged."""
+        self._order.setdefault(judged.operation, len(self._order))
+        error = (judged.out - judged.exact).abs_()
+        largest = float(torch.nan_to_num(error, nan=math.inf).max())
+        ratio = bounds.utilisation(error, judged.bound)
+        at = int(ratio.argmax())
+        worst = float(ratio.flatten()[at])
+        key = (activations, layer, judged.operation)
+        before = self._reports.get(key)
+        if before is not None and before.max_error_over_bound >= worst:
+            if largest > before.max_error:
+                self._reports[key] = LayerReport(
+                    activations, layer, judged.operation, largest, before.max_error_over_bound, before.where
+                )
+            return
+        place = [int(i) for i in torch.unravel_index(torch.tensor(at), ratio.shape)]
+        where: dict[str, Any] = {
+            "window": windows[place[0]],
+            "position": place[1],
+            "index": [*place[2:-1], place[-1] + judged.first],
+            "expected": float(judged.exact[tuple(place)]),
+            "found": float(judged.out[tuple(place)]),
+        }
+        if judged.tensor:
+            where["tensor"] = judged.tensor
+        if worst > 1 and judged.inputs is not None:
+            suspect = find_weight(
+                (judged.out - judged.exact).flatten(0, 1), ratio.flatten(0, 1), judged.inputs.flatten(0, 1)
+            )
+            where |= {
+                "row": suspect.row + judged.first,
+                "column": suspect.column,
+                "delta": suspect.delta,
+                "explained": suspect.explained,
+                "rows": suspect.rows,
+            }
+        self._reports[key] = LayerReport(
+            activations, layer, judged.operation, max(largest, before.max_error if before else 0.0), worst, where
+        )
+
+    @property
+    def failures(self) -> list[LayerReport]:
+        """Beyond their bound, the first of a pass first."""
+        return [report for report in self.layers if not report.max_error_over_bound <= 1]
+
+    def verdict(self) -> CheckResult:
+        if not self._reports:
+            return skipped("operations", "rigorous", "no operation was recorded")
+        reports, failures = self.layers, self.failures
+        worst = max(report.max_error_over_bound for report in reports)
+        if not failures:
+            highest = max(reports, key=lambda report: report.max_error_over_bound)
+            detail = f"{len(reports)} operations; nearest to its bound: {name_of(highest)}"
+            return within("operations", "rigorous", worst, 1.0, detail, where_of(highest))
+        first = failures[0]
+        return within("operations", "rigorous", worst, 1.0, describe(first, len(failures)), where_of(first))
+
+
+def name_of(report: LayerReport) -> str:
+    layer = "" if report.layer is None else f"layer {report.layer} "
+    int8 = ", int8 activations" if report.activations == "q8" else ""
+    return f"{layer}{report.operation}{int8}"
+
+
+def describe(report: LayerReport, failures: int) -> str:
+    """A failed operation in one sentence."""
+    at = report.where
+    factor = report.max_error_over_bound
+    size = "is not what it must be" if math.isinf(factor) else f"is {factor:.3g} times its bound off"
+    text = (
+        f"{name_of(report)} {size} at window {at['window']}, position {at['position']}, index {at['index']}: "
+        f"expected {at['expected']:.9g}, found {at['found']:.9g}"
+    )
+    if "row" in at:
+        text += f"; {at['rows']} rows of {at['tensor']} are off"
+        if at["explained"] > _ONE_WEIGHT:
+            text += f", as if weight [{at['row']}, {at['column']}] were {at['delta']:+.3g} off"
+    if failures > 1:
+        text += f"; {failures - 1} later operations are off too"
+    return text
+
+
+# Share of a row's squared error above which one weight is the plain explanation.
+_ONE_WEIGHT = 0.9
+
+
+def where_of(report: LayerReport) -> dict[str, Any]:
+    return {
+        "activations": report.activations,
+        "layer": report.layer,
+        "operation": report.operation,
+        **report.where,
+    }

@@ -1,0 +1,71 @@
+"""Products of int8 activations with int8 weights: the same bits again, and the bound beside them.
+
+A group's sum of integers is exact, and what float32 makes of it has one order, so nothing is left to a tolerance. The
+bound is what another order of the groups would have to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from verify import bounds
+from verify.operations.judged import Judged, replayed
+
+
+def judge_steps(operation: str, x: torch.Tensor, steps: torch.Tensor, scale: torch.Tensor) -> Iterator[Judged]:
+    """The int8 activations (windows, length, in_features) and scales (windows, length, groups) made of float32 x: by
+    their bounds, and again by their bits."""
+    groups = scale.shape[-1]
+    grouped = x.unflatten(-1, (groups, -1))
+    peak = grouped.abs().amax(-1)
+    bound = bounds.activation_scale(peak.double())
+    yield Judged(f"{operation} scale", scale.double(), peak.double() / 127, bound)
+    again = steps.double().unflatten(-1, (groups, -1)) * scale.double().unsqueeze(-1)
+    bound = bounds.activation_step(scale.double()).unsqueeze(-1).expand_as(again)
+    yield Judged(f"{operation} int8", again.flatten(-2), x.double(), bound.flatten(-2))
+
+    own = peak / 127.0
+    # half away from zero, in float64 where adding a half is exact; a group of zeros has no scale
+    quotient = (grouped / torch.where(own > 0, own, 1.0).unsqueeze(-1)).double()
+    rounded = torch.copysign((quotient.abs() + 0.5).floor(), quotient).clamp_(-127, 127)
+    rounded = torch.where((own > 0).unsqueeze(-1), rounded, 0.0)
+    yield replayed(f"{operation} scale", scale, own)
+    yield replayed(f"{operation} int8", steps, rounded.flatten(-2))
+
+
+class Replay:
+    """Of int8 activations (tokens, in_features), scales (tokens, groups) and a matrix (int8 (rows, in_features),
+    scale (rows, groups))."""
+
+    def __init__(self, steps: torch.Tensor, scale: torch.Tensor, stored: tuple[torch.Tensor, torch.Tensor]) -> None:
+        groups = scale.shape[1]
+        self._size = steps.shape[1] // groups
+        # integers below 2^24 in float32, or in float64 where a group's sum may pass that
+        self._type = torch.float32 if self._size * 127 * 128 <= 1 << 24 else torch.float64
+        self._steps = steps.to(self._type).unflatten(1, (groups, -1)).transpose(0, 1).contiguous()
+        self._scale = scale.T.unsqueeze(2)
+        self._matrix, self._matrix_scale = stored
+
+    def _groups(self, rows: slice) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """For each group: sums of integers (tokens, rows), the matrix's scales (rows,), the inputs' (tokens, 1)."""
+        matrix = self._matrix[rows].to(self._type).unflatten(1, (-1, self._size)).transpose(0, 1)
+        scales = self._matrix_scale[rows].T.contiguous()
+        for group, steps in enumerate(self._steps):
+            yield steps @ matrix[group].T, scales[group], self._scale[group]
+
+    def judge(self, rows: slice, bias: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(bits, exact, bound), each (tokens, rows): float32 as runq.c rounds it (integer sum, times the weights'
+        scale, times the activations', added to the groups before); float64, without the bias; and how far float32 may
+        be from that."""
+        shape = (self._steps.shape[1], len(self._matrix[rows]))
+        bits, exact = torch.zeros(shape), torch.zeros(shape, dtype=torch.float64)
+        magnitudes = torch.zeros_like(exact)
+        for integers, of_matrix, of_steps in self._groups(rows):
+            bits += integers.float() * of_matrix * of_steps
+            part = integers.double() * of_matrix * of_steps
+            exact += part
+            magnitudes += part.abs_()
+        bound = bounds.quantized_product(magnitudes, len(self._steps), self._size)
+        return bits if bias is None else bits + bias[rows], exact, bound

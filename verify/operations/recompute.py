@@ -1,0 +1,191 @@
+"""The operations of a recorded pass again, in float64, each from the very numbers that it read.
+
+What an operation wrote may differ from this by its own roundings and by nothing else: nothing adds up with depth.
+Weights are the verifier's, derived from the source; the recorded inputs are all that is taken from the engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+import reader_c
+from verify import bounds
+from verify.operations.int8 import Replay, judge_steps
+from verify.operations.judged import Judged, replayed, same
+from verify.oracle import llama, rope
+from verify.sources import Hyperparameters
+
+Recorded = dict[str, torch.Tensor]
+Load = Callable[[str], torch.Tensor]
+Quantized = Callable[[str], tuple[torch.Tensor, torch.Tensor] | None]
+
+# Elements of a product that are judged at a time: a classifier's are too many to be held in float64.
+_BLOCK = 1 << 21
+
+
+@dataclass(frozen=True)
+class Recompute:
+    """weights: float32, as an engine with float activations multiplies. quantized: (int8, scale) of a matrix that the
+    file has as Q8_0, used where activations are "q8". Recorded tensors are (windows, length, ...)."""
+
+    model: Hyperparameters
+    weights: Load
+    quantized: Quantized
+    activations: str
+    arithmetic: reader_c.Arithmetic
+
+    def embedding(self, at: Recorded, tokens: torch.Tensor) -> Iterator[Judged]:
+        exact = self.weights("tok_embeddings.weight")[tokens]
+        yield same("embedding", at["embedding"], exact, tensor="tok_embeddings.weight")
+
+    def layer(self, number: int, at: Recorded, x: torch.Tensor) -> Iterator[Judged]:
+        """x: the residual stream that the layer read, float32."""
+        prefix, model = f"layers.{number}.", self.model
+        yield from self._rope(at)
+        yield self._norm("attention_norm", at, x, f"{prefix}attention_norm.weight")
+        for name in "qkv":
+            tensor = f"{prefix}attention.w{name}"
+            yield from self._product(name, at, at["attention_norm"], tensor, biased=model.qkv_bias)
+        yield self._rotated("q", at)
+        yield self._rotated("k", at)
+        yield from self._attention(at)
+        yield from self._product("wo", at, at["attended"], f"{prefix}attention.wo", biased=model.wo_bias)
+        yield same("attention_residual", at["attention_residual"], x + at["wo"])
+        yield self._norm("ffn_norm", at, at["attention_residual"], f"{prefix}ffn_norm.weight")
+        for name, tensor in (("gate", f"{prefix}feed_forward.w1"), ("up", f"{prefix}feed_forward.w3")):
+            yield from self._product(name, at, at["ffn_norm"], tensor, biased=model.mlp_bias)
+        yield self._gated(at)
+        yield from self._product("down", at, at["gated"], f"{prefix}feed_forward.w2", biased=model.mlp_bias)
+        yield same("ffn_residual", at["ffn_residual"], at["attention_residual"] + at["down"])
+
+    def classifier(self, at: Recorded, x: torch.Tensor) -> Iterator[Judged]:
+        yield self._norm("final_norm", at, x, "norm.weight")
+        name = llama.classifier(self.model).removesuffix(".weight")
+        yield from self._product("logits", at, at["final_norm"], name, biased=False)
+
+    # ---- one kind of operation each ----
+
+    def _norm(self, operation: str, at: Recorded, x: torch.Tensor, tensor: str) -> Judged:
+        x, weight = x.double(), self.weights(tensor).double()
+        eps = torch.tensor(self.model.norm_eps, dtype=torch.float32).item()
+        mean_square = x.square().mean(dim=-1, keepdim=True)
+        exact = weight * (x * torch.rsqrt(mean_square + eps))
+        bound = bounds.rms_norm(exact, weight, mean_square, eps, self.model.dim)
+        return Judged(operation, at[operation].double(), exact, bound, tensor=tensor)
+
+    def _product(self, operation: str, at: Recorded, x: torch.Tensor, name: str, *, biased: bool) -> Iterator[Judged]:
+        tensor = f"{name}.weight"
+        bias = self.weights(f"{name}.bias") if biased else None
+        stored = self.quantized(tensor) if self.activations == "q8" else None
+        flat, out = x.flatten(0, 1), at[operation].flatten(0, 1)
+        replay = None
+        if stored is not None:
+            scale, steps = at[f"{operation} scale"], at[f"{operation} int8"]
+            yield from judge_steps(operation, x, steps, scale)
+            replay = Replay(steps.flatten(0, 1), scale.flatten(0, 1), stored)
+        weights = self.weights(tensor) if stored is None else stored[0]
+        wide, magnitude = flat.double(), flat.abs()
+        rows = max(1, _BLOCK // len(flat))
+        for first in range(0, len(weights), rows):
+            part = slice(first, first + rows)
+            if replay is not None:
+                bits, exact, bound = replay.judge(part, bias)
+                yield replayed(operation, at[operation][..., part], bits, first, tensor)
+            else:
+                w = weights[part]
+                exact = wide @ w.double().T
+                # of positive terms, so a float32 product is right to gamma of their number
+                magnitudes = (magnitude @ w.abs().T).double() * (1 + 2 * bounds.gamma(w.shape[1]))
+                bound = bounds.product(magnitudes, w.shape[1], self.arithmetic)
+            if bias is not None:
+                exact = exact + bias[part].double()
+                bound = bounds.biased(bound, exact)
+            shape = (*x.shape[:-1], -1)
+            yield Judged(
+                operation,
+                out[:, part].double().view(shape),
+                exact.view(shape),
+                bound.view(shape),
+                first,
+                inputs=x,
+                tensor=tensor,
+            )
+
+    def _rope(self, at: Recorded) -> Iterator[Judged]:
+        model, length = self.model, at["cosine"].shape[1]
+        positions = torch.arange(length, dtype=torch.float64).unsqueeze(1)
+        frequencies = rope.frequencies(model)
+        angle = positions * frequencies
+        of_angle = bounds.rope_angle(angle, positions, bounds.rope_frequency(frequencies, model))
+        factor = model.rope_scaling.attention_factor if model.rope_scaling.type == "yarn" else 1.0
+        for name, exact in (("cosine", factor * angle.cos()), ("sine", factor * angle.sin())):
+            bound = bounds.rope_table(exact, of_angle, factor)
+            yield Judged(name, at[name].double(), exact.expand_as(at[name]), bound.expand_as(at[name]))
+
+    def _rotated(self, name: str, at: Recorded) -> Judged:
+        """The recorded table turned it: what is wrong with the table is the table's."""
+        pairs = at[name].double().unflatten(-1, (-1, self.model.head_dim // 2, 2))
+        even, odd = pairs.unbind(-1)
+        cosine, sine = (at[table].double().unsqueeze(2) for table in ("cosine", "sine"))
+        exact = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1)
+        sizes = torch.stack(
+            ((even * cosine).abs() + (odd * sine).abs(), (even * sine).abs() + (odd * cosine).abs()), -1
+        )
+        operation = f"{name}_rotated"
+        bound = bounds.rotation(sizes).flatten(2)
+        return Judged(operation, at[operation].double(), exact.flatten(2), bound)
+
+    def _attention(self, at: Recorded) -> Iterator[Judged]:
+        """One window at a time: scores are length^2 for each head."""
+        model = self.model
+        windows, length = at["q"].shape[:2]
+        queries = model.n_heads // model.n_kv_heads
+        counts = torch.arange(1, length + 1)[:, None, None]
+        future = torch.ones(length, length, dtype=torch.bool).triu(1)[:, None, :]
+        parts: dict[str, list[tuple[torch.Tensor, ...]]] = {"scores": [], "shares": [], "attended": []}
+        for window in range(windows):
+            # (heads, length, head_dim)
+            q, k, v = (
+                at[name][window].double().unflatten(-1, (-1, model.head_dim)).transpose(0, 1)
+                for name in ("q_rotated", "k_rotated", "v")
+            )
+            k, v = (part.repeat_interleave(queries, dim=0) for part in (k, v))
+            root = math.sqrt(model.head_dim)
+            exact = (q @ k.mT).transpose(0, 1) / root
+            sizes = (q.abs() @ k.abs().mT).transpose(0, 1) / root
+            bound = bounds.score(sizes, model.head_dim, self.arithmetic)
+            scores = at["scores"][window].double()
+            parts["scores"].append((scores, exact.masked_fill_(future, 0), bound.masked_fill_(future, 0)))
+
+            exact = torch.softmax(scores.masked_fill(future, -torch.inf), dim=-1)
+            shares = at["shares"][window].double()
+            bound = bounds.softmax(exact, scores, counts).masked_fill_(future, 0)
+            parts["shares"].append((shares, exact, bound))
+
+            mixed = (shares.transpose(0, 1) @ v).transpose(0, 1)
+            sizes = (shares.transpose(0, 1) @ v.abs()).transpose(0, 1)
+            bound = bounds.mixture(sizes, counts)
+            parts["attended"].append((at["attended"][window].double(), mixed.flatten(1), bound.flatten(1)))
+        for operation, found in parts.items():
+            out, exact, bound = (torch.stack(side) for side in zip(*found, strict=True))
+            yield Judged(operation, out, exact, bound)
+
+    def _gated(self, at: Recorded) -> Judged:
+        gate, up = at["gate"].double(), at["up"].double()
+        exact = _activated(gate, self.model.activation) * up
+        bound = bounds.gated(exact, gate, up, self.model.activation)
+        return Judged("gated", at["gated"].double(), exact, bound)
+
+
+def _activated(gate: torch.Tensor, activation: str) -> torch.Tensor:
+    """silu, gelu or gelu_tanh in forms that lose nothing where they are almost 0: 1 + erf and 1 + tanh would."""
+    if activation == "gelu":
+        return gate / 2 * torch.erfc(-gate * math.sqrt(0.5))
+    inner = gate
+    if activation == "gelu_tanh":
+        inner = 2 * math.sqrt(2 / math.pi) * (gate + 0.044715 * gate * gate * gate)
+    return gate * torch.sigmoid(inner)

@@ -1,0 +1,33 @@
+"""Runs an engine over windows of one length and hands out what it recorded, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import reader_c
+from verify.operations.recompute import Recorded
+
+
+def record(
+    model: reader_c.Model,
+    windows: list[NDArray[np.int64]],
+    activations: reader_c.Activations,
+    arithmetic: reader_c.Arithmetic,
+) -> Iterator[tuple[int | None, Recorded]]:
+    """(layer, point -> tensor (windows, length, ...)), the embedding first and the classifier last, both layer None.
+    Windows walk side by side on as many threads as PyTorch has; memory is one layer of each."""
+    walks = [iter(model.trace(tokens, activations=activations, arithmetic=arithmetic)) for tokens in windows]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        while stages := list(pool.map(lambda walk: next(walk, None), walks)):
+            if stages[0] is None:
+                return
+            at = {
+                name: torch.from_numpy(np.stack([stage.at[name] for stage in stages if stage is not None]))
+                for name in stages[0].at
+            }
+            yield stages[0].layer, at
