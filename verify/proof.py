@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,8 +14,10 @@ import reader_c
 from verify.checks.execution import Execution
 from verify.checks.operations import LayerReport, Operations, describe, where_of
 from verify.checks.result import CheckResult, exact
+from verify.closure import Closure, Gathered, close
 from verify.evidence import Window
-from verify.operations.recompute import Recompute
+from verify.operations.judged import Judged
+from verify.operations.recompute import Recompute, Recorded
 from verify.operations.record import record
 from verify.references import Floats, References
 from verify.sources import Hyperparameters
@@ -68,23 +72,31 @@ class Proof:
         self, activations: reader_c.Activations, tokens: torch.Tensor, numbers: list[int]
     ) -> NDArray[np.float32]:
         """Every operation of these windows; returns the engine's logits."""
+        at: Recorded = {}
+        for layer, at, _x, judged in self._judge(activations, tokens):  # noqa: B007  # the last one's is wanted
+            for operation in judged:
+                gathered = self._replays if operation.replay else self.operations
+                gathered.add(activations, layer, numbers, operation)
+        logits: NDArray[np.float32] = at["logits"].numpy()
+        return logits
+
+    def _judge(
+        self, activations: reader_c.Activations, tokens: torch.Tensor
+    ) -> Iterator[tuple[int | None, Recorded, torch.Tensor, Iterator[Judged]]]:
+        """Stage by stage: the layer, what it recorded, the residual stream that it read, and its operations."""
         recompute = Recompute(
             self._hyper, self._references.file_weights, self._references.quantized, activations, self._arithmetic
         )
         x = torch.empty(0)
         for layer, at in record(self._model, list(tokens.numpy()), activations, self._arithmetic):
             if layer is not None:
-                judged = recompute.layer(layer, at, x)
+                yield layer, at, x, recompute.layer(layer, at, x)
+                x = at["ffn_residual"]
             elif "embedding" in at:
-                judged = recompute.embedding(at, tokens)
+                yield layer, at, x, recompute.embedding(at, tokens)
+                x = at["embedding"]
             else:
-                judged = recompute.classifier(at, x)
-            for operation in judged:
-                gathered = self._replays if operation.replay else self.operations
-                gathered.add(activations, layer, numbers, operation)
-            x = at["ffn_residual" if layer is not None else "embedding" if "embedding" in at else "logits"]
-        logits: NDArray[np.float32] = x.numpy()
-        return logits
+                yield layer, at, x, recompute.classifier(at, x)
 
     def verdicts(self) -> list[CheckResult]:
         """Of `operations` and `execution`."""
@@ -102,3 +114,26 @@ class Proof:
             return dataclasses.replace(execution, detail=execution.detail + more)
         detail = f"int8 activations, computed again: {describe(failures[0], len(failures))}"
         return exact("execution", len(failures), detail, where_of(failures[0]))
+
+    def close(self, windows: list[Window]) -> Closure | None:
+        """What the logit that is furthest off owes to which operation; None where no logits can be compared."""
+        where = self._execution.where
+        if not where or not math.isfinite(where["expected"]) or not math.isfinite(where["found"]):
+            return None
+        tokens = torch.from_numpy(windows[where["window"]].tokens)
+        gathered = Gathered()
+        for layer, at, x, judged in self._judge("fp32", tokens.unsqueeze(0)):
+            for operation in judged:
+                gathered.add(layer, operation)
+            if layer is not None:
+                gathered.add_sums(layer, at, x)
+        return close(
+            self._hyper,
+            self._references.file_weights,
+            tokens,
+            gathered.residuals(),
+            window=where["window"],
+            position=where["position"],
+            index=where["index"],
+            difference=where["found"] - where["expected"],
+        )
