@@ -12,13 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify import bounds
 from verify.checks.result import CheckResult, exact, within
-from verify.expected import UNIT, half_bound, parts, rounding_bound
+from verify.expected import half_bound, parts, rounding_bound
+from verify.oracle.rope import frequencies
 from verify.sources import Hyperparameters, Source
-
-# powf, cosf and sinf of the C library err by at most 1 ulp, a relative 2u each; theirs is the loosest table
-# that a healthy writer computes.
-_LIBM_ULPS = 1
 
 
 @dataclass(frozen=True)
@@ -175,20 +173,15 @@ def _differences(name: str, part: str, expected: NDArray[Any], found: NDArray[An
 def _rope_table_use(model: reader_c.Model, source: Hyperparameters) -> float:
     """Largest error over bound of v0's own tables; NaN counts as infinite.
 
-    Not bits: how a writer computes the tables is not part of the format. The bound is that of a float32 chain:
-    |error of angle| <= angle * (powf, division, exponent where the head size is no power of two, product),
-    and the rounding of cosf or sinf itself.
+    Not bits: how a writer computes the tables is not part of the format. Float32 is the coarsest that a healthy
+    one uses.
     """
-    half, length = source.head_dim // 2, model.config.max_seq_len
-    exponent = np.arange(half) / half
-    angle = np.arange(length)[:, None] * np.power(float(source.rope_theta), -exponent)
-    inexact = 0.0 if source.head_dim & (source.head_dim - 1) == 0 else math.log(source.rope_theta)
-    of_angle = angle * UNIT * (2 * _LIBM_ULPS + 2 + inexact * exponent) * (1 + 16 * UNIT)
+    frequency = frequencies(source)
+    positions = torch.arange(model.config.max_seq_len, dtype=torch.float64)[:, None]
+    angle = positions * frequency
+    of_angle = bounds.rope_angle(angle, positions, bounds.rope_frequency(frequency, source))
     worst = 0.0
-    for name, true in (("freqs_cos", np.cos(angle)), ("freqs_sin", np.sin(angle))):
-        table = model.tensor(name)
-        assert isinstance(table, np.ndarray)
-        bound = of_angle + 2 * _LIBM_ULPS * UNIT * np.abs(true) + 2.0**-149
-        use = np.abs(table.astype(np.float64) - true) / bound
-        worst = max(worst, float(np.nan_to_num(use, nan=np.inf).max()))
+    for name, true in (("freqs_cos", angle.cos()), ("freqs_sin", angle.sin())):
+        error = (torch.from_numpy(np.array(model.tensor(name), np.float64)) - true).abs()
+        worst = max(worst, float(bounds.utilisation(error, bounds.rope_table(true, of_angle)).max()))
     return worst
