@@ -52,7 +52,7 @@ static void project(const batch *b, const float *x, int64_t layer, int count, co
             group_size = w.group_size;
             rc_record(&b->trace, to->int8_point, layer, s->act, b->n);
             rc_record(&b->trace, to->int8_point - RC_AT_Q_INT8 + RC_AT_Q_SCALE, layer, s->act_scale, b->n);
-            rc_matmul_q8(to->out, s->act, s->act_scale, b->n, &w);
+            rc_matmul_q8(to->out, s->act, s->act_scale, b->n, &w, s->row_room, s->lane_room);
         }
         add_bias(b, to->bias, layer, to->out);
         rc_record(&b->trace, to->point, layer, to->out, b->n);

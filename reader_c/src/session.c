@@ -44,7 +44,8 @@ int rc_session_open(const rc_model *model, int64_t capacity, rc_session **sessio
     const int64_t scores = reserve(&m, capacity, 1, f);
     const int64_t frequency = reserve(&m, half, 1, f);
     const int64_t cosine = reserve(&m, BATCH, half, f), sine = reserve(&m, BATCH, half, f);
-    const int64_t row_room = reserve(&m, widest, 1, f), lane_room = reserve(&m, widest, RC_LANES, f);
+    const int64_t row_room = reserve(&m, widest, RC_ROWS, f);
+    const int64_t lane_room = reserve(&m, widest + widest / group_size, BATCH, f);
     const int64_t keys = reserve(&m, cache, p->n_layers, f), values = reserve(&m, cache, p->n_layers, f);
     const int64_t act_scale = reserve(&m, BATCH, widest / group_size, f), act = reserve(&m, BATCH, widest, 1);
     const int64_t fed = reserve(&m, p->n_layers, 1, sizeof(int64_t));

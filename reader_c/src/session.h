@@ -23,8 +23,8 @@ struct rc_session {
     float *frequency; /* (head_dim / 2,) of RoPE */
     float *cosine;    /* (BATCH, head_dim / 2) */
     float *sine;      /* (BATCH, head_dim / 2) */
-    float *row_room;  /* (widest,) a row as float; widest is max(dim, q_dim, hidden_dim) */
-    float *lane_room; /* (widest, RC_LANES) */
+    float *row_room;  /* (RC_ROWS, widest) rows as float; widest is max(dim, q_dim, hidden_dim) */
+    float *lane_room; /* (widest + widest / group_size, BATCH) activations and their scales, transposed */
     float *keys;      /* (n_layers, capacity, kv_dim) */
     float *values;    /* (n_layers, capacity, kv_dim) */
     float *act_scale; /* (BATCH, widest / group_size) int8 activations' scales, of the smallest groups */
