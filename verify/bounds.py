@@ -22,8 +22,8 @@ LANES = 16  # index lanes of `fast`, which four more additions fold into one
 
 # Units in the last place by which the C library's functions may err; one such unit is at most a relative 2u.
 # glibc 2.28 and newer, x86_64 and aarch64. Its tests (sysdeps/*/libm-test-ulps) record 1 for expf, powf, cosf and
-# sinf on both. For erfcf they record 2 or 3, which is what they came upon: over all 2^32 arguments glibc 2.36 on
-# x86_64 reaches 3.13.
+# sinf on both. For erfcf they record 3 and 2, but that is what they came upon: over all 2^32 arguments glibc 2.36
+# on x86_64 reaches 3.13.
 LIBM_ULPS = 1
 ERFC_ULPS = 4
 
