@@ -44,7 +44,7 @@ OF_ROWS: dict[str, Callable[[T], T]] = {
     "rms_norm, the weight": lambda x: bounds.rms_norm(NONE, x, ONES, 1e-5, 7),
     "softmax": lambda x: bounds.softmax(ONES / 2, x, 2),
     "rope_frequency": lambda x: bounds.rope_frequency(x.abs(), MODEL),
-    "rope_angle": lambda x: bounds.rope_angle(x.abs(), ONES[:, None], ONES * 1e-9),
+    "rope_angle": lambda x: bounds.rope_angle(x.abs(), ONES[:, None], 0.0),
     "rope_table": lambda x: bounds.rope_table(ONES, x.abs()),
     **{
         f"gated, {activation}": lambda x, a=activation: bounds.gated(silu(x, ONES), x, ONES, a)

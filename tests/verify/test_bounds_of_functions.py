@@ -46,6 +46,7 @@ def stagnant_squares(dim: int) -> Row:
 @example(0, 20_000, 0, 1e-5, False)
 @example(0, 300, -75, 2.0**-126, False)
 @example(0, 20_000, 0, 2.0**-126, True)
+@example(0, 1, -75, 2.0**-149, False)
 def test_norms_lie_within_their_bound(seed: int, dim: int, exponent: int, eps: float, stagnant: bool) -> None:
     rng = np.random.default_rng(seed)
     x = stagnant_squares(dim) if stagnant else (rng.standard_normal(dim) * 2.0**exponent).astype(F)
@@ -82,9 +83,10 @@ def use_of_softmax(out: Row, scores: Row) -> float:
 @example(0, 20_000, 0.0, False)
 @example(0, 20_000, -10.0, False)
 @example(0, 200, 7.0, False)
+@example(0, 5, 40.0, False)
 @example(0, 4096, 0.0, True)
 def test_softmax_lies_within_its_bound(seed: int, positions: int, exponent: float, stagnant: bool) -> None:
-    """Scores up to a few hundred apart, whose powers are subnormal or vanish."""
+    """Scores up to a few hundred apart, and more, whose powers are subnormal or vanish."""
     rng = np.random.default_rng(seed)
     scores = (rng.standard_normal(positions) * 2.0**exponent).astype(F)
     if stagnant:
@@ -99,6 +101,13 @@ def test_a_sum_of_powers_that_stagnates_uses_nearly_all_of_softmaxs_bound() -> N
     scores = np.full(20_000, -24.0001 * math.log(2), F)
     scores[0] = 0
     assert use_of_softmax(float32.softmax(scores), scores) > 0.9
+
+
+def test_half_the_bound_of_a_small_share_is_too_little() -> None:
+    """The difference of two scores is rounded, and its power errs by as much times their distance."""
+    rng = np.random.default_rng(0)
+    rows = np.stack((rng.uniform(32, 64, 300), rng.uniform(-32, -1, 300)), axis=1).astype(F)
+    assert 0.5 < max(use_of_softmax(float32.softmax(row), row) for row in rows) <= 1
 
 
 def test_shares_that_are_not_of_the_largest_score_or_in_bfloat16_break_the_bound() -> None:

@@ -38,17 +38,16 @@ def test_activations_and_their_scale_lie_within_their_bounds(x: Row) -> None:
     assert max(of_scale, of_step) <= 1
 
 
-def test_activations_use_nearly_all_of_their_bounds() -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.uniform(-1, 1, (500, 64)).astype(F)
-    # the second: scales of 4.4 subnormal units, which are rounded to 4
-    for x in (rows, rows * F(1.1 * 2.0**-140)):
-        quantized = [float32.quantize_activations(row) for row in x]
-        peaks = doubles([np.abs(row).max() for row in x])
-        scales = doubles([scale for _, scale in quantized])
-        steps = np.stack([q * np.float64(scale) for q, scale in quantized])
-        assert use(scales, peaks / 127, bounds.activation_scale(peaks)) > 0.7
-        assert use(steps, x, bounds.activation_step(scales)[:, None]) > 0.7
+# scales that are normal; subnormal but fine; of 4.4 subnormal units, which are rounded to 4
+@pytest.mark.parametrize("size", [1, 2.0**-121, 1.1 * 2.0**-140])
+def test_activations_use_nearly_all_of_their_bounds(size: float) -> None:
+    x = (np.random.default_rng(0).uniform(-1, 1, (500, 64)) * size).astype(F)
+    quantized = [float32.quantize_activations(row) for row in x]
+    peaks = doubles([np.abs(row).max() for row in x])
+    scales = doubles([scale for _, scale in quantized])
+    steps = np.stack([q * np.float64(scale) for q, scale in quantized])
+    assert 0.7 < use(scales, peaks / 127, bounds.activation_scale(peaks)) <= 1
+    assert 0.7 < use(steps, x, bounds.activation_step(scales)[:, None]) <= 1
 
 
 def test_a_step_beside_the_nearest_breaks_the_bound() -> None:

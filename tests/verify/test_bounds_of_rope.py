@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import float32
-from helpers.attacks import in_bfloat16, use
+from helpers.attacks import doubles, in_bfloat16, use
 from helpers.float32 import F, Row
 from hypothesis import example, given, target
 from hypothesis import strategies as st
@@ -21,6 +21,7 @@ SCALINGS = {
     "none": RopeScaling(),
     "dynamic": RopeScaling("dynamic", factor=2.0, original_max_positions=2048),
     "linear": RopeScaling("linear", factor=3.0),
+    "linear, far": RopeScaling("linear", factor=2.0**30),
     "llama3": RopeScaling("llama3", 8.0, 8192, low_freq_factor=1.0, high_freq_factor=4.0),
     "yarn": RopeScaling("yarn", 40.0, 4096, beta_fast=32.0, beta_slow=1.0, attention_factor=1.3688879454113936),
 }
@@ -53,7 +54,7 @@ def use_of_tables(model: Hyperparameters, position: int, cosine: Row, sine: Row)
     exact = frequencies(model)
     factor = model.rope_scaling.attention_factor or 1.0
     angle = exact * position
-    of_angle = bounds.rope_angle(angle, torch.tensor(float(position)), bounds.rope_frequency(exact, model))
+    of_angle = bounds.rope_angle(exact, torch.tensor(float(position)), bounds.rope_frequency(exact, model))
     return max(
         use(out, true * factor, bounds.rope_table(true * factor, of_angle, factor))
         for out, true in ((cosine, angle.cos()), (sine, angle.sin()))
@@ -67,6 +68,7 @@ THETAS = st.one_of(st.sampled_from([10000.0, 1e5, 5e5, 1e6, 10000.0001, 0.5]), s
 @example(64, 500000.0, "llama3", 131071)
 @example(48, 10000.0, "none", 8191)
 @example(1, 10000.0, "none", 2**24)
+@example(64, 3e38, "linear, far", 3)
 def test_frequencies_and_tables_lie_within_their_bounds(half: int, theta: float, scaling: str, position: int) -> None:
     model = model_of(2 * half, theta, scaling)
     engine, exact = engine_frequencies(model), frequencies(model)
@@ -138,6 +140,14 @@ def test_the_first_pair_has_but_the_error_of_cosine_and_sine() -> None:
     model = model_of(64, 10000.0)
     exact = frequencies(model)
     positions = torch.arange(5000, dtype=torch.float64)[:, None]
-    of_angle = bounds.rope_angle(positions * exact, positions, bounds.rope_frequency(exact, model))
+    of_angle = bounds.rope_angle(exact, positions, bounds.rope_frequency(exact, model))
     assert not of_angle[:, 0].any()
     assert (of_angle[1:, 1:] > 0).all()
+
+
+def test_angles_of_the_engines_own_frequencies_have_one_rounding() -> None:
+    engine = engine_frequencies(model_of(96, 10000.0))
+    positions = np.arange(1, 5000, dtype=np.float64)[:, None]
+    bound = bounds.rope_angle(doubles(engine), doubles(positions), 0.0)
+    used = use(positions.astype(F) * engine, positions * engine.astype(np.float64), bound)
+    assert 0.98 < used <= 1

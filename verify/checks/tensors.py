@@ -179,7 +179,7 @@ def _rope_table_use(model: reader_c.Model, source: Hyperparameters) -> float:
     frequency = frequencies(source)
     positions = torch.arange(model.config.max_seq_len, dtype=torch.float64)[:, None]
     angle = positions * frequency
-    of_angle = bounds.rope_angle(angle, positions, bounds.rope_frequency(frequency, source))
+    of_angle = bounds.rope_angle(frequency, positions, bounds.rope_frequency(frequency, source))
     worst = 0.0
     for name, true in (("freqs_cos", angle.cos()), ("freqs_sin", angle.sin())):
         error = (torch.from_numpy(np.array(model.tensor(name), np.float64)) - true).abs()
