@@ -1,0 +1,106 @@
+"""What the differences say by themselves, where no known mistake gives the file's bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+import reader_c
+from verify.diagnosis.case import Case, healthy
+
+_FEW = 8  # differing elements that are still told one by one
+_SAMPLE = 1 << 20  # elements that a correlation is taken of
+
+
+@dataclass
+class _Differences:
+    """count: elements of all parts. zeros: how many of them are zero in the file. first, last: positions in the
+    flat tensor. least_column: leftmost. few: (part, flat position, expected bits, found bits), the first ones."""
+
+    count: int = 0
+    zeros: int = 0
+    first: int = -1
+    last: int = -1
+    least_column: int = 1 << 62
+    few: list[tuple[str, tuple[int, ...], int, int]] = field(default_factory=list)
+
+
+def damage(case: Case, name: str) -> tuple[str, str] | None:
+    """(signature, what) of a tensor that is right but for zeros or a few elements; None for any other."""
+    seen, rows, width = _differences(case, name), *case.weights(name).shape
+    if seen.zeros == seen.count:
+        column, tail = seen.least_column, width - seen.least_column
+        if column > 0 and 2 * tail <= width and seen.count * 2 > rows * tail:
+            return "row-tails-zero", f"zeros in the last {tail} {'column' if tail == 1 else 'columns'} of each row"
+        if seen.last == rows * width - 1 and seen.count * 2 > seen.last - seen.first:
+            return "cut-short", "the source's values up to some element, and zeros from there to the end"
+    if seen.count > _FEW or seen.count * 4 > rows * width:
+        return None
+    part, index, expected, found = seen.few[0]
+    where = f"{part} {list(index)}"
+    flipped = expected ^ found
+    if seen.count == 1 and flipped.bit_count() == 1:
+        return (
+            "bit-flipped",
+            f"the right values but for one bit: bit {flipped.bit_length() - 1} of {where} is flipped",
+        )
+    if seen.count == 1:
+        return "few-elements", f"the right values but for {where}: bits {found:#x} instead of {expected:#x}"
+    return "few-elements", f"the right values but for {seen.count} elements, the first of them {where}"
+
+
+def _differences(case: Case, name: str) -> _Differences:
+    seen = _Differences()
+    width = case.weights(name).shape[1]
+    is_vector = len(case.shapes[name]) == 1
+    for block in case.differences(name, healthy):
+        assert block is not None
+        rows, derived, found, differ = block
+        for part, wrong in differ.items():
+            places = np.argwhere(wrong)
+            if not len(places):
+                continue
+            seen.count += len(places)
+            seen.zeros += int((found[part][wrong] == 0).sum())
+            # a scale stands for the whole of its group
+            columns = places[:, 1] * (rows.group_size if part == "scale" else 1)
+            flat = (rows.first + places[:, 0]) * width + columns
+            seen.first = int(flat[0]) if seen.first < 0 else min(seen.first, int(flat[0]))
+            seen.last = max(seen.last, int(flat[-1]) + (rows.group_size - 1 if part == "scale" else 0))
+            seen.least_column = min(seen.least_column, int(columns.min()))
+            for row, column in places[: _FEW - len(seen.few)].tolist():
+                index = (rows.first + row,) if is_vector else (rows.first + row, column)
+                seen.few.append((part, index, int(derived[part][row, column]), int(found[part][row, column])))
+    return seen
+
+
+def resemblance(case: Case, name: str) -> tuple[str, str]:
+    """(signature, what) as the last resort: how the tensor's numbers go with the source's."""
+    weights = case.weights(name)
+    stored = case.model.tensor(name)
+    every = max(1, math.ceil(weights.numel() / _SAMPLE))
+    if isinstance(stored, reader_c.QuantizedTensor):
+        step = max(1, every)
+        rows = slice(None, None, step)
+        here = stored.q[rows].astype(np.float64) * np.repeat(stored.scale[rows], stored.group_size, axis=1)
+    else:
+        rows = slice(None, None, every)
+        here = stored.reshape(len(weights), -1)[rows].astype(np.float64)
+    r = _correlation(torch.from_numpy(here), weights[rows].double())
+    if math.isnan(r):
+        return "not-comparable", "numbers that cannot be compared with the source's: constant, or not finite"
+    # five deviations of the correlation of that many independent numbers
+    if abs(r) < max(0.1, 5 / math.sqrt(here.size)):
+        unrelated = f"numbers unrelated to the source's (correlation {r:.3f})"
+        return "unrelated-numbers", f"{unrelated}, as of a tensor that was initialised and never loaded"
+    return "no-known-mistake", f"numbers that no known mistake makes of the source's (correlation {r:.6f} with them)"
+
+
+def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Pearson's; NaN where either is constant or not finite."""
+    a, b = a - a.mean(), b - b.mean()
+    size = a.norm() * b.norm()
+    return float((a * b).sum() / size) if size > 0 else math.nan
