@@ -45,41 +45,31 @@ float rc_dot_fast(const float *a, const float *b, int64_t n)
 
 /* ---- some rows by 16 tokens ---- */
 
-/* x (n, cols) as blocks of 16 tokens. */
-static lanes *transpose(float *lane_room, const float *x, int64_t n, int64_t cols)
+const lanes *rc_to_lanes(float *room, const float *x, int64_t n, int64_t stride, int64_t cols, int64_t step)
 {
-    float *to = lane_room;
+    float *to = room;
     for (int64_t start = 0; start < n; start += RC_LANES)
         for (int64_t j = 0; j < cols; j++)
             for (int64_t t = start; t < start + RC_LANES; t++)
-                *to++ = t < n ? x[t * cols + j] : 0.0f;
-    return (lanes *)(void *)lane_room;
+                *to++ = t < n ? x[t * stride + j * step] : 0.0f;
+    return (const lanes *)(const void *)room;
 }
 
-/* The same of int8. */
-static lanes *transpose_int8(float *lane_room, const int8_t *q, int64_t n, int64_t cols)
+/* int8 q (n, cols) as lanes of floats. */
+static const lanes *int8_to_lanes(float *lane_room, const int8_t *q, int64_t n, int64_t cols)
 {
     float *to = lane_room;
     for (int64_t start = 0; start < n; start += RC_LANES)
         for (int64_t j = 0; j < cols; j++)
             for (int64_t t = start; t < start + RC_LANES; t++)
                 *to++ = t < n ? (float)q[t * cols + j] : 0.0f;
-    return (lanes *)(void *)lane_room;
+    return (const lanes *)(const void *)lane_room;
 }
 
 /* Row `r` of those from `first` on; past the last row, the last one again, whose sums nobody stores. */
 static inline int64_t row_at(const rc_matrix *w, int64_t first, int64_t r)
 {
     return first + r < w->rows ? first + r : w->rows - 1;
-}
-
-/* sum += the products of columns start to stop, in their order */
-static inline void add_products(lanes *sum, const float *const *row, const lanes *x, int64_t start, int64_t stop)
-{
-    for (int64_t j = start; j < stop; j++)
-        for (int r = 0; r < RC_ROWS; r++)
-            for (int v = 0; v < VECTORS; v++)
-                sum[r].part[v] += row[r][j] * x[j].part[v];
 }
 
 /* What rows from `first` on and tokens from `start` on have come to, to out (n, rows). */
@@ -108,7 +98,7 @@ void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, int ar
                float *lane_room)
 {
     if (arithmetic == RC_MIRROR) {
-        matmul_mirror(out, transpose(lane_room, x, n, w->cols), n, w, row_room);
+        matmul_mirror(out, rc_to_lanes(lane_room, x, n, w->cols, w->cols, 1), n, w, row_room);
         return;
     }
     for (int64_t i = 0; i < w->rows; i++) {
@@ -187,7 +177,7 @@ void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, co
         matmul_integers(out, q, scale, n, w);
         return;
     }
-    const int64_t blocks = (n + RC_LANES - 1) / RC_LANES;
-    const lanes *scales = transpose(lane_room + blocks * w->cols * RC_LANES, scale, n, w->cols / w->group_size);
-    matmul_exact(out, transpose_int8(lane_room, q, n, w->cols), scales, n, w, row_room);
+    const int64_t groups = w->cols / w->group_size, blocks = (n + RC_LANES - 1) / RC_LANES;
+    const lanes *scales = rc_to_lanes(lane_room + blocks * w->cols * RC_LANES, scale, n, groups, groups, 1);
+    matmul_exact(out, int8_to_lanes(lane_room, q, n, w->cols), scales, n, w, row_room);
 }

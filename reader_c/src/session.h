@@ -19,7 +19,10 @@ struct rc_session {
     float *q;         /* (BATCH, q_dim) queries */
     float *gate;      /* (BATCH, hidden_dim) */
     float *up;        /* (BATCH, hidden_dim) */
-    float *scores;    /* (capacity,) of one head at one position */
+    int64_t padded;   /* capacity rounded up to RC_LANES */
+    float *scores;    /* (RC_ROWS, padded) of some queries */
+    float *key_room;  /* (head_dim, padded) keys of one kv head, transposed */
+    float *value_room; /* (capacity, head_dim rounded up to RC_LANES) values of one kv head */
     float *frequency; /* (head_dim / 2,) of RoPE */
     float *cosine;    /* (BATCH, head_dim / 2) */
     float *sine;      /* (BATCH, head_dim / 2) */

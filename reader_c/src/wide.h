@@ -33,4 +33,17 @@ typedef struct {
     vector part[VECTORS];
 } lanes;
 
+/* x (n, cols), whose rows lie `stride` and whose elements `step` floats apart, as blocks of 16 rows: (cols,) lanes each,
+ * zero where there is no row. `room` is (cols, n rounded up to RC_LANES), 64-byte aligned. */
+const lanes *rc_to_lanes(float *room, const float *x, int64_t n, int64_t stride, int64_t cols, int64_t step);
+
+/* sum += products of RC_ROWS rows with one block, columns start to stop in their order. */
+static inline void add_products(lanes *sum, const float *const *row, const lanes *x, int64_t start, int64_t stop)
+{
+    for (int64_t j = start; j < stop; j++)
+        for (int r = 0; r < RC_ROWS; r++)
+            for (int v = 0; v < VECTORS; v++)
+                sum[r].part[v] += row[r][j] * x[j].part[v];
+}
+
 #endif
