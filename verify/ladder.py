@@ -24,6 +24,8 @@ from verify.checks.operations import LayerReport
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.tensors import TensorReport, check_tensors
+from verify.closure import Closure
+from verify.diagnosis import Diagnosis, diagnose_tensors
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
 from verify.lookahead import ahead
@@ -103,6 +105,8 @@ def verify(
             metrics_q8_activations=judged.metrics_q8,
             tensors=tuple(judged.tensors),
             layers=judged.layers,
+            diagnosis=judged.diagnosis,
+            closure=judged.closure,
             environment=_environment(judged.versions),
         )
 
@@ -119,6 +123,8 @@ class _Judgement:
         self.checks: list[CheckResult] = []
         self.tensors: list[TensorReport] = []
         self.layers: tuple[LayerReport, ...] = ()
+        self.diagnosis: Diagnosis | None = None
+        self.closure: Closure | None = None
         self.metrics: Metrics | None = None
         self.metrics_q8: Metrics | None = None
 
@@ -144,10 +150,12 @@ class _Judgement:
             ]
             return
         self.checks.append(check_file(self._model, self._source, self._max_seq_len))
-        tensors, self.tensors = check_tensors(
+        tensors, self.tensors, differing = check_tensors(
             self._model, self._source, lambda done, total: self._progress("tensors", done, total)
         )
         self.checks.append(tensors)
+        if differing:
+            self.diagnosis = diagnose_tensors(self._model, self._source, differing)
         if self._unusable():
             return
         self._run_windows(windows, evidence)
@@ -184,6 +192,9 @@ class _Judgement:
                 self._progress("windows", done, steps)
         self.checks += proof.verdicts()
         self.layers = proof.layers
+        self.diagnosis = self.diagnosis or proof.diagnosis
+        if evidence.depth == "full" and any(check.status == "fail" for check in self.checks[-2:]):
+            self.closure = proof.close(windows)
         if not compared.finite:
             self.checks.append(
                 exact(

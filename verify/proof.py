@@ -15,9 +15,9 @@ from verify.checks.execution import Execution
 from verify.checks.operations import LayerReport, Operations, describe, where_of
 from verify.checks.result import CheckResult, exact
 from verify.closure import Closure, Gathered, close
+from verify.diagnosis import Diagnosis, Stage, diagnose_operation
 from verify.evidence import Window
-from verify.operations.judged import Judged
-from verify.operations.recompute import Recompute, Recorded
+from verify.operations.recompute import Recompute
 from verify.operations.record import record
 from verify.references import Floats, References
 from verify.sources import Hyperparameters
@@ -52,6 +52,9 @@ class Proof:
         self._model, self._hyper, self._references, self._arithmetic = model, hyper, references, arithmetic
         self.operations, self._replays = Operations(), Operations()
         self._execution = Execution()
+        # of the first operation that is beyond its bound
+        self.diagnosis: Diagnosis | None = None
+        self._tried = False
         self._activations: tuple[reader_c.Activations, ...] = ("fp32", "q8") if model.config.group_size else ("fp32",)
 
     @property
@@ -72,31 +75,28 @@ class Proof:
         self, activations: reader_c.Activations, tokens: torch.Tensor, numbers: list[int]
     ) -> NDArray[np.float32]:
         """Every operation of these windows; returns the engine's logits."""
-        at: Recorded = {}
-        for layer, at, _x, judged in self._judge(activations, tokens):  # noqa: B007  # the last one's is wanted
-            for operation in judged:
-                gathered = self._replays if operation.replay else self.operations
-                gathered.add(activations, layer, numbers, operation)
-        logits: NDArray[np.float32] = at["logits"].numpy()
+        recompute = self._recompute(activations)
+        logits: NDArray[np.float32] = np.empty(0, np.float32)
+        for stage in self._stages(recompute, tokens):
+            for judged in stage.judge(recompute):
+                gathered = self._replays if judged.replay else self.operations
+                ratio = gathered.add(activations, stage.layer, numbers, judged)
+                if not ratio <= 1 and not self._tried:
+                    self._tried = True
+                    row = int((judged.out - judged.exact).abs().nan_to_num(nan=np.inf).flatten(1).amax(1).argmax())
+                    self.diagnosis = diagnose_operation(recompute, stage.of_window(row), judged.operation)
+            logits = stage.at["logits"].numpy() if "logits" in stage.at else logits
         return logits
 
-    def _judge(
-        self, activations: reader_c.Activations, tokens: torch.Tensor
-    ) -> Iterator[tuple[int | None, Recorded, torch.Tensor, Iterator[Judged]]]:
-        """Stage by stage: the layer, what it recorded, the residual stream that it read, and its operations."""
-        recompute = Recompute(
-            self._hyper, self._references.file_weights, self._references.quantized, activations, self._arithmetic
-        )
-        x = torch.empty(0)
-        for layer, at in record(self._model, list(tokens.numpy()), activations, self._arithmetic):
-            if layer is not None:
-                yield layer, at, x, recompute.layer(layer, at, x)
-                x = at["ffn_residual"]
-            elif "embedding" in at:
-                yield layer, at, x, recompute.embedding(at, tokens)
-                x = at["embedding"]
-            else:
-                yield layer, at, x, recompute.classifier(at, x)
+    def _recompute(self, activations: reader_c.Activations) -> Recompute:
+        references = self._references
+        return Recompute(self._hyper, references.file_weights, references.quantized, activations, self._arithmetic)
+
+    def _stages(self, recompute: Recompute, tokens: torch.Tensor) -> Iterator[Stage]:
+        x = torch.empty(len(tokens), 0)
+        for layer, at in record(self._model, list(tokens.numpy()), recompute.activations, self._arithmetic):
+            yield Stage(layer, at, x, tokens)
+            x = at["ffn_residual"] if layer is not None else at.get("embedding", x)
 
     def verdicts(self) -> list[CheckResult]:
         """Of `operations` and `execution`."""
@@ -122,11 +122,12 @@ class Proof:
             return None
         tokens = torch.from_numpy(windows[where["window"]].tokens)
         gathered = Gathered()
-        for layer, at, x, judged in self._judge("fp32", tokens.unsqueeze(0)):
-            for operation in judged:
-                gathered.add(layer, operation)
-            if layer is not None:
-                gathered.add_sums(layer, at, x)
+        recompute = self._recompute("fp32")
+        for stage in self._stages(recompute, tokens.unsqueeze(0)):
+            for judged in stage.judge(recompute):
+                gathered.add(stage.layer, judged)
+            if stage.layer is not None:
+                gathered.add_sums(stage.layer, stage.at, stage.x)
         return close(
             self._hyper,
             self._references.file_weights,

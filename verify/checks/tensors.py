@@ -51,13 +51,13 @@ class _Finding:
 
 def check_tensors(
     model: reader_c.Model, source: Source, progress: Callable[[int, int], None]
-) -> tuple[CheckResult, list[TensorReport]]:
-    """Every tensor of the file, one at a time."""
+) -> tuple[CheckResult, list[TensorReport], list[str]]:
+    """Every tensor of the file, one at a time: the verdict, their reports, and the names of those that differ."""
     shapes = source.hyperparameters.shapes()
     tables = {"freqs_cos", "freqs_sin"} if model.format == "v0" else set()
     if set(model.names) != shapes.keys() | tables:
         odd = sorted(set(model.names) ^ (shapes.keys() | tables))
-        return exact("tensors", len(odd), f"names: {odd[0]} is on one side alone", {"tensor": odd[0]}), []
+        return exact("tensors", len(odd), f"names: {odd[0]} is on one side alone", {"tensor": odd[0]}), [], []
     findings: list[_Finding] = []
     reports: list[TensorReport] = []
     for done, name in enumerate(shapes):
@@ -66,7 +66,7 @@ def check_tensors(
         findings += found
         progress(done + 1, len(shapes))
     table_use = _rope_table_use(model, source.hyperparameters) if tables else 0.0
-    return _verdict(findings, reports, table_use), reports
+    return _verdict(findings, reports, table_use), reports, list(dict.fromkeys(f.name for f in findings))
 
 
 def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: float) -> CheckResult:

@@ -35,7 +35,7 @@ class Recompute:
     model: Hyperparameters
     weights: Load
     quantized: Quantized
-    activations: str
+    activations: reader_c.Activations
     arithmetic: reader_c.Arithmetic
 
     def embedding(self, at: Recorded, tokens: torch.Tensor) -> Iterator[Judged]:
