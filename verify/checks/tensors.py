@@ -15,7 +15,7 @@ import reader_c
 from verify import bounds
 from verify.checks.result import CheckResult, exact, within
 from verify.expected import half_bound, parts, rounding_bound
-from verify.oracle.rope import frequencies
+from verify.operations.rope_tables import rope_tables
 from verify.sources import Hyperparameters, Source
 
 
@@ -176,12 +176,8 @@ def _rope_table_use(model: reader_c.Model, source: Hyperparameters) -> float:
     Not bits: how a writer computes the tables is not part of the format. Float32 is the coarsest that a healthy
     one uses.
     """
-    frequency = frequencies(source)
-    positions = torch.arange(model.config.max_seq_len, dtype=torch.float64)[:, None]
-    angle = positions * frequency
-    of_angle = bounds.rope_angle(frequency, positions, bounds.rope_frequency(frequency, source))
     worst = 0.0
-    for name, true in (("freqs_cos", angle.cos()), ("freqs_sin", angle.sin())):
-        error = (torch.from_numpy(np.array(model.tensor(name), np.float64)) - true).abs()
-        worst = max(worst, float(bounds.utilisation(error, bounds.rope_table(true, of_angle)).max()))
+    for name, table in zip(("freqs_cos", "freqs_sin"), rope_tables(source, model.config.max_seq_len), strict=True):
+        error = (torch.from_numpy(np.array(model.tensor(name), np.float64)) - table.exact).abs()
+        worst = max(worst, float(bounds.utilisation(error, table.bound).max()))
     return worst
