@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.attribution import Attribution
 from verify.checks.config import check_config, same_shapes
 from verify.checks.file import check_file
 from verify.checks.operations import LayerReport
@@ -107,6 +108,7 @@ def verify(
             layers=judged.layers,
             diagnosis=judged.diagnosis,
             closure=judged.closure,
+            attribution=judged.attribution,
             environment=_environment(judged.versions),
         )
 
@@ -125,6 +127,7 @@ class _Judgement:
         self.layers: tuple[LayerReport, ...] = ()
         self.diagnosis: Diagnosis | None = None
         self.closure: Closure | None = None
+        self.attribution: Attribution | None = None
         self.metrics: Metrics | None = None
         self.metrics_q8: Metrics | None = None
 
@@ -191,7 +194,7 @@ class _Judgement:
                 done += _PROOF_STEPS * len(inside)
                 self._progress("windows", done, steps)
         self.checks += proof.verdicts()
-        self.layers = proof.layers
+        self.layers, self.attribution = proof.layers, proof.attribution
         self.diagnosis = self.diagnosis or proof.diagnosis
         if evidence.depth == "full" and any(check.status == "fail" for check in self.checks[-2:]):
             self.closure = proof.close(windows)

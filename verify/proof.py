@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.attribution import Attribution, attribute
 from verify.checks.execution import Execution
 from verify.checks.operations import LayerReport, Operations, describe, where_of
 from verify.checks.result import CheckResult, exact
@@ -55,6 +56,8 @@ class Proof:
         # of the first operation that is beyond its bound
         self.diagnosis: Diagnosis | None = None
         self._tried = False
+        # of the first window, where the file's weights are not the source's
+        self.attribution: Attribution | None = None
         self._activations: tuple[reader_c.Activations, ...] = ("fp32", "q8") if model.config.group_size else ("fp32",)
 
     @property
@@ -65,6 +68,16 @@ class Proof:
         """Windows of one length by their numbers; of_source (windows, length, vocab_size)."""
         tokens = torch.from_numpy(np.stack([windows[number].tokens for number in numbers]))
         of_file, sigma = self._references.of_file(tokens, numbers, of_source)
+        if self.attribution is None and not self._references.same_numbers:
+            self.attribution = attribute(
+                self._hyper,
+                self._references.source_weights,
+                self._references.file_weights,
+                tokens[0],
+                of_source[0],
+                of_file[0],
+                numbers[0],
+            )
         for activations in self._activations:
             logits = self._operations(activations, tokens, numbers)
             if activations == "fp32":

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from verify.attribution import Attribution
 from verify.checks.operations import LayerReport
 from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
@@ -36,6 +37,7 @@ class Report:
     layers: tuple[LayerReport, ...]
     diagnosis: Diagnosis | None
     closure: Closure | None
+    attribution: Attribution | None
     environment: Mapping[str, Any]
 
     @property
@@ -63,6 +65,7 @@ class Report:
             "metrics_q8_activations": _record(self.metrics_q8_activations),
             "tensors": [_plain(dataclasses.asdict(tensor)) for tensor in self.tensors],
             "closure": _record(self.closure),
+            "attribution": _record(self.attribution),
             "layers": [_plain(dataclasses.asdict(layer)) for layer in self.layers],
             "environment": _plain(self.environment),
         }

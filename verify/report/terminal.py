@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from verify.attribution import Attribution
 from verify.checks.result import CheckResult
 from verify.ladder import Progress as ProgressFunction
 from verify.metrics import Metrics
@@ -77,13 +78,24 @@ def show_report(console: Console, report: Report) -> None:
     ):
         if metrics:
             console.print(f"{heading}: {describe(metrics)}", soft_wrap=True)
+    if report.attribution:
+        console.print(_costs(report.attribution), soft_wrap=True, markup=False)
     _show_reasons(console, report)
     colour = _COLOURS[report.verdict]
     verdict = f"[bold {colour}]{report.verdict.upper()}[/]"
     console.print(f"{verdict} {escape(str(report.file['path']))}{escape(_reason(report))}", soft_wrap=True)
 
 
-# Parts of a logit's error that are worth reading.
+def _costs(attribution: Attribution) -> str:
+    """The tensors whose storage costs most."""
+    most = ", ".join(f"{share.tensor} {share.kl_share:.1%}" for share in attribution.shares[:_PARTS])
+    return (
+        f"where window {attribution.window}'s KL of {attribution.kl:.3g} comes from: {most}; "
+        f"linearity residual {attribution.residual.kl:.1%}"
+    )
+
+
+# Parts of an error that are worth reading.
 _PARTS = 3
 
 
