@@ -65,7 +65,7 @@ class Report:
             "metrics_q8_activations": _record(self.metrics_q8_activations),
             "tensors": [_plain(dataclasses.asdict(tensor)) for tensor in self.tensors],
             "closure": _record(self.closure),
-            "attribution": _record(self.attribution),
+            **_of_attribution(self.attribution),
             "layers": [_plain(dataclasses.asdict(layer)) for layer in self.layers],
             "environment": _plain(self.environment),
         }
@@ -84,6 +84,18 @@ def schema() -> dict[str, Any]:
     """The JSON Schema that every report validates against."""
     contents: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     return contents
+
+
+def _of_attribution(attribution: Attribution | None) -> dict[str, Any]:
+    """The shares stand by themselves, and beside them what they are shares of and what they miss."""
+    if attribution is None:
+        return {"attribution": [], "attribution_of": None, "linearity_residual": None}
+    record: dict[str, Any] = _record(attribution)
+    return {
+        "attribution": record.pop("shares"),
+        "linearity_residual": record.pop("residual"),
+        "attribution_of": record,
+    }
 
 
 def _record(found: Any) -> Any:
