@@ -18,7 +18,7 @@ _SAMPLE = 1 << 20  # elements that a correlation is taken of
 @dataclass
 class _Differences:
     """count: elements of all parts. zeros: how many of them are zero in the file. first, last: positions in the
-    flat tensor. least_column: leftmost. few: (part, flat position, expected bits, found bits), the first ones."""
+    flat tensor. least_column: leftmost. few: (part, index, expected bits, found bits) of the first ones."""
 
     count: int = 0
     zeros: int = 0
@@ -30,29 +30,37 @@ class _Differences:
 
 def damage(case: Case, name: str) -> tuple[str, str] | None:
     """(signature, what) of a tensor that is right but for zeros or a few elements; None for any other."""
-    seen, rows, width = _differences(case, name), *case.weights(name).shape
-    if seen.zeros == seen.count:
-        column, tail = seen.least_column, width - seen.least_column
-        if column > 0 and 2 * tail <= width and seen.count * 2 > rows * tail:
-            return "row-tails-zero", f"zeros in the last {tail} {'column' if tail == 1 else 'columns'} of each row"
-        if seen.last == rows * width - 1 and seen.count * 2 > seen.last - seen.first:
-            return "cut-short", "the source's values up to some element, and zeros from there to the end"
-    if seen.count > _FEW or seen.count * 4 > rows * width:
+    seen = _differences(case, name)
+    if seen is None:
         return None
+    rows, width = case.weights(name).shape
+    return _zeros(seen, rows, width) or (_few(seen) if seen.count <= min(_FEW, rows * width // 4) else None)
+
+
+def _zeros(seen: _Differences, rows: int, width: int) -> tuple[str, str] | None:
+    """Zeros where most of what they replace was none."""
+    tail = width - seen.least_column
+    if seen.zeros < seen.count:
+        return None
+    if 2 * tail <= width and seen.count * 2 > rows * tail:
+        return "row-tails-zero", f"zeros in the last {tail} {'column' if tail == 1 else 'columns'} of each row"
+    if seen.last == rows * width - 1 and seen.count * 2 > seen.last - seen.first:
+        return "cut-short", "the source's values up to some element, and zeros from there to the end"
+    return None
+
+
+def _few(seen: _Differences) -> tuple[str, str]:
     part, index, expected, found = seen.few[0]
-    where = f"{part} {list(index)}"
-    flipped = expected ^ found
-    if seen.count == 1 and flipped.bit_count() == 1:
-        return (
-            "bit-flipped",
-            f"the right values but for one bit: bit {flipped.bit_length() - 1} of {where} is flipped",
-        )
-    if seen.count == 1:
+    where, flipped = f"{part} {list(index)}", expected ^ found
+    if seen.count > 1:
+        return "few-elements", f"the right values but for {seen.count} elements, the first of them {where}"
+    if flipped.bit_count() > 1:
         return "few-elements", f"the right values but for {where}: bits {found:#x} instead of {expected:#x}"
-    return "few-elements", f"the right values but for {seen.count} elements, the first of them {where}"
+    return "bit-flipped", f"the right values but for one bit: bit {flipped.bit_length() - 1} of {where} is flipped"
 
 
-def _differences(case: Case, name: str) -> _Differences:
+def _differences(case: Case, name: str) -> _Differences | None:
+    """None as soon as there are many that are not zero in the file."""
     seen = _Differences()
     width = case.weights(name).shape[1]
     is_vector = len(case.shapes[name]) == 1
@@ -74,6 +82,8 @@ def _differences(case: Case, name: str) -> _Differences:
             for row, column in places[: _FEW - len(seen.few)].tolist():
                 index = (rows.first + row,) if is_vector else (rows.first + row, column)
                 seen.few.append((part, index, int(derived[part][row, column]), int(found[part][row, column])))
+            if seen.zeros < seen.count and seen.count > _FEW:
+                return None
     return seen
 
 
@@ -83,17 +93,15 @@ def resemblance(case: Case, name: str) -> tuple[str, str]:
     stored = case.model.tensor(name)
     every = max(1, math.ceil(weights.numel() / _SAMPLE))
     if isinstance(stored, reader_c.QuantizedTensor):
-        step = max(1, every)
-        rows = slice(None, None, step)
-        here = stored.q[rows].astype(np.float64) * np.repeat(stored.scale[rows], stored.group_size, axis=1)
+        q, scale = (torch.from_numpy(part[::every].astype(np.float64)) for part in (stored.q, stored.scale))
+        here = q * scale.repeat_interleave(stored.group_size, dim=1)
     else:
-        rows = slice(None, None, every)
-        here = stored.reshape(len(weights), -1)[rows].astype(np.float64)
-    r = _correlation(torch.from_numpy(here), weights[rows].double())
+        here = torch.from_numpy(stored.reshape(len(weights), -1)[::every].astype(np.float64))
+    r = _correlation(here, weights[::every].double())
     if math.isnan(r):
         return "not-comparable", "numbers that cannot be compared with the source's: constant, or not finite"
     # five deviations of the correlation of that many independent numbers
-    if abs(r) < max(0.1, 5 / math.sqrt(here.size)):
+    if abs(r) < max(0.1, 5 / math.sqrt(here.numel())):
         unrelated = f"numbers unrelated to the source's (correlation {r:.3f})"
         return "unrelated-numbers", f"{unrelated}, as of a tensor that was initialised and never loaded"
     return "no-known-mistake", f"numbers that no known mistake makes of the source's (correlation {r:.6f} with them)"

@@ -10,8 +10,8 @@ from verify.diagnosis.case import Derivation, Parts, Rows
 from verify.expected import numbers, quantized
 
 Change = Callable[[torch.Tensor], torch.Tensor]
+# (weights, scale that divides them) -> whole steps, before they are clamped
 Steps = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(weights, scale that divides them) -> whole steps, before they are clamped."""
 
 
 def same(tensor: torch.Tensor) -> torch.Tensor:

@@ -210,5 +210,5 @@ _ON_THE_WAY = (
     ),
 )
 
+# In the order in which they are tried: where two give the same bits, the first is the likelier one.
 SIGNATURES = (*_ZEROS, *_ORDERS, *_PARTS, *_RECIPES, *_ON_THE_WAY)
-"""In the order in which they are tried: where two give the same bits, the first is the likelier one."""
