@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from helpers import mistakes as m
 from helpers.memory_source import MemorySource
-from helpers.mistake_tables import ELEVEN, GROUP, IN_ARRAYS, IN_PARTS, MODELS, QUANTIZED, STORED, WIDER, K, healthy
+from helpers.mistake_tables import (
+    ELEVEN,
+    GROUP,
+    IN_ARRAYS,
+    IN_PARTS,
+    MODELS,
+    QUANTIZED,
+    SMALL,
+    STORED,
+    WIDER,
+    K,
+    healthy,
+)
 from helpers.models import LEGACY_FORMATS, Arrays, arrays, config
 
 import exporter
@@ -58,7 +70,7 @@ def test_a_mistake_with_tensors_gets_its_name(tmp_path: Path, defect: str, kind:
 @pytest.mark.parametrize(("defect", "kind"), [(d, kind) for d, (_, _, kinds) in IN_PARTS.items() for kind in kinds])
 def test_a_mistake_with_parts_gets_its_name(tmp_path: Path, defect: str, kind: str) -> None:
     change, signature, _ = IN_PARTS[defect]
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, kind)
         names = ["layers.1.feed_forward.w1.weight"]
@@ -72,7 +84,7 @@ def test_a_mistake_with_parts_gets_its_name(tmp_path: Path, defect: str, kind: s
 
 @pytest.mark.parametrize("kind", QUANTIZED)
 def test_scales_of_another_layer_get_their_name(tmp_path: Path, kind: str) -> None:
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, kind)
         with reader_c.open(path) as file:
@@ -89,7 +101,7 @@ def test_scales_of_another_layer_get_their_name(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize("kind", LEGACY_FORMATS)
 def test_a_header_of_another_size_gets_its_name(tmp_path: Path, kind: str, by: int) -> None:
     header = 28 if kind == "v0" else 256
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, kind)
         m.bytes_moved(path, header, by)
@@ -104,7 +116,7 @@ def test_a_header_of_another_size_gets_its_name(tmp_path: Path, kind: str, by: i
 @pytest.mark.parametrize("kind", LEGACY_FORMATS)
 def test_a_tensor_left_out_gets_its_name(tmp_path: Path, kind: str) -> None:
     skipped = "layers.1.attention.wo.weight"
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, kind)
         with reader_c.open(path) as file:
@@ -119,7 +131,7 @@ def test_a_tensor_left_out_gets_its_name(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["v0", "v1-fp32"])
 def test_a_tensor_written_twice_gets_its_name(tmp_path: Path, kind: str) -> None:
     twice = "layers.1.attention.wo.weight"
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, kind)
         with reader_c.open(path) as file:
@@ -132,7 +144,7 @@ def test_a_tensor_written_twice_gets_its_name(tmp_path: Path, kind: str) -> None
 
 
 def test_both_parts_left_out_of_v1_are_two_distances(tmp_path: Path) -> None:
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, "v1")
         with reader_c.open(path) as file:
@@ -146,9 +158,9 @@ def test_both_parts_left_out_of_v1_are_two_distances(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["v0", "v1-fp32", "v3-fp32"])
-@pytest.mark.parametrize("group_size", [32, 64])
+@pytest.mark.parametrize("group_size", [32, 64, 128])
 def test_values_of_a_quantized_model_get_their_name(tmp_path: Path, kind: str, group_size: int) -> None:
-    model = config(dim=64, hidden_dim=128, n_heads=4, n_kv_heads=2)
+    model = config(dim=128, hidden_dim=128, n_heads=4, n_kv_heads=2)
     right = healthy(0, model)
     wrong = dict(right)
     for name in [name for name, array in right.items() if array.ndim == 2]:
@@ -161,7 +173,7 @@ def test_values_of_a_quantized_model_get_their_name(tmp_path: Path, kind: str, g
 
 @pytest.mark.parametrize("kind", STORED)
 def test_nans_are_called_that(tmp_path: Path, kind: str) -> None:
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, kind)
         m.patch_parts(
@@ -179,7 +191,7 @@ def test_every_signature_has_a_seed() -> None:
 
 @pytest.mark.parametrize(("format_name", "said"), [("v1", 2), ("v2", 1)])
 def test_the_other_version_gets_its_name(tmp_path: Path, format_name: str, said: int) -> None:
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, format_name)
         content = bytearray(path.read_bytes())
@@ -192,7 +204,7 @@ def test_the_other_version_gets_its_name(tmp_path: Path, format_name: str, said:
 
 @pytest.mark.parametrize("kind", STORED)
 def test_a_healthy_file_has_no_diagnosis(tmp_path: Path, kind: str) -> None:
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, kind)
         assert diagnosed(path, model, right) is None
@@ -201,7 +213,7 @@ def test_a_healthy_file_has_no_diagnosis(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", STORED)
 def test_unknown_damage_is_called_that(tmp_path: Path, kind: str) -> None:
     """A known mistake is named on its bits alone, not because it comes near."""
-    for seed, model in enumerate(MODELS.values()):
+    for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         rng = np.random.default_rng(seed)
         wrong = {name: (w * (1 + 0.2 * rng.random(w.shape))).astype(np.float32) for name, w in right.items()}

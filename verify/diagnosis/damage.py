@@ -17,11 +17,13 @@ _SAMPLE = 1 << 20  # elements that a correlation is taken of
 
 @dataclass
 class _Differences:
-    """count: elements of all parts. zeros: how many of them are zero in the file. first, last: positions in the
+    """count: elements of all parts. zeros: how many of them are zero in the file. covered: weights that they stand
+    for, a scale for all of its group. first, last: positions in the
     flat tensor. least_column: leftmost. few: (part, index, expected bits, found bits) of the first ones."""
 
     count: int = 0
     zeros: int = 0
+    covered: int = 0
     first: int = -1
     last: int = -1
     least_column: int = 1 << 62
@@ -42,9 +44,9 @@ def _zeros(seen: _Differences, rows: int, width: int) -> tuple[str, str] | None:
     tail = width - seen.least_column
     if seen.zeros < seen.count:
         return None
-    if 2 * tail <= width and seen.count * 2 > rows * tail:
+    if 2 * tail <= width and seen.covered * 2 > rows * tail:
         return "row-tails-zero", f"zeros in the last {tail} {'column' if tail == 1 else 'columns'} of each row"
-    if seen.last == rows * width - 1 and seen.count * 2 > seen.last - seen.first:
+    if seen.last == rows * width - 1 and seen.covered * 2 > seen.last - seen.first:
         return "cut-short", "the source's values up to some element, and zeros from there to the end"
     return None
 
@@ -73,11 +75,12 @@ def _differences(case: Case, name: str) -> _Differences | None:
                 continue
             seen.count += len(places)
             seen.zeros += int((found[part][wrong] == 0).sum())
-            # a scale stands for the whole of its group
-            columns = places[:, 1] * (rows.group_size if part == "scale" else 1)
+            each = rows.group_size if part == "scale" else 1
+            seen.covered += len(places) * each
+            columns = places[:, 1] * each
             flat = (rows.first + places[:, 0]) * width + columns
             seen.first = int(flat[0]) if seen.first < 0 else min(seen.first, int(flat[0]))
-            seen.last = max(seen.last, int(flat[-1]) + (rows.group_size - 1 if part == "scale" else 0))
+            seen.last = max(seen.last, int(flat[-1]) + each - 1)
             seen.least_column = min(seen.least_column, int(columns.min()))
             for row, column in places[: _FEW - len(seen.few)].tolist():
                 index = (rows.first + row,) if is_vector else (rows.first + row, column)
@@ -90,13 +93,15 @@ def _differences(case: Case, name: str) -> _Differences | None:
 def resemblance(case: Case, name: str) -> tuple[str, str]:
     """(signature, what) as the last resort: how the tensor's numbers go with the source's."""
     weights = case.weights(name)
-    stored = case.model.tensor(name)
     every = max(1, math.ceil(weights.numel() / _SAMPLE))
-    if isinstance(stored, reader_c.QuantizedTensor):
-        q, scale = (torch.from_numpy(part[::every].astype(np.float64)) for part in (stored.q, stored.scale))
-        here = q * scale.repeat_interleave(stored.group_size, dim=1)
-    else:
-        here = torch.from_numpy(stored.reshape(len(weights), -1)[::every].astype(np.float64))
+    # numpy warns of some NaNs where it only has to copy them
+    with np.errstate(invalid="ignore"):
+        stored = case.model.tensor(name)
+        if isinstance(stored, reader_c.QuantizedTensor):
+            q, scale = (torch.from_numpy(part[::every].astype(np.float64)) for part in (stored.q, stored.scale))
+            here = q * scale.repeat_interleave(stored.group_size, dim=1)
+        else:
+            here = torch.from_numpy(stored.reshape(len(weights), -1)[::every].astype(np.float64))
     r = _correlation(here, weights[::every].double())
     if math.isnan(r):
         return "not-comparable", "numbers that cannot be compared with the source's: constant, or not finite"

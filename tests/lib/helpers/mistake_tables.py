@@ -19,6 +19,7 @@ MODELS = {
     ELEVEN: config(dim=48, hidden_dim=16, n_layers=11, n_heads=4, n_kv_heads=2, vocab_size=37),
     "square": config(dim=48, hidden_dim=48, n_layers=3, n_heads=4, n_kv_heads=2, vocab_size=48),
 }
+SMALL = [model for name, model in MODELS.items() if name != ELEVEN]
 BUT_ELEVEN = ("grouped", ONE_HEAD_A_KEY, "square", "biased")
 WIDER = {"biased": config(head_dim=20, qkv_bias=True, wo_bias=True, mlp_bias=True)}
 Q, K, V, W1, W2, W3 = "attention.wq", "attention.wk", "attention.wv", *(f"feed_forward.w{n}" for n in "123")
@@ -26,6 +27,9 @@ QUANTIZED = ("v1", "v2", "v3-q8_0")
 STORED = (*LEGACY_FORMATS, "v3-fp32", "v3-fp16", "v3-bf16", "v3-q8_0")
 FLOATS = ("v0", "v1-fp32", "v3-fp32", "v3-fp16")
 FP32 = FLOATS[:3]
+
+
+UNDER_HALF = float(np.nextafter(np.float32(0.5), np.float32(0)))  # a float32 sum with a half is 1
 
 
 def half(array: np.ndarray) -> np.ndarray:
@@ -43,6 +47,10 @@ def cut(array: np.ndarray) -> np.ndarray:
 def cut_to_fp16(array: np.ndarray) -> np.ndarray:
     near = array.astype(np.float16)
     return np.where(np.abs(half(array)) > np.abs(array), np.nextafter(near, np.float16(0)), near).astype(np.float32)
+
+
+def exact_halves_up(quotient: np.ndarray) -> np.ndarray:
+    return np.floor(quotient.astype(np.float64) + 0.5)
 
 
 def over_128(groups: np.ndarray) -> np.ndarray:
@@ -82,7 +90,7 @@ def healthy(seed: int, model: exporter.ModelConfig) -> Arrays:
     for array in mine.values():
         if array.ndim == 2:
             array[1::3, 1] = 0
-            array[2, :GROUP] = [127, 0.5, -0.5, 2.5, -2.5, 1.25, -1.25, -3.5]
+            array[2, :GROUP] = [127, 0.5, -0.5, 2.5, -2.5, 1.25, UNDER_HALF, -UNDER_HALF]
             # halves up to the rounding of the quotient
             array[3] = np.float32(0.01) * (rng.integers(-120, 120, array.shape[1]) + np.float32(0.5))
             array[3, ::GROUP] = np.float32(1.27)
@@ -110,6 +118,18 @@ IN_ARRAYS: dict[str, tuple[m.InArrays, str, tuple[str, ...]]] = {
         (ONE_HEAD_A_KEY,),
     ),
     "k permuted twice": (m.each(K, lambda w, c: m.interleaved(w, c.n_kv_heads)), "q-k-permuted-twice", ()),
+    "q permuted twice": (m.each(Q, lambda w, c: m.interleaved(w, c.n_heads)), "q-k-permuted-twice", ()),
+    "q permuted with n_kv_heads from the right order": (
+        m.each(Q, lambda w, c: m.half_split(w, c.n_kv_heads)),
+        "q-permuted-with-n-kv-heads",
+        (ONE_HEAD_A_KEY,),
+    ),
+    "k permuted backwards": (
+        m.each(K, lambda w, c: m.half_split(m.half_split(w, c.n_kv_heads), c.n_kv_heads)),
+        "q-k-permuted-backwards",
+        (),
+    ),
+    "v half-split": (m.each(V, lambda w, c: m.half_split(w, c.n_kv_heads)), "v-permuted", ()),
     "q permuted backwards": (
         m.each(Q, lambda w, c: m.half_split(m.half_split(w, c.n_heads), c.n_heads)),
         "q-k-permuted-backwards",
@@ -205,6 +225,21 @@ IN_PARTS: dict[str, tuple[m.InParts, str, tuple[str, ...]]] = {
         "halves-rounded-away-from-zero",
         QUANTIZED,
     ),
+    "divided by bf16 scales": (
+        m.requantized(lambda g: (np.rint(g / brain(m.scale_of(g))).clip(-127, 127), brain(m.scale_of(g)))),
+        "scales-rounded-to-bf16",
+        QUANTIZED,
+    ),
+    "exact halves away from zero": (
+        m.requantized(lambda g: (np.copysign(exact_halves_up(np.abs(g / m.scale_of(g))), g), m.scale_of(g))),
+        "halves-rounded-away-from-zero",
+        QUANTIZED,
+    ),
+    "exact halves up": (
+        m.requantized(lambda g: (exact_halves_up(g / m.scale_of(g)), m.scale_of(g))),
+        "halves-rounded-up",
+        QUANTIZED,
+    ),
     "halves up": (
         m.requantized(lambda g: (np.floor(g / m.scale_of(g) + 0.5), m.scale_of(g))),
         "halves-rounded-up",
@@ -219,6 +254,16 @@ IN_PARTS: dict[str, tuple[m.InParts, str, tuple[str, ...]]] = {
     "over 128": (
         m.requantized(lambda g: (np.rint(g / over_128(g)).clip(-128, 127), over_128(g))),
         "divided-by-128",
+        QUANTIZED,
+    ),
+    "over 128, clamped to 127": (
+        m.requantized(lambda g: (np.rint(g / over_128(g)).clip(-127, 127), over_128(g))),
+        "divided-by-128",
+        QUANTIZED,
+    ),
+    "times the reciprocal, halves away": (
+        m.requantized(lambda g: (np.copysign(exact_halves_up(np.abs(g * (1 / m.scale_of(g)))), g), m.scale_of(g))),
+        "multiplied-by-reciprocal",
         QUANTIZED,
     ),
     "times the reciprocal": (
@@ -252,6 +297,17 @@ IN_PARTS: dict[str, tuple[m.InParts, str, tuple[str, ...]]] = {
     "scales a row late": (
         m.to_parts("scale", change=lambda s: np.roll(s, s.shape[1])),
         "scales-shifted-by-a-row",
+        QUANTIZED,
+    ),
+    "scales a row early": (
+        m.to_parts("scale", change=lambda s: np.roll(s, -s.shape[1])),
+        "scales-shifted-by-a-row",
+        QUANTIZED,
+    ),
+    "int8 of zero": (m.to_parts("int8", change=np.zeros_like), "zeros", QUANTIZED),
+    "the last scale of each row dropped": (
+        m.to_parts("scale", change=lambda s: without_tail(s, 1)),
+        "row-tails-zero",
         QUANTIZED,
     ),
     "scales of zero": (m.to_parts("scale", change=np.zeros_like), "scales-zero", QUANTIZED),
