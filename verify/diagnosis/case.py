@@ -58,8 +58,8 @@ class Rows:
         return self.stored(self.own)
 
 
+# What a mistake leaves of some rows, in the parts and shapes of their storage; None where it cannot be made.
 Derivation = Callable[[Rows], Parts | None]
-"""What a mistake leaves of some rows, in the parts and shapes of their storage; None where it cannot be made."""
 
 
 def healthy(rows: Rows) -> Parts:

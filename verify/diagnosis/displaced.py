@@ -60,7 +60,8 @@ def diagnose_displaced(case: Case, differing: Sequence[str]) -> Diagnosis | None
 
 
 def _places(case: Case, spans: Sequence[reader_c.Span], other: dict[tuple[str, str], int]) -> Iterator[_Place]:
-    """Each part's place, the ones that are likely by what was found before first."""
+    """Each part's place: where others were found is tried before the file is searched. Ends early where nothing is
+    found."""
     lost, last = 0, 0
     for span in spans:
         right = _right_bytes(case, span)
@@ -69,6 +70,8 @@ def _places(case: Case, spans: Sequence[reader_c.Span], other: dict[tuple[str, s
         if by is None and lost < _LOST:
             by = next((by for by in _search(case.model, span, right) if _stands(case.model, span, right, by)), None)
             lost += by is None
+            if lost == _LOST and not last and not other:
+                return
         if by:
             last = by
         yield _Place(span, by)

@@ -115,7 +115,7 @@ def _kinds(found: Sequence[_Origin], _: int) -> tuple[str, str]:
     directions = {(layer_and_kind(origin.tensor)[1], layer_and_kind(origin.of)[1]) for origin in found}
     if any((of, kind) in directions for kind, of in directions):
         return "tensors-swapped", "each other's values"
-    match directions.pop():
+    match min(directions):
         case "output.weight", "tok_embeddings.weight":
             return "classifier-is-embedding", "the embedding's values: the classifier was taken for tied to it"
         case "tok_embeddings.weight", "output.weight":

@@ -10,8 +10,8 @@ from verify.diagnosis.case import Derivation, Parts, Rows
 from verify.expected import numbers, quantized
 
 Change = Callable[[torch.Tensor], torch.Tensor]
+# (weights, scale that divides them) -> whole steps, before they are clamped
 Steps = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(weights, scale that divides them) -> whole steps, before they are clamped."""
 
 
 def same(tensor: torch.Tensor) -> torch.Tensor:
@@ -183,17 +183,3 @@ def changed(*names: str, change: Change) -> Derivation:
 def byte_swapped(part: torch.Tensor) -> torch.Tensor:
     raw = part.contiguous().view(torch.uint8).view(*part.shape, part.element_size())
     return raw.flip(-1).contiguous().view(part.dtype).view(part.shape)
-
-
-def last_group_zero(*names: str) -> Derivation:
-    """The last group of each row missing from these parts."""
-
-    def derive(rows: Rows) -> Parts | None:
-        if rows.storage != "q8_0":
-            return None
-        parts = rows.healthy()
-        for name in names:
-            parts[name][:, -(rows.group_size if name == "int8" else 1) :] = 0
-        return parts
-
-    return derive

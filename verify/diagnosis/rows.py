@@ -13,8 +13,8 @@ import torch
 from verify.diagnosis.case import Derivation, Parts, Rows
 from verify.sources import Hyperparameters
 
+# (number of rows, model) -> for each row of the file, the source's row that it holds; None where there is none
 Order = Callable[[int, Hyperparameters], torch.Tensor | None]
-"""(number of rows, model) -> for each row of the file, the source's row that it holds; None where there is none."""
 
 
 def of_heads(kind: str, order: Order) -> Derivation:

@@ -97,11 +97,6 @@ _ZEROS = (
         ),
     ),
     Signature("scales-zero", "the right int8, but scales of zero", (r.changed("scale", change=torch.zeros_like),)),
-    Signature(
-        "row-tails-zero",
-        "zeros for the last group of each row",
-        (r.last_group_zero("int8"), r.last_group_zero("scale"), r.last_group_zero("int8", "scale")),
-    ),
 )
 
 _PARTS = (
@@ -161,7 +156,7 @@ _RECIPES = (
     Signature(
         "rounded-down",
         "int8 rounded down (floor) instead of to the nearest",
-        (r.requantized(steps=r.downwards), r.requantized(steps=r.downwards, least=-128)),
+        (r.requantized(steps=r.downwards, least=-128),),
     ),
     Signature(
         "rounded-towards-zero",
@@ -171,11 +166,7 @@ _RECIPES = (
     Signature(
         "divided-by-128",
         "scales of the largest magnitude over 128 instead of 127",
-        tuple(
-            r.requantized(lambda peak: peak / 128, steps, least=least)
-            for steps in (r.to_even, r.away_from_zero)
-            for least in (-127, -128)
-        ),
+        tuple(r.requantized(lambda peak: peak / 128, least=least) for least in (-127, -128)),
     ),
     Signature(
         "multiplied-by-reciprocal",
@@ -206,9 +197,9 @@ _ON_THE_WAY = (
     Signature(
         "quantized-on-the-way",
         "the source's values after a quantization to Q8_0",
-        tuple(map(r.through_q8, (32, 64, 128, 256))),
+        tuple(map(r.through_q8, (32, 64, 128))),
     ),
 )
 
+# In the order in which they are tried: where two give the same bits, the first is the likelier one.
 SIGNATURES = (*_ZEROS, *_ORDERS, *_PARTS, *_RECIPES, *_ON_THE_WAY)
-"""In the order in which they are tried: where two give the same bits, the first is the likelier one."""

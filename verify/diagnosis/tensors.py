@@ -19,12 +19,9 @@ from verify.sources import Source
 def diagnose_tensors(model: reader_c.Model, source: Source, differing: Sequence[str]) -> Diagnosis | None:
     """The likeliest single mistake behind the tensors named, those that check `tensors` found to differ; of several
     mistakes the one that explains most tensors. None where none of them does differ."""
-    case = Case(model, source)
-    names = [
-        name
-        for name in differing
-        if case.shapes.get(name) == model.storage(name).shape and case.first_difference(name) is not None
-    ]
+    case, present = Case(model, source), set(model.names)
+    alike = [name for name in differing if name in present and case.shapes.get(name) == model.storage(name).shape]
+    names = [name for name in alike if case.first_difference(name) is not None]
     if not names:
         return None
     best: Diagnosis | None = None

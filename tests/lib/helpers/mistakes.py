@@ -104,6 +104,26 @@ def scale_of(groups: np.ndarray) -> np.ndarray:
     return np.abs(groups).max(axis=1, keepdims=True) / np.float32(127)
 
 
+def with_peaks(peak_of: Change) -> InParts:
+    """Q8_0 with scales of other magnitudes: weights -> what stretches over (rows, groups)."""
+
+    def apply(parts: dict[str, np.ndarray], w: np.ndarray, group_size: int) -> None:
+        scale = np.broadcast_to(peak_of(w) / np.float32(127), parts["scale"].shape)
+        parts["int8"] = np.rint(w / np.repeat(scale, group_size, axis=1)).astype(np.int8)
+        parts["scale"] = np.ascontiguousarray(scale)
+
+    return apply
+
+
+def from_weights(part: str, change: Change) -> InParts:
+    """One part made of the weights."""
+
+    def apply(parts: dict[str, np.ndarray], w: np.ndarray, _: int) -> None:
+        parts[part] = change(w).astype(parts[part].dtype)
+
+    return apply
+
+
 def to_parts(*names: str, change: Change) -> InParts:
     def apply(parts: dict[str, np.ndarray], _: np.ndarray, __: int) -> None:
         for name in parts.keys() & set(names):
