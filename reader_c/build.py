@@ -17,6 +17,7 @@ SOURCES = (
     "v3.c",
     "file.c",
     "matrix.c",
+    "wide.c",
     "products.c",
     "kernels.c",
     "session.c",

@@ -20,14 +20,14 @@ typedef struct {
 } looks;
 
 /* keys: (head_size,) lanes a block of positions */
-WIDE("avx2") static void score_mirror(const looks *a, const lanes *keys, float root)
+static void score_mirror(const looks *a, const lanes *keys, float root)
 {
     for (int64_t block = 0; block < a->blocks; block++) {
-        lanes sum[RC_ROWS] = {{{{0.0f}}}};
-        add_products(sum, a->query, keys + block * a->head_size, 0, a->head_size);
+        lanes sum[RC_ROWS];
+        rc_sum_products(sum, a->query, keys + block * a->head_size, a->head_size);
         for (int r = 0; r < RC_ROWS; r++)
-            for (int v = 0; v < VECTORS; v++)
-                ((lanes *)(void *)a->scores[r])[block].part[v] = sum[r].part[v] / root;
+            for (int l = 0; l < RC_LANES; l++)
+                a->scores[r][block * RC_LANES + l] = sum[r].at[l] / root;
     }
 }
 
@@ -40,17 +40,17 @@ static void score_fast(const looks *a, const float *keys, int64_t stride, float 
 }
 
 /* values: (positions,) lanes a block of the head's elements */
-WIDE("avx2") static void mix(const looks *a, const lanes *values, int64_t positions)
+static void mix(const looks *a, const lanes *values, int64_t positions)
 {
     for (int64_t start = 0; start < a->head_size; start += RC_LANES, values += positions) {
-        lanes sum[RC_ROWS] = {{{{0.0f}}}};
-        add_products(sum, (const float *const *)a->scores, values, 0, a->seen[0]);
+        lanes sum[RC_ROWS];
+        rc_sum_products(sum, (const float *const *)a->scores, values, a->seen[0]);
         for (int r = 0; r < RC_ROWS; r++) {
             for (int64_t past = a->seen[0]; past < a->seen[r]; past++)
-                for (int v = 0; v < VECTORS; v++)
-                    sum[r].part[v] += a->scores[r][past] * values[past].part[v];
+                for (int l = 0; l < RC_LANES; l++)
+                    sum[r].at[l] += a->scores[r][past] * values[past].at[l];
             for (int64_t i = start; i < a->head_size && i < start + RC_LANES; i++)
-                a->out[r][i] = sum[r].part[(i - start) / VECTOR][(i - start) % VECTOR];
+                a->out[r][i] = sum[r].at[i - start];
         }
     }
 }

@@ -51,7 +51,7 @@ void rc_quantize_activations(int8_t *q, float *scale, const float *x, int64_t co
 void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, const rc_matrix *w, float *row_room,
                   float *lane_room);
 
-float rc_dot_mirror(const float *a, const float *b, int64_t n);
+/* `fast`, as above */
 float rc_dot_fast(const float *a, const float *b, int64_t n);
 void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, float eps);
 void rc_softmax(float *x, int64_t n);

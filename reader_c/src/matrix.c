@@ -1,5 +1,5 @@
 /* A weight matrix in the file, and its rows as floats. */
-#include "kernels.h"
+#include "wide.h"
 
 rc_matrix rc_matrix_of(const rc_model *model, int kind, int64_t layer)
 {
@@ -42,29 +42,34 @@ static float widen_fp16(uint16_t half)
     return from_bits(sign | bits);
 }
 
-static const float *widen_row(const rc_matrix *w, int64_t row, float *room)
+WIDE("avx2") static void widen_row(float *room, const uint8_t *halves, int storage, int64_t cols)
 {
-    const uint8_t *at = w->values + row * w->cols * (int64_t)sizeof(uint16_t);
-    for (int64_t j = 0; j < w->cols; j++) {
+    for (int64_t j = 0; j < cols; j++) {
         uint16_t half;
-        memcpy(&half, at + j * (int64_t)sizeof half, sizeof half);
-        room[j] = w->storage == RC_BF16 ? widen_bf16(half) : widen_fp16(half);
+        memcpy(&half, halves + j * (int64_t)sizeof half, sizeof half);
+        room[j] = storage == RC_BF16 ? widen_bf16(half) : widen_fp16(half);
     }
-    return room;
+}
+
+WIDE("avx2") static void dequantize_row(float *room, const int8_t *q, const uint8_t *scales, int64_t group_size,
+                                        int64_t cols)
+{
+    for (int64_t start = 0; start < cols; start += group_size, scales += sizeof(float)) {
+        const float scale = rc_load_f32(scales);
+        for (int64_t j = start; j < start + group_size; j++)
+            room[j] = (float)q[j] * scale;
+    }
 }
 
 const float *rc_matrix_row(const rc_matrix *w, int64_t row, float *room)
 {
+    const int64_t at = row * w->cols;
     if (w->storage == RC_FP32)
-        return (const float *)(const void *)w->values + row * w->cols;
-    if (w->storage != RC_Q8)
-        return widen_row(w, row, room);
-    const int8_t *q = (const int8_t *)w->values + row * w->cols;
-    const uint8_t *scales = w->scales + row * (w->cols / w->group_size) * (int64_t)sizeof(float);
-    for (int64_t start = 0; start < w->cols; start += w->group_size, scales += sizeof(float)) {
-        const float scale = rc_load_f32(scales);
-        for (int64_t j = start; j < start + w->group_size; j++)
-            room[j] = (float)q[j] * scale;
-    }
+        return (const float *)(const void *)w->values + at;
+    if (w->storage == RC_Q8)
+        dequantize_row(room, (const int8_t *)w->values + at, w->scales + at / w->group_size * (int64_t)sizeof(float),
+                       w->group_size, w->cols);
+    else
+        widen_row(room, w->values + at * (int64_t)sizeof(uint16_t), w->storage, w->cols);
     return room;
 }

@@ -1,4 +1,4 @@
-/* Vectors: how wide the hot loops are compiled, and the lanes that they work on. */
+/* How wide the hot loops are compiled, and the lanes that they work on. */
 #ifndef EXPORT_AND_VERIFY_WIDE_H
 #define EXPORT_AND_VERIFY_WIDE_H
 
@@ -11,39 +11,21 @@
  * set up. */
 #if defined(__x86_64__) && defined(__ELF__) && defined(__GLIBC__) && !defined(RC_NO_CLONES)
 #define WIDE(feature) __attribute__((target_clones("default", feature)))
-#define RC_CLONES
 #else
 #define WIDE(feature)
 #endif
 
-/* Not wider than the registers, because gcc keeps wider ones in memory. The default clone alone pays that. */
-enum {
-#if defined(RC_CLONES) || defined(__AVX__)
-    VECTOR = 8,
-#else
-    VECTOR = 4,
-#endif
-    VECTORS = RC_LANES / VECTOR,
-};
-
-typedef float vector __attribute__((vector_size(VECTOR * sizeof(float))));
-
-/* One number of each of RC_LANES tokens. */
+/* One number of each of RC_LANES tokens, positions or elements of a head; 64-byte aligned. */
 typedef struct {
-    vector part[VECTORS];
+    _Alignas(RC_LANES * sizeof(float)) float at[RC_LANES];
 } lanes;
 
-/* x (n, cols), whose rows lie `stride` and whose elements `step` floats apart, as blocks of 16 rows: (cols,) lanes each,
- * zero where there is no row. `room` is (cols, n rounded up to RC_LANES), 64-byte aligned. */
+/* x (n, cols), whose rows lie `stride` and whose elements `step` floats apart, as blocks of 16 rows: (cols,) lanes
+ * each, zero where there is no row. `room` is (cols, n rounded up to RC_LANES), 64-byte aligned. */
 const lanes *rc_to_lanes(float *room, const float *x, int64_t n, int64_t stride, int64_t cols, int64_t step);
 
-/* sum += products of RC_ROWS rows with one block, columns start to stop in their order. */
-static inline void add_products(lanes *sum, const float *const *row, const lanes *x, int64_t start, int64_t stop)
-{
-    for (int64_t j = start; j < stop; j++)
-        for (int r = 0; r < RC_ROWS; r++)
-            for (int v = 0; v < VECTORS; v++)
-                sum[r].part[v] += row[r][j] * x[j].part[v];
-}
+/* sum[r] = 0 + row[r][0] * x[0] + ... + row[r][count - 1] * x[count - 1] for RC_ROWS rows, in this order and with one
+ * rounding after each multiplication and each addition. */
+void rc_sum_products(lanes *sum, const float *const *row, const lanes *x, int64_t count);
 
 #endif
