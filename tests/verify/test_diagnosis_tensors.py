@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from helpers import mistakes as m
 from helpers.memory_source import MemorySource
+from helpers.mistake_parts import IN_PARTS
 from helpers.mistake_tables import (
     ELEVEN,
     GROUP,
     IN_ARRAYS,
-    IN_PARTS,
     MODELS,
     QUANTIZED,
     SMALL,
