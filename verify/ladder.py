@@ -176,7 +176,7 @@ class _Judgement:
 
     def _run_windows(self, windows: list[Window], evidence: Evidence) -> None:
         hyper = self._source.hyperparameters
-        proof = Proof(self._model, hyper, self._references, ARITHMETIC)
+        proof = Proof(self._model, hyper, self._references, ARITHMETIC, evidence.depth)
         proven = choose(windows, evidence.depth)
         compared = _Compared()
         engine = ahead(partial(_run, self._model), windows, torch.get_num_threads())
