@@ -23,9 +23,9 @@ from verify.operations.record import record
 from verify.references import Floats, References
 from verify.sources import Hyperparameters
 
-# How many windows are looked into, by depth, and how many of their first positions have their logits held against the
-# reference; all of them at "full". Operations are judged at every position of these windows. To look into one costs as
-# much as running some fifteen, most of it for the noise behind `execution`.
+# How many windows are looked into, by depth, and how many of their first positions have their logits held against
+# the reference; all of them at "full". Operations are judged at every position of these windows. To look into one
+# costs as much as running some fifteen, most of it for the noise behind `execution`.
 _WINDOWS = {"quick": 2, "standard": 2}
 _POSITIONS = {"quick": 128, "standard": 128}
 
