@@ -19,8 +19,9 @@ from helpers.defects.outcome import Outcome
 ROOT = Path(__file__).parents[3]
 
 
-def build(patch: Patch, directory: Path) -> Path:
-    """A directory with a package reader_c whose source has the patch; raises ValueError where it does not fit."""
+def build(patch: Patch, directory: Path, *, quick: bool = True) -> Path:
+    """A directory with a package reader_c whose source has the patch; raises ValueError where it does not fit. quick:
+    to build, because most of these are built often and run little; slow to run."""
     shutil.copytree(
         ROOT / "reader_c", directory / "reader_c", ignore=shutil.ignore_patterns("_reader*", "__pycache__")
     )
@@ -28,8 +29,8 @@ def build(patch: Patch, directory: Path) -> Path:
         shutil.copy(ROOT / name, directory)
     for old, new in patch.pieces:
         _replace(directory / "reader_c" / "src", old, new)
-    # -O1, and no clones for wider vectors, because these are built often and run little
-    flags = {"RC_EXTRA_CFLAGS": f"-O1 -DRC_NO_CLONES {patch.flags}", "RC_EXTRA_LDFLAGS": patch.flags}
+    speed = "-O1 -DRC_NO_CLONES" if quick else ""
+    flags = {"RC_EXTRA_CFLAGS": f"{speed} {patch.flags}", "RC_EXTRA_LDFLAGS": patch.flags}
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     compiled = subprocess.run(
         command, cwd=directory, env={**os.environ, **flags}, capture_output=True, text=True, check=False

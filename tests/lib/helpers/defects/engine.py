@@ -163,7 +163,7 @@ _ATTENTION = (
 
 _LAYERS = (
     _engine(
-        "w1 and w3 swapped",
+        "gate and up taken for each other",
         {_GATE: "{{RC_W3, RC_W1_BIAS,", _UP: "{RC_W1, RC_W3_BIAS,"},
         _found("gate"),
     ),

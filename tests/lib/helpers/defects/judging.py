@@ -13,10 +13,10 @@ import exporter
 import exporter.encode
 import reader_c
 import verify
+from helpers.defects.drafts import Draft
 from helpers.defects.files import Bytes
 from helpers.defects.kinds import FORMATS, GROUP_SIZE, Case
 from helpers.defects.outcome import Finding, Outcome
-from helpers.defects.writer import Draft
 from helpers.models import Arrays
 from verify.evidence import Evidence
 
