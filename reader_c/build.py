@@ -12,7 +12,19 @@ from pathlib import Path
 import cffi
 
 SOURCE_DIR = Path(__file__).parent / "src"
-SOURCES = ("layout.c", "v3.c", "file.c", "kernels.c", "session.c", "trace.c", "forward.c")
+SOURCES = (
+    "layout.c",
+    "v3.c",
+    "file.c",
+    "matrix.c",
+    "wide.c",
+    "products.c",
+    "kernels.c",
+    "session.c",
+    "trace.c",
+    "attention.c",
+    "forward.c",
+)
 
 # Strict floating point is part of what the reader promises: each rounding happens where the source says.
 STRICT_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-fast-math")

@@ -22,8 +22,8 @@ LANES = 16  # index lanes of `fast`, which four more additions fold into one
 
 # Units in the last place by which the C library's functions may err; one such unit is at most a relative 2u.
 # glibc 2.28 and newer, x86_64 and aarch64. Its tests (sysdeps/*/libm-test-ulps) record 1 for expf, powf, cosf and
-# sinf on both. For erfcf they record 2 or 3, which is what they came upon: over all 2^32 arguments glibc 2.36 on
-# x86_64 reaches 3.13.
+# sinf on both. For erfcf they record 3 and 2, but that is what they came upon: over all 2^32 arguments glibc 2.36
+# on x86_64 reaches 3.13.
 LIBM_ULPS = 1
 ERFC_ULPS = 4
 
@@ -35,7 +35,7 @@ _EXP_VANISHES, _ERFC_VANISHES = 200.0, 20.0
 _LARGEST_EXACT = 2**24  # integers up to here are float32 numbers
 _LARGEST_PRODUCT = 128 * 127  # of two int8, of which activations never are -128
 
-# Covers the float64 results' own errors, all below 2^-24 of a bound, and the few roundings that the terms in TAU
+# Covers the float64 results' own errors, all below 2^-22 of a bound, and the few roundings that the terms in TAU
 # go through afterwards.
 _SLACK = 1 + 2.0**-20
 
@@ -211,12 +211,14 @@ def rope_frequency(exact: torch.Tensor, model: Hyperparameters) -> torch.Tensor:
     return _total(exact * gamma(roundings), torch.where(roundings > 0, TAU, 0.0))
 
 
-def rope_angle(exact: torch.Tensor, positions: torch.Tensor, of_frequency: torch.Tensor) -> torch.Tensor:
-    """Of position * frequency. exact: (positions, head_dim / 2); positions: (positions, 1), up to 2^24.
+def rope_angle(frequency: torch.Tensor, positions: torch.Tensor, of_frequency: torch.Tensor | float) -> torch.Tensor:
+    """Of position * frequency: (positions, head_dim / 2).
 
-    A frequency without an error is 1, and its product with a position has none either.
+    frequency: exact, (head_dim / 2,), which the engine's own lies within of_frequency of; or the engine's own, and
+    0. positions: (positions, 1), up to 2^24.
     """
-    of_product = torch.where(of_frequency == 0, 0.0, UNIT * exact + TAU / 2)
+    # a position times 1 is not rounded
+    of_product = torch.where(frequency == 1, 0.0, UNIT * positions * frequency + TAU / 2)
     return _total(positions * of_frequency * (1 + UNIT), of_product)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from math import prod
 from pathlib import Path
@@ -17,14 +18,18 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.attribution import Attribution
 from verify.checks.config import check_config, same_shapes
 from verify.checks.file import check_file
 from verify.checks.operations import LayerReport
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.tensors import TensorReport, check_tensors
+from verify.closure import Closure
+from verify.diagnosis import Diagnosis, diagnose_tensors
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
+from verify.lookahead import ahead
 from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.policy import DEFAULT_POLICY, Limits, load_limits, policy_section
 from verify.proof import Proof, choose
@@ -101,6 +106,9 @@ def verify(
             metrics_q8_activations=judged.metrics_q8,
             tensors=tuple(judged.tensors),
             layers=judged.layers,
+            diagnosis=judged.diagnosis,
+            closure=judged.closure,
+            attribution=judged.attribution,
             environment=_environment(judged.versions),
         )
 
@@ -117,6 +125,9 @@ class _Judgement:
         self.checks: list[CheckResult] = []
         self.tensors: list[TensorReport] = []
         self.layers: tuple[LayerReport, ...] = ()
+        self.diagnosis: Diagnosis | None = None
+        self.closure: Closure | None = None
+        self.attribution: Attribution | None = None
         self.metrics: Metrics | None = None
         self.metrics_q8: Metrics | None = None
 
@@ -142,10 +153,12 @@ class _Judgement:
             ]
             return
         self.checks.append(check_file(self._model, self._source, self._max_seq_len))
-        tensors, self.tensors = check_tensors(
+        tensors, self.tensors, differing = check_tensors(
             self._model, self._source, lambda done, total: self._progress("tensors", done, total)
         )
         self.checks.append(tensors)
+        if differing:
+            self.diagnosis = diagnose_tensors(self._model, self._source, differing)
         if self._unusable():
             return
         self._run_windows(windows, evidence)
@@ -165,13 +178,14 @@ class _Judgement:
         hyper = self._source.hyperparameters
         proof = Proof(self._model, hyper, self._references, ARITHMETIC)
         proven = choose(windows, evidence.depth)
-        compared = _Compared(self._model)
+        compared = _Compared()
+        engine = ahead(partial(_run, self._model), windows, torch.get_num_threads())
         steps, done = len(windows) + _PROOF_STEPS * len(proven), 0
         for numbers in _batches(windows, hyper):
             tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
             of_source = self._references.of_source(tokens)
             for row, number in enumerate(numbers):
-                compared.add(windows[number], of_source[row])
+                compared.add(windows[number], of_source[row], next(engine))
                 done += 1
                 self._progress("windows", done, steps)
             inside = [number for number in numbers if number in proven]
@@ -180,7 +194,10 @@ class _Judgement:
                 done += _PROOF_STEPS * len(inside)
                 self._progress("windows", done, steps)
         self.checks += proof.verdicts()
-        self.layers = proof.layers
+        self.layers, self.attribution = proof.layers, proof.attribution
+        self.diagnosis = self.diagnosis or proof.diagnosis
+        if evidence.depth == "full" and any(check.status == "fail" for check in self.checks[-2:]):
+            self.closure = proof.close(windows)
         if not compared.finite:
             self.checks.append(
                 exact(
@@ -210,23 +227,29 @@ class _Judgement:
         return dataclasses.replace(metrics, worst_positions=worst)
 
 
+_Logits = dict[reader_c.Activations, NDArray[np.float32]]
+
+
+def _run(model: reader_c.Model, window: Window) -> _Logits:
+    """The engine's logits, by float activations and, where the file has Q8_0, by int8 ones."""
+    kinds: tuple[reader_c.Activations, ...] = ("fp32", "q8") if model.config.group_size else ("fp32",)
+    return {kind: model.forward(window.tokens, arithmetic=ARITHMETIC, activations=kind) for kind in kinds}
+
+
 class _Compared:
     """Evidence of what the file costs: its engine's logits against the source's."""
 
-    def __init__(self, model: reader_c.Model) -> None:
-        self._model, self.finite = model, True
+    def __init__(self) -> None:
+        self.finite = True
         self.plain: list[WindowEvidence] = []
         self.q8: list[WindowEvidence] = []
 
-    def add(self, window: Window, of_source: NDArray[np.float64]) -> None:
+    def add(self, window: Window, of_source: NDArray[np.float64], engine: _Logits) -> None:
         """Nothing more is compared after something that is not finite."""
-        kinds: list[tuple[reader_c.Activations, list[WindowEvidence]]] = [("fp32", self.plain)]
-        if self._model.config.group_size:
-            kinds.append(("q8", self.q8))
-        for activations, evidence in kinds:
-            logits = self._model.forward(window.tokens, arithmetic=ARITHMETIC, activations=activations)
+        for activations, logits in engine.items():
             self.finite = self.finite and bool(np.isfinite(logits).all() and np.isfinite(of_source).all())
             if self.finite:
+                evidence = self.plain if activations == "fp32" else self.q8
                 evidence.append(compare_window(window.origin, window.tokens, of_source, logits))
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.attribution import Attribution, attribute
 from verify.checks.execution import Execution
 from verify.checks.operations import LayerReport, Operations, describe, where_of
 from verify.checks.result import CheckResult, exact
+from verify.closure import Closure, Gathered, close
+from verify.diagnosis import Diagnosis, Stage, diagnose_operation
 from verify.evidence import Window
 from verify.operations.recompute import Recompute
 from verify.operations.record import record
@@ -48,6 +53,11 @@ class Proof:
         self._model, self._hyper, self._references, self._arithmetic = model, hyper, references, arithmetic
         self.operations, self._replays = Operations(), Operations()
         self._execution = Execution()
+        # of the first operation that is beyond its bound
+        self.diagnosis: Diagnosis | None = None
+        self._tried = False
+        # of the first window, where the file's weights are not the source's
+        self.attribution: Attribution | None = None
         self._activations: tuple[reader_c.Activations, ...] = ("fp32", "q8") if model.config.group_size else ("fp32",)
 
     @property
@@ -58,6 +68,16 @@ class Proof:
         """Windows of one length by their numbers; of_source (windows, length, vocab_size)."""
         tokens = torch.from_numpy(np.stack([windows[number].tokens for number in numbers]))
         of_file, sigma = self._references.of_file(tokens, numbers, of_source)
+        if self.attribution is None and not self._references.same_numbers:
+            self.attribution = attribute(
+                self._hyper,
+                self._references.source_weights,
+                self._references.file_weights,
+                tokens[0],
+                of_source[0],
+                of_file[0],
+                numbers[0],
+            )
         for activations in self._activations:
             logits = self._operations(activations, tokens, numbers)
             if activations == "fp32":
@@ -68,23 +88,28 @@ class Proof:
         self, activations: reader_c.Activations, tokens: torch.Tensor, numbers: list[int]
     ) -> NDArray[np.float32]:
         """Every operation of these windows; returns the engine's logits."""
-        recompute = Recompute(
-            self._hyper, self._references.file_weights, self._references.quantized, activations, self._arithmetic
-        )
-        x = torch.empty(0)
-        for layer, at in record(self._model, list(tokens.numpy()), activations, self._arithmetic):
-            if layer is not None:
-                judged = recompute.layer(layer, at, x)
-            elif "embedding" in at:
-                judged = recompute.embedding(at, tokens)
-            else:
-                judged = recompute.classifier(at, x)
-            for operation in judged:
-                gathered = self._replays if operation.replay else self.operations
-                gathered.add(activations, layer, numbers, operation)
-            x = at["ffn_residual" if layer is not None else "embedding" if "embedding" in at else "logits"]
-        logits: NDArray[np.float32] = x.numpy()
+        recompute = self._recompute(activations)
+        logits: NDArray[np.float32] = np.empty(0, np.float32)
+        for stage in self._stages(recompute, tokens):
+            for judged in stage.judge(recompute):
+                gathered = self._replays if judged.replay else self.operations
+                ratio = gathered.add(activations, stage.layer, numbers, judged)
+                if not ratio <= 1 and not self._tried:
+                    self._tried = True
+                    row = int((judged.out - judged.exact).abs().nan_to_num(nan=np.inf).flatten(1).amax(1).argmax())
+                    self.diagnosis = diagnose_operation(recompute, stage.of_window(row), judged.operation)
+            logits = stage.at["logits"].numpy() if "logits" in stage.at else logits
         return logits
+
+    def _recompute(self, activations: reader_c.Activations) -> Recompute:
+        references = self._references
+        return Recompute(self._hyper, references.file_weights, references.quantized, activations, self._arithmetic)
+
+    def _stages(self, recompute: Recompute, tokens: torch.Tensor) -> Iterator[Stage]:
+        x = torch.empty(len(tokens), 0)
+        for layer, at in record(self._model, list(tokens.numpy()), recompute.activations, self._arithmetic):
+            yield Stage(layer, at, x, tokens)
+            x = at["ffn_residual"] if layer is not None else at.get("embedding", x)
 
     def verdicts(self) -> list[CheckResult]:
         """Of `operations` and `execution`."""
@@ -102,3 +127,27 @@ class Proof:
             return dataclasses.replace(execution, detail=execution.detail + more)
         detail = f"int8 activations, computed again: {describe(failures[0], len(failures))}"
         return exact("execution", len(failures), detail, where_of(failures[0]))
+
+    def close(self, windows: list[Window]) -> Closure | None:
+        """What the logit that is furthest off owes to which operation; None where no logits can be compared."""
+        where = self._execution.where
+        if not where or not math.isfinite(where["expected"]) or not math.isfinite(where["found"]):
+            return None
+        tokens = torch.from_numpy(windows[where["window"]].tokens)
+        gathered = Gathered()
+        recompute = self._recompute("fp32")
+        for stage in self._stages(recompute, tokens.unsqueeze(0)):
+            for judged in stage.judge(recompute):
+                gathered.add(stage.layer, judged)
+            if stage.layer is not None:
+                gathered.add_sums(stage.layer, stage.at, stage.x)
+        return close(
+            self._hyper,
+            self._references.file_weights,
+            tokens,
+            gathered.residuals(),
+            window=where["window"],
+            position=where["position"],
+            index=where["index"],
+            difference=where["found"] - where["expected"],
+        )

@@ -43,7 +43,7 @@ class References:
         return {"transformers": self._transformers.version} if self._transformers else {}
 
     @cached_property
-    def _same_numbers(self) -> bool:
+    def same_numbers(self) -> bool:
         """Whether the file stores every tensor without loss."""
         stored = (self._model.storage(name) for name in self._hyper.shapes())
         return all(how.storage in ("fp32", self._source.dtype(how.name)) for how in stored)
@@ -66,7 +66,7 @@ class References:
         """Two arrays like of_source: logits by the plain Llama on the weights that the file should hold, and the
         standard deviation of what float32 rounding does to them. windows: the numbers of those in tokens."""
         # one choice for both, since noise on other weights than the clean pass had would hide any mistake
-        weights = self.source_weights if self._same_numbers else self.file_weights
+        weights = self.source_weights if self.same_numbers else self.file_weights
         sigma = noise_sigma(self._hyper, weights, tokens, seed=windows[0]).numpy()
         by_plain = of_source
         if self._directory is not None:
@@ -74,7 +74,7 @@ class References:
             for row, number in enumerate(windows):
                 # Quantized weights are the source's to a fraction of a percent, and so is what rounding does to them.
                 self._agreement.add(number, by_plain[row], sigma[row], of_source[row].astype(np.float32))
-        return (by_plain if self._same_numbers else llama.logits(self._hyper, weights, tokens).numpy()), sigma
+        return (by_plain if self.same_numbers else llama.logits(self._hyper, weights, tokens).numpy()), sigma
 
     def quantized(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """(int8, scale) of a matrix that the file has as Q8_0, from the source; None of any other tensor."""

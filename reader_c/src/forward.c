@@ -2,10 +2,7 @@
  * model runs over tokens but attention's, and that one runs over the cache in the order of positions.
  *
  * What happens inside can be recorded on the way. Where nobody asks, that is one test of a pointer an operation. */
-#include "session.h"
-#include "trace.h"
-
-#include <math.h>
+#include "attention.h"
 
 /* ---- one layer after the other ---- */
 
@@ -52,7 +49,7 @@ static void project(const batch *b, const float *x, int64_t layer, int count, co
             group_size = w.group_size;
             rc_record(&b->trace, to->int8_point, layer, s->act, b->n);
             rc_record(&b->trace, to->int8_point - RC_AT_Q_INT8 + RC_AT_Q_SCALE, layer, s->act_scale, b->n);
-            rc_matmul_q8(to->out, s->act, s->act_scale, b->n, &w);
+            rc_matmul_q8(to->out, s->act, s->act_scale, b->n, &w, s->row_room, s->lane_room);
         }
         add_bias(b, to->bias, layer, to->out);
         rc_record(&b->trace, to->point, layer, to->out, b->n);
@@ -78,41 +75,6 @@ static void add_projected(const batch *b, int64_t layer, int point)
     rc_record(&b->trace, point, layer, b->x, b->n);
 }
 
-static void attend(const batch *b, int64_t layer)
-{
-    const rc_session *s = b->s;
-    const rc_config *p = &s->model->config;
-    const int64_t head_size = p->head_dim, kv_dim = head_size * p->n_kv_heads, q_dim = head_size * p->n_heads;
-    const int64_t queries_per_kv = p->n_heads / p->n_kv_heads;
-    const float *keys = s->keys + layer * s->capacity * kv_dim;
-    const float *values = s->values + layer * s->capacity * kv_dim;
-    const float root = sqrtf((float)head_size);
-    for (int64_t t = 0; t < b->n; t++) {
-        const int64_t seen = b->position + t + 1;
-        for (int64_t head = 0; head < p->n_heads; head++) {
-            const float *q = s->q + t * q_dim + head * head_size;
-            const int64_t kv_at = head / queries_per_kv * head_size;
-            for (int64_t past = 0; past < seen; past++) {
-                const float *k = keys + past * kv_dim + kv_at;
-                s->scores[past] = (b->o->arithmetic == RC_MIRROR ? rc_dot_mirror(q, k, head_size)
-                                                                 : rc_dot_fast(q, k, head_size)) /
-                                  root;
-            }
-            rc_record_looks(&b->trace, RC_AT_SCORES, t, head, s->scores, seen);
-            rc_softmax(s->scores, seen);
-            rc_record_looks(&b->trace, RC_AT_SHARES, t, head, s->scores, seen);
-            float *out = s->h + t * q_dim + head * head_size;
-            memset(out, 0, (size_t)head_size * sizeof *out);
-            for (int64_t past = 0; past < seen; past++) {
-                const float *v = values + past * kv_dim + kv_at;
-                for (int64_t i = 0; i < head_size; i++)
-                    out[i] += s->scores[past] * v[i];
-            }
-        }
-    }
-    rc_record(&b->trace, RC_AT_ATTENDED, layer, s->h, b->n);
-}
-
 static void run_layer(const batch *b, int64_t layer)
 {
     const rc_session *s = b->s;
@@ -133,7 +95,8 @@ static void run_layer(const batch *b, int64_t layer)
     }
     rc_record(&b->trace, RC_AT_Q_ROTATED, layer, s->q, b->n);
     rc_record(&b->trace, RC_AT_K_ROTATED, layer, keys, b->n);
-    attend(b, layer);
+    rc_attend(s, &b->trace, b->o->arithmetic, layer, b->position, b->n);
+    rc_record(&b->trace, RC_AT_ATTENDED, layer, s->h, b->n);
     project(b, s->h, layer, 1, &(projection){RC_WO, RC_WO_BIAS, RC_AT_WO, RC_AT_WO_INT8, s->projected});
     add_projected(b, layer, RC_AT_ATTENTION_RESIDUAL);
 

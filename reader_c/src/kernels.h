@@ -18,6 +18,7 @@
 
 enum {
     RC_LANES = 16, /* tokens that mirror takes side by side; index lanes of fast */
+    RC_ROWS = 6,   /* of weights that it takes at once: two AVX2 accumulators each, of 16 registers */
 };
 
 /* One weight matrix, out_features by in_features. */
@@ -35,8 +36,8 @@ rc_matrix rc_matrix_of(const rc_model *model, int kind, int64_t layer);
 /* One row as float: the row itself where it is fp32, else `room`, (cols,), with the widened halves or q * scale. */
 const float *rc_matrix_row(const rc_matrix *w, int64_t row, float *room);
 
-/* out (n, rows) = x (n, cols) @ w.T with float activations. `row_room` is (cols,); `lane_room` is
- * (cols, RC_LANES), 64-byte aligned. */
+/* out (n, rows) = x (n, cols) @ w.T with float activations. `row_room` is (RC_ROWS, cols); `lane_room` is (cols,
+ * n rounded up to RC_LANES), 64-byte aligned. */
 void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, int arithmetic, float *row_room,
                float *lane_room);
 
@@ -45,10 +46,12 @@ void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, int ar
  * group with a NaN or infinity in it has a NaN for its scale. */
 void rc_quantize_activations(int8_t *q, float *scale, const float *x, int64_t count, int64_t group_size);
 
-/* out (n, rows) from int8 activations q (n, cols), scale (n, cols / group_size), as runq.c sums them. */
-void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, const rc_matrix *w);
+/* out (n, rows) from int8 activations q (n, cols), scale (n, cols / group_size), as runq.c sums them. `lane_room`
+ * is (cols + cols / group_size, n rounded up to RC_LANES). */
+void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, const rc_matrix *w, float *row_room,
+                  float *lane_room);
 
-float rc_dot_mirror(const float *a, const float *b, int64_t n);
+/* `fast`, as above */
 float rc_dot_fast(const float *a, const float *b, int64_t n);
 void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, float eps);
 void rc_softmax(float *x, int64_t n);

@@ -9,6 +9,11 @@ typedef struct {
     bool overflow;
 } measure;
 
+static int64_t round_up(int64_t count, int64_t multiple)
+{
+    return (count + multiple - 1) / multiple * multiple;
+}
+
 /* Reserve count * width * depth bytes and return where they start. */
 static int64_t reserve(measure *m, int64_t count, int64_t width, int64_t depth)
 {
@@ -35,16 +40,19 @@ int rc_session_open(const rc_model *model, int64_t capacity, rc_session **sessio
     const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
     const int64_t stream = p->dim > q_dim ? p->dim : q_dim, widest = stream > p->hidden_dim ? stream : p->hidden_dim;
     const int64_t group_size = p->group_size ? p->group_size : widest;
+    const int64_t padded = round_up(capacity, RC_LANES), padded_head = round_up(p->head_dim, RC_LANES);
     int64_t cache = 0;
     measure m = {0};
     m.overflow = __builtin_mul_overflow(capacity, kv_dim, &cache);
     const int64_t x = reserve(&m, BATCH, p->dim, f), h = reserve(&m, BATCH, stream, f);
     const int64_t projected = reserve(&m, BATCH, p->dim, f), q = reserve(&m, BATCH, q_dim, f);
     const int64_t gate = reserve(&m, BATCH, p->hidden_dim, f), up = reserve(&m, BATCH, p->hidden_dim, f);
-    const int64_t scores = reserve(&m, capacity, 1, f);
+    const int64_t scores = reserve(&m, padded, RC_ROWS, f), key_room = reserve(&m, padded, p->head_dim, f);
+    const int64_t value_room = reserve(&m, capacity, padded_head, f);
     const int64_t frequency = reserve(&m, half, 1, f);
     const int64_t cosine = reserve(&m, BATCH, half, f), sine = reserve(&m, BATCH, half, f);
-    const int64_t row_room = reserve(&m, widest, 1, f), lane_room = reserve(&m, widest, RC_LANES, f);
+    const int64_t row_room = reserve(&m, widest, RC_ROWS, f);
+    const int64_t lane_room = reserve(&m, widest + widest / group_size, BATCH, f);
     const int64_t keys = reserve(&m, cache, p->n_layers, f), values = reserve(&m, cache, p->n_layers, f);
     const int64_t act_scale = reserve(&m, BATCH, widest / group_size, f), act = reserve(&m, BATCH, widest, 1);
     const int64_t fed = reserve(&m, p->n_layers, 1, sizeof(int64_t));
@@ -68,7 +76,10 @@ int rc_session_open(const rc_model *model, int64_t capacity, rc_session **sessio
         .q = AT(q),
         .gate = AT(gate),
         .up = AT(up),
+        .padded = padded,
         .scores = AT(scores),
+        .key_room = AT(key_room),
+        .value_room = AT(value_room),
         .frequency = AT(frequency),
         .cosine = AT(cosine),
         .sine = AT(sine),

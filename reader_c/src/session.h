@@ -19,12 +19,15 @@ struct rc_session {
     float *q;         /* (BATCH, q_dim) queries */
     float *gate;      /* (BATCH, hidden_dim) */
     float *up;        /* (BATCH, hidden_dim) */
-    float *scores;    /* (capacity,) of one head at one position */
+    int64_t padded;   /* capacity rounded up to RC_LANES */
+    float *scores;    /* (RC_ROWS, padded) of some queries */
+    float *key_room;  /* (head_dim, padded) keys of one kv head, transposed */
+    float *value_room; /* (capacity, head_dim rounded up to RC_LANES) values of one kv head */
     float *frequency; /* (head_dim / 2,) of RoPE */
     float *cosine;    /* (BATCH, head_dim / 2) */
     float *sine;      /* (BATCH, head_dim / 2) */
-    float *row_room;  /* (widest,) a row as float; widest is max(dim, q_dim, hidden_dim) */
-    float *lane_room; /* (widest, RC_LANES) */
+    float *row_room;  /* (RC_ROWS, widest) rows as float; widest is max(dim, q_dim, hidden_dim) */
+    float *lane_room; /* (widest + widest / group_size, BATCH) activations and their scales, transposed */
     float *keys;      /* (n_layers, capacity, kv_dim) */
     float *values;    /* (n_layers, capacity, kv_dim) */
     float *act_scale; /* (BATCH, widest / group_size) int8 activations' scales, of the smallest groups */

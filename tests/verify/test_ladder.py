@@ -45,6 +45,60 @@ def test_the_report_is_complete_and_valid(tmp_path: Path, format_name: str) -> N
         assert quantized or tensor["max_abs_error"] == 0
 
 
+def test_every_operation_of_every_layer_is_reported_and_storage_is_accounted_for(tmp_path: Path) -> None:
+    source = save(tmp_path, state_dict())
+    contents = json.loads(verify.verify(source, toy_file(tmp_path, "v2"), depth="quick").to_json())
+    operations = [(layer["activations"], layer["layer"], layer["operation"]) for layer in contents["layers"]]
+    assert len(set(operations)) == len(operations)
+    for layer in (0, 1):
+        of_layer = [operation for kind, number, operation in operations if (kind, number) == ("fp32", layer)]
+        assert of_layer[:3] == ["cosine", "sine", "attention_norm"]
+        assert of_layer[-3:] == ["gated", "down", "ffn_residual"]
+        assert len(of_layer) == 19
+        assert ("q8", layer, "down int8") in operations
+    assert operations[0] == ("fp32", None, "embedding")
+    assert ("q8", None, "logits") in operations
+    for layer in contents["layers"]:
+        assert 0 <= layer["max_error_over_bound"] <= 1
+    assert contents["diagnosis"] is contents["closure"] is None
+    shares = sum(share["kl_share"] for share in contents["attribution"])
+    assert shares + contents["linearity_residual"]["kl"] == pytest.approx(1)
+    assert abs(contents["linearity_residual"]["kl"]) < 0.1
+    assert contents["attribution_of"]["kl"] > 0
+    lossless = json.loads(verify.verify(source, toy_file(tmp_path, "v0"), depth="quick").to_json())
+    assert (lossless["attribution"], lossless["attribution_of"]) == ([], None)
+
+
+def test_a_failure_is_explained_as_far_as_it_is_asked_for(tmp_path: Path) -> None:
+    """A weight that is off: named by its tensor, by its place in the product, and by its part of the logits."""
+    source, path = save(tmp_path, state_dict()), toy_file(tmp_path, "v0")
+    name = "layers.1.feed_forward.w2.weight"
+    with reader_c.open(path) as model:
+        (span,) = model.spans(name)
+    content = bytearray(path.read_bytes())
+    at = span.offset + 4 * (7 * 40 + 11)
+    content[at : at + 4] = (np.frombuffer(content, "<f4", 1, at) + np.float32(0.5)).tobytes()
+    path.write_bytes(content)
+    for depth in ("standard", "full"):
+        report = verify.verify(source, path, depth=depth, windows=1)
+        found = {check.name: check for check in report.checks}
+        assert found["operations"].status == found["execution"].status == "fail"
+        where = found["operations"].where
+        assert (where["layer"], where["operation"], where["tensor"]) == (1, "down", name)
+        assert (where["row"], where["column"]) == (7, 11)
+        assert where["delta"] == pytest.approx(0.5, rel=1e-3)
+        assert where["explained"] > 0.999
+        assert report.diagnosis is not None
+        assert report.diagnosis.tensors == (name,)
+        contents = json.loads(report.to_json())
+        assert (contents["closure"] is None) == (depth == "standard")
+    assert report.closure is not None
+    assert abs(1 - report.closure.explained) < 1e-3
+    first = report.closure.parts[0]
+    assert (first.layer, first.operation) == (1, "down")
+    assert first.part == pytest.approx(report.closure.difference, rel=1e-2)
+
+
 def test_a_report_of_a_broken_file_is_valid_json_too(tmp_path: Path) -> None:
     path = toy_file(tmp_path, "v0")
     content = bytearray(path.read_bytes())

@@ -22,7 +22,8 @@ DRAWS = 8
 # Roundings are sent through the reference many times their size, so that the float32 passes' own do not count, and
 # yet so small that the model stays linear in them.
 _SCALE = 32.0
-LIMIT_SIGMAS = 25.0
+# Of 600 random healthy models (benchmarks/calibrate_execution.py) the worst reached 7.6, half of them less than 4.3.
+LIMIT_SIGMAS = 10.0
 
 # Elements of the logits that are looked at together.
 _BLOCK = 1 << 23
@@ -62,11 +63,11 @@ def noise_sigma(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, 
 
 
 class Execution:
-    """Gathers windows; verdict() judges the worst logit of them all."""
+    """Gathers windows; verdict() judges the worst logit of them all, which stands at `where`."""
 
     def __init__(self) -> None:
         self._worst = -math.inf
-        self._where: dict[str, Any] = {}
+        self.where: dict[str, Any] = {}
         self._largest = 0.0
         self._logits = 0
 
@@ -86,7 +87,7 @@ class Execution:
         if sigmas.flat[at] > self._worst:
             position, index = (int(i) for i in np.unravel_index(at, sigmas.shape))
             self._worst = float(sigmas.flat[at])
-            self._where = {
+            self.where = {
                 "window": window,
                 "position": position,
                 "index": index,
@@ -101,4 +102,4 @@ class Execution:
             f"{self._logits} logits of the C reader ({arithmetic}) against PyTorch float64 on the same weights: "
             f"largest difference {self._largest:.3g}, {self._worst:.2f} standard deviations of float32 rounding"
         )
-        return within("execution", "statistical", self._worst, LIMIT_SIGMAS, detail, self._where)
+        return within("execution", "statistical", self._worst, LIMIT_SIGMAS, detail, self.where)

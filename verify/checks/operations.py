@@ -49,8 +49,8 @@ class Operations:
         layer = -1.0 if first_of_all else math.inf if report.layer is None else float(report.layer)
         return report.activations, layer, order
 
-    def add(self, activations: str, layer: int | None, windows: list[int], judged: Judged) -> None:
-        """windows: numbers of those along the first axis of what was judged."""
+    def add(self, activations: str, layer: int | None, windows: list[int], judged: Judged) -> float:
+        """The largest error over its bound. windows: numbers of those along the first axis of what was judged."""
         self._order.setdefault(judged.operation, len(self._order))
         error = (judged.out - judged.exact).abs_()
         largest = float(torch.nan_to_num(error, nan=math.inf).max())
@@ -64,7 +64,7 @@ class Operations:
                 self._reports[key] = LayerReport(
                     activations, layer, judged.operation, largest, before.max_error_over_bound, before.where
                 )
-            return
+            return worst
         place = [int(i) for i in torch.unravel_index(torch.tensor(at), ratio.shape)]
         where: dict[str, Any] = {
             "window": windows[place[0]],
@@ -89,6 +89,7 @@ class Operations:
         self._reports[key] = LayerReport(
             activations, layer, judged.operation, max(largest, before.max_error if before else 0.0), worst, where
         )
+        return worst
 
     @property
     def failures(self) -> list[LayerReport]:

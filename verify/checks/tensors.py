@@ -12,13 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify import bounds
 from verify.checks.result import CheckResult, exact, within
-from verify.expected import UNIT, half_bound, parts, rounding_bound
+from verify.expected import half_bound, parts, rounding_bound
+from verify.operations.rope_tables import rope_tables
 from verify.sources import Hyperparameters, Source
-
-# powf, cosf and sinf of the C library err by at most 1 ulp, a relative 2u each; theirs is the loosest table
-# that a healthy writer computes.
-_LIBM_ULPS = 1
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,13 @@ class _Finding:
 
 def check_tensors(
     model: reader_c.Model, source: Source, progress: Callable[[int, int], None]
-) -> tuple[CheckResult, list[TensorReport]]:
-    """Every tensor of the file, one at a time."""
+) -> tuple[CheckResult, list[TensorReport], list[str]]:
+    """Every tensor of the file, one at a time: the verdict, their reports, and the names of those that differ."""
     shapes = source.hyperparameters.shapes()
     tables = {"freqs_cos", "freqs_sin"} if model.format == "v0" else set()
     if set(model.names) != shapes.keys() | tables:
         odd = sorted(set(model.names) ^ (shapes.keys() | tables))
-        return exact("tensors", len(odd), f"names: {odd[0]} is on one side alone", {"tensor": odd[0]}), []
+        return exact("tensors", len(odd), f"names: {odd[0]} is on one side alone", {"tensor": odd[0]}), [], []
     findings: list[_Finding] = []
     reports: list[TensorReport] = []
     for done, name in enumerate(shapes):
@@ -68,7 +66,7 @@ def check_tensors(
         findings += found
         progress(done + 1, len(shapes))
     table_use = _rope_table_use(model, source.hyperparameters) if tables else 0.0
-    return _verdict(findings, reports, table_use), reports
+    return _verdict(findings, reports, table_use), reports, list(dict.fromkeys(f.name for f in findings))
 
 
 def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: float) -> CheckResult:
@@ -175,20 +173,11 @@ def _differences(name: str, part: str, expected: NDArray[Any], found: NDArray[An
 def _rope_table_use(model: reader_c.Model, source: Hyperparameters) -> float:
     """Largest error over bound of v0's own tables; NaN counts as infinite.
 
-    Not bits: how a writer computes the tables is not part of the format. The bound is that of a float32 chain:
-    |error of angle| <= angle * (powf, division, exponent where the head size is no power of two, product),
-    and the rounding of cosf or sinf itself.
+    Not bits: how a writer computes the tables is not part of the format. Float32 is the coarsest that a healthy
+    one uses.
     """
-    half, length = source.head_dim // 2, model.config.max_seq_len
-    exponent = np.arange(half) / half
-    angle = np.arange(length)[:, None] * np.power(float(source.rope_theta), -exponent)
-    inexact = 0.0 if source.head_dim & (source.head_dim - 1) == 0 else math.log(source.rope_theta)
-    of_angle = angle * UNIT * (2 * _LIBM_ULPS + 2 + inexact * exponent) * (1 + 16 * UNIT)
     worst = 0.0
-    for name, true in (("freqs_cos", np.cos(angle)), ("freqs_sin", np.sin(angle))):
-        table = model.tensor(name)
-        assert isinstance(table, np.ndarray)
-        bound = of_angle + 2 * _LIBM_ULPS * UNIT * np.abs(true) + 2.0**-149
-        use = np.abs(table.astype(np.float64) - true) / bound
-        worst = max(worst, float(np.nan_to_num(use, nan=np.inf).max()))
+    for name, table in zip(("freqs_cos", "freqs_sin"), rope_tables(source, model.config.max_seq_len), strict=True):
+        error = (torch.from_numpy(np.array(model.tensor(name), np.float64)) - table.exact).abs()
+        worst = max(worst, float(bounds.utilisation(error, table.bound).max()))
     return worst

@@ -16,7 +16,8 @@ import reader_c
 from verify import bounds
 from verify.operations.int8 import Replay, judge_steps
 from verify.operations.judged import Judged, replayed, same
-from verify.oracle import llama, rope
+from verify.operations.rope_tables import rope_tables
+from verify.oracle import llama
 from verify.sources import Hyperparameters
 
 Recorded = dict[str, torch.Tensor]
@@ -35,7 +36,7 @@ class Recompute:
     model: Hyperparameters
     weights: Load
     quantized: Quantized
-    activations: str
+    activations: reader_c.Activations
     arithmetic: reader_c.Arithmetic
 
     def embedding(self, at: Recorded, tokens: torch.Tensor) -> Iterator[Judged]:
@@ -116,15 +117,9 @@ class Recompute:
             )
 
     def _rope(self, at: Recorded) -> Iterator[Judged]:
-        model, length = self.model, at["cosine"].shape[1]
-        positions = torch.arange(length, dtype=torch.float64).unsqueeze(1)
-        frequencies = rope.frequencies(model)
-        angle = positions * frequencies
-        of_angle = bounds.rope_angle(angle, positions, bounds.rope_frequency(frequencies, model))
-        factor = model.rope_scaling.attention_factor if model.rope_scaling.type == "yarn" else 1.0
-        for name, exact in (("cosine", factor * angle.cos()), ("sine", factor * angle.sin())):
-            bound = bounds.rope_table(exact, of_angle, factor)
-            yield Judged(name, at[name].double(), exact.expand_as(at[name]), bound.expand_as(at[name]))
+        for name, table in zip(("cosine", "sine"), rope_tables(self.model, at["cosine"].shape[1]), strict=True):
+            out = at[name].double()
+            yield Judged(name, out, table.exact.expand_as(out), table.bound.expand_as(out))
 
     def _rotated(self, name: str, at: Recorded) -> Judged:
         """The recorded table turned it: what is wrong with the table is the table's."""

@@ -17,6 +17,12 @@ from verify.oracle.noise import Noise
 from verify.sources import Hyperparameters
 
 Load = Callable[[str], torch.Tensor]
+# (operation, its result) -> the result to go on with
+Watch = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+def unwatched(_operation: str, y: torch.Tensor) -> torch.Tensor:
+    return y
 
 
 def logits(
@@ -45,9 +51,17 @@ def embed(load: Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def layer(
-    model: Hyperparameters, load: Load, number: int, x: torch.Tensor, turns: torch.Tensor, noise: Noise
+    model: Hyperparameters,
+    load: Load,
+    number: int,
+    x: torch.Tensor,
+    turns: torch.Tensor,
+    noise: Noise,
+    watch: Watch = unwatched,
 ) -> torch.Tensor:
-    """The residual stream after a layer, from that before it; turns are RoPE's."""
+    """The residual stream after a layer, from that before it; turns are RoPE's. watch sees what each operation gives,
+    by the names that the engine records it under, and may change it; scores and shares are (windows, n_kv_heads,
+    queries of each, length, length)."""
     prefix = f"layers.{number}."
 
     def weight(name: str) -> torch.Tensor:
@@ -57,14 +71,17 @@ def layer(
         y = _matmul(h, weight(f"{name}.weight"), noise)
         return noise.rounded(y + weight(f"{name}.bias")) if biased else y
 
-    h = rms_norm(x, weight("attention_norm.weight"), model.norm_eps, noise)
-    q, k, v = (linear(h, f"attention.{name}", biased=model.qkv_bias) for name in ("wq", "wk", "wv"))
-    attended = _attention(model, q, k, v, turns, noise)
-    x = noise.rounded(x + linear(attended, "attention.wo", biased=model.wo_bias))
-    h = rms_norm(x, weight("ffn_norm.weight"), model.norm_eps, noise)
-    gate, up = (linear(h, f"feed_forward.{name}", biased=model.mlp_bias) for name in ("w1", "w3"))
-    gated = activated(gate, up, model.activation, noise)
-    return noise.rounded(x + linear(gated, "feed_forward.w2", biased=model.mlp_bias))
+    h = watch("attention_norm", rms_norm(x, weight("attention_norm.weight"), model.norm_eps, noise))
+    q, k, v = (watch(name, linear(h, f"attention.w{name}", biased=model.qkv_bias)) for name in "qkv")
+    attended = watch("attended", _attention(model, q, k, v, turns, noise, watch))
+    projected = watch("wo", linear(attended, "attention.wo", biased=model.wo_bias))
+    x = watch("attention_residual", noise.rounded(x + projected))
+    h = watch("ffn_norm", rms_norm(x, weight("ffn_norm.weight"), model.norm_eps, noise))
+    gate = watch("gate", linear(h, "feed_forward.w1", biased=model.mlp_bias))
+    up = watch("up", linear(h, "feed_forward.w3", biased=model.mlp_bias))
+    gated = watch("gated", activated(gate, up, model.activation, noise))
+    projected = watch("down", linear(gated, "feed_forward.w2", biased=model.mlp_bias))
+    return watch("ffn_residual", noise.rounded(x + projected))
 
 
 def head(model: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise) -> torch.Tensor:
@@ -107,13 +124,20 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, noise: Noise) ->
 
 
 def _attention(
-    model: Hyperparameters, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, turns: torch.Tensor, noise: Noise
+    model: Hyperparameters,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    turns: torch.Tensor,
+    noise: Noise,
+    watch: Watch,
 ) -> torch.Tensor:
     """q is (windows, length, n_heads * head_dim), as the result is; k and v have n_kv_heads."""
     windows, length, _ = q.shape
     head_dim, kv_heads = model.head_dim, model.n_kv_heads
+    q = watch("q_rotated", _turn(q, head_dim, turns, noise))
+    k = watch("k_rotated", _turn(k, head_dim, turns, noise))
     q, k, v = (part.view(windows, length, -1, head_dim) for part in (q, k, v))
-    q, k = _turn(q, turns, noise), _turn(k, turns, noise)
     # (windows, kv heads, queries of that kv head, positions, head_dim)
     q = q.view(windows, length, kv_heads, -1, head_dim).permute(0, 2, 3, 1, 4)
     k = k.permute(0, 2, 1, 3).unsqueeze(2)
@@ -121,18 +145,18 @@ def _attention(
     scores = noise.product(q @ k.transpose(-1, -2), q, k.transpose(-1, -2)) / math.sqrt(head_dim)
     scores = noise.by_constant(scores, math.sqrt(head_dim))
     future = torch.ones(length, length, dtype=torch.bool).triu(1)
-    shares = torch.softmax(noise.rounded(scores).masked_fill(future, -torch.inf), dim=-1)
-    shares = noise.softmax(shares, scores.masked_fill(future, -torch.inf))
+    scores = watch("scores", noise.rounded(scores)).masked_fill(future, -torch.inf)
+    shares = watch("shares", noise.softmax(torch.softmax(scores, dim=-1), scores))
     mixed = noise.product(shares @ v, shares, v)
     return mixed.permute(0, 3, 1, 2, 4).reshape(windows, length, -1)
 
 
-def _turn(x: torch.Tensor, turns: torch.Tensor, noise: Noise) -> torch.Tensor:
-    """Rotate the pairs (2j, 2j + 1) of x (windows, length, heads, head_dim) as complex numbers."""
-    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+def _turn(x: torch.Tensor, head_dim: int, turns: torch.Tensor, noise: Noise) -> torch.Tensor:
+    """Rotate the pairs (2j, 2j + 1) of each head in x (windows, length, heads * head_dim) as complex numbers."""
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, head_dim // 2, 2))
     turned = torch.view_as_real(pairs * turns.unsqueeze(-2))
     # two products and a sum, each of whose roundings is within the pair's length
-    return noise.within(turned, pairs.abs().unsqueeze(-1), roundings=2).flatten(-2)
+    return noise.within(turned, pairs.abs().unsqueeze(-1), roundings=2).flatten(2)
 
 
 def _matmul(x: torch.Tensor, w: torch.Tensor, noise: Noise) -> torch.Tensor:

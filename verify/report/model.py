@@ -10,9 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from verify.attribution import Attribution
 from verify.checks.operations import LayerReport
 from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
+from verify.closure import Closure
+from verify.diagnosis import Diagnosis
 from verify.metrics import Metrics
 
 SCHEMA_ID = "export-and-verify/report/1"
@@ -32,6 +35,9 @@ class Report:
     metrics_q8_activations: Metrics | None
     tensors: tuple[TensorReport, ...]
     layers: tuple[LayerReport, ...]
+    diagnosis: Diagnosis | None
+    closure: Closure | None
+    attribution: Attribution | None
     environment: Mapping[str, Any]
 
     @property
@@ -54,13 +60,12 @@ class Report:
             "file": _plain(self.file),
             "config": _plain(self.config),
             "checks": checks,
-            "metrics": None if self.metrics is None else _plain(dataclasses.asdict(self.metrics)),
-            "metrics_q8_activations": (
-                None
-                if self.metrics_q8_activations is None
-                else _plain(dataclasses.asdict(self.metrics_q8_activations))
-            ),
+            "diagnosis": _record(self.diagnosis),
+            "metrics": _record(self.metrics),
+            "metrics_q8_activations": _record(self.metrics_q8_activations),
             "tensors": [_plain(dataclasses.asdict(tensor)) for tensor in self.tensors],
+            "closure": _record(self.closure),
+            **_of_attribution(self.attribution),
             "layers": [_plain(dataclasses.asdict(layer)) for layer in self.layers],
             "environment": _plain(self.environment),
         }
@@ -79,6 +84,22 @@ def schema() -> dict[str, Any]:
     """The JSON Schema that every report validates against."""
     contents: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     return contents
+
+
+def _of_attribution(attribution: Attribution | None) -> dict[str, Any]:
+    """The shares stand by themselves, and beside them what they are shares of and what they miss."""
+    if attribution is None:
+        return {"attribution": [], "attribution_of": None, "linearity_residual": None}
+    record: dict[str, Any] = _record(attribution)
+    return {
+        "attribution": record.pop("shares"),
+        "linearity_residual": record.pop("residual"),
+        "attribution_of": record,
+    }
+
+
+def _record(found: Any) -> Any:
+    return None if found is None else _plain(dataclasses.asdict(found))
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from verify.attribution import Attribution
+from verify.checks.result import CheckResult
 from verify.ladder import Progress as ProgressFunction
 from verify.metrics import Metrics
 from verify.report.model import Report
@@ -76,9 +78,50 @@ def show_report(console: Console, report: Report) -> None:
     ):
         if metrics:
             console.print(f"{heading}: {describe(metrics)}", soft_wrap=True)
+    if report.attribution:
+        console.print(_costs(report.attribution), soft_wrap=True, markup=False)
+    _show_reasons(console, report)
     colour = _COLOURS[report.verdict]
     verdict = f"[bold {colour}]{report.verdict.upper()}[/]"
     console.print(f"{verdict} {escape(str(report.file['path']))}{escape(_reason(report))}", soft_wrap=True)
+
+
+def _costs(attribution: Attribution) -> str:
+    """The tensors whose storage costs most."""
+    most = ", ".join(f"{share.tensor} {share.kl_share:.1%}" for share in attribution.shares[:_PARTS])
+    return (
+        f"where window {attribution.window}'s KL of {attribution.kl:.3g} comes from: {most}; "
+        f"linearity residual {attribution.residual.kl:.1%}"
+    )
+
+
+# Parts of an error that are worth reading.
+_PARTS = 3
+
+
+def _show_reasons(console: Console, report: Report) -> None:
+    """What a failure owes to what, as far as it is known."""
+    lines = []
+    if report.diagnosis:
+        lines.append(f"most likely: {report.diagnosis.sentence}")
+    worst = max((c for c in report.checks if c.status == "fail" and c.utilisation), key=_use, default=None)
+    if worst:
+        lines.append(f"the smallest limit that would have passed: {worst.name}, {_use(worst):.3g} times today's")
+    if closure := report.closure:
+        parts = ", ".join(
+            f"{'' if part.layer is None else f'layer {part.layer} '}{part.operation} {part.part:+.3g}"
+            for part in closure.parts[:_PARTS]
+        )
+        lines.append(
+            f"logit {closure.index} at window {closure.window}, position {closure.position} is "
+            f"{closure.difference:+.3g} off: {parts}; all operations together explain {closure.explained:.2%} of it"
+        )
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _use(check: CheckResult) -> float:
+    return check.utilisation or 0.0
 
 
 def _reason(report: Report) -> str:

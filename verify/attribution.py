@@ -1,0 +1,114 @@
+"""Which tensors cost what: the change that storage made in the logits, shared out among the weights that it changed.
+
+For weights W_s of the source and W_f of the file, a quantity changes by the integral of its gradient along the way
+from one to the other. The gradient in the middle times (W_f - W_s) is that integral for anything quadratic: so it is
+right for KL divergence, whose gradient at the source is zero, and right to third order for a logit. The product is
+taken tensor by tensor and keeps its sign, because errors of tensors do cancel. What the shares miss of the change
+that was measured is the linearity residual: shares are worth as much as it is small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.checkpoint import checkpoint
+
+from verify.oracle import llama, rope
+from verify.oracle.noise import Noise
+from verify.sources import Hyperparameters
+
+
+@dataclass(frozen=True)
+class TensorShare:
+    """Parts of what was measured, which add up to 1 less the linearity residual; negative where a tensor's error made
+    up for others'."""
+
+    tensor: str
+    kl_share: float
+    logit_error_share: float
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What the shares leave of each measured change, as a part of it."""
+
+    kl: float
+    logit_error: float
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Of one window: its mean KL(source || file), and the logit at `position` and `index` that is furthest off."""
+
+    window: int
+    kl: float
+    position: int
+    index: int
+    logit_error: float
+    shares: tuple[TensorShare, ...]
+    residual: Residual
+
+
+def attribute(
+    model: Hyperparameters,
+    source: llama.Load,
+    file: llama.Load,
+    tokens: torch.Tensor,
+    of_source: NDArray[np.float64],
+    of_file: NDArray[np.float64],
+    window: int = 0,
+) -> Attribution | None:
+    """Shares of every tensor, the largest of KL first. tokens (length,); of_source, of_file: logits (length,
+    vocab_size) by the weights that source and file load. None where nothing changed. Memory: one layer's weights in
+    float64, and the stream between the layers."""
+    before, after = torch.from_numpy(of_source), torch.from_numpy(of_file)
+    at = int((after - before).abs().argmax())
+    position, index = divmod(at, before.shape[1])
+    logit_error = float(after[position, index] - before[position, index])
+    likely = before.log_softmax(-1)
+    kl = float(_divergence(likely, after))
+    if logit_error == 0 or kl <= 0:
+        return None
+    names = list(model.shapes())
+    steps = {name: torch.zeros((), dtype=torch.float64, requires_grad=True) for name in names}
+
+    def between(name: str) -> torch.Tensor:
+        left, right = source(name).double(), file(name).double()
+        return (left + right) / 2 + steps[name] * (right - left)
+
+    with torch.enable_grad():
+        logits = _logits(model, between, tokens)
+        measured = (_divergence(likely, logits), logits[position, index])
+        inputs = list(steps.values())
+        of_kl, of_logit = (torch.autograd.grad(of, inputs, retain_graph=True) for of in measured)
+    shares = [
+        TensorShare(name, float(by_kl) / kl, float(by_logit) / logit_error)
+        for name, by_kl, by_logit in zip(names, of_kl, of_logit, strict=True)
+    ]
+    residual = Residual(1 - sum(s.kl_share for s in shares), 1 - sum(s.logit_error_share for s in shares))
+    shares.sort(key=lambda share: -abs(share.kl_share))
+    return Attribution(window, kl, position, index, logit_error, tuple(shares), residual)
+
+
+def _logits(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor) -> torch.Tensor:
+    """(length, vocab_size). Layers are run again for their gradients instead of kept."""
+    silent = Noise()
+    turns = rope.turns(model, len(tokens), torch.float64, silent)
+
+    def run(function: Any, *inputs: Any) -> torch.Tensor:
+        result: torch.Tensor = checkpoint(function, *inputs, use_reentrant=False)
+        return result
+
+    x = run(llama.embed, load, tokens.unsqueeze(0), torch.float64)
+    for number in range(model.n_layers):
+        x = run(llama.layer, model, load, number, x, turns, silent)
+    return run(llama.head, model, load, x, silent)[0]
+
+
+def _divergence(likely: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Mean KL of the distributions with log-probabilities `likely` from those of logits, in nats."""
+    return (likely.exp() * (likely - logits.log_softmax(-1))).sum(-1).mean()
