@@ -29,9 +29,9 @@ _THETA = "(float)config->rope_theta"
 _PAIR = "const float even = x[i], odd = x[i + 1];"
 _SINE = "s = sine[i / 2];"
 _POSITION = "rc_rope_row(cosine, sine, b->position + t,"
-_KV_HEAD = "head / queries_per_kv * head_size"
+_HEAD = "kv_head * sharing + (first + distinct) % sharing"
 _ROOT = "root = sqrtf((float)head_size)"
-_SOFTMAX = "rc_softmax(s->scores, seen);"
+_SOFTMAX = "rc_softmax(a.scores[r], a.seen[r]);"
 _KIND = "shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;\n    project"
 _GATE, _UP = "{{RC_W1, RC_W1_BIAS,", "{RC_W3, RC_W3_BIAS,"
 _NORM_WEIGHT = "weight[j] * (scale * x[j])"
@@ -104,12 +104,13 @@ def _strided(c: exporter.ModelConfig) -> bool:
 
 
 _CONFIG = (
-    _engine("eps 1e-6 for 1e-5", {_EPS: "1e-6f"}, _found("attention_norm")),
-    _engine("theta 1e5 for 1e4", {_THETA: "1e5f"}, _found("cosine")),
+    _engine("eps 1e-6 for 1e-5", {_EPS: "1e-6f"}, _found("attention_norm"), "norm-eps"),
+    _engine("theta 1e5 for 1e4", {_THETA: "1e5f"}, _found("cosine"), "rope-theta"),
     _engine(
         "theta 1e4 for the header's 5e5",
         {_THETA: "1e4f"},
         _found("cosine"),
+        "rope-theta",
         formats=V3,
         needs={"rope_theta": 500000.0},
     ),
@@ -117,39 +118,51 @@ _CONFIG = (
         "tied classifier used on an untied model",
         {_KIND: _KIND.replace("shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT", "n_layers ? 0 : 0")},
         _found("logits", None),
+        "tied-classifier",
         applies=untied,
     ),
     _engine(
         "biases left out",
         {"out[t * bias.cols + i] += values[i];": ";"},
         _found("q"),
+        "bias-dropped",
         formats=V3,
         needs={"qkv_bias": True},
     ),
 )
 
 _ATTENTION = (
-    _engine("half-split rotation", {_PAIR: _HALF_SPLIT}, _found("q_rotated"), applies=turns),
-    _engine("rotated the other way", {_SINE: "s = -sine[i / 2];"}, _found("q_rotated")),
+    _engine("half-split rotation", {_PAIR: _HALF_SPLIT}, _found("q_rotated"), "rope-half-split", applies=turns),
+    _engine("rotated the other way", {_SINE: "s = -sine[i / 2];"}, _found("q_rotated"), "rope-backwards"),
     # the same angle between any two positions: no logit tells
-    _engine("RoPE position + 1", {_POSITION: _POSITION[:-1] + " + 1,"}, {"operations": {"operation": "cosine"}}),
+    _engine(
+        "RoPE position + 1",
+        {_POSITION: _POSITION[:-1] + " + 1,"},
+        {"operations": {"operation": "cosine"}},
+        "rope-position",
+    ),
     _engine(
         "kv head off by one",
-        {_KV_HEAD: "(head / queries_per_kv + 1) % p->n_kv_heads * head_size"},
+        {_HEAD: "(kv_head + 1) % p->n_kv_heads * sharing + (first + distinct) % sharing"},
         _found("scores"),
+        "kv-heads",
         applies=lambda c: c.n_kv_heads > 1,
     ),
     _engine(
         "kv head = head % n_kv_heads",
-        {_KV_HEAD: "head % p->n_kv_heads * head_size + 0 * queries_per_kv"},
+        {_HEAD: "kv_head + (first + distinct) % sharing * p->n_kv_heads"},
         _found("scores"),
+        "kv-heads",
         applies=_strided,
     ),
-    _engine("scores not divided by sqrt(head_dim)", {_ROOT: "root = 1.0f"}, _found("scores")),
-    _engine("scores divided by head_dim", {_ROOT: "root = (float)head_size"}, _found("scores")),
+    _engine("scores not divided by sqrt(head_dim)", {_ROOT: "root = 1.0f"}, _found("scores"), "score-scale"),
+    _engine("scores divided by head_dim", {_ROOT: "root = (float)head_size"}, _found("scores"), "score-scale"),
     _engine(
         "softmax without the last position",
-        {_SOFTMAX: "rc_softmax(s->scores, seen - (seen > 1)); if (seen > 1) s->scores[seen - 1] = 0.0f;"},
+        {
+            _SOFTMAX: "const bool last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
+            " if (last) a.scores[r][a.seen[r] - 1] = 0.0f;"
+        },
         _found("shares"),
     ),
     _engine(
@@ -166,12 +179,14 @@ _LAYERS = (
         "gate and up taken for each other",
         {_GATE: "{{RC_W3, RC_W1_BIAS,", _UP: "{RC_W1, RC_W3_BIAS,"},
         _found("gate"),
+        "other-tensor",
     ),
     _engine("norm weight not applied", {_NORM_WEIGHT: "scale * x[j] + 0.0f * weight[j]"}, _found("attention_norm")),
     _engine(
         "a residual skipped in layer 1",
         {_RESIDUAL: "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + b->s->projected[i];"},
         _found("attention_residual", 1),
+        "residual",
     ),
     _engine(
         "layers in reverse order",
@@ -180,16 +195,29 @@ _LAYERS = (
             " to->bias == RC_KINDS ? 0 : s->model->config.n_layers - 1 - layer)"
         },
         _found("q"),
+        "other-layer",
     ),
-    _engine("gelu for silu", {_SILU: "return 0.5f * x * erfcf(-x * 0x1.6a09e6p-1f);"}, _found("gated")),
+    _engine("gelu for silu", {_SILU: "return 0.5f * x * erfcf(-x * 0x1.6a09e6p-1f);"}, _found("gated"), "activation"),
     _engine("a row of the classifier off", {_LOGITS: _ROW_OFF}, _found("logits", None)),
     _engine("logits of the position before", {_LOGITS: _LATE}, _found("logits", None)),
     _engine("logits of zeros", {_LOGITS: _NONE}, _found("logits", None)),
 )
 
 _ARITHMETIC = (
-    _engine("the last 8 inputs of each row dropped", Patch(_product("w.cols - 8", "")), _found("q"), formats=PLAIN),
-    _engine("sums stopped one product early", Patch(_product("w.cols - 1", "")), _found("q"), formats=PLAIN),
+    _engine(
+        "the last 8 inputs of each row dropped",
+        Patch(_product("w.cols - 8", "")),
+        _found("q"),
+        "last-inputs-dropped",
+        formats=PLAIN,
+    ),
+    _engine(
+        "sums stopped one product early",
+        Patch(_product("w.cols - 1", "")),
+        _found("q"),
+        "last-inputs-dropped",
+        formats=PLAIN,
+    ),
     _engine("sums kept in bfloat16", Patch(_product("w.cols", _TO_BF16)), _found("q"), formats=PLAIN),
     _engine(
         "the last group of int8 products dropped",

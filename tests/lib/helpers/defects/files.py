@@ -212,12 +212,16 @@ FILE_DEFECTS = (
         {"config": {"field": "max_seq_len", "found": "1"}},
         formats=(*VERSIONED, *V3),
     ),
-    *(_file(f"{value} in a norm", put_number("norm.weight", value), _NAN) for value in (float("nan"), float("inf"))),
+    *(
+        _file(f"{value} in a norm", put_number("norm.weight", value), _NAN, "few-elements")
+        for value in (float("nan"), float("inf"))
+    ),
     *(
         _file(
             f"{value} in a scale",
             put_number(V, value, "scale"),
             {"tensors": {"tensor": V, "part": "scale"}},
+            "few-elements",
             formats=QUANTIZED,
         )
         for value in (float("nan"), float("-inf"))

@@ -133,7 +133,7 @@ _TENSORS = (
         "rounded-to-fp16",
         formats=QUANTIZED,
     ),
-    _writer("a tensor of zeros", change(V, lambda w, _: 0 * w), _seen(V), "zeros"),
+    _writer("a tensor of zeros", change(V, lambda w, _: np.zeros_like(w)), _seen(V), "zeros"),
     _writer(
         "a tensor of random numbers",
         change(V, lambda w, _: np.random.default_rng(9).normal(size=w.shape)),
@@ -208,18 +208,20 @@ _CONFIG = (
             f"another model's {field} implied",
             misread(**{field: implied}),
             {"config": {"field": field}, "operations": {"layer": 0, "operation": operation}, "execution": {}},
+            diagnosis=diagnosis,
             formats=formats,
             needs={field: value},
         )
-        for field, value, implied, operation, formats in (
-            ("rope_theta", 500000.0, 10000.0, "cosine", ("v1", "v1-fp32", "v2")),
-            ("norm_eps", 1e-6, 1e-5, "attention_norm", ("v0", "v1", "v1-fp32", "v2")),
+        for field, value, implied, operation, diagnosis, formats in (
+            ("rope_theta", 500000.0, 10000.0, "cosine", "rope-theta", ("v1", "v1-fp32", "v2")),
+            ("norm_eps", 1e-6, 1e-5, "attention_norm", "norm-eps", ("v0", "v1", "v1-fp32", "v2")),
         )
     ),
     _writer(
         "another model's rope_theta implied and in the tables",
         misread(rope_theta=10000.0),
         {"config": {"field": "rope_theta"}, "tensors": {"tensor": "freqs"}, "execution": {}},
+        "rope-theta",
         formats=("v0",),
         needs={"rope_theta": 500000.0},
     ),
@@ -233,12 +235,13 @@ _CONFIG = (
                 "operations": {"layer": 0, "operation": operation},
                 "execution": {},
             },
+            diagnosis,
             formats=V3,
         )
-        for field, value, operation in (
-            ("rope_theta", 500000.0, "cosine"),
-            ("norm_eps", 1e-6, "attention_norm"),
-            ("activation", "gelu", "gated"),
+        for field, value, operation, diagnosis in (
+            ("rope_theta", 500000.0, "cosine", "rope-theta"),
+            ("norm_eps", 1e-6, "attention_norm", "norm-eps"),
+            ("activation", "gelu", "gated", "activation"),
         )
     ),
     *(
