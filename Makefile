@@ -8,7 +8,7 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench bench-smollm2 calibrate clean
+.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench bench-smollm2 calibrate defects clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -70,6 +70,10 @@ bench-smollm2: $(VENV)/smollm2/config.json
 
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py
+
+# Every known defect against every check, written to docs/defects.md. SMOLLM2=DIR puts some into that model too.
+defects: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python benchmarks/defects.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
 
 clean:
 	rm -rf $(VENV) .asan .clang .wheel-venv build dist demo *.egg-info reader_c/_reader.*

@@ -1,0 +1,254 @@
+"""Mistakes of an engine, as changes of the C reader's source.
+
+A Patch replaces short pieces of text, each of which must stand exactly once in all of reader_c/src: what a rewrite of
+the engine has to mend here, it mends in this one file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import exporter
+from helpers.defects.kinds import PLAIN, QUANTIZED, V3, Defect, Where
+from helpers.defects.writer import turns, untied
+
+
+@dataclass(frozen=True)
+class Patch:
+    """(old, new) pieces of C, and compiler flags besides."""
+
+    pieces: tuple[tuple[str, str], ...]
+    flags: str = ""
+
+
+# ---- where the source is changed ----
+
+_EPS = "(float)p->norm_eps"
+_THETA = "(float)config->rope_theta"
+_PAIR = "const float even = x[i], odd = x[i + 1];"
+_SINE = "s = sine[i / 2];"
+_POSITION = "rc_rope_row(cosine, sine, b->position + t,"
+_HEAD = "kv_head * sharing + (first + distinct) % sharing"
+_ROOT = "root = sqrtf((float)head_size)"
+_SOFTMAX = "rc_softmax(a.scores[r], a.seen[r]);"
+_KIND = "shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;\n    project"
+_GATE, _UP = "{{RC_W1, RC_W1_BIAS,", "{RC_W3, RC_W3_BIAS,"
+_NORM_WEIGHT = "weight[j] * (scale * x[j])"
+_RESIDUAL = "b->x[i] += b->s->projected[i];"
+_PROJECTED = "rc_matrix_of(s->model, to->kind, layer)"
+_LOGITS = "RC_AT_LOGITS_INT8, logits});"
+_ROUND = "roundf(x[j] / s)"
+_SCALES = "model->bytes + tensor.scale_offset :"
+_KEYS = "float *keys = s->keys + (layer * s->capacity + b->position) * kv_dim;"
+_SILU = "return x * sigmoid(x);"
+_PRODUCT = "rc_matmul(to->out, x, b->n, &w, b->o->arithmetic, s->row_room, s->lane_room);"
+_PRODUCT_Q8 = "rc_matmul_q8(to->out, s->act, s->act_scale, b->n, &w"
+
+
+def _product(stop: str, accumulate: str) -> tuple[tuple[str, str], ...]:
+    """The float product as a loop over columns up to `stop`, with `accumulate` done to `sum` after each."""
+    loop = (
+        "for (int64_t r = 0; r < w.rows; r++) { const float *row = rc_matrix_row(&w, r, s->row_room);"
+        " for (int64_t t = 0; t < b->n; t++) { float sum = 0.0f;"
+        f" for (int64_t j = 0; j < {stop}; j++) {{ sum += row[j] * x[t * w.cols + j]; {accumulate} }}"
+        " to->out[t * w.rows + r] = sum; } }"
+    )
+    return ((_PRODUCT, loop),)
+
+
+# -fno-fast-math stands before these
+_OFAST = Patch((), "-Ofast -ffast-math")
+
+# float32 cut to its upper half, as a sum kept in bfloat16 is after each addition
+_TO_BF16 = "uint32_t bits; memcpy(&bits, &sum, 4); bits &= 0xffff0000u; memcpy(&sum, &bits, 4);"
+
+# The activations' last scale of each row is zero while the product runs, which drops the group.
+_LAST_SCALE_ZERO = (
+    "const int64_t groups = w.cols / w.group_size; float kept[64];"
+    " for (int64_t t = 0; t < b->n; t++) {"
+    " kept[t] = s->act_scale[(t + 1) * groups - 1]; s->act_scale[(t + 1) * groups - 1] = 0.0f; } "
+)
+_LAST_SCALE_BACK = (
+    " for (int64_t t = 0; t < b->n; t++) s->act_scale[(t + 1) * groups - 1] = kept[t];\n        }\n        add_bias("
+)
+
+_HALF_SPLIT = (
+    "float *lo = x + i / 2, *hi = lo + head_size / 2; const float a = *lo, z = *hi;"
+    " *lo = a * c - z * s; *hi = a * s + z * c; continue; " + _PAIR
+)
+_VOCAB = " const int64_t v = b->s->model->config.vocab_size; "
+_ROW_OFF = _LOGITS + _VOCAB + "for (int64_t t = 0; t < b->n; t++) logits[t * v + 3] = logits[t * v + 4];"
+_LATE = _LOGITS + _VOCAB + "memmove(logits + v, logits, (size_t)((b->n - 1) * v) * sizeof *logits);"
+_NONE = _LOGITS + _VOCAB + "memset(logits, 0, (size_t)(b->n * v) * sizeof *logits);"
+
+
+# ---- the catalogue ----
+
+
+def _found(operation: str, layer: int | None = 0, **more: Where) -> dict[str, Where]:
+    """By operations at a layer and operation, and by the logits."""
+    return {"operations": {"layer": layer, "operation": operation}, "execution": {}, **more}
+
+
+def _engine(
+    name: str, patch: Patch | dict[str, str], caught_by: dict[str, Where], diagnosis: str | None = None, **more: Any
+) -> Defect:
+    made = patch if isinstance(patch, Patch) else Patch(tuple(patch.items()))
+    return Defect(name, "engine", made, caught_by, diagnosis, **{"formats": ("v0", "v2", "v3-bf16"), **more})
+
+
+def _strided(c: exporter.ModelConfig) -> bool:
+    """Whether head % n_kv_heads is another one than head / (n_heads / n_kv_heads)."""
+    return 1 < c.n_kv_heads < c.n_heads
+
+
+_CONFIG = (
+    _engine("eps 1e-6 for 1e-5", {_EPS: "1e-6f"}, _found("attention_norm"), "norm-eps"),
+    _engine("theta 1e5 for 1e4", {_THETA: "1e5f"}, _found("cosine"), "rope-theta"),
+    _engine(
+        "theta 1e4 for the header's 5e5",
+        {_THETA: "1e4f"},
+        _found("cosine"),
+        "rope-theta",
+        formats=V3,
+        needs={"rope_theta": 500000.0},
+    ),
+    _engine(
+        "tied classifier used on an untied model",
+        {_KIND: _KIND.replace("shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT", "n_layers ? 0 : 0")},
+        _found("logits", None),
+        "tied-classifier",
+        applies=untied,
+    ),
+    _engine(
+        "biases left out",
+        {"out[t * bias.cols + i] += values[i];": ";"},
+        _found("q"),
+        "bias-dropped",
+        formats=V3,
+        needs={"qkv_bias": True},
+    ),
+)
+
+_ATTENTION = (
+    _engine("half-split rotation", {_PAIR: _HALF_SPLIT}, _found("q_rotated"), "rope-half-split", applies=turns),
+    _engine("rotated the other way", {_SINE: "s = -sine[i / 2];"}, _found("q_rotated"), "rope-backwards"),
+    # the same angle between any two positions: no logit tells
+    _engine(
+        "RoPE position + 1",
+        {_POSITION: _POSITION[:-1] + " + 1,"},
+        {"operations": {"operation": "cosine"}},
+        "rope-position",
+    ),
+    _engine(
+        "kv head off by one",
+        {_HEAD: "(kv_head + 1) % p->n_kv_heads * sharing + (first + distinct) % sharing"},
+        _found("scores"),
+        "kv-heads",
+        applies=lambda c: c.n_kv_heads > 1,
+    ),
+    _engine(
+        "kv head = head % n_kv_heads",
+        {_HEAD: "kv_head + (first + distinct) % sharing * p->n_kv_heads"},
+        _found("scores"),
+        "kv-heads",
+        applies=_strided,
+    ),
+    _engine("scores not divided by sqrt(head_dim)", {_ROOT: "root = 1.0f"}, _found("scores"), "score-scale"),
+    _engine("scores divided by head_dim", {_ROOT: "root = (float)head_size"}, _found("scores"), "score-scale"),
+    _engine(
+        "softmax without the last position",
+        {
+            _SOFTMAX: "const bool last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
+            " if (last) a.scores[r][a.seen[r] - 1] = 0.0f;"
+        },
+        _found("shares"),
+    ),
+    _engine(
+        "keys of a second batch written one place too early",
+        {_KEYS: _KEYS.replace("b->position)", "b->position - (b->position >= BATCH))")},
+        _found("scores"),
+        needs={"max_seq_len": 80},
+        length=72,
+    ),
+)
+
+_LAYERS = (
+    _engine(
+        "gate and up taken for each other",
+        {_GATE: "{{RC_W3, RC_W1_BIAS,", _UP: "{RC_W1, RC_W3_BIAS,"},
+        _found("gate"),
+        "other-tensor",
+    ),
+    _engine("norm weight not applied", {_NORM_WEIGHT: "scale * x[j] + 0.0f * weight[j]"}, _found("attention_norm")),
+    _engine(
+        "a residual skipped in layer 1",
+        {_RESIDUAL: "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + b->s->projected[i];"},
+        _found("attention_residual", 1),
+        "residual",
+    ),
+    _engine(
+        "layers in reverse order",
+        {
+            _PROJECTED: "rc_matrix_of(s->model, to->kind,"
+            " to->bias == RC_KINDS ? 0 : s->model->config.n_layers - 1 - layer)"
+        },
+        _found("q"),
+        "other-layer",
+    ),
+    _engine("gelu for silu", {_SILU: "return 0.5f * x * erfcf(-x * 0x1.6a09e6p-1f);"}, _found("gated"), "activation"),
+    _engine("a row of the classifier off", {_LOGITS: _ROW_OFF}, _found("logits", None)),
+    _engine("logits of the position before", {_LOGITS: _LATE}, _found("logits", None)),
+    _engine("logits of zeros", {_LOGITS: _NONE}, _found("logits", None)),
+)
+
+_ARITHMETIC = (
+    _engine(
+        "the last 8 inputs of each row dropped",
+        Patch(_product("w.cols - 8", "")),
+        _found("q"),
+        "last-inputs-dropped",
+        formats=PLAIN,
+    ),
+    _engine(
+        "sums stopped one product early",
+        Patch(_product("w.cols - 1", "")),
+        _found("q"),
+        "last-inputs-dropped",
+        formats=PLAIN,
+    ),
+    _engine("sums kept in bfloat16", Patch(_product("w.cols", _TO_BF16)), _found("q"), formats=PLAIN),
+    _engine(
+        "the last group of int8 products dropped",
+        {_PRODUCT_Q8: _LAST_SCALE_ZERO + _PRODUCT_Q8, "        }\n        add_bias(": _LAST_SCALE_BACK},
+        _found("q"),
+        formats=QUANTIZED,
+    ),
+    _engine(
+        "int8 activations rounded half to even",
+        {_ROUND: "rintf(x[j] / s)"},
+        {"execution": {"activations": "q8"}},
+        formats=QUANTIZED,
+        weights="halves",
+    ),
+    _engine(
+        "int8 activations truncated",
+        {_ROUND: "truncf(x[j] / s)"},
+        {"operations": {"layer": 0, "operation": "q int8"}},
+        formats=QUANTIZED,
+    ),
+    _engine(
+        "weights' scales of the next group",
+        {_SCALES: "model->bytes + tensor.scale_offset + sizeof(float) :"},
+        _found("embedding", None),
+        formats=("v3-q8_0",),
+    ),
+    # Other roundings of float sums and functions, which their bounds allow for. int8 activations have one answer.
+    _engine("compiled with -Ofast: float activations", _OFAST, {}, formats=("v0", "v1-fp32", "v3-bf16")),
+    _engine(
+        "compiled with -Ofast: int8 activations", _OFAST, {"execution": {"activations": "q8"}}, formats=QUANTIZED
+    ),
+)
+
+ENGINE_DEFECTS = (*_CONFIG, *_ATTENTION, *_LAYERS, *_ARITHMETIC)
