@@ -196,7 +196,7 @@ class _Judgement:
         self.checks += proof.verdicts()
         self.layers, self.attribution = proof.layers, proof.attribution
         self.diagnosis = self.diagnosis or proof.diagnosis
-        if evidence.depth == "full" and any(check.status == "fail" for check in self.checks[-2:]):
+        if evidence.depth == "full" and proof.wrong_in_float:
             self.closure = proof.close(windows)
         if not compared.finite:
             self.checks.append(

@@ -134,6 +134,12 @@ class Proof:
         detail = f"int8 activations, computed again: {describe(failures[0], len(failures))}"
         return exact("execution", len(failures), detail, where_of(failures[0]))
 
+    @property
+    def wrong_in_float(self) -> bool:
+        """Whether float activations went wrong; what int8 ones do is in no logit that has a reference."""
+        failed = self._execution.verdict(self._arithmetic).status == "fail"
+        return failed or any(report.activations == "fp32" for report in self.operations.failures)
+
     def close(self, windows: list[Window]) -> Closure | None:
         """What the logit that is furthest off owes to which operation; None where no logits can be compared."""
         where = self._execution.where
