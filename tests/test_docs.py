@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from helpers.defects import DEFECTS
 from helpers.hexdump import hexdump
 
 import exporter
@@ -49,3 +50,10 @@ def test_the_worked_example_of_v3_is_a_file_of_this_exporter(tmp_path: Path) -> 
     assert shown == [hexdump(content, start, stop) for start, stop in SHOWN]
     with reader_c.open(tmp_path / "example.bin", check_digests=True) as model:
         assert model.metadata == {"note": "hello"}
+
+
+def test_the_defect_matrix_lists_the_catalogue_in_its_order() -> None:
+    of_toys, _, of_smollm2 = (DOCS / "defects.md").read_text().partition("## SmolLM2")
+    names = [defect.name for defect in DEFECTS]
+    assert re.findall(r"^\| (.+?) \| \d+ \|", of_toys, re.MULTILINE) == names
+    assert set(re.findall(r"^\| (.+?) \| \d+ \|", of_smollm2, re.MULTILINE)) < set(names)
