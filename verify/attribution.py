@@ -63,9 +63,11 @@ def attribute(
     of_file: NDArray[np.float64],
     window: int = 0,
 ) -> Attribution | None:
-    """Shares of every tensor, the largest of KL first. tokens (length,); of_source, of_file: logits (length,
-    vocab_size) by the weights that source and file load. None where nothing changed or is not finite. Memory: one layer's weights in
-    float64, and the stream between the layers."""
+    """Shares of every tensor, the largest of KL first; None where nothing changed or is not finite.
+
+    tokens (length,); of_source, of_file: logits (length, vocab_size) by the weights that source and file load. Memory:
+    one layer's weights in float64, and the stream between the layers.
+    """
     before, after = torch.from_numpy(of_source), torch.from_numpy(of_file)
     at = int((after - before).abs().argmax())
     position, index = divmod(at, before.shape[1])
