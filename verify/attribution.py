@@ -65,8 +65,8 @@ def attribute(
 ) -> Attribution | None:
     """Shares of every tensor, the largest of KL first; None where nothing changed or is not finite.
 
-    tokens (length,); of_source, of_file: logits (length, vocab_size) by the weights that source and file load. Memory:
-    one layer's weights in float64, and the stream between the layers.
+    tokens (length,); of_source, of_file: logits (length, vocab_size) by the weights that source and file load.
+    Memory: one layer's weights in float64, and the stream between the layers.
     """
     before, after = torch.from_numpy(of_source), torch.from_numpy(of_file)
     at = int((after - before).abs().argmax())
