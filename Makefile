@@ -8,7 +8,7 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench bench-smollm2 calibrate defects clean
+.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench bench-smollm2 bench-verify calibrate defects clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -67,6 +67,10 @@ bench: $(READY)
 
 bench-smollm2: $(VENV)/smollm2/config.json
 	$(BIN)/python benchmarks/export_smollm2.py $(VENV)/smollm2
+
+# What a verdict on a real model costs, and each operation's largest error over its bound.
+bench-verify: $(VENV)/smollm2/config.json
+	$(BIN)/python benchmarks/verify_smollm2.py $(VENV)/smollm2
 
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py

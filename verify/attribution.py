@@ -22,6 +22,9 @@ from verify.oracle import llama, rope
 from verify.oracle.noise import Noise
 from verify.sources import Hyperparameters
 
+# nats
+_TINY = 1e-6
+
 
 @dataclass(frozen=True)
 class TensorShare:
@@ -66,7 +69,7 @@ def attribute(
     """Shares of every tensor, the largest of KL first; None where nothing changed or is not finite.
 
     tokens (length,); of_source, of_file: logits (length, vocab_size) by the weights that source and file load.
-    Memory: one layer's weights in float64, and the stream between the layers.
+    Memory: one layer's weights, and the stream between the layers.
     """
     before, after = torch.from_numpy(of_source), torch.from_numpy(of_file)
     at = int((after - before).abs().argmax())
@@ -77,14 +80,16 @@ def attribute(
     if logit_error == 0 or not 0 < kl < math.inf:
         return None
     names = list(model.shapes())
-    steps = {name: torch.zeros((), dtype=torch.float64, requires_grad=True) for name in names}
+    # float32 gives the same shares to four digits, unless there is next to nothing to share out
+    dtype = torch.float32 if kl > _TINY else torch.float64
+    steps = {name: torch.zeros((), dtype=dtype, requires_grad=True) for name in names}
 
     def between(name: str) -> torch.Tensor:
-        left, right = source(name).double(), file(name).double()
+        left, right = source(name).to(dtype), file(name).to(dtype)
         return (left + right) / 2 + steps[name] * (right - left)
 
     with torch.enable_grad():
-        logits = _logits(model, between, tokens)
+        logits = _logits(model, between, tokens, dtype).double()
         measured = (_divergence(likely, logits), logits[position, index])
         inputs = list(steps.values())
         of_kl, of_logit = (torch.autograd.grad(of, inputs, retain_graph=True) for of in measured)
@@ -97,16 +102,16 @@ def attribute(
     return Attribution(window, kl, position, index, logit_error, tuple(shares), residual)
 
 
-def _logits(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor) -> torch.Tensor:
+def _logits(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """(length, vocab_size). Layers are run again for their gradients instead of kept."""
     silent = Noise()
-    turns = rope.turns(model, len(tokens), torch.float64, silent)
+    turns = rope.turns(model, len(tokens), dtype, silent)
 
     def run(function: Any, *inputs: Any) -> torch.Tensor:
         result: torch.Tensor = checkpoint(function, *inputs, use_reentrant=False)
         return result
 
-    x = run(llama.embed, load, tokens.unsqueeze(0), torch.float64)
+    x = run(llama.embed, load, tokens.unsqueeze(0), dtype)
     for number in range(model.n_layers):
         x = run(llama.layer, model, load, number, x, turns, silent)
     return run(llama.head, model, load, x, silent)[0]

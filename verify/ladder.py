@@ -32,7 +32,7 @@ from verify.evidence import Evidence, Window, decode
 from verify.lookahead import ahead
 from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.policy import DEFAULT_POLICY, Limits, load_limits, policy_section
-from verify.proof import Proof, choose
+from verify.proof import Proof, choose, positions
 from verify.references import References
 from verify.report.model import Report
 from verify.sources import Hyperparameters, Source, open_source
@@ -176,23 +176,26 @@ class _Judgement:
 
     def _run_windows(self, windows: list[Window], evidence: Evidence) -> None:
         hyper = self._source.hyperparameters
-        proof = Proof(self._model, hyper, self._references, ARITHMETIC, evidence.depth)
-        proven = choose(windows, evidence.depth)
+        proven = {number: np.empty((0, 0)) for number in choose(windows, evidence.depth)}
         compared = _Compared()
         engine = ahead(partial(_run, self._model), windows, torch.get_num_threads())
         steps, done = len(windows) + _PROOF_STEPS * len(proven), 0
-        for numbers in _batches(windows, hyper):
+        for numbers in _batches(windows, list(range(len(windows))), hyper):
             tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
             of_source = self._references.of_source(tokens)
             for row, number in enumerate(numbers):
                 compared.add(windows[number], of_source[row], next(engine))
+                if number in proven:
+                    proven[number] = of_source[row, : positions(evidence.depth, tokens.shape[1])].copy()
                 done += 1
                 self._progress("windows", done, steps)
-            inside = [number for number in numbers if number in proven]
-            if inside:
-                proof.add(windows, inside, of_source[[number in proven for number in numbers]])
-                done += _PROOF_STEPS * len(inside)
-                self._progress("windows", done, steps)
+        self._references.done_with_source()
+        proof = Proof(self._model, hyper, self._references, ARITHMETIC)
+        # a few more at a time, because weights are derived anew for each batch
+        for numbers in _batches(windows, list(proven), hyper, times=2):
+            proof.add(windows, numbers, np.stack([proven.pop(number) for number in numbers]))
+            done += _PROOF_STEPS * len(numbers)
+            self._progress("windows", done, steps)
         self.checks += proof.verdicts()
         self.layers, self.attribution = proof.layers, proof.attribution
         self.diagnosis = self.diagnosis or proof.diagnosis
@@ -253,14 +256,16 @@ class _Compared:
                 evidence.append(compare_window(window.origin, window.tokens, of_source, logits))
 
 
-def _batches(windows: list[Window], hyper: Hyperparameters) -> Iterator[list[int]]:
-    """Numbers of windows of one length, as many as fit; at least one."""
+def _batches(
+    windows: list[Window], numbers: list[int], hyper: Hyperparameters, times: int = 1
+) -> Iterator[list[int]]:
+    """Of these numbers, those of windows of one length, as many as fit; at least one. times: of the usual room."""
     weights = sum(prod(shape) for shape in hyper.shapes().values())
     least, most = _BATCH_ELEMENTS
-    room = min(max(least, weights // 8), most)
+    room = times * min(max(least, weights // 8), most)
     batch: list[int] = []
-    for number, window in enumerate(windows):
-        length = len(window.tokens)
+    for number in numbers:
+        length = len(windows[number].tokens)
         elements = length * max(hyper.vocab_size, hyper.hidden_dim, hyper.n_heads * length)
         if batch and (length != len(windows[batch[0]].tokens) or (len(batch) + 1) * elements > room):
             yield batch

@@ -42,6 +42,11 @@ def choose(windows: list[Window], depth: str) -> list[int]:
     return sorted(order[: _WINDOWS.get(depth, len(order))])
 
 
+def positions(depth: str, length: int) -> int:
+    """Of a window of this length, how many have their logits held against the reference."""
+    return min(length, _POSITIONS.get(depth, length))
+
+
 class Proof:
     """Gathers evidence of `operations` and `execution` over windows."""
 
@@ -51,9 +56,7 @@ class Proof:
         hyper: Hyperparameters,
         references: References,
         arithmetic: reader_c.Arithmetic,
-        depth: str,
     ) -> None:
-        self._depth = depth
         self._model, self._hyper, self._references, self._arithmetic = model, hyper, references, arithmetic
         self.operations, self._replays = Operations(), Operations()
         self._execution = Execution()
@@ -69,10 +72,9 @@ class Proof:
         return self.operations.layers
 
     def add(self, windows: list[Window], numbers: list[int], of_source: Floats) -> None:
-        """Windows of one length by their numbers; of_source (windows, length, vocab_size)."""
+        """Windows of one length by their numbers; of_source (windows, positions(depth, length), vocab_size)."""
         tokens = torch.from_numpy(np.stack([windows[number].tokens for number in numbers]))
-        first = slice(0, _POSITIONS.get(self._depth, tokens.shape[1]))
-        of_source = of_source[:, first]
+        first = slice(0, of_source.shape[1])
         of_file, sigma = self._references.of_file(tokens[:, first], numbers, of_source)
         if self.attribution is None and not self._references.same_numbers:
             self.attribution = attribute(

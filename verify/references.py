@@ -36,11 +36,8 @@ class References:
         self._directory = source.path if source.kind == "huggingface" else None
         self._transformers: TransformersOracle | None = None  # loaded with the first tokens
         self._agreement = Execution()
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """Name -> version of what judged besides the verifier's own code."""
-        return {"transformers": self._transformers.version} if self._transformers else {}
+        # name -> version of what judged besides the verifier's own code
+        self.versions: dict[str, str] = {}
 
     @cached_property
     def same_numbers(self) -> bool:
@@ -59,6 +56,12 @@ class References:
             return llama.logits(self._hyper, self.source_weights, tokens).numpy()
         self._transformers = self._transformers or TransformersOracle(self._directory)
         return self._transformers.logits(tokens).numpy().astype(np.float64)
+
+    def done_with_source(self) -> None:
+        """Frees what of_source needs besides the source's own weights."""
+        if self._transformers is not None:
+            self.versions["transformers"] = self._transformers.version
+            self._transformers = None
 
     def of_file(
         self, tokens: torch.Tensor, windows: list[int], of_source: Floats
