@@ -9,6 +9,7 @@ that was measured is the linearity residual: shares are worth as much as it is s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,16 +63,18 @@ def attribute(
     of_file: NDArray[np.float64],
     window: int = 0,
 ) -> Attribution | None:
-    """Shares of every tensor, the largest of KL first. tokens (length,); of_source, of_file: logits (length,
-    vocab_size) by the weights that source and file load. None where nothing changed. Memory: one layer's weights in
-    float64, and the stream between the layers."""
+    """Shares of every tensor, the largest of KL first; None where nothing changed or is not finite.
+
+    tokens (length,); of_source, of_file: logits (length, vocab_size) by the weights that source and file load.
+    Memory: one layer's weights in float64, and the stream between the layers.
+    """
     before, after = torch.from_numpy(of_source), torch.from_numpy(of_file)
     at = int((after - before).abs().argmax())
     position, index = divmod(at, before.shape[1])
     logit_error = float(after[position, index] - before[position, index])
     likely = before.log_softmax(-1)
     kl = float(_divergence(likely, after))
-    if logit_error == 0 or kl <= 0:
+    if logit_error == 0 or not 0 < kl < math.inf:
         return None
     names = list(model.shapes())
     steps = {name: torch.zeros((), dtype=torch.float64, requires_grad=True) for name in names}
@@ -110,5 +113,13 @@ def _logits(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor) -> t
 
 
 def _divergence(likely: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Mean KL of the distributions with log-probabilities `likely` from those of logits, in nats."""
-    return (likely.exp() * (likely - logits.log_softmax(-1))).sum(-1).mean()
+    """Mean KL of the distributions with log-probabilities `likely` from those of logits, in nats.
+
+    With d = log q - log p it is the sum of p (e^d - 1 - d), because the sum of p e^d is 1; and no term of that is
+    negative, so that a small divergence does not drown in the rounding of large terms that cancel.
+    """
+    p, log_q = likely.exp(), logits.log_softmax(-1)
+    d = log_q - likely
+    # e^d may be infinite where p is nothing
+    gained = torch.where(d < 1, p * d.clamp(max=1).expm1(), log_q.exp() - p)
+    return (gained - p * d).sum(-1).mean()

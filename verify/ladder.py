@@ -176,7 +176,7 @@ class _Judgement:
 
     def _run_windows(self, windows: list[Window], evidence: Evidence) -> None:
         hyper = self._source.hyperparameters
-        proof = Proof(self._model, hyper, self._references, ARITHMETIC)
+        proof = Proof(self._model, hyper, self._references, ARITHMETIC, evidence.depth)
         proven = choose(windows, evidence.depth)
         compared = _Compared()
         engine = ahead(partial(_run, self._model), windows, torch.get_num_threads())
@@ -196,7 +196,7 @@ class _Judgement:
         self.checks += proof.verdicts()
         self.layers, self.attribution = proof.layers, proof.attribution
         self.diagnosis = self.diagnosis or proof.diagnosis
-        if evidence.depth == "full" and any(check.status == "fail" for check in self.checks[-2:]):
+        if evidence.depth == "full" and proof.wrong_in_float:
             self.closure = proof.close(windows)
         if not compared.finite:
             self.checks.append(

@@ -23,9 +23,11 @@ from verify.operations.record import record
 from verify.references import Floats, References
 from verify.sources import Hyperparameters
 
-# How many windows are looked into, by depth; all of them at "full". To look into one costs as much as running some
-# twenty of them.
-_WINDOWS = {"quick": 2, "standard": 3}
+# How many windows are looked into, by depth, and how many of their first positions have their logits held against
+# the reference; all of them at "full". Operations are judged at every position of these windows. To look into one
+# costs as much as running some fifteen, most of it for the noise behind `execution`.
+_WINDOWS = {"quick": 2, "standard": 2}
+_POSITIONS = {"quick": 128, "standard": 128}
 
 
 def choose(windows: list[Window], depth: str) -> list[int]:
@@ -49,7 +51,9 @@ class Proof:
         hyper: Hyperparameters,
         references: References,
         arithmetic: reader_c.Arithmetic,
+        depth: str,
     ) -> None:
+        self._depth = depth
         self._model, self._hyper, self._references, self._arithmetic = model, hyper, references, arithmetic
         self.operations, self._replays = Operations(), Operations()
         self._execution = Execution()
@@ -67,13 +71,15 @@ class Proof:
     def add(self, windows: list[Window], numbers: list[int], of_source: Floats) -> None:
         """Windows of one length by their numbers; of_source (windows, length, vocab_size)."""
         tokens = torch.from_numpy(np.stack([windows[number].tokens for number in numbers]))
-        of_file, sigma = self._references.of_file(tokens, numbers, of_source)
+        first = slice(0, _POSITIONS.get(self._depth, tokens.shape[1]))
+        of_source = of_source[:, first]
+        of_file, sigma = self._references.of_file(tokens[:, first], numbers, of_source)
         if self.attribution is None and not self._references.same_numbers:
             self.attribution = attribute(
                 self._hyper,
                 self._references.source_weights,
                 self._references.file_weights,
-                tokens[0],
+                tokens[0, first],
                 of_source[0],
                 of_file[0],
                 numbers[0],
@@ -82,7 +88,7 @@ class Proof:
             logits = self._operations(activations, tokens, numbers)
             if activations == "fp32":
                 for row, number in enumerate(numbers):
-                    self._execution.add(number, of_file[row], sigma[row], logits[row])
+                    self._execution.add(number, of_file[row], sigma[row], logits[row, first])
 
     def _operations(
         self, activations: reader_c.Activations, tokens: torch.Tensor, numbers: list[int]
@@ -127,6 +133,12 @@ class Proof:
             return dataclasses.replace(execution, detail=execution.detail + more)
         detail = f"int8 activations, computed again: {describe(failures[0], len(failures))}"
         return exact("execution", len(failures), detail, where_of(failures[0]))
+
+    @property
+    def wrong_in_float(self) -> bool:
+        """Whether float activations went wrong; what int8 ones do is in no logit that has a reference."""
+        failed = self._execution.verdict(self._arithmetic).status == "fail"
+        return failed or any(report.activations == "fp32" for report in self.operations.failures)
 
     def close(self, windows: list[Window]) -> Closure | None:
         """What the logit that is furthest off owes to which operation; None where no logits can be compared."""

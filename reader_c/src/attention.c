@@ -11,8 +11,8 @@
 /* Some queries, RC_ROWS or fewer; after the last one the same again, so that the loops have one length. */
 typedef struct {
     int64_t head_size;
-    int64_t count;  /* of queries that differ */
-    int64_t blocks; /* of positions, for the query that sees most */
+    int64_t count;               /* of queries that differ */
+    int64_t blocks;              /* of positions, for the query that sees most */
     int64_t seen[RC_ROWS];       /* positions; never fewer than the query before has */
     const float *query[RC_ROWS]; /* (head_size,) */
     float *scores[RC_ROWS];      /* (blocks,) lanes, and later shares */

@@ -118,6 +118,18 @@ def test_the_linearity_residual_grows_with_the_error_and_is_told() -> None:
     assert abs(coarse.residual.kl) > 4 * abs(fine.residual.kl)
 
 
+def test_a_tiny_change_is_shared_out_as_well_as_a_large_one() -> None:
+    """A KL of 1e-15, less than what rounding leaves of terms that cancel."""
+    model, before = hyperparameters(), source(3)
+    after = {**before, "layers.0.attention.wv.weight": before["layers.0.attention.wv.weight"] * (1 + 2.0**-22)}
+    found = run(model, before, after)
+    assert found is not None
+    assert 0 < found.kl < 1e-12
+    assert found.shares[0].tensor == "layers.0.attention.wv.weight"
+    assert found.shares[0].kl_share == pytest.approx(1, abs=1e-3)
+    assert abs(found.residual.logit_error) < 1e-6
+
+
 def test_nothing_changed_is_no_attribution() -> None:
     model, before = hyperparameters(), source(0)
     assert run(model, before, before) is None

@@ -12,6 +12,7 @@ from helpers import float32
 from helpers.attacks import pair_of_rows
 from helpers.float32 import F, Row
 from helpers.models import same_bits
+from reader_c._reader import lib
 
 from reader_c import _reader
 from verify import bounds
@@ -85,8 +86,19 @@ def test_utilisation_lets_nothing_pass_that_cannot_be_compared() -> None:
 # ---- the emulation that the bounds are tried on ----
 
 _kernels = ctypes.CDLL(_reader.__file__)
-for _dot in (_kernels.rc_dot_mirror, _kernels.rc_dot_fast):
-    _dot.restype = ctypes.c_float
+
+
+class _Matrix(ctypes.Structure):
+    """rc_matrix of kernels.h"""
+
+    _fields_ = (
+        ("storage", ctypes.c_int),
+        ("rows", ctypes.c_int64),
+        ("cols", ctypes.c_int64),
+        ("group_size", ctypes.c_int64),
+        ("values", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+    )
 
 
 def at(values: np.ndarray) -> ctypes.c_void_p:
@@ -101,10 +113,13 @@ def count(n: int) -> ctypes.c_int64:
 def test_emulated_dot_products_have_the_engines_bits(terms: int) -> None:
     for seed in range(20):
         a, b = pair_of_rows("normal", terms, 0, seed)
-        for name in ("mirror", "fast"):
-            kernel = getattr(_kernels, f"rc_dot_{name}")
-            engine = F(kernel(at(a), at(b), count(terms)))
-            assert same_bits(np.array(engine), np.array(getattr(float32, f"dot_{name}")(a, b)))
+        matrix = _Matrix(lib.RC_FP32, 1, terms, 0, a.ctypes.data, None)
+        for name, arithmetic in (("mirror", lib.RC_MIRROR), ("fast", lib.RC_FAST)):
+            engine, room = np.empty(1, F), np.empty(8 * 16 * terms, F)
+            _kernels.rc_matmul(
+                at(engine), at(b), count(1), ctypes.byref(matrix), ctypes.c_int(arithmetic), at(room), at(room)
+            )
+            assert same_bits(engine[0], np.array(getattr(float32, f"dot_{name}")(a, b)))
 
 
 def test_emulated_rows_have_the_engines_bits() -> None:

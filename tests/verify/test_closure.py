@@ -26,7 +26,7 @@ from verify.sources import Source, open_source
 def proven(source: Source, path: Path, length: int) -> tuple[Proof, list[Window], reader_c.Model]:
     model = reader_c.open(path)
     references = References(source, model)
-    proof = Proof(model, source.hyperparameters, references, "mirror")
+    proof = Proof(model, source.hyperparameters, references, "mirror", "full")
     tokens = np.random.default_rng(length).integers(0, source.hyperparameters.vocab_size, length)
     windows = [Window(tokens, "random")]
     proof.add(windows, [0], references.of_source(torch.from_numpy(tokens)[None]))

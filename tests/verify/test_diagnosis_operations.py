@@ -19,6 +19,8 @@ from helpers.models import arrays, checkpoint, config
 import exporter
 import reader_c
 from verify.diagnosis import Stage, diagnose_operation
+from verify.diagnosis.operations import _int8
+from verify.operations.int8 import half_away
 from verify.operations.recompute import Recompute
 from verify.operations.record import record
 from verify.sources import Hyperparameters
@@ -186,6 +188,27 @@ def others(w: World) -> Iterator[tuple[str, Case]]:
     yield "gate-up-swapped", (plain, w.stage(1, gated=other_way), "gated", "swapped")
     yield "residual", (plain, w.stage(1, ffn_residual=at["attention_residual"]), "ffn_residual", "down's result")
     yield "residual", (plain, w.stage(1, attention_residual=at["wo"]), "attention_residual", "the stream before")
+
+
+@pytest.mark.parametrize(
+    ("rounding", "text"), [(torch.trunc, "towards zero"), (torch.round, "to even"), (torch.floor, "down")]
+)
+def test_another_rounding_of_int8_activations_is_told(
+    world: World, rounding: Callable[[torch.Tensor], torch.Tensor], text: str
+) -> None:
+    """Halves to even differ from halves away from zero in nothing but halves, so there must be some."""
+    x = torch.tensor([127.0, 0.5, 1.5, -2.5, 3.25, -7.75, 100.9, 0.0] * 6).expand(1, 20, 48)
+    steps = rounding(x).clamp(-127, 127).to(torch.int8)
+    weights = (torch.ones(40, 48, dtype=torch.int8), torch.ones(40, 6))
+    recompute = dataclasses.replace(world.recompute, activations="q8", quantized=lambda _name: weights)
+    recorded = {"ffn_norm": x, "gate int8": steps, "gate scale": torch.ones(1, 20, 6)}
+    stage = dataclasses.replace(world.stages[1], at={**world.stages[1].at, **recorded})
+    supposed = list(_int8(recompute, stage, "gate int8"))
+    right = half_away(x.double())
+    matching = [s.sentence for s in supposed if torch.equal(s.stage.at["gate int8"].double(), right.clamp(-127, 127))]
+    assert matching == [f"int8 activations are {matching[0].removeprefix('int8 activations are ')}"]
+    assert text in matching[0]
+    assert list(_int8(recompute, stage, "gate")) == []
 
 
 @pytest.mark.parametrize("mistakes", [numbers, rotations, attention, products, others])

@@ -46,16 +46,17 @@ def noise_sigma(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, 
     for number in range(model.n_layers):
         x = llama.layer(model, load, number, x, turns, noise)
     h = llama.final_norm(model, load, x, noise)
+    clean, moved = h[:windows], (h[windows:] - h[:windows].repeat(DRAWS, 1, 1)).div_(_SCALE)
     rows = load(llama.classifier(model))
-    variance = torch.empty(*tokens.shape, len(rows))
-    size = torch.empty_like(variance)
-    step = max(1, _BLOCK // (len(h) * tokens.shape[1]))
+    variance, size = (torch.empty(*tokens.shape, len(rows)) for _ in range(2))
+    step = max(1, _BLOCK // (len(moved) * tokens.shape[1]))
     for first in range(0, len(rows), step):
         part = slice(first, first + step)
-        logits = llama.classify(rows[part], h, noise)
-        clean, noisy = logits[:windows], logits[windows:].unflatten(0, (DRAWS, windows))
-        variance[..., part] = (noisy - clean).div_(_SCALE).square_().mean(0)
-        size[..., part] = clean
+        w = rows[part].T
+        y = clean @ w
+        own = Noise.of_product(y, clean, w).mul_(ROUNDING_VARIANCE)
+        variance[..., part] = (moved @ w).square_().unflatten(0, (DRAWS, windows)).mean(0).add_(own)
+        size[..., part] = y
     position = variance.mean(dim=2, keepdim=True)
     window = position.mean(dim=1, keepdim=True)
     pooled = variance.add_((position + window).div_(2)).div_(2)

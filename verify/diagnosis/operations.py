@@ -15,6 +15,7 @@ import torch
 
 from verify import bounds
 from verify.diagnosis.result import Diagnosis
+from verify.operations.int8 import half_away, quotients
 from verify.operations.judged import Judged
 from verify.operations.recompute import Recompute, Recorded
 from verify.sources import RopeScaling
@@ -317,6 +318,39 @@ def _tensors(recompute: Recompute, stage: Stage) -> dict[str, str]:
     return {key: f"layers.{stage.layer}.{name}.weight" for key, name in _PRODUCTS.items() if key != "logits"}
 
 
+# ---- int8 activations ----
+
+# What each product reads.
+_INPUTS = {
+    "q": "attention_norm",
+    "k": "attention_norm",
+    "v": "attention_norm",
+    "wo": "attended",
+    "gate": "ffn_norm",
+    "up": "ffn_norm",
+    "down": "gated",
+    "logits": "final_norm",
+}
+_ROUNDINGS: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
+    ("cut off towards zero", torch.trunc),
+    ("rounded with halves to even", torch.round),
+    ("rounded down", torch.floor),
+)
+
+
+def _int8(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Supposition]:
+    product, _, part = operation.partition(" ")
+    if part != "int8":
+        return
+    x, groups = stage.at[_INPUTS[product]], stage.at[f"{product} scale"].shape[-1]
+    quotient = quotients(x, groups)
+    for text, rounding in _ROUNDINGS:
+        # the same as half_away, if the recorded ones are what this rounding gives
+        steps = stage.at[operation].double() - rounding(quotient) + half_away(quotient)
+        at = {operation: steps.clamp(-128, 127).to(torch.int8)}
+        yield Supposition("int8-rounding", f"int8 activations are {text}", stage.with_recorded(**at), recompute)
+
+
 # ---- the rest ----
 
 
@@ -354,5 +388,6 @@ _SUPPOSITIONS: tuple[Suppose, ...] = (
     _heads,
     _scores,
     _weights,
+    _int8,
     _others,
 )

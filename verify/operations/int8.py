@@ -27,12 +27,20 @@ def judge_steps(operation: str, x: torch.Tensor, steps: torch.Tensor, scale: tor
     yield Judged(f"{operation} int8", again.flatten(-2), x.double(), bound.flatten(-2))
 
     own = peak / 127.0
-    # half away from zero, in float64 where adding a half is exact; a group of zeros has no scale
-    quotient = (grouped / torch.where(own > 0, own, 1.0).unsqueeze(-1)).double()
-    rounded = torch.copysign((quotient.abs() + 0.5).floor(), quotient).clamp_(-127, 127)
-    rounded = torch.where((own > 0).unsqueeze(-1), rounded, 0.0)
     yield replayed(f"{operation} scale", scale, own)
-    yield replayed(f"{operation} int8", steps, rounded.flatten(-2))
+    yield replayed(f"{operation} int8", steps, half_away(quotients(x, groups)).clamp(-127, 127))
+
+
+def quotients(x: torch.Tensor, groups: int) -> torch.Tensor:
+    """x over its group's scale, as float32 has it, in float64; a group of zeros has no scale, and zeros here."""
+    grouped: torch.Tensor = x.unflatten(-1, (groups, -1))
+    scale = grouped.abs().amax(-1, keepdim=True) / 127.0
+    return torch.where(scale > 0, grouped / scale, 0.0).double().flatten(-2)
+
+
+def half_away(quotient: torch.Tensor) -> torch.Tensor:
+    """To the nearest integer, halves away from zero; in float64, where adding a half is exact."""
+    return torch.copysign((quotient.abs() + 0.5).floor(), quotient)
 
 
 class Replay:

@@ -86,7 +86,7 @@ def layer(
 
 def head(model: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise) -> torch.Tensor:
     """Logits from the residual stream after the last layer."""
-    return classify(load(classifier(model)), final_norm(model, load, x, noise), noise)
+    return _matmul(final_norm(model, load, x, noise), load(classifier(model)).to(x.dtype), noise)
 
 
 def classifier(model: Hyperparameters) -> str:
@@ -96,11 +96,6 @@ def classifier(model: Hyperparameters) -> str:
 
 def final_norm(model: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise) -> torch.Tensor:
     return rms_norm(x, load("norm.weight").to(x.dtype), model.norm_eps, noise)
-
-
-def classify(rows: torch.Tensor, h: torch.Tensor, noise: Noise) -> torch.Tensor:
-    """Logits of some rows of the classifier (rows, dim), from the last norm's output."""
-    return _matmul(h, rows.to(h.dtype), noise)
 
 
 def activated(gate: torch.Tensor, up: torch.Tensor, activation: str, noise: Noise) -> torch.Tensor:

@@ -50,9 +50,8 @@ class Noise:
     def product(self, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """y = a @ b, each element a sum over the index in order. b is one matrix, or (windows, ...) of them."""
         if self.draws:
-            n, b = a.shape[-1], b if b.ndim == 2 else b[: self.clean]
-            squares = a[: self.clean].square() @ b.square()
-            self._add(y, torch.sqrt((n / 6 + 1) * squares + n / 3 * y[: self.clean].square()))
+            b = b if b.ndim == 2 else b[: self.clean]
+            self._add(y, self.of_product(y[: self.clean], a[: self.clean], b).sqrt_())
         return y
 
     def softmax(self, shares: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -88,6 +87,12 @@ class Noise:
             self._noisy(y).mul_(1 + error.to(torch.empty(0, dtype=y.dtype).real.dtype))
         return y
 
+    @staticmethod
+    def of_product(y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Variance of y = a @ b, each element a sum over the index in order, in units of ROUNDING_VARIANCE."""
+        n = a.shape[-1]
+        return (n / 6 + 1) * (a.square() @ b.square()) + n / 3 * y.square()
+
     def _noisy(self, y: torch.Tensor) -> torch.Tensor:
         """(draws, clean, ...), a view."""
         noisy: torch.Tensor = y[self.clean :].unflatten(0, (self.draws, self.clean))
@@ -107,9 +112,7 @@ class Noise:
             pool = torch.randn(_POOL, generator=self._generator)
             self._pool = pool.mul_(self.scale * math.sqrt(ROUNDING_VARIANCE))
         count = math.prod(shape)
-        start = int(torch.randint(len(self._pool), (), generator=self._generator))
-        if start + count <= len(self._pool):
-            normals = self._pool[start : start + count]
-        else:
-            normals = self._pool.roll(-start).repeat(count // len(self._pool) + 1)[:count]
-        return normals.view(*shape).to(dtype)
+        if count > len(self._pool) // 2:
+            self._pool = self._pool.repeat(1 + 2 * count // len(self._pool))
+        start = int(torch.randint(len(self._pool) - count, (), generator=self._generator))
+        return self._pool[start : start + count].view(*shape).to(dtype)

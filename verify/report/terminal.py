@@ -90,7 +90,7 @@ def _costs(attribution: Attribution) -> str:
     """The tensors whose storage costs most."""
     most = ", ".join(f"{share.tensor} {share.kl_share:.1%}" for share in attribution.shares[:_PARTS])
     return (
-        f"where window {attribution.window}'s KL of {attribution.kl:.3g} comes from: {most}; "
+        f"what storage costs, KL {attribution.kl:.3g} in window {attribution.window}: {most}; "
         f"linearity residual {attribution.residual.kl:.1%}"
     )
 
