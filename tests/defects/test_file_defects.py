@@ -16,4 +16,5 @@ def test_a_damaged_file_is_refused_or_caught_where_it_is_damaged(tmp_path: Path,
         found = judged(case, tmp_path)
         assert found.caught(defect) == list(defect.caught_by), (case, found)
         assert found.misplaced(defect) == [], (case, found)
+        assert found.diagnosis == defect.diagnosis, case
         assert "config" in defect.caught_by or found.status("config") != "fail", case

@@ -32,6 +32,7 @@ def test_a_writers_mistake_is_caught_by_every_check_that_is_meant_to(tmp_path: P
         assert found.caught(defect) == list(defect.caught_by), case
         assert found.misplaced(defect) == [], (case, found)
         assert found.strays(defect) == [], case
+        assert found.diagnosis == defect.diagnosis, case
 
 
 @pytest.mark.parametrize("format_name", ["v0", "v1-fp32", "v3"])

@@ -99,7 +99,8 @@ _TENSORS = (
         change(K, lambda w, c: undone(half_split(w, c.n_kv_heads), c.n_heads)),
         _seen(K),
         "k-permuted-with-n-heads",
-        applies=lambda c: grouped(c) and c.kv_dim % (2 * c.n_heads) == 0 and turns(c),
+        # with two rows a head there is nothing to undo, and k is left in half-split order
+        applies=lambda c: grouped(c) and c.kv_dim % (2 * c.n_heads) == 0 and c.kv_dim > 2 * c.n_heads,
     ),
     _writer("a square matrix transposed", change(O, lambda w, _: w.T), _seen(O), "transposed"),
     _writer("w1 and w3 swapped", swap(W1, W3), _seen(W1), "tensors-swapped"),
