@@ -79,9 +79,9 @@ def main() -> None:
             command = [sys.executable, __file__, str(arguments.source), "--file", str(path)]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             seconds, theirs = found["seconds"], found["transformers"]
-            times, peak = seconds / theirs, found["peak"]
             print(
-                f"\n{name}: {found['verdict']}, {seconds:.1f} s, {times:.1f} times transformers' {theirs:.1f} s, {peak:.0f} MB"
+                f"\n{name}: {found['verdict']}, {seconds:.1f} s, {seconds / theirs:.1f} times transformers' "
+                f"{theirs:.1f} s; peak {found['peak']:.0f} MB"
             )
             print(", ".join(f"{check} {observed:.4g}" for check, observed in found["checks"].items()))
             for operation, share in found["highest"].items():
