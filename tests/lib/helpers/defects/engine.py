@@ -229,6 +229,7 @@ _ARITHMETIC = (
         "int8 activations rounded half to even",
         {_ROUND: "rintf(x[j] / s)"},
         {"execution": {"activations": "q8"}},
+        "int8-rounding",
         formats=QUANTIZED,
         weights="halves",
     ),
@@ -236,6 +237,7 @@ _ARITHMETIC = (
         "int8 activations truncated",
         {_ROUND: "truncf(x[j] / s)"},
         {"operations": {"layer": 0, "operation": "q int8"}},
+        "int8-rounding",
         formats=QUANTIZED,
     ),
     _engine(
