@@ -12,7 +12,7 @@ from verify.checks.quantization import check_quantization
 from verify.checks.result import within
 from verify.errors import CannotJudgeError
 from verify.metrics import Metrics
-from verify.policy import DEFAULT_POLICY, load_limits
+from verify.policy import DEFAULT_POLICY, Limits, load_limits
 
 HEALTHY = Metrics(
     positions=10,
@@ -79,7 +79,7 @@ def test_a_policy_that_is_not_there_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_each_metric_beyond_its_limit_fails_by_name(change: dict[str, float]) -> None:
-    limits = load_limits(DEFAULT_POLICY, "v2")
+    limits = Limits(kl_mean=0.01, kl_max=0.5, top1_agreement=0.9, max_abs_logit_error=3.0, perplexity_ratio=1.02)
     assert check_quantization(HEALTHY, limits).status == "pass"
     result = check_quantization(dataclasses.replace(HEALTHY, **change), limits)
     assert result.status == "fail"
