@@ -90,7 +90,7 @@ def close(
 ) -> Closure:
     """The parts of the difference in one logit. tokens: (length,) of the window, of which what comes after `position`
     does not count."""
-    best: Closure | None = None
+    tried: list[Closure] = []
     for points in _POINTS:
         nodes, weights = np.polynomial.legendre.leggauss(points)
         parts: dict[tuple[int | None, str], float] = dict.fromkeys(residuals, 0.0)
@@ -100,13 +100,10 @@ def close(
                 parts[key] += part * float(weight) / 2
         explained = sum(parts.values()) / difference if difference else 1.0
         ranked = sorted((Part(*key, part) for key, part in parts.items()), key=lambda p: -abs(p.part))
-        found = Closure(window, position, index, difference, explained, tuple(ranked))
-        if best is None or abs(1 - explained) < abs(1 - best.explained):
-            best = found
+        tried.append(Closure(window, position, index, difference, explained, tuple(ranked)))
         if abs(1 - explained) <= _ENOUGH:
             break
-    assert best is not None
-    return best
+    return min(tried, key=lambda closure: abs(1 - closure.explained))
 
 
 def _gradients(

@@ -32,7 +32,7 @@ from verify.evidence import Evidence, Window, decode
 from verify.lookahead import ahead
 from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.policy import DEFAULT_POLICY, Limits, load_limits, policy_section
-from verify.proof import Proof, choose, positions
+from verify.proof import Proof, activations_of, choose, positions
 from verify.references import References
 from verify.report.model import Report
 from verify.sources import Hyperparameters, Source, open_source
@@ -176,28 +176,29 @@ class _Judgement:
 
     def _run_windows(self, windows: list[Window], evidence: Evidence) -> None:
         hyper = self._source.hyperparameters
-        proven = {number: np.empty((0, 0)) for number in choose(windows, evidence.depth)}
+        chosen = choose(windows, evidence.depth)
+        of_chosen: dict[int, NDArray[np.float64]] = {}
         compared = _Compared()
         engine = ahead(partial(_run, self._model), windows, torch.get_num_threads())
-        steps, done = len(windows) + _PROOF_STEPS * len(proven), 0
+        steps, done = len(windows) + _PROOF_STEPS * len(chosen), 0
         for numbers in _batches(windows, list(range(len(windows))), hyper):
             tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
             of_source = self._references.of_source(tokens)
             for row, number in enumerate(numbers):
                 compared.add(windows[number], of_source[row], next(engine))
-                if number in proven:
-                    proven[number] = of_source[row, : positions(evidence.depth, tokens.shape[1])].copy()
+                if number in chosen:
+                    of_chosen[number] = of_source[row, : positions(evidence.depth, tokens.shape[1])].copy()
                 done += 1
                 self._progress("windows", done, steps)
         self._references.done_with_source()
         proof = Proof(self._model, hyper, self._references, ARITHMETIC)
         # a few more at a time, because weights are derived anew for each batch
-        for numbers in _batches(windows, list(proven), hyper, times=2):
-            proof.add(windows, numbers, np.stack([proven.pop(number) for number in numbers]))
+        for numbers in _batches(windows, chosen, hyper, times=2):
+            proof.add(windows, numbers, np.stack([of_chosen.pop(number) for number in numbers]))
             done += _PROOF_STEPS * len(numbers)
             self._progress("windows", done, steps)
         self.checks += proof.verdicts()
-        self.layers, self.attribution = proof.layers, proof.attribution
+        self.layers, self.attribution = proof.operations.layers, proof.attribution
         self.diagnosis = self.diagnosis or proof.diagnosis
         if evidence.depth == "full" and proof.wrong_in_float:
             self.closure = proof.close(windows)
@@ -235,8 +236,9 @@ _Logits = dict[reader_c.Activations, NDArray[np.float32]]
 
 def _run(model: reader_c.Model, window: Window) -> _Logits:
     """The engine's logits, by float activations and, where the file has Q8_0, by int8 ones."""
-    kinds: tuple[reader_c.Activations, ...] = ("fp32", "q8") if model.config.group_size else ("fp32",)
-    return {kind: model.forward(window.tokens, arithmetic=ARITHMETIC, activations=kind) for kind in kinds}
+    return {
+        kind: model.forward(window.tokens, arithmetic=ARITHMETIC, activations=kind) for kind in activations_of(model)
+    }
 
 
 class _Compared:

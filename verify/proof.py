@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import reader_c
 from verify.attribution import Attribution, attribute
 from verify.checks.execution import Execution
-from verify.checks.operations import LayerReport, Operations, describe, where_of
+from verify.checks.operations import Operations, describe, where_of
 from verify.checks.result import CheckResult, exact
 from verify.closure import Closure, Gathered, close
 from verify.diagnosis import Diagnosis, Stage, diagnose_operation
@@ -47,6 +47,11 @@ def positions(depth: str, length: int) -> int:
     return min(length, _POSITIONS.get(depth, length))
 
 
+def activations_of(model: reader_c.Model) -> tuple[reader_c.Activations, ...]:
+    """Kinds of activations that the file's engine can be run with."""
+    return ("fp32", "q8") if model.config.group_size else ("fp32",)
+
+
 class Proof:
     """Gathers evidence of `operations` and `execution` over windows."""
 
@@ -65,11 +70,6 @@ class Proof:
         self._tried = False
         # of the first window, where the file's weights are not the source's
         self.attribution: Attribution | None = None
-        self._activations: tuple[reader_c.Activations, ...] = ("fp32", "q8") if model.config.group_size else ("fp32",)
-
-    @property
-    def layers(self) -> tuple[LayerReport, ...]:
-        return self.operations.layers
 
     def add(self, windows: list[Window], numbers: list[int], of_source: Floats) -> None:
         """Windows of one length by their numbers; of_source (windows, positions(depth, length), vocab_size)."""
@@ -86,7 +86,7 @@ class Proof:
                 of_file[0],
                 numbers[0],
             )
-        for activations in self._activations:
+        for activations in activations_of(self._model):
             logits = self._operations(activations, tokens, numbers)
             if activations == "fp32":
                 for row, number in enumerate(numbers):

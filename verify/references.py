@@ -54,14 +54,14 @@ class References:
         """What the source computes, by whoever says so: logits (windows, length, vocab_size)."""
         if self._directory is None:
             return llama.logits(self._hyper, self.source_weights, tokens).numpy()
-        self._transformers = self._transformers or TransformersOracle(self._directory)
+        if self._transformers is None:
+            self._transformers = TransformersOracle(self._directory)
+            self.versions["transformers"] = self._transformers.version
         return self._transformers.logits(tokens).numpy().astype(np.float64)
 
     def done_with_source(self) -> None:
         """Frees what of_source needs besides the source's own weights."""
-        if self._transformers is not None:
-            self.versions["transformers"] = self._transformers.version
-            self._transformers = None
+        self._transformers = None
 
     def of_file(
         self, tokens: torch.Tensor, windows: list[int], of_source: Floats

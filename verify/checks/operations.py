@@ -6,6 +6,7 @@ anything shows where it happens, at its layer and operation, however deep the mo
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from verify import bounds
 from verify.checks.result import CheckResult, skipped, within
 from verify.operations.judged import Judged
 from verify.operations.matched_filter import find_weight
+
+# Share of a row's squared error above which one weight is the plain explanation.
+_ONE_WEIGHT = 0.9
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,11 @@ class Operations:
         worst = float(ratio.flatten()[at])
         key = (activations, layer, judged.operation)
         before = self._reports.get(key)
-        if before is not None and before.max_error_over_bound >= worst:
-            if largest > before.max_error:
-                self._reports[key] = LayerReport(
-                    activations, layer, judged.operation, largest, before.max_error_over_bound, before.where
-                )
-            return worst
+        if before is not None:
+            largest = max(largest, before.max_error)
+            if before.max_error_over_bound >= worst:
+                self._reports[key] = dataclasses.replace(before, max_error=largest)
+                return worst
         place = [int(i) for i in torch.unravel_index(torch.tensor(at), ratio.shape)]
         where: dict[str, Any] = {
             "window": windows[place[0]],
@@ -79,16 +82,8 @@ class Operations:
             suspect = find_weight(
                 (judged.out - judged.exact).flatten(0, 1), ratio.flatten(0, 1), judged.inputs.flatten(0, 1)
             )
-            where |= {
-                "row": suspect.row + judged.first,
-                "column": suspect.column,
-                "delta": suspect.delta,
-                "explained": suspect.explained,
-                "rows": suspect.rows,
-            }
-        self._reports[key] = LayerReport(
-            activations, layer, judged.operation, max(largest, before.max_error if before else 0.0), worst, where
-        )
+            where |= dataclasses.asdict(suspect) | {"row": suspect.row + judged.first}
+        self._reports[key] = LayerReport(activations, layer, judged.operation, largest, worst, where)
         return worst
 
     @property
@@ -131,10 +126,6 @@ def describe(report: LayerReport, failures: int) -> str:
     if failures > 1:
         text += f"; {failures - 1} later operations are off too"
     return text
-
-
-# Share of a row's squared error above which one weight is the plain explanation.
-_ONE_WEIGHT = 0.9
 
 
 def where_of(report: LayerReport) -> dict[str, Any]:

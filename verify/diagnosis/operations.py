@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from verify.diagnosis.result import Diagnosis
 from verify.operations.int8 import half_away, quotients
 from verify.operations.judged import Judged
 from verify.operations.recompute import Recompute, Recorded
+from verify.oracle import llama
 from verify.sources import RopeScaling
 
 
@@ -84,6 +86,11 @@ def _within(judged: Judged) -> bool:
     return float(use.max()) <= (_ROOM if judged.bound.any() else 0.0)
 
 
+def _meaning(recompute: Recompute, **changes: Any) -> Recompute:
+    """As if the model had other hyper-parameters."""
+    return dataclasses.replace(recompute, model=dataclasses.replace(recompute.model, **changes))
+
+
 # ---- numbers of the model ----
 
 
@@ -93,13 +100,8 @@ def _epsilons(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Su
     said = recompute.model.norm_eps
     for eps in (1e-5, 1e-6, 1e-8, 1e-12, *_fitted_epsilon(recompute, stage, operation)):
         if eps != said:
-            model = dataclasses.replace(recompute.model, norm_eps=eps)
-            yield Supposition(
-                "norm-eps",
-                f"RMSNorm was computed with an epsilon of {eps:g} instead of {said:g}",
-                stage,
-                dataclasses.replace(recompute, model=model),
-            )
+            text = f"RMSNorm was computed with an epsilon of {eps:g} instead of {said:g}"
+            yield Supposition("norm-eps", text, stage, _meaning(recompute, norm_eps=eps))
 
 
 def _fitted_epsilon(recompute: Recompute, stage: Stage, operation: str) -> Iterator[float]:
@@ -123,22 +125,12 @@ def _thetas(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Supp
     said = recompute.model.rope_theta
     for theta in (1e4, 1e5, 5e5, 1e6, *_fitted_theta(recompute, stage)):
         if theta != said:
-            model = dataclasses.replace(recompute.model, rope_theta=theta)
-            yield Supposition(
-                "rope-theta",
-                f"RoPE's table was computed with a theta of {theta:g} instead of {said:g}",
-                stage,
-                dataclasses.replace(recompute, model=model),
-            )
+            text = f"RoPE's table was computed with a theta of {theta:g} instead of {said:g}"
+            yield Supposition("rope-theta", text, stage, _meaning(recompute, rope_theta=theta))
     scaling = recompute.model.rope_scaling.type
     if scaling != "none":
-        model = dataclasses.replace(recompute.model, rope_scaling=RopeScaling())
-        yield Supposition(
-            "rope-scaling-ignored",
-            f"RoPE's {scaling} scaling was left out of the table",
-            stage,
-            dataclasses.replace(recompute, model=model),
-        )
+        text = f"RoPE's {scaling} scaling was left out of the table"
+        yield Supposition("rope-scaling-ignored", text, stage, _meaning(recompute, rope_scaling=RopeScaling()))
 
 
 def _fitted_theta(recompute: Recompute, stage: Stage) -> Iterator[float]:
@@ -167,9 +159,11 @@ def _positions(recompute: Recompute, stage: Stage, operation: str) -> Iterator[S
                 edge = 0 if by > 0 else -1
                 moved[name][:, edge] = exact[name][:, edge]
             yield Supposition(
-                "rope-position", f"RoPE's table holds at each position what {text} should have",
-                stage.with_recorded(**moved), recompute,
-            )  # fmt: skip
+                "rope-position",
+                f"RoPE's table holds at each position what {text} should have",
+                stage.with_recorded(**moved),
+                recompute,
+            )
 
 
 # ---- RoPE's pairs ----
@@ -219,7 +213,7 @@ def _heads(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Suppo
         ("one too near", (heads // queries - 1) % kv),
         ("the first for all", heads * 0),
     )
-    every = dataclasses.replace(model, n_kv_heads=model.n_heads)
+    every = _meaning(recompute, n_kv_heads=model.n_heads)
     name = "k_rotated" if operation == "scores" else "v"
     for text, mapping in maps:
         by_head: torch.Tensor = stage.at[name].unflatten(-1, (kv, -1))
@@ -232,7 +226,7 @@ def _heads(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Suppo
             "kv-heads",
             f"query heads read the wrong kv heads: {text}",
             stage.with_recorded(**at),
-            dataclasses.replace(recompute, model=every),
+            every,
         )
 
 
@@ -254,7 +248,7 @@ def _scores(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Supp
 
 
 def _weights(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Supposition]:
-    if operation not in _PRODUCTS or recompute.activations == "q8":
+    if operation not in _INPUTS or recompute.activations == "q8":
         return
     plain = recompute.weights
     mine = _tensors(recompute, stage)[operation]
@@ -299,6 +293,7 @@ def _other_tensors(recompute: Recompute, stage: Stage, mine: str) -> Iterator[tu
             yield "other-layer", mine.replace(prefix, f"layers.{number}.", 1)
 
 
+# Of a layer; the classifier's tensor depends on tying.
 _PRODUCTS = {
     "q": "attention.wq",
     "k": "attention.wk",
@@ -307,15 +302,14 @@ _PRODUCTS = {
     "gate": "feed_forward.w1",
     "up": "feed_forward.w3",
     "down": "feed_forward.w2",
-    "logits": "output",
 }
 
 
 def _tensors(recompute: Recompute, stage: Stage) -> dict[str, str]:
     """Product -> its tensor's name, of those in the stage."""
     if stage.layer is None:
-        return {"logits": "tok_embeddings.weight" if recompute.model.tied else "output.weight"}
-    return {key: f"layers.{stage.layer}.{name}.weight" for key, name in _PRODUCTS.items() if key != "logits"}
+        return {"logits": llama.classifier(recompute.model)}
+    return {key: f"layers.{stage.layer}.{name}.weight" for key, name in _PRODUCTS.items()}
 
 
 # ---- int8 activations ----
@@ -359,9 +353,8 @@ def _others(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Supp
     if operation == "gated":
         for activation in ("silu", "gelu", "gelu_tanh"):
             if activation != recompute.model.activation:
-                model = dataclasses.replace(recompute.model, activation=activation)
                 text = f"the gate's activation is {activation} instead of {recompute.model.activation}"
-                yield Supposition("activation", text, stage, dataclasses.replace(recompute, model=model))
+                yield Supposition("activation", text, stage, _meaning(recompute, activation=activation))
         swapped = stage.with_recorded(gate=at["up"], up=at["gate"])
         yield Supposition("gate-up-swapped", "the gate and what it gates are swapped", swapped, recompute)
     if operation.endswith("_residual"):
@@ -370,9 +363,7 @@ def _others(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Supp
         yield Supposition("residual", f"{added}'s result is not added to the stream", nothing, recompute)
         before = at["attention_residual"] if added == "down" else stage.x
         alone = {operation: before + at[operation]}
-        yield Supposition(
-            "residual", "the stream before it is not added", stage.with_recorded(**alone), recompute
-        )  # fmt: skip
+        yield Supposition("residual", "the stream before it is not added", stage.with_recorded(**alone), recompute)
     if operation == "embedding":
         for by in (1, -1):
             tokens = (stage.tokens + by) % recompute.model.vocab_size

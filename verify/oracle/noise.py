@@ -84,7 +84,7 @@ class Noise:
         if self.draws:
             rounded = torch.tensor(constant, dtype=torch.float32).item()
             error = self._signs(*(1,) * y.ndim) * (rounded / constant - 1)
-            self._noisy(y).mul_(1 + error.to(torch.empty(0, dtype=y.dtype).real.dtype))
+            self._noisy(y).mul_(1 + error.to(y.real.dtype))
         return y
 
     @staticmethod
