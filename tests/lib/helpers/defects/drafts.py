@@ -27,16 +27,6 @@ class Draft:
 Seed = Callable[[Draft], None]
 
 
-def half_split(w: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of each head in Hugging Face's order: first halves of the pairs, then second halves."""
-    return w.reshape(heads, -1, 2, w.shape[1]).transpose(0, 2, 1, 3).reshape(w.shape)
-
-
-def undone(w: np.ndarray, heads: int) -> np.ndarray:
-    """Half-split order undone as if there were this many heads."""
-    return w.reshape(heads, 2, -1, w.shape[1]).transpose(0, 2, 1, 3).reshape(w.shape)
-
-
 def change(name: str, function: Callable[[np.ndarray, exporter.ModelConfig], np.ndarray]) -> Seed:
     def seed(draft: Draft) -> None:
         draft.arrays[name] = np.ascontiguousarray(function(draft.arrays[name], draft.model), np.float32)

@@ -13,7 +13,6 @@ from helpers.defects.drafts import (
     copy,
     flip,
     half_away,
-    half_split,
     last_group_zero,
     misread,
     nudged,
@@ -22,11 +21,11 @@ from helpers.defects.drafts import (
     shortened,
     swap,
     swap_layers,
-    undone,
     with_int8,
     with_scales,
 )
 from helpers.defects.kinds import PLAIN, QUANTIZED, V3, Defect, Where
+from helpers.mistakes import half_split, interleaved
 
 Q, K, V, O = (f"layers.1.attention.w{letter}.weight" for letter in "qkvo")  # noqa: E741
 W1, W3 = (f"layers.0.feed_forward.w{digit}.weight" for digit in "13")
@@ -96,7 +95,7 @@ _TENSORS = (
     ),
     _writer(
         "k permuted with n_heads",
-        change(K, lambda w, c: undone(half_split(w, c.n_kv_heads), c.n_heads)),
+        change(K, lambda w, c: interleaved(half_split(w, c.n_kv_heads), c.n_heads)),
         _seen(K),
         "k-permuted-with-n-heads",
         # with two rows a head there is nothing to undo, and k is left in half-split order
