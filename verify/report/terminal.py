@@ -83,7 +83,7 @@ def show_report(console: Console, report: Report) -> None:
     _show_reasons(console, report)
     colour = _COLOURS[report.verdict]
     verdict = f"[bold {colour}]{report.verdict.upper()}[/]"
-    console.print(f"{verdict} {escape(str(report.file['path']))}{escape(_reason(report))}", soft_wrap=True)
+    console.print(f"{verdict} {escape(str(report.file['path']))}: {escape(report.reason)}", soft_wrap=True)
 
 
 def _costs(attribution: Attribution) -> str:
@@ -122,13 +122,6 @@ def _show_reasons(console: Console, report: Report) -> None:
 
 def _use(check: CheckResult) -> float:
     return check.utilisation or 0.0
-
-
-def _reason(report: Report) -> str:
-    blamed = [check for check in report.checks if check.status == "fail"] or [
-        check for check in report.checks if check.status == "skipped"
-    ]
-    return f": {blamed[0].name}: {blamed[0].detail}" if blamed else ""
 
 
 def describe(metrics: Metrics) -> str:
