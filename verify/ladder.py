@@ -72,9 +72,9 @@ def verify(
     """Judge a .bin file against the checkpoint it was made from, whoever wrote it.
 
     policy: a TOML file of limits; the default ships in the package. baseline: the last release's report.json: to be
-    worse than it is a failure. windows: how many random windows, or the token windows themselves. evidence: everything
-    about the windows, in place of windows and depth. max_seq_len: what the file should say, where it was shortened on
-    purpose. source_kind: one of verify.sources.KINDS, where it is not to be recognised.
+    worse than it is a failure. windows: how many random windows, or the token windows themselves. evidence:
+    everything about the windows, in place of windows and depth. max_seq_len: what the file should say, where it was
+    shortened on purpose. source_kind: one of verify.sources.KINDS, where it is not to be recognised.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
     """
     if evidence is not None and windows is not None:

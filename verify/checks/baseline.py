@@ -114,10 +114,12 @@ def check_baseline(comparisons: Sequence[Comparison]) -> CheckResult:
     if not comparisons:
         return skipped("baseline", "statistical", "no window of logits was there to compare")
     worst = max(comparisons, key=_urgency)
-    failed = [comparison for comparison in comparisons if comparison.worse]
-    detail = "; ".join(map(describe, sorted(failed, key=_urgency, reverse=True)))
+    failed = sum(comparison.worse for comparison in comparisons)
+    detail = describe(worst)
     if not failed:
-        detail = f"none of {len(comparisons)} figures is worse than chance explains; nearest to it: {describe(worst)}"
+        detail = f"none of {len(comparisons)} figures is worse than chance explains; nearest to it: {detail}"
+    elif failed > 1:
+        detail += f"; {failed - 1} of {len(comparisons) - 1} other figures {'are' if failed > 2 else 'is'} worse too"
     where = {key: asdict(worst)[key] for key in ("metric", "activations", "origin", "difference")}
     return within("baseline", "statistical", worst.interval[0], worst.limit, detail, where)
 

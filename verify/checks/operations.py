@@ -129,7 +129,7 @@ def describe(report: LayerReport, failures: int) -> str:
         if at["explained"] > _ONE_WEIGHT:
             text += f", as if weight [{at['row']}, {at['column']}] were {at['delta']:+.3g} off"
     if failures > 1:
-        text += f"; {failures - 1} later operations are off too"
+        text += f"; {failures - 1} later operation{'s are' if failures > 2 else ' is'} off too"
     return text
 
 
