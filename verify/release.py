@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import exporter
-from exporter.place import publish, resolve_target
+from exporter.place import publish, resolve_target, workspace
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.ladder import Progress, silent, verify
@@ -35,8 +34,8 @@ def release(
 ) -> tuple[exporter.ExportSummary, Report]:
     """Like export, but what fails verification never gets the name out; an earlier file there stays.
 
-    The file is judged in a directory of its own beside out, on the same file system, so that publishing it
-    is one rename. before_publishing gets the report while nothing has happened yet: where it raises, nothing does.
+    The file is judged in a workspace beside out, on the same file system, so that publishing it is one rename.
+    before_publishing gets the report while nothing has happened yet: where it raises, nothing does.
     """
     if format_name == "hf":
         raise CannotJudgeError(
@@ -45,12 +44,8 @@ def release(
     target = resolve_target(out, overwrite=overwrite)
     checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len)
     checkpoint.refuse_as_target(out)
-    try:
-        room = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".release")
-    except OSError as error:
-        raise exporter.WriteError(f"{out}: cannot be written: {(error.strerror or str(error)).lower()}") from error
-    with room as directory:
-        candidate = Path(directory) / target.name
+    with workspace(target) as room:
+        candidate = room / target.name
         summary = exporter.export(
             checkpoint,
             candidate,
@@ -74,6 +69,8 @@ def release(
         # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
         report = dataclasses.replace(report, file={**report.file, "path": path})
+        # the last moment at which an interrupt that got lost in a destructor or an import may still be heeded
+        progress("release", 1, 1)
         before_publishing(report)
         if report.passed:
             publish(candidate, target, overwrite=overwrite)
