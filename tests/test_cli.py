@@ -376,9 +376,8 @@ def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path, number: int, status
         # a test run in the background ignores SIGINT, and so would what it starts
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # takes no lock
     )
-    # once the working directory is there, the work has begun
     # once the candidate stands whole in its own directory, judging it has begun
-    while not list(tmp_path.glob(".*.release/out.bin")):
+    while not list(tmp_path.glob(".*.partial/out.bin")):
         assert process.poll() is None
         time.sleep(0.05)
     # not in the very moment between two steps, where an import or a destructor may be what it meets

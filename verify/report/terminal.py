@@ -13,6 +13,7 @@ from rich.table import Table
 
 from verify.attribution import Attribution
 from verify.checks.result import CheckResult
+from verify.interrupts import heed
 from verify.ladder import Progress as ProgressFunction
 from verify.report.advice import next_step
 from verify.report.model import Report
@@ -52,7 +53,8 @@ def tell(line: str, *, enabled: bool) -> None:
 
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
-    """A function that moves one bar for each stage, on standard error, on a terminal alone."""
+    """A function that moves one bar for each stage, on standard error, on a terminal alone. Between two steps it also
+    heeds an interrupt that got lost, and raises KeyboardInterrupt."""
     console = Console(stderr=True)
     shown = enabled and console.is_terminal
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -60,6 +62,7 @@ def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
         tasks: dict[str, TaskID] = {}
 
         def move(stage: str, done: int, total: int) -> None:
+            heed()
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done, total=total)
