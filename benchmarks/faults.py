@@ -33,7 +33,7 @@ from rich.progress import Progress
 
 from verify.cli import main as command_line
 from verify.demo import CHECKPOINT
-from verify.report.terminal import plain_table, stdout_console
+from verify.report.console import plain_table, stdout_console
 
 NAME = "model.bin"
 OPTIONS = ("--format", "v2", "--group-size", "32")

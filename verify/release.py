@@ -12,7 +12,8 @@ from exporter.place import publish, resolve_target, workspace
 from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
-from verify.ladder import Progress, silent, verify
+from verify.ladder import verify
+from verify.progress import Progress, silent
 from verify.report.model import Report
 
 
