@@ -60,6 +60,17 @@ class Evidence:
         windows += _generated(source.hyperparameters.vocab_size, count, length, self.seed)
         return windows
 
+    def describe(self, windows: Sequence[Window]) -> dict[str, Any]:
+        """What a report says of these windows, which collect() gave: how many there are of each origin."""
+        origins = [window.origin for window in windows]
+        return {
+            "depth": self.depth,
+            "seed": self.seed,
+            "windows": {origin: origins.count(origin) for origin in dict.fromkeys(origins)},
+            "text": None if self.text is None else str(self.text),
+            "tokens": str(self.tokens) if isinstance(self.tokens, Path) else None,
+        }
+
     def _from_text(self, source: Source, count: int, length: int) -> list[NDArray[np.int64]]:
         """Up to count windows, spread over the text."""
         if self.text is None:

@@ -23,6 +23,12 @@ _ASSUMED = (
 )
 
 
+def headline(path: Path) -> str:
+    """A file in one line, from its head alone. Raises reader_c.ReaderError."""
+    with reader_c.open(path) as model:
+        return f"{path}: {model.format}, {model.file_size:,} bytes, {len(model.names)} tensors"
+
+
 def inspect_file(path: Path) -> dict[str, Any]:
     """Plain data: format, header, metadata, tensors with their places and digests, what the format cannot express.
 

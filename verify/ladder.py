@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from importlib import metadata
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.attribution import Attribution
+from verify.baseline import check_comparable, with_baseline
 from verify.checks.config import check_config, same_shapes
 from verify.checks.file import check_file
 from verify.checks.operations import LayerReport
@@ -27,14 +25,16 @@ from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.tensors import TensorReport, check_tensors
 from verify.closure import Closure
 from verify.diagnosis import Diagnosis, diagnose_tensors
+from verify.environment import environment
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
 from verify.lookahead import ahead
-from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
-from verify.policy import DEFAULT_POLICY, Limits, load_limits, policy_section
+from verify.metrics import Metrics, WindowEvidence, WindowMetrics, compare_window, of_window, summarise
+from verify.policy import DEFAULT_POLICY, Policy, load_policy, policy_section
 from verify.proof import Proof, activations_of, choose, positions
 from verify.references import References
 from verify.report.model import Report
+from verify.report.saved import read_report
 from verify.sources import Hyperparameters, Source, open_source
 
 Progress = Callable[[str, int, int], None]
@@ -55,13 +55,12 @@ _BATCH_ELEMENTS = (1 << 21, 1 << 24)
 # What looking into a window weighs on the progress bar, against running it.
 _PROOF_STEPS = 20
 
-_PACKAGES = ("export-and-verify", "torch", "numpy")
-
 
 def verify(
     source: str | os.PathLike[str] | Source,
     path: str | os.PathLike[str],
     policy: str | os.PathLike[str] | None = None,
+    baseline: str | os.PathLike[str] | None = None,
     windows: int | Sequence[NDArray[np.int64]] | None = None,
     depth: str = "standard",
     *,
@@ -72,10 +71,11 @@ def verify(
 ) -> Report:
     """Judge a .bin file against the checkpoint it was made from, whoever wrote it.
 
-    source: where the checkpoint is, or one that is open already. windows: how many random windows, or the token
-    windows themselves. evidence: everything about the windows, in place of windows and depth. max_seq_len: what the
-    file should say, where it was shortened on purpose. source_kind: one of verify.sources.KINDS, where it is not to
-    be recognised.
+    source: where the checkpoint is, or one that is open already. policy: a TOML file of limits; the default ships in
+    the package. baseline: the last release's report.json: to be worse than it is a failure. windows: how many random
+    windows, or the token windows themselves. evidence: everything about the windows, in place of windows and depth.
+    max_seq_len: what the file should say, where it was shortened on purpose. source_kind: one of
+    verify.sources.KINDS, where it is not to be recognised.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
     """
     if evidence is not None and windows is not None:
@@ -84,6 +84,7 @@ def verify(
         count = windows if isinstance(windows, int) else None
         tokens = None if windows is None or isinstance(windows, int) else list(windows)
         evidence = Evidence(depth=depth, windows=count, tokens=tokens)
+    earlier = None if baseline is None else read_report(Path(baseline))
     with reader_c.open(path) as model:
         # of the mapped bytes, not of what the path may name by now
         digest = hashlib.sha256(model.content).hexdigest()
@@ -95,35 +96,44 @@ def verify(
         if not 1 <= length <= opened.hyperparameters.max_seq_len:
             limit = opened.hyperparameters.max_seq_len
             raise CannotJudgeError(f"max_seq_len: expected 1 to the source's {limit}, found {length}")
-        limits = load_limits(Path(policy) if policy else DEFAULT_POLICY, policy_section(model, opened))
+        limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, policy_section(model, opened))
+        # before any check, so that bad evidence is told at once
+        windows_to_judge = evidence.collect(opened, length)
+        if earlier is not None and baseline is not None:
+            check_comparable(Path(baseline), earlier, opened, windows_to_judge)
         judged = _Judgement(model, opened, limits, length, progress)
-        judged.run(evidence)
+        judged.run(windows_to_judge, evidence)
         if digest != hashlib.sha256(model.content).hexdigest():
             raise CannotJudgeError(f"{path}: changed while it was being judged")
-        return Report(
+        report = Report(
             source={"path": where, "kind": opened.kind, "sha256": opened.files},
             file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": digest},
             # what the file says, and what its format implies
             config=dataclasses.asdict(model.config),
+            policy=limits,
+            evidence=evidence.describe(windows_to_judge),
             checks=tuple(judged.checks),
             metrics=judged.metrics,
             metrics_q8_activations=judged.metrics_q8,
+            windows=tuple(judged.windows),
             tensors=tuple(judged.tensors),
             layers=judged.layers,
             diagnosis=judged.diagnosis,
             closure=judged.closure,
             attribution=judged.attribution,
-            environment=_environment(judged.versions),
+            baseline=None,
+            environment=environment(judged.versions, ARITHMETIC),
         )
+    return report if earlier is None or baseline is None else with_baseline(report, Path(baseline), earlier)
 
 
 class _Judgement:
     """One file under judgement: fills checks, metrics and tensors."""
 
     def __init__(
-        self, model: reader_c.Model, source: Source, limits: Limits, max_seq_len: int, progress: Progress
+        self, model: reader_c.Model, source: Source, policy: Policy, max_seq_len: int, progress: Progress
     ) -> None:
-        self._model, self._source, self._limits = model, source, limits
+        self._model, self._source, self._policy = model, source, policy
         self._max_seq_len, self._progress = max_seq_len, progress
         self._references = References(source, model)
         self.checks: list[CheckResult] = []
@@ -134,15 +144,14 @@ class _Judgement:
         self.attribution: Attribution | None = None
         self.metrics: Metrics | None = None
         self.metrics_q8: Metrics | None = None
+        self.windows: list[WindowMetrics] = []
 
     @property
     def versions(self) -> dict[str, str]:
         return self._references.versions
 
-    def run(self, evidence: Evidence) -> None:
+    def run(self, windows: list[Window], evidence: Evidence) -> None:
         hyper = self._source.hyperparameters
-        # before any check, so that bad evidence is told at once
-        windows = evidence.collect(self._source, self._max_seq_len)
         self.checks.append(check_config(self._model, hyper, self._max_seq_len))
         if not same_shapes(self._model, hyper) or self._model.config.max_seq_len < self._max_seq_len:
             later: tuple[tuple[str, Bound], ...] = (
@@ -195,7 +204,7 @@ class _Judgement:
                 done += 1
                 self._progress("windows", done, steps)
         self._references.done_with_source()
-        proof = Proof(self._model, hyper, self._references, ARITHMETIC)
+        proof = Proof(self._model, hyper, self._references, ARITHMETIC, self._policy)
         # a few more at a time, because weights are derived anew for each batch
         for numbers in _batches(windows, chosen, hyper, times=2):
             proof.add(windows, numbers, np.stack([of_chosen.pop(number) for number in numbers]))
@@ -217,7 +226,9 @@ class _Judgement:
             return
         self.metrics = self._with_text(summarise(compared.plain), windows, evidence)
         self.metrics_q8 = self._with_text(summarise(compared.q8), windows, evidence) if compared.q8 else None
-        self.checks.append(check_quantization(self.metrics, self._limits))
+        for activations, found in (("fp32", compared.plain), ("q8", compared.q8)):
+            self.windows += [of_window(n, activations, windows[n].tokens, e) for n, e in enumerate(found)]
+        self.checks.append(check_quantization(self.metrics, self._policy.quantization))
 
     def _with_text(self, metrics: Metrics, windows: list[Window], evidence: Evidence) -> Metrics:
         """The worst positions with the text that leads to them, where there is a tokenizer."""
@@ -279,24 +290,3 @@ def _batches(
         batch.append(number)
     if batch:
         yield batch
-
-
-def _environment(versions: dict[str, str]) -> dict[str, Any]:
-    """versions: of what was used besides what always is."""
-    always = {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
-    return {
-        "versions": {**always, **versions},
-        "cpu": _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "arithmetic": ARITHMETIC,
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -5,6 +5,7 @@ Evidence of windows merges, so that it may be gathered in any number of pieces.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,6 +95,52 @@ class Metrics:
         if self.perplexity_source is None or self.perplexity_file is None:
             return None
         return self.perplexity_file / self.perplexity_source
+
+
+@dataclass(frozen=True)
+class WindowMetrics:
+    """One window, as a report keeps it: means over its positions, which a later release is paired with, and every
+    position's KL and largest logit error to four digits, for plots. nll: nats of the token that follows."""
+
+    window: int
+    activations: str
+    origin: str
+    tokens_sha256: str
+    kl_mean: float
+    top1_agreement: float
+    max_abs_logit_error: float
+    rms_logit_error: float
+    nll_source: float
+    nll_file: float
+    kl: tuple[float, ...]
+    logit_error: tuple[float, ...]
+
+
+def digest_of(tokens: NDArray[np.int64]) -> str:
+    """sha256 of the ids as little-endian int64: what makes two reports' windows the same."""
+    return hashlib.sha256(tokens.astype("<i8").tobytes()).hexdigest()
+
+
+def of_window(window: int, activations: str, tokens: NDArray[np.int64], evidence: WindowEvidence) -> WindowMetrics:
+    """What is kept of a window's evidence."""
+    return WindowMetrics(
+        window=window,
+        activations=activations,
+        origin=evidence.origin,
+        tokens_sha256=digest_of(tokens),
+        kl_mean=float(evidence.kl.mean()),
+        top1_agreement=float(evidence.agree.mean()),
+        max_abs_logit_error=float(evidence.error.max()),
+        rms_logit_error=float(np.sqrt(evidence.squared.mean())),
+        nll_source=float(evidence.source_nll.mean()),
+        nll_file=float(evidence.file_nll.mean()),
+        kl=_four_digits(evidence.kl),
+        logit_error=_four_digits(evidence.error),
+    )
+
+
+def _four_digits(values: Floats) -> tuple[float, ...]:
+    return tuple(float(f"{value:.4g}") for value in values)
 
 
 def summarise(windows: list[WindowEvidence], seed: int = 0) -> Metrics:

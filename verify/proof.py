@@ -20,6 +20,7 @@ from verify.diagnosis import Diagnosis, Stage, diagnose_operation
 from verify.evidence import Window
 from verify.operations.recompute import Recompute
 from verify.operations.record import record
+from verify.policy import Policy
 from verify.references import Floats, References
 from verify.sources import Hyperparameters
 
@@ -61,8 +62,10 @@ class Proof:
         hyper: Hyperparameters,
         references: References,
         arithmetic: reader_c.Arithmetic,
+        policy: Policy,
     ) -> None:
         self._model, self._hyper, self._references, self._arithmetic = model, hyper, references, arithmetic
+        self._policy = policy
         self.operations, self._replays = Operations(), Operations()
         self._execution = Execution()
         # of the first operation that is beyond its bound
@@ -121,10 +124,14 @@ class Proof:
 
     def verdicts(self) -> list[CheckResult]:
         """Of `operations` and `execution`."""
-        execution = self._references.disagreement() or self._execution.verdict(self._arithmetic)
-        if self._replays.layers and execution.status == "pass":
+        execution = self._references.disagreement() or self._float_execution
+        if self._replays.layers:
             execution = self._with_replay(execution)
-        return [self.operations.verdict(), execution]
+        return [self.operations.verdict(self._policy.operations.error_over_bound), execution]
+
+    @property
+    def _float_execution(self) -> CheckResult:
+        return self._execution.verdict(self._arithmetic, self._policy.execution.noise_sigmas)
 
     def _with_replay(self, execution: CheckResult) -> CheckResult:
         """int8 activations have no tolerance: one that rounds the other way moves logits as far as a mistake does.
@@ -134,13 +141,15 @@ class Proof:
             more = f"; {len(self._replays.layers)} operations on int8 activations computed again, every bit alike"
             return dataclasses.replace(execution, detail=execution.detail + more)
         detail = f"int8 activations, computed again: {describe(failures[0], len(failures))}"
+        if execution.status == "fail":
+            return exact("execution", len(failures), f"{execution.detail}; {detail}", execution.where)
         return exact("execution", len(failures), detail, where_of(failures[0]))
 
     @property
     def wrong_in_float(self) -> bool:
         """Whether float activations went wrong; what int8 ones do is in no logit that has a reference."""
-        failed = self._execution.verdict(self._arithmetic).status == "fail"
-        return failed or any(report.activations == "fp32" for report in self.operations.failures)
+        operations = any(report.activations == "fp32" for report in self.operations.failures)
+        return operations or self._float_execution.status == "fail"
 
     def close(self, windows: list[Window]) -> Closure | None:
         """What the logit that is furthest off owes to which operation; None where no logits can be compared."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from verify.report.plain import Json, finding, likely, verdict
+from verify.report.plain import Json, finding, likely
 
 CHECKS = ("config", "file", "tensors", "operations", "execution", "quantization")
 
@@ -79,7 +79,8 @@ class Judge:
         self._outcomes: dict[Path, Json] = {}
 
     def outcome(self, file: Path, number: int) -> Json:
-        """report.json's content, or {"refused": why there is nothing to judge}. number: the file's own."""
+        """{"verdict": in one line, "blamed": names of checks, "report": report.json's content}, or {"refused": why
+        there is nothing to judge}. number: the file's own."""
         if file not in self._outcomes:
             self._outcomes[file] = self._judge(file) if self._shared is None else self._first_of_all(file, number)
         return self._outcomes[file]
@@ -103,10 +104,16 @@ class Judge:
         from verify.ladder import verify  # noqa: PLC0415
 
         try:
-            report: Json = json.loads(verify(self._source, file, self._policy, depth=self._depth).to_json())
+            report = verify(self._source, file, self._policy, depth=self._depth)
         except (CannotJudgeError, reader_c.ReaderError) as error:
             return {"refused": " ".join(str(error).split())}
-        return report
+        # where everything was skipped, all of it is to blame
+        blamed = report.blamed if report.passed or report.blamed else report.checks
+        return {
+            "verdict": f"{report.verdict.upper()}: {report.reason}",
+            "blamed": [check.name for check in blamed],
+            "report": json.loads(report.to_json()),
+        }
 
 
 class CheckedFile(pytest.File):
@@ -130,20 +137,21 @@ class Check(pytest.Item):
         outcome = self.config.stash[_JUDGE].outcome(self.path, file.number)
         refused = outcome.get("refused")
         # a property travels with the result from a worker to where the summary is written
-        line = f"cannot be judged; {refused}" if refused else verdict(outcome)
-        self.user_properties.append((_PROPERTY, f"{file.nodeid}: {line}"))
+        verdict = f"cannot be judged: {refused}" if refused else outcome["verdict"]
+        self.user_properties.append((_PROPERTY, f"{file.nodeid}: {verdict}"))
         if refused:
             pytest.fail(refused, pytrace=False)
-        check = next((check for check in outcome["checks"] if check["name"] == self.name), None)
+        check = next((check for check in outcome["report"]["checks"] if check["name"] == self.name), None)
         if check is None:
             pytest.fail(f"{self.name}: expected a verdict, found none", pytrace=False)
-        if check["status"] == "skipped" and outcome["verdict"] == "pass":
+        if self.name in outcome["blamed"]:
+            pytest.fail(finding(check) + likely(outcome["report"]), pytrace=False)
+        if check["status"] == "skipped":
             pytest.skip(check["detail"])
-        if check["status"] != "pass":
-            pytest.fail(finding(check) + likely(outcome), pytrace=False)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        return self.path, None, self.nodeid
+        # not as the id ends: pytest would take its dots for those of a module
+        return self.path, None, f"{self.name} of {self.path.name}"
 
 
 class _Run:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import exporter
-from exporter.place import publish, resolve_target
+from exporter.place import publish, resolve_target, workspace
+from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.ladder import Progress, silent, verify
 from verify.report.model import Report
+
+
+@dataclasses.dataclass(frozen=True)
+class Released:
+    """What release() did: report.passed says whether the file stands at summary.path. reports: the directory of the
+    report's files."""
+
+    summary: exporter.ExportSummary
+    report: Report
+    reports: Path
 
 
 def release(
@@ -29,14 +39,17 @@ def release(
     max_seq_len: int | None = None,
     overwrite: bool = False,
     policy: Path | None = None,
+    baseline: Path | None = None,
     evidence: Evidence | None = None,
+    reports: Path | None = None,
     progress: Progress = silent,
-    before_publishing: Callable[[Report], None] = lambda _report: None,
-) -> tuple[exporter.ExportSummary, Report]:
+) -> Released:
     """Like export, but what fails verification never gets the name out; an earlier file there stays.
 
-    The file is judged in a directory of its own beside out, on the same file system, so that publishing it
-    is one rename. before_publishing gets the report while nothing has happened yet: where it raises, nothing does.
+    reports: a directory for the report's files; by default out.report of a pass, beside the file, and out.rejected
+    otherwise, so that the report of an earlier file stays with it. The file is judged in a directory of its own
+    beside out, on the same file system, so that publishing it is one rename; the report is complete on disk before
+    that, and gets its names after it: where anything cannot be written, nothing has happened.
     """
     if format_name == "hf":
         raise CannotJudgeError(
@@ -45,12 +58,8 @@ def release(
     target = resolve_target(out, overwrite=overwrite)
     checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len)
     checkpoint.refuse_as_target(out)
-    try:
-        room = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".release")
-    except OSError as error:
-        raise exporter.WriteError(f"{out}: cannot be written: {(error.strerror or str(error)).lower()}") from error
-    with room as directory:
-        candidate = Path(directory) / target.name
+    with workspace(target) as room:
+        candidate = room / target.name
         summary = exporter.export(
             checkpoint,
             candidate,
@@ -66,6 +75,7 @@ def release(
             source,
             candidate,
             policy,
+            baseline,
             evidence=evidence,
             source_kind=source_kind,
             max_seq_len=max_seq_len,
@@ -74,7 +84,12 @@ def release(
         # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
         report = dataclasses.replace(report, file={**report.file, "path": path})
-        before_publishing(report)
-        if report.passed:
-            publish(candidate, target, overwrite=overwrite)
-    return dataclasses.replace(summary, path=out), report
+        beside, rejected = out.with_name(f"{out.name}.report"), out.with_name(f"{out.name}.rejected")
+        directory = reports or (beside if report.passed else rejected)
+        with staged(report, directory) as publish_report:
+            if report.passed:
+                publish(candidate, target, overwrite=overwrite)
+            publish_report()
+        if report.passed and reports is None:
+            remove_report(rejected)
+    return Released(dataclasses.replace(summary, path=out), report, directory)

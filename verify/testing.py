@@ -91,8 +91,8 @@ def assert_roundtrip(
         )
         report = verify(judged_by, path, policy, depth=depth)
     if not report.passed:
-        found = report.to_dict()
-        blamed = "\n".join(finding(check) for check in found["checks"] if check["status"] != "pass")
+        found, names = report.to_dict(), [check.name for check in report.blamed]
+        blamed = "\n".join(finding(check) for check in found["checks"] if check["name"] in names) or report.reason
         raise AssertionError(
             f"{checkpoint.where} as {format}: expected a file that passes, found\n{blamed}{likely(found)}"
         )

@@ -101,11 +101,12 @@ class Execution:
                 "found": float(engine[position, index]),
             }
 
-    def verdict(self, arithmetic: str) -> CheckResult:
+    def verdict(self, arithmetic: str, limit: float = LIMIT_SIGMAS) -> CheckResult:
+        """limit: standard deviations."""
         if not self._logits:
             return skipped("execution", "statistical", "no logits were compared")
         detail = (
             f"{self._logits} logits of the C reader ({arithmetic}) against PyTorch float64 on the same weights: "
             f"largest difference {self._largest:.3g}, {self._worst:.2f} standard deviations of float32 rounding"
         )
-        return within("execution", "statistical", self._worst, LIMIT_SIGMAS, detail, self.where)
+        return within("execution", "statistical", self._worst, limit, detail, self.where)

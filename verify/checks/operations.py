@@ -89,19 +89,24 @@ class Operations:
     @property
     def failures(self) -> list[LayerReport]:
         """Beyond their bound, the first of a pass first."""
-        return [report for report in self.layers if not report.max_error_over_bound <= 1]
+        return self.beyond(1.0)
 
-    def verdict(self) -> CheckResult:
+    def beyond(self, limit: float) -> list[LayerReport]:
+        """Further off than this many times their bound, the first of a pass first."""
+        return [report for report in self.layers if not report.max_error_over_bound <= limit]
+
+    def verdict(self, limit: float = 1.0) -> CheckResult:
+        """limit: of an error over its bound."""
         if not self._reports:
             return skipped("operations", "rigorous", "no operation was recorded")
-        reports, failures = self.layers, self.failures
+        reports, failures = self.layers, self.beyond(limit)
         worst = max(report.max_error_over_bound for report in reports)
         if not failures:
             highest = max(reports, key=lambda report: report.max_error_over_bound)
             detail = f"{len(reports)} operations; nearest to its bound: {name_of(highest)}"
-            return within("operations", "rigorous", worst, 1.0, detail, where_of(highest))
+            return within("operations", "rigorous", worst, limit, detail, where_of(highest))
         first = failures[0]
-        return within("operations", "rigorous", worst, 1.0, describe(first, len(failures)), where_of(first))
+        return within("operations", "rigorous", worst, limit, describe(first, len(failures)), where_of(first))
 
 
 def name_of(report: LayerReport) -> str:
@@ -124,7 +129,7 @@ def describe(report: LayerReport, failures: int) -> str:
         if at["explained"] > _ONE_WEIGHT:
             text += f", as if weight [{at['row']}, {at['column']}] were {at['delta']:+.3g} off"
     if failures > 1:
-        text += f"; {failures - 1} later operations are off too"
+        text += f"; {failures - 1} later operation{'s are' if failures > 2 else ' is'} off too"
     return text
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from verify.checks.result import CheckResult, skipped, within
 from verify.metrics import Metrics
-from verify.policy import Limits
+from verify.policy import QuantizationLimits
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class _Metric:
         return math.inf if math.isnan(share) else share
 
 
-def check_quantization(metrics: Metrics | None, limits: Limits) -> CheckResult:
+def check_quantization(metrics: Metrics | None, limits: QuantizationLimits) -> CheckResult:
     """Every metric within its limit; the one nearest to it is the result's observed and limit."""
     if metrics is None:
         return skipped("quantization", "policy", "no logits were compared")

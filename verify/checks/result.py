@@ -9,6 +9,9 @@ from typing import Any, Literal
 Status = Literal["pass", "fail", "skipped"]
 Bound = Literal["exact", "rigorous", "statistical", "first-order", "policy"]
 
+# Every check there is, in the order in which they run.
+CHECKS = ("config", "file", "tensors", "operations", "execution", "quantization", "baseline")
+
 
 @dataclass(frozen=True)
 class CheckResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -11,15 +12,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verify.attribution import Attribution
+from verify.checks.baseline import Comparison
 from verify.checks.operations import LayerReport
 from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
 from verify.closure import Closure
 from verify.diagnosis import Diagnosis
-from verify.metrics import Metrics
+from verify.metrics import Metrics, WindowMetrics
+from verify.policy import Policy
 
 SCHEMA_ID = "export-and-verify/report/1"
 SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """An earlier release's report, and what it was compared in. path and sha256 are the report's, file is what it
+    says of the file that it judged."""
+
+    path: str
+    sha256: str
+    file: Mapping[str, Any]
+    comparisons: tuple[Comparison, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,45 +44,74 @@ class Report:
     source: Mapping[str, Any]
     file: Mapping[str, Any]
     config: Mapping[str, Any]
+    policy: Policy
+    evidence: Mapping[str, Any]
     checks: tuple[CheckResult, ...]
     metrics: Metrics | None
     metrics_q8_activations: Metrics | None
+    windows: tuple[WindowMetrics, ...]
     tensors: tuple[TensorReport, ...]
     layers: tuple[LayerReport, ...]
     diagnosis: Diagnosis | None
     closure: Closure | None
     attribution: Attribution | None
+    baseline: Baseline | None
     environment: Mapping[str, Any]
 
     @property
+    def blamed(self) -> tuple[CheckResult, ...]:
+        """The checks that keep the file from passing: those that failed, then those that may not be skipped."""
+        failed = [check for check in self.checks if check.status == "fail"]
+        skipped = [check for check in self.checks if check.status == "skipped"]
+        return (*failed, *(check for check in skipped if check.name not in self.policy.may_be_skipped))
+
+    @property
     def verdict(self) -> Literal["pass", "fail"]:
-        return "pass" if self.checks and all(c.status == "pass" for c in self.checks) else "fail"
+        seen = any(check.status == "pass" for check in self.checks)
+        return "pass" if seen and not self.blamed else "fail"
 
     @property
     def passed(self) -> bool:
         return self.verdict == "pass"
+
+    @property
+    def reason(self) -> str:
+        """Of the verdict, in one sentence."""
+        if self.passed:
+            allowed = [check.name for check in self.checks if check.status == "skipped"]
+            without = f", without {', '.join(allowed)}, as the policy allows" if allowed else ""
+            return f"{sum(c.status == 'pass' for c in self.checks)} of {len(self.checks)} checks passed{without}"
+        if not self.blamed:
+            return "no check passed"
+        first = self.blamed[0]
+        return f"{first.name}: {'skipped: ' if first.status == 'skipped' else ''}{first.detail}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that validates against the schema. Infinities and NaN, which JSON has not, become text."""
         checks = [
             {**_plain(dataclasses.asdict(check)), "utilisation": _plain(check.utilisation)} for check in self.checks
         ]
-        return {
+        report = {
             "schema": SCHEMA_ID,
             "verdict": self.verdict,
             "source": _plain(self.source),
             "file": _plain(self.file),
             "config": _plain(self.config),
+            "policy": _record(self.policy),
+            "evidence": _plain(self.evidence),
             "checks": checks,
             "diagnosis": _record(self.diagnosis),
             "metrics": _record(self.metrics),
             "metrics_q8_activations": _record(self.metrics_q8_activations),
-            "tensors": [_plain(dataclasses.asdict(tensor)) for tensor in self.tensors],
+            "windows": [_record(window) for window in self.windows],
+            "tensors": [_record(tensor) for tensor in self.tensors],
             "closure": _record(self.closure),
             **_of_attribution(self.attribution),
-            "layers": [_plain(dataclasses.asdict(layer)) for layer in self.layers],
+            "layers": [_record(layer) for layer in self.layers],
+            "baseline": _record(self.baseline),
             "environment": _plain(self.environment),
         }
+        return {**report, "digest": digest_of_report(report)}
 
     def to_json(self) -> str:
         """report.json: validated before anyone sees it."""
@@ -78,12 +121,25 @@ class Report:
         jsonschema.validate(report, schema())
         return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
+    def to_html(self) -> str:
+        """report.html: one page without a network, for a screen of any size and for paper."""
+        from verify.report.html import render  # noqa: PLC0415  # imports this module
+
+        return render(self)
+
 
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema that every report validates against."""
     contents: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     return contents
+
+
+def digest_of_report(report: Mapping[str, Any]) -> str:
+    """sha256 over all that a report says but for the digest itself: in sorted, compact JSON."""
+    content = {key: value for key, value in report.items() if key != "digest"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _of_attribution(attribution: Attribution | None) -> dict[str, Any]:

@@ -19,12 +19,3 @@ def finding(check: Json) -> str:
 def likely(report: Json) -> str:
     """What the mistake most likely is, on a line of its own; nothing where nobody knows."""
     return f"\nmost likely: {report['diagnosis']['sentence']}" if report["diagnosis"] else ""
-
-
-def verdict(report: Json) -> str:
-    """ "pass, 6 of 6 checks" or "fail, 5 of 6 checks; tensors: <detail>", with the first that is to blame."""
-    checks = report["checks"]
-    passed = [check for check in checks if check["status"] == "pass"]
-    blamed = [check for status in ("fail", "skipped") for check in checks if check["status"] == status]
-    reason = f"; {blamed[0]['name']}: {blamed[0]['detail']}" if blamed else ""
-    return f"{report['verdict']}, {len(passed)} of {len(checks)} checks{reason}"

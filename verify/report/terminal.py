@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,8 +14,9 @@ from rich.table import Table
 from verify.attribution import Attribution
 from verify.checks.result import CheckResult
 from verify.ladder import Progress as ProgressFunction
-from verify.metrics import Metrics
+from verify.report.advice import next_step
 from verify.report.model import Report
+from verify.report.words import describe, number
 
 _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
 
@@ -41,6 +43,13 @@ def plain_table(*headings: str) -> Table:
     return table
 
 
+def tell(line: str, *, enabled: bool) -> None:
+    """A line on standard error, on a terminal alone."""
+    console = Console(stderr=True, highlight=False)
+    if enabled and console.is_terminal:
+        console.print(line, soft_wrap=True, markup=False)
+
+
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
     """A function that moves one bar for each stage, on standard error, on a terminal alone."""
@@ -58,8 +67,9 @@ def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
         yield move
 
 
-def show_report(console: Console, report: Report) -> None:
-    """The table of checks, the metrics, and the verdict with its reason."""
+def show_report(console: Console, report: Report, written: Path | None = None) -> None:
+    """The table of checks, the metrics, the verdict with its reason, and what to do next. written: where the report's
+    files are."""
     table = plain_table("check", "status", "bound", "observed", "limit", "detail")
     for check in report.checks:
         colour = _COLOURS[check.status]
@@ -67,8 +77,8 @@ def show_report(console: Console, report: Report) -> None:
             check.name,
             f"[{colour}]{check.status}[/{colour}]",
             check.bound,
-            _number(check.observed),
-            _number(check.limit),
+            number(check.observed),
+            number(check.limit),
             escape(check.detail),
         )
     console.print(table)
@@ -83,7 +93,11 @@ def show_report(console: Console, report: Report) -> None:
     _show_reasons(console, report)
     colour = _COLOURS[report.verdict]
     verdict = f"[bold {colour}]{report.verdict.upper()}[/]"
-    console.print(f"{verdict} {escape(str(report.file['path']))}{escape(_reason(report))}", soft_wrap=True)
+    for check in report.blamed:
+        console.print(f"next, {check.name}: {next_step(check, report)}", soft_wrap=True, markup=False)
+    if written:
+        console.print(f"report: {written / 'report.html'}", soft_wrap=True, markup=False)
+    console.print(f"{verdict} {escape(str(report.file['path']))}: {escape(report.reason)}", soft_wrap=True)
 
 
 def _costs(attribution: Attribution) -> str:
@@ -124,29 +138,6 @@ def _use(check: CheckResult) -> float:
     return check.utilisation or 0.0
 
 
-def _reason(report: Report) -> str:
-    blamed = [check for check in report.checks if check.status == "fail"] or [
-        check for check in report.checks if check.status == "skipped"
-    ]
-    return f": {blamed[0].name}: {blamed[0].detail}" if blamed else ""
-
-
-def describe(metrics: Metrics) -> str:
-    """One line of metrics, with what they were taken over."""
-    words = [
-        f"{metrics.positions} positions",
-        f"KL mean {metrics.kl_mean:.3g}{_interval(metrics.kl_mean_ci)}, max {metrics.kl_max:.3g} nats",
-        f"top-1 {metrics.top1_agreement:.2%}",
-        f"largest logit error {metrics.max_abs_logit_error:.3g}",
-    ]
-    if metrics.perplexity_source is not None and metrics.perplexity_file is not None:
-        words.append(
-            f"perplexity {metrics.perplexity_source:.4f} -> {metrics.perplexity_file:.4f}, "
-            f"ratio{_interval(metrics.perplexity_ratio_ci) or ' without an interval'}"
-        )
-    return "; ".join(words)
-
-
 def show_formats(console: Console, reports: Sequence[tuple[str, Report]], float_bytes: int) -> None:
     """One line a file, under its name. float_bytes: size of the same weights in float32."""
     table = plain_table("format", "bytes", "ratio", "checks", "KL mean", "top-1", "max logit error")
@@ -165,11 +156,3 @@ def show_formats(console: Console, reports: Sequence[tuple[str, Report]], float_
         )
     console.print(table)
     console.print("ratio: bytes of the weights in float32 to bytes of the file")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" ({interval[0]:.4g} to {interval[1]:.4g})"

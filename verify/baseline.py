@@ -1,0 +1,83 @@
+"""An earlier release's report beside today's: whether the two can be compared, and what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from verify.checks.baseline import check_baseline, compare
+from verify.errors import CannotJudgeError
+from verify.evidence import Window
+from verify.metrics import WindowMetrics, digest_of
+from verify.report.model import Baseline, Report
+from verify.sources import Source
+
+
+def check_comparable(path: Path, earlier: Report, source: Source, windows: Sequence[Window]) -> None:
+    """Before anything is computed: raise CannotJudgeError unless the earlier report is of a release of this very
+    source, judged on these very windows."""
+    _check_source(path, earlier, sorted(source.files.values()))
+    _check_windows(path, earlier, [(window.origin, digest_of(window.tokens)) for window in windows])
+
+
+def with_baseline(report: Report, path: Path, earlier: Report) -> Report:
+    """The report with the check `baseline` as its last. Raises CannotJudgeError where the two cannot be compared."""
+    _check_source(path, earlier, sorted(report.source["sha256"].values()))
+    if report.windows:
+        windows = [(w.origin, w.tokens_sha256) for w in report.windows if w.activations == "fp32"]
+        _check_windows(path, earlier, windows)
+    new, old = _alike(report, earlier)
+    comparisons = compare(new, old, report.policy.baseline)
+    return dataclasses.replace(
+        report,
+        checks=(*(check for check in report.checks if check.name != "baseline"), check_baseline(comparisons)),
+        baseline=Baseline(
+            path=str(path),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            file=earlier.file,
+            comparisons=comparisons,
+        ),
+    )
+
+
+def _alike(report: Report, earlier: Report) -> tuple[list[WindowMetrics], list[WindowMetrics]]:
+    """Windows by the activations that both have: a Q8_0 file may follow one in float32."""
+    both = {w.activations for w in report.windows} & {w.activations for w in earlier.windows}
+    new, old = ([w for w in r.windows if w.activations in both] for r in (report, earlier))
+    return new, old
+
+
+def _check_source(path: Path, earlier: Report, digests: Sequence[str]) -> None:
+    if not earlier.passed:
+        raise CannotJudgeError(f"{path}: verdict: expected that of a release, pass, found {earlier.verdict}")
+    if sorted(earlier.source["sha256"].values()) != list(digests):
+        raise CannotJudgeError(
+            f"{path}: source: expected a report about this source, found one about {earlier.source['path']} with "
+            "other digests"
+        )
+
+
+def _check_windows(path: Path, earlier: Report, windows: Sequence[tuple[str, str]]) -> None:
+    sampled = Counter(origin for origin, _digest in windows if origin != "fixed")
+    if max(sampled.values(), default=0) < 2:
+        raise CannotJudgeError(
+            f"{path}: windows: expected at least 2 of one origin, to tell a difference from chance, found 1"
+        )
+    before = [(w.origin, w.tokens_sha256) for w in earlier.windows if w.activations == "fp32"]
+    if before != list(windows):
+        raise CannotJudgeError(
+            f"{path}: windows: expected the same tokens as today's (by text, tokens, windows, length, seed and "
+            f"depth), found {_count(before)} against {_count(windows)}, {_shared(before, windows)} of them the same"
+        )
+
+
+def _count(windows: Sequence[tuple[str, str]]) -> str:
+    counts = Counter(origin for origin, _digest in windows)
+    return " and ".join(f"{number} of {origin}" for origin, number in counts.items()) or "none"
+
+
+def _shared(before: Sequence[tuple[str, str]], windows: Sequence[tuple[str, str]]) -> int:
+    return sum((Counter(before) & Counter(windows)).values())

@@ -1,0 +1,240 @@
+"""The commands. What takes long to import is imported where it is wanted, so that --help does not wait for it."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from verify.cli.options import EVIDENCE, EXPORT, JUDGEMENT, MAX_SEQ_LEN, OUTPUT, PATH, SOURCE, with_options
+from verify.cli.results import check_directory, deliver, prepare, start_pytorch, tell_group_size
+
+if TYPE_CHECKING:
+    from verify.ladder import Progress
+
+
+@click.group(epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged.")
+@click.version_option(package_name="export-and-verify", message="%(package)s %(version)s")
+def app() -> None:
+    """Writes llama2.c-style .bin files from PyTorch checkpoints and proves what they compute."""
+
+
+@app.command(epilog="Example: export-and-verify demo --out /tmp/demo")
+@click.option(
+    "--out", type=PATH, metavar="DIR", default=Path("demo"), show_default=True, help="For files and reports."
+)
+def demo(out: Path) -> int:
+    """The main job on the bundled checkpoint: export every format, verify each, print the table."""
+    import exporter  # noqa: PLC0415
+    from verify.delivery import write_report  # noqa: PLC0415
+    from verify.demo import CHECKPOINT, HELD_OUT_TEXT  # noqa: PLC0415
+    from verify.evidence import Evidence  # noqa: PLC0415
+    from verify.ladder import verify as judge  # noqa: PLC0415
+    from verify.report.terminal import progress_bar, show_formats, stdout_console  # noqa: PLC0415
+
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = exporter.open_checkpoint(CHECKPOINT)
+    reports = []
+    for name in ("v0", "v1", "v1-fp32", "v2", "v3", "v3-q8_0"):
+        with progress_bar(enabled=True) as progress:
+            format_name, _, storage = name.partition("-q")
+            summary = exporter.export(
+                checkpoint,
+                out / f"{name}.bin",
+                format=format_name,
+                storage=f"q{storage}" if storage else "source",
+                overwrite=True,
+            )
+            report = judge(
+                CHECKPOINT,
+                summary.path,
+                evidence=Evidence(text=HELD_OUT_TEXT),
+                progress=partial(_in_format, progress, name),
+            )
+        tell_group_size(summary)
+        write_report(report, out / f"{name}-report")
+        reports.append((name, report))
+    console = stdout_console()
+    float_bytes = 4 * sum(prod(checkpoint.shape(tensor)) for tensor in checkpoint.names)
+    with contextlib.suppress(BrokenPipeError):
+        show_formats(console, reports, float_bytes)
+        console.print(f"files and reports: {out}", soft_wrap=True, markup=False)
+    return 0 if all(report.passed for _, report in reports) else 1
+
+
+def _in_format(progress: Progress, name: str, stage: str, done: int, total: int) -> None:
+    progress(f"{name} {stage}", done, total)
+
+
+@app.command(epilog="Example: export-and-verify export model.pt model.bin --format v2")
+@with_options(SOURCE[0], click.argument("out", type=PATH), *EXPORT, MAX_SEQ_LEN, SOURCE[1], OUTPUT[2])
+def export(
+    source: Path,
+    out: Path,
+    source_kind: str | None,
+    format_name: str,
+    max_seq_len: int | None,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Write one file (or, as hf, a directory). It appears under its name whole or not at all."""
+    import exporter  # noqa: PLC0415
+    from verify.report.terminal import progress_bar, stdout_console  # noqa: PLC0415
+
+    with progress_bar(enabled=not quiet) as progress:
+        summary = exporter.export(
+            exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len),
+            out,
+            format=format_name,
+            max_seq_len=max_seq_len,
+            progress=lambda done, total: progress("export", done, total),
+            **options,
+        )
+    tell_group_size(summary)
+    if not quiet:
+        stdout_console().print(
+            f"{summary.path}: {summary.format}, {summary.bytes:,} bytes, {len(summary.tensors)} tensors, "
+            f"{summary.seconds:.2f} s, sha256 {summary.sha256}",
+            soft_wrap=True,
+            markup=False,
+        )
+    return 0
+
+
+@app.command(epilog="Example: export-and-verify verify model.pt model.bin --text heldout.txt --report report")
+@with_options(
+    SOURCE[0],
+    click.argument("file", type=PATH),
+    MAX_SEQ_LEN,
+    SOURCE[1],
+    *EVIDENCE,
+    *JUDGEMENT,
+    *OUTPUT,
+)
+def verify(
+    source: Path,
+    file: Path,
+    max_seq_len: int | None,
+    source_kind: str | None,
+    policy: Path | None,
+    baseline: Path | None,
+    report: Path | None,
+    json: bool,
+    quiet: bool,
+    threads: int | None,
+    **options: Any,
+) -> int:
+    """Every check on an existing file, whoever wrote it."""
+    evidence = prepare(report=report, threads=threads, **options)
+    from verify.inspect import headline  # noqa: PLC0415
+    from verify.report.terminal import progress_bar, tell  # noqa: PLC0415
+
+    tell(headline(file), enabled=not quiet)
+    with progress_bar(enabled=not quiet) as progress:
+        start_pytorch(threads, progress)
+        from verify.ladder import verify as judge_file  # noqa: PLC0415
+
+        result = judge_file(
+            source,
+            file,
+            policy,
+            baseline,
+            evidence=evidence,
+            source_kind=source_kind,
+            max_seq_len=max_seq_len,
+            progress=progress,
+        )
+    return deliver(result, report, json=json, quiet=quiet)
+
+
+@app.command(epilog="Example: export-and-verify release model.pt model.bin --format v2 --text heldout.txt")
+@with_options(
+    SOURCE[0],
+    click.argument("out", type=PATH),
+    *EXPORT,
+    MAX_SEQ_LEN,
+    SOURCE[1],
+    *EVIDENCE,
+    *JUDGEMENT,
+    *OUTPUT,
+)
+def release(
+    source: Path,
+    out: Path,
+    format_name: str,
+    report: Path | None,
+    json: bool,
+    quiet: bool,
+    threads: int | None,
+    seed: int,
+    text: Path | None,
+    tokenizer: Path | None,
+    tokens: Path | None,
+    windows: int | None,
+    length: int | None,
+    depth: str,
+    **options: Any,
+) -> int:
+    """Export, verify, judge: only a pass appears as OUT, with its report beside it in OUT.report. A fail leaves an
+    earlier OUT untouched; its report is in OUT.rejected."""
+    evidence = prepare(
+        report=report,
+        threads=threads,
+        seed=seed,
+        text=text,
+        tokenizer=tokenizer,
+        tokens=tokens,
+        windows=windows,
+        length=length,
+        depth=depth,
+    )
+    from verify.report.terminal import progress_bar, tell  # noqa: PLC0415
+
+    tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
+    with progress_bar(enabled=not quiet) as progress:
+        start_pytorch(threads, progress)
+        from verify.release import release as run  # noqa: PLC0415
+
+        released = run(
+            source, out, format_name=format_name, evidence=evidence, reports=report, progress=progress, **options
+        )
+    tell_group_size(released.summary)
+    return deliver(released.report, None, json=json, quiet=quiet, written=released.reports)
+
+
+@app.command(epilog="Example: export-and-verify judge report.json --policy strict.toml --baseline last/report.json")
+@with_options(
+    click.argument("saved", type=PATH, metavar="REPORT.json"),
+    *JUDGEMENT,
+    *OUTPUT[:-1],
+)
+def judge(
+    saved: Path, policy: Path | None, baseline: Path | None, report: Path | None, json: bool, quiet: bool
+) -> int:
+    """A saved report under another policy or beside a baseline. Runs no model."""
+    if report is not None:
+        check_directory(report)
+    from verify.judge import judge as judge_again  # noqa: PLC0415
+
+    return deliver(judge_again(saved, policy, baseline), report, json=json, quiet=quiet)
+
+
+@app.command(epilog="Example: export-and-verify inspect model.bin")
+@click.argument("file", type=PATH)
+@click.option("--json", is_flag=True, help="Print JSON.")
+def inspect(file: Path, json: bool) -> int:
+    """Header, tensor table, sizes, digest, and what the format cannot express. Needs no source."""
+    from verify.inspect import inspect_file, show_inspection  # noqa: PLC0415
+
+    contents = inspect_file(file)
+    if json:
+        import json as encoder  # noqa: PLC0415
+
+        click.echo(encoder.dumps(contents, indent=2))
+    else:
+        show_inspection(contents)
+    return 0

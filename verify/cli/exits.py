@@ -1,0 +1,83 @@
+"""main(): the command line, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+from verify.cli.commands import app
+
+# sysexits' EX_SOFTWARE
+INTERNAL_ERROR = 70
+
+
+def _refuse(message: object, status: int = 2) -> NoReturn:
+    """One line on standard error, whatever the message held."""
+    _settle_output()
+    click.echo(f"error: {' '.join(str(message).split())}", err=True)
+    sys.exit(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """A reader that went away (head, less) is no error of ours; a full disk is."""
+    error = _settle_output()
+    if error and not isinstance(error, BrokenPipeError):
+        _refuse(f"standard output: cannot be written: {(error.strerror or '').lower()}")
+    sys.exit(status)
+
+
+def _settle_output() -> OSError | None:
+    """Flush standard output while an error can still be told; what cannot be flushed is not tried again at exit,
+    where Python would answer with a status of its own."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
+
+
+def main() -> NoReturn:
+    """Run the command line and turn every foreseen failure into one line and its status."""
+    # what CI systems end a job with: unwound like Ctrl-C, so that no temporary file stays
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        # not app.main(): it has its own answers to a broken pipe and to Ctrl-C
+        with app.make_context("export-and-verify", sys.argv[1:]) as context:
+            status = app.invoke(context)
+    except click.exceptions.Exit as stop:
+        _leave(stop.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        _leave(2)
+    except click.ClickException as error:
+        _refuse(error.format_message())
+    except KeyboardInterrupt:
+        _refuse("interrupted", 130)
+    except BrokenPipeError:
+        _leave(0)
+    except OSError as error:
+        # exporter's and reader_c's own messages already say what and where
+        _refuse(error if error.filename is None else f"{error.filename}: {(error.strerror or '').lower()}")
+    except MemoryError as error:
+        _refuse(f"out of memory: {error}")
+    except Exception as error:  # any other is a bug: it keeps its traceback, but status 1 would say "judged"
+        if not _speaks_of_input(error):
+            traceback.print_exc()
+            sys.exit(INTERNAL_ERROR)
+        _refuse(error)
+    _leave(status)
+
+
+def _speaks_of_input(error: Exception) -> bool:
+    import exporter  # noqa: PLC0415
+    import reader_c  # noqa: PLC0415
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+    return isinstance(error, (exporter.ExportError, reader_c.ReaderError, CannotJudgeError))

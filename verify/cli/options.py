@@ -1,0 +1,121 @@
+"""Options that several commands have, in the order of --help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+def _read_storage(_context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> str | dict[str, str]:
+    """One storage for all, or patterns with theirs; a storage without a pattern among patterns is for all names."""
+    if not given:
+        return "source"
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    patterns: dict[str, str] = {}
+    for text in given:
+        pattern, _sign, storage = text.rpartition("=") if "=" in text else ("*", "=", text)
+        # again at the end: it is the order that counts
+        patterns.pop(pattern, None)
+        patterns[pattern] = storage
+    return patterns
+
+
+def _print_policy(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from verify.policy import DEFAULT_POLICY  # noqa: PLC0415
+
+        click.echo(DEFAULT_POLICY.read_text(encoding="utf-8"), nl=False)
+        context.exit()
+
+
+SOURCE = (
+    click.argument("source", type=PATH),
+    click.option("--source-kind", metavar="KIND", help="llama2c, meta, huggingface or v3.  [default: found out]"),
+)
+EXPORT = (
+    click.option("--format", "format_name", metavar="F", required=True, help="v0, v1, v1-fp32, v2, v3 or hf."),
+    click.option("--group-size", default=64, show_default=True, help="Of Q8_0; backs off to what divides every row."),
+    click.option("--exact-group-size", is_flag=True, help="Refuse to back off from --group-size."),
+    click.option(
+        "--storage",
+        multiple=True,
+        callback=_read_storage,
+        metavar="[PATTERN=]S",
+        help="Of v3's tensors: source (without loss), fp32, fp16, bf16 or q8_0; of those whose names match PATTERN. "
+        "May be given often: the last that matches counts.  [default: source]",
+    ),
+    click.option(
+        "--no-provenance",
+        "provenance",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Leave the digests of the source's files out of v3.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an existing OUT."),
+)
+MAX_SEQ_LEN = click.option(
+    "--max-seq-len", type=int, metavar="N", help="Length in the header, at most the source's own if it says one."
+)
+EVIDENCE = (
+    click.option("--text", type=PATH, metavar="FILE", help="UTF-8 text to judge on; needs the source's tokenizer."),
+    click.option(
+        "--tokenizer", type=PATH, metavar="FILE", help="tokenizer.model or .json.  [default: the one beside SOURCE]"
+    ),
+    click.option("--tokens", type=PATH, metavar="FILE", help="Integers [windows, length] to judge on, as .npy."),
+    click.option("--windows", type=int, metavar="N", help="Random windows, and most of text.  [default: by depth]"),
+    click.option("--length", type=int, metavar="T", help="Tokens a window.  [default: by depth]"),
+    click.option("--seed", default=0, show_default=True, metavar="S", help="Of the random windows."),
+    click.option(
+        "--depth", default="standard", show_default=True, help="quick, standard or full: how much evidence."
+    ),
+)
+JUDGEMENT = (
+    click.option(
+        "--policy", type=PATH, metavar="FILE", help="Thresholds, in TOML.  [default: shipped in the package]"
+    ),
+    click.option(
+        "--baseline",
+        type=PATH,
+        metavar="REPORT",
+        help="The last release's report.json, judged on the same windows: to be worse is a failure.",
+    ),
+    click.option(
+        "--print-policy",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_print_policy,
+        help="Print the default policy and stop.",
+    ),
+)
+OUTPUT = (
+    click.option(
+        "--report",
+        type=PATH,
+        metavar="DIR",
+        help="Write report.json, report.html, junit.xml, attestation.json and summary.md into this directory.",
+    ),
+    click.option("--json", is_flag=True, help="Print report.json on standard output, and nothing else there."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("--threads", type=int, metavar="N", help="Threads of PyTorch.  [default: all cores]"),
+)
+
+
+def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Apply shared options in the order in which they are listed."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate

@@ -1,0 +1,59 @@
+"""judge(): a saved report under another policy or beside a baseline, without running a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from verify.baseline import with_baseline
+from verify.checks.baseline import check_baseline, under
+from verify.checks.quantization import check_quantization
+from verify.checks.result import CheckResult, within
+from verify.policy import DEFAULT_POLICY, Policy, load_policy
+from verify.report.model import Baseline, Report
+from verify.report.saved import read_report
+
+
+def judge(
+    saved: str | os.PathLike[str],
+    policy: str | os.PathLike[str] | None = None,
+    baseline: str | os.PathLike[str] | None = None,
+) -> Report:
+    """What verify() would have said with this policy (None: the default) and baseline (None: what the report was
+    compared with is kept as it was judged, under the new policy's limits). Raises CannotJudgeError.
+
+    Checks that tolerate nothing stay as they were found; those with a limit are held against the new one.
+    """
+    report = read_report(Path(saved))
+    limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, report.policy.section)
+    checks = tuple(_again(check, report, limits) for check in report.checks)
+    report = dataclasses.replace(report, policy=limits, checks=checks)
+    if baseline is not None:
+        return with_baseline(report, Path(baseline), read_report(Path(baseline)))
+    return report if report.baseline is None else _baseline_again(report, report.baseline)
+
+
+def _baseline_again(report: Report, baseline: Baseline) -> Report:
+    comparisons = under(report.policy.baseline, baseline.comparisons)
+    checks = (*(check for check in report.checks if check.name != "baseline"), check_baseline(comparisons))
+    return dataclasses.replace(report, checks=checks, baseline=dataclasses.replace(baseline, comparisons=comparisons))
+
+
+def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
+    match check.name, check.bound:
+        case "operations", "rigorous":
+            return _held_against(check, policy.operations.error_over_bound)
+        case "execution", "statistical":
+            return _held_against(check, policy.execution.noise_sigmas)
+        # without metrics there were none, for the reason that the check itself says
+        case "quantization", "policy" if report.metrics is not None:
+            return check_quantization(report.metrics, policy.quantization)
+    return check
+
+
+def _held_against(check: CheckResult, limit: float) -> CheckResult:
+    if check.observed is None or check.limit == limit:
+        return check
+    detail = f"{check.detail} (judged again, with a limit of {limit:g} instead of {check.limit:g})"
+    return within(check.name, check.bound, check.observed, limit, detail, check.where)

@@ -1,0 +1,54 @@
+"""attestation.json: the verdict as an in-toto Statement, for tools that sign and check such.
+
+The subject is the file by its digest, the predicate a test result (in-toto's test-result, version 0.1). It is not
+signed: whoever publishes the file signs it, with `cosign attest-blob --statement` or any tool of in-toto's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePath
+from typing import Any
+
+from verify.report.model import Report
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+
+
+def render(report: Report) -> str:
+    """What it was judged by stands under configuration: source, policy, baseline, and the report itself."""
+    blamed = [check.name for check in report.blamed]
+    passed = [check.name for check in report.checks if check.status == "pass"]
+    allowed = [check.name for check in report.checks if check.name not in (*blamed, *passed)]
+    statement = {
+        "_type": STATEMENT,
+        "subject": [_resource(PurePath(report.file["path"]).name, report.file["sha256"])],
+        "predicateType": TEST_RESULT,
+        "predicate": {
+            "result": ("WARNED" if allowed else "PASSED") if report.passed else "FAILED",
+            "configuration": _configuration(report),
+            "passedTests": passed,
+            "warnedTests": allowed,
+            "failedTests": blamed,
+        },
+    }
+    return json.dumps(statement, indent=2) + "\n"
+
+
+def _configuration(report: Report) -> list[dict[str, Any]]:
+    made_with = ", ".join(f"{name} {version}" for name, version in report.environment["versions"].items())
+    own = hashlib.sha256(report.to_json().encode()).hexdigest()
+    resources = [
+        {**_resource("report.json", own), "mediaType": "application/json", "annotations": {"made with": made_with}},
+        _resource(f"policy {report.policy.path} [{report.policy.section}]", report.policy.sha256),
+        *(_resource(f"source {name}", digest) for name, digest in report.source["sha256"].items()),
+    ]
+    if report.baseline:
+        resources.append(_resource(f"baseline {report.baseline.path}", report.baseline.sha256))
+    return resources
+
+
+def _resource(name: str, sha256: str) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": sha256}}

@@ -1,0 +1,5 @@
+from verify.report.model import Report
+
+
+def render(report: Report) -> str:
+    return "<!doctype html>"

@@ -1,0 +1,72 @@
+"""Reports that were written earlier: read back, if they still say what they said then."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from verify.errors import CannotJudgeError
+from verify.report.model import SCHEMA_ID, Report, digest_of_report, schema
+
+# A report of a thousand windows of 4,096 tokens has a tenth of that.
+_MOST_BYTES = 1 << 30
+
+
+def read_report(path: Path) -> Report:
+    """The report that a report.json holds. Raises CannotJudgeError, also where it was changed by hand."""
+    try:
+        if path.is_file() and path.stat().st_size > _MOST_BYTES:
+            raise CannotJudgeError(f"{path}: expected at most {_MOST_BYTES} bytes, found {path.stat().st_size}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise CannotJudgeError(f"{path}: expected a report.json, found: {(error.strerror or '').lower()}") from error
+    try:
+        found = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CannotJudgeError(f"{path}: expected a report.json, found: {error}") from error
+    return _rebuild(path, found)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}, which JSON has not")
+
+
+def _rebuild(path: Path, found: Any) -> Report:
+    import jsonschema  # noqa: PLC0415  # only needed here
+
+    said = found.get("schema") if isinstance(found, dict) else None
+    if said != SCHEMA_ID:
+        raise CannotJudgeError(f"{path}: schema: expected {SCHEMA_ID}, found {said!r}")
+    try:
+        jsonschema.validate(found, schema())
+    except jsonschema.ValidationError as error:
+        where = "/".join(map(str, error.absolute_path)) or "the report"
+        raise CannotJudgeError(f"{path}: {where}: expected what the schema says, found: {error.message}") from error
+    if found["digest"] != digest_of_report(found):
+        raise CannotJudgeError(
+            f"{path}: digest: expected {digest_of_report(found)}, found {found['digest']}: the report was changed"
+        )
+    report = _report(found)
+    # whoever edits a report may mend its digest, but not what follows from what it says
+    for key, derived in (("verdict", report.verdict), ("checks", report.to_dict()["checks"])):
+        if found[key] != derived:
+            raise CannotJudgeError(f"{path}: {key}: expected what follows from the rest, found something else")
+    return report
+
+
+def _report(found: dict[str, Any]) -> Report:
+    fields = {key: value for key, value in found.items() if key not in ("schema", "verdict", "digest")}
+    shares, residual = fields.pop("attribution"), fields.pop("linearity_residual")
+    of = fields.pop("attribution_of")
+    fields["attribution"] = None if of is None else {**of, "shares": shares, "residual": residual}
+    return _converter().structure(fields, Report)  # type: ignore[no-any-return]
+
+
+@cache
+def _converter() -> Any:
+    """Plain data to dataclasses; float() reads "inf" and "nan" back."""
+    from cattrs import Converter  # noqa: PLC0415  # only needed here
+
+    return Converter()

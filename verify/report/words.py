@@ -1,0 +1,29 @@
+"""Numbers and metrics as words, alike in every rendering."""
+
+from __future__ import annotations
+
+from verify.metrics import Metrics
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def describe(metrics: Metrics) -> str:
+    """One line of metrics, with what they were taken over."""
+    words = [
+        f"{metrics.positions} positions",
+        f"KL mean {metrics.kl_mean:.3g}{_interval(metrics.kl_mean_ci)}, max {metrics.kl_max:.3g} nats",
+        f"top-1 {metrics.top1_agreement:.2%}",
+        f"largest logit error {metrics.max_abs_logit_error:.3g}",
+    ]
+    if metrics.perplexity_source is not None and metrics.perplexity_file is not None:
+        words.append(
+            f"perplexity {metrics.perplexity_source:.4f} -> {metrics.perplexity_file:.4f}, "
+            f"ratio{_interval(metrics.perplexity_ratio_ci) or ' without an interval'}"
+        )
+    return "; ".join(words)
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.4g} to {interval[1]:.4g})"
