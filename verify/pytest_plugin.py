@@ -79,8 +79,8 @@ class Judge:
         self._outcomes: dict[Path, Json] = {}
 
     def outcome(self, file: Path, number: int) -> Json:
-        """{"verdict": in one line, "blamed": names of checks, "report": report.json's content}, or {"refused": why
-        there is nothing to judge}. number: the file's own."""
+        """{"verdict": pass or fail and "reason", "blamed": names of checks, "report": report.json's content}, or
+        {"refused": why there is nothing to judge}. number: the file's own."""
         if file not in self._outcomes:
             self._outcomes[file] = self._judge(file) if self._shared is None else self._first_of_all(file, number)
         return self._outcomes[file]
@@ -110,7 +110,8 @@ class Judge:
         # where everything was skipped, all of it is to blame
         blamed = report.blamed if report.passed or report.blamed else report.checks
         return {
-            "verdict": f"{report.verdict.upper()}: {report.reason}",
+            "verdict": report.verdict,
+            "reason": report.reason,
             "blamed": [check.name for check in blamed],
             "report": json.loads(report.to_json()),
         }
@@ -137,8 +138,12 @@ class Check(pytest.Item):
         outcome = self.config.stash[_JUDGE].outcome(self.path, file.number)
         refused = outcome.get("refused")
         # a property travels with the result from a worker to where the summary is written
-        verdict = f"cannot be judged: {refused}" if refused else outcome["verdict"]
-        self.user_properties.append((_PROPERTY, f"{file.nodeid}: {verdict}"))
+        line = (
+            f"NOT JUDGED: {refused}"
+            if refused
+            else f"{outcome['verdict'].upper()} {file.nodeid}: {outcome['reason']}"
+        )
+        self.user_properties.append((_PROPERTY, line))
         if refused:
             pytest.fail(refused, pytrace=False)
         check = next((check for check in outcome["report"]["checks"] if check["name"] == self.name), None)
