@@ -137,13 +137,9 @@ class Check(pytest.Item):
         assert isinstance(file, CheckedFile)
         outcome = self.config.stash[_JUDGE].outcome(self.path, file.number)
         refused = outcome.get("refused")
+        verdict = "NOT JUDGED" if refused else outcome["verdict"].upper()
         # a property travels with the result from a worker to where the summary is written
-        line = (
-            f"NOT JUDGED: {refused}"
-            if refused
-            else f"{outcome['verdict'].upper()} {file.nodeid}: {outcome['reason']}"
-        )
-        self.user_properties.append((_PROPERTY, line))
+        self.user_properties.append((_PROPERTY, f"{verdict} {file.nodeid}: {refused or outcome['reason']}"))
         if refused:
             pytest.fail(refused, pytrace=False)
         check = next((check for check in outcome["report"]["checks"] if check["name"] == self.name), None)
