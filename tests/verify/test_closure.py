@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import arrays, checkpoint, toy_file
-from helpers.strategies import configs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from verify.oracle import llama
 from verify.proof import Proof
 from verify.references import References
 from verify.sources import Source, open_source
+from verify.testing import configs
 
 
 def proven(source: Source, path: Path, length: int) -> tuple[Proof, list[Window], reader_c.Model]:
