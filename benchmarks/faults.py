@@ -48,6 +48,8 @@ def start(log: Path, *arguments: object, modules: Path | None = None) -> int:
     if pid := os.fork():
         return pid
     status = 70
+    # a benchmark in the background ignores it, and so would what it forks
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with log.open("wb") as said:
             os.dup2(said.fileno(), 1)
