@@ -36,7 +36,7 @@ lint-c:
 
 # The documentation, in site/: a dead link or anchor is an error.
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Logits of many random models against upstream's run.c, bit for bit.
 conformance: $(READY)
