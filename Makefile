@@ -8,7 +8,7 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench bench-smollm2 bench-verify calibrate defects clean
+.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench bench-smollm2 bench-verify bench-wait calibrate defects clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -71,6 +71,10 @@ bench-smollm2: $(VENV)/smollm2/config.json
 # What a verdict on a real model costs, and each operation's largest error over its bound.
 bench-verify: $(VENV)/smollm2/config.json
 	$(BIN)/python benchmarks/verify_smollm2.py $(VENV)/smollm2
+
+# How long a user waits for the first line on a terminal, and for the verdict.
+bench-wait: $(READY)
+	$(BIN)/python benchmarks/first_line.py
 
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py

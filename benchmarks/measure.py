@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import time
 from pathlib import Path
+
+
+def machine() -> str:
+    """What figures were measured on."""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    return f"{len(os.sched_getaffinity(0))} cores of {cpu}, Python {platform.python_version()}"
 
 
 def peak_memory() -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Workers share the cores, so each computes, and starts processes that compute, on one thread. Set before
@@ -17,3 +19,23 @@ settings.register_profile("dev", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=60, derandomize=True, print_blob=True, **_COMMON)
 settings.register_profile("deep", max_examples=3000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A tiny llama2.c checkpoint, in a path with a space."""
+    from helpers.checkpoints import save, state_dict
+
+    directory = tmp_path / "a source"
+    directory.mkdir()
+    return save(directory, state_dict())
+
+
+@pytest.fixture
+def good(tmp_path: Path, source: Path) -> Path:
+    """A healthy file made of it."""
+    from helpers.command_line import run
+
+    out = tmp_path / "a file.bin"
+    assert run("export", source, out, "--format", "v2", "--group-size", 8).returncode == 0
+    return out

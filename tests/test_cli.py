@@ -2,72 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from helpers.checkpoints import save, state_dict
+from helpers.command_line import refused, run, run_process
 from helpers.models import BIN_FORMATS
 
 import reader_c
-from verify.cli import main
 from verify.demo import CHECKPOINT
-
-Result = subprocess.CompletedProcess[str]
-
-
-def run(*arguments: object) -> Result:
-    """The command line in this process: main() and all, but for the interpreter's start."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as stop,
-    ):
-        patch.setattr(sys, "argv", ["export-and-verify", *map(str, arguments)])
-        main()
-    return Result(arguments, stop.value.code or 0, out.getvalue(), err.getvalue())
+from verify.report.files import NAMES
 
 
-def run_process(*arguments: object) -> Result:
-    command = [sys.executable, "-m", "verify", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def refused(result: Result, *words: str) -> None:
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert len(result.stderr.splitlines()) == 1
-    for word in words:
-        assert word in result.stderr
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    directory = tmp_path / "a source"
-    directory.mkdir()
-    return save(directory, state_dict())
-
-
-@pytest.fixture
-def good(tmp_path: Path, source: Path) -> Path:
-    out = tmp_path / "a file.bin"
-    assert run("export", source, out, "--format", "v2", "--group-size", 8).returncode == 0
-    return out
-
-
-@pytest.mark.parametrize("command", [(), ("demo",), ("export",), ("verify",), ("release",), ("inspect",)])
+@pytest.mark.parametrize("command", [(), ("demo",), ("export",), ("verify",), ("release",), ("judge",), ("inspect",)])
 def test_every_command_has_help_with_an_example_and_loads_no_torch(command: tuple[str, ...]) -> None:
     result = run_process(*command, "--help")
     assert result.returncode == 0
@@ -98,6 +54,7 @@ def test_verify_passes_a_healthy_file_and_writes_the_report(tmp_path: Path, sour
     assert result.returncode == 0
     assert result.stderr == ""
     assert "PASS" in result.stdout
+    assert sorted(path.name for path in (tmp_path / "the report").iterdir()) == sorted(NAMES)
     report = json.loads((tmp_path / "the report" / "report.json").read_text())
     assert report["verdict"] == "pass"
     assert report["file"]["path"] == str(good)
@@ -138,46 +95,6 @@ def test_the_last_byte_cut_off_cannot_be_judged(source: Path, good: Path) -> Non
     size = good.stat().st_size
     os.truncate(good, size - 1)
     refused(run("verify", source, good), "file size", f"expected exactly {size}", f"found {size - 1}")
-
-
-def test_release_of_the_bundled_checkpoint_leaves_the_file(tmp_path: Path) -> None:
-    out = tmp_path / "out.bin"
-    result = run_process("release", CHECKPOINT, out, "--format", "v2", "--depth", "quick", "--report", tmp_path / "r")
-    assert result.returncode == 0
-    assert "group size 64 does not divide every row of this model; 32 is used" in result.stderr
-    with reader_c.open(out) as model:
-        assert model.format == "v2"
-    report = json.loads((tmp_path / "r" / "report.json").read_text())
-    assert report["file"]["path"] == str(out)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.bin", "r"]
-
-
-def test_a_release_that_fails_leaves_the_earlier_file(tmp_path: Path, source: Path, good: Path) -> None:
-    good.write_bytes(b"the last release")
-    before = good.read_bytes()
-    policy = tmp_path / "strict.toml"
-    limits = (
-        "kl_mean = 1e-12\nkl_max = 1e-12\ntop1_agreement = 1.0\nmax_abs_logit_error = 1e-9\nperplexity_ratio = 1.0"
-    )
-    policy.write_text(f"[v2]\n{limits}\n")
-    names = sorted(p.name for p in tmp_path.iterdir())
-    result = run("release", source, good, "--format", "v2", "--overwrite", "--depth", "quick", "--policy", policy)
-    assert result.returncode == 1
-    assert "quantization" in result.stdout
-    assert good.read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == names
-    assert "(not released)" in result.stdout
-    fresh = run("release", source, tmp_path / "new.bin", "--format", "v2", "--depth", "quick", "--policy", policy)
-    assert fresh.returncode == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == names
-
-
-def test_a_release_whose_report_cannot_be_written_is_none(tmp_path: Path, source: Path) -> None:
-    out, report = tmp_path / "out.bin", tmp_path / "report"
-    report.mkdir()
-    (report / "report.partial").mkdir()
-    refused(run("release", source, out, "--format", "v0", "--depth", "quick", "--report", report), "report.partial")
-    assert not out.exists()
 
 
 def test_a_refusal_makes_no_report_directory(tmp_path: Path, source: Path) -> None:
@@ -376,17 +293,72 @@ def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path, number: int, status
         # a test run in the background ignores SIGINT, and so would what it starts
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # takes no lock
     )
-    # once the working directory is there, the work has begun
     # once the candidate stands whole in its own directory, judging it has begun
-    while not list(tmp_path.glob(".*.release/out.bin")):
+    while not list(tmp_path.glob(".*.partial/out.bin")):
         assert process.poll() is None
         time.sleep(0.05)
-    # not in the very moment between two steps, where an import or a destructor may be what it meets
-    time.sleep(2)
     process.send_signal(number)
     stdout, stderr = process.communicate()
     assert (process.returncode, stdout, stderr) == (status, "", said)
     assert not list(tmp_path.iterdir())
+
+
+class Signalling:
+    """Gets the process a signal in its destructor, where Python drops what the handler raises."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+
+
+def in_destructor(number: int) -> None:
+    Signalling(number)
+
+
+def in_import(number: int) -> None:
+    try:
+        signal.raise_signal(number)
+    except BaseException as error:
+        raise ImportError("initialization failed") from error
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGTERM, 143, "")]
+)
+@pytest.mark.parametrize("lost", [in_destructor, in_import])
+def test_an_interrupt_that_gets_lost_is_heeded_before_anything_appears(
+    tmp_path: Path,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: Callable[[int], None],
+    number: int,
+    status: int,
+    said: str,
+) -> None:
+    import verify.release
+
+    judge = verify.release.verify
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        report = judge(*arguments, **options)
+        lost(number)
+        return report
+
+    monkeypatch.setattr(verify.release, "verify", interrupted)
+    out = tmp_path / "out.bin"
+    out.write_bytes(b"the last release")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = run("release", source, out, "--format", "v2", "--depth", "quick", "--overwrite")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert result.stderr.endswith(said)
+    assert len(result.stderr.splitlines()) == len(said.splitlines())
+    assert out.read_bytes() == b"the last release"
+    assert {p.name for p in tmp_path.iterdir()} == {"out.bin", "a source"}
 
 
 def test_a_reader_that_goes_away_is_no_error(good: Path) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from exporter.errors import WriteError
 from exporter.place import sync_directory, workspace
 from verify.report.files import NAMES, render
 from verify.report.model import Report
@@ -22,6 +23,10 @@ def write_report(report: Report, directory: Path) -> None:
 def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
     """Everything written and synced where nobody looks; the function that this yields gives it its names."""
     with _existing(directory), workspace(directory / NAMES[0]) as room:
+        for name in NAMES:
+            # found out while nothing has happened, because the renames come last
+            if (directory / name).is_dir():
+                raise WriteError(f"{directory / name}: expected a file or nothing, found a directory")
         for name, content in render(report).items():
             with (room / name).open("xb") as file:
                 file.write(content)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import CannotJudgeError
 from verify.optional import one_line, wanted
-from verify.sources import Source
+
+if TYPE_CHECKING:
+    from verify.sources import Source
 
 # Windows and their length by depth; the length is cut to the model's own.
 DEPTHS = {"quick": (4, 64), "standard": (8, 512), "full": (32, 2048)}

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 import reader_c
-from verify.report.terminal import plain_table, stdout_console
+from verify.report.console import plain_table, stdout_console
 
 # No reader of v0 to v2 can be told otherwise.
 _ASSUMED = (

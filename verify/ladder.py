@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -31,18 +31,12 @@ from verify.evidence import Evidence, Window, decode
 from verify.lookahead import ahead
 from verify.metrics import Metrics, WindowEvidence, WindowMetrics, compare_window, of_window, summarise
 from verify.policy import DEFAULT_POLICY, Policy, load_policy, policy_section
+from verify.progress import Progress, silent
 from verify.proof import Proof, activations_of, choose, positions
 from verify.references import References
 from verify.report.model import Report
 from verify.report.saved import read_report
 from verify.sources import Hyperparameters, Source, open_source
-
-Progress = Callable[[str, int, int], None]
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """The default for progress: (stage, done, total) goes nowhere."""
-
 
 # run.c's own order of operations: what the file computes in the engines it is made for.
 ARITHMETIC: reader_c.Arithmetic = "mirror"

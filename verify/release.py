@@ -12,7 +12,8 @@ from exporter.place import publish, resolve_target, workspace
 from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
-from verify.ladder import Progress, silent, verify
+from verify.ladder import verify
+from verify.progress import Progress, silent
 from verify.report.model import Report
 
 
@@ -87,6 +88,8 @@ def release(
         beside, rejected = out.with_name(f"{out.name}.report"), out.with_name(f"{out.name}.rejected")
         directory = reports or (beside if report.passed else rejected)
         with staged(report, directory) as publish_report:
+            # the last moment at which an interrupt that got lost in a destructor or an import may still be heeded
+            progress("release", 1, 1)
             if report.passed:
                 publish(candidate, target, overwrite=overwrite)
             publish_report()

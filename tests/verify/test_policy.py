@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 from helpers.models import BIN_FORMATS
 
+from verify.checks.execution import LIMIT_SIGMAS
 from verify.checks.quantization import check_quantization
 from verify.checks.result import within
 from verify.errors import CannotJudgeError
 from verify.metrics import Metrics
-from verify.policy import DEFAULT_POLICY, Limits, load_limits
+from verify.policy import DEFAULT_POLICY, QuantizationLimits, load_policy
 
 HEALTHY = Metrics(
     positions=10,
@@ -31,24 +33,53 @@ HEALTHY = Metrics(
 
 @pytest.mark.parametrize("format_name", BIN_FORMATS)
 def test_every_format_has_a_default(format_name: str) -> None:
-    limits = load_limits(DEFAULT_POLICY, format_name)
-    assert 0 < limits.kl_mean < limits.kl_max
+    policy = load_policy(DEFAULT_POLICY, format_name)
+    assert 0 < policy.quantization.kl_mean < policy.quantization.kl_max
+    assert policy.may_be_skipped == ()
+    # nobody is refused for what is proved to be rounding, or was seen of healthy engines
+    assert (policy.operations.error_over_bound, policy.execution.noise_sigmas) == (1.0, LIMIT_SIGMAS)
+
+
+def changed(table: str, line: str) -> str:
+    """The default policy's tables of v2 with one line of one of them changed: "key = value"."""
+    text = DEFAULT_POLICY.read_text()
+    of_v2 = text[text.index("\n[v2]\n") : text.index("\n[v3]\n")]
+    first, heading, rest = of_v2.partition(f"[{table}]")
+    assert heading
+    own, bracket, others = rest.partition("\n[")
+    key = line.split(" =", maxsplit=1)[0]
+    own, count = re.subn(rf"(?m)^{key} = .*$", line, own)
+    return first + heading + (own if count else f"{own}\n{line}\n") + bracket + others
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[v2]\nkl_mean = 'small'", "kl_mean: expected 0 to 1e.09, found 'small'"),
-        ("[v2]\nkl_mean = nan", "kl_mean: expected 0 to 1e.09, found nan"),
-        ("[v2]\nkl_mean = inf", "kl_mean: expected 0 to 1e.09, found inf"),
-        ("[v2]\nkl_mean = -1", "kl_mean: expected 0 to 1e.09, found -1"),
-        ("[v2]\nkl_mean = true", "kl_mean: expected 0 to 1e.09, found True"),
-        ("[v2]\nkl_mean = 1" + "0" * 400, "kl_mean: expected 0 to 1e.09"),
-        ("[v2]\ntop1_agreement = 95", "top1_agreement: expected 0 to 1, found 95"),
-        ("[v2]\nkl_meen = 1", "found 'kl_meen'"),
+        (
+            changed("v2.quantization", "kl_mean = 'small'"),
+            r"\[v2.quantization\] kl_mean: expected 0 to 1e.09, found 'small'",
+        ),
+        (changed("v2.quantization", "kl_mean = nan"), "kl_mean: expected 0 to 1e.09, found nan"),
+        (changed("v2.execution", "noise_sigmas = inf"), "noise_sigmas: expected 0 to 1e.09, found inf"),
+        (changed("v2.operations", "error_over_bound = -1"), "error_over_bound: expected 0 to 1e.09, found -1"),
+        (changed("v2.baseline", "kl_mean = true"), r"\[v2.baseline\] kl_mean: expected 0 to 1e.09, found True"),
+        (changed("v2.quantization", "kl_max = 1" + "0" * 400), "kl_max: expected 0 to 1e.09"),
+        (changed("v2.quantization", "top1_agreement = 95"), "top1_agreement: expected 0 to 1, found 95"),
+        (changed("v2.quantization", "kl_meen = 1"), "found 'kl_meen'"),
+        (changed("v2.execution", "kl_mean = 1"), "expected noise_sigmas, found 'kl_mean'"),
+        (changed("v2", "may_be_skiped = []"), "found 'may_be_skiped'"),
+        (changed("v2", "may_be_skipped = 'all'"), "may_be_skipped: expected a list of checks, found 'all'"),
+        (changed("v2", "may_be_skipped = ['tensor']"), "expected names of checks .*, found 'tensor'"),
+        (changed("v2", "may_be_skipped = [1]"), "expected names of checks .*, found 1"),
+        (changed("v2", "may_be_skipped = [[]]"), r"expected names of checks .*, found \[\]"),
         ("[v7]\nkl_mean = 1", "found 'v7'"),
         ("kl_mean = 1", "found 'kl_mean'"),
-        ("[v2]\nkl_mean = 1", r"\[v2\]: expected kl_max, found none"),
+        ("[v2]\nmay_be_skipped = []", r"\[v2\]: expected baseline, found none"),
+        (changed("v2", "").replace("kl_max = 5.0", ""), r"\[v2.quantization\]: expected kl_max, found none"),
+        (
+            "[v2]\nmay_be_skipped = []\noperations = 1\nexecution = 1\nquantization = 1\nbaseline = 1",
+            "table of limits",
+        ),
         ("", r"expected a table \[v2\], found none"),
         ("[v2", "expected TOML"),
     ],
@@ -57,12 +88,12 @@ def test_a_policy_that_is_not_understood_is_refused(tmp_path: Path, text: str, m
     path = tmp_path / "policy.toml"
     path.write_text(text)
     with pytest.raises(CannotJudgeError, match=message):
-        load_limits(path, "v2")
+        load_policy(path, "v2")
 
 
 def test_a_policy_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotJudgeError, match="expected a policy, found: no such file"):
-        load_limits(tmp_path / "none.toml", "v2")
+        load_policy(tmp_path / "none.toml", "v2")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +110,9 @@ def test_a_policy_that_is_not_there_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_each_metric_beyond_its_limit_fails_by_name(change: dict[str, float]) -> None:
-    limits = Limits(kl_mean=0.01, kl_max=0.5, top1_agreement=0.9, max_abs_logit_error=3.0, perplexity_ratio=1.02)
+    limits = QuantizationLimits(
+        kl_mean=0.01, kl_max=0.5, top1_agreement=0.9, max_abs_logit_error=3.0, perplexity_ratio=1.02
+    )
     assert check_quantization(HEALTHY, limits).status == "pass"
     result = check_quantization(dataclasses.replace(HEALTHY, **change), limits)
     assert result.status == "fail"
@@ -89,12 +122,12 @@ def test_each_metric_beyond_its_limit_fails_by_name(change: dict[str, float]) ->
 
 
 def test_a_limit_that_nothing_meets_fails_and_is_never_switched_off() -> None:
-    limits = dataclasses.replace(load_limits(DEFAULT_POLICY, "v2"), kl_mean=-1.0)
+    limits = dataclasses.replace(load_policy(DEFAULT_POLICY, "v2").quantization, kl_mean=-1.0)
     assert check_quantization(HEALTHY, limits).status == "fail"
 
 
 def test_no_metrics_is_skipped_and_not_passed() -> None:
-    assert check_quantization(None, load_limits(DEFAULT_POLICY, "v2")).status == "skipped"
+    assert check_quantization(None, load_policy(DEFAULT_POLICY, "v2").quantization).status == "skipped"
 
 
 @pytest.mark.parametrize(("observed", "limit"), [(float("nan"), 1.0), (1.0, float("nan")), (float("inf"), 1.0)])

@@ -14,7 +14,7 @@ from verify.cli.options import EVIDENCE, EXPORT, JUDGEMENT, MAX_SEQ_LEN, OUTPUT,
 from verify.cli.results import check_directory, deliver, prepare, start_pytorch, tell_group_size
 
 if TYPE_CHECKING:
-    from verify.ladder import Progress
+    from verify.progress import Progress
 
 
 @click.group(epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged.")
@@ -34,7 +34,8 @@ def demo(out: Path) -> int:
     from verify.demo import CHECKPOINT, HELD_OUT_TEXT  # noqa: PLC0415
     from verify.evidence import Evidence  # noqa: PLC0415
     from verify.ladder import verify as judge  # noqa: PLC0415
-    from verify.report.terminal import progress_bar, show_formats, stdout_console  # noqa: PLC0415
+    from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
+    from verify.report.terminal import show_formats  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = exporter.open_checkpoint(CHECKPOINT)
@@ -83,7 +84,7 @@ def export(
 ) -> int:
     """Write one file (or, as hf, a directory). It appears under its name whole or not at all."""
     import exporter  # noqa: PLC0415
-    from verify.report.terminal import progress_bar, stdout_console  # noqa: PLC0415
+    from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
 
     with progress_bar(enabled=not quiet) as progress:
         summary = exporter.export(
@@ -131,7 +132,7 @@ def verify(
     """Every check on an existing file, whoever wrote it."""
     evidence = prepare(report=report, threads=threads, **options)
     from verify.inspect import headline  # noqa: PLC0415
-    from verify.report.terminal import progress_bar, tell  # noqa: PLC0415
+    from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
     tell(headline(file), enabled=not quiet)
     with progress_bar(enabled=not quiet) as progress:
@@ -192,7 +193,7 @@ def release(
         length=length,
         depth=depth,
     )
-    from verify.report.terminal import progress_bar, tell  # noqa: PLC0415
+    from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
     tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
     with progress_bar(enabled=not quiet) as progress:

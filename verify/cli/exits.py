@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from verify.cli.commands import app
+from verify.interrupts import heard, listening
 
 # sysexits' EX_SOFTWARE
 INTERNAL_ERROR = 70
@@ -45,11 +46,9 @@ def _settle_output() -> OSError | None:
 
 def main() -> NoReturn:
     """Run the command line and turn every foreseen failure into one line and its status."""
-    # what CI systems end a job with: unwound like Ctrl-C, so that no temporary file stays
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         # not app.main(): it has its own answers to a broken pipe and to Ctrl-C
-        with app.make_context("export-and-verify", sys.argv[1:]) as context:
+        with listening(), app.make_context("export-and-verify", sys.argv[1:]) as context:
             status = app.invoke(context)
     except click.exceptions.Exit as stop:
         _leave(stop.exit_code)
@@ -59,7 +58,10 @@ def main() -> NoReturn:
     except click.ClickException as error:
         _refuse(error.format_message())
     except KeyboardInterrupt:
-        _refuse("interrupted", 130)
+        # SIGTERM is what CI systems end a job with: unwound like Ctrl-C, but nobody is there to be told
+        if heard() == signal.SIGTERM:
+            sys.exit(128 + signal.SIGTERM)
+        _refuse("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
         _leave(0)
     except OSError as error:

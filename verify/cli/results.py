@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     import exporter
     from verify.evidence import Evidence
-    from verify.ladder import Progress
+    from verify.progress import Progress
     from verify.report.model import Report
 
 # PyTorch starts as many as it is told to, and ends the process where the system refuses.
@@ -64,7 +64,8 @@ def deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool, 
         if json:
             click.echo(result.to_json(), nl=False)
         elif not quiet:
-            from verify.report.terminal import show_report, stdout_console  # noqa: PLC0415
+            from verify.report.console import stdout_console  # noqa: PLC0415
+            from verify.report.terminal import show_report  # noqa: PLC0415
 
             show_report(stdout_console(), result, written)
     return 0 if result.passed else 1

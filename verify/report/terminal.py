@@ -2,69 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from verify.attribution import Attribution
 from verify.checks.result import CheckResult
-from verify.ladder import Progress as ProgressFunction
 from verify.report.advice import next_step
+from verify.report.console import plain_table
 from verify.report.model import Report
 from verify.report.words import describe, number
 
 _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
-
-# Where there is no terminal whose width could be asked for: wide enough that no row is cut.
-_FILE_WIDTH = 160
-
-
-class _Output(Console):
-    def on_broken_pipe(self) -> None:
-        """rich would exit with status 1; a reader that went away is the command line's to answer."""
-        raise BrokenPipeError
-
-
-def stdout_console() -> Console:
-    console = _Output(highlight=False)
-    return console if console.is_terminal else _Output(highlight=False, width=_FILE_WIDTH)
-
-
-def plain_table(*headings: str) -> Table:
-    """Columns without a frame, which read the same in a terminal, a log and a mail."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
-def tell(line: str, *, enabled: bool) -> None:
-    """A line on standard error, on a terminal alone."""
-    console = Console(stderr=True, highlight=False)
-    if enabled and console.is_terminal:
-        console.print(line, soft_wrap=True, markup=False)
-
-
-@contextmanager
-def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
-    """A function that moves one bar for each stage, on standard error, on a terminal alone."""
-    console = Console(stderr=True)
-    shown = enabled and console.is_terminal
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def move(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield move
 
 
 def show_report(console: Console, report: Report, written: Path | None = None) -> None:

@@ -1,0 +1,42 @@
+"""The command line as a user or a CI job calls it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import subprocess
+import sys
+
+import pytest
+
+from verify.cli import main
+
+Result = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: object) -> Result:
+    """The command line in this process: main() and all, but for the interpreter's start."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as stop,
+    ):
+        patch.setattr(sys, "argv", ["export-and-verify", *map(str, arguments)])
+        main()
+    return Result(arguments, stop.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def run_process(*arguments: object) -> Result:
+    command = [sys.executable, "-m", "verify", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    for word in words:
+        assert word in result.stderr

@@ -1,0 +1,162 @@
+"""Reports made by hand: of a file that passes, with a share of everything that a report can hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from verify.attribution import Attribution, Residual, TensorShare
+from verify.checks.operations import LayerReport
+from verify.checks.result import CheckResult, exact, within
+from verify.checks.tensors import TensorReport
+from verify.closure import Closure, Part
+from verify.diagnosis import Diagnosis
+from verify.metrics import Metrics, WindowMetrics, WorstPosition
+from verify.policy import DEFAULT_POLICY, load_policy
+from verify.report.model import Report
+
+DIGEST = "0123456789abcdef" * 4
+GUILTY = "layers.1.feed_forward.w2.weight"
+
+METRICS = Metrics(
+    positions=24,
+    kl_mean=1e-3,
+    kl_mean_ci=(5e-4, 2e-3),
+    kl_p99=0.01,
+    kl_max=0.02,
+    top1_agreement=0.95,
+    max_abs_logit_error=0.4,
+    rms_logit_error=0.05,
+    perplexity_source=8.0,
+    perplexity_file=8.001,
+    perplexity_ratio_ci=(0.999, 1.001),
+    worst_positions=(WorstPosition(0, 2, 0.02, 0.4, "In the beginning"), WorstPosition(2, 1, 0.01, 0.3)),
+)
+
+
+def window(number: int, origin: str, activations: str = "fp32", **changes: Any) -> WindowMetrics:
+    fields: dict[str, Any] = {
+        "window": number,
+        "activations": activations,
+        "origin": origin,
+        "tokens_sha256": f"{number:064x}",
+        "kl_mean": 1e-3 * (1 + 0.1 * number),
+        "top1_agreement": 0.95,
+        "max_abs_logit_error": 0.4,
+        "rms_logit_error": 0.05 + 0.001 * number,
+        "nll_source": 2.0 + 0.3 * number,
+        "nll_file": 2.001 + 0.3 * number,
+        "kl": (1e-4, 2e-3, 0.02),
+        "logit_error": (0.1, 0.2, 0.4),
+    }
+    return WindowMetrics(**{**fields, **changes})
+
+
+ORIGINS = ("text", "text", "text", "random", "random", "random", "fixed", "fixed")
+
+
+def passing() -> Report:
+    layers = tuple(
+        LayerReport(activations, layer, operation, 1e-6, 0.1, {"window": 0, "position": 1, "index": [2]})
+        for activations in ("fp32", "q8")
+        for layer, operation in ((None, "embedding"), (0, "q"), (0, "down"), (1, "q"), (1, "down"), (None, "logits"))
+    )
+    return Report(
+        source={"path": "model.pt", "kind": "llama2c", "sha256": {"model.pt": DIGEST}},
+        file={"path": "model.bin", "format": "v2", "bytes": 1000, "sha256": DIGEST},
+        config={
+            "dim": 48,
+            "hidden_dim": 40,
+            "n_layers": 2,
+            "n_heads": 6,
+            "n_kv_heads": 3,
+            "vocab_size": 29,
+            "max_seq_len": 33,
+            "shared_classifier": True,
+            "group_size": 8,
+        },
+        policy=load_policy(DEFAULT_POLICY, "v2"),
+        evidence={
+            "depth": "quick",
+            "seed": 0,
+            "windows": {"text": 3, "random": 3, "fixed": 2},
+            "text": None,
+            "tokens": None,
+        },
+        checks=(
+            exact("config", 0, "8 header fields agree with the source"),
+            exact("file", 0, "20 tensors cover 1000 bytes"),
+            exact("tensors", 0, "20 tensors, every bit as derived from the source"),
+            within("operations", "rigorous", 0.9, 1.0, "12 operations", {"layer": 1, "operation": "down"}),
+            within("execution", "statistical", 3.0, 10.0, "700 logits", {"window": 0, "position": 1}),
+            within("quantization", "policy", 1e-3, 0.03, "kl_mean: limit 0.03, found 0.001", {"window": 0}),
+        ),
+        metrics=METRICS,
+        metrics_q8_activations=dataclasses.replace(METRICS, kl_mean=2e-3),
+        windows=tuple(window(n, origin, kind) for kind in ("fp32", "q8") for n, origin in enumerate(ORIGINS)),
+        tensors=(
+            TensorReport(GUILTY, (48, 40), "q8_0", 8, 0.01, 0.011, 0.9, 0.001, 40.0),
+            TensorReport("norm.weight", (48,), "fp32", 0, 0.0, None, None, 0.0, None),
+        ),
+        layers=layers,
+        diagnosis=None,
+        closure=None,
+        attribution=Attribution(
+            0,
+            1e-3,
+            2,
+            5,
+            0.4,
+            (TensorShare(GUILTY, 0.7, -0.2), TensorShare("norm.weight", 0.0, 0.0)),
+            Residual(0.01, 0.02),
+        ),
+        baseline=None,
+        environment={"versions": {"torch": "2.13.0"}, "cpu": "any", "threads": 2, "arithmetic": "mirror"},
+    )
+
+
+def failing() -> Report:
+    """One weight is off: `tensors` and `operations` fail, with a diagnosis and a closure."""
+    report = passing()
+    where = {"tensor": GUILTY, "index": [20, 7], "expected": 42, "found": 82}
+    tensors = exact("tensors", 1, f"{GUILTY} int8 [20, 7]: expected 42, found 82", where)
+    operations = within(
+        "operations",
+        "rigorous",
+        float("inf"),
+        1.0,
+        "layer 1 down is not what it must be",
+        {"layer": 1, "operation": "down"},
+    )
+    layers = tuple(
+        dataclasses.replace(layer, max_error_over_bound=float("inf"))
+        if (layer.layer, layer.operation) == (1, "down")
+        else layer
+        for layer in report.layers
+    )
+    return dataclasses.replace(
+        report,
+        checks=replaced(report.checks, tensors, operations),
+        layers=layers,
+        diagnosis=Diagnosis("few-elements", f"{GUILTY} holds the right values but for int8 [20, 7]", (GUILTY,), 1.0),
+        closure=Closure(0, 2, 5, 0.4, 1.0, (Part(1, "down", 0.39), Part(None, "logits", 0.01))),
+    )
+
+
+def replaced(checks: tuple[CheckResult, ...], *new: CheckResult) -> tuple[CheckResult, ...]:
+    """The checks with these in the place of those of their names."""
+    by_name = {check.name: check for check in new}
+    return tuple(by_name.get(check.name, check) for check in checks)
+
+
+def without_logits(report: Report) -> Report:
+    """As it is where the source holds a NaN: nothing was run."""
+    skipped = tuple(
+        CheckResult(check.name, "skipped", check.bound, None, None, "the source's norm.weight holds a NaN")
+        if check.name in ("operations", "execution", "quantization")
+        else check
+        for check in report.checks
+    )
+    return dataclasses.replace(
+        report, checks=skipped, metrics=None, metrics_q8_activations=None, windows=(), layers=(), attribution=None
+    )

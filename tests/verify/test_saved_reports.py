@@ -1,0 +1,104 @@
+"""A report that is read back says what it said, or is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.reports import METRICS, failing, passing, without_logits
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verify.errors import CannotJudgeError
+from verify.report.model import Report, digest_of_report
+from verify.report.saved import read_report
+
+
+def saved(directory: Path, report: Report) -> Path:
+    path = directory / "report.json"
+    path.write_text(report.to_json())
+    return path
+
+
+NAN = dataclasses.replace(passing(), metrics=dataclasses.replace(METRICS, kl_max=float("nan"), kl_mean_ci=None))
+
+
+@pytest.mark.parametrize("report", [passing(), failing(), without_logits(passing()), NAN])
+def test_there_and_back_is_the_same_report(tmp_path: Path, report: Report) -> None:
+    text = report.to_json()
+    again = read_report(saved(tmp_path, report))
+    assert again.to_json() == text
+    assert again.verdict == report.verdict
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], object], *, mend_digest: bool) -> Path:
+    found = json.loads(path.read_text())
+    change(found)
+    if mend_digest:
+        found["digest"] = digest_of_report(found)
+    path.write_text(json.dumps(found))
+    return path
+
+
+@given(data=st.data())
+def test_a_number_changed_by_hand_is_noticed(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = saved(tmp_path_factory.mktemp("edited"), failing())
+
+    def change(found: dict[str, Any]) -> None:
+        table = found[data.draw(st.sampled_from(["file", "metrics", "environment"]))]
+        key = data.draw(st.sampled_from(sorted(k for k, v in table.items() if isinstance(v, (int, float)))))
+        table[key] += 1
+
+    with pytest.raises(CannotJudgeError, match=r"digest: expected|expected what the schema says"):
+        read_report(edited(path, change, mend_digest=False))
+
+
+def test_a_verdict_or_status_that_does_not_follow_is_refused_even_with_its_digest_mended(tmp_path: Path) -> None:
+    path = saved(tmp_path, failing())
+    with pytest.raises(CannotJudgeError, match="verdict: expected what follows from the rest"):
+        read_report(edited(path, lambda found: found.update(verdict="pass"), mend_digest=True))
+    path = saved(tmp_path, failing())
+    with pytest.raises(CannotJudgeError, match="checks: expected what follows from the rest"):
+        read_report(edited(path, lambda found: found["checks"][4].update(utilisation=0.5), mend_digest=True))
+
+
+def test_a_check_that_passed_beyond_its_limit_is_refused(tmp_path: Path) -> None:
+    def change(found: dict[str, Any]) -> None:
+        for check in found["checks"]:
+            check["status"] = "pass"
+        found["verdict"] = "pass"
+
+    with pytest.raises(CannotJudgeError, match="checks: expected what follows from the rest"):
+        read_report(edited(saved(tmp_path, failing()), change, mend_digest=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected a report.json, found"),
+        (b"{", "expected a report.json, found"),
+        (b"\xff\xfe\x00", "expected a report.json, found"),
+        (b"[" * 100_000, "expected a report.json, found"),
+        (b"[]", "schema: expected export-and-verify/report/1, found None"),
+        (b"{}", "schema: expected export-and-verify/report/1, found None"),
+        (b'{"schema": "export-and-verify/report/2"}', "schema: expected export-and-verify/report/1, found 'export"),
+        (b'{"schema": "export-and-verify/report/1"}', "the report: expected what the schema says, found: 'verdict'"),
+        (b'{"schema": NaN}', "NaN, which JSON has not"),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(content)
+    with pytest.raises(CannotJudgeError, match=message):
+        read_report(path)
+
+
+def test_a_report_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CannotJudgeError, match=r"expected a report\.json, found: no such file"):
+        read_report(tmp_path / "none.json")
+    with pytest.raises(CannotJudgeError, match=r"expected a report\.json, found: is a directory"):
+        read_report(tmp_path)

@@ -1,0 +1,61 @@
+"""The terminal: where reports are shown, and how far the work has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from verify.interrupts import heed
+from verify.progress import Progress as ProgressFunction
+
+# Where there is no terminal whose width could be asked for: wide enough that no row is cut.
+_FILE_WIDTH = 160
+
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would exit with status 1; a reader that went away is the command line's to answer."""
+        raise BrokenPipeError
+
+
+def stdout_console() -> Console:
+    console = _Output(highlight=False)
+    return console if console.is_terminal else _Output(highlight=False, width=_FILE_WIDTH)
+
+
+def plain_table(*headings: str) -> Table:
+    """Columns without a frame, which read the same in a terminal, a log and a mail."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def tell(line: str, *, enabled: bool) -> None:
+    """A line on standard error, on a terminal alone."""
+    console = Console(stderr=True, highlight=False)
+    if enabled and console.is_terminal:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
+    """A function that moves one bar for each stage, on standard error, on a terminal alone. Between two steps it also
+    heeds an interrupt that got lost, and raises KeyboardInterrupt."""
+    console = Console(stderr=True)
+    shown = enabled and console.is_terminal
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def move(stage: str, done: int, total: int) -> None:
+            heed()
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield move
