@@ -1,6 +1,6 @@
 """Does a release leave anything half, or anything stray? Killed, interrupted, and on disks that are too small.
 
-    make faults                     some ten minutes, as root: the disks are mounted
+    make faults                     some four minutes, as root: the disks are mounted
 
 Each trial is a whole command line over an earlier file, in a process of its own, forked from one that has imported
 everything. Afterwards the earlier file or the new one stands there, by its digest; and nothing else, once another
@@ -48,6 +48,8 @@ def start(log: Path, *arguments: object, modules: Path | None = None) -> int:
     if pid := os.fork():
         return pid
     status = 70
+    # a benchmark in the background ignores it, and so would what it forks
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with log.open("wb") as said:
             os.dup2(said.fileno(), 1)

@@ -99,10 +99,10 @@ def clear_stale(target: Path) -> None:
     when one was killed between two renames. What cannot be removed, or locked on this file system, stays."""
     named = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.partial")
     with contextlib.suppress(OSError):
-        with os.scandir(target.parent) as entries:
-            rooms = [e.name for e in entries if named.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+        rooms = [path for path in target.parent.iterdir() if named.fullmatch(path.name)]
         for room in rooms:
-            _clear_unless_held(target.with_name(room), target)
+            if room.is_dir() and not room.is_symlink():
+                _clear_unless_held(room, target)
 
 
 def _clear_unless_held(room: Path, target: Path) -> None:
@@ -134,13 +134,17 @@ def _make(room: Path, target: Path) -> int | None:
             lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
             return None
-    # where this file system has no locks, nobody can get one, and nobody removes another's workspace
-    with contextlib.suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    _wait_for(lock)
     if _is_at(lock, file):
         return lock
     os.close(lock)
     return None
+
+
+def _wait_for(lock: int) -> None:
+    """Where this file system has no locks, nobody can get one: nobody removes another's workspace, then."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _let_go(lock: int, room: Path) -> None:
@@ -163,9 +167,13 @@ def _retire(room: Path, target: Path) -> None:
     with contextlib.suppress(OSError):
         old = _set_aside(room, target)
         if old.is_dir():
-            with _turn(target.parent):
+            turn = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                _wait_for(turn)
                 if not os.path.lexists(target):
                     old.rename(target)
+            finally:
+                os.close(turn)
         _remove_old(room, target)
         shutil.rmtree(room)
 
@@ -213,20 +221,25 @@ def publish_directory(room: Path, target: Path, *, overwrite: bool) -> None:
     """
     made = room / target.name
     identity = made.stat()
-    with _turn(target.parent):
-        try:
-            if overwrite:
-                _check_replaceable(target)
-                if target.exists() and any(target.iterdir()):
-                    target.rename(_set_aside(room, target))
-            # replaces an empty directory and nothing else
-            made.rename(target)
-            sync_directory(target.parent)
-        except BaseException:
-            # what has happened is told by the disk: an interrupt may come between a rename and the next line
-            if target.exists() and os.path.samestat(target.stat(), identity):
-                target.rename(made)
-            raise
+    # those who set aside or bring back a directory here take turns; locked within the try, so that an interrupt never
+    # leaves a lock behind that the workspace's end would wait for
+    turn = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _wait_for(turn)
+        if overwrite:
+            _check_replaceable(target)
+            if target.exists() and any(target.iterdir()):
+                target.rename(_set_aside(room, target))
+        # replaces an empty directory and nothing else
+        made.rename(target)
+        os.fsync(turn)
+    except BaseException:
+        # what has happened is told by the disk: an interrupt may come between a rename and the next line
+        if target.exists() and os.path.samestat(target.stat(), identity):
+            target.rename(made)
+        raise
+    finally:
+        os.close(turn)
     try:
         _remove_old(room, target)
     except OSError as error:
@@ -249,17 +262,6 @@ def _remove_old(room: Path, target: Path) -> None:
         for path in replaced.iterdir():
             path.unlink()
         replaced.rmdir()
-
-
-@contextlib.contextmanager
-def _turn(directory: Path) -> Iterator[None]:
-    """Those who set aside or bring back a directory in this one wait for each other, where there are locks."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
 
 
 def _check_replaceable(target: Path) -> None:

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -295,12 +297,68 @@ def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path, number: int, status
     while not list(tmp_path.glob(".*.partial/out.bin")):
         assert process.poll() is None
         time.sleep(0.05)
-    # not in the very moment between two steps, where an import or a destructor may be what it meets
-    time.sleep(2)
     process.send_signal(number)
     stdout, stderr = process.communicate()
     assert (process.returncode, stdout, stderr) == (status, "", said)
     assert not list(tmp_path.iterdir())
+
+
+class Signalling:
+    """Gets the process a signal in its destructor, where Python drops what the handler raises."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+
+
+def in_destructor(number: int) -> None:
+    Signalling(number)
+
+
+def in_import(number: int) -> None:
+    try:
+        signal.raise_signal(number)
+    except BaseException as error:
+        raise ImportError("initialization failed") from error
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGTERM, 143, "")]
+)
+@pytest.mark.parametrize("lost", [in_destructor, in_import])
+def test_an_interrupt_that_gets_lost_is_heeded_before_anything_appears(
+    tmp_path: Path,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: Callable[[int], None],
+    number: int,
+    status: int,
+    said: str,
+) -> None:
+    import verify.release
+
+    judge = verify.release.verify
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        report = judge(*arguments, **options)
+        lost(number)
+        return report
+
+    monkeypatch.setattr(verify.release, "verify", interrupted)
+    out = tmp_path / "out.bin"
+    out.write_bytes(b"the last release")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = run("release", source, out, "--format", "v2", "--depth", "quick", "--overwrite")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert result.stderr.endswith(said)
+    assert len(result.stderr.splitlines()) == len(said.splitlines())
+    assert out.read_bytes() == b"the last release"
+    assert {p.name for p in tmp_path.iterdir()} == {"out.bin", "a source"}
 
 
 def test_a_reader_that_goes_away_is_no_error(good: Path) -> None:

@@ -77,7 +77,9 @@ def product(
     """A dot product of `terms` products. magnitudes: the sum of their magnitudes, |W| @ |x|. after: roundings of
     the sum that follow."""
     growth = gamma(_depth(terms, arithmetic) + after)
-    return _total(growth * magnitudes, terms * (TAU / 2) * (1 + growth))
+    # a tensor of integers times a number would be float32, in which TAU / 2 is 0
+    lost = torch.as_tensor(terms, dtype=torch.float64) * (TAU / 2)
+    return _total(growth * magnitudes, lost * (1 + growth))
 
 
 def biased(of_product: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,7 @@ _PROOF_STEPS = 20
 
 
 def verify(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Source,
     path: str | os.PathLike[str],
     policy: str | os.PathLike[str] | None = None,
     baseline: str | os.PathLike[str] | None = None,
@@ -65,10 +65,11 @@ def verify(
 ) -> Report:
     """Judge a .bin file against the checkpoint it was made from, whoever wrote it.
 
-    policy: a TOML file of limits; the default ships in the package. baseline: the last release's report.json: to be
-    worse than it is a failure. windows: how many random windows, or the token windows themselves. evidence:
-    everything about the windows, in place of windows and depth. max_seq_len: what the file should say, where it was
-    shortened on purpose. source_kind: one of verify.sources.KINDS, where it is not to be recognised.
+    source: where the checkpoint is, or one that is open already. policy: a TOML file of limits; the default ships in
+    the package. baseline: the last release's report.json: to be worse than it is a failure. windows: how many random
+    windows, or the token windows themselves. evidence: everything about the windows, in place of windows and depth.
+    max_seq_len: what the file should say, where it was shortened on purpose. source_kind: one of
+    verify.sources.KINDS, where it is not to be recognised.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
     """
     if evidence is not None and windows is not None:
@@ -81,7 +82,10 @@ def verify(
     with reader_c.open(path) as model:
         # of the mapped bytes, not of what the path may name by now
         digest = hashlib.sha256(model.content).hexdigest()
-        opened = open_source(source, source_kind, max_seq_len=max_seq_len)
+        if isinstance(source, Source):
+            opened, where = source, os.fspath(source.path)
+        else:
+            opened, where = open_source(source, source_kind, max_seq_len=max_seq_len), os.fspath(source)
         length = max_seq_len if max_seq_len is not None else opened.hyperparameters.max_seq_len
         if not 1 <= length <= opened.hyperparameters.max_seq_len:
             limit = opened.hyperparameters.max_seq_len
@@ -96,7 +100,7 @@ def verify(
         if digest != hashlib.sha256(model.content).hexdigest():
             raise CannotJudgeError(f"{path}: changed while it was being judged")
         report = Report(
-            source={"path": os.fspath(source), "kind": opened.kind, "sha256": opened.files},
+            source={"path": where, "kind": opened.kind, "sha256": opened.files},
             file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": digest},
             # what the file says, and what its format implies
             config=dataclasses.asdict(model.config),

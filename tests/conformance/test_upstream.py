@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from helpers import upstream
 from helpers.models import arrays, same_bits
-from helpers.strategies import configs
 from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter
 import reader_c
+from verify.testing import configs
 
 
 def run_both(config: exporter.ModelConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import pytest
 from helpers.defects.healthy import STORAGES, judged
 from helpers.defects.kinds import FORMATS, TOYS
 from helpers.models import LEGACY_FORMATS
-from helpers.strategies import configs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import exporter
+from verify.testing import configs
 
 CHECKS = ("config", "file", "tensors", "operations", "execution", "quantization")
 
@@ -31,24 +29,16 @@ def test_a_healthy_file_of_each_toy_passes_every_check(tmp_path: Path, format_na
 @given(st.data())
 def test_no_check_but_policy_blames_any_healthy_export(data: st.DataObject) -> None:
     """What quantization costs a random model of a few dimensions is no matter of law."""
+    # one token more than a window of two, the shortest that is judged
     if data.draw(st.booleans()):
-        model = data.draw(configs())
+        model = data.draw(configs(least_positions=3))
         options: dict[str, object] = {"format": data.draw(st.sampled_from(LEGACY_FORMATS))}
     else:
-        model = data.draw(configs(head_sizes=True, scalings=True, biases=True, activations=True, numbers=True))
+        switches = {"head_sizes": True, "scalings": True, "biases": True, "activations": True, "numbers": True}
+        model = data.draw(configs(least_positions=3, **switches))
         options = {"format": "v3", "storage": data.draw(st.sampled_from(STORAGES))}
-    model = with_room(model)
     with tempfile.TemporaryDirectory() as directory:
         found = judged(model, options, data.draw(st.integers(0, 99)), Path(directory))
     blamed = [name for name in CHECKS if found.status(name) != "pass"]
     lossy = options["format"] in ("v1", "v2") or options.get("storage") not in (None, "source", "fp32")
     assert blamed in ([], ["quantization"]) if lossy else blamed == [], (model, options, found)
-
-
-def with_room(model: exporter.ModelConfig) -> exporter.ModelConfig:
-    """With a window of three tokens at least, since one token has nothing after it to judge."""
-    length = max(model.max_seq_len, 3)
-    scaling = model.rope_scaling
-    if scaling.type == "dynamic":
-        scaling = dataclasses.replace(scaling, original_max_positions=length)
-    return dataclasses.replace(model, max_seq_len=length, rope_scaling=scaling)

@@ -63,7 +63,6 @@ def test_every_page_is_in_the_site_and_says_what_the_reader_gets() -> None:
 
 def test_the_command_reference_lists_every_command_and_exit_status() -> None:
     page = (DOCS / "commands.md").read_text()
-    assert [code(row[0])[0] for row in rows(page)[1:]] == [re.search(r"#(\w+)", row[0])[1] for row in rows(page)[1:]]
     assert {code(row[0])[0] for row in rows(page)[1:]} == set(app.commands)
     # 0 to 2: pass, fail, neither
     ends = {0, 1, 2, INTERNAL_ERROR, 128 + signal.SIGINT, 128 + signal.SIGTERM}

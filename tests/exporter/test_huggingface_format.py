@@ -26,7 +26,6 @@ import safetensors.numpy
 import torch
 import transformers
 from helpers.models import arrays, checkpoint, config, same_bits
-from helpers.strategies import configs
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.special import erf
@@ -34,6 +33,7 @@ from scipy.special import erf
 import exporter
 from exporter.config import tensor_shapes
 from exporter.formats.huggingface import HuggingFaceSummary, export_huggingface
+from verify.testing import configs
 
 transformers.utils.logging.disable_progress_bar()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.models import same_bits
-from helpers.strategies import weights
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import exporter
 from exporter.quantize import LARGEST_SCALE
+from verify.testing import weights
 
 UNIT = 2.0**-24
 

@@ -9,7 +9,6 @@ import ml_dtypes
 import numpy as np
 from helpers.models import arrays, same_bits
 from helpers.replay import replay
-from helpers.strategies import configs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from exporter.config import tensor_shapes
 from exporter.formats import v3
 from exporter.storage import choose_storage
 from exporter.write import _Writer
+from verify.testing import configs
 
 MODES: list[tuple[reader_c.Arithmetic, reader_c.Activations]] = [
     ("mirror", "fp32"),

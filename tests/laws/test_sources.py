@@ -12,13 +12,13 @@ import pytest
 import torch
 from helpers import checkpoints, meta
 from helpers.models import BIN_FORMATS, Arrays, arrays, config, same_bits
-from helpers.strategies import configs
 from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter
 import reader_c
 from verify.sources import open_source
+from verify.testing import configs
 
 # what both params.json and a .pt can say, and v0 to v2 can hold
 MODEL = config(dim=48, n_heads=8, n_kv_heads=4, vocab_size=32)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from helpers.models import arrays, checkpoint, config, same_bits, toy_file
 from helpers.replay import replay
-from helpers.strategies import configs
 from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter
 import reader_c
+from verify.testing import configs
 
 
 @given(configs(), st.sampled_from(["v0", "v1", "v2"]), st.data())

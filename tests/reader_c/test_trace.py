@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.models import checkpoint, config, same_bits, toy_file
-from helpers.strategies import configs
 from hypothesis import given
 from hypothesis import strategies as st
 from reader_c._reader import ffi, lib
 
 import exporter
 import reader_c
+from verify.testing import configs
 
 ARITHMETICS = ("mirror", "fast")
 

@@ -156,3 +156,12 @@ def test_gamma_bounds_powers_of_every_size() -> None:
             assert math.expm1(logarithm) <= float(bounds.gamma(roundings)) * (1 + 1e-15)
     assert float(bounds.gamma(2.0**24)) == math.inf
     assert math.isnan(bounds.gamma(math.nan))
+
+
+def test_a_bound_over_a_tensor_of_counts_is_that_over_each() -> None:
+    """Nothing else is left of it where all products underflow."""
+    counts = torch.arange(1, 9)
+    nothing = torch.zeros(8, dtype=torch.float64)
+    of_each = [bounds.mixture(nothing[:1], int(count)).item() for count in counts]
+    assert bounds.mixture(nothing, counts).tolist() == of_each
+    assert min(of_each) >= bounds.TAU / 2

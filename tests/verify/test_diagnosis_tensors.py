@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import mistakes as m
-from helpers.memory_source import MemorySource
 from helpers.mistake_parts import IN_PARTS
 from helpers.mistake_tables import (
     ELEVEN,
@@ -27,6 +26,7 @@ import exporter
 import reader_c
 from verify.diagnosis import Diagnosis, diagnose_tensors
 from verify.diagnosis.signatures import SIGNATURES
+from verify.testing import source_of
 
 
 def nans(part: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ def written(path: Path, model: exporter.ModelConfig, mine: Arrays, kind: str) ->
 
 
 def diagnosed(path: Path, model: exporter.ModelConfig, right: Arrays) -> Diagnosis | None:
-    source = MemorySource(model, right)
+    source = source_of(exporter.Checkpoint.from_arrays(model, right))
     with reader_c.open(path) as file:
         names = [name for name in source.hyperparameters.shapes() if name in file.names]
         return diagnose_tensors(file, source, names)

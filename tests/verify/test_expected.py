@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import same_bits
-from helpers.strategies import weights
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import exporter
 from exporter.encode import encode
 from verify.expected import half_bound, numbers, parts, quantized, rounding_bound
+from verify.testing import weights
 
 
 @st.composite

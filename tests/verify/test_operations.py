@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import arrays, checkpoint, config
-from helpers.strategies import configs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from verify.operations.recompute import Recompute, Recorded
 from verify.operations.record import record
 from verify.proof import choose
 from verify.sources import Hyperparameters
+from verify.testing import configs
 
 
 def judge(

@@ -13,7 +13,6 @@ import pytest
 import torch
 from helpers import huggingface
 from helpers.models import arrays
-from helpers.strategies import configs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from verify.oracle import llama, rope
 from verify.oracle.noise import UNIT, Noise
 from verify.sources import Hyperparameters, RopeScaling
 from verify.sources.huggingface import HuggingFaceSource
+from verify.testing import configs
 
 
 def hyperparameters(config: exporter.ModelConfig) -> Hyperparameters:

@@ -25,6 +25,10 @@ _SCALE = 32.0
 # Of 600 random healthy models (benchmarks/calibrate_execution.py) the worst reached 7.0, half of them less than 4.3.
 LIMIT_SIGMAS = 10.0
 
+# Variances are float32: those below 2^-149 come out as 0, and with them the noise of logits below some 2^-50. No
+# softmax, in float64 either, tells logits apart that differ by as little as this.
+_LEAST_SIGMA = 2.0**-72
+
 # Elements of the logits that are looked at together.
 _BLOCK = 1 << 23
 
@@ -60,7 +64,8 @@ def noise_sigma(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, 
     position = variance.mean(dim=2, keepdim=True)
     window = position.mean(dim=1, keepdim=True)
     pooled = variance.add_((position + window).div_(2)).div_(2)
-    return pooled.add_(size.square_(), alpha=ROUNDING_VARIANCE * model.dim * (1 / 3 + 1 / 12)).sqrt_()
+    pooled.add_(size.square_(), alpha=ROUNDING_VARIANCE * model.dim * (1 / 3 + 1 / 12))
+    return pooled.sqrt_().clamp_(min=_LEAST_SIGMA)
 
 
 class Execution:

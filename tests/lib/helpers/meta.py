@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import exporter
 from helpers.models import Arrays, arrays
 from helpers.models import config as model_config
-from helpers.strategies import configs
+from verify.testing import configs
 
 State = dict[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import exporter
-from exporter.config import tensor_shapes
+from verify.testing import random_arrays as arrays
 
 Arrays = dict[str, np.ndarray]
 
@@ -29,17 +29,6 @@ def config(**changes: object) -> exporter.ModelConfig:
         "tied": False,
     }
     return exporter.ModelConfig(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-def arrays(model: exporter.ModelConfig, seed: int = 0) -> Arrays:
-    """Random weights of a size that keeps activations near 1, norms near 1."""
-    rng = np.random.default_rng(seed)
-    made = {}
-    for name, shape in tensor_shapes(model).items():
-        values = rng.standard_normal(shape)
-        scaled = 1 + 0.1 * values if len(shape) == 1 else values / np.sqrt(shape[1])
-        made[name] = scaled.astype(np.float32)
-    return made
 
 
 def checkpoint(model: exporter.ModelConfig | None = None, seed: int = 0) -> exporter.Checkpoint:

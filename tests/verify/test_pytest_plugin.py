@@ -1,0 +1,218 @@
+"""The pytest plugin, as other people's pytest runs it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from helpers.checkpoints import save, state_dict
+
+import exporter
+import verify
+from verify.pytest_plugin import CHECKS
+
+pytest_plugins = ["pytester"]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pytest-project"
+
+# Where the package is installed, pytest has loaded the plugin already, and does not take it twice.
+_INSTALLED = any(entry.value == "verify.pytest_plugin" for entry in metadata.entry_points(group="pytest11"))
+PLUGIN = () if _INSTALLED else ("-p", "verify.pytest_plugin")
+
+# Counts how often something was judged, in whatever process.
+COUNTING = """
+import verify.ladder
+
+judge = verify.ladder.verify
+
+def counting(*arguments, **options):
+    with open("judged", "a") as file:
+        file.write("x")
+    return judge(*arguments, **options)
+
+verify.ladder.verify = counting
+"""
+
+# A report whose `operations` was skipped, as the policy allows or not.
+SKIPPING = """
+import dataclasses
+import verify.ladder
+
+judge = verify.ladder.verify
+
+def skipping(*arguments, **options):
+    report = judge(*arguments, **options)
+    checks = [dataclasses.replace(c, status="skipped") if c.name in {names} else c for c in report.checks]
+    policy = dataclasses.replace(report.policy, may_be_skipped={allowed})
+    return dataclasses.replace(report, checks=tuple(checks), policy=policy)
+
+verify.ladder.verify = skipping
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A directory with a source, a healthy file of it, one with a flipped bit, and one that lacks its last byte."""
+    source = save(pytester.path, state_dict()).rename(pytester.path / "model.pt")
+    exporter.export(exporter.open_checkpoint(source), "model.bin", format="v1-fp32")
+    content = bytearray(Path("model.bin").read_bytes())
+    Path("cut.bin").write_bytes(content[:-1])
+    # of some weight's exponent, in its highest byte
+    content[len(content) // 8 * 4 + 3] ^= 1
+    Path("broken.bin").write_bytes(content)
+    return pytester
+
+
+def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """A warning is an error there, as in a careful project."""
+    return project.runpytest_subprocess(*PLUGIN, "-W", "error", "-rA", *arguments)
+
+
+def release(project: pytest.Pytester, file: str, *arguments: str) -> pytest.RunResult:
+    options = ("--verify-source", "model.pt", "--verify-file", file, "--verify-depth", "quick")
+    return run(project, *options, *arguments)
+
+
+def results(ran: pytest.RunResult) -> dict[str, str]:
+    """Node id -> PASSED, FAILED or SKIPPED, of -rA's lines."""
+    lines = (re.match(r"(PASSED|FAILED|ERROR) (\S+)", line) for line in ran.outlines)
+    return {line[2]: line[1] for line in lines if line}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "3")])
+def test_each_check_is_a_test_judged_once_by_however_many_workers(
+    project: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    project.makeconftest(COUNTING)
+    project.makepyfile(test_own="def test_own(): pass")
+    ran = release(project, "model.bin", "--verify-file", "broken.bin", *workers)
+    failing = ("tensors", "operations", "execution", "quantization")
+    assert results(ran) == {
+        "test_own.py::test_own": "PASSED",
+        **{f"model.bin::{name}": "PASSED" for name in CHECKS},
+        **{f"broken.bin::{name}": "FAILED" if name in failing else "PASSED" for name in CHECKS},
+    }
+    assert Path("judged").read_text() == "xx"
+    assert ran.ret == pytest.ExitCode.TESTS_FAILED
+    text = ran.stdout.str()
+    assert re.search(r"^tensors: \S+ fp32 \[\d+, \d+\]: expected \S+, found \S+$", text, re.MULTILINE)
+    assert re.search(r"^  at tensor \S+, part fp32, index \[\d+, \d+\]", text, re.MULTILINE)
+    assert len(re.findall(r"^most likely: .* holds the right values but for one bit", text, re.MULTILINE)) == 4
+    assert ran.outlines.count("PASS model.bin: 6 of 6 checks passed") == 1
+    assert len([line for line in ran.outlines if line.startswith("FAIL broken.bin: tensors: ")]) == 1
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_what_cannot_be_judged_fails_with_one_line(project: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    ran = release(project, "cut.bin", *workers)
+    assert results(ran) == {f"cut.bin::{name}": "FAILED" for name in CHECKS}
+    line = next(line for line in ran.outlines if line.startswith("NOT JUDGED cut.bin: "))
+    assert re.search(r"cut\.bin: file size: expected exactly \d+, found \d+$", line)
+    assert ran.outlines.count(line.removeprefix("NOT JUDGED cut.bin: ")) == len(CHECKS)
+    assert "Traceback" not in ran.stdout.str()
+
+
+def test_a_bad_depth_or_policy_is_told_alike(project: pytest.Pytester) -> None:
+    Path("policy.toml").write_text("[v1-fp32]\n")
+    ran = release(project, "model.bin", "--verify-policy", "policy.toml", "-k", "config")
+    ran.stdout.fnmatch_lines(["NOT JUDGED model.bin: *policy.toml: *"])
+    ran = release(project, "model.bin", "--verify-depth", "deep", "-k", "config")
+    ran.stdout.fnmatch_lines(["NOT JUDGED model.bin: depth: expected one of quick, standard, full, found 'deep'"])
+
+
+@pytest.mark.parametrize(
+    ("names", "allowed", "passes"),
+    [
+        (("operations",), ("operations",), True),
+        (("operations",), (), False),
+        (CHECKS, CHECKS, False),
+    ],
+)
+def test_a_skipped_check_fails_unless_the_policy_allows_it(
+    project: pytest.Pytester, names: tuple[str, ...], allowed: tuple[str, ...], *, passes: bool
+) -> None:
+    """And where nothing at all was seen, nothing is allowed."""
+    project.makeconftest(SKIPPING.format(names=names, allowed=allowed))
+    ran = release(project, "model.bin")
+    count = len(names)
+    outcomes = {"skipped" if passes else "failed": count, "passed": len(CHECKS) - count}
+    assert ran.parseoutcomes() == {kind: number for kind, number in outcomes.items() if number}
+    assert ran.ret == (pytest.ExitCode.OK if passes else pytest.ExitCode.TESTS_FAILED)
+
+
+def test_checks_can_be_chosen_like_any_test(project: pytest.Pytester) -> None:
+    project.makeconftest(COUNTING)
+    (project.path / "sub").mkdir()
+    assert results(release(project, "model.bin", "model.bin::tensors")) == {"model.bin::tensors": "PASSED"}
+    assert results(release(project, "model.bin", "sub", "-k", "config or file")) == {
+        "model.bin::config": "PASSED",
+        "model.bin::file": "PASSED",
+    }
+    Path("judged").unlink()
+    listed = release(project, "model.bin", "--collect-only", "-q")
+    assert [line for line in listed.outlines if "::" in line] == [f"model.bin::{name}" for name in CHECKS]
+    assert not Path("judged").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--verify-source model.pt", "--verify-source: expected --verify-file beside it, found none"),
+        ("--verify-file model.bin", "--verify-file: expected --verify-source beside it, found none"),
+        ("--verify-source model.pt --verify-file no.bin", "--verify-file: expected a file, found none: no.bin"),
+        (
+            "--verify-source no.pt --verify-file model.bin",
+            "--verify-source: expected a checkpoint, found none: no.pt",
+        ),
+        (
+            "--verify-source model.pt --verify-file model.bin --verify-policy no.toml",
+            "--verify-policy: expected a file, found none: no.toml",
+        ),
+    ],
+)
+def test_options_that_cannot_be_meant_are_an_error_of_use(
+    project: pytest.Pytester, options: str, message: str
+) -> None:
+    ran = run(project, *options.split())
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in ran.errlines if line] == [f"ERROR: {message}"]
+
+
+def test_without_the_options_nothing_happens_and_nothing_heavy_is_loaded(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_light():
+            assert "verify.pytest_plugin" in sys.modules
+            assert not {"torch", "numpy", "filelock", "exporter", "reader_c"} & sys.modules.keys()
+        """
+    )
+    ran = run(pytester, "-p", "no:hypothesispytest")
+    assert ran.parseoutcomes() == {"passed": 1}
+    assert "export-and-verify" not in ran.stdout.str().partition("collected")[2]
+
+
+def test_importing_the_plugin_loads_neither_torch_nor_numpy() -> None:
+    code = "import sys, verify.pytest_plugin; sys.exit(bool({'torch', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_its_tests_are_the_checks_of_a_report(project: pytest.Pytester) -> None:
+    report = verify.verify(project.path / "model.pt", project.path / "model.bin", depth="quick")
+    assert tuple(check.name for check in report.checks) == CHECKS
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_the_example_project_passes(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    for path in EXAMPLE.iterdir():
+        if path.is_file():
+            shutil.copy(path, pytester.path)
+    ran = pytester.runpytest_subprocess(*PLUGIN, *workers)
+    assert ran.parseoutcomes() == {"passed": 2}

@@ -1,0 +1,187 @@
+"""A pytest plugin: each check of a released file is a test of its own.
+
+    pytest --verify-source model.pt --verify-file model.bin
+
+Every pytest run of an environment loads this module, so that it imports nothing but pytest before a check runs, and
+does nothing at all without the options.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verify.report.plain import Json, finding, likely
+
+CHECKS = ("config", "file", "tensors", "operations", "execution", "quantization")
+
+_JUDGE = pytest.StashKey["Judge"]()
+_PROPERTY = "export-and-verify"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("export-and-verify", "what a llama2.c-style .bin file computes, proved")
+    group.addoption("--verify-source", metavar="SOURCE", help="The checkpoint that the files were made from.")
+    group.addoption(
+        "--verify-file", metavar="FILE", action="append", default=[], help="A .bin file to judge; may be repeated."
+    )
+    group.addoption("--verify-policy", metavar="P", help="Thresholds, in TOML. Default: shipped in the package.")
+    group.addoption("--verify-depth", metavar="D", default="standard", help="quick, standard (default) or full.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Raises UsageError for what cannot be meant."""
+    source, files = config.getoption("verify_source"), config.getoption("verify_file")
+    if source is None and not files:
+        return
+    if source is None or not files:
+        given, absent = ("--verify-file", "--verify-source") if files else ("--verify-source", "--verify-file")
+        raise pytest.UsageError(f"{given}: expected {absent} beside it, found none")
+    here = config.invocation_params.dir
+    policy = config.getoption("verify_policy")
+    for option, path in (*(("--verify-file", file) for file in files), ("--verify-policy", policy)):
+        if path is not None and not (here / path).is_file():
+            raise pytest.UsageError(f"{option}: expected a file, found none: {path}")
+    if not (here / source).exists():
+        # with one slash it may be a hub's id, which only the verifier can tell
+        if source.count("/") != 1:
+            raise pytest.UsageError(f"--verify-source: expected a checkpoint, found none: {source}")
+    else:
+        source = here / source
+    # as pytest spells paths: without "..", but a link keeps its own name
+    paths = list(dict.fromkeys(Path(os.path.abspath(here / file)) for file in files))  # noqa: PTH100
+    judge = Judge(source, policy and here / policy, config.getoption("verify_depth"), _shared(config))
+    config.stash[_JUDGE] = judge
+    config.pluginmanager.register(_Run(paths), "export-and-verify-run")
+
+
+def _shared(config: pytest.Config) -> Path | None:
+    """How the files of this run begin that all workers of pytest-xdist share; None where there are no workers."""
+    worker: dict[str, str] | None = getattr(config, "workerinput", None)
+    own = config.getoption("basetemp")
+    # a worker on another machine has no base directory given
+    if worker is None or own is None:
+        return None
+    return Path(own).parent / f"export-and-verify-{worker['testrunuid']}"
+
+
+class Judge:
+    """Judges each file when its first check runs, and no second time: of several workers, one does."""
+
+    def __init__(self, source: str | Path, policy: Path | None, depth: str, shared: Path | None) -> None:
+        """shared: where outcomes are kept for the other workers, as the beginning of a path."""
+        self._source, self._policy, self._depth, self._shared = source, policy, depth, shared
+        self._outcomes: dict[Path, Json] = {}
+
+    def outcome(self, file: Path, number: int) -> Json:
+        """{"verdict": pass or fail and "reason", "blamed": names of checks, "report": report.json's content}, or
+        {"refused": why there is nothing to judge}. number: the file's own."""
+        if file not in self._outcomes:
+            self._outcomes[file] = self._judge(file) if self._shared is None else self._first_of_all(file, number)
+        return self._outcomes[file]
+
+    def _first_of_all(self, file: Path, number: int) -> Json:
+        from filelock import FileLock  # noqa: PLC0415  # only wanted here
+
+        kept = Path(f"{self._shared}-{number}.json")
+        with FileLock(f"{kept}.lock"):
+            if not kept.exists():
+                partial = kept.with_suffix(".partial")
+                partial.write_text(json.dumps(self._judge(file)), encoding="utf-8")
+                # a worker that dies leaves no half of a report to the next one
+                partial.replace(kept)
+            outcome: Json = json.loads(kept.read_text(encoding="utf-8"))
+        return outcome
+
+    def _judge(self, file: Path) -> Json:
+        import reader_c  # noqa: PLC0415  # torch and numpy come with these
+        from verify.errors import CannotJudgeError  # noqa: PLC0415
+        from verify.ladder import verify  # noqa: PLC0415
+
+        try:
+            report = verify(self._source, file, self._policy, depth=self._depth)
+        except (CannotJudgeError, reader_c.ReaderError) as error:
+            return {"refused": " ".join(str(error).split())}
+        # where everything was skipped, all of it is to blame
+        blamed = report.blamed if report.passed or report.blamed else report.checks
+        return {
+            "verdict": report.verdict,
+            "reason": report.reason,
+            "blamed": [check.name for check in blamed],
+            "report": json.loads(report.to_json()),
+        }
+
+
+class CheckedFile(pytest.File):
+    """One file under judgement. number: which of the options' files it is."""
+
+    def __init__(self, *, number: int, **more: Any) -> None:
+        super().__init__(**more)
+        self.number = number
+
+    def collect(self) -> Iterator[Check]:
+        for name in CHECKS:
+            yield Check.from_parent(self, name=name)
+
+
+class Check(pytest.Item):
+    """One check of one file."""
+
+    def runtest(self) -> None:
+        file = self.parent
+        assert isinstance(file, CheckedFile)
+        outcome = self.config.stash[_JUDGE].outcome(self.path, file.number)
+        refused = outcome.get("refused")
+        verdict = "NOT JUDGED" if refused else outcome["verdict"].upper()
+        # a property travels with the result from a worker to where the summary is written
+        self.user_properties.append((_PROPERTY, f"{verdict} {file.nodeid}: {refused or outcome['reason']}"))
+        if refused:
+            pytest.fail(refused, pytrace=False)
+        check = next((check for check in outcome["report"]["checks"] if check["name"] == self.name), None)
+        if check is None:
+            pytest.fail(f"{self.name}: expected a verdict, found none", pytrace=False)
+        if self.name in outcome["blamed"]:
+            pytest.fail(finding(check) + likely(outcome["report"]), pytrace=False)
+        if check["status"] == "skipped":
+            pytest.skip(check["detail"])
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        # not as the id ends: pytest would take its dots for those of a module
+        return self.path, None, f"{self.name} of {self.path.name}"
+
+
+class _Run:
+    """The hooks of a run that has something to judge."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files = files
+        self._verdicts: dict[str, None] = {}
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> CheckedFile | None:
+        """Where the tests to run include the file, as an argument such as model.bin::tensors does."""
+        if file_path not in self._files:
+            return None
+        return CheckedFile.from_parent(parent, path=file_path, number=self._files.index(file_path))
+
+    # before -k and its like choose among the tests
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        """Where they do not, whatever they are."""
+        collected = {item.path for item in items if isinstance(item, Check)}
+        for number, path in enumerate(self._files):
+            if path not in collected:
+                items += session.genitems(CheckedFile.from_parent(session, path=path, number=number))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._verdicts.update((str(line), None) for name, line in report.user_properties if name == _PROPERTY)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._verdicts:
+            terminalreporter.section("export-and-verify")
+            for line in self._verdicts:
+                terminalreporter.write_line(line)
