@@ -120,3 +120,12 @@ def test_what_a_picture_says_stands_on_its_page_too(picture: str, page: str) -> 
     # nothing is fetched, and both grounds have their colours
     assert not re.search(r"href=\"[^#]|url\([^#]|@import", path.read_text())
     assert "prefers-color-scheme: dark" in path.read_text()
+
+
+def test_every_make_target_that_is_spoken_of_exists() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for name in [*NAMES, "CONTRIBUTING.md"]:
+        for spoken in re.findall(
+            r"(?:`|^ *)make ([a-z0-9-]+(?: \| [a-z0-9-]+)*)", (ROOT / name).read_text(), re.MULTILINE
+        ):
+            assert set(spoken.split(" | ")) <= targets, (name, spoken)
