@@ -71,7 +71,7 @@ def test_commands_end_as_the_page_shows(name: str, prepared: Path) -> None:
         if example.title:
             (prepared / example.title).write_text(example.text)
         if example.language == "console":
-            shown = example.text.split("$ ")[1:]
+            shown = example.text.replace("\\\n", " ").split("$ ")[1:]
             for line, _, output in (part.partition("\n") for part in shown):
                 result = run(*arguments(line))
                 verdicts = [row for row in output.splitlines() if row.startswith(("PASS ", "FAIL "))]
