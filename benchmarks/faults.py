@@ -1,6 +1,6 @@
 """Does a release leave anything half, or anything stray? Killed, interrupted, and on disks that are too small.
 
-    make faults                     some ten minutes, as root: the disks are mounted
+    make faults                     some four minutes, as root: the disks are mounted
 
 Each trial is a whole command line over an earlier file, in a process of its own, forked from one that has imported
 everything. Afterwards the earlier file or the new one stands there, by its digest; and nothing else, once another

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,33 @@ def test_concurrent_exports_of_one_target_do_not_disturb_each_other(tmp_path: Pa
     assert names(tmp_path) == {"out"}
     for process in processes:
         process.communicate()
+
+
+def waits_for_a_lock(process: subprocess.Popen[str]) -> bool:
+    lines = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
+    return any("->" in line and str(process.pid) in line.split() for line in lines)
+
+
+def test_directories_are_replaced_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second export comes when the first has set aside what was there, and has put nothing in its place."""
+    out = tmp_path / "out"
+    export(out, "hf")
+    rename = Path.rename
+    second: list[subprocess.Popen[str]] = []
+
+    def paused(path: Path, to: Path) -> Path:
+        renamed = rename(path, to)
+        if not second:
+            second.append(python(EXPORTING, out, "hf", 1))
+            while second[0].poll() is None and not waits_for_a_lock(second[0]):
+                time.sleep(0.01)
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", paused)
+    export(out, "hf", seed=2)
+    second[0].communicate()
+    assert second[0].returncode == 0
+    assert names(tmp_path) == {"out"}
 
 
 @pytest.mark.parametrize(("home", "name", "after"), [(Path, "mkdir", True), (fcntl, "flock", False)])

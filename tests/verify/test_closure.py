@@ -17,6 +17,7 @@ from verify.checks.execution import noise_sigma
 from verify.evidence import Window
 from verify.expected import numbers
 from verify.oracle import llama
+from verify.policy import DEFAULT_POLICY, load_policy
 from verify.proof import Proof
 from verify.references import References
 from verify.sources import Source, open_source
@@ -26,7 +27,7 @@ from verify.testing import configs
 def proven(source: Source, path: Path, length: int) -> tuple[Proof, list[Window], reader_c.Model]:
     model = reader_c.open(path)
     references = References(source, model)
-    proof = Proof(model, source.hyperparameters, references, "mirror")
+    proof = Proof(model, source.hyperparameters, references, "mirror", load_policy(DEFAULT_POLICY, model.format))
     tokens = np.random.default_rng(length).integers(0, source.hyperparameters.vocab_size, length)
     windows = [Window(tokens, "random")]
     proof.add(windows, [0], references.of_source(torch.from_numpy(tokens)[None]))
