@@ -212,7 +212,11 @@ class Session(_Closing):
             raise errors.ArgumentError(model.path, "positions", None, longest, str(positions))
         if threads is None:
             threads = len(os.sched_getaffinity(0))
-        if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 1 <= threads <= MOST_THREADS:
+        if (
+            isinstance(threads, bool)
+            or not isinstance(threads, (int, np.integer))
+            or not 1 <= threads <= MOST_THREADS
+        ):
             raise errors.ArgumentError(model.path, "threads", None, f"1 to {MOST_THREADS}", repr(threads))
         self._model = model
         self._busy = threading.Lock()

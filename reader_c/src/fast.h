@@ -32,6 +32,8 @@ typedef struct {
     /* scores[r * padded + position] for positions < seen[r]: keys are blocks of 16 positions, (head_dim, 16) each */
     void (*scores)(float *const *scores, const float *const *query, const float *keys, int64_t blocks,
                    int64_t head_dim, float root);
+    /* x = e^(x - largest) */
+    void (*powers)(float *x, int64_t n, float largest);
     void (*softmax)(float *x, int64_t n);
     /* out[r] = sum of shares[r][position] * values[position]; values are (positions, padded_head) */
     void (*mix)(float *const *out, const float *const *shares, const int64_t *seen, const float *values,

@@ -202,13 +202,18 @@ INLINE float sigmoid_fast(float x)
     return 1.0f / (1.0f + exp_fast(-x));
 }
 
+TARGET static void powers(float *x, int64_t n, float largest)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = exp_fast(x[i] - largest);
+}
+
 TARGET static void softmax(float *x, int64_t n)
 {
     float largest = x[0];
     for (int64_t i = 1; i < n; i++)
         largest = x[i] > largest ? x[i] : largest;
-    for (int64_t i = 0; i < n; i++)
-        x[i] = exp_fast(x[i] - largest);
+    powers(x, n, largest);
     V sum = v_zero();
     int64_t i = 0;
     for (; i + 16 <= n; i += 16)
@@ -285,6 +290,7 @@ const rc_fast RC_FAST_TABLE = {
     .widen = widen,
     .norm = norm,
     .scores = scores,
+    .powers = powers,
     .softmax = softmax,
     .mix = mix,
     .gated = gated,
