@@ -44,19 +44,23 @@ def test_fast_has_the_bits_of_a_literal_replay(
 ) -> None:
     length = data.draw(st.integers(1, min(5, model_config.max_seq_len)))
     tokens = data.draw(st.lists(st.integers(0, model_config.vocab_size - 1), min_size=length, max_size=length))
-    with tempfile.TemporaryDirectory() as directory:
-        with reader_c.open(file_of(directory, model_config, format_name, group_size)) as model:
-            assert same_bits(model.forward(tokens), replay(model, tokens, q8=False))
-            if format_name != "v0":
-                assert same_bits(model.forward(tokens, activations="q8"), replay(model, tokens, q8=True))
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        reader_c.open(file_of(directory, model_config, format_name, group_size)) as model,
+    ):
+        assert same_bits(model.forward(tokens), replay(model, tokens, q8=False))
+        if format_name != "v0":
+            assert same_bits(model.forward(tokens, activations="q8"), replay(model, tokens, q8=True))
 
 
 @given(configs(biases=True, head_sizes=True, numbers=True), st.integers(0, 99))
 def test_what_v3_adds_has_the_bits_of_a_literal_replay(model_config: exporter.ModelConfig, seed: int) -> None:
     tokens = [(seed + i) % model_config.vocab_size for i in range(min(4, model_config.max_seq_len))]
-    with tempfile.TemporaryDirectory() as directory:
-        with reader_c.open(file_of(directory, model_config, "v3", 8)) as model:
-            assert same_bits(model.forward(tokens), replay(model, tokens, q8=False))
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        reader_c.open(file_of(directory, model_config, "v3", 8)) as model,
+    ):
+        assert same_bits(model.forward(tokens), replay(model, tokens, q8=False))
 
 
 @pytest.mark.parametrize("activations", ["fp32", "q8"])
