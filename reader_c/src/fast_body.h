@@ -53,25 +53,29 @@ INLINE void tile(const int R, const int T, float *out, int64_t stride, const flo
             v_trees(out + t * stride + r, sum + t * R + r);
 }
 
+/* some tokens with all rows */
+INLINE void tiles(const int T, float *out, int64_t stride, const float *x, const float *rows, int64_t count,
+                  int64_t cols)
+{
+    int64_t r = 0;
+    if (T == 1)
+        for (; r + ONE_ROWS <= count; r += ONE_ROWS)
+            tile(ONE_ROWS, 1, out + r, stride, x, rows + r * cols, cols);
+    for (; r + TILE_ROWS <= count; r += TILE_ROWS)
+        tile(TILE_ROWS, T, out + r, stride, x, rows + r * cols, cols);
+    for (; r < count; r++)
+        tile(1, T, out + r, stride, x, rows + r * cols, cols);
+}
+
+/* Rows inside, tokens outside: the few rows stay near while the tokens pass. */
 TARGET static void products(float *out, int64_t stride, const float *x, int64_t n, const float *rows, int64_t count,
                             int64_t cols)
 {
-    int64_t r = 0;
-    if (n == 1)
-        for (; r + ONE_ROWS <= count; r += ONE_ROWS)
-            tile(ONE_ROWS, 1, out + r, stride, x, rows + r * cols, cols);
-    for (; r + TILE_ROWS <= count; r += TILE_ROWS) {
-        int64_t t = 0;
-        for (; t + TILE_TOKENS <= n; t += TILE_TOKENS)
-            tile(TILE_ROWS, TILE_TOKENS, out + t * stride + r, stride, x + t * cols, rows + r * cols, cols);
-        for (; t + 2 <= n; t += 2)
-            tile(TILE_ROWS, 2, out + t * stride + r, stride, x + t * cols, rows + r * cols, cols);
-        if (t < n)
-            tile(TILE_ROWS, 1, out + t * stride + r, stride, x + t * cols, rows + r * cols, cols);
-    }
-    for (; r < count; r++)
-        for (int64_t t = 0; t < n; t++)
-            tile(1, 1, out + t * stride + r, stride, x + t * cols, rows + r * cols, cols);
+    int64_t t = 0;
+    for (; t + TILE_TOKENS <= n; t += TILE_TOKENS)
+        tiles(TILE_TOKENS, out + t * stride, stride, x + t * cols, rows, count, cols);
+    for (; t < n; t++)
+        tiles(1, out + t * stride, stride, x + t * cols, rows, count, cols);
 }
 
 /* ---- int8 products: integers are exact in any order, then group by group ---- */
