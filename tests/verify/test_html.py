@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from helpers.html import Page, text_of
 from helpers.reports import GUILTY, failing, passing, replaced, without_logits
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from verify.checks.baseline import Comparison
@@ -245,6 +245,9 @@ def test_every_operation_has_its_cell_and_the_failed_ones_a_sign() -> None:
     assert all("failed" in stop.classes for stop in stops)
 
 
+@example(1.0, 1.0)
+@example(1.001, 1.0)
+@example(1.5, 2.0)
 @given(st.floats(min_value=0), st.floats(min_value=0, max_value=1e9))
 def test_a_cell_is_failed_where_and_only_where_it_is_beyond_the_policy_s_limit(ratio: float, limit: float) -> None:
     layer = LayerReport("fp32", 3, "down", 1.0, ratio, {})
