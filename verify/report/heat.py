@@ -14,8 +14,8 @@ from verify.report.words import anything, number
 # no error at all, the one after the last is beyond the bound and yet within what the policy lets pass.
 STEPS = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 
-# Columns up to which there is room to write into the cells.
-_ROOM_FOR_NUMBERS = 14
+# Columns up to which there is room to write into the cells, and for the panel beside the map.
+_ROOM_FOR_NUMBERS, _ROOM_FOR_PANEL = 14, 36
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,15 @@ class Row:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Of one kind of activations. active: the cell to start at, the first that failed or the nearest to its bound."""
+    """Of one kind of activations. active: the cell to start at, the first that failed or the nearest to its bound.
+    columns are "few", where there is room for numbers, "some", or "many"."""
 
     activations: str
     columns: Sequence[str]
     rows: Sequence[Row]
     active: Cell
     failures: int
-    numbers: bool
+    room: str
 
 
 def heat_maps(layers: Sequence[LayerReport], limit: float) -> list[HeatMap]:
@@ -72,7 +73,7 @@ def _heat_map(layers: Sequence[LayerReport], limit: float) -> HeatMap:
         ],
         active=cells[start.operation, _column(start)],
         failures=len(failed),
-        numbers=len(columns) <= _ROOM_FOR_NUMBERS,
+        room="few" if len(columns) <= _ROOM_FOR_NUMBERS else "some" if len(columns) <= _ROOM_FOR_PANEL else "many",
     )
 
 

@@ -75,6 +75,9 @@
       cell.tabIndex = 0;
       tell(cell);
     });
+    // what failed is in sight from the start
+    const first = grid.querySelector(".first");
+    if (first) grid.parentElement.scrollLeft = first.offsetLeft - grid.parentElement.clientWidth / 2;
     grid.addEventListener("click", (event) => event.target.closest("[role=gridcell]")?.focus());
   }
   for (const button of all("[data-go=cell]")) {
@@ -105,9 +108,11 @@
       body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b))));
     }));
   }
+  // ---- long lists: twenty rows, in whatever order they stand ----
   for (const button of all("[data-more]")) {
     const table = document.getElementById(button.dataset.more);
     const closed = button.textContent;
+    table.classList.add("short");
     button.addEventListener("click", () => {
       const open = !table.classList.toggle("short");
       button.setAttribute("aria-expanded", open);

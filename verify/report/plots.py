@@ -30,7 +30,7 @@ class LogScale:
         if math.isnan(value) or value <= 0:
             return 0.0
         exponent = math.log10(value) if math.isfinite(value) else self.high
-        return round(min(max(100 * (exponent - self.low) / (self.high - self.low), 0.0), 100.0), 2)
+        return _percent((exponent - self.low) / (self.high - self.low))
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
@@ -171,20 +171,20 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _along(position: float, length: int) -> float:
-    return round(min(max(100 * position / max(length - 1, 1), 0.0), 100.0), 2)
+    return _percent(position / max(length - 1, 1))
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A comparison with the baseline, and where it lies: zero, limit, mean and the ends of its interval. None where
-    something is not finite."""
+    """A comparison with the baseline, and where it lies: zero, limit, mean, and its interval from low on. drawn: all
+    of it is finite."""
 
     comparison: Comparison
     zero: float
     limit: float
     mean: float
     low: float
-    high: float
+    width: float
     drawn: bool
 
 
@@ -194,23 +194,28 @@ def intervals(comparisons: Sequence[Comparison]) -> list[Interval]:
 
 
 def _interval(comparison: Comparison, group: Sequence[Comparison]) -> Interval:
-    ends = [0.0, *(x for c in group for x in (*c.interval, c.limit) if math.isfinite(x))]
+    ends = [0.0, *(x for c in group for x in (*c.interval, c.difference, c.limit) if math.isfinite(x))]
     low, high = min(ends), max(ends)
     room = 0.04 * (high - low) or 1.0
 
     def at(value: float) -> float:
-        return round(100 * (value - low + room) / (high - low + 2 * room), 2) if math.isfinite(value) else 0.0
+        return _percent((value - low + room) / (high - low + 2 * room))
 
-    inside = (*comparison.interval, comparison.difference, comparison.limit)
+    first, last = sorted(map(at, comparison.interval))
     return Interval(
         comparison=comparison,
         zero=at(0.0),
         limit=at(comparison.limit),
         mean=at(comparison.difference),
-        low=at(comparison.interval[0]),
-        high=at(comparison.interval[1]),
-        drawn=all(map(math.isfinite, inside)),
+        low=first,
+        width=round(last - first, 2),
+        drawn=all(map(math.isfinite, (*comparison.interval, comparison.difference, comparison.limit))),
     )
+
+
+def _percent(share: float) -> float:
+    """Of a whole, and never outside of it; a NaN has no place but the start."""
+    return 0.0 if math.isnan(share) else round(min(max(100 * share, 0.0), 100.0), 2)
 
 
 @dataclass(frozen=True)
@@ -222,8 +227,8 @@ class SignedBar:
 
 
 def signed_bar(value: float, most: float) -> SignedBar:
-    """most: what fills one side."""
+    """most: what fills one side, finite."""
     if math.isnan(value) or not most:
         return SignedBar(50.0, 0.0)
-    width = 50.0 if math.isinf(value) or math.isinf(most) else round(min(50.0 * abs(value) / most, 50.0), 2)
+    width = round(min(50.0 * abs(value) / most, 50.0), 2)
     return SignedBar(50.0 if value >= 0 else round(50.0 - width, 2), width)
