@@ -18,7 +18,7 @@ THREADS = int(sys.argv[4])
 # before numpy and PyTorch look at it
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
-import numpy as np
+import numpy as np  # noqa: E402  # reads how many threads it may have
 
 TASKS = {"prefill 512": (512, 0), "prefill 2048": (2048, 0), "decode 64": (16, 64)}
 
@@ -73,8 +73,8 @@ def llama_cpp(directory: Path, kind: str) -> Engine:
 
 
 def run_c(directory: Path, _kind: str) -> Engine:
-    """llama2.c's run.c as PyPI's llamac2py compiles it; it has no batches and no grouped queries, so it gets a model of
-    the same size whose kv heads are as many as its heads."""
+    """llama2.c's run.c as PyPI's llamac2py compiles it; it has no batches and no grouped queries, so it gets a model
+    of the same size whose kv heads are as many as its heads."""
     import ctypes  # noqa: PLC0415
 
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "lib"))

@@ -2,9 +2,9 @@
 
     make bench-reader [LLAMA_CPP=PYTHON]
 
-Engines take turns, each measurement in a process of its own; medians of several turns, in tokens a second, with their
-parts of what the machine can do: the model's matrix products by PyTorch, and its weights read from memory. llama.cpp is
-run by the interpreter that LLAMA_CPP names, which has llama-cpp-python. Writes benchmarks/reader.json and .svg.
+Engines take turns, each measurement in a process of its own; medians of several turns, in tokens a second, beside what
+the machine can do: the model's matrix products by PyTorch, and its weights read from memory. llama.cpp is run by the
+interpreter that LLAMA_CPP names, which has llama-cpp-python. Writes benchmarks/reader.json and reader.svg.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ HERE = Path(__file__).parent
 TURNS = 3
 PREFILL = ("prefill 512", "prefill 2048")
 
-# engine / kind -> what it is held against, in float32 and in int8
 ENGINES = (
     "ours / fp32",
     "ours / q8",
@@ -38,7 +37,6 @@ ENGINES = (
     "llama.cpp / q8",
     "run.c / fp32",
 )
-LIMITS = {"prefill 512": "matrix products / fp32", "prefill 2048": "matrix products / fp32"}
 
 
 def prepare(source: Path, directory: Path, llama_cpp: str | None) -> None:
@@ -47,7 +45,8 @@ def prepare(source: Path, directory: Path, llama_cpp: str | None) -> None:
     checkpoint = exporter.open_checkpoint(source)
     exporter.export(checkpoint, directory / "fp32.bin", format="v3")
     exporter.export(checkpoint, directory / "q8.bin", format="v3", storage="q8_0")
-    own = {field: getattr(checkpoint.config, field) for field in ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size")}
+    shape = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size")
+    own = {field: getattr(checkpoint.config, field) for field in shape}
     heads = exporter.ModelConfig(**own, n_kv_heads=own["n_heads"], max_seq_len=2112, tied=True)
     exporter.export(
         exporter.Checkpoint.from_arrays(heads, random_arrays(heads)), directory / "heads.bin", format="v0"
