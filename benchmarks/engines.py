@@ -91,7 +91,8 @@ def run_c(directory: Path, _kind: str) -> Engine:
     library.malloc_run_state(ctypes.byref(state), ctypes.byref(config))
     position = [0]
 
-    def feed(tokens: list[int]) -> object:
+    # holds the payload too, which C's pointers lead into
+    def feed(tokens: list[int], _payload: object = payload) -> object:
         for token in tokens:
             library.transformer(token, position[0], ctypes.byref(config), ctypes.byref(state), weights)
             position[0] += 1

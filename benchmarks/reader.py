@@ -2,9 +2,9 @@
 
     make bench-reader [LLAMA_CPP=PYTHON]
 
-Engines take turns, each measurement in a process of its own; medians of several turns, in tokens a second, beside what
-the machine can do: the model's matrix products by PyTorch, and its weights read from memory. llama.cpp is run by the
-interpreter that LLAMA_CPP names, which has llama-cpp-python. Writes benchmarks/reader.json and reader.svg.
+Engines take turns, each measurement in a process of its own; medians of several turns, in tokens a second, beside
+what the machine can do: the model's matrix products by PyTorch, and its weights read from memory. llama.cpp is run by
+the interpreter that LLAMA_CPP names, which has llama-cpp-python. Writes benchmarks/reader.json and reader.svg.
 """
 
 from __future__ import annotations
