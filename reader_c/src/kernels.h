@@ -6,10 +6,8 @@
  * one with a NaN or infinity in it.
  * What only v3 can ask for (half precision, biases, other gates, scaled RoPE) is computed the same way in both:
  * exact widening, one rounding an operation.
- * `fast` differs in dot products alone: 16 lanes of fused multiply-adds over the index, lane l taking the
- * elements whose index is l modulo 16, then lanes l and l+8, l+4, l+2, l+1 added in that order. fmaf rounds
- * once wherever it runs, so both give the same bits on every instruction set, as far as the C library's
- * functions do. Which bits a NaN has is left open.
+ * It gives the same bits on every instruction set, as far as the C library's functions do; which bits a NaN has
+ * is left open. The other arithmetic, `fast`, is in fast.h.
  */
 #ifndef EXPORT_AND_VERIFY_KERNELS_H
 #define EXPORT_AND_VERIFY_KERNELS_H
@@ -17,7 +15,7 @@
 #include "model.h"
 
 enum {
-    RC_LANES = 16, /* tokens that mirror takes side by side; index lanes of fast */
+    RC_LANES = 16, /* tokens that mirror takes side by side */
     RC_ROWS = 6,   /* of weights that it takes at once: two AVX2 accumulators each, of 16 registers */
 };
 
