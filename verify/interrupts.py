@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM, neither of which gets lost.
 
-The handler raises KeyboardInterrupt. Where that meets a destructor or a callback, Python drops it; an import may turn
-it into an error of its own. So it is also written down, and raised again at the next step and at the end.
+The handler raises. Where that meets a destructor or a callback, Python drops it; an import may turn it into an error
+of its own. So it is also written down, and raised again at the next step and at the end.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from types import FrameType
 _heard: list[int] = []
 
 
+class Interrupted(SystemExit):
+    """Carries the status that shells have for a process which the signal ended. Not KeyboardInterrupt: where that
+    passes an exec, as dataclasses have one, the interpreter ends by SIGINT whatever status it was given."""
+
+
 @contextmanager
 def listening() -> Iterator[None]:
-    """Raises KeyboardInterrupt in the block for SIGINT and SIGTERM; at its end at the latest, whatever else came of
-    it. Whoever was told to ignore one of them, as a job in the background is, goes on doing so. Main thread only."""
+    """Raises Interrupted in the block for SIGINT and SIGTERM; at its end at the latest, whatever else came of it.
+    Whoever was told to ignore one of them, as a job in the background is, goes on doing so. Main thread only."""
     _heard.clear()
     hook = sys.unraisablehook
-    sys.unraisablehook = lambda dropped: None if dropped.exc_type is KeyboardInterrupt else hook(dropped)
+    sys.unraisablehook = lambda dropped: None if dropped.exc_type is Interrupted else hook(dropped)
     before = {
         number: signal.signal(number, _hear)
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -38,15 +43,10 @@ def listening() -> Iterator[None]:
 
 def _hear(number: int, _frame: FrameType | None) -> None:
     _heard.append(number)
-    raise KeyboardInterrupt
+    heed()
 
 
 def heed() -> None:
-    """Raise KeyboardInterrupt where one was heard. Called between steps."""
+    """Raise Interrupted where a signal was heard, by the first. Called between steps."""
     if _heard:
-        raise KeyboardInterrupt
-
-
-def heard() -> int:
-    """The signal that interrupted first."""
-    return _heard[0] if _heard else signal.SIGINT
+        raise Interrupted(128 + _heard[0])
