@@ -10,9 +10,19 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
-_heard: list[int] = []
+
+@dataclass
+class _State:
+    """Of the process, as its signals are. heard: their numbers."""
+
+    heard: list[int] = field(default_factory=list)
+    postponing: bool = False
+
+
+_state = _State()
 
 
 class Interrupted(SystemExit):
@@ -24,7 +34,7 @@ class Interrupted(SystemExit):
 def listening() -> Iterator[None]:
     """Raises Interrupted in the block for SIGINT and SIGTERM; at its end at the latest, whatever else came of it.
     Whoever was told to ignore one of them, as a job in the background is, goes on doing so. Main thread only."""
-    _heard.clear()
+    _state.heard.clear()
     hook = sys.unraisablehook
     sys.unraisablehook = lambda dropped: None if dropped.exc_type is Interrupted else hook(dropped)
     before = {
@@ -41,12 +51,26 @@ def listening() -> Iterator[None]:
         heed()
 
 
-def _hear(number: int, _frame: FrameType | None) -> None:
-    _heard.append(number)
+@contextmanager
+def postponed() -> Iterator[None]:
+    """What listening() raises waits for the end of the block, whose steps belong together; what came before, and got
+    lost, is raised before it."""
     heed()
+    _state.postponing = True
+    try:
+        yield
+    finally:
+        _state.postponing = False
+        heed()
+
+
+def _hear(number: int, _frame: FrameType | None) -> None:
+    _state.heard.append(number)
+    if not _state.postponing:
+        heed()
 
 
 def heed() -> None:
     """Raise Interrupted where a signal was heard, by the first. Called between steps."""
-    if _heard:
-        raise Interrupted(128 + _heard[0])
+    if _state.heard:
+        raise Interrupted(128 + _state.heard[0])
