@@ -8,8 +8,8 @@ CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Ws
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test smollm2 deep conformance lint lint-c asan clang wheel bench bench-smollm2 bench-verify bench-wait \
-  calibrate defects faults clean
+.PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
+  bench-wait calibrate defects faults clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -34,6 +34,10 @@ lint: $(VENV)/.lint lint-c
 lint-c:
 	for compiler in gcc clang; do \
 	  for file in reader_c/src/*.c; do $$compiler $(CFLAGS_CI) -c $$file -o /dev/null || exit 1; done; done
+
+# The documentation, in site/: a dead link or anchor is an error, which --quiet would hide.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Logits of many random models against upstream's run.c, bit for bit.
 conformance: $(READY)
@@ -89,7 +93,7 @@ faults: $(READY)
 	$(BIN)/python benchmarks/faults.py
 
 clean:
-	rm -rf $(VENV) .asan .clang .wheel-venv build dist demo *.egg-info reader_c/_reader.*
+	rm -rf $(VENV) .asan .clang .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
 
 $(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard reader_c/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -103,4 +107,8 @@ $(VENV)/smollm2/config.json: $(READY) tests/smollm2/make_directory.py
 
 $(VENV)/.lint: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[lint]"
+	touch $@
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
 	touch $@
