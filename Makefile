@@ -9,7 +9,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
-  bench-wait calibrate defects faults clean
+  bench-wait bench-reader calibrate defects faults clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -76,6 +76,10 @@ bench-smollm2: $(VENV)/smollm2/config.json
 # What a verdict on a real model costs, and each operation's largest error over its bound.
 bench-verify: $(VENV)/smollm2/config.json
 	$(BIN)/python benchmarks/verify_smollm2.py $(VENV)/smollm2
+
+# The C reader beside PyTorch, llama.cpp and run.c. LLAMA_CPP=PYTHON: an interpreter that has llama-cpp-python.
+bench-reader: $(VENV)/smollm2/config.json
+	$(BIN)/python benchmarks/reader.py $(VENV)/smollm2
 
 # How long a user waits for the first line on a terminal, and for the verdict.
 bench-wait: $(READY)

@@ -23,12 +23,15 @@ from reader_c.model import (
     Arithmetic,
     Config,
     Model,
+    Path,
     QuantizedTensor,
     Rope,
     RopeScaling,
     Session,
     Span,
     Storage,
+    best_path,
+    paths,
 )
 from reader_c.trace import Stage, Walk
 
@@ -40,6 +43,7 @@ __all__ = [
     "Config",
     "InvalidFileError",
     "Model",
+    "Path",
     "QuantizedTensor",
     "ReaderError",
     "ReaderMemoryError",
@@ -51,7 +55,9 @@ __all__ = [
     "Stage",
     "Storage",
     "Walk",
+    "best_path",
     "open",
+    "paths",
 ]
 
 

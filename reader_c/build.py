@@ -20,6 +20,14 @@ SOURCES = (
     "wide.c",
     "products.c",
     "kernels.c",
+    "fast.c",
+    "fast_scalar.c",
+    "fast_avx2.c",
+    "fast_avx512.c",
+    "fast_neon.c",
+    "fast_rope.c",
+    "fast_layer.c",
+    "team.c",
     "session.c",
     "trace.c",
     "attention.c",
@@ -51,5 +59,5 @@ ffibuilder.set_source(
     # RC_EXTRA_CFLAGS carries what a sanitizer build adds; nothing in it may loosen floating point.
     extra_compile_args=[*STRICT_FLAGS, *shlex.split(os.environ.get("RC_EXTRA_CFLAGS", ""))],
     extra_link_args=shlex.split(os.environ.get("RC_EXTRA_LDFLAGS", "")),
-    libraries=["m"],
+    libraries=["m", "pthread"],
 )

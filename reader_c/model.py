@@ -21,6 +21,7 @@ from reader_c.trace import Walk
 Activations = Literal["fp32", "q8"]
 Arithmetic = Literal["mirror", "fast"]
 Rope = Literal["computed", "file"]
+Path = Literal["best", "scalar", "avx2", "avx512", "neon"]
 
 FORMATS = {lib.RC_V0: "v0", lib.RC_V1: "v1", lib.RC_V1_FP32: "v1-fp32", lib.RC_V2: "v2", lib.RC_V3: "v3"}
 _GATES = {lib.RC_SILU: "silu", lib.RC_GELU: "gelu", lib.RC_GELU_TANH: "gelu_tanh"}
@@ -43,6 +44,27 @@ _DTYPES["scale"] = _DTYPES["fp32"]
 _ACTIVATIONS = {"fp32": lib.RC_ACTIVATIONS_FP32, "q8": lib.RC_ACTIVATIONS_Q8}
 _ARITHMETICS = {"mirror": lib.RC_MIRROR, "fast": lib.RC_FAST}
 _ROPES = {"computed": lib.RC_ROPE_COMPUTED, "file": lib.RC_ROPE_FROM_FILE}
+_PATHS = {
+    "best": lib.RC_PATH_BEST,
+    "scalar": lib.RC_PATH_SCALAR,
+    "avx2": lib.RC_PATH_AVX2,
+    "avx512": lib.RC_PATH_AVX512,
+    "neon": lib.RC_PATH_NEON,
+}
+
+# The most that one call may use.
+MOST_THREADS = 256
+
+
+def paths() -> tuple[str, ...]:
+    """Ways in which this machine can compute `fast`, by name: other speeds, the same bits."""
+    return tuple(name for name, path in _PATHS.items() if path != lib.RC_PATH_BEST and lib.rc_path_is_here(path))
+
+
+def best_path() -> str:
+    """The fastest of them."""
+    return next(name for name, path in _PATHS.items() if path == lib.rc_path_best())
+
 
 _IN_LAYERS = {
     "attention_norm.weight": lib.RC_ATTENTION_NORM,
@@ -182,18 +204,26 @@ class Session(_Closing):
     One call at a time: a second one from another thread is refused. A Model may have many sessions.
     """
 
-    def __init__(self, model: Model, positions: int) -> None:
+    def __init__(self, model: Model, positions: int, threads: int | None = None) -> None:
         if isinstance(positions, bool) or not isinstance(positions, (int, np.integer)):
             raise errors.ArgumentError(model.path, "positions", None, "an integer", repr(positions))
         if not 1 <= positions <= model.config.max_seq_len:
             longest = f"1 to max_seq_len = {model.config.max_seq_len}"
             raise errors.ArgumentError(model.path, "positions", None, longest, str(positions))
+        if threads is None:
+            threads = len(os.sched_getaffinity(0))
+        if (
+            isinstance(threads, bool)
+            or not isinstance(threads, (int, np.integer))
+            or not 1 <= threads <= MOST_THREADS
+        ):
+            raise errors.ArgumentError(model.path, "threads", None, f"1 to {MOST_THREADS}", repr(threads))
         self._model = model
         self._busy = threading.Lock()
         # held here, so that the map outlives the session even if the model is closed first
         self._handle = model.open_handle()
         out, status = ffi.new("rc_session **"), ffi.new("rc_status *")
-        model.check(lib.rc_session_open(self._handle, positions, out, status), status)
+        model.check(lib.rc_session_open(self._handle, positions, threads, out, status), status)
         self._session: Any = ffi.gc(out[0], lib.rc_session_close)
         self.capacity, self.position = int(positions), 0
 
@@ -204,12 +234,13 @@ class Session(_Closing):
         activations: Activations = "fp32",
         arithmetic: Arithmetic = "fast",
         rope: Rope = "computed",
+        path: Path = "best",
     ) -> NDArray[np.float32]:
         """Logits (len(tokens), vocab_size) of the next tokens. Raises ArgumentError and changes nothing
         where a token is outside the vocabulary or the cache is full."""
         model = self._model
         ids = model._token_array(tokens)
-        options = model._options(activations, arithmetic, rope)
+        options = model._options(activations, arithmetic, rope, path)
         with self.alone() as handle:
             room = self.capacity - self.position
             if len(ids) > room:
@@ -381,11 +412,11 @@ class Model(_Closing):
         # read-only at the root: an array over a writable buffer could be made writable again, over a map that is not
         return memoryview(ffi.buffer(start, size)).toreadonly()
 
-    def session(self, positions: int | None = None) -> Session:
+    def session(self, positions: int | None = None, threads: int | None = None) -> Session:
         """A KV cache for this many positions, by default max_seq_len. It takes 8 * n_layers * kv_dim bytes a
         position; v1 and v2 headers may claim any max_seq_len, so name a number for files that you do not trust.
         Raises ReaderMemoryError where that cannot be had."""
-        return Session(self, self.config.max_seq_len if positions is None else positions)
+        return Session(self, self.config.max_seq_len if positions is None else positions, threads)
 
     def forward(
         self,
@@ -394,6 +425,8 @@ class Model(_Closing):
         activations: Activations = "fp32",
         arithmetic: Arithmetic = "fast",
         rope: Rope = "computed",
+        path: Path = "best",
+        threads: int | None = None,
     ) -> NDArray[np.float32]:
         """Logits at every position, float32 (len(tokens), vocab_size).
 
@@ -403,8 +436,8 @@ class Model(_Closing):
         rope: "computed" as run.c does, or "file" for v0's own tables.
         """
         ids = self._token_array(tokens)
-        with self.session(len(ids)) as session:
-            return session.forward(ids, activations=activations, arithmetic=arithmetic, rope=rope)
+        with self.session(len(ids), threads) as session:
+            return session.forward(ids, activations=activations, arithmetic=arithmetic, rope=rope, path=path)
 
     def trace(
         self,
@@ -413,10 +446,11 @@ class Model(_Closing):
         activations: Activations = "fp32",
         arithmetic: Arithmetic = "fast",
         rope: Rope = "computed",
+        path: Path = "best",
     ) -> Walk:
         """The same pass, one layer at a time: iterate over its Stages, which hold what each operation read and wrote.
         Memory is one layer's: the next stage writes into the same arrays. The logits are forward()'s, bit for bit."""
-        options = self._options(activations, arithmetic, rope)
+        options = self._options(activations, arithmetic, rope, path)
         return Walk(self, self._token_array(tokens), options, int8=activations == "q8")
 
     def close(self) -> None:
@@ -447,11 +481,12 @@ class Model(_Closing):
         # a copy, whatever it is: C reads it while other threads may write to the caller's
         return np.array(ids, np.int32, order="C")
 
-    def _options(self, activations: str, arithmetic: str, rope: str) -> Any:
+    def _options(self, activations: str, arithmetic: str, rope: str, path: str) -> Any:
         chosen = (
             self._choose("activations", _ACTIVATIONS, activations),
             self._choose("arithmetic", _ARITHMETICS, arithmetic),
             self._choose("rope", _ROPES, rope),
+            self._choose("path", _PATHS, path),
         )
         return ffi.new("rc_options *", chosen)
 

@@ -87,9 +87,9 @@ def biased(of_product: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
     return _total(of_product * (1 + UNIT) + UNIT * exact.abs(), 0.0)
 
 
-def score(magnitudes: torch.Tensor, head_dim: int, arithmetic: Arithmetic) -> torch.Tensor:
-    """q . k / sqrt(head_dim). magnitudes: |q| . |k| / sqrt(head_dim)."""
-    return product(magnitudes, head_dim, arithmetic, after=2) + TAU
+def score(magnitudes: torch.Tensor, head_dim: int) -> torch.Tensor:
+    """q . k / sqrt(head_dim), a sum in order whatever the arithmetic. magnitudes: |q| . |k| / sqrt(head_dim)."""
+    return product(magnitudes, head_dim, "mirror", after=2) + TAU
 
 
 def mixture(magnitudes: torch.Tensor, positions: int | torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+import reader_c
+
 _PACKAGES = ("export-and-verify", "torch", "numpy")
 
 
@@ -21,6 +23,8 @@ def environment(versions: Mapping[str, str], arithmetic: str) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "arithmetic": arithmetic,
+        # mirror is compiled for one instruction set at a time, and sums alike on all
+        "path": reader_c.best_path() if arithmetic == "fast" else "mirror",
     }
 
 

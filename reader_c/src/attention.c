@@ -1,4 +1,4 @@
-/* Attention, one kv head after the other: its keys and values are laid out as lanes once a batch, then all queries that
+/* Attention by the arithmetic `mirror`, one kv head after the other: its keys and values are laid out as lanes once a batch, then all queries that
  * look at it go over them, several at once.
  *
  * In a product of a query with keys the lanes are positions, in a sum of values they are elements of the head: either
@@ -20,7 +20,7 @@ typedef struct {
 } looks;
 
 /* keys: (head_size,) lanes a block of positions */
-static void score_mirror(const looks *a, const lanes *keys, float root)
+static void score(const looks *a, const lanes *keys, float root)
 {
     for (int64_t block = 0; block < a->blocks; block++) {
         lanes sum[RC_ROWS];
@@ -29,14 +29,6 @@ static void score_mirror(const looks *a, const lanes *keys, float root)
             for (int l = 0; l < RC_LANES; l++)
                 a->scores[r][block * RC_LANES + l] = sum[r].at[l] / root;
     }
-}
-
-/* keys: (head_size,) floats a position, each `stride` from the last */
-static void score_fast(const looks *a, const float *keys, int64_t stride, float root)
-{
-    for (int64_t r = 0; r < a->count; r++)
-        for (int64_t past = 0; past < a->seen[r]; past++)
-            a->scores[r][past] = rc_dot_fast(a->query[r], keys + past * stride, a->head_size) / root;
 }
 
 /* values: (positions,) lanes a block of the head's elements */
@@ -55,7 +47,7 @@ static void mix(const looks *a, const lanes *values, int64_t positions)
     }
 }
 
-void rc_attend(const rc_session *s, const rc_trace *trace, int arithmetic, int64_t layer, int64_t position, int64_t n)
+void rc_attend(const rc_session *s, const rc_trace *trace, int64_t layer, int64_t position, int64_t n)
 {
     const rc_config *p = &s->model->config;
     const int64_t head_size = p->head_dim, kv_dim = head_size * p->n_kv_heads, q_dim = head_size * p->n_heads;
@@ -65,9 +57,7 @@ void rc_attend(const rc_session *s, const rc_trace *trace, int arithmetic, int64
         const float *keys = s->keys + layer * s->capacity * kv_dim + kv_head * head_size;
         const float *values = s->values + layer * s->capacity * kv_dim + kv_head * head_size;
         const lanes *value_lanes = rc_to_lanes(s->value_room, values, head_size, 1, positions, kv_dim);
-        const lanes *key_lanes = arithmetic == RC_MIRROR
-                                     ? rc_to_lanes(s->key_room, keys, positions, kv_dim, head_size, 1)
-                                     : NULL;
+        const lanes *key_lanes = rc_to_lanes(s->key_room, keys, positions, kv_dim, head_size, 1);
         for (int64_t first = 0; first < n * sharing; first += RC_ROWS) {
             looks a = {.head_size = head_size, .count = n * sharing - first < RC_ROWS ? n * sharing - first : RC_ROWS};
             int64_t token[RC_ROWS], head[RC_ROWS];
@@ -81,10 +71,7 @@ void rc_attend(const rc_session *s, const rc_trace *trace, int arithmetic, int64
                 a.scores[r] = s->scores + distinct * s->padded;
             }
             a.blocks = (a.seen[RC_ROWS - 1] + RC_LANES - 1) / RC_LANES;
-            if (arithmetic == RC_MIRROR)
-                score_mirror(&a, key_lanes, root);
-            else
-                score_fast(&a, keys, kv_dim, root);
+            score(&a, key_lanes, root);
             for (int64_t r = 0; r < a.count; r++) {
                 rc_record_looks(trace, RC_AT_SCORES, token[r], head[r], a.scores[r], a.seen[r]);
                 rc_softmax(a.scores[r], a.seen[r]);

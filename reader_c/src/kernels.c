@@ -118,13 +118,23 @@ static double scaling_ratio(const rc_config *c, int64_t i)
     return kept + (1.0 - kept) / s->factor;
 }
 
-void rc_rope_frequencies(float *frequency, const rc_config *config)
+static void frequencies(float *frequency, const rc_config *config, float (*power)(float, float))
 {
     const float theta = (float)config->rope_theta, size = (float)config->head_dim;
     for (int64_t i = 0; i < config->head_dim / 2; i++) {
-        const float unscaled = 1.0f / powf(theta, (float)(2 * i) / size);
+        const float unscaled = 1.0f / power(theta, (float)(2 * i) / size);
         frequency[i] = (float)((double)unscaled * scaling_ratio(config, i));
     }
+}
+
+void rc_rope_frequencies(float *frequency, const rc_config *config)
+{
+    frequencies(frequency, config, powf);
+}
+
+void rc_rope_frequencies_fast(float *frequency, const rc_config *config)
+{
+    frequencies(frequency, config, rc_pow_fast);
 }
 
 void rc_rope_row(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor)

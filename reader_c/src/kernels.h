@@ -6,10 +6,8 @@
  * one with a NaN or infinity in it.
  * What only v3 can ask for (half precision, biases, other gates, scaled RoPE) is computed the same way in both:
  * exact widening, one rounding an operation.
- * `fast` differs in dot products alone: 16 lanes of fused multiply-adds over the index, lane l taking the
- * elements whose index is l modulo 16, then lanes l and l+8, l+4, l+2, l+1 added in that order. fmaf rounds
- * once wherever it runs, so both give the same bits on every instruction set, as far as the C library's
- * functions do. Which bits a NaN has is left open.
+ * It gives the same bits on every instruction set, as far as the C library's functions do; which bits a NaN has
+ * is left open. The other arithmetic, `fast`, is in fast.h.
  */
 #ifndef EXPORT_AND_VERIFY_KERNELS_H
 #define EXPORT_AND_VERIFY_KERNELS_H
@@ -17,7 +15,7 @@
 #include "model.h"
 
 enum {
-    RC_LANES = 16, /* tokens that mirror takes side by side; index lanes of fast */
+    RC_LANES = 16, /* tokens that mirror takes side by side */
     RC_ROWS = 6,   /* of weights that it takes at once: two AVX2 accumulators each, of 16 registers */
 };
 
@@ -38,8 +36,7 @@ const float *rc_matrix_row(const rc_matrix *w, int64_t row, float *room);
 
 /* out (n, rows) = x (n, cols) @ w.T with float activations. `row_room` is (RC_ROWS, cols); `lane_room` is (cols,
  * n rounded up to RC_LANES), 64-byte aligned. */
-void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, int arithmetic, float *row_room,
-               float *lane_room);
+void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, float *row_room, float *lane_room);
 
 /* runq.c's activations: int8 and one scale a group, half away from zero. A group of zeros, or one whose
  * scale underflows to zero, is zero; under a subnormal scale, too coarse for 127 steps, int8 stops at 127; a
@@ -51,8 +48,6 @@ void rc_quantize_activations(int8_t *q, float *scale, const float *x, int64_t co
 void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, const rc_matrix *w, float *row_room,
                   float *lane_room);
 
-/* `fast`, as above */
-float rc_dot_fast(const float *a, const float *b, int64_t n);
 void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, float eps);
 void rc_softmax(float *x, int64_t n);
 /* gate = activation(gate) * up; enum rc_gate */
@@ -63,6 +58,11 @@ void rc_gated(float *gate, const float *up, int64_t n, int activation);
 void rc_rope_frequencies(float *frequency, const rc_config *config);
 /* cosine and sine of position * frequency, times `factor`, which yarn alone has other than 1: (half,) each */
 void rc_rope_row(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor);
+/* the same for fast, by functions of this reader's own; base^exponent */
+void rc_rope_frequencies_fast(float *frequency, const rc_config *config);
+void rc_rope_row_fast(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor);
+float rc_pow_fast(float base, float exponent);
+void rc_turn_fast(float *cosine, float *sine, float angle);
 /* rotate the pairs (2i, 2i+1) of each head in place */
 void rc_rotate(float *x, int64_t heads, int64_t head_size, const float *cosine, const float *sine);
 

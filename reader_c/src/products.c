@@ -1,39 +1,15 @@
-/* Products with weight matrices.
+/* Products with weight matrices, by the arithmetic `mirror`.
  *
- * mirror takes 16 tokens side by side: the lanes of a vector are tokens, so each sum stays in index order, as run.c has
+ * It takes 16 tokens side by side: the lanes of a vector are tokens, so each sum stays in index order, as run.c has
  * it, while the work is the vector unit's. Several rows at once, because an addition waits for the one before it.
  * Inputs are transposed for that: a block of 16 tokens is (cols,) lanes, zero where there is no token. */
 #include "kernels.h"
 #include "wide.h"
 
-#include <math.h>
-
 enum {
     EXACT_GROUP = 1024, /* 127 * 128 * 1024 < 2^24: floats hold all sums of int8 products in such a group exactly */
     FEW_TOKENS = 6,     /* up to which int8 products are faster one token after the other than in a block of 16 */
 };
-
-/* ---- dot products ---- */
-
-WIDE("fma") static float dot_fast(const float *a, const float *b, int64_t n)
-{
-    float lane[RC_LANES] = {0.0f};
-    int64_t j = 0;
-    for (; j + RC_LANES <= n; j += RC_LANES)
-        for (int l = 0; l < RC_LANES; l++)
-            lane[l] = fmaf(a[j + l], b[j + l], lane[l]);
-    for (int l = 0; j < n; j++, l++)
-        lane[l] = fmaf(a[j], b[j], lane[l]);
-    for (int width = RC_LANES / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; l++)
-            lane[l] += lane[l + width];
-    return lane[0];
-}
-
-float rc_dot_fast(const float *a, const float *b, int64_t n)
-{
-    return dot_fast(a, b, n);
-}
 
 /* ---- some rows by 16 tokens ---- */
 
@@ -96,21 +72,12 @@ static void matmul_mirror(float *out, const lanes *x, int64_t n, const rc_matrix
     }
 }
 
-void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, int arithmetic, float *row_room,
-               float *lane_room)
+void rc_matmul(float *out, const float *x, int64_t n, const rc_matrix *w, float *row_room, float *lane_room)
 {
-    if (arithmetic == RC_MIRROR) {
-        if (n == 1)
-            matmul_one(out, x, w, row_room);
-        else
-            matmul_mirror(out, rc_to_lanes(lane_room, x, n, w->cols, w->cols, 1), n, w, row_room);
-        return;
-    }
-    for (int64_t i = 0; i < w->rows; i++) {
-        const float *row = rc_matrix_row(w, i, row_room);
-        for (int64_t t = 0; t < n; t++)
-            out[t * w->rows + i] = dot_fast(row, x + t * w->cols, w->cols);
-    }
+    if (n == 1)
+        matmul_one(out, x, w, row_room);
+    else
+        matmul_mirror(out, rc_to_lanes(lane_room, x, n, w->cols, w->cols, 1), n, w, row_room);
 }
 
 /* ---- int8 activations: a group's integer sum, exact in any order, then group by group as runq.c adds them ---- */

@@ -33,6 +33,8 @@ enum { RC_DIGEST_BYTES = 32 };
 enum rc_activations { RC_ACTIVATIONS_FP32 = 0, RC_ACTIVATIONS_Q8 = 1 };
 enum rc_arithmetic { RC_MIRROR = 0, RC_FAST = 1 };
 enum rc_rope { RC_ROPE_COMPUTED = 0, RC_ROPE_FROM_FILE = 1 };
+/* How `fast` is computed: another speed, the same bits. */
+enum rc_path { RC_PATH_BEST = 0, RC_PATH_SCALAR = 1, RC_PATH_AVX2 = 2, RC_PATH_AVX512 = 3, RC_PATH_NEON = 4 };
 
 enum rc_kind {
     RC_TOK_EMBEDDINGS,
@@ -182,14 +184,20 @@ const rc_config *rc_model_config(const rc_model *model);
 int rc_model_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor);
 const uint8_t *rc_model_bytes(const rc_model *model);
 
-/* A session for at most `capacity` positions, 1 <= capacity <= max_seq_len. */
-int rc_session_open(const rc_model *model, int64_t capacity, rc_session **session, rc_status *status);
+/* Whether this machine and this build have the path; and the fastest of those. */
+int rc_path_is_here(int path);
+int rc_path_best(void);
+
+/* A session for at most `capacity` positions, 1 <= capacity <= max_seq_len. `threads`, from 1 to 256: the most that a
+ * call of `fast` may use, which changes no bit; `mirror` uses the caller's alone. */
+int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_session **session, rc_status *status);
 void rc_session_close(rc_session *session);
 
 typedef struct {
     int activations; /* enum rc_activations */
     int arithmetic;  /* enum rc_arithmetic */
     int rope;        /* enum rc_rope */
+    int path;        /* enum rc_path, of fast */
 } rc_options;
 
 /* Feed n more tokens; logits is (n, vocab_size), row-major. On an error the session is as it was. */

@@ -1,6 +1,7 @@
 /* Opening and closing a session: how much scratch a model needs, in one allocation. */
 #define _ISOC11_SOURCE
 #include "session.h"
+#include "team.h"
 
 #include <stdlib.h>
 
@@ -26,7 +27,7 @@ static int64_t reserve(measure *m, int64_t count, int64_t width, int64_t depth)
     return start;
 }
 
-int rc_session_open(const rc_model *model, int64_t capacity, rc_session **session, rc_status *status)
+int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_session **session, rc_status *status)
 {
     const rc_config *p = &model->config;
     *session = NULL;
@@ -35,27 +36,39 @@ int rc_session_open(const rc_model *model, int64_t capacity, rc_session **sessio
         return rc_fail(status, RC_ARGUMENT, "positions", -1, "at least", 1, capacity);
     if (capacity > p->max_seq_len)
         return rc_fail(status, RC_ARGUMENT, "positions", -1, "at most", p->max_seq_len, capacity);
+    if (threads < 1 || threads > RC_MOST_MEMBERS)
+        return rc_fail(status, RC_ARGUMENT, "threads", -1, threads < 1 ? "at least" : "at most",
+                       threads < 1 ? 1 : RC_MOST_MEMBERS, threads);
 
     const int64_t half = p->head_dim / 2, f = sizeof(float);
     const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
     const int64_t stream = p->dim > q_dim ? p->dim : q_dim, widest = stream > p->hidden_dim ? stream : p->hidden_dim;
     const int64_t group_size = p->group_size ? p->group_size : widest;
     const int64_t padded = round_up(capacity, RC_LANES), padded_head = round_up(p->head_dim, RC_LANES);
-    int64_t cache = 0;
+    const int64_t batch = capacity < FAST_BATCH ? capacity : FAST_BATCH;
+    int64_t cache = 0, share = 0;
     measure m = {0};
     m.overflow = __builtin_mul_overflow(capacity, kv_dim, &cache);
-    const int64_t x = reserve(&m, BATCH, p->dim, f), h = reserve(&m, BATCH, stream, f);
-    const int64_t projected = reserve(&m, BATCH, p->dim, f), q = reserve(&m, BATCH, q_dim, f);
-    const int64_t gate = reserve(&m, BATCH, p->hidden_dim, f), up = reserve(&m, BATCH, p->hidden_dim, f);
+    m.overflow |= __builtin_mul_overflow(padded, (int64_t)threads, &share);
+    const int64_t x = reserve(&m, batch, p->dim, f), h = reserve(&m, batch, stream, f);
+    const int64_t projected = reserve(&m, batch, p->dim, f), q = reserve(&m, batch, q_dim, f);
+    const int64_t gate = reserve(&m, batch, p->hidden_dim, f), up = reserve(&m, batch, p->hidden_dim, f);
     const int64_t scores = reserve(&m, padded, RC_ROWS, f), key_room = reserve(&m, padded, p->head_dim, f);
     const int64_t value_room = reserve(&m, capacity, padded_head, f);
     const int64_t frequency = reserve(&m, half, 1, f);
-    const int64_t cosine = reserve(&m, BATCH, half, f), sine = reserve(&m, BATCH, half, f);
-    const int64_t row_room = reserve(&m, widest, RC_ROWS, f);
+    const int64_t cosine = reserve(&m, batch, half, f), sine = reserve(&m, batch, half, f);
+    const int64_t row_room = reserve(&m, widest, threads > RC_ROWS ? threads : RC_ROWS, f);
     const int64_t lane_room = reserve(&m, widest + widest / group_size, BATCH, f);
     const int64_t keys = reserve(&m, cache, p->n_layers, f), values = reserve(&m, cache, p->n_layers, f);
-    const int64_t act_scale = reserve(&m, BATCH, widest / group_size, f), act = reserve(&m, BATCH, widest, 1);
+    const int64_t act_scale = reserve(&m, batch, widest / group_size, f), act = reserve(&m, batch, widest, 1);
     const int64_t fed = reserve(&m, p->n_layers, 1, sizeof(int64_t));
+    const int64_t act_sum = reserve(&m, batch, widest / group_size, sizeof(int32_t));
+    const int64_t frequency_fast = reserve(&m, half, 1, f);
+    const int64_t all_keys = reserve(&m, padded, kv_dim, f);
+    const int64_t all_values = reserve(&m, capacity, p->n_kv_heads * padded_head, f);
+    const int64_t own_rows = reserve(&m, (int64_t)threads * RC_FAST_ROWS, widest, f);
+    const int64_t own_scales = reserve(&m, (int64_t)threads * RC_FAST_ROWS, widest / group_size, f);
+    const int64_t own_scores = reserve(&m, share, RC_FAST_LOOKS, f);
     if (m.overflow || (uint64_t)m.size > SIZE_MAX)
         return rc_fail(status, RC_MEMORY, "session", -1, "bytes", INT64_MAX, capacity);
 
@@ -89,12 +102,24 @@ int rc_session_open(const rc_model *model, int64_t capacity, rc_session **sessio
         .values = AT(values),
         .act_scale = AT(act_scale),
         .act = (int8_t *)(arena + act),
+        .threads = threads,
+        .widest = widest,
+        .scales_a_row = widest / group_size,
+        .batch = batch,
+        .act_sum = (int32_t *)(void *)(arena + act_sum),
+        .frequency_fast = AT(frequency_fast),
+        .all_keys = AT(all_keys),
+        .all_values = AT(all_values),
+        .own_rows = AT(own_rows),
+        .own_scales = AT(own_scales),
+        .own_scores = AT(own_scores),
         .fed = (int64_t *)(void *)(arena + fed),
         .arena = arena,
     };
 #undef AT
     memset(opened->fed, 0, (size_t)p->n_layers * sizeof *opened->fed);
     rc_rope_frequencies(opened->frequency, p);
+    rc_rope_frequencies_fast(opened->frequency_fast, p);
     *session = opened;
     return RC_OK;
 }

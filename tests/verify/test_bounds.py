@@ -34,7 +34,7 @@ OF_ROWS: dict[str, Callable[[T], T]] = {
     "product, fast": lambda x: bounds.product(x.abs(), 7, "fast"),
     "biased, the product": lambda x: bounds.biased(x.abs(), ONES),
     "biased, the sum": lambda x: bounds.biased(ONES, x),
-    "score": lambda x: bounds.score(x.abs(), 7, "fast"),
+    "score": lambda x: bounds.score(x.abs(), 7),
     "mixture": lambda x: bounds.mixture(x.abs(), 7),
     "rotation": lambda x: bounds.rotation(x.abs()),
     "activation_scale": lambda x: bounds.activation_scale(x.abs()),
@@ -109,17 +109,23 @@ def count(n: int) -> ctypes.c_int64:
     return ctypes.c_int64(n)
 
 
+# the first function of the table of `fast`
+_kernels.rc_fast_path.restype = ctypes.POINTER(ctypes.c_void_p)
+_products = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_int64] * 3, ctypes.c_int64)(
+    _kernels.rc_fast_path(0)[0]
+)
+
+
 @pytest.mark.parametrize("terms", [1, 15, 16, 17, 100])
 def test_emulated_dot_products_have_the_engines_bits(terms: int) -> None:
     for seed in range(20):
         a, b = pair_of_rows("normal", terms, 0, seed)
         matrix = _Matrix(lib.RC_FP32, 1, terms, 0, a.ctypes.data, None)
-        for name, arithmetic in (("mirror", lib.RC_MIRROR), ("fast", lib.RC_FAST)):
-            engine, room = np.empty(1, F), np.empty(8 * 16 * terms, F)
-            _kernels.rc_matmul(
-                at(engine), at(b), count(1), ctypes.byref(matrix), ctypes.c_int(arithmetic), at(room), at(room)
-            )
-            assert same_bits(engine[0], np.array(getattr(float32, f"dot_{name}")(a, b)))
+        engine, room = np.empty(1, F), np.empty(8 * 16 * terms, F)
+        _kernels.rc_matmul(at(engine), at(b), count(1), ctypes.byref(matrix), at(room), at(room))
+        assert same_bits(engine[0], np.array(float32.dot_mirror(a, b)))
+        _products(at(engine), count(1), at(b), count(1), at(a), count(1), count(terms))
+        assert same_bits(engine[0], np.array(float32.dot_fast(a, b)))
 
 
 def test_emulated_rows_have_the_engines_bits() -> None:

@@ -29,12 +29,14 @@ def app() -> None:
 )
 def demo(out: Path) -> int:
     """The main job on the bundled checkpoint: export every format, verify each, print the table."""
+    from verify.report.console import progress_bar, stdout_console, tell  # noqa: PLC0415
+
+    tell(f"every format of the bundled checkpoint, exported and verified: {out}", enabled=True)
     import exporter  # noqa: PLC0415
     from verify.delivery import write_report  # noqa: PLC0415
     from verify.demo import CHECKPOINT, HELD_OUT_TEXT  # noqa: PLC0415
     from verify.evidence import Evidence  # noqa: PLC0415
     from verify.ladder import verify as judge  # noqa: PLC0415
-    from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
     from verify.report.terminal import show_formats  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)

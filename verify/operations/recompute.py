@@ -152,7 +152,7 @@ class Recompute:
             root = math.sqrt(model.head_dim)
             exact = (q @ k.mT).transpose(0, 1) / root
             sizes = (q.abs() @ k.abs().mT).transpose(0, 1) / root
-            bound = bounds.score(sizes, model.head_dim, self.arithmetic)
+            bound = bounds.score(sizes, model.head_dim)
             scores = at["scores"][window].double()
             parts["scores"].append((scores, exact.masked_fill_(future, 0), bound.masked_fill_(future, 0)))
 

@@ -27,3 +27,14 @@ def describe(metrics: Metrics) -> str:
 
 def _interval(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f" ({interval[0]:.4g} to {interval[1]:.4g})"
+
+
+def anything(value: object) -> str:
+    """Whatever a report's free fields hold, in one line: numbers to six digits, lists with brackets."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(anything, value))}]"
+    return str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 
@@ -40,3 +41,23 @@ def refused(result: Result, *words: str) -> None:
     assert len(result.stderr.splitlines()) == 1
     for word in words:
         assert word in result.stderr
+
+
+def run_on_terminal(*arguments: object, **environment: str) -> str:
+    """Everything that the command line writes to a terminal that it is started from."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "verify", *map(str, arguments)],
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", **environment},
+    )
+    os.close(theirs)
+    pieces = []
+    # the system says that the other side has closed by an error
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 65536):
+            pieces.append(piece)
+    os.close(ours)
+    process.wait()
+    return b"".join(pieces).decode()

@@ -111,7 +111,13 @@ def passing() -> Report:
             Residual(0.01, 0.02),
         ),
         baseline=None,
-        environment={"versions": {"torch": "2.13.0"}, "cpu": "any", "threads": 2, "arithmetic": "mirror"},
+        environment={
+            "versions": {"torch": "2.13.0"},
+            "cpu": "any",
+            "threads": 2,
+            "arithmetic": "mirror",
+            "path": "mirror",
+        },
     )
 
 

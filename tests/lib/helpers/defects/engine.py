@@ -42,17 +42,18 @@ _ROUND = "roundf(x[j] / s)"
 _SCALES = "model->bytes + tensor.scale_offset :"
 _KEYS = "float *keys = s->keys + (layer * s->capacity + b->position) * kv_dim;"
 _SILU = "return x * sigmoid(x);"
-_PRODUCT = "rc_matmul(to->out, x, b->n, &w, b->o->arithmetic, s->row_room, s->lane_room);"
-_PRODUCT_Q8 = "rc_matmul_q8(to->out, s->act, s->act_scale, b->n, &w"
+_PRODUCT = "rc_matmul(out, x, b->n, w, s->row_room, s->lane_room);"
+_PRODUCTS_Q8 = "for (int64_t t = 0; t < b->n; t += BATCH)"
+_PRODUCTS_Q8_END = ": BATCH, w, s->row_room, s->lane_room);"
 
 
 def _product(stop: str, accumulate: str) -> tuple[tuple[str, str], ...]:
     """The float product as a loop over columns up to `stop`, with `accumulate` done to `sum` after each."""
     loop = (
-        "for (int64_t r = 0; r < w.rows; r++) { const float *row = rc_matrix_row(&w, r, s->row_room);"
+        "for (int64_t r = 0; r < w->rows; r++) { const float *row = rc_matrix_row(w, r, s->row_room);"
         " for (int64_t t = 0; t < b->n; t++) { float sum = 0.0f;"
-        f" for (int64_t j = 0; j < {stop}; j++) {{ sum += row[j] * x[t * w.cols + j]; {accumulate} }}"
-        " to->out[t * w.rows + r] = sum; } }"
+        f" for (int64_t j = 0; j < {stop}; j++) {{ sum += row[j] * x[t * w->cols + j]; {accumulate} }}"
+        " out[t * w->rows + r] = sum; } }"
     )
     return ((_PRODUCT, loop),)
 
@@ -65,13 +66,11 @@ _TO_BF16 = "uint32_t bits; memcpy(&bits, &sum, 4); bits &= 0xffff0000u; memcpy(&
 
 # The activations' last scale of each row is zero while the product runs, which drops the group.
 _LAST_SCALE_ZERO = (
-    "const int64_t groups = w.cols / w.group_size; float kept[64];"
-    " for (int64_t t = 0; t < b->n; t++) {"
+    "float kept[64]; for (int64_t t = 0; t < b->n; t++) {"
     " kept[t] = s->act_scale[(t + 1) * groups - 1]; s->act_scale[(t + 1) * groups - 1] = 0.0f; } "
 )
-_LAST_SCALE_BACK = (
-    " for (int64_t t = 0; t < b->n; t++) s->act_scale[(t + 1) * groups - 1] = kept[t];\n        }\n        add_bias("
-)
+_LAST_SCALE_BACK = " for (int64_t t = 0; t < b->n; t++) s->act_scale[(t + 1) * groups - 1] = kept[t];"
+
 
 _HALF_SPLIT = (
     "float *lo = x + i / 2, *hi = lo + head_size / 2; const float a = *lo, z = *hi;"
@@ -206,22 +205,25 @@ _LAYERS = (
 _ARITHMETIC = (
     _engine(
         "the last 8 inputs of each row dropped",
-        Patch(_product("w.cols - 8", "")),
+        Patch(_product("w->cols - 8", "")),
         _found("q"),
         "last-inputs-dropped",
         formats=PLAIN,
     ),
     _engine(
         "sums stopped one product early",
-        Patch(_product("w.cols - 1", "")),
+        Patch(_product("w->cols - 1", "")),
         _found("q"),
         "last-inputs-dropped",
         formats=PLAIN,
     ),
-    _engine("sums kept in bfloat16", Patch(_product("w.cols", _TO_BF16)), _found("q"), formats=PLAIN),
+    _engine("sums kept in bfloat16", Patch(_product("w->cols", _TO_BF16)), _found("q"), formats=PLAIN),
     _engine(
         "the last group of int8 products dropped",
-        {_PRODUCT_Q8: _LAST_SCALE_ZERO + _PRODUCT_Q8, "        }\n        add_bias(": _LAST_SCALE_BACK},
+        {
+            _PRODUCTS_Q8: _LAST_SCALE_ZERO + _PRODUCTS_Q8,
+            _PRODUCTS_Q8_END: _PRODUCTS_Q8_END + _LAST_SCALE_BACK,
+        },
         _found("q"),
         formats=QUANTIZED,
     ),

@@ -1,0 +1,132 @@
+/* One register for each vector; VNNI adds up four products of int8 in each 32-bit lane. */
+#include <immintrin.h>
+
+typedef __m512 V;
+typedef __m512i I;
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")))
+#define INLINE_TARGET static inline TARGET __attribute__((always_inline))
+
+enum {
+    TILE_ROWS = 4,
+    TILE_TOKENS = 6,
+    ONE_ROWS = 8,
+    INT8_TOKENS = 8,
+    INT8_STEP = 4,
+};
+
+INLINE_TARGET V v_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+INLINE_TARGET V v_load(const float *from)
+{
+    return _mm512_loadu_ps(from);
+}
+
+INLINE_TARGET void v_store(float *to, V v)
+{
+    _mm512_storeu_ps(to, v);
+}
+
+INLINE_TARGET V v_set(float value)
+{
+    return _mm512_set1_ps(value);
+}
+
+INLINE_TARGET V v_fma(V a, V b, V c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+INLINE_TARGET V v_mul(V a, V b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+INLINE_TARGET V v_add(V a, V b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+/* lanes l + (l + 8), 8 of them */
+INLINE_TARGET __m256 v_halved(V v)
+{
+    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+}
+
+/* four trees side by side: in each step the lanes of two vectors share one addition */
+INLINE_TARGET void v_trees(float *to, const V *v)
+{
+    const __m256 a = v_halved(v[0]), b = v_halved(v[1]), c = v_halved(v[2]), d = v_halved(v[3]);
+    const __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    const __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    const __m256 two = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    const __m256 one = _mm256_add_ps(_mm256_shuffle_ps(two, two, 0x88), _mm256_shuffle_ps(two, two, 0xdd));
+    const __m128 ac = _mm256_castps256_ps128(one), bd = _mm256_extractf128_ps(one, 1);
+    _mm_storeu_ps(to, _mm_unpacklo_ps(ac, bd));
+}
+
+INLINE_TARGET float v_tree(V v)
+{
+    float four[4];
+    const V all[4] = {v, v, v, v};
+    v_trees(four, all);
+    return four[0];
+}
+
+INLINE_TARGET V v_from_integers(I sum)
+{
+    return _mm512_cvtepi32_ps(sum);
+}
+
+INLINE_TARGET I i_less(int32_t value)
+{
+    return _mm512_set1_epi32(-value);
+}
+
+/* packed: (16 rows, 4 inputs), each more by 128 than the file's */
+INLINE_TARGET I i_step(I sum, const uint8_t *packed, const int8_t *q)
+{
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return _mm512_dpbusd_epi32(sum, _mm512_loadu_si512((const void *)packed), _mm512_set1_epi32(four));
+}
+
+/* 16 rows of 64 inputs at once: a 16 by 16 transposition of 32-bit lanes, each four inputs of a row */
+TARGET static void pack_rows(uint8_t *packed, const int8_t *const *rows, int64_t cols)
+{
+    const __m512i sign = _mm512_set1_epi8((char)0x80);
+    int64_t j = 0;
+    for (; j + 64 <= cols; j += 64, packed += 16 * 64) {
+        __m512i r[16], t[16];
+        for (int i = 0; i < 16; i++)
+            r[i] = _mm512_xor_si512(_mm512_loadu_si512((const void *)(rows[i] + j)), sign);
+        for (int i = 0; i < 16; i += 2) {
+            t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+            t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+        }
+        for (int i = 0; i < 16; i += 4) {
+            r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+            r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+            r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+            r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+        }
+        /* r[4 a + b], quarter c: rows 4 a to 4 a + 3 of 32-bit column 4 c + b */
+        for (int b = 0; b < 4; b++) {
+            const __m512i low01 = _mm512_shuffle_i32x4(r[b], r[4 + b], 0x88), high01 = _mm512_shuffle_i32x4(r[b], r[4 + b], 0xdd);
+            const __m512i low23 = _mm512_shuffle_i32x4(r[8 + b], r[12 + b], 0x88), high23 = _mm512_shuffle_i32x4(r[8 + b], r[12 + b], 0xdd);
+            t[b] = _mm512_shuffle_i32x4(low01, low23, 0x88);
+            t[4 + b] = _mm512_shuffle_i32x4(high01, high23, 0x88);
+            t[8 + b] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
+            t[12 + b] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
+        }
+        for (int i = 0; i < 16; i++)
+            _mm512_storeu_si512((void *)(packed + i * 64), t[i]);
+    }
+    for (; j < cols; j += INT8_STEP)
+        for (int l = 0; l < 16; l++)
+            for (int k = 0; k < INT8_STEP; k++)
+                *packed++ = (uint8_t)(rows[l][j + k] + 128);
+}

@@ -1,0 +1,234 @@
+"""Where things are drawn, in percent of the plot: only scaling. The template draws them, in the page's colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from verify.checks.baseline import Comparison
+from verify.metrics import Metrics, WindowMetrics
+from verify.report.words import number
+
+# Positions that a plot tells apart: a wider one has no more pixels.
+_MOST_COLUMNS = 256
+# Decades below the largest value that are shown; what is smaller stands on the ground.
+_MOST_DECADES = 8
+# A limit this many decades above the largest value is drawn, a further one said in words.
+_LIMIT_DECADES = 1
+
+
+@dataclass(frozen=True)
+class LogScale:
+    """Decades from low to high: 0 to 100 percent, from the ground up."""
+
+    low: int
+    high: int
+
+    def at(self, value: float) -> float:
+        if math.isnan(value) or value <= 0:
+            return 0.0
+        exponent = math.log10(value) if math.isfinite(value) else self.high
+        return _percent((exponent - self.low) / (self.high - self.low))
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """(percent, label): a few whole decades."""
+        every = math.ceil((self.high - self.low) / 4)
+        return [(self.at(10.0**power), f"1e{power}") for power in range(self.low, self.high + 1, every)]
+
+
+def log_scale(values: Iterable[float], limit: float) -> LogScale:
+    """Wide enough for the values, and for the limit if it is near."""
+    drawn = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
+    if not drawn:
+        return LogScale(-1, 0)
+    high = math.ceil(max(drawn))
+    if limit > 0 and max(drawn) < math.log10(limit) < high + _LIMIT_DECADES:
+        high = math.ceil(math.log10(limit))
+    low = max(math.floor(min(drawn)), high - _MOST_DECADES)
+    return LogScale(low, max(high, low + 1))
+
+
+@dataclass(frozen=True)
+class Band:
+    """Paths in a field of 1000 by 100: the range over windows, and the median."""
+
+    activations: str
+    range: str
+    median: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    left: float
+    bottom: float
+    label: str
+    activations: str
+
+
+@dataclass(frozen=True)
+class PositionPlot:
+    """One quantity of one origin's windows along the positions."""
+
+    title: str
+    summary: str
+    scale: LogScale
+    ends: tuple[str, str]
+    bands: Sequence[Band]
+    marks: Sequence[Mark]
+    limit: float | None
+    limit_text: str
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is plotted: kl or logit_error, and the policy's limit of it."""
+
+    field: str
+    title: str
+    limit: float
+
+
+def position_plots(
+    windows: Sequence[WindowMetrics], metrics: dict[str, Metrics], quantities: Sequence[Quantity]
+) -> list[tuple[str, list[PositionPlot]]]:
+    """(origin and how many windows, its plots). metrics: by activations; their worst positions are marked. A quantity
+    has one scale in all plots."""
+    found = []
+    scales = [
+        log_scale((value for window in windows for value in getattr(window, q.field)), q.limit) for q in quantities
+    ]
+    for origin in dict.fromkeys(window.origin for window in windows):
+        chosen = [window for window in windows if window.origin == origin]
+        count = len({window.window for window in chosen})
+        title = f"{origin}, {count} window{'' if count == 1 else 's'}"
+        plots = [_plot(chosen, title, q, scale, metrics) for q, scale in zip(quantities, scales, strict=True)]
+        found.append((title, plots))
+    return found
+
+
+def _plot(
+    windows: Sequence[WindowMetrics], title: str, quantity: Quantity, scale: LogScale, metrics: dict[str, Metrics]
+) -> PositionPlot:
+    kinds = dict.fromkeys(window.activations for window in windows)
+    length = max(len(getattr(window, quantity.field)) for window in windows)
+    values = {
+        kind: [getattr(window, quantity.field) for window in windows if window.activations == kind] for kind in kinds
+    }
+    every = [value for rows in values.values() for row in rows for value in row]
+    return PositionPlot(
+        title=quantity.title,
+        summary=f"{quantity.title} along {length} positions of {title}: median {number(_median(every))}, "
+        f"largest {number(max(every, default=math.nan))}",
+        scale=scale,
+        ends=("0", str(max(length - 1, 0))),
+        bands=[_band(kind, rows, length, scale) for kind, rows in values.items()],
+        marks=_marks(windows, quantity, length, scale, metrics),
+        limit=scale.at(quantity.limit) if 0 < quantity.limit <= 10.0**scale.high else None,
+        limit_text=f"limit {number(quantity.limit)}",
+    )
+
+
+def _marks(
+    windows: Sequence[WindowMetrics], quantity: Quantity, length: int, scale: LogScale, metrics: dict[str, Metrics]
+) -> list[Mark]:
+    numbers = {(window.activations, window.window) for window in windows}
+    return [
+        Mark(
+            left=_along(at.position, length),
+            bottom=scale.at(at.kl if quantity.field == "kl" else at.max_abs_logit_error),
+            label=f"window {at.window}, position {at.position}: KL {number(at.kl)}",
+            activations=kind,
+        )
+        for kind, found in metrics.items()
+        for at in found.worst_positions
+        if (kind, at.window) in numbers
+    ]
+
+
+def _band(activations: str, rows: Sequence[Sequence[float]], length: int, scale: LogScale) -> Band:
+    """Of each column's values over all windows: least, middle, largest."""
+    width = max(1, math.ceil(length / _MOST_COLUMNS))
+    top, middle, ground = [], [], []
+    for first in range(0, length, width):
+        values = [value for row in rows for value in row[first : first + width] if not math.isnan(value)]
+        if values:
+            x = 10 * _along(first + (min(width, length - first) - 1) / 2, length)
+            top.append((x, scale.at(max(values))))
+            middle.append((x, scale.at(_median(values))))
+            ground.append((x, scale.at(min(values))))
+    return Band(activations, _path([*top, *reversed(ground)]), _path(middle))
+
+
+def _median(values: Sequence[float]) -> float:
+    return median(values) if values else math.nan
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {100 - y:.1f}" for x, y in points) if points else ""
+
+
+def _along(position: float, length: int) -> float:
+    return _percent(position / max(length - 1, 1))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A comparison with the baseline, and where it lies: zero, limit, mean, and its interval from low on. drawn: all
+    of it is finite."""
+
+    comparison: Comparison
+    zero: float
+    limit: float
+    mean: float
+    low: float
+    width: float
+    drawn: bool
+
+
+def intervals(comparisons: Sequence[Comparison]) -> list[Interval]:
+    """All of one metric share a scale."""
+    return [_interval(one, [c for c in comparisons if c.metric == one.metric]) for one in comparisons]
+
+
+def _interval(comparison: Comparison, group: Sequence[Comparison]) -> Interval:
+    ends = [0.0, *(x for c in group for x in (*c.interval, c.difference, c.limit) if math.isfinite(x))]
+    low, high = min(ends), max(ends)
+    room = 0.04 * (high - low) or 1.0
+
+    def at(value: float) -> float:
+        return _percent((value - low + room) / (high - low + 2 * room))
+
+    first, last = sorted(map(at, comparison.interval))
+    return Interval(
+        comparison=comparison,
+        zero=at(0.0),
+        limit=at(comparison.limit),
+        mean=at(comparison.difference),
+        low=first,
+        width=round(last - first, 2),
+        drawn=all(map(math.isfinite, (*comparison.interval, comparison.difference, comparison.limit))),
+    )
+
+
+def _percent(share: float) -> float:
+    """Of a whole, and never outside of it; a NaN has no place but the start."""
+    return 0.0 if math.isnan(share) else round(min(max(100 * share, 0.0), 100.0), 2)
+
+
+@dataclass(frozen=True)
+class SignedBar:
+    """From the middle to the left or to the right."""
+
+    left: float
+    width: float
+
+
+def signed_bar(value: float, most: float) -> SignedBar:
+    """most: what fills one side, finite."""
+    if math.isnan(value) or not most:
+        return SignedBar(50.0, 0.0)
+    width = round(min(50.0 * abs(value) / most, 50.0), 2)
+    return SignedBar(50.0 if value >= 0 else round(50.0 - width, 2), width)
