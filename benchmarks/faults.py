@@ -3,8 +3,8 @@
     make faults                     some four minutes, as root: the disks are mounted
 
 Each trial is a whole command line over an earlier file, in a process of its own, forked from one that has imported
-everything. Afterwards the earlier file or the new one stands there, by its digest; and nothing else, once another
-release was let through, or at once where the process was not killed.
+everything. Afterwards the earlier file or the new one stands there, by its digest; and nothing else but its whole
+report, once another release was let through, or at once where the process was not killed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from rich.progress import Progress
 from verify.cli import main as command_line
 from verify.demo import CHECKPOINT
 from verify.report.console import plain_table, stdout_console
+from verify.report.files import NAMES as REPORTS
 
 NAME = "model.bin"
 OPTIONS = ("--format", "v2", "--group-size", "32")
@@ -109,7 +111,8 @@ class Bench:
 
     def stop(self, out: Path, number: int, moment: float) -> int:
         """Status of a release that gets a signal; moment: from 0, its start, to 1, the end of a usual one."""
-        usual = sorted(self.seconds)[len(self.seconds) // 2]
+        # of late, and not the slowest: what else the machine does comes and goes
+        usual = sorted(self.seconds[-5:])[1]
         pid = start(self.log, "release", CHECKPOINT, out, *RELEASE)
         time.sleep(moment * usual)
         os.kill(pid, number)
@@ -147,7 +150,18 @@ class Row:
 
 
 def strays(out: Path) -> list[str]:
-    return [path.name for path in out.parent.iterdir() if path != out]
+    """All that is neither the file nor its whole report."""
+    reports = out.with_name(f"{out.name}.report")
+    whole = {out, reports, *(reports / name for name in REPORTS)}
+    found = set(out.parent.rglob("*"))
+    partial = [f"{reports.name} without all its files"] if reports in found and not whole - {out} <= found else []
+    return partial + sorted(path.name for path in found - whole)
+
+
+def lay_old(bench: Bench, out: Path) -> None:
+    """As before the release: the old file alone."""
+    shutil.rmtree(out.with_name(f"{out.name}.report"), ignore_errors=True)
+    out.write_bytes(bench.old)
 
 
 def moments(count: int, rng: random.Random) -> list[float]:
@@ -160,7 +174,7 @@ def killed(bench: Bench, count: int, rng: random.Random) -> Iterator[Row]:
     out = bench.room / "killed" / NAME
     out.parent.mkdir()
     for moment in moments(count, rng):
-        out.write_bytes(bench.old)
+        lay_old(bench, out)
         row.look(bench, out, bench.stop(out, signal.SIGKILL, moment))
         status = bench.let_through(out)
         row.strays_after_next += bool(strays(out))
@@ -174,7 +188,7 @@ def interrupted(bench: Bench, number: signal.Signals, count: int, rng: random.Ra
     out = bench.room / number.name / NAME
     out.parent.mkdir()
     for moment in moments(count, rng):
-        out.write_bytes(bench.old)
+        lay_old(bench, out)
         status = bench.stop(out, number, moment)
         found, said = row.look(bench, out, status), bench.log.read_text()
         row.expect(status == 128 + number or (status, found) == (0, "new"), f"{128 + number}, found status {status}")
@@ -184,9 +198,10 @@ def interrupted(bench: Bench, number: signal.Signals, count: int, rng: random.Ra
 
 
 def on_small_disks(bench: Bench, count: int) -> Iterator[Row]:
-    """From full with the old file alone to a little more than the new one needs as well."""
+    """From full with the old file alone to a little more than the new one and its report need as well."""
     row = Row("too small a disk")
-    full, needed = (-(-len(content) // PAGE) for content in (bench.old, bench.new))
+    full = pages(bench.room / "old")
+    needed = sum(map(pages, [bench.room / "new", *(bench.room / "new.report").iterdir()]))
     for number in range(count):
         with tmpfs(bench.room / "disk", (full + round(number * (needed + 2) / (count - 1))) * PAGE) as disk:
             out = disk / NAME
@@ -203,6 +218,10 @@ def on_small_disks(bench: Bench, count: int) -> Iterator[Row]:
 
 class MountRefusedError(Exception):
     """Who is not root has no disks of his own."""
+
+
+def pages(file: Path) -> int:
+    return -(-file.stat().st_size // PAGE)
 
 
 @contextmanager

@@ -361,6 +361,50 @@ def test_an_interrupt_that_gets_lost_is_heeded_before_anything_appears(
     assert {p.name for p in tmp_path.iterdir()} == {"out.bin", "a source"}
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_between_the_file_and_its_report_waits_for_both(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    import verify.release
+    from verify.report.files import NAMES
+
+    publish = verify.release.publish
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        publish(*arguments, **options)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(verify.release, "publish", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = run("release", source, tmp_path / "out.bin", "--format", "v0", "--depth", "quick")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.returncode == status
+    assert {p.name for p in tmp_path.iterdir()} == {"out.bin", "out.bin.report", "a source"}
+    assert {p.name for p in (tmp_path / "out.bin.report").iterdir()} == set(NAMES)
+
+
+def test_a_signal_within_an_exec_ends_with_its_own_status(tmp_path: Path) -> None:
+    """Where a KeyboardInterrupt passes an exec, `python -m` ends by SIGINT, whatever status was asked for."""
+    (tmp_path / "within.py").write_text(
+        "import sys, exporter\n"
+        "from verify.cli import main\n"
+        "exporter.open_checkpoint = lambda *_, **__: exec('import signal; signal.raise_signal(signal.SIGTERM)')\n"
+        "sys.argv = ['export-and-verify', 'export', 'a', 'b', '--format', 'v2']\n"
+        "main()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "within"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (143, "", "")
+
+
 def test_a_reader_that_goes_away_is_no_error(good: Path) -> None:
     code = f"{sys.executable} -m verify inspect '{good}' | head -1"
     result = subprocess.run(["bash", "-o", "pipefail", "-c", code], capture_output=True, text=True, check=False)

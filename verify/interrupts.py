@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM, neither of which gets lost.
 
-The handler raises KeyboardInterrupt. Where that meets a destructor or a callback, Python drops it; an import may turn
-it into an error of its own. So it is also written down, and raised again at the next step and at the end.
+The handler raises. Where that meets a destructor or a callback, Python drops it; an import may turn it into an error
+of its own. So it is also written down, and raised again at the next step and at the end.
 """
 
 from __future__ import annotations
@@ -10,18 +10,33 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
-_heard: list[int] = []
+
+@dataclass
+class _State:
+    """Of the process, as its signals are. heard: their numbers."""
+
+    heard: list[int] = field(default_factory=list)
+    postponing: bool = False
+
+
+_state = _State()
+
+
+class Interrupted(SystemExit):
+    """Carries the status that shells have for a process which the signal ended. Not KeyboardInterrupt: where that
+    passes an exec, as dataclasses have one, the interpreter ends by SIGINT whatever status it was given."""
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Raises KeyboardInterrupt in the block for SIGINT and SIGTERM; at its end at the latest, whatever else came of
-    it. Whoever was told to ignore one of them, as a job in the background is, goes on doing so. Main thread only."""
-    _heard.clear()
+    """Raises Interrupted in the block for SIGINT and SIGTERM; at its end at the latest, whatever else came of it.
+    Whoever was told to ignore one of them, as a job in the background is, goes on doing so. Main thread only."""
+    _state.heard.clear()
     hook = sys.unraisablehook
-    sys.unraisablehook = lambda dropped: None if dropped.exc_type is KeyboardInterrupt else hook(dropped)
+    sys.unraisablehook = lambda dropped: None if dropped.exc_type is Interrupted else hook(dropped)
     before = {
         number: signal.signal(number, _hear)
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -36,17 +51,26 @@ def listening() -> Iterator[None]:
         heed()
 
 
+@contextmanager
+def postponed() -> Iterator[None]:
+    """What listening() raises waits for the end of the block, whose steps belong together; what came before, and got
+    lost, is raised before it."""
+    heed()
+    _state.postponing = True
+    try:
+        yield
+    finally:
+        _state.postponing = False
+        heed()
+
+
 def _hear(number: int, _frame: FrameType | None) -> None:
-    _heard.append(number)
-    raise KeyboardInterrupt
+    _state.heard.append(number)
+    if not _state.postponing:
+        heed()
 
 
 def heed() -> None:
-    """Raise KeyboardInterrupt where one was heard. Called between steps."""
-    if _heard:
-        raise KeyboardInterrupt
-
-
-def heard() -> int:
-    """The signal that interrupted first."""
-    return _heard[0] if _heard else signal.SIGINT
+    """Raise Interrupted where a signal was heard, by the first. Called between steps."""
+    if _state.heard:
+        raise Interrupted(128 + _state.heard[0])

@@ -12,6 +12,7 @@ from exporter.place import publish, resolve_target, workspace
 from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
+from verify.interrupts import postponed
 from verify.ladder import verify
 from verify.progress import Progress, silent
 from verify.report.model import Report
@@ -87,12 +88,11 @@ def release(
         report = dataclasses.replace(report, file={**report.file, "path": path})
         beside, rejected = out.with_name(f"{out.name}.report"), out.with_name(f"{out.name}.rejected")
         directory = reports or (beside if report.passed else rejected)
-        with staged(report, directory) as publish_report:
-            # the last moment at which an interrupt that got lost in a destructor or an import may still be heeded
-            progress("release", 1, 1)
+        # the file and its report appear together, or an interrupt comes before both
+        with staged(report, directory) as publish_report, postponed():
             if report.passed:
                 publish(candidate, target, overwrite=overwrite)
             publish_report()
-        if report.passed and reports is None:
-            remove_report(rejected)
+            if report.passed and reports is None:
+                remove_report(rejected)
     return Released(dataclasses.replace(summary, path=out), report, directory)

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from verify.cli.commands import app
-from verify.interrupts import heard, listening
+from verify.interrupts import Interrupted, listening
 
 # sysexits' EX_SOFTWARE
 INTERNAL_ERROR = 70
@@ -57,10 +57,10 @@ def main() -> NoReturn:
         _leave(2)
     except click.ClickException as error:
         _refuse(error.format_message())
-    except KeyboardInterrupt:
+    except Interrupted as stop:
         # SIGTERM is what CI systems end a job with: unwound like Ctrl-C, but nobody is there to be told
-        if heard() == signal.SIGTERM:
-            sys.exit(128 + signal.SIGTERM)
+        if stop.code == 128 + signal.SIGTERM:
+            raise
         _refuse("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
         _leave(0)

@@ -45,7 +45,7 @@ def tell(line: str, *, enabled: bool) -> None:
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
     """A function that moves one bar for each stage, on standard error, on a terminal alone. Between two steps it also
-    heeds an interrupt that got lost, and raises KeyboardInterrupt."""
+    heeds an interrupt that got lost, and raises Interrupted."""
     console = Console(stderr=True)
     shown = enabled and console.is_terminal
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
