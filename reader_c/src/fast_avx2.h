@@ -17,6 +17,7 @@ enum {
     TILE_TOKENS = 3,
     ONE_ROWS = 4,
     INT8_TOKENS = 4,
+    SCORE_BLOCKS = 1,
     INT8_STEP = 2,
 };
 
@@ -66,14 +67,6 @@ INLINE_TARGET void v_trees(float *to, const V *v)
     const __m256 two = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
     const __m256 one = _mm256_add_ps(_mm256_shuffle_ps(two, two, 0x88), _mm256_shuffle_ps(two, two, 0xdd));
     _mm_storeu_ps(to, _mm_unpacklo_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1)));
-}
-
-INLINE_TARGET float v_tree(V v)
-{
-    float four[4];
-    const V all[4] = {v, v, v, v};
-    v_trees(four, all);
-    return four[0];
 }
 
 INLINE_TARGET V v_from_integers(I sum)

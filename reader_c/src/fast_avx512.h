@@ -12,6 +12,7 @@ enum {
     TILE_TOKENS = 6,
     ONE_ROWS = 8,
     INT8_TOKENS = 8,
+    SCORE_BLOCKS = 2,
     INT8_STEP = 4,
 };
 
@@ -68,14 +69,6 @@ INLINE_TARGET void v_trees(float *to, const V *v)
     _mm_storeu_ps(to, _mm_unpacklo_ps(ac, bd));
 }
 
-INLINE_TARGET float v_tree(V v)
-{
-    float four[4];
-    const V all[4] = {v, v, v, v};
-    v_trees(four, all);
-    return four[0];
-}
-
 INLINE_TARGET V v_from_integers(I sum)
 {
     return _mm512_cvtepi32_ps(sum);
@@ -101,8 +94,11 @@ TARGET static void pack_rows(uint8_t *packed, const int8_t *const *rows, int64_t
     int64_t j = 0;
     for (; j + 64 <= cols; j += 64, packed += 16 * 64) {
         __m512i r[16], t[16];
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < 16; i++) {
             r[i] = _mm512_xor_si512(_mm512_loadu_si512((const void *)(rows[i] + j)), sign);
+            /* of the 16 rows after these: no processor foresees this order, and asking costs nothing at the end */
+            _mm_prefetch((const char *)((uintptr_t)(rows[i] + j) + (uintptr_t)(16 * cols)), _MM_HINT_T0);
+        }
         for (int i = 0; i < 16; i += 2) {
             t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
             t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);

@@ -6,6 +6,16 @@
 
 #define INLINE static inline TARGET __attribute__((always_inline))
 
+#ifndef OWN_TREE
+INLINE float v_tree(V v)
+{
+    float four[4];
+    const V all[4] = {v, v, v, v};
+    v_trees(four, all);
+    return four[0];
+}
+#endif
+
 /* ---- products ---- */
 
 /* Sums of R rows with T tokens, 16 lanes each. A rest of columns goes through zeros. */
@@ -212,12 +222,26 @@ TARGET static void powers(float *x, int64_t n, float largest)
         x[i] = exp_fast(x[i] - largest);
 }
 
+/* In lanes, because a maximum is the same in any order (a NaN gives what it gives to every power). */
+INLINE float largest_of(const float *x, int64_t n)
+{
+    float lane[16];
+    for (int l = 0; l < 16; l++)
+        lane[l] = x[0];
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int l = 0; l < 16; l++)
+            lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+    for (; i < n; i++)
+        lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+    for (int l = 1; l < 16; l++)
+        lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
+    return lane[0];
+}
+
 TARGET static void softmax(float *x, int64_t n)
 {
-    float largest = x[0];
-    for (int64_t i = 1; i < n; i++)
-        largest = x[i] > largest ? x[i] : largest;
-    powers(x, n, largest);
+    powers(x, n, largest_of(x, n));
     V sum = v_zero();
     int64_t i = 0;
     for (; i + 16 <= n; i += 16)
@@ -244,47 +268,78 @@ TARGET static void gated(float *gate, const float *up, int64_t n, int activation
 
 /* ---- attention: lanes are positions in scores and elements of the head in mixtures, each sum in index order ---- */
 
+/* Scores of all looks with so many blocks of 16 positions. */
+INLINE void score_blocks(const int B, float *const *out, const float *const *query, const float *keys, int64_t block,
+                         int64_t head_dim, float root)
+{
+    V sum[SCORE_BLOCKS * RC_FAST_LOOKS];
+    for (int i = 0; i < B * RC_FAST_LOOKS; i++)
+        sum[i] = v_zero();
+    for (int64_t j = 0; j < head_dim; j++) {
+        V key[SCORE_BLOCKS];
+        for (int b = 0; b < B; b++)
+            key[b] = v_load(keys + 16 * (b * head_dim + j));
+        for (int r = 0; r < RC_FAST_LOOKS; r++) {
+            const V element = v_set(query[r][j]);
+            for (int b = 0; b < B; b++)
+                sum[r * B + b] = v_fma(element, key[b], sum[r * B + b]);
+        }
+    }
+    for (int r = 0; r < RC_FAST_LOOKS; r++)
+        for (int b = 0; b < B; b++) {
+            float all[16];
+            v_store(all, sum[r * B + b]);
+            for (int l = 0; l < 16; l++)
+                out[r][16 * (block + b) + l] = all[l] / root;
+        }
+}
+
 TARGET static void scores(float *const *out, const float *const *query, const float *keys, int64_t blocks,
                           int64_t head_dim, float root)
 {
-    for (int64_t block = 0; block < blocks; block++, keys += 16 * head_dim) {
-        V sum[RC_FAST_LOOKS];
-        for (int r = 0; r < RC_FAST_LOOKS; r++)
-            sum[r] = v_zero();
-        for (int64_t j = 0; j < head_dim; j++) {
-            const V key = v_load(keys + 16 * j);
-            for (int r = 0; r < RC_FAST_LOOKS; r++)
-                sum[r] = v_fma(v_set(query[r][j]), key, sum[r]);
-        }
+    int64_t block = 0;
+    for (; block + SCORE_BLOCKS <= blocks; block += SCORE_BLOCKS)
+        score_blocks(SCORE_BLOCKS, out, query, keys + 16 * block * head_dim, block, head_dim, root);
+    for (; block < blocks; block++)
+        score_blocks(1, out, query, keys + 16 * block * head_dim, block, head_dim, root);
+}
+
+/* So many vectors of the head's elements, from `start` on. */
+INLINE void mix_parts(const int P, float *const *out, const float *const *shares, const int64_t *seen,
+                      const float *values, int64_t start, int64_t head_dim, int64_t padded_head)
+{
+    V sum[SCORE_BLOCKS * RC_FAST_LOOKS];
+    for (int i = 0; i < P * RC_FAST_LOOKS; i++)
+        sum[i] = v_zero();
+    for (int64_t past = 0; past < seen[0]; past++) {
+        V value[SCORE_BLOCKS];
+        for (int p = 0; p < P; p++)
+            value[p] = v_load(values + past * padded_head + start + 16 * p);
         for (int r = 0; r < RC_FAST_LOOKS; r++) {
-            float all[16];
-            v_store(all, sum[r]);
-            for (int l = 0; l < 16; l++)
-                out[r][16 * block + l] = all[l] / root;
+            const V share = v_set(shares[r][past]);
+            for (int p = 0; p < P; p++)
+                sum[r * P + p] = v_fma(share, value[p], sum[r * P + p]);
         }
     }
+    for (int r = 0; r < RC_FAST_LOOKS; r++)
+        for (int p = 0; p < P; p++) {
+            const int64_t at = start + 16 * p;
+            for (int64_t past = seen[0]; past < seen[r]; past++)
+                sum[r * P + p] = v_fma(v_set(shares[r][past]), v_load(values + past * padded_head + at), sum[r * P + p]);
+            float all[16];
+            v_store(all, sum[r * P + p]);
+            memcpy(out[r] + at, all, (size_t)(head_dim - at < 16 ? head_dim - at : 16) * sizeof(float));
+        }
 }
 
 TARGET static void mix(float *const *out, const float *const *shares, const int64_t *seen, const float *values,
                        int64_t head_dim, int64_t padded_head)
 {
-    for (int64_t start = 0; start < head_dim; start += 16) {
-        V sum[RC_FAST_LOOKS];
-        for (int r = 0; r < RC_FAST_LOOKS; r++)
-            sum[r] = v_zero();
-        for (int64_t past = 0; past < seen[0]; past++) {
-            const V value = v_load(values + past * padded_head + start);
-            for (int r = 0; r < RC_FAST_LOOKS; r++)
-                sum[r] = v_fma(v_set(shares[r][past]), value, sum[r]);
-        }
-        for (int r = 0; r < RC_FAST_LOOKS; r++) {
-            for (int64_t past = seen[0]; past < seen[r]; past++)
-                sum[r] = v_fma(v_set(shares[r][past]), v_load(values + past * padded_head + start), sum[r]);
-            float all[16];
-            v_store(all, sum[r]);
-            memcpy(out[r] + start, all, (size_t)(head_dim - start < 16 ? head_dim - start : 16) * sizeof(float));
-        }
-    }
+    int64_t start = 0;
+    for (; start + 16 * SCORE_BLOCKS <= padded_head; start += 16 * SCORE_BLOCKS)
+        mix_parts(SCORE_BLOCKS, out, shares, seen, values, start, head_dim, padded_head);
+    for (; start < padded_head; start += 16)
+        mix_parts(1, out, shares, seen, values, start, head_dim, padded_head);
 }
 
 const rc_fast RC_FAST_TABLE = {

@@ -24,13 +24,6 @@ void rc_fast_matmul(const rc_session *s, const rc_fast *f, int member, float *ou
     }
 }
 
-/* Ask for what comes next while there is other work: rows are read in an order that no processor foresees. */
-static void prefetch(const uint8_t *from, int64_t bytes)
-{
-    for (int64_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch(from + at);
-}
-
 void rc_fast_sum_groups(int32_t *sum, const int8_t *q, int64_t count, int64_t group_size)
 {
     for (int64_t g = 0; g < count / group_size; g++, q += group_size) {
@@ -56,11 +49,6 @@ void rc_fast_matmul_q8(const rc_session *s, const rc_fast *f, int member, float 
             const int64_t at = row + (r < count ? r : count - 1);
             rows[r] = (const int8_t *)w->values + at * w->cols;
             of_rows[r] = w->scales + at * groups * (int64_t)sizeof(float);
-        }
-        if (row + 2 * RC_FAST_ROWS <= last) {
-            prefetch(w->values + (row + RC_FAST_ROWS) * w->cols, RC_FAST_ROWS * w->cols);
-            prefetch(w->scales + (row + RC_FAST_ROWS) * groups * (int64_t)sizeof(float),
-                     RC_FAST_ROWS * groups * (int64_t)sizeof(float));
         }
         f->pack_int8(packed, scales, rows, of_rows, w->cols, groups);
         f->products_int8(out + row, w->rows, s->act, s->act_scale, s->act_sum, n, packed, scales, count, w->cols,

@@ -10,6 +10,7 @@ typedef struct {
 
 #define TARGET
 #define INLINE_TARGET static inline __attribute__((always_inline))
+#define OWN_TREE /* which v_trees is made of */
 #define EACH for (int i = 0; i < 4; i++)
 
 enum {
@@ -17,6 +18,7 @@ enum {
     TILE_TOKENS = 3,
     ONE_ROWS = 4,
     INT8_TOKENS = 4,
+    SCORE_BLOCKS = 1,
     INT8_STEP = 2,
 };
 

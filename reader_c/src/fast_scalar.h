@@ -7,6 +7,7 @@ typedef struct {
 } I;
 
 #define TARGET
+#define OWN_TREE /* which v_trees is made of */
 #define EACH for (int l = 0; l < 16; l++)
 
 enum {
@@ -14,6 +15,7 @@ enum {
     TILE_TOKENS = 2,
     ONE_ROWS = 2,
     INT8_TOKENS = 2,
+    SCORE_BLOCKS = 1,
     INT8_STEP = 4,
 };
 
