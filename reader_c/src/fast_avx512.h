@@ -126,3 +126,55 @@ TARGET static void pack_rows(uint8_t *packed, const int8_t *const *rows, int64_t
             for (int k = 0; k < INT8_STEP; k++)
                 *packed++ = (uint8_t)(rows[l][j + k] + 128);
 }
+
+/* A sum of integers is the same in any order: the 16 lanes of row r go to lane r, with additions shared by rows. */
+INLINE_TARGET __m512i row_sums(const __m512i *of_row)
+{
+    __m512i four[4];
+    for (int i = 0; i < 4; i++) {
+        const __m512i *r = of_row + 4 * i;
+        const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(r[0], r[1]), _mm512_unpackhi_epi32(r[0], r[1]));
+        const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(r[2], r[3]), _mm512_unpackhi_epi32(r[2], r[3]));
+        four[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    }
+    const __m512i low = _mm512_add_epi32(_mm512_shuffle_i32x4(four[0], four[1], 0x88),
+                                         _mm512_shuffle_i32x4(four[0], four[1], 0xdd));
+    const __m512i high = _mm512_add_epi32(_mm512_shuffle_i32x4(four[2], four[3], 0x88),
+                                          _mm512_shuffle_i32x4(four[2], four[3], 0xdd));
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(low, high, 0x88), _mm512_shuffle_i32x4(low, high, 0xdd));
+}
+
+#define OWN_ONE_INT8
+
+/* One token: repacking rows would cost more than it saves. group_size is a multiple of 64. */
+TARGET static void one_int8(float *out, const int8_t *q, const float *scale, const int32_t *correction,
+                            const int8_t *rows, const uint8_t *scales, int64_t count, int64_t cols,
+                            int64_t group_size)
+{
+    const int64_t groups = cols / group_size;
+    const __m512i sign = _mm512_set1_epi8((char)0x80);
+    int32_t at[16];
+    /* past the last row, the last one again, whose sums nobody stores */
+    for (int r = 0; r < 16; r++)
+        at[r] = (int32_t)((r < count ? r : count - 1) * groups);
+    const __m512i places = _mm512_loadu_si512((const void *)at);
+    __m512 value = _mm512_setzero_ps();
+    for (int64_t g = 0; g < groups; g++) {
+        __m512i sum[16];
+        for (int r = 0; r < 16; r++) {
+            const int8_t *row = rows + (r < count ? r : count - 1) * cols + g * group_size;
+            sum[r] = _mm512_setzero_si512();
+            for (int64_t j = 0; j < group_size; j += 64) {
+                const __m512i w = _mm512_xor_si512(_mm512_loadu_si512((const void *)(row + j)), sign);
+                sum[r] = _mm512_dpbusd_epi32(sum[r], w, _mm512_loadu_si512((const void *)(q + g * group_size + j)));
+                /* of the 16 rows after these: no processor foresees this order */
+                _mm_prefetch((const char *)((uintptr_t)(row + j) + (uintptr_t)(16 * cols)), _MM_HINT_T0);
+            }
+        }
+        const __m512i whole = _mm512_sub_epi32(row_sums(sum), _mm512_set1_epi32(correction[g]));
+        const __m512 of_rows = _mm512_i32gather_ps(places, scales + g * (int64_t)sizeof(float), sizeof(float));
+        value = _mm512_add_ps(value, _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(whole), of_rows),
+                                                   _mm512_set1_ps(scale[g])));
+    }
+    _mm512_mask_storeu_ps(out, (__mmask16)(0xffffu >> (16 - count)), value);
+}

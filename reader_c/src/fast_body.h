@@ -346,6 +346,9 @@ const rc_fast RC_FAST_TABLE = {
     .products = products,
     .pack_int8 = pack_int8,
     .products_int8 = products_int8,
+#ifdef OWN_ONE_INT8
+    .one_int8 = one_int8,
+#endif
     .widen = widen,
     .norm = norm,
     .scores = scores,

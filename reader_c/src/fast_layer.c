@@ -42,13 +42,20 @@ void rc_fast_matmul_q8(const rc_session *s, const rc_fast *f, int member, float 
     float *scales = s->own_scales + (int64_t)member * RC_FAST_ROWS * (s->scales_a_row);
     for (int64_t row = first; row < last; row += RC_FAST_ROWS) {
         const int64_t count = last - row < RC_FAST_ROWS ? last - row : RC_FAST_ROWS;
+        const int8_t *values = (const int8_t *)w->values + row * w->cols;
+        const uint8_t *first_scale = w->scales + row * groups * (int64_t)sizeof(float);
+        if (n == 1 && f->one_int8 && w->group_size % 64 == 0 && groups < INT32_MAX / RC_FAST_ROWS) {
+            f->one_int8(out + row, s->act, s->act_scale, s->act_sum, values, first_scale, count, w->cols,
+                        w->group_size);
+            continue;
+        }
         const int8_t *rows[RC_FAST_ROWS];
         const uint8_t *of_rows[RC_FAST_ROWS];
         for (int64_t r = 0; r < RC_FAST_ROWS; r++) {
             /* past the last row, the last one again, whose sums nobody stores */
-            const int64_t at = row + (r < count ? r : count - 1);
-            rows[r] = (const int8_t *)w->values + at * w->cols;
-            of_rows[r] = w->scales + at * groups * (int64_t)sizeof(float);
+            const int64_t at = r < count ? r : count - 1;
+            rows[r] = values + at * w->cols;
+            of_rows[r] = first_scale + at * groups * (int64_t)sizeof(float);
         }
         f->pack_int8(packed, scales, rows, of_rows, w->cols, groups);
         f->products_int8(out + row, w->rows, s->act, s->act_scale, s->act_sum, n, packed, scales, count, w->cols,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.models import checkpoint, same_bits, toy_file
+from helpers.models import checkpoint, config, same_bits, toy_file
 from helpers.replay_fast import exponential, power, replay, turn
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +114,24 @@ def test_a_batch_beyond_what_goes_through_a_layer_at_once(tmp_path: Path) -> Non
                     session.forward(part, activations=activations) for part in np.split(tokens, [1, 3, 10, 300])
                 ]
             assert same_bits(np.concatenate(pieces), whole)
+
+
+@pytest.mark.parametrize("group_size", [16, 64, 128])
+@pytest.mark.parametrize("path", paths())
+def test_tokens_one_by_one_have_the_bits_of_all_at_once_in_groups_of_every_size(
+    tmp_path: Path, path: str, group_size: int
+) -> None:
+    """Single tokens have products of their own. 150 rows of the classifier are no multiple of any block."""
+    shape = {"dim": 256, "hidden_dim": 384, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 150}
+    out = tmp_path / "out.bin"
+    exporter.export(checkpoint(config(**shape)), out, format="v2", group_size=group_size)
+    with reader_c.open(out) as model:
+        assert model.config.group_size == group_size
+        whole = model.forward(np.arange(20), activations="q8", path="scalar", threads=1)
+        with model.session(20, 2) as session:
+            pieces = [session.forward([token], activations="q8", path=path) for token in range(20)]
+        assert same_bits(np.concatenate(pieces), whole)
+        assert same_bits(whole[:3], replay(model, [0, 1, 2], q8=True))
 
 
 def test_paths_that_are_not_here_are_refused(tmp_path: Path) -> None:

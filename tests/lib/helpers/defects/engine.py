@@ -38,7 +38,7 @@ _NORM_WEIGHT = "weight[j] * (scale * x[j])"
 _RESIDUAL = "b->x[i] += b->s->projected[i];"
 _PROJECTED = "rc_matrix_of(s->model, to->kind, layer)"
 _LOGITS = "RC_AT_LOGITS_INT8, logits});"
-_ROUND = "roundf(x[j] / s)"
+_ROUND = "half_away(x[j] / s)"
 _SCALES = "model->bytes + tensor.scale_offset :"
 _KEYS = "float *keys = s->keys + (layer * s->capacity + b->position) * kv_dim;"
 _SILU = "return x * sigmoid(x);"
@@ -229,7 +229,7 @@ _ARITHMETIC = (
     ),
     _engine(
         "int8 activations rounded half to even",
-        {_ROUND: "rintf(x[j] / s)"},
+        {_ROUND: "(int32_t)rintf(x[j] / s)"},
         {"execution": {"activations": "q8"}},
         "int8-rounding",
         formats=QUANTIZED,
@@ -237,7 +237,7 @@ _ARITHMETIC = (
     ),
     _engine(
         "int8 activations truncated",
-        {_ROUND: "truncf(x[j] / s)"},
+        {_ROUND: "(int32_t)(x[j] / s)"},
         {"operations": {"layer": 0, "operation": "q int8"}},
         "int8-rounding",
         formats=QUANTIZED,
