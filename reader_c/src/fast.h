@@ -39,9 +39,10 @@ typedef struct {
     void (*mix)(float *const *out, const float *const *shares, const int64_t *seen, const float *values,
                 int64_t head_dim, int64_t padded_head);
     void (*gated)(float *gate, const float *up, int64_t n, int activation);
-    /* up to 16 rows with one token, without packing; group_size a multiple of 64. NULL where packing is as good. */
+    /* up to 16 rows with one token, without packing; group_size a multiple of 64; room (16, cols) bytes, 64-byte
+     * aligned. NULL where packing is as good. */
     void (*one_int8)(float *out, const int8_t *q, const float *scale, const int32_t *correction, const int8_t *rows,
-                     const uint8_t *scales, int64_t count, int64_t cols, int64_t group_size);
+                     const uint8_t *scales, int64_t count, int64_t cols, int64_t group_size, void *room);
 } rc_fast;
 
 /* NULL where this machine, or this build, has no such path. */

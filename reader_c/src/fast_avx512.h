@@ -146,32 +146,31 @@ INLINE_TARGET __m512i row_sums(const __m512i *of_row)
 
 #define OWN_ONE_INT8
 
-/* One token: repacking rows would cost more than it saves. group_size is a multiple of 64. */
+/* One token: repacking rows would cost more than it saves. Rows are read from end to end, as the processor foresees
+ * it, and what each group comes to is kept in `room` until all 16 rows have theirs. group_size is a multiple of 64. */
 TARGET static void one_int8(float *out, const int8_t *q, const float *scale, const int32_t *correction,
                             const int8_t *rows, const uint8_t *scales, int64_t count, int64_t cols,
-                            int64_t group_size)
+                            int64_t group_size, void *room)
 {
     const int64_t groups = cols / group_size;
     const __m512i sign = _mm512_set1_epi8((char)0x80);
+    __m512i *kept = room; /* (groups, 16) */
     int32_t at[16];
-    /* past the last row, the last one again, whose sums nobody stores */
-    for (int r = 0; r < 16; r++)
-        at[r] = (int32_t)((r < count ? r : count - 1) * groups);
+    for (int r = 0; r < 16; r++) {
+        at[r] = (int32_t)((r < count ? r : 0) * groups);
+        for (int64_t g = 0; g < groups; g++) {
+            __m512i sum = _mm512_setzero_si512();
+            for (int64_t j = g * group_size; r < count && j < (g + 1) * group_size; j += 64) {
+                const __m512i w = _mm512_loadu_si512((const void *)(rows + r * cols + j));
+                sum = _mm512_dpbusd_epi32(sum, _mm512_xor_si512(w, sign), _mm512_loadu_si512((const void *)(q + j)));
+            }
+            _mm512_store_si512((void *)(kept + 16 * g + r), sum);
+        }
+    }
     const __m512i places = _mm512_loadu_si512((const void *)at);
     __m512 value = _mm512_setzero_ps();
     for (int64_t g = 0; g < groups; g++) {
-        __m512i sum[16];
-        for (int r = 0; r < 16; r++) {
-            const int8_t *row = rows + (r < count ? r : count - 1) * cols + g * group_size;
-            sum[r] = _mm512_setzero_si512();
-            for (int64_t j = 0; j < group_size; j += 64) {
-                const __m512i w = _mm512_xor_si512(_mm512_loadu_si512((const void *)(row + j)), sign);
-                sum[r] = _mm512_dpbusd_epi32(sum[r], w, _mm512_loadu_si512((const void *)(q + g * group_size + j)));
-                /* of the 16 rows after these: no processor foresees this order */
-                _mm_prefetch((const char *)((uintptr_t)(row + j) + (uintptr_t)(16 * cols)), _MM_HINT_T0);
-            }
-        }
-        const __m512i whole = _mm512_sub_epi32(row_sums(sum), _mm512_set1_epi32(correction[g]));
+        const __m512i whole = _mm512_sub_epi32(row_sums(kept + 16 * g), _mm512_set1_epi32(correction[g]));
         const __m512 of_rows = _mm512_i32gather_ps(places, scales + g * (int64_t)sizeof(float), sizeof(float));
         value = _mm512_add_ps(value, _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(whole), of_rows),
                                                    _mm512_set1_ps(scale[g])));

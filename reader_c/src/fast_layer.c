@@ -46,7 +46,7 @@ void rc_fast_matmul_q8(const rc_session *s, const rc_fast *f, int member, float 
         const uint8_t *first_scale = w->scales + row * groups * (int64_t)sizeof(float);
         if (n == 1 && f->one_int8 && w->group_size % 64 == 0 && groups < INT32_MAX / RC_FAST_ROWS) {
             f->one_int8(out + row, s->act, s->act_scale, s->act_sum, values, first_scale, count, w->cols,
-                        w->group_size);
+                        w->group_size, packed);
             continue;
         }
         const int8_t *rows[RC_FAST_ROWS];
