@@ -62,8 +62,10 @@ __all__ = [
 
 
 def open(path: str | os.PathLike[str], *, check_digests: bool = False) -> Model:  # noqa: A001  # as one says gzip.open
-    """Check and map a .bin file of any format. Raises ReaderError: field, offset, expected, found.
+    """Check and load a .bin file of any format. Raises ReaderError: field, offset, expected, found.
 
+    The whole file is copied into memory: truncated, overwritten or replaced, it cannot end this process or change
+    what was checked.
     Of a v3 file the head's digest is always checked, those of the tensors where check_digests is set.
     """
     return Model(path, check_digests=check_digests)

@@ -36,7 +36,7 @@ class ReaderMemoryError(ReaderError, MemoryError):
 
 
 class ReaderSystemError(ReaderError, OSError):
-    """The operating system refused to open or map the file; errno says why."""
+    """The operating system refused to open or read the file; errno says why."""
 
     def __init__(self, where: str, field: str, number: int) -> None:
         super().__init__(where, field, None, "a readable regular file", os.strerror(number).lower())

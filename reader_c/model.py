@@ -1,4 +1,4 @@
-"""Model: a file that the C reader has checked and mapped, as Python sees it."""
+"""Model: a file that the C reader has checked and loaded, as Python sees it."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ class Session(_Closing):
             raise errors.ArgumentError(model.path, "threads", None, f"1 to {MOST_THREADS}", repr(threads))
         self._model = model
         self._busy = threading.Lock()
-        # held here, so that the map outlives the session even if the model is closed first
+        # held here, so that the copy outlives the session even if the model is closed first
         self._handle = model.open_handle()
         out, status = ffi.new("rc_session **"), ffi.new("rc_status *")
         model.check(lib.rc_session_open(self._handle, positions, threads, out, status), status)
@@ -289,9 +289,9 @@ class Session(_Closing):
 
 
 class Model(_Closing):
-    """A checked, mapped file. Use as a context manager; safe to share between threads.
+    """A checked copy of a file, in memory. Use as a context manager; safe to share between threads.
 
-    Arrays that it handed out keep the map alive, so they stay valid after close().
+    What becomes of the file afterwards changes nothing here. Arrays that it handed out keep the copy alive, so they stay valid after close().
     Raises InvalidFileError where the file is at fault, ReaderSystemError where it cannot be opened.
     check_digests: hold the tensors of a v3 file against their digests too; its head always is.
     """
@@ -398,7 +398,7 @@ class Model(_Closing):
 
     @property
     def content(self) -> memoryview:
-        """Every byte of the file as it is mapped, read-only: what a digest of what was read is taken of."""
+        """Every byte of the file as it was read, read-only: what a digest of what was read is taken of."""
         return self._bytes(0, self.file_size)
 
     def view(self, span: Span) -> NDArray[Any]:
@@ -407,9 +407,9 @@ class Model(_Closing):
 
     def _bytes(self, offset: int, size: int) -> memoryview:
         handle = self.open_handle()
-        # The destructor holds the handle, and with it the map, for as long as anything over these bytes lives.
+        # The destructor holds the handle, and with it the copy, for as long as anything over these bytes lives.
         start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(handle)) + offset, partial(_keep_alive, handle))
-        # read-only at the root: an array over a writable buffer could be made writable again, over a map that is not
+        # read-only at the root: an array over a writable buffer could be made writable again
         return memoryview(ffi.buffer(start, size)).toreadonly()
 
     def session(self, positions: int | None = None, threads: int | None = None) -> Session:

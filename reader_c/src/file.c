@@ -1,17 +1,25 @@
-/* Opening, mapping and closing a file. */
-#define _POSIX_C_SOURCE 200809L
+/* Opening, reading and closing a file. */
+/* for madvise, which POSIX does not have */
+#define _DEFAULT_SOURCE
 #include "model.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "tensors are handed out without a copy, so the host must be little-endian like the files"
+#error "tensors are handed out as the file has them, so the host must be little-endian like the files"
 #endif
+
+enum {
+    LARGEST_READ = 1 << 30, /* the system's own limit is little more */
+    SMALL_PAGE = 4096,
+    HUGE_PAGE = 2 << 20,
+};
 
 static int fail_system(rc_status *status, const char *field, int error)
 {
@@ -20,25 +28,85 @@ static int fail_system(rc_status *status, const char *field, int error)
     return RC_SYSTEM;
 }
 
-/* Map an open descriptor; the caller closes it whatever happens. */
-static int map_file(int fd, rc_model *model, rc_status *status)
+/* Bytes from `from` up to `to`, to the same place in `bytes`. A file that has become shorter is refused. */
+static int read_span(int fd, uint8_t *bytes, int64_t from, int64_t to, rc_status *status)
 {
-    struct stat info;
+    while (from < to) {
+        const int64_t rest = to - from;
+        const ssize_t n = pread(fd, bytes + from, (size_t)(rest < LARGEST_READ ? rest : LARGEST_READ), (off_t)from);
+        if (n == 0)
+            return rc_fail(status, RC_INVALID, "file size", -1, "what it was when it was opened,", to, from);
+        if (n > 0)
+            from += n;
+        else if (errno != EINTR)
+            return fail_system(status, "file", errno);
+    }
+    return RC_OK;
+}
+
+/* Room for a file. Weights are read over and over: huge pages spare the processor the search for small ones. */
+static uint8_t *allocate(int64_t size)
+{
+    void *bytes = NULL;
+    const size_t alignment = size < 2 * HUGE_PAGE ? SMALL_PAGE : HUGE_PAGE;
+    if ((uint64_t)size > PTRDIFF_MAX || posix_memalign(&bytes, alignment, (size_t)size))
+        return NULL;
+    /* only advice: where there are none, small pages do */
+    if (alignment == HUGE_PAGE)
+        (void)madvise(bytes, (size_t)size, MADV_HUGEPAGE);
+    return bytes;
+}
+
+/* A copy of its own: what was checked is what is computed with, whatever becomes of the file. The head is checked
+ * before memory for the rest is asked for. */
+static int load(int fd, int64_t size, rc_model *model, rc_status *status)
+{
+    uint8_t start[RC_HEADER];
+    const int64_t first = size < RC_HEADER ? size : RC_HEADER;
+    int code = read_span(fd, start, 0, first, status);
+    if (code)
+        return code;
+    const int64_t head = rc_head_bytes(start, size);
+    model->bytes = malloc((size_t)head + !head);
+    if (!model->bytes)
+        return rc_fail(status, RC_MEMORY, "head", -1, "bytes", head, 0);
+    memcpy(model->bytes, start, (size_t)(first < head ? first : head));
+    code = read_span(fd, model->bytes, first, head, status);
+    if (!code)
+        code = rc_parse(model->bytes, size, model, status);
+    if (code)
+        return code;
+
+    uint8_t *whole = allocate(size);
+    if (!whole)
+        return rc_fail(status, RC_MEMORY, "file", -1, "bytes", size, 0);
+    memcpy(whole, model->bytes, (size_t)head);
+    free(model->bytes);
+    model->bytes = whole;
+    code = read_span(fd, whole, head, size, status);
+    return code ? code : rc_check_seams(model, status);
+}
+
+/* Load an open descriptor; the caller closes it whatever happens. */
+static int load_file(int fd, rc_model *model, rc_status *status)
+{
+    struct stat info, after;
     if (fstat(fd, &info))
         return fail_system(status, "file", errno);
     if (!S_ISREG(info.st_mode))
         return fail_system(status, "file", S_ISDIR(info.st_mode) ? EISDIR : ENODEV);
-    /* An empty file cannot be mapped; rc_parse words the refusal. */
-    if (info.st_size == 0)
-        return rc_parse(NULL, 0, model, status);
-    void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (bytes == MAP_FAILED)
-        return fail_system(status, "file", errno);
-    model->bytes = bytes;
-    const int code = rc_parse(bytes, info.st_size, model, status);
+    const int code = load(fd, info.st_size, model, status);
     if (code)
-        munmap(bytes, (size_t)info.st_size);
-    return code;
+        return code;
+    if (fstat(fd, &after))
+        return fail_system(status, "file", errno);
+    /* half of one file and half of another would be neither; a longer one is another file too */
+    if (after.st_size != info.st_size)
+        return rc_fail(status, RC_INVALID, "file size", -1, "what it was when it was opened,", info.st_size,
+                       after.st_size);
+    if (after.st_mtim.tv_sec != info.st_mtim.tv_sec || after.st_mtim.tv_nsec != info.st_mtim.tv_nsec)
+        return rc_fail(status, RC_INVALID, "file", -1, "writes while it is read:", 0, 1);
+    return RC_OK;
 }
 
 int rc_open(const char *path, rc_model **model, rc_status *status)
@@ -54,9 +122,9 @@ int rc_open(const char *path, rc_model **model, rc_status *status)
     if (!opened) {
         code = rc_fail(status, RC_MEMORY, "model", -1, "bytes", sizeof *opened, 0);
     } else {
-        code = map_file(fd, opened, status);
+        code = load_file(fd, opened, status);
         if (code)
-            free(opened);
+            rc_close(opened);
         else
             *model = opened;
     }
@@ -68,7 +136,7 @@ void rc_close(rc_model *model)
 {
     if (!model)
         return;
-    munmap((void *)model->bytes, (size_t)model->config.file_size);
+    free(model->bytes);
     free(model);
 }
 

@@ -220,6 +220,13 @@ static void lay_out_versioned(cursor *c, const rc_config *p)
     }
 }
 
+int64_t rc_head_bytes(const uint8_t *start, int64_t size)
+{
+    const int64_t least = size < RC_HEADER ? size : RC_HEADER;
+    const bool is_v3 = least == RC_HEADER && rc_load_i32(start) == RC_MAGIC && rc_load_i32(start + 4) == 3;
+    return is_v3 ? rc_v3_head_bytes(start, size) : least;
+}
+
 int rc_parse(const uint8_t *bytes, int64_t size, rc_model *model, rc_status *status)
 {
     rc_config *config = &model->config;

@@ -22,7 +22,7 @@ struct rc_model {
     rc_stack stacks[RC_KINDS]; /* v0 to v2 */
     int64_t slots[RC_KINDS];   /* v3: place in a layer's part of the table; -1 where the model has none */
     int64_t slots_a_layer;     /* v3 */
-    const uint8_t *bytes;      /* the mapped file, config.file_size bytes, read-only */
+    uint8_t *bytes;            /* the file, config.file_size bytes; nothing writes to them once it is open */
 };
 
 /* Fill in a failure and return its code, so that a check is one line. */
@@ -62,13 +62,21 @@ enum {
     RC_LARGEST_GROUP = INT32_MAX / (127 * 128),
 };
 
+/* layout.c: how many bytes of a file of this size its head may take, as far as `start` tells, which has the file's
+ * first RC_HEADER bytes or all: nothing else is looked at by rc_parse. */
+int64_t rc_head_bytes(const uint8_t *start, int64_t size);
+
 /* layout.c: check the whole head and lay the tensors out; the file's size must then be exact. Fills in everything
  * but model->bytes. */
-int rc_parse(const uint8_t *bytes, int64_t size, rc_model *model, rc_status *status);
+int rc_parse(const uint8_t *head, int64_t size, rc_model *model, rc_status *status);
 
 /* v3.c: the same for a file that says it is v3, and one entry of its table once that has been checked. */
-int rc_parse_v3(const uint8_t *bytes, int64_t size, rc_model *model, rc_status *status);
+int64_t rc_v3_head_bytes(const uint8_t *start, int64_t size);
+int rc_parse_v3(const uint8_t *head, int64_t size, rc_model *model, rc_status *status);
 int rc_v3_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor);
+
+/* v3.c: that there is nothing but zeros between the tensors of a v3 file, all of which has been read. */
+int rc_check_seams(const rc_model *model, rc_status *status);
 
 /* layout.c: the seven shape fields from byte `at` on; and n_kv_heads, which stands at `at`, against n_heads. */
 int rc_parse_shape(const uint8_t *bytes, int64_t at, rc_config *config, rc_status *status);

@@ -1,6 +1,6 @@
 /* The C reader's whole interface.
  *
- * A model is a read-only map of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, told apart by
+ * A model is a copy in memory of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, told apart by
  * the file itself. It is immutable after rc_open and may be shared between threads. A session holds
  * everything that a forward pass writes (activations and KV cache) and belongs to one caller.
  *

@@ -116,7 +116,7 @@ def test_content_is_every_byte_and_read_only(tmp_path: Path) -> None:
 
 
 def test_no_array_over_the_file_can_be_made_writable(tmp_path: Path) -> None:
-    """The map is read-only: a write through a base array or a reset flag would end the process."""
+    """Models are shared between threads: nothing that is handed out may change one."""
     with reader_c.open(toy_file(tmp_path, "v2")) as model:
         norm, embedding = model.tensor("norm.weight"), model.tensor("tok_embeddings.weight")
         assert isinstance(norm, np.ndarray)
