@@ -291,7 +291,8 @@ class Session(_Closing):
 class Model(_Closing):
     """A checked copy of a file, in memory. Use as a context manager; safe to share between threads.
 
-    What becomes of the file afterwards changes nothing here. Arrays that it handed out keep the copy alive, so they stay valid after close().
+    What becomes of the file afterwards changes nothing here. Arrays that it handed out keep the copy alive, so they
+    stay valid after close().
     Raises InvalidFileError where the file is at fault, ReaderSystemError where it cannot be opened.
     check_digests: hold the tensors of a v3 file against their digests too; its head always is.
     """

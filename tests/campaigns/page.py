@@ -1,4 +1,4 @@
-"""Put the recorded campaigns into docs/reliability.md, between its two marks. Exits 1 where one found anything wrong."""
+"""Put the recorded campaigns into docs/reliability.md, between its two marks. Exits 1 if anything was wrong."""
 
 from __future__ import annotations
 
