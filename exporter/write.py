@@ -1,4 +1,4 @@
-"""export(): one file, written tensor by tensor, that appears under its name whole or not at all."""
+"""export(): one file, written several tensors at a time, that appears under its name whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +29,7 @@ from exporter.formats.layout import (
     choose_group_size,
     lay_out,
 )
+from exporter.parallel import in_parallel
 from exporter.place import appearing, resolve_target
 from exporter.provenance import Provenance
 from exporter.quantize import not_finite
@@ -124,10 +127,13 @@ def export(
 
 
 def _finish(file: BinaryIO) -> tuple[int, str]:
-    """(size, sha256) of a file that is complete."""
-    file.flush()
-    file.seek(0)
-    return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # opened "xb+"
+    """(size, sha256) of a file that is complete. The disk takes it meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        synced = pool.submit(os.fsync, file.fileno())
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # opened "xb+"
+        synced.result()
+    return os.fstat(file.fileno()).st_size, digest
 
 
 def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
@@ -142,7 +148,7 @@ def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
 
 
 class _Writer:
-    """One tensor after the other: loaded, encoded, written where its parts belong, and let go."""
+    """Each tensor: loaded, encoded, written where its parts belong, and let go; several at a time."""
 
     def __init__(self, checkpoint: Checkpoint, config: ModelConfig, progress: Progress | None) -> None:
         self._checkpoint, self._config, self._progress = checkpoint, config, progress
@@ -150,7 +156,7 @@ class _Writer:
     def write_legacy(self, file: BinaryIO, format_name: str, group_size: int) -> tuple[TensorSummary, ...]:
         layout = lay_out(self._config, format_name, group_size)
         file.truncate(layout.size)
-        file.write(layout.header)
+        _write_all(file, memoryview(layout.header), 0)
         stored = {
             part.tensor: v3.Stored("fp32") if part.part == "fp32" else v3.Stored("q8_0", group_size)
             for part in layout.parts
@@ -170,17 +176,16 @@ class _Writer:
     ) -> tuple[TensorSummary, ...]:
         """The payload first, then the head, which has its digests."""
         entries = {entry.name: entry for entry in plan.entries}
-        digests: list[bytes] = []
+        digests: dict[str, bytes] = {}
 
         def digest(name: str, arrays: list[NDArray[np.generic]]) -> None:
-            digests.append(_digest(entries[name], arrays))
+            digests[name] = _digest(entries[name], arrays)
 
         stored = {name: entry.stored for name, entry in entries.items()}
         file.truncate(plan.size)
         summaries = self._write_payload(file, plan.parts(), stored, plan.size, digest)
-        file.seek(0)
         plan = dataclasses.replace(plan, metadata=v3.encode_metadata(metadata()))
-        file.write(v3.encode_head(plan, digests))
+        _write_all(file, memoryview(v3.encode_head(plan, [digests[name] for name in entries])), 0)
         return summaries
 
     def _write_payload(
@@ -191,33 +196,27 @@ class _Writer:
         size: int,
         written: Callable[[str, list[NDArray[np.generic]]], None] = lambda _name, _arrays: None,
     ) -> tuple[TensorSummary, ...]:
-        """written is called with each tensor's name and its parts, which it must not keep."""
+        """written is called with each tensor's name and its parts, on any thread, and must not keep them."""
         places: dict[str, list[Part]] = {}
         for part in parts:
             places.setdefault(part.tensor, []).append(part)
         done = size - sum(part.nbytes for own in places.values() for part in own)
-        summaries = []
-        for name, own in places.items():
-            summaries.append(self._write_tensor(file, name, own, stored[name], written))
-            done += summaries[-1].bytes
+
+        def write(name: str) -> TensorSummary:
+            """A function of its own, so that nothing of a tensor is left when the next one is loaded."""
+            weights, own, how = self._load(name), places[name], stored[name]
+            encoded = encode(weights, how.storage, how.group_size, f"{self._checkpoint.where}: {name}")
+            written(name, [_write_at(file, part, encoded.parts[part.part]) for part in own])
+            nbytes = sum(part.nbytes for part in own)
+            return TensorSummary(name, own[0].shape, how.storage, nbytes, encoded.max_error, encoded.bound)
+
+        def finished(summary: TensorSummary) -> None:
+            nonlocal done
+            done += summary.bytes
             if self._progress:
                 self._progress(done, size)
-        return tuple(summaries)
 
-    def _write_tensor(
-        self,
-        file: BinaryIO,
-        name: str,
-        parts: list[Part],
-        how: v3.Stored,
-        written: Callable[[str, list[NDArray[np.generic]]], None],
-    ) -> TensorSummary:
-        """A function of its own, so that nothing of a tensor is left when the next one is loaded."""
-        weights = self._load(name)
-        encoded = encode(weights, how.storage, how.group_size, f"{self._checkpoint.where}: {name}")
-        written(name, [_write_at(file, part, encoded.parts[part.part]) for part in parts])
-        nbytes = sum(part.nbytes for part in parts)
-        return TensorSummary(name, parts[0].shape, how.storage, nbytes, encoded.max_error, encoded.bound)
+        return tuple(in_parallel(write, list(places), lambda name: prod(places[name][0].shape), finished))
 
     def _load(self, name: str) -> Weights:
         c = self._config
@@ -236,9 +235,15 @@ def _write_at(file: BinaryIO, part: Part, array: NDArray[np.generic]) -> NDArray
     array = np.ascontiguousarray(array, np.dtype(_PART_DTYPES[part.part]))
     if array.shape != part.shape or array.nbytes != part.nbytes:
         raise FormatError(f"{part.tensor}: expected {part.shape}, {part.nbytes} bytes, found {array.shape}")
-    file.seek(part.offset)
-    file.write(array.data)
+    _write_all(file, array.data.cast("B"), part.offset)
     return array
+
+
+def _write_all(file: BinaryIO, content: memoryview, offset: int) -> None:
+    """At an offset of the file itself, past its buffer, so that threads may write side by side."""
+    while content:
+        count = os.pwrite(file.fileno(), content, offset)
+        content, offset = content[count:], offset + count
 
 
 def _digest(entry: v3.Entry, arrays: list[NDArray[np.generic]]) -> bytes:

@@ -61,11 +61,13 @@ __all__ = [
 ]
 
 
-def open(path: str | os.PathLike[str], *, check_digests: bool = False) -> Model:  # noqa: A001  # as one says gzip.open
+def open(  # noqa: A001  # as one says gzip.open
+    path: str | os.PathLike[str], *, check_digests: bool = False, mapped: bool | None = None
+) -> Model:
     """Check and load a .bin file of any format. Raises ReaderError: field, offset, expected, found.
 
-    The whole file is copied into memory: truncated, overwritten or replaced, it cannot end this process or change
-    what was checked.
+    It is copied into memory, so that nothing that becomes of it can end this process or change what was checked;
+    mapped where it is larger than half of the machine's memory, or where mapped says so.
     Of a v3 file the head's digest is always checked, those of the tensors where check_digests is set.
     """
-    return Model(path, check_digests=check_digests)
+    return Model(path, check_digests=check_digests, mapped=mapped)

@@ -289,21 +289,26 @@ class Session(_Closing):
 
 
 class Model(_Closing):
-    """A checked copy of a file, in memory. Use as a context manager; safe to share between threads.
+    """A checked file, loaded or mapped. Use as a context manager; safe to share between threads.
 
-    What becomes of the file afterwards changes nothing here. Arrays that it handed out keep the copy alive, so they
-    stay valid after close().
+    mapped: False for a copy in memory, which nothing that becomes of the file changes; True for a map, of a file that
+    stays what it is (truncated by another process, it ends this one with SIGBUS). By default a copy is made of what
+    half of the machine's memory can hold. Arrays that it handed out stay valid after close().
     Raises InvalidFileError where the file is at fault, ReaderSystemError where it cannot be opened.
     check_digests: hold the tensors of a v3 file against their digests too; its head always is.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, check_digests: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, check_digests: bool = False, mapped: bool | None = None
+    ) -> None:
         self.path = os.fsdecode(path)
         encoded = os.fsencode(path)
         if b"\0" in encoded:
             raise errors.ArgumentError(repr(self.path), "path", None, "no null byte", "one")
         out, status = ffi.new("rc_model **"), ffi.new("rc_status *")
-        self.check(lib.rc_open(encoded, out, status), status)
+        if mapped is None:
+            mapped = not _fits(self.path)
+        self.check(lib.rc_open(encoded, mapped, out, status), status)
         self._handle: Any = ffi.gc(out[0], lib.rc_close)
         raw = lib.rc_model_config(self._handle)
         self.format: str = FORMATS[raw.format]
@@ -516,6 +521,15 @@ class Model(_Closing):
         if code == lib.RC_ARGUMENT:
             raise errors.ArgumentError(self.path, field, offset, expected, found)
         raise errors.InvalidFileError(self.path, field, offset, expected, found + errors.remark_on_kind(self.path))
+
+
+def _fits(path: str) -> bool:
+    """Whether a copy leaves room for work. What cannot be told here is rc_open's to refuse."""
+    try:
+        size = os.stat(path).st_size  # noqa: PTH116  # a path of any bytes
+    except OSError:
+        return True
+    return size <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _config(raw: Any) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +28,25 @@ _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-
 
 # float64 is read as float32, and refused where that is another number.
 _DTYPES: dict[str, Dtype] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp32"}
+_ELEMENT_BYTES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
+    **dict.fromkeys(("I32", "U32", "F32"), 4),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 8),
+}
+# numpy knows bfloat16 because of ml_dtypes
+_NUMPY_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16, "F64": "<f8"}
 _TORCH_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor in a file. dtype: as safetensors calls it."""
+    """A tensor in a file. dtype: as safetensors calls it; offset: where its bytes begin in a safetensors file."""
 
     file: Path
     shape: tuple[int, ...]
     dtype: str
+    offset: int = 0
 
 
 class WeightFiles:
@@ -55,15 +65,14 @@ class WeightFiles:
         return _DTYPES[self.tensors[name].dtype]
 
     def read(self, name: str, rows: slice | None = None) -> NDArray[Any]:
-        """A tensor, or some of its rows, in the type that it is stored as.
-
-        The file is mapped anew each time, and unmapped with it: pages that one long-lived map had touched
-        would stay in memory until the whole model is.
-        """
-        file = self.tensors[name].file
+        """A tensor, or some of its rows, in the type that it is stored as."""
+        stored = self.tensors[name]
+        file = stored.file
         self._refuse_changed(file)
-        read = _read_safetensors if file.suffix == ".safetensors" else _read_pickled
-        array = read(file, name, rows)
+        if file.suffix == ".safetensors":
+            array = _read_safetensors(stored, name, rows)
+        else:
+            array = _read_pickled(file, name, rows)
         self._refuse_changed(file)
         return array
 
@@ -172,22 +181,41 @@ def _check_index(index: Path, entries: Mapping[str, str], held: Mapping[Path, Ma
 
 
 def _list_safetensors(path: Path) -> dict[str, Stored]:
+    """The library has checked that the tensors follow each other without a gap, from the header to the end."""
+    stored = {}
     try:
-        with safe_open(path, framework="np") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            return {name: Stored(path, tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+        with path.open("rb") as content, safe_open(path, framework="np") as file:
+            at = 8 + int.from_bytes(content.read(8), "little")
+            for name in file.offset_keys():
+                tensor = file.get_slice(name)
+                shape, dtype = tuple(tensor.get_shape()), tensor.get_dtype()
+                if dtype not in _ELEMENT_BYTES:
+                    raise CheckpointError(f"{path}: {shown(name)}: expected a type of whole bytes, found {dtype}")
+                stored[name] = Stored(path, shape, dtype, at)
+                at += prod(shape) * _ELEMENT_BYTES[dtype]
     except (SafetensorError, OSError) as error:
         raise _damaged(path, "safetensors", error) from error
+    if at != path.stat().st_size:
+        raise CheckpointError(f"{path}: changed while it was being read")
+    return stored
 
 
-def _read_safetensors(path: Path, name: str, rows: slice | None) -> NDArray[Any]:
-    # numpy knows bfloat16 because ml_dtypes is imported
+def _read_safetensors(stored: Stored, name: str, rows: slice | None) -> NDArray[Any]:
+    """Read, not mapped, from where the header has it: a file that becomes shorter meanwhile ends in an error and not
+    in a signal, and other threads go on."""
+    shape, dtype = stored.shape, np.dtype(_NUMPY_DTYPES[stored.dtype])
+    first, count = 0, prod(shape)
+    if rows is not None:
+        first, last, _ = rows.indices(shape[0])
+        shape = (last - first, *shape[1:])
+        first, count = first * prod(shape[1:]), prod(shape)
     try:
-        with safe_open(path, framework="np") as file:
-            array: NDArray[Any] = file.get_tensor(name) if rows is None else file.get_slice(name)[rows]
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, "safetensors", error) from error
-    return array
+        array = np.fromfile(stored.file, dtype, count, offset=stored.offset + first * dtype.itemsize)
+    except OSError as error:
+        raise _damaged(stored.file, "safetensors", error) from error
+    if array.size != count:
+        raise CheckpointError(f"{stored.file}: {name}: expected {count} numbers, found {array.size}: it was cut")
+    return array.reshape(shape)
 
 
 def _damaged(path: Path, kind: str, error: BaseException) -> CheckpointError:

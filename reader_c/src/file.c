@@ -57,9 +57,8 @@ static uint8_t *allocate(int64_t size)
     return bytes;
 }
 
-/* A copy of its own: what was checked is what is computed with, whatever becomes of the file. The head is checked
- * before memory for the rest is asked for. */
-static int load(int fd, int64_t size, rc_model *model, rc_status *status)
+/* The head, checked before memory for the rest is asked for. It is always a copy: where tensors are must not change. */
+static int load_head(int fd, int64_t size, rc_model *model, rc_status *status)
 {
     uint8_t start[RC_HEADER];
     const int64_t first = size < RC_HEADER ? size : RC_HEADER;
@@ -67,35 +66,47 @@ static int load(int fd, int64_t size, rc_model *model, rc_status *status)
     if (code)
         return code;
     const int64_t head = rc_head_bytes(start, size);
-    model->bytes = malloc((size_t)head + !head);
-    if (!model->bytes)
+    model->head = malloc((size_t)head + !head);
+    if (!model->head)
         return rc_fail(status, RC_MEMORY, "head", -1, "bytes", head, 0);
-    memcpy(model->bytes, start, (size_t)(first < head ? first : head));
-    code = read_span(fd, model->bytes, first, head, status);
-    if (!code)
-        code = rc_parse(model->bytes, size, model, status);
-    if (code)
-        return code;
+    memcpy(model->head, start, (size_t)(first < head ? first : head));
+    code = read_span(fd, model->head, first, head, status);
+    return code ? code : rc_parse(model->head, size, model, status);
+}
 
-    uint8_t *whole = allocate(size);
-    if (!whole)
+static int load_whole(int fd, int64_t size, rc_model *model, rc_status *status)
+{
+    model->bytes = allocate(size);
+    if (!model->bytes)
         return rc_fail(status, RC_MEMORY, "file", -1, "bytes", size, 0);
-    memcpy(whole, model->bytes, (size_t)head);
-    free(model->bytes);
-    model->bytes = whole;
-    code = read_span(fd, whole, head, size, status);
-    return code ? code : rc_check_seams(model, status);
+    const int64_t head = model->config.head_size;
+    memcpy(model->bytes, model->head, (size_t)head);
+    return read_span(fd, model->bytes, head, size, status);
+}
+
+static int map_whole(int fd, int64_t size, rc_model *model, rc_status *status)
+{
+    void *bytes = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes == MAP_FAILED)
+        return fail_system(status, "file", errno);
+    model->bytes = bytes;
+    model->mapped = size;
+    return RC_OK;
 }
 
 /* Load an open descriptor; the caller closes it whatever happens. */
-static int load_file(int fd, rc_model *model, rc_status *status)
+static int load_file(int fd, bool mapped, rc_model *model, rc_status *status)
 {
     struct stat info, after;
     if (fstat(fd, &info))
         return fail_system(status, "file", errno);
     if (!S_ISREG(info.st_mode))
         return fail_system(status, "file", S_ISDIR(info.st_mode) ? EISDIR : ENODEV);
-    const int code = load(fd, info.st_size, model, status);
+    int code = load_head(fd, info.st_size, model, status);
+    if (!code)
+        code = (mapped ? map_whole : load_whole)(fd, info.st_size, model, status);
+    if (!code)
+        code = rc_check_seams(model, status);
     if (code)
         return code;
     if (fstat(fd, &after))
@@ -109,7 +120,7 @@ static int load_file(int fd, rc_model *model, rc_status *status)
     return RC_OK;
 }
 
-int rc_open(const char *path, rc_model **model, rc_status *status)
+int rc_open(const char *path, int mapped, rc_model **model, rc_status *status)
 {
     *model = NULL;
     *status = (rc_status){.code = RC_OK, .offset = -1};
@@ -122,7 +133,7 @@ int rc_open(const char *path, rc_model **model, rc_status *status)
     if (!opened) {
         code = rc_fail(status, RC_MEMORY, "model", -1, "bytes", sizeof *opened, 0);
     } else {
-        code = load_file(fd, opened, status);
+        code = load_file(fd, mapped, opened, status);
         if (code)
             rc_close(opened);
         else
@@ -136,7 +147,11 @@ void rc_close(rc_model *model)
 {
     if (!model)
         return;
-    free(model->bytes);
+    if (model->mapped)
+        munmap(model->bytes, (size_t)model->mapped);
+    else
+        free(model->bytes);
+    free(model->head);
     free(model);
 }
 

@@ -22,7 +22,9 @@ struct rc_model {
     rc_stack stacks[RC_KINDS]; /* v0 to v2 */
     int64_t slots[RC_KINDS];   /* v3: place in a layer's part of the table; -1 where the model has none */
     int64_t slots_a_layer;     /* v3 */
-    uint8_t *bytes;            /* the file, config.file_size bytes; nothing writes to them once it is open */
+    uint8_t *head;             /* the first config.head_size bytes, a copy */
+    uint8_t *bytes;            /* the file, config.file_size bytes; nothing here writes to them once it is open */
+    int64_t mapped;            /* bytes of it that are a map; 0 where it is a copy */
 };
 
 /* Fill in a failure and return its code, so that a check is one line. */
@@ -66,8 +68,8 @@ enum {
  * first RC_HEADER bytes or all: nothing else is looked at by rc_parse. */
 int64_t rc_head_bytes(const uint8_t *start, int64_t size);
 
-/* layout.c: check the whole head and lay the tensors out; the file's size must then be exact. Fills in everything
- * but model->bytes. */
+/* layout.c: check the whole head and lay the tensors out; the file's size must then be exact. Fills in config,
+ * stacks and slots. */
 int rc_parse(const uint8_t *head, int64_t size, rc_model *model, rc_status *status);
 
 /* v3.c: the same for a file that says it is v3, and one entry of its table once that has been checked. */

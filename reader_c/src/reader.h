@@ -1,6 +1,6 @@
 /* The C reader's whole interface.
  *
- * A model is a copy in memory of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, told apart by
+ * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, told apart by
  * the file itself. It is immutable after rc_open and may be shared between threads. A session holds
  * everything that a forward pass writes (activations and KV cache) and belongs to one caller.
  *
@@ -176,7 +176,10 @@ typedef struct {
 typedef struct rc_model rc_model;
 typedef struct rc_session rc_session;
 
-int rc_open(const char *path, rc_model **model, rc_status *status);
+/* mapped: 0 for a copy in memory, which nothing that becomes of the file can change. 1 for a map, where the file may be
+ * larger than memory: another process that truncates it ends this one with SIGBUS when its pages are looked at. The
+ * head, which says where tensors are, is a copy in both. */
+int rc_open(const char *path, int mapped, rc_model **model, rc_status *status);
 void rc_close(rc_model *model);
 const rc_config *rc_model_config(const rc_model *model);
 

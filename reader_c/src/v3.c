@@ -279,8 +279,8 @@ int rc_v3_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tens
     if (number < 0)
         return 0;
     const int64_t at = RC_HEADER + number * ENTRY, head = model->config.head_size;
-    const int64_t count = rc_load_i32(model->bytes + TENSOR_COUNT_AT);
-    const uint8_t *entry = model->bytes + at;
+    const int64_t count = rc_load_i32(model->head + TENSOR_COUNT_AT);
+    const uint8_t *entry = model->head + at;
     const int64_t offset = load_i64(entry + 112), scale_length = load_i64(entry + 136);
     const int64_t next = number + 1 < count ? load_i64(entry + ENTRY + 112) : model->config.file_size - head;
     *tensor = (rc_tensor){.storage = rc_load_i32(entry + 68),
@@ -417,9 +417,9 @@ int rc_check_seams(const rc_model *model, rc_status *status)
 {
     const rc_config *c = &model->config;
     const uint8_t *bytes = model->bytes;
-    const int64_t count = c->format == RC_V3 ? rc_load_i32(bytes + TENSOR_COUNT_AT) : 0;
+    const int64_t count = c->format == RC_V3 ? rc_load_i32(model->head + TENSOR_COUNT_AT) : 0;
     for (int64_t number = 0; number < count; number++) {
-        const uint8_t *entry = bytes + RC_HEADER + number * ENTRY;
+        const uint8_t *entry = model->head + RC_HEADER + number * ENTRY;
         const int64_t end = load_i64(entry + 112) + load_i64(entry + 120);
         const int64_t scale_offset = load_i64(entry + 128), scale_length = load_i64(entry + 136);
         const int64_t seam = scale_length ? scale_offset : aligned(end, c->alignment);

@@ -73,15 +73,17 @@ def test_what_cannot_be_is_refused(storage: object, message: str) -> None:
     ("format_name", "storage", "most"),
     [
         ("v1-fp32", "source", 1.5),
-        ("v2", "source", 1.9),
+        ("v2", "source", 2.2),
         ("v3", "source", 1.5),
-        ("v3", "fp16", 1.9),
-        ("v3", "bf16", 1.9),
-        ("v3", "q8_0", 1.9),
+        ("v3", "fp16", 2.2),
+        ("v3", "bf16", 2.2),
+        ("v3", "q8_0", 2.2),
     ],
 )
-def test_writing_keeps_one_tensor_in_memory(tmp_path: Path, format_name: str, storage: str, most: float) -> None:
-    """As a multiple of the largest tensor, which every layer has three of."""
+def test_writing_keeps_one_large_tensor_in_memory(
+    tmp_path: Path, format_name: str, storage: str, most: float
+) -> None:
+    """One large one, with half of it again. As a multiple of the largest tensor, which every layer has three of."""
     model = config(dim=512, hidden_dim=8192, n_layers=2, n_heads=8, n_kv_heads=8, vocab_size=8, tied=True)
     shapes = tensor_shapes(model)
 

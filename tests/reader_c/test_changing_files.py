@@ -46,6 +46,20 @@ def test_an_open_model_stays_what_was_checked(path: Path, change: object) -> Non
         model.check_digests()
 
 
+def test_a_map_keeps_the_head_that_was_checked(path: Path) -> None:
+    with reader_c.open(path, mapped=True) as model, reader_c.open(path) as copy:
+        content = bytearray(path.read_bytes())
+        content[256 : model.head_size] = bytes(model.head_size - 256)
+        path.write_bytes(content)
+        assert [model.spans(name) for name in model.names] == [copy.spans(name) for name in copy.names]
+
+
+def test_a_map_and_a_copy_compute_the_same(path: Path) -> None:
+    with reader_c.open(path, mapped=True) as mapped, reader_c.open(path, mapped=False) as copy:
+        assert mapped.content == copy.content
+        assert same_bits(mapped.forward(TOKENS), copy.forward(TOKENS))
+
+
 def test_a_file_that_is_cut_and_restored_while_it_is_opened_is_whole_or_refused(path: Path) -> None:
     content, stop = path.read_bytes(), threading.Event()
 

@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     const int n = atoi(argv[5]);
     const rc_options options = {
         .activations = atoi(argv[4]), .arithmetic = RC_FAST, .rope = RC_ROPE_COMPUTED, .path = atoi(argv[2])};
-    if (rc_open(argv[1], &model, &status) || rc_session_open(model, n, atoi(argv[3]), &session, &status)) {
+    if (rc_open(argv[1], 0, &model, &status) || rc_session_open(model, n, atoi(argv[3]), &session, &status)) {
         fprintf(stderr, "%s\n", status.field ? status.field : "?");
         return 1;
     }
