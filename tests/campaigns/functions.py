@@ -1,0 +1,81 @@
+"""Every float32 through the functions of `fast`: e^x on every path of this machine, sine and cosine up to 2^31.
+
+make functions                  some ten minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from helpers.fast_functions import F, powers, wrong_powers
+from record import Row, save
+from rich.progress import track
+
+from reader_c import paths
+from reader_c.build import SOURCE_DIR, STRICT_FLAGS
+
+_CHUNK = 1 << 22
+# of the largest angle: no position is above 2^31, and no frequency above 1
+_ANGLES = (127 + 31) << 23
+
+
+def every_power(step: int) -> list[Row]:
+    """step: 1 for all floats."""
+    others = [path for path in paths() if path != "scalar"]
+    wrong = differing = count = 0
+    for start in track(range(0, 1 << 32, _CHUNK * step), description="e^x"):
+        x = np.arange(start, min(start + _CHUNK * step, 1 << 32), step, dtype=np.int64).astype(np.uint32).view(F)
+        found = powers("scalar")(x)
+        wrong += wrong_powers(x, found)
+        count += len(x)
+        known = ~np.isnan(found)
+        differing += sum(int((powers(path)(x).view("u4") != found.view("u4"))[known].sum()) for path in others)
+    return [
+        Row("e^x of float32, within 0.94 ulp", count, f"{wrong} are not", wrong),
+        Row(f"the same on {', '.join(others)} as in plain C", count * len(others), f"{differing} differ", differing),
+    ]
+
+
+def every_turn(step: int) -> Row:
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory) / "turns"
+        source = Path(__file__).with_name("turns.c")
+        own = [f"-I{SOURCE_DIR}", source, SOURCE_DIR / "fast_rope.c", "-o", program, "-lm"]
+        subprocess.run(["gcc", *STRICT_FLAGS, *own], check=True)
+
+        def run(start: int) -> list[str]:
+            to = min(start + _CHUNK, _ANGLES)
+            command = [program, str(start), str(to)]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+        starts = range(0, _ANGLES, _CHUNK * step)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            said = list(track(pool.map(run, starts), description="sin, cos", total=len(starts)))
+    count, wrong = (sum(int(line[i]) for line in said) for i in (0, 1))
+    largest = max(float(line[2]) for line in said)
+    return Row("sine and cosine of angles up to 2^31, within 0.5001 ulp", count, f"largest {largest:.6f}", wrong)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--step", type=int, default=1, help="every so many floats, for a trial; saves nothing")
+    step = parser.parse_args().step
+    began = time.monotonic()
+    rows = [*every_power(step), every_turn(step)]
+    for row in rows:
+        print(f"{row.what}: {row.count:,}: {row.result}")
+    if step == 1:
+        save("functions", rows, began)
+    sys.exit(any(row.wrong for row in rows))
+
+
+if __name__ == "__main__":
+    main()
