@@ -9,7 +9,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
-  bench-wait bench-reader calibrate defects faults clean
+  bench-wait bench-reader plots calibrate defects faults functions same-bits campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -85,6 +85,11 @@ bench-reader: $(VENV)/smollm2/config.json
 bench-wait: $(READY)
 	$(BIN)/python benchmarks/first_line.py
 
+# What the three above measured last, as pictures.
+plots: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
+	$(BIN)/python benchmarks/plots.py
+
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py
 
@@ -95,6 +100,18 @@ defects: $(READY)
 # A release killed, interrupted, and on disks that are too small: nothing half, nothing stray. As root, for the disks.
 faults: $(READY)
 	$(BIN)/python benchmarks/faults.py
+
+# Every float32 through fast's own functions.
+functions: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/functions.py
+
+# Logits of fast on every path, with every number of threads and size of batch.
+same-bits: $(VENV)/smollm2/config.json
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/same_bits.py $(VENV)/smollm2
+
+# All that is counted in docs/reliability.md: hours.
+campaign: functions same-bits faults
+	$(BIN)/python tests/campaigns/page.py
 
 clean:
 	rm -rf $(VENV) .asan .clang .wheel-venv build dist demo site *.egg-info reader_c/_reader.*

@@ -2,9 +2,10 @@
 
     make bench-smollm2
 
-Beside it, in the same run and on the same disk: a plain copy of the source, synced; and what llama2.c's export.py
-spends most of its time on, every weight of every tensor through Python's struct.pack. Runs are interleaved. Peak
-memory is that of the process, imports included.
+Beside it, in the same run and on the same disk: reading the source and writing as many bytes, synced, and no more;
+and what llama2.c's export.py spends most of its time on, every weight of every tensor through Python's struct.pack.
+With the source in memory, and, as root, from the disk. Runs are interleaved. Peak memory is that of the process,
+imports included. Writes results/export.json.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import struct
 import subprocess
@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import copy, peak_memory
+from measure import forget_files, machine, peak_memory, read_and_write, save
 
 import exporter
 
@@ -68,28 +68,47 @@ def main() -> None:
         return
 
     with tempfile.TemporaryDirectory() as directory:
-        out = Path(directory) / "out.bin"
-        weights = arguments.source / "model.safetensors"
-        size = weights.stat().st_size
-        copies: list[float] = []
-        packed: list[dict[str, float]] = []
-        runs: dict[str, list[dict[str, float]]] = {storage: [] for storage in STORAGES}
-        for _ in range(arguments.repeat):
-            copies.append(copy(weights, out, size))
-            packed.append(timed(arguments.source, out, "pack"))
-            for storage, results in runs.items():
-                results.append(timed(arguments.source, out, storage))
-        plain = statistics.median(copies)
-        slow = statistics.median(r["seconds"] for r in packed)
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-        print(f"plain copy of {size / 1e6:.0f} MB, synced: {plain:.2f} s")
-        peak = max(r["peak"] for r in packed) / 1e6
-        print(f"every weight through struct.pack: {slow:.1f} s, peak {peak:.0f} MB")
-        print("v3 as  seconds  times a copy  struct.pack's time over it  peak MB")
-        for storage, results in runs.items():
-            seconds = statistics.median(r["seconds"] for r in results)
-            peak = max(r["peak"] for r in results) / 1e6
-            print(f"{storage:<6} {seconds:7.2f}  {seconds / plain:12.1f}  {slow / seconds:26.1f}  {peak:7.0f}")
+        save("export", compare(arguments.source, Path(directory) / "out.bin", arguments.repeat))
+
+
+def compare(source: Path, out: Path, repeat: int) -> dict[str, object]:
+    """Medians of so many runs, by storage: with the source in memory, and where that can be had, from the disk."""
+    weights = source / "model.safetensors"
+    figures: dict[str, dict[str, float]] = {}
+    packed = timed(source, out, "pack")
+    print(f"{machine()}; every weight through struct.pack: {packed['seconds']:.1f} s, {packed['peak'] / 1e6:.0f} MB")
+    print("v3 as          seconds  plain  times it  struct.pack's over it  peak MB")
+    for storage in STORAGES:
+        timed(source, out, storage)
+        size = out.stat().st_size
+        for cold in (False, True) if forget_files() else (False,):
+            runs, plain = [], []
+            for _ in range(repeat):
+                prepare(weights, cold=cold)
+                runs.append(timed(source, out, storage))
+                prepare(weights, cold=cold)
+                plain.append(read_and_write(weights, out.with_name("plain"), size))
+            name = f"{storage}, {'from the disk' if cold else 'in memory'}"
+            figures[name] = {
+                "seconds": statistics.median(run["seconds"] for run in runs),
+                "plain": statistics.median(plain),
+                "peak": max(run["peak"] for run in runs),
+            }
+            seconds, least, peak = figures[name].values()
+            print(
+                f"{name:22} {seconds:6.2f}  {least:5.2f}  {seconds / least:8.1f}  {packed['seconds'] / seconds:21.1f}"
+                f"  {peak / 1e6:7.0f}"
+            )
+    return {"machine": machine(), "struct.pack": packed["seconds"], "exports": figures}
+
+
+def prepare(weights: Path, *, cold: bool) -> None:
+    """Have the source in memory, or not; the program itself is, in both."""
+    if cold:
+        forget_files()
+        subprocess.run([sys.executable, "-c", "import exporter.sources.huggingface"], check=True)
+    else:
+        weights.read_bytes()
 
 
 if __name__ == "__main__":

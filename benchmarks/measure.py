@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
 import time
 from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def save(name: str, result: object) -> None:
+    """Keep what was measured, for plots.py and README.md."""
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def machine() -> str:
@@ -38,3 +46,28 @@ def copy(source: Path, out: Path, size: int) -> float:
         write.flush()
         os.fsync(write.fileno())
     return time.monotonic() - start
+
+
+def read_and_write(source: Path, out: Path, size: int) -> float:
+    """Seconds to read all of source and to write size bytes, synced: what no export to so many can be faster than."""
+    block = bytearray(1 << 22)
+    start = time.monotonic()
+    with source.open("rb", buffering=0) as read:
+        while read.readinto(block):
+            pass
+    with out.open("wb", buffering=0) as write:
+        for at in range(0, size, len(block)):
+            write.write(memoryview(block)[: size - at])
+        os.fsync(write.fileno())
+    return time.monotonic() - start
+
+
+def forget_files() -> bool:
+    """Have the system drop what it keeps of files in memory, so that they come from the disk again. False where that
+    is not ours to ask."""
+    try:
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+    except OSError:
+        return False
+    return True

@@ -4,7 +4,7 @@
 
 Engines take turns, each measurement in a process of its own; medians of several turns, in tokens a second, beside
 what the machine can do: the model's matrix products by PyTorch, and its weights read from memory. llama.cpp is run by
-the interpreter that LLAMA_CPP names, which has llama-cpp-python. Writes benchmarks/reader.json and reader.svg.
+the interpreter that LLAMA_CPP names, which has llama-cpp-python. Writes results/reader.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import machine
+from measure import machine, save
 from rich.progress import track
 
 import exporter
@@ -78,7 +78,8 @@ def main() -> None:
     work = [(engine, task) for task in (*PREFILL, "decode 64") for engine in engines]
     # run.c takes a minute and a half for the longer one
     work = [pair for pair in work if pair != ("run.c / fp32", "prefill 2048")]
-    work += [("matrix products / fp32", "prefill 512"), ("memory / fp32", "decode 64"), ("memory / q8", "decode 64")]
+    work += [("matrix products / fp32", task) for task in PREFILL]
+    work += [("memory / fp32", "decode 64"), ("memory / q8", "decode 64")]
     found: dict[tuple[str, str], list[float]] = {pair: [] for pair in work}
     with tempfile.TemporaryDirectory() as room:
         directory = Path(room)
@@ -88,7 +89,7 @@ def main() -> None:
             found[engine, task].append(measure(engine, task, directory, given.threads, python))
     speeds = {f"{engine}, {task}": statistics.median(values) for (engine, task), values in found.items()}
     result = {"machine": machine(), "threads": given.threads, "turns": given.turns, "tokens a second": speeds}
-    (HERE / "reader.json").write_text(json.dumps(result, indent=2) + "\n")
+    save("reader", result)
     print(f"{machine()}, {given.threads} threads, medians of {given.turns}\n")
     for name, speed in speeds.items():
         print(f"{name:40s} {speed:10.1f} tok/s")

@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
+from measure import machine, save
 
 import exporter
 import verify
@@ -69,6 +70,7 @@ def main() -> None:
     if arguments.file:
         print(json.dumps(measure(arguments.source, arguments.file)))
         return
+    results = {}
     print(f"{os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as directory:
         for name, storage in FILES.items():
@@ -78,6 +80,7 @@ def main() -> None:
             )
             command = [sys.executable, __file__, str(arguments.source), "--file", str(path)]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            results[name] = {key: found[key] for key in ("seconds", "transformers", "peak")}
             seconds, theirs = found["seconds"], found["transformers"]
             print(
                 f"\n{name}: {found['verdict']}, {seconds:.1f} s, {seconds / theirs:.1f} times transformers' "
@@ -86,6 +89,7 @@ def main() -> None:
             print(", ".join(f"{check} {observed:.4g}" for check, observed in found["checks"].items()))
             for operation, share in found["highest"].items():
                 print(f"  {operation:24} {share:.3f}")
+    save("verify", {"machine": machine(), "seconds": results})
 
 
 if __name__ == "__main__":
