@@ -31,6 +31,12 @@ static void my_tokens(const batch *b, int64_t *first, int64_t *last)
     rc_share(b->member, b->members, b->n, 1, first, last);
 }
 
+/* The same of (n, width) numbers that have nothing to do with each other, whatever their tokens. */
+static void my_elements(const batch *b, int64_t width, int64_t *first, int64_t *last)
+{
+    rc_share(b->member, b->members, b->n * width, RC_LANES, first, last);
+}
+
 /* To elements `first` up to `last` of each token. */
 static void add_bias(const batch *b, int kind, int64_t layer, float *out, int64_t first, int64_t last)
 {
@@ -55,12 +61,12 @@ static void quantize(const batch *b, const float *x, int64_t cols, int64_t group
 {
     const rc_session *s = b->s;
     int64_t first, last;
-    my_tokens(b, &first, &last);
-    int8_t *act = s->act + first * cols;
-    const int64_t count = (last - first) * cols, group = first * (cols / group_size);
-    rc_quantize_activations(act, s->act_scale + group, x + first * cols, count, group_size);
+    rc_share(b->member, b->members, b->n * (cols / group_size), 1, &first, &last);
+    int8_t *act = s->act + first * group_size;
+    const int64_t count = (last - first) * group_size;
+    rc_quantize_activations(act, s->act_scale + first, x + first * group_size, count, group_size);
     if (b->fast)
-        rc_fast_sum_groups(s->act_sum + group, act, count, group_size);
+        rc_fast_sum_groups(s->act_sum + first, act, count, group_size);
     meet(b);
 }
 
@@ -131,10 +137,9 @@ static void norm(const batch *b, int kind, int64_t layer, int point)
 
 static void add_projected(const batch *b, int64_t layer, int point)
 {
-    const int64_t dim = b->s->model->config.dim;
     int64_t first, last;
-    my_tokens(b, &first, &last);
-    for (int64_t i = first * dim; i < last * dim; i++)
+    my_elements(b, b->s->model->config.dim, &first, &last);
+    for (int64_t i = first; i < last; i++)
         b->x[i] += b->s->projected[i];
     meet(b);
     rc_record(&b->trace, point, layer, b->x, b->n);
@@ -184,9 +189,8 @@ static void run_layer(const batch *b, int64_t layer)
     const projection into_gate[] = {{RC_W1, RC_W1_BIAS, RC_AT_GATE, RC_AT_GATE_INT8, s->gate},
                                     {RC_W3, RC_W3_BIAS, RC_AT_UP, RC_AT_UP_INT8, s->up}};
     project(b, s->h, layer, 2, into_gate);
-    const int64_t width = p->hidden_dim;
-    (b->fast ? b->fast->gated : rc_gated)(s->gate + first * width, s->up + first * width, (last - first) * width,
-                                          p->gate);
+    my_elements(b, p->hidden_dim, &first, &last);
+    (b->fast ? b->fast->gated : rc_gated)(s->gate + first, s->up + first, last - first, p->gate);
     meet(b);
     rc_record(&b->trace, RC_AT_GATED, layer, s->gate, b->n);
     project(b, s->gate, layer, 1, &(projection){RC_W2, RC_W2_BIAS, RC_AT_DOWN, RC_AT_DOWN_INT8, s->projected});
