@@ -35,7 +35,8 @@ STORAGES = {"fp32": 1, "fp16": 2, "bf16": 3, "q8_0": 8}
 ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "q8_0": 1}
 ROPE_TYPES = tuple(ROPE_SCALING_FIELDS)
 
-MOST_TENSORS = 1 << 20
+# beyond any model, and so few that a head is refused in moments
+MOST_TENSORS = 1 << 16
 MOST_METADATA_BYTES = 1 << 20
 MOST_METADATA = 256
 LONGEST_KEY = 64

@@ -41,7 +41,7 @@ enum {
 
     ENTRY = 192,
     NAME = 64,
-    MOST_TENSORS = 1 << 20,
+    MOST_TENSORS = 1 << 16,
     MOST_METADATA = 1 << 20,
     MOST_METADATA_COUNT = 256,
     LONGEST_KEY = 64,

@@ -87,7 +87,7 @@ HEADER_CASES: list[Case] = [
     ("metadata are bounded", "metadata size", 144, "none", [put(144, U32, 2**20 + 1)]),
     ("metadata are few", "metadata count", 148, "none", [put(148, U32, 257)]),
     ("tensors are counted", "tensor count", 152, "none", [put(152, U32, TENSORS - 1)]),
-    ("tensors are bounded", "tensor count", 152, "none", [put(152, U32, 2**20 + 1)]),
+    ("tensors are bounded", "tensor count", 152, "none", [put(152, U32, 2**16 + 1)]),
     ("there are tensors", "tensor count", 152, "none", [put(152, U32, 0)]),
     ("entries have their size", "entry size", 156, "none", [put(156, U32, 256)]),
     *((f"byte {at} is kept", "header padding", at, "none", [(at, b"\1")]) for at in (192, 255)),
