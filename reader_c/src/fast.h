@@ -35,9 +35,11 @@ typedef struct {
     /* x = e^(x - largest) */
     void (*powers)(float *x, int64_t n, float largest);
     void (*softmax)(float *x, int64_t n);
-    /* out[r] = sum of shares[r][position] * values[position]; values are (positions, padded_head) */
+    /* to (size, 16) = 16 rows, `stride` apart */
+    void (*side_by_side)(float *to, const float *from, int64_t stride, int64_t size);
+    /* out[r] = sum of shares[r][position] * values[position]; values are (positions, padded_head), `stride` apart */
     void (*mix)(float *const *out, const float *const *shares, const int64_t *seen, const float *values,
-                int64_t head_dim, int64_t padded_head);
+                int64_t stride, int64_t head_dim, int64_t padded_head);
     void (*gated)(float *gate, const float *up, int64_t n, int activation);
     /* up to 16 rows with one token, without packing; group_size a multiple of 64; room (16, cols) bytes, 64-byte
      * aligned. NULL where packing is as good. */

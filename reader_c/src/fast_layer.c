@@ -63,7 +63,13 @@ void rc_fast_matmul_q8(const rc_session *s, const rc_fast *f, int member, float 
     }
 }
 
-void rc_fast_gather(const rc_session *s, int member, int members, int64_t layer, int64_t positions)
+/* Where a head is a number of whole vectors, the cache itself is what attention can read. */
+static bool reads_cache(const rc_config *p)
+{
+    return p->head_dim % RC_LANES == 0;
+}
+
+void rc_fast_gather(const rc_session *s, const rc_fast *f, int member, int members, int64_t layer, int64_t positions)
 {
     const rc_config *p = &s->model->config;
     const int64_t size = p->head_dim, kv_dim = size * p->n_kv_heads;
@@ -73,11 +79,13 @@ void rc_fast_gather(const rc_session *s, int member, int members, int64_t layer,
     rc_share(member, members, positions, RC_LANES, &first, &last);
     for (int64_t head = 0; head < p->n_kv_heads; head++) {
         float *to = s->all_keys + head * size * s->padded + first * size;
-        for (int64_t start = first; start < last; start += RC_LANES)
-            for (int64_t j = 0; j < size; j++)
-                for (int64_t at = start; at < start + RC_LANES; at++)
-                    *to++ = at < last ? keys[at * kv_dim + head * size + j] : 0.0f;
-        for (int64_t at = first; at < last; at++) {
+        int64_t start = first;
+        for (; start + RC_LANES <= last; start += RC_LANES, to += RC_LANES * size)
+            f->side_by_side(to, keys + start * kv_dim + head * size, kv_dim, size);
+        for (int64_t j = 0; j < size && start < last; j++)
+            for (int64_t at = start; at < start + RC_LANES; at++)
+                *to++ = at < last ? keys[at * kv_dim + head * size + j] : 0.0f;
+        for (int64_t at = first; at < last && !reads_cache(p); at++) {
             float *value = s->all_values + (head * s->capacity + at) * padded_head;
             memcpy(value, values + at * kv_dim + head * size, (size_t)size * sizeof *value);
             memset(value + size, 0, (size_t)(padded_head - size) * sizeof *value);
@@ -86,10 +94,11 @@ void rc_fast_gather(const rc_session *s, int member, int members, int64_t layer,
 }
 
 void rc_fast_attend(const rc_session *s, const rc_fast *f, const rc_trace *trace, int member, int members,
-                    int64_t position, int64_t n)
+                    int64_t layer, int64_t position, int64_t n)
 {
     const rc_config *p = &s->model->config;
-    const int64_t size = p->head_dim, q_dim = size * p->n_heads, sharing = p->n_heads / p->n_kv_heads;
+    const int64_t size = p->head_dim, q_dim = size * p->n_heads, kv_dim = size * p->n_kv_heads;
+    const int64_t sharing = p->n_heads / p->n_kv_heads;
     const int64_t padded_head = (size + RC_LANES - 1) / RC_LANES * RC_LANES;
     const int64_t looks = n * sharing, pieces = (looks + RC_FAST_LOOKS - 1) / RC_FAST_LOOKS;
     const float root = sqrtf((float)size);
@@ -118,6 +127,10 @@ void rc_fast_attend(const rc_session *s, const rc_fast *f, const rc_trace *trace
             f->softmax(score[r], seen[r]);
             rc_record_looks(trace, RC_AT_SHARES, token[r], head[r], score[r], seen[r]);
         }
-        f->mix(out, shares, seen, s->all_values + kv_head * s->capacity * padded_head, size, padded_head);
+        if (reads_cache(p))
+            f->mix(out, shares, seen, s->values + layer * s->capacity * kv_dim + kv_head * size, kv_dim, size, size);
+        else
+            f->mix(out, shares, seen, s->all_values + kv_head * s->capacity * padded_head, padded_head, size,
+                   padded_head);
     }
 }

@@ -18,10 +18,10 @@ void rc_fast_matmul_q8(const rc_session *s, const rc_fast *f, int member, float 
                        int64_t first, int64_t last);
 
 /* A layer's keys and values of positions 0 up to `positions`, laid out for attention: this member's part of them. */
-void rc_fast_gather(const rc_session *s, int member, int members, int64_t layer, int64_t positions);
+void rc_fast_gather(const rc_session *s, const rc_fast *f, int member, int members, int64_t layer, int64_t positions);
 
 /* h (n, q_dim) = what the queries q find in what was gathered: this member's part of them. */
 void rc_fast_attend(const rc_session *s, const rc_fast *f, const rc_trace *trace, int member, int members,
-                    int64_t position, int64_t n);
+                    int64_t layer, int64_t position, int64_t n);
 
 #endif

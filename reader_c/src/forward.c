@@ -151,9 +151,9 @@ static void attend(const batch *b, int64_t layer)
         rc_attend(b->s, &b->trace, layer, b->position, b->n);
         return;
     }
-    rc_fast_gather(b->s, b->member, b->members, layer, b->position + b->n);
+    rc_fast_gather(b->s, b->fast, b->member, b->members, layer, b->position + b->n);
     meet(b);
-    rc_fast_attend(b->s, b->fast, &b->trace, b->member, b->members, b->position, b->n);
+    rc_fast_attend(b->s, b->fast, &b->trace, b->member, b->members, layer, b->position, b->n);
     meet(b);
 }
 
