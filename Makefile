@@ -9,7 +9,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
-  bench-wait bench-reader plots calibrate defects faults functions same-bits campaign clean
+  bench-wait bench-reader plots calibrate defects faults functions same-bits fuzz fuzz-ci campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -109,12 +109,19 @@ functions: $(READY)
 same-bits: $(VENV)/smollm2/config.json
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/same_bits.py $(VENV)/smollm2
 
+# Any bytes through the reader, under sanitizers: ten million executions of each format; fewer, in CI.
+fuzz: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py
+
+fuzz-ci: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 200000 --trial
+
 # All that is counted in docs/reliability.md: hours.
-campaign: functions same-bits faults
+campaign: functions same-bits fuzz faults
 	$(BIN)/python tests/campaigns/page.py
 
 clean:
-	rm -rf $(VENV) .asan .clang .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
+	rm -rf $(VENV) .asan .clang .fuzz .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
 
 $(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard reader_c/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

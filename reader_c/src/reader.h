@@ -210,7 +210,8 @@ int rc_session_forward(rc_session *session, const int32_t *tokens, int64_t n, co
  * which the caller keeps between the calls; trace[RC_POINTS] says where to record, NULL where not: an array of
  * (n, rc_trace_width) elements each. A layer's tokens stand at the positions after those that it has seen; other
  * layers must have seen as many before rc_session_forward is called again. On an error nothing has changed. */
-/* Elements that one token has at a point of this layer; 0 where it has none. seen counts for scores and shares. */
+/* Elements that one token has at a point of this layer (0 outside the layers); 0 where it has none. seen counts for
+ * scores and shares. */
 int64_t rc_trace_width(const rc_model *model, int point, int64_t layer, int64_t seen);
 int rc_walk_embedding(rc_session *session, const int32_t *tokens, int64_t n, void *const *trace, float *x,
                       rc_status *status);

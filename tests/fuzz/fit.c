@@ -1,0 +1,217 @@
+/* The sizes that headers imply, written apart from the reader's: in 128 bits, where nothing wraps. */
+#include "mutate.h"
+
+#include <string.h>
+
+typedef __int128 wide;
+
+enum { HEADER = 256, ENTRY = 192 };
+
+static int32_t load(const uint8_t *at)
+{
+    int32_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static void store32(uint8_t *at, uint32_t value)
+{
+    memcpy(at, &value, sizeof value);
+}
+
+static void store64(uint8_t *at, uint64_t value)
+{
+    memcpy(at, &value, sizeof value);
+}
+
+static void fill(uint8_t *data, size_t from, size_t to, dice *d)
+{
+    /* floats of a sensible size, so that most models compute something */
+    for (size_t at = from; at < to; at++)
+        data[at] = at % 4 == 3 ? 0x3d : (uint8_t)roll(d, 256);
+}
+
+int64_t fit_legacy(uint8_t *data, size_t size, size_t most, dice *d)
+{
+    const bool versioned = load(data) == 0x616b3432;
+    const uint8_t *shape = data + (versioned ? 8 : 0);
+    wide n[7];
+    for (int i = 0; i < 7; i++)
+        n[i] = load(shape + 4 * i);
+    bool shared = versioned ? data[36] : n[5] > 0;
+    n[5] = n[5] < 0 ? -n[5] : n[5];
+    for (int i = 0; i < 7; i++)
+        if (n[i] < 1 || n[i] > (wide)most)
+            return -1;
+    const wide dim = n[0], hidden = n[1], layers = n[2], heads = n[3], kv = n[4], vocab = n[5], length = n[6];
+    const wide kv_dim = dim / heads * kv;
+    const wide matrices = vocab * dim * (shared ? 1 : 2) + layers * (2 * dim * dim + 2 * kv_dim * dim + 3 * hidden * dim);
+    const wide norms = 4 * dim * (2 * layers + 1);
+    wide total;
+    if (!versioned) {
+        total = 28 + norms + 4 * matrices + 4 * length * (dim / heads / 2) * 2;
+    } else {
+        const int32_t group = load(data + 37);
+        const bool q8 = load(data + 4) == 2 || group != 0;
+        if (q8 && group < 1)
+            return -1;
+        total = HEADER + norms + (q8 ? matrices + matrices / group * 4 : 4 * matrices);
+    }
+    if (total > (wide)most)
+        return -1;
+    if ((size_t)total > size)
+        fill(data, size, (size_t)total, d);
+    return (int64_t)total;
+}
+
+/* ---- v3 ---- */
+
+typedef struct {
+    uint8_t *data;
+    size_t size, most;
+    dice *d;
+    int64_t number, end; /* of entries, and of the payload's bytes so far */
+    int64_t alignment;
+    bool too_large;
+} table;
+
+static int64_t aligned(int64_t n, int64_t alignment)
+{
+    return (n + alignment - 1) / alignment * alignment;
+}
+
+static void add(table *t, const char *name, int64_t rows, int64_t cols)
+{
+    const int64_t at = HEADER + t->number * ENTRY;
+    if (t->too_large || at + ENTRY > (int64_t)t->most || rows * cols > (int64_t)t->most) {
+        t->too_large = true;
+        return;
+    }
+    uint8_t *entry = t->data + at;
+    const bool is_vector = rows == 0, had = at + ENTRY <= (int64_t)t->size;
+    /* as it was, where that can be */
+    int32_t storage = had ? load(entry + 68) : 0, group = had ? load(entry + 104) : 0;
+    static const int32_t storages[] = {1, 2, 3, 8};
+    if (storage < 1 || storage > 8 || (storage > 3 && storage < 8) || (is_vector && storage == 8))
+        storage = storages[roll(t->d, is_vector ? 3 : 4)];
+    if (storage == 8 && (group < 1 || cols % group))
+        for (group = 1 + (int32_t)roll(t->d, (uint64_t)cols); cols % group; group--)
+            ;
+    if (storage != 8)
+        group = 0;
+    const int64_t count = (is_vector ? 1 : rows) * cols, width = storage == 1 ? 4 : storage == 8 ? 1 : 2;
+    const int64_t scales = group ? count / group * 4 : 0;
+    const int64_t scale_at = group ? aligned(t->end + count * width, t->alignment) : 0;
+    memset(entry, 0, ENTRY);
+    memcpy(entry, name, strlen(name));
+    store32(entry + 64, is_vector ? 1 : 2);
+    store32(entry + 68, (uint32_t)storage);
+    store64(entry + 72, (uint64_t)(is_vector ? cols : rows));
+    store64(entry + 80, is_vector ? 0 : (uint64_t)cols);
+    store32(entry + 104, (uint32_t)group);
+    store64(entry + 112, (uint64_t)t->end);
+    store64(entry + 120, (uint64_t)(count * width));
+    store64(entry + 128, (uint64_t)scale_at);
+    store64(entry + 136, (uint64_t)scales);
+    t->end = aligned(group ? scale_at + scales : t->end + count * width, t->alignment);
+    t->number++;
+}
+
+static void in_layer(table *t, int64_t layer, const char *rest, int64_t rows, int64_t cols)
+{
+    char name[64] = "layers.0.";
+    if (layer > 9) {
+        t->too_large = true;
+        return;
+    }
+    name[7] = (char)('0' + layer);
+    strcpy(name + 9, rest);
+    add(t, name, rows, cols);
+}
+
+static int64_t add_metadata(uint8_t *at, dice *d)
+{
+    static const char *const keys[] = {"a", "b.c", "d_9-", "zz"};
+    int64_t size = 0;
+    for (int i = 0; i < 4; i++)
+        if (roll(d, 2)) {
+            const uint32_t key = (uint32_t)strlen(keys[i]), value = (uint32_t)roll(d, 9);
+            static const char text[] = "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80";
+            store32(at + size, key);
+            store32(at + size + 4, value == 2 || value == 5 || !value ? value : 9);
+            memcpy(at + size + 8, keys[i], key);
+            memcpy(at + size + 8 + key, text, 9);
+            size += 8 + key + (value == 2 || value == 5 || !value ? value : 9);
+        }
+    return size;
+}
+
+int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
+{
+    const int64_t dim = load(data + 8), hidden = load(data + 12), layers = load(data + 16), heads = load(data + 20);
+    const int64_t kv_heads = load(data + 24), vocab = load(data + 28), head_dim = load(data + 36);
+    const int32_t flags = load(data + 40);
+    int64_t alignment = load(data + 124);
+    if (alignment < 64 || alignment > 4096 || alignment & (alignment - 1))
+        store32(data + 124, (uint32_t)(alignment = 64));
+    const int64_t numbers[] = {dim, hidden, layers, heads, kv_heads, vocab, head_dim};
+    for (int i = 0; i < 7; i++)
+        if (numbers[i] < 1 || numbers[i] > 1024)
+            return -1;
+    table t = {.data = data, .size = size, .most = most, .d = d, .alignment = alignment};
+    const int64_t q = heads * head_dim, kv = kv_heads * head_dim;
+    add(&t, "tok_embeddings.weight", vocab, dim);
+    for (int64_t layer = 0; layer < layers && !t.too_large; layer++) {
+        const struct {
+            const char *name;
+            int64_t rows, cols; /* no rows: a vector */
+            bool there;
+        } kinds[] = {
+            {"attention_norm.weight", 0, dim, true},       {"attention.wq.weight", q, dim, true},
+            {"attention.wq.bias", 0, q, flags & 2},        {"attention.wk.weight", kv, dim, true},
+            {"attention.wk.bias", 0, kv, flags & 2},       {"attention.wv.weight", kv, dim, true},
+            {"attention.wv.bias", 0, kv, flags & 2},       {"attention.wo.weight", dim, q, true},
+            {"attention.wo.bias", 0, dim, flags & 4},      {"ffn_norm.weight", 0, dim, true},
+            {"feed_forward.w1.weight", hidden, dim, true}, {"feed_forward.w1.bias", 0, hidden, flags & 8},
+            {"feed_forward.w2.weight", dim, hidden, true}, {"feed_forward.w2.bias", 0, dim, flags & 8},
+            {"feed_forward.w3.weight", hidden, dim, true}, {"feed_forward.w3.bias", 0, hidden, flags & 8},
+        };
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            if (kinds[i].there)
+                in_layer(&t, layer, kinds[i].name, kinds[i].rows, kinds[i].cols);
+    }
+    add(&t, "norm.weight", 0, dim);
+    if (!(flags & 1))
+        add(&t, "output.weight", vocab, dim);
+    const int64_t at = HEADER + t.number * ENTRY;
+    if (t.too_large || at + 256 + 4096 + t.end > (int64_t)most)
+        return -1;
+    const int64_t metadata = add_metadata(data + at, d);
+    const int64_t head = aligned(at + metadata + 32, alignment), total = head + t.end;
+    if (total > (int64_t)most)
+        return -1;
+    memset(data + at + metadata, 0, (size_t)(head - at - metadata));
+    memset(data + 192, 0, 64);
+    store64(data + 128, (uint64_t)total);
+    store64(data + 136, (uint64_t)head);
+    store32(data + 144, (uint32_t)metadata);
+    /* their number is told by their sizes alone */
+    uint32_t pairs = 0;
+    for (int64_t seen = 0; seen < metadata; pairs++)
+        seen += 8 + load(data + at + seen) + load(data + at + seen + 4);
+    store32(data + 148, pairs);
+    store32(data + 152, (uint32_t)t.number);
+    store32(data + 156, ENTRY);
+    fill(data, (size_t)head, (size_t)total, d);
+    for (int64_t i = 0; i < t.number; i++) {
+        const uint8_t *entry = data + HEADER + i * ENTRY;
+        int64_t place[4];
+        memcpy(place, entry + 112, sizeof place);
+        const int64_t next = i + 1 < t.number ? load(entry + ENTRY + 112) : t.end;
+        const int64_t after = place[0] + place[1];
+        memset(data + head + after, 0, (size_t)((place[3] ? place[2] : next) - after));
+        if (place[3])
+            memset(data + head + place[2] + place[3], 0, (size_t)(next - place[2] - place[3]));
+    }
+    return total;
+}

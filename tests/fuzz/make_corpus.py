@@ -1,0 +1,44 @@
+"""The first files that a fuzzer starts from: tiny models, a few for each format.
+
+python make_corpus.py DIRECTORY
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from helpers.models import checkpoint, config
+from helpers.v3_files import SCALINGS
+
+import exporter
+
+TINY = {"dim": 8, "hidden_dim": 6, "n_heads": 2, "n_kv_heads": 1, "vocab_size": 5, "max_seq_len": 7, "n_layers": 1}
+SHAPES = {
+    "plain": TINY,
+    "tied": {**TINY, "tied": True},
+    "layers": {**TINY, "n_layers": 3, "dim": 4},
+    "wide": {**TINY, "dim": 32, "hidden_dim": 16, "n_heads": 1},
+}
+
+
+def main() -> None:
+    for format_name, folder in (("v0", "v0"), ("v1", "v1"), ("v1-fp32", "v1"), ("v2", "v2"), ("v3", "v3")):
+        place = Path(sys.argv[1]) / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for name, shape in SHAPES.items():
+            extra = {"head_dim": 6, "qkv_bias": True, "mlp_bias": True} if format_name == "v3" else {}
+            model = config(**{**shape, **extra})
+            for group_size in (2, 4):
+                out = place / f"{format_name}-{name}-{group_size}"
+                storage = {"*": "q8_0", "*w2*": "fp16", "*wq*": "bf16"} if format_name == "v3" else "source"
+                how = {"group_size": group_size, "storage": storage, "overwrite": True, "provenance": False}
+                exporter.export(checkpoint(model), out, format=format_name, **how)
+        if format_name == "v3":
+            for scaling, value in SCALINGS.items():
+                model = config(**{**TINY, "rope_scaling": value})
+                exporter.export(checkpoint(model), place / f"v3-{scaling}", format="v3", overwrite=True)
+
+
+if __name__ == "__main__":
+    main()
