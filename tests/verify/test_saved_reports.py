@@ -83,11 +83,11 @@ def test_a_check_that_passed_beyond_its_limit_is_refused(tmp_path: Path) -> None
         (b"{", "expected a report.json, found"),
         (b"\xff\xfe\x00", "expected a report.json, found"),
         (b"[" * 100_000, "expected a report.json, found"),
-        (b"[]", "schema: expected export-and-verify/report/1, found None"),
+        (b"[]", "expected a report.json, found: a list"),
         (b"{}", "schema: expected export-and-verify/report/1, found None"),
         (b'{"schema": "export-and-verify/report/2"}', "schema: expected export-and-verify/report/1, found 'export"),
         (b'{"schema": "export-and-verify/report/1"}', "the report: expected what the schema says, found: 'verdict'"),
-        (b'{"schema": NaN}', "NaN, which JSON has not"),
+        (b'{"schema": NaN}', "NaN, which is no number of JSON"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from verify.checks.result import CheckResult
 from verify.errors import CannotJudgeError
 from verify.report.model import SCHEMA_ID, Report, digest_of_report, schema
+from verify.strict_json import read_object
 
 # A report of a thousand windows of 4,096 tokens has a tenth of that.
 _MOST_BYTES = 1 << 30
@@ -17,27 +17,13 @@ _MOST_BYTES = 1 << 30
 
 def read_report(path: Path) -> Report:
     """The report that a report.json holds. Raises CannotJudgeError, also where it was changed by hand."""
-    try:
-        if path.is_file() and path.stat().st_size > _MOST_BYTES:
-            raise CannotJudgeError(f"{path}: expected at most {_MOST_BYTES} bytes, found {path.stat().st_size}")
-        content = path.read_bytes()
-    except OSError as error:
-        raise CannotJudgeError(f"{path}: expected a report.json, found: {(error.strerror or '').lower()}") from error
-    try:
-        found = json.loads(content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise CannotJudgeError(f"{path}: expected a report.json, found: {error}") from error
-    return _rebuild(path, found)
+    return _rebuild(path, read_object(path, _MOST_BYTES, "a report.json"))
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name}, which JSON has not")
-
-
-def _rebuild(path: Path, found: Any) -> Report:
+def _rebuild(path: Path, found: dict[str, Any]) -> Report:
     import jsonschema  # noqa: PLC0415  # only needed here
 
-    said = found.get("schema") if isinstance(found, dict) else None
+    said = found.get("schema")
     if said != SCHEMA_ID:
         raise CannotJudgeError(f"{path}: schema: expected {SCHEMA_ID}, found {said!r}")
     try:

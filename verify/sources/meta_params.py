@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from verify.errors import CannotJudgeError
 from verify.sources.source import Hyperparameters, RopeScaling
-from verify.sources.torch_files import refusing
+from verify.strict_json import read_object
 
 _MOST_BYTES = 10 * 1000 * 1000
 # Of a session in Meta's code, not of the model.
@@ -26,14 +24,7 @@ class MetaParams:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with refusing(path, "a JSON object"):
-            with path.open("rb") as file:
-                content = file.read(_MOST_BYTES + 1)
-            if len(content) > _MOST_BYTES:
-                raise ValueError(f"more than {_MOST_BYTES} bytes")
-            said = json.loads(content.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
-            if not isinstance(said, dict):
-                raise TypeError(f"a {type(said).__name__}")
+        said = read_object(path, _MOST_BYTES)
         for key in said:
             if key not in _UNDERSTOOD:
                 raise self._refuse("keys", "those whose effect on the model is known", key)
@@ -110,14 +101,3 @@ class MetaParams:
 
     def _refuse(self, key: str, expected: object, found: object) -> CannotJudgeError:
         return CannotJudgeError(f"{self.at(key)}: expected {expected}, found {found!r}")
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    [(key, times)] = Counter(key for key, _ in pairs).most_common(1) or [("", 0)]
-    if times > 1:
-        raise ValueError(f"{key!r} {times} times")
-    return dict(pairs)
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word}, which is no number of JSON")

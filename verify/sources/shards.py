@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,12 @@ from safetensors import SafetensorError, safe_open
 
 from verify.errors import CannotJudgeError
 from verify.optional import one_line
+from verify.strict_json import read_object
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+# Of JSON. Indexes of the largest models have some hundred thousand entries of a hundred bytes.
+_MOST_BYTES = 10 * 1000 * 1000
 
 # In the order in which transformers looks for them.
 _WHOLE = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -52,15 +55,8 @@ class Shards:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A file beside the weights that decides what they mean."""
-        path = self.directory / name
         self._note(name)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise CannotJudgeError(f"{path}: expected JSON, found: {one_line(error)}") from error
-        if not isinstance(content, dict):
-            raise CannotJudgeError(f"{path}: expected a JSON object, found {type(content).__name__}")
-        return content
+        return read_object(self.directory / name, _MOST_BYTES)
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor as it is stored, no longer mapped."""

@@ -1,0 +1,42 @@
+"""JSON that says one thing only: what two readers could understand differently is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from verify.errors import CannotJudgeError
+
+
+def read_object(path: Path, most: int, what: str = "a JSON object") -> dict[str, Any]:
+    """A file's JSON object of at most so many bytes; what: is expected there. Raises CannotJudgeError for a key that
+    stands twice, NaN, another kind of value, nesting too deep to follow, and what cannot be read."""
+    try:
+        said = json.loads(_read(path, most), object_pairs_hook=_each_once, parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise CannotJudgeError(f"{path}: expected {what}, found: {reason[:200]}") from error
+    if not isinstance(said, dict):
+        raise CannotJudgeError(f"{path}: expected {what}, found: a {type(said).__name__}")
+    return said
+
+
+def _read(path: Path, most: int) -> str:
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"more than {most} bytes")
+    return content.decode("utf-8")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    [(key, times)] = Counter(key for key, _ in pairs).most_common(1) or [("", 0)]
+    if times > 1:
+        raise ValueError(f"{key[:80]!r} {times} times")
+    return dict(pairs)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word}, which is no number of JSON")
