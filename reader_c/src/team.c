@@ -1,11 +1,10 @@
 #define _POSIX_C_SOURCE 200809L
 #include "team.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 
-/* Turns of a loop before a thread that waits lets others have its processor. */
+/* Turns of a loop before a thread that waits sleeps: some 50 microseconds, which others rarely take where every member
+ * has a processor of its own, and no more than that is lost where other processes want them. */
 enum { PATIENCE = 4000 };
 
 typedef struct {
@@ -15,24 +14,41 @@ typedef struct {
     int member;
 } post;
 
-static void pause_briefly(int *waited)
+/* Until *what is no longer `old`; its value. Whoever changes it calls wake afterwards. */
+static int wait_for(rc_team *team, atomic_int *what, int old)
 {
-    if (++*waited < PATIENCE) {
+    int now = old;
+    for (int i = 0; i < PATIENCE && now == old; i++) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
-    } else {
-        sched_yield();
+        now = atomic_load_explicit(what, memory_order_acquire);
     }
+    if (now != old)
+        return now;
+    pthread_mutex_lock(&team->bed);
+    /* told before looking again, as wake looks for sleepers after the change: one of both sees the other */
+    atomic_fetch_add(&team->asleep, 1);
+    while ((now = atomic_load(what)) == old)
+        pthread_cond_wait(&team->alarm, &team->bed);
+    atomic_fetch_sub(&team->asleep, 1);
+    pthread_mutex_unlock(&team->bed);
+    return now;
+}
+
+static void wake(rc_team *team)
+{
+    if (!atomic_load(&team->asleep))
+        return;
+    pthread_mutex_lock(&team->bed);
+    pthread_cond_broadcast(&team->alarm);
+    pthread_mutex_unlock(&team->bed);
 }
 
 static void *serve(void *own)
 {
     const post *p = own;
-    int members, waited = 0;
-    while ((members = atomic_load_explicit(&p->team->members, memory_order_acquire)) == 0)
-        pause_briefly(&waited);
-    p->task(p->work, p->team, p->member, members);
+    p->task(p->work, p->team, p->member, wait_for(p->team, &p->team->members, 0));
     return NULL;
 }
 
@@ -41,22 +57,22 @@ void rc_team_meet(rc_team *team, int members)
     if (members == 1)
         return;
     const int turn = atomic_load_explicit(&team->turn, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == members - 1) {
-        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&team->turn, turn + 1, memory_order_release);
+    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) < members - 1) {
+        wait_for(team, &team->turn, turn);
         return;
     }
-    int waited = 0;
-    while (atomic_load_explicit(&team->turn, memory_order_acquire) == turn)
-        pause_briefly(&waited);
+    atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+    atomic_store(&team->turn, turn + 1);
+    wake(team);
 }
 
 void rc_team_run(rc_task task, void *work, int members)
 {
-    rc_team team;
+    rc_team team = {.bed = PTHREAD_MUTEX_INITIALIZER, .alarm = PTHREAD_COND_INITIALIZER};
     atomic_init(&team.members, 0);
     atomic_init(&team.arrived, 0);
     atomic_init(&team.turn, 0);
+    atomic_init(&team.asleep, 0);
     post posts[RC_MOST_MEMBERS];
     pthread_t threads[RC_MOST_MEMBERS];
     int hired = 1;
@@ -72,7 +88,8 @@ void rc_team_run(rc_task task, void *work, int members)
         }
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
-    atomic_store_explicit(&team.members, hired, memory_order_release);
+    atomic_store(&team.members, hired);
+    wake(&team);
     task(work, &team, 0, hired);
     for (int i = 1; i < hired; i++)
         pthread_join(threads[i], NULL);

@@ -5,6 +5,7 @@
 #ifndef EXPORT_AND_VERIFY_TEAM_H
 #define EXPORT_AND_VERIFY_TEAM_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -14,6 +15,10 @@ typedef struct {
     atomic_int members; /* 0 until all that can be had are there */
     atomic_int arrived;
     atomic_int turn;
+    /* of those who have waited so long that they let others have their processor */
+    atomic_int asleep;
+    pthread_mutex_t bed;
+    pthread_cond_t alarm;
 } rc_team;
 
 typedef void (*rc_task)(void *work, rc_team *team, int member, int members);

@@ -130,13 +130,13 @@ static void run(const rc_model *model, uint64_t choice)
     };
     rc_session *session = NULL;
     rc_status status;
-    const int code = rc_session_open(model, n, choice >> 14 & 63 ? 1 : 2, &session, &status);
+    const int code = rc_session_open(model, n, choice >> 14 & 255 ? 1 : 2, &session, &status);
     HOLDS(!code || code == RC_MEMORY);
     if (code)
         return;
     float *logits = malloc((size_t)(n * c->vocab_size) * sizeof *logits);
     HOLDS(logits);
-    const int64_t split = (int64_t)(choice >> 17) % n;
+    const int64_t split = (int64_t)(choice >> 22) % n;
     if (split)
         HOLDS(!rc_session_forward(session, tokens, split, &options, logits, &status));
     HOLDS(!rc_session_forward(session, tokens + split, n - split, &options, logits + split * c->vocab_size, &status));
@@ -159,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint64_t choice = digest(data, size);
     rc_model *model = NULL;
     rc_status status;
-    const int code = rc_open(path, (int)(choice >> 20 & 1), &model, &status);
+    const int code = rc_open(path, (int)(choice >> 30 & 1), &model, &status);
     if (code) {
         HOLDS(code == status.code && !model);
         HOLDS(code == RC_INVALID);
@@ -169,7 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     HOLDS(rc_model_config(model)->file_size == (int64_t)size);
     look_at_all(model);
     /* a pass costs a hundred times what it takes to refuse a file: of those that are not, some */
-    if (work_of(rc_model_config(model)) <= MOST_WORK && (choice >> 24 & 3) == 0)
+    if (work_of(rc_model_config(model)) <= MOST_WORK && (choice >> 32 & 3) == 0)
         run(model, choice);
     rc_close(model);
     return 0;
