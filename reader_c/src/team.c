@@ -2,10 +2,11 @@
 #include "team.h"
 
 #include <signal.h>
+#include <unistd.h>
 
-/* Turns of a loop before a thread that waits sleeps: some 50 microseconds, which others rarely take where every member
- * has a processor of its own, and no more than that is lost where other processes want them. */
-enum { PATIENCE = 4000 };
+/* Turns of a loop before a thread that waits sleeps. Where each has a processor, some 50 microseconds, which others
+ * rarely take; where there are more threads than processors, little: those who are waited for want this one. */
+enum { PATIENCE = 4000, LITTLE_PATIENCE = 100 };
 
 typedef struct {
     rc_task task;
@@ -18,7 +19,7 @@ typedef struct {
 static int wait_for(rc_team *team, atomic_int *what, int old)
 {
     int now = old;
-    for (int i = 0; i < PATIENCE && now == old; i++) {
+    for (int i = 0; i < team->patience && now == old; i++) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
@@ -68,7 +69,9 @@ void rc_team_meet(rc_team *team, int members)
 
 void rc_team_run(rc_task task, void *work, int members)
 {
-    rc_team team = {.bed = PTHREAD_MUTEX_INITIALIZER, .alarm = PTHREAD_COND_INITIALIZER};
+    rc_team team = {.patience = members <= sysconf(_SC_NPROCESSORS_ONLN) ? PATIENCE : LITTLE_PATIENCE,
+                    .bed = PTHREAD_MUTEX_INITIALIZER,
+                    .alarm = PTHREAD_COND_INITIALIZER};
     atomic_init(&team.members, 0);
     atomic_init(&team.arrived, 0);
     atomic_init(&team.turn, 0);

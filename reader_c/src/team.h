@@ -15,7 +15,7 @@ typedef struct {
     atomic_int members; /* 0 until all that can be had are there */
     atomic_int arrived;
     atomic_int turn;
-    /* of those who have waited so long that they let others have their processor */
+    int patience; /* turns of a loop that a member waits for the others before it lets them have its processor */
     atomic_int asleep;
     pthread_mutex_t bed;
     pthread_cond_t alarm;
