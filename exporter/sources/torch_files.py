@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ DTYPES: dict[torch.dtype, Dtype] = {
 def load_mapped(path: Path) -> object:
     """What was saved, its tensors mapped and not read. Tensors and plain data only: no pickle that runs code.
     Raises CheckpointError."""
+    _check_archive(path)
     try:
         return torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
@@ -34,6 +36,36 @@ def load_mapped(path: Path) -> object:
     except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
         found = "one that is cut or damaged" if zipfile.is_zipfile(path) else _without_directory(path)
         raise CheckpointError(f"{path}: expected a checkpoint in torch.save's zip format, found {found}") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what torch would take otherwise than it seems. What is no archive at all is torch's to refuse: it maps no
+    other kind of file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            orders = {archive.read(e) for e in entries if e.filename.endswith("/byteorder") and e.file_size < 16}
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+        if not zipfile.is_zipfile(path):
+            return
+        raise CheckpointError(f"{path}: expected torch.save's zip archive, found a damaged one: {error}") from error
+
+    def refuse(expected: str, found: object) -> CheckpointError:
+        return CheckpointError(f"{path}: expected torch.save's zip archive, {expected}, found {found!a}")
+
+    names = Counter(entry.filename for entry in entries)
+    for entry in entries:
+        if names[entry.filename] > 1:
+            raise refuse("each entry once", entry.filename)
+        # torch maps a record as it stands in the file, whatever its entry says of compression
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise refuse("nothing compressed", entry.filename)
+        if entry.filename.endswith("/constants.pkl"):
+            raise refuse("no TorchScript", entry.filename)
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise refuse("entries that are within it", "larger ones")
+    if orders - {b"little"}:
+        raise refuse("little-endian", orders.pop())
 
 
 def checked_tensor(where: str, value: object) -> torch.Tensor:

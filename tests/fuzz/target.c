@@ -21,7 +21,7 @@
         } \
     } while (0)
 
-enum { MOST_WORK = 1 << 14, MOST_TOKENS = 5 };
+enum { MOST_WORK = 1 << 12, MOST_TOKENS = 3 };
 
 static uint64_t digest(const uint8_t *data, size_t size)
 {

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from verify.errors import CannotJudgeError
 from verify.optional import one_line
+from verify.sources.torch_files import mapped
 from verify.strict_json import read_object
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -43,6 +44,10 @@ class Shards:
         found = [name for name in _WHOLE if (directory / name).is_file()]
         if not found:
             raise CannotJudgeError(f"{directory}: expected one of {', '.join(_WHOLE)}, found none")
+        # programs differ in which they take
+        both = [name for name in found if f"{name}.index.json" in found]
+        if both:
+            raise CannotJudgeError(f"{directory}: expected {both[0]} or an index of shards, found both")
         index = self._weight_map(found[0]) if found[0].endswith(".json") else None
         for shard in sorted(set(index.values())) if index else [found[0]]:
             self._note(shard)
@@ -75,6 +80,11 @@ class Shards:
 
     def _note(self, name: str) -> None:
         path = self.directory / name
+        # a FIFO would be waited for, a device read without end
+        if path.exists() and not path.is_file():
+            raise CannotJudgeError(f"{path}: expected a file, found no regular file")
+        if path.exists() and not _is_beside(path):
+            raise CannotJudgeError(f"{path}: expected a file in its directory, found a link out of it")
         self._identities[name] = _identity(path)
         try:
             with path.open("rb") as file:
@@ -90,9 +100,10 @@ class Shards:
         if not isinstance(weight_map, dict) or not weight_map:
             raise _refuse(path, "weight_map", "tensor names with the shard of each", type(weight_map).__name__)
         for tensor, shard in weight_map.items():
-            # a bare name: nothing outside the directory, though a name may itself be a link, as in the hub's cache
-            if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(f".{suffix}"):
-                raise _refuse(path, f"weight_map: {tensor}", f"the name of a .{suffix} file beside the index", shard)
+            plain = isinstance(shard, str) and shard.isprintable() and Path(shard).name == shard
+            if not plain or not shard.endswith(f".{suffix}"):
+                where = f"weight_map: {tensor[:80]!a}"
+                raise _refuse(path, where, f"the name of a .{suffix} file beside the index", repr(shard)[:80])
         return weight_map
 
     def _read_headers(self, shard: str) -> dict[str, Header]:
@@ -112,10 +123,22 @@ class Shards:
         return headers
 
 
+def _is_beside(path: Path) -> bool:
+    """Whether what a name leads to stands in its directory, or among the blobs of the same model in a hub's cache
+    (models--org--name/snapshots/revision/name is a link to models--org--name/blobs/digest)."""
+    directory, real = path.parent.resolve(), path.resolve()
+    if real.parent == directory:
+        return True
+    model = directory.parent.parent
+    return (
+        directory.parent.name == "snapshots" and model.name.startswith("models--") and real.parent == model / "blobs"
+    )
+
+
 def _unpickled(path: Path) -> dict[str, torch.Tensor]:
     """Name -> mapped tensor of a .bin, in which nothing but tensors may be pickled."""
     try:
-        state = torch.load(str(path), map_location="cpu", mmap=True, weights_only=True)
+        state = mapped(path)
     except pickle.UnpicklingError as error:
         raise CannotJudgeError(f"{path}: expected plain tensors, found a pickle that asks for more") from error
     except Exception as error:  # torch.load's failures have no common class

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,28 @@ def sha256(path: Path) -> str:
 
 def mapped(path: Path) -> Any:
     """What was saved there: plain data, and tensors that lie in the file. Raises whatever torch.load does."""
+    if zipfile.is_zipfile(path):
+        _refuse_tricks(path)
     return torch.load(str(path), map_location="cpu", mmap=True, weights_only=True)
+
+
+def _refuse_tricks(path: Path) -> None:
+    """Raise ValueError for an archive that torch would read another way than other programs do."""
+    with zipfile.ZipFile(path) as archive:
+        sizes: dict[str, int] = {}
+        for entry in archive.infolist():
+            if entry.filename in sizes:
+                raise ValueError(f"{entry.filename!a} twice")
+            if (entry.compress_type, entry.compress_size) != (zipfile.ZIP_STORED, entry.file_size):
+                raise ValueError(f"{entry.filename!a} compressed, which torch would map as it is")
+            sizes[entry.filename] = entry.file_size
+        if sum(sizes.values()) > path.stat().st_size:
+            raise ValueError("entries that are larger than the file")
+        for name in sizes:
+            if name.endswith("/constants.pkl"):
+                raise ValueError("TorchScript, which is a program")
+            if name.endswith("/byteorder") and archive.read(name) != b"little":
+                raise ValueError("numbers that are not little-endian")
 
 
 @contextmanager
