@@ -103,9 +103,12 @@ def test_every_layout_holds_the_same_model(saved: Path, directory: Path, layout:
         case "pickled shards":
             pickled(directory, shards=3)
         case "linked":  # as the hub's cache has it
-            (directory.parent / "blobs").mkdir()
+            cache = directory.parent / "models--org--name"
+            (cache / "blobs").mkdir(parents=True)
+            (cache / "snapshots").mkdir()
+            directory = directory.rename(cache / "snapshots" / "revision")
             for file in list(directory.iterdir()):
-                blob = directory.parent / "blobs" / hashlib.sha256(file.name.encode()).hexdigest()
+                blob = cache / "blobs" / hashlib.sha256(file.name.encode()).hexdigest()
                 file.rename(blob)
                 file.symlink_to(os.path.relpath(blob, directory))
     source = HuggingFaceSource(directory)
