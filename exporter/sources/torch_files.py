@@ -39,8 +39,8 @@ def load_mapped(path: Path) -> object:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what torch would take otherwise than it seems. What is no archive at all is torch's to refuse, which maps
-    no other kind of file."""
+    """Refuse what torch would take otherwise than it seems. What is no archive at all is left to torch, which maps no
+    other kind of file."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

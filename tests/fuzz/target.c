@@ -130,7 +130,7 @@ static void run(const rc_model *model, uint64_t choice)
     };
     rc_session *session = NULL;
     rc_status status;
-    const int code = rc_session_open(model, n, choice >> 14 & 255 ? 1 : 2, &session, &status);
+    const int code = rc_session_open(model, n, choice >> 14 & 0xffff ? 1 : 2, &session, &status);
     HOLDS(!code || code == RC_MEMORY);
     if (code)
         return;

@@ -1,0 +1,90 @@
+"""Branches of the C reader that the fuzzer's corpus and the reader's tests reach together.
+
+make coverage                   some two minutes; needs clang and llvm
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from fuzz import FLAGS, FORMATS, PLACE, ROOT, TARGET
+from record import Row, save
+
+from reader_c.build import SOURCE_DIR
+
+INSTRUMENT = ("-fprofile-instr-generate", "-fcoverage-mapping")
+PARSER = ("layout.c", "v3.c", "file.c")
+
+
+def main() -> None:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        room = Path(directory)
+        # named as the build of the tests names them, so that both count the same functions
+        sources = [path.relative_to(ROOT) for path in (*sorted(TARGET.glob("*.c")), *sorted(SOURCE_DIR.glob("*.c")))]
+        program = room / "fuzz"
+        command = ["clang", *FLAGS, "-fsanitize=fuzzer", *INSTRUMENT, *sources, "-o", program, "-lm", "-lpthread"]
+        subprocess.run(command, check=True, cwd=ROOT)
+        for name in FORMATS:
+            places = [place / name for place in (TARGET / "corpus", PLACE / "corpus") if (place / name).is_dir()]
+            environment = {**os.environ, "LLVM_PROFILE_FILE": str(room / f"{name}.profraw")}
+            subprocess.run([program, "-runs=0", *places], check=True, capture_output=True, env=environment)
+        library = of_the_tests(room)
+        profile = room / "all.profdata"
+        subprocess.run(["llvm-profdata", "merge", *room.glob("*.profraw"), "-o", profile], check=True)
+        command = ["llvm-cov", "export", "-summary-only", f"-instr-profile={profile}", program, f"-object={library}"]
+        told = subprocess.run([*command, *SOURCE_DIR.glob("*.c")], check=True, capture_output=True, text=True).stdout
+        show = [
+            "llvm-cov",
+            "show",
+            f"-instr-profile={profile}",
+            program,
+            f"-object={library}",
+            "-show-branches=count",
+        ]
+        for name in PARSER:
+            text = subprocess.run([*show, SOURCE_DIR / name], check=True, capture_output=True, text=True).stdout
+            print("\n".join(line for line in text.splitlines() if "Branch" in line and ": 0" in line), end="")
+    rows = []
+    for file in json.loads(told)["data"][0]["files"]:
+        branches, name = file["summary"]["branches"], Path(file["filename"]).name
+        if name in PARSER:
+            rows.append(row(name, branches))
+    rows.append(row("the whole reader", json.loads(told)["data"][0]["totals"]["branches"]))
+    for one in rows:
+        print(f"{one.what}: {one.result}")
+    save("coverage", rows, began)
+
+
+def row(name: str, branches: dict[str, float]) -> Row:
+    covered, count = int(branches["covered"]), int(branches["count"])
+    return Row(f"branches of {name}", count, f"{covered} reached, {100 * covered / count:.1f} %")
+
+
+def of_the_tests(room: Path) -> Path:
+    """Run the reader's tests on an instrumented build; the library that it is."""
+    environment = {
+        **os.environ,
+        "CC": "clang",
+        "LDSHARED": "clang -shared",
+        "RC_EXTRA_CFLAGS": " ".join((*INSTRUMENT, "-DRC_NO_CLONES")),
+        "RC_EXTRA_LDFLAGS": INSTRUMENT[0],
+        "LLVM_PROFILE_FILE": str(room / "tests-%p.profraw"),
+    }
+    build = ["setup.py", "-q", "build", "--build-base", room / "build", "--build-lib", room / "lib"]
+    subprocess.run([sys.executable, *build], check=True, cwd=ROOT, env=environment)
+    environment["PYTHONPATH"] = str(room / "lib")
+    # not "python -m pytest", which would look here first and find another build
+    tests = [Path(sys.executable).with_name("pytest"), "-q", "-n", "2", "tests/reader_c"]
+    subprocess.run(tests, check=True, cwd=ROOT, env=environment, capture_output=True)
+    return next((room / "lib" / "reader_c").glob("_reader*.so"))
+
+
+if __name__ == "__main__":
+    main()
