@@ -2,7 +2,7 @@
 
     make attacks                    some ten minutes
 
-Healthy files of every format are changed where their tensors stand (bits at random and chosen ones, numbers that trade
+Healthy files of every format are changed where their tensors stand (bits at random and chosen ones, numbers that swap
 places, tensors that do) and in their heads; v3's digests are set right again, as somebody would who wants to be
 believed. Every bit of the payload that means something counts; a change that changes nothing does not.
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from helpers.models import toy_file
 from helpers.v3_files import ENTRY, HEADER, SCALINGS, head_size, healthy, patched
 
 import exporter
@@ -213,7 +214,11 @@ def test_each_broken_rule_is_refused_by_both_parsers_for_its_field(
 
 @pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("alignment", [64, 128, 4096])
-@pytest.mark.parametrize("metadata", [None, {}])
+# U+D7FF is the last before the surrogates; a key that another begins with
+AWKWARD = {"a": "\ud7ff\ue000\U0010ffff\x00", "a.b": "\u0800\U00010000", "ab": "\x7f\x80"}
+
+
+@pytest.mark.parametrize("metadata", [None, {}, AWKWARD])
 def test_healthy_files_are_read_by_both(
     tmp_path: Path, scaling: str, alignment: int, metadata: dict[str, str] | None
 ) -> None:
@@ -233,6 +238,13 @@ def test_healthy_files_are_read_by_both(
             assert model.spans(entry.name)[0].offset == head.plan.head_size + entry.offset
             assert model.spans(entry.name)[0].offset % alignment == 0
             assert model.spans(entry.name)[-1].offset % alignment == 0
+
+
+def test_layers_beyond_ten_have_their_names(tmp_path: Path) -> None:
+    path = toy_file(tmp_path, "v3", n_layers=12)
+    with reader_c.open(path) as model:
+        assert "layers.11.ffn_norm.weight" in model.names
+    assert exporter.open_checkpoint(path).config.n_layers == 12
 
 
 def test_the_order_of_table_and_metadata_is_the_only_one(tmp_path: Path) -> None:
