@@ -212,12 +212,12 @@ def test_each_broken_rule_is_refused_by_both_parsers_for_its_field(
     assert (by_python.field, by_python.offset) == (field, offset), str(by_python)
 
 
-@pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("alignment", [64, 128, 4096])
 # U+D7FF is the last before the surrogates; a key that another begins with
 AWKWARD = {"a": "\ud7ff\ue000\U0010ffff\x00", "a.b": "\u0800\U00010000", "ab": "\x7f\x80"}
 
 
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("alignment", [64, 128, 4096])
 @pytest.mark.parametrize("metadata", [None, {}, AWKWARD])
 def test_healthy_files_are_read_by_both(
     tmp_path: Path, scaling: str, alignment: int, metadata: dict[str, str] | None
