@@ -9,7 +9,8 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
-  bench-wait bench-reader plots calibrate defects faults functions same-bits fuzz fuzz-ci campaign clean
+  bench-wait bench-reader plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
+  attacks campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -116,8 +117,16 @@ fuzz: $(READY)
 fuzz-ci: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 200000 --trial
 
+# Branches of the reader that the fuzzer's corpus and the tests reach.
+coverage: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/coverage.py
+
+# Files that differ from what the source makes of them: does the verdict see each?
+attacks: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/attacks.py
+
 # All that is counted in docs/reliability.md: hours.
-campaign: functions same-bits fuzz faults
+campaign: functions same-bits fuzz coverage attacks faults
 	$(BIN)/python tests/campaigns/page.py
 
 clean:
