@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import machine, save
+from measure import RESULTS, machine, save
 from rich.progress import track
 
 import exporter
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--llama-cpp", default=os.environ.get("LLAMA_CPP") or None)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--task", choices=[*PREFILL, "decode 64"], help="only this one; the others' figures stay")
     given = parser.parse_args()
     engines = [e for e in ENGINES if given.llama_cpp or not e.startswith("llama.cpp")]
     work = [(engine, task) for task in (*PREFILL, "decode 64") for engine in engines]
@@ -80,6 +81,7 @@ def main() -> None:
     work = [pair for pair in work if pair != ("run.c / fp32", "prefill 2048")]
     work += [("matrix products / fp32", task) for task in PREFILL]
     work += [("memory / fp32", "decode 64"), ("memory / q8", "decode 64")]
+    work = [pair for pair in work if given.task in (None, pair[1])]
     found: dict[tuple[str, str], list[float]] = {pair: [] for pair in work}
     with tempfile.TemporaryDirectory() as room:
         directory = Path(room)
@@ -88,7 +90,9 @@ def main() -> None:
             python = given.llama_cpp if engine.startswith("llama.cpp") else sys.executable
             found[engine, task].append(measure(engine, task, directory, given.threads, python))
     speeds = {f"{engine}, {task}": statistics.median(values) for (engine, task), values in found.items()}
-    result = {"machine": machine(), "threads": given.threads, "turns": given.turns, "tokens a second": speeds}
+    earlier = json.loads((RESULTS / "reader.json").read_text(encoding="utf-8")) if given.task else {}
+    told = {**earlier.get("tokens a second", {}), **speeds}
+    result = {"machine": machine(), "threads": given.threads, "turns": given.turns, "tokens a second": told}
     save("reader", result)
     print(f"{machine()}, {given.threads} threads, medians of {given.turns}\n")
     for name, speed in speeds.items():
