@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from exporter.checkpoint import Checkpoint
 from exporter.config import ModelConfig, RopeScaling
-from exporter.errors import CheckpointError, ExportError, FormatError, WeightError, WriteError
+from exporter.errors import (
+    CheckpointError,
+    ExportError,
+    FormatError,
+    NotLastingError,
+    WeightError,
+    WriteError,
+)
 from exporter.quantize import Quantized, quantize_q80
 from exporter.sources import KINDS as SOURCE_KINDS
 from exporter.sources import open_checkpoint
@@ -27,6 +34,7 @@ __all__ = [
     "ExportSummary",
     "FormatError",
     "ModelConfig",
+    "NotLastingError",
     "Quantized",
     "RopeScaling",
     "TensorSummary",

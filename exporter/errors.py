@@ -25,3 +25,7 @@ class WeightError(ExportError, ValueError):
 
 class WriteError(ExportError, OSError):
     """The file could not be written; nothing appeared under its name."""
+
+
+class NotLastingError(WriteError):
+    """The file stands under its name, whole; the system could not be told to keep it through a crash."""

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from exporter.errors import WriteError
+from exporter.publish import open_directory, publish, reason, sync_directory, sync_names, told_of
 
 
 def resolve_target(out: Path, *, overwrite: bool) -> Path:
     """The file that will appear, links followed. Raises WriteError where something is in its way."""
-    target = out.resolve()
+    target = _followed(out)
     if target.exists() and not target.is_file():
         raise WriteError(f"{out}: expected a regular file or nothing, found something else")
     if target.exists() and not overwrite:
@@ -29,38 +30,25 @@ def resolve_target(out: Path, *, overwrite: bool) -> Path:
     return target
 
 
+def _followed(out: Path) -> Path:
+    """out without links. Raises WriteError."""
+    try:
+        with told_of(out):
+            return out.resolve()
+    except RuntimeError as error:
+        raise WriteError(f"{out}: expected a file or nothing, found links that lead in a circle") from error
+
+
 @contextlib.contextmanager
 def appearing(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A temporary file that takes target's name when the block ends, and vanishes when it fails."""
-    with _told_of(target), workspace(target) as room:
+    with told_of(target), workspace(target) as room:
         temporary = room / target.name
         with temporary.open("xb+") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         publish(temporary, target, overwrite=overwrite)
-
-
-def publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
-    """Give a complete, synced file its name, durably. Both stand in one file system. Raises OSError."""
-    if overwrite:
-        temporary.replace(target)
-    else:
-        # link refuses a name that has come to exist meanwhile, which a rename would replace
-        target.hardlink_to(temporary)
-        temporary.unlink()
-    sync_directory(target.parent)
-
-
-@contextlib.contextmanager
-def _told_of(target: Path) -> Iterator[None]:
-    """What the system refuses, as WriteError."""
-    try:
-        yield
-    except WriteError:
-        raise
-    except OSError as error:
-        raise WriteError(f"{target}: cannot be written: {(error.strerror or str(error)).lower()}") from error
 
 
 # ---- where a target is made ----
@@ -125,7 +113,7 @@ def _make(room: Path, target: Path) -> int | None:
     """A descriptor of the new workspace's lock, held while it is open. None where the name was in use after all, or
     where another process took the workspace for a stale one before it was locked. Raises WriteError."""
     file = _lock_file(room, target)
-    with _told_of(target):
+    with told_of(target):
         try:
             room.mkdir(mode=0o700)
         except FileExistsError:
@@ -134,11 +122,11 @@ def _make(room: Path, target: Path) -> int | None:
             lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
             return None
-    _wait_for(lock)
-    if _is_at(lock, file):
-        return lock
-    os.close(lock)
-    return None
+        _wait_for(lock)
+        if _is_at(lock, file):
+            return lock
+        os.close(lock)
+        return None
 
 
 def _wait_for(lock: int) -> None:
@@ -148,7 +136,9 @@ def _wait_for(lock: int) -> None:
 
 
 def _let_go(lock: int, room: Path) -> None:
-    os.close(lock)
+    # nothing was written through it
+    with contextlib.suppress(OSError):
+        os.close(lock)
     # NFS keeps an open file's directory until the file is closed
     with contextlib.suppress(OSError):
         room.rmdir()
@@ -167,13 +157,17 @@ def _retire(room: Path, target: Path) -> None:
     with contextlib.suppress(OSError):
         old = _set_aside(room, target)
         if old.is_dir():
-            turn = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+            turn = open_directory(target.parent)
             try:
                 _wait_for(turn)
                 if not os.path.lexists(target):
                     old.rename(target)
             finally:
-                os.close(turn)
+                # no function of Python's on the way: an interrupt before its first line would leave the lock
+                try:  # noqa: SIM105
+                    os.close(turn)
+                except OSError:
+                    pass
         _remove_old(room, target)
         shutil.rmtree(room)
 
@@ -187,7 +181,7 @@ def _lock_file(room: Path, target: Path) -> Path:
 
 def resolve_directory_target(out: Path, *, overwrite: bool) -> Path:
     """The directory that will appear, links followed. Raises WriteError where something is in its way."""
-    target = out.resolve()
+    target = _followed(out)
     # what a killed process had set aside is what stands there
     clear_stale(target)
     if target.exists() and not target.is_dir():
@@ -204,7 +198,7 @@ def resolve_directory_target(out: Path, *, overwrite: bool) -> Path:
 def appearing_directory(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """A temporary directory that takes target's name when the block ends, and vanishes when it fails.
     The block syncs the files that it writes."""
-    with _told_of(target), workspace(target) as room:
+    with told_of(target), workspace(target) as room:
         temporary = room / target.name
         temporary.mkdir()
         yield temporary
@@ -223,7 +217,7 @@ def publish_directory(room: Path, target: Path, *, overwrite: bool) -> None:
     identity = made.stat()
     # those who set aside or bring back a directory here take turns; locked within the try, so that an interrupt never
     # leaves a lock behind that the workspace's end would wait for
-    turn = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    turn = open_directory(target.parent)
     try:
         _wait_for(turn)
         if overwrite:
@@ -232,19 +226,23 @@ def publish_directory(room: Path, target: Path, *, overwrite: bool) -> None:
                 target.rename(_set_aside(room, target))
         # replaces an empty directory and nothing else
         made.rename(target)
-        os.fsync(turn)
+        sync_names(turn)
     except BaseException:
         # what has happened is told by the disk: an interrupt may come between a rename and the next line
         if target.exists() and os.path.samestat(target.stat(), identity):
             target.rename(made)
         raise
     finally:
-        os.close(turn)
+        try:  # noqa: SIM105  # as in _retire
+            os.close(turn)
+        except OSError:
+            pass
     try:
         _remove_old(room, target)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise WriteError(f"{target}: written, but what was there, in {room}, cannot be removed: {reason}") from error
+        raise WriteError(
+            f"{target}: written, but what was there, in {room}, cannot be removed: {reason(error)}"
+        ) from error
 
 
 def _set_aside(room: Path, target: Path) -> Path:
@@ -283,13 +281,4 @@ def _check_replaceable(target: Path) -> None:
     except OSError as error:
         if isinstance(error, WriteError):
             raise
-        raise WriteError(f"{target}: cannot be overwritten: {(error.strerror or str(error)).lower()}") from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in it durable. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        raise WriteError(f"{target}: cannot be overwritten: {reason(error)}") from error

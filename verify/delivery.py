@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.errors import WriteError
-from exporter.place import sync_directory, workspace
+from exporter.place import workspace
+from exporter.publish import sync_directory, told_of
 from verify.report.files import NAMES, render
 from verify.report.model import Report
 
 
 def write_report(report: Report, directory: Path) -> None:
-    """Every rendering, into a directory that is made where it is missing. Raises OSError or WriteError."""
+    """Every rendering, into a directory that is made where it is missing. Raises WriteError."""
     with staged(report, directory) as publish:
         publish()
 
@@ -22,7 +23,7 @@ def write_report(report: Report, directory: Path) -> None:
 @contextlib.contextmanager
 def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
     """Everything written and synced where nobody looks; the function that this yields gives it its names."""
-    with _existing(directory), workspace(directory / NAMES[0]) as room:
+    with told_of(directory), _existing(directory), workspace(directory / NAMES[0]) as room:
         for name in NAMES:
             # found out while nothing has happened, because the renames come last
             if (directory / name).is_dir():
@@ -34,15 +35,16 @@ def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
                 os.fsync(file.fileno())
 
         def publish() -> None:
-            for name in NAMES:
-                (room / name).replace(directory / name)
-            sync_directory(directory)
+            with told_of(directory):
+                for name in NAMES:
+                    (room / name).replace(directory / name)
+                sync_directory(directory)
 
         yield publish
 
 
 def remove_report(directory: Path) -> None:
-    """Remove what write_report wrote, and the directory if nothing else is in it."""
+    """Remove what write_report wrote, and the directory if nothing else is in it. Raises OSError."""
     for name in NAMES:
         (directory / name).unlink(missing_ok=True)
     # somebody else's files stay where they are

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import exporter
-from exporter.place import publish, resolve_target, workspace
+from exporter.errors import NotLastingError, WriteError
+from exporter.place import resolve_target, workspace
+from exporter.publish import publish, reason, told_of
 from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
@@ -51,7 +54,8 @@ def release(
     reports: a directory for the report's files; by default out.report of a pass, beside the file, and out.rejected
     otherwise, so that the report of an earlier file stays with it. The file is judged in a directory of its own
     beside out, on the same file system, so that publishing it is one rename; the report is complete on disk before
-    that, and gets its names after it: where anything cannot be written, nothing has happened.
+    that, and gets its names after it: where anything cannot be written, nothing has happened, but for names that
+    the system refuses or cannot make last after the file has got its own, which is told.
     """
     if format_name == "hf":
         raise CannotJudgeError(
@@ -90,9 +94,36 @@ def release(
         directory = reports or (beside if report.passed else rejected)
         # the file and its report appear together, or an interrupt comes before both
         with staged(report, directory) as publish_report, postponed():
-            if report.passed:
-                publish(candidate, target, overwrite=overwrite)
-            publish_report()
-            if report.passed and reports is None:
-                remove_report(rejected)
+            if not report.passed:
+                publish_report()
+            else:
+                _publish_both(partial(publish, candidate, target, overwrite=overwrite), publish_report, target)
+                if reports is None:
+                    _remove_rejected(rejected, target)
     return Released(dataclasses.replace(summary, path=out), report, directory)
+
+
+def _publish_both(publish_file: Callable[[], None], publish_report: Callable[[], None], target: Path) -> None:
+    """Raises WriteError, which tells what stands there."""
+    doubt = None
+    try:
+        with told_of(target):
+            publish_file()
+    except NotLastingError as error:
+        # it stands there, and so must its report
+        doubt = error
+    try:
+        publish_report()
+    except WriteError as error:
+        raise WriteError(f"{target}: written, but not all of its report: {error}") from error
+    if doubt:
+        raise doubt
+
+
+def _remove_rejected(directory: Path, target: Path) -> None:
+    try:
+        remove_report(directory)
+    except OSError as error:
+        raise WriteError(
+            f"{target}: written, but {directory}, of an earlier failure, cannot be removed: {reason(error)}"
+        ) from error

@@ -93,7 +93,8 @@ def export_huggingface(
     """Write the directory out, each tensor in its source's type, in several files above shard_bytes.
 
     config: the checkpoint's, but for max_seq_len. progress is called with (bytes done, bytes in all).
-    Raises CheckpointError, FormatError, WeightError or WriteError; then nothing on disk has changed.
+    Raises CheckpointError, FormatError, WeightError or WriteError; then nothing on disk has changed, but where
+    the message says what has been written.
     """
     files = _plan(checkpoint, config, shard_bytes)
     target = resolve_directory_target(out, overwrite=overwrite)

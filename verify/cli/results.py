@@ -47,7 +47,8 @@ def check_directory(directory: Path) -> None:
     """Refuse early what could not be written to late; nothing is made before there is something to write."""
     from verify.errors import CannotJudgeError  # noqa: PLC0415
 
-    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    # a link that leads nowhere is in the way
+    nearest = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise CannotJudgeError(f"{directory}: expected a directory that can be written to, found none")
 

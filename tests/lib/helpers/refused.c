@@ -1,0 +1,258 @@
+/* Everything that the reader does with a file, while the system refuses one call of it: the first, the second, ...
+ *
+ *     refused FILE...
+ *
+ * Linked with the reader's sources, whose calls -Wl,--wrap leads here. A refusal must come out as a code with its
+ * field, leave nothing allocated (the leak sanitizer looks at the end), and not change what comes after it. Prints
+ * how many of each were refused; status 1 where a promise is broken. */
+#define _GNU_SOURCE
+#include "reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { TOKENS = 7, THREADS = 4, WAYS = 3 };
+enum refused { MEMORY, THREAD, OPEN, STAT, READ, INTERRUPTED_READ, SHORT_READ, MAP, ADVICE, REFUSALS };
+static const char *const names[REFUSALS] = {"memory", "thread", "open", "fstat", "pread", "interrupted pread",
+                                            "short pread", "mmap", "madvise"};
+
+static struct {
+    enum refused what;
+    int nth; /* from 1; 0: none */
+    bool all_after;
+    int seen, struck;
+} plan;
+
+/* Whether the call that is being made is to be refused. */
+static bool refuses(enum refused what)
+{
+    if (what != plan.what || !plan.nth)
+        return false;
+    plan.seen++;
+    const bool struck = plan.seen == plan.nth || (plan.all_after && plan.seen > plan.nth);
+    plan.struck += struck;
+    return struck;
+}
+
+#define HOLDS(condition) \
+    do { \
+        if (!(condition)) { \
+            fprintf(stderr, "%s %d: broken promise: %s\n", names[plan.what], plan.nth, #condition); \
+            exit(1); \
+        } \
+    } while (0)
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+int __real_posix_memalign(void **bytes, size_t alignment, size_t size);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *own);
+int __real_open(const char *path, int flags, ...);
+int __real_fstat(int fd, struct stat *info);
+ssize_t __real_pread(int fd, void *bytes, size_t size, off_t at);
+void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+int __real_madvise(void *bytes, size_t size, int advice);
+
+void *__wrap_malloc(size_t size)
+{
+    return refuses(MEMORY) ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return refuses(MEMORY) ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return refuses(MEMORY) ? NULL : __real_aligned_alloc(alignment, size);
+}
+
+int __wrap_posix_memalign(void **bytes, size_t alignment, size_t size)
+{
+    return refuses(MEMORY) ? ENOMEM : __real_posix_memalign(bytes, alignment, size);
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *own)
+{
+    return refuses(THREAD) ? EAGAIN : __real_pthread_create(thread, how, run, own);
+}
+
+static int refuse(int error)
+{
+    errno = error;
+    return -1;
+}
+
+int __wrap_open(const char *path, int flags, ...)
+{
+    return refuses(OPEN) ? refuse(EMFILE) : __real_open(path, flags);
+}
+
+int __wrap_fstat(int fd, struct stat *info)
+{
+    return refuses(STAT) ? refuse(EIO) : __real_fstat(fd, info);
+}
+
+ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t at)
+{
+    if (refuses(READ))
+        return refuse(EIO);
+    if (refuses(INTERRUPTED_READ))
+        return refuse(EINTR);
+    return __real_pread(fd, bytes, refuses(SHORT_READ) ? (size + 1) / 2 : size, at);
+}
+
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    if (refuses(MAP)) {
+        errno = ENODEV;
+        return MAP_FAILED;
+    }
+    return __real_mmap(at, size, protection, flags, fd, offset);
+}
+
+int __wrap_madvise(void *bytes, size_t size, int advice)
+{
+    return refuses(ADVICE) ? refuse(EINVAL) : __real_madvise(bytes, size, advice);
+}
+
+/* Layer by layer, with every point recorded. */
+static int walk(rc_session *session, const rc_model *model, const int32_t *tokens, const rc_options *options,
+                float *logits, rc_status *status)
+{
+    const rc_config *c = rc_model_config(model);
+    float *x = __real_malloc((size_t)(TOKENS * c->dim) * sizeof *x);
+    void *trace[RC_POINTS];
+    int code = RC_OK;
+    for (int64_t layer = -1; layer <= c->n_layers && !code; layer++) {
+        for (int point = 0; point < RC_POINTS; point++) {
+            const int64_t at = layer < 0 || layer == c->n_layers ? 0 : layer;
+            trace[point] = __real_malloc((size_t)(TOKENS * rc_trace_width(model, point, at, TOKENS)) * 4 + 1);
+        }
+        code = layer < 0             ? rc_walk_embedding(session, tokens, TOKENS, trace, x, status)
+               : layer < c->n_layers ? rc_walk_layer(session, layer, TOKENS, options, trace, x, status)
+                                     : rc_walk_classifier(session, TOKENS, options, trace, x, logits, status);
+        for (int point = 0; point < RC_POINTS; point++)
+            free(trace[point]);
+    }
+    free(x);
+    return code;
+}
+
+static int compute(const rc_model *model, const rc_options *options, float *forward, float *walked, rc_status *status)
+{
+    static const int32_t tokens[TOKENS] = {3, 1, 4, 1, 5, 9, 2};
+    rc_session *session = NULL;
+    int code = rc_session_open(model, TOKENS, THREADS, &session, status);
+    HOLDS(!code == !!session);
+    if (!code)
+        code = rc_session_forward(session, tokens, TOKENS, options, forward, status);
+    rc_session_close(session);
+    if (code)
+        return code;
+    code = rc_session_open(model, TOKENS, THREADS, &session, status);
+    HOLDS(!code == !!session);
+    if (!code)
+        code = walk(session, model, tokens, options, walked, status);
+    rc_session_close(session);
+    return code;
+}
+
+/* The logits of every way to compute, or a code; nothing stays open. */
+static int use(const char *path, int mapped, float **logits, size_t *size, rc_status *status)
+{
+    rc_model *model = NULL;
+    int code = rc_open(path, mapped, &model, status);
+    HOLDS(!code == !!model);
+    if (code)
+        return code;
+    const rc_config *c = rc_model_config(model);
+    const rc_options ways[WAYS] = {
+        {.arithmetic = RC_MIRROR},
+        {.arithmetic = RC_FAST},
+        {.arithmetic = RC_FAST, .activations = c->group_size ? RC_ACTIVATIONS_Q8 : RC_ACTIVATIONS_FP32},
+    };
+    const size_t each = (size_t)(TOKENS * c->vocab_size);
+    *size = 2 * WAYS * each * sizeof **logits;
+    *logits = __real_calloc(1, *size);
+    for (int way = 0; way < WAYS && !code; way++)
+        code = compute(model, &ways[way], *logits + 2 * way * each, *logits + (2 * way + 1) * each, status);
+    rc_close(model);
+    if (code)
+        free(*logits);
+    return code;
+}
+
+/* What a refusal of this must come out as. */
+static int promised(enum refused what)
+{
+    switch (what) {
+    case MEMORY: return RC_MEMORY;
+    case OPEN:
+    case STAT:
+    case READ:
+    case MAP: return RC_SYSTEM;
+    default: return RC_OK; /* fewer threads, smaller pages, another read: the same bits */
+    }
+}
+
+static int refuse_each(const char *path, int mapped, enum refused what, bool all_after, const float *expected, size_t size)
+{
+    int refused = 0;
+    for (int nth = 1;; nth++, refused++) {
+        rc_status status = {0};
+        float *found = NULL;
+        size_t found_size = 0;
+        plan.what = what;
+        plan.nth = nth;
+        plan.all_after = all_after;
+        plan.seen = plan.struck = 0;
+        const int code = use(path, mapped, &found, &found_size, &status);
+        const int struck = plan.struck;
+        HOLDS(code == (struck ? promised(what) : RC_OK));
+        if (code) {
+            HOLDS(status.code == code && status.field && *status.field && status.rule);
+            HOLDS((code == RC_SYSTEM) == (status.system_error != 0));
+        } else {
+            HOLDS(found_size == size && !memcmp(found, expected, size));
+            free(found);
+        }
+        /* and the same thing again, with nothing refused */
+        plan.nth = 0;
+        HOLDS(use(path, mapped, &found, &found_size, &status) == RC_OK);
+        HOLDS(found_size == size && !memcmp(found, expected, size));
+        free(found);
+        if (!struck)
+            return refused;
+    }
+}
+
+int main(int count, char **paths)
+{
+    int refused[REFUSALS] = {0};
+    for (int i = 1; i < count; i++) {
+        for (int mapped = 0; mapped < 2; mapped++) {
+            float *expected = NULL;
+            size_t size = 0;
+            rc_status status = {0};
+            HOLDS(use(paths[i], mapped, &expected, &size, &status) == RC_OK);
+            for (int what = 0; what < REFUSALS; what++)
+                for (int all_after = 0; all_after < (what == INTERRUPTED_READ ? 1 : 2); all_after++)
+                    refused[what] += refuse_each(paths[i], mapped, what, all_after, expected, size);
+            free(expected);
+        }
+    }
+    for (int what = 0; what < REFUSALS; what++)
+        printf("%s: %d\n", names[what], refused[what]);
+    return 0;
+}

@@ -1,0 +1,67 @@
+"""Where the system refuses the reader memory, a thread or a byte, the reader says so and keeps nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.models import BIN_FORMATS, checkpoint, config, toy_file
+
+import exporter
+from reader_c.build import SOURCE_DIR
+
+DRIVER = Path(__file__).parents[1] / "lib" / "helpers" / "refused.c"
+WRAPPED = (
+    "malloc",
+    "calloc",
+    "aligned_alloc",
+    "posix_memalign",
+    "pthread_create",
+    "open",
+    "fstat",
+    "pread",
+    "mmap",
+    "madvise",
+)
+FLAGS = ("-std=c11", "-g", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-DRC_NO_CLONES")
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("driver") / "refused"
+    wrapped = [f"-Wl,--wrap={name}" for name in WRAPPED]
+    sources = [DRIVER, *sorted(SOURCE_DIR.glob("*.c"))]
+    command = ["gcc", *FLAGS, *SANITIZE, f"-I{SOURCE_DIR}", *sources, *wrapped, "-o", program, "-lm", "-lpthread"]
+    subprocess.run(command, check=True)
+    return program
+
+
+def refused(driver: Path, *files: Path) -> dict[str, int]:
+    """How many calls of each kind were refused, of all that were made; all promises were kept."""
+    # a library that somebody preloads would come before the sanitizer's
+    result = subprocess.run([driver, *files], capture_output=True, text=True, check=False, env={})
+    assert result.returncode == 0, result.stderr
+    lines = [line.rpartition(": ") for line in result.stdout.splitlines()]
+    return {name: int(count) for name, _, count in lines}
+
+
+@pytest.mark.parametrize("format_name", BIN_FORMATS)
+def test_every_call_that_the_system_may_refuse_comes_out_as_its_code_and_leaks_nothing(
+    tmp_path: Path, driver: Path, format_name: str
+) -> None:
+    path = toy_file(tmp_path, format_name)
+    if format_name == "v3":
+        exporter.export(checkpoint(config()), path, format="v3", storage="q8_0", group_size=8, overwrite=True)
+    counts = refused(driver, path)
+    # a file small enough for small pages: nothing is advised
+    assert {name for name, count in counts.items() if not count} == {"madvise"}
+    assert counts["memory"] > 20
+
+
+def test_a_file_of_huge_pages_is_read_without_them(tmp_path: Path, driver: Path) -> None:
+    # RoPE tables, which cost nothing to compute with
+    path = toy_file(tmp_path, "v0", max_seq_len=140_000)
+    assert path.stat().st_size > 4 << 20
+    assert refused(driver, path)["madvise"] > 0
