@@ -127,9 +127,7 @@ def test_a_report_that_cannot_be_written_says_where(
     assert not report.exists()
 
 
-def test_a_rejected_report_that_cannot_be_removed_is_told_beside_the_file(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rejected_report_that_cannot_be_removed_is_told_beside_the_file(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out.bin"
     (tmp_path / "out.bin.rejected" / "report.json").mkdir(parents=True)
     refused(run("release", source, out, "--format", "v2", *QUICK), f"{out}: written, but {out}.rejected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -46,6 +47,9 @@ def _settle_output() -> OSError | None:
 
 def main() -> NoReturn:
     """Run the command line and turn every foreseen failure into one line and its status."""
+    # what standard output has no letters for is spelled, as on standard error: names of files are any bytes
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # not app.main(): it has its own answers to a broken pipe and to Ctrl-C
         with listening(), app.make_context("export-and-verify", sys.argv[1:]) as context:

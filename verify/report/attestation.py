@@ -11,7 +11,7 @@ import json
 from pathlib import PurePath
 from typing import Any
 
-from verify.report.model import Report
+from verify.report.model import Report, readable
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
@@ -51,4 +51,4 @@ def _configuration(report: Report) -> list[dict[str, Any]]:
 
 
 def _resource(name: str, sha256: str) -> dict[str, Any]:
-    return {"name": name, "digest": {"sha256": sha256}}
+    return {"name": readable(name), "digest": {"sha256": sha256}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from verify.report import attestation, junit, summary
-from verify.report.model import Report
+from verify.report.model import Report, readable
 
 NAMES = ("report.json", "report.html", "junit.xml", "attestation.json", "summary.md")
 
@@ -17,4 +17,4 @@ def render(report: Report) -> dict[str, bytes]:
         attestation.render(report),
         summary.render(report),
     )
-    return {name: text.encode() for name, text in zip(NAMES, texts, strict=True)}
+    return {name: readable(text).encode() for name, text in zip(NAMES, texts, strict=True)}

@@ -158,9 +158,16 @@ def _record(found: Any) -> Any:
     return None if found is None else _plain(dataclasses.asdict(found))
 
 
+def readable(text: str) -> str:
+    """text without what no UTF-8 can hold: bytes of a file's name that are not text, as they stand in its str."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return readable(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {readable(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
