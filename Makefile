@@ -10,7 +10,7 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
   bench-wait bench-reader plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
-  attacks campaign clean
+  attacks syscalls campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -125,8 +125,12 @@ coverage: $(READY)
 attacks: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/attacks.py
 
+# Each system call of an export and of a release fails in its turn: two hours.
+syscalls: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/syscalls.py
+
 # All that is counted in docs/reliability.md: hours.
-campaign: functions same-bits fuzz coverage attacks faults
+campaign: functions same-bits fuzz coverage attacks syscalls faults
 	$(BIN)/python tests/campaigns/page.py
 
 clean:
