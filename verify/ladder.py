@@ -79,8 +79,9 @@ def verify(
         tokens = None if windows is None or isinstance(windows, int) else list(windows)
         evidence = Evidence(depth=depth, windows=count, tokens=tokens)
     earlier = None if baseline is None else read_report(Path(baseline))
+    at_first = _identity(path)
     with reader_c.open(path) as model:
-        # of the mapped bytes, not of what the path may name by now
+        # of the bytes that were read, not of what the path may name by now
         digest = hashlib.sha256(model.content).hexdigest()
         if isinstance(source, Source):
             opened, where = source, os.fspath(source.path)
@@ -97,7 +98,8 @@ def verify(
             check_comparable(Path(baseline), earlier, opened, windows_to_judge)
         judged = _Judgement(model, opened, limits, length, progress)
         judged.run(windows_to_judge, evidence)
-        if digest != hashlib.sha256(model.content).hexdigest():
+        # what was read may be a copy: whoever reads the file next should find the one that was judged
+        if _identity(path) != at_first or digest != hashlib.sha256(model.content).hexdigest():
             raise CannotJudgeError(f"{path}: changed while it was being judged")
         report = Report(
             source={"path": where, "kind": opened.kind, "sha256": opened.files},
@@ -119,6 +121,15 @@ def verify(
             environment=environment(judged.versions, ARITHMETIC),
         )
     return report if earlier is None or baseline is None else with_baseline(report, Path(baseline), earlier)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """What differs once a file is replaced or written to; None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # a path of any bytes
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class _Judgement:
