@@ -127,7 +127,7 @@ def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
     """What differs once a file is replaced or written to; None where there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116  # a path of any bytes
-    except OSError:
+    except (OSError, ValueError):
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
