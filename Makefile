@@ -9,7 +9,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
-  bench-wait bench-reader plots calibrate defects faults functions same-bits fuzz fuzz-ci campaign clean
+  bench-wait bench-reader plots calibrate defects faults syscalls functions same-bits fuzz fuzz-ci campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -97,9 +97,13 @@ calibrate: $(READY)
 defects: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/defects.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
 
-# A release killed, interrupted, and on disks that are too small: nothing half, nothing stray. As root, for the disks.
+# Runs killed, interrupted, many at once, on disks that are too small: nothing half, nothing stray. As root, for disks.
 faults: $(READY)
-	$(BIN)/python benchmarks/faults.py
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/faults.py
+
+# Each system call of an export and of a release fails in its turn, with each error.
+syscalls: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/syscalls.py
 
 # Every float32 through fast's own functions.
 functions: $(READY)
@@ -117,7 +121,7 @@ fuzz-ci: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 200000 --trial
 
 # All that is counted in docs/reliability.md: hours.
-campaign: functions same-bits fuzz faults
+campaign: functions same-bits fuzz faults syscalls
 	$(BIN)/python tests/campaigns/page.py
 
 clean:
