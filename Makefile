@@ -98,9 +98,13 @@ calibrate: $(READY)
 defects: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/defects.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
 
-# A release killed, interrupted, and on disks that are too small: nothing half, nothing stray. As root, for the disks.
+# Runs killed, interrupted, many at once, on disks that are too small: nothing half, nothing stray. As root, for disks.
 faults: $(READY)
-	$(BIN)/python benchmarks/faults.py
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/faults.py
+
+# Each system call of an export and of a release fails in its turn, with each error.
+syscalls: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/syscalls.py
 
 # Every float32 through fast's own functions.
 functions: $(READY)
@@ -124,10 +128,6 @@ coverage: $(READY)
 # Files that differ from what the source makes of them: does the verdict see each?
 attacks: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/attacks.py
-
-# Each system call of an export and of a release fails in its turn: two hours.
-syscalls: $(READY)
-	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/syscalls.py
 
 # All that is counted in docs/reliability.md: hours.
 campaign: functions same-bits fuzz coverage attacks syscalls faults

@@ -176,6 +176,20 @@ def _lock_file(room: Path, target: Path) -> Path:
     return room / f"{target.name}.lock"
 
 
+@contextlib.contextmanager
+def turn_at(target: Path) -> Iterator[None]:
+    """Those who publish several things about one target do it one after the other, where this file system has locks.
+    An interrupt may end a turn late: nothing that follows in this process may wait for one. Raises WriteError."""
+    with told_of(target):
+        turn = open_directory(target.parent)
+    try:
+        _wait_for(turn)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(turn)
+
+
 # ---- directories ----
 
 

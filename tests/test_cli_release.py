@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,3 +164,34 @@ def test_the_same_evidence_gives_the_same_report_to_the_byte(tmp_path: Path, sou
     one = run("verify", source, good, *QUICK, "--tokens", tokens, "--json")
     two = run("verify", source, good, *QUICK, "--tokens", tokens, "--json")
     assert one.stdout == two.stdout
+
+
+def waits_for_a_lock(process: subprocess.Popen[bytes]) -> bool:
+    lines = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
+    return any("->" in line and str(process.pid) in line.split() for line in lines)
+
+
+def test_of_two_releases_at_once_the_file_and_the_report_are_of_the_same(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes when the first has its file in place, and not its report."""
+    import verify.release
+
+    publish = verify.release.publish
+    out = tmp_path / "out.bin"
+    second: list[subprocess.Popen[bytes]] = []
+
+    def paused(*arguments: Any, **options: Any) -> None:
+        publish(*arguments, **options)
+        command = ("release", source, out, "--format", "v0", *QUICK, "--overwrite", "--quiet")
+        second.append(subprocess.Popen([sys.executable, "-m", "verify", *map(str, command)]))
+        while second[0].poll() is None and not waits_for_a_lock(second[0]):
+            time.sleep(0.01)
+
+    monkeypatch.setattr(verify.release, "publish", paused)
+    assert run("release", source, out, "--format", "v2", *QUICK).returncode == 0
+    assert second[0].wait() == 0
+    report = json.loads((tmp_path / "out.bin.report" / "report.json").read_text())
+    assert report["file"]["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert report["file"]["format"] == "v0"
+    assert names(tmp_path) == ["a source", "out.bin", "out.bin.report"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import exporter
 from exporter.errors import NotLastingError, WriteError
-from exporter.place import resolve_target, workspace
+from exporter.place import resolve_target, turn_at, workspace
 from exporter.publish import publish, reason, told_of
 from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
@@ -92,8 +92,8 @@ def release(
         report = dataclasses.replace(report, file={**report.file, "path": path})
         beside, rejected = out.with_name(f"{out.name}.report"), out.with_name(f"{out.name}.rejected")
         directory = reports or (beside if report.passed else rejected)
-        # the file and its report appear together, or an interrupt comes before both
-        with staged(report, directory) as publish_report, postponed():
+        # the file and its report appear together, or an interrupt comes before both; no other release's come between
+        with staged(report, directory) as publish_report, turn_at(target), postponed():
             if not report.passed:
                 publish_report()
             else:

@@ -82,7 +82,7 @@ def try_one(scene: Scene, tally: Tally, fault: Fault) -> None:
     if status == 0:
         expect(found == "new", f"the new file with status 0, found {found}")
         expect(not said, f"no word with status 0, found {said!r}")
-        expect(scene.whole(), "all of the report with status 0")
+        expect(scene.whole() and scene.is_reported(), "all of its report with status 0")
     else:
         one = len(said.splitlines()) == 1 and said.startswith("error: ") and str(scene.target) in said
         expect(status == 2 and one, f"status 2 and one line that says where, found {status}: {said!r}")

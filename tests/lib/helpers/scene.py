@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -34,8 +36,7 @@ class Scene:
         self.target.mkdir()
         import_all(room, *self.arguments())
         self.kept = set(self.target.rglob("*"))
-        self.bytes = self._standing()
-        self._known = {"new": self.bytes}
+        self._known = {"new": self._standing()}
         shutil.rmtree(self.target)
         self.target.mkdir()
         self.run(source=0)
@@ -85,6 +86,14 @@ class Scene:
     def strays(self) -> list[str]:
         """All that belongs to neither the file nor its report."""
         return sorted(path.name for path in set(self.target.rglob("*")) - self.kept)
+
+    def is_reported(self) -> bool:
+        """The report beside a release is about the file that stands there."""
+        report = self.target / f"{self.out.name}.report" / "report.json"
+        if not report.exists():
+            return self.name.startswith("export")
+        digest = hashlib.sha256(self.out.read_bytes()).hexdigest()
+        return bool(json.loads(report.read_text(encoding="utf-8"))["file"]["sha256"] == digest)
 
     def whole(self) -> bool:
         return set(self.target.rglob("*")) >= self.kept
