@@ -1,6 +1,6 @@
 """Does a run leave anything half, or anything stray? Killed, interrupted, many at once, and on disks too small.
 
-    make faults                     some twenty minutes, as root: the disks are mounted
+    make faults                     some forty minutes, as root: the disks are mounted
 
 Each trial is a whole command line over an earlier file, in a process of its own, forked from one that has imported
 everything. Afterwards the earlier file or the new one stands there; and nothing else but its whole report, once
@@ -24,8 +24,8 @@ from pathlib import Path
 # before numpy is imported: a fork takes none of its threads along
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from helpers.disks import MountRefusedError, pages, tmpfs
-from helpers.forked import end, start
+from helpers.disks import MountRefusedError, immutable, pages, read_only, tmpfs
+from helpers.forked import end, nothing, start
 from helpers.scene import COMMANDS, Scene, Tally
 from record import Row, save
 from rich.progress import Progress
@@ -33,6 +33,7 @@ from rich.progress import Progress
 import verify.report.console
 from verify.progress import Progress as ProgressFunction
 
+NOBODY = 65534
 AT_ONCE = {"export": 32, "release": 8}
 
 
@@ -164,6 +165,34 @@ def on_small_disks(scene: Scene) -> Iterator[Tally]:
         yield tally
 
 
+def where_nobody_writes(scene: Scene) -> Iterator[Tally]:
+    """A read-only disk, a directory and a file that cannot be changed, and a user without rights."""
+    tally = Tally(f"{scene.name}: where nothing can be written")
+
+    def refused(before: Callable[[], None] = nothing) -> None:
+        status, said = scene.run(before)
+        found = look(scene, tally, status)
+        tally.expect((status, found) == (2, "old"), f"status 2 and the old one, found {status} and {found}")
+        tally.expect(len(said.splitlines()) == 1 and str(scene.target) in said, f"one line, found {said!r}")
+        tally.expect(not scene.strays(), f"nothing else, found {scene.strays()}")
+
+    with tmpfs(scene.target, 4096):
+        shutil.copytree(scene.room / "old", scene.target, dirs_exist_ok=True)
+        with read_only(scene.target):
+            refused()
+    scene.lay(scene.target)
+    with immutable(scene.target):
+        refused()
+    if scene.out.is_file():
+        with immutable(scene.out):
+            refused()
+    for directory in (scene.target, *scene.target.rglob("*/")):
+        directory.chmod(0o555)
+    refused(lambda: os.setuid(NOBODY))
+    expect_next_run_to_pass(scene, tally)
+    yield tally
+
+
 def at_once(scene: Scene, rounds: int, *, overwrite: bool) -> Iterator[Tally]:
     """Many processes for one name."""
     count = AT_ONCE[scene.name.partition(" ")[0]]
@@ -215,6 +244,8 @@ def main() -> None:
         for name in given.command or ("export v2", "export v3", "export hf", "release v2"):
             room = Path(directory) / name
             room.mkdir()
+            # for whoever is not root
+            Path(directory).chmod(0o755)
             scene = Scene(room, name)
             count(killed(scene, given.kills, rng))
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -226,6 +257,7 @@ def main() -> None:
             count(at_once(Scene(empty, name, over=False), given.rounds, overwrite=False))
             if not given.no_disks:
                 try:
+                    count(where_nobody_writes(scene))
                     count(on_small_disks(scene))
                 except MountRefusedError as error:
                     print(f"{name}: disks: skipped: {error}")

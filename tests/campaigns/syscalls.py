@@ -1,6 +1,6 @@
 """Does an export or a release leave anything half where a system call fails? Each call in its turn, each error.
 
-    make syscalls                   some two hours on one core
+    make syscalls                   some three hours on one core
 
 First the calls of one run are counted, on files at the target and beside it. Then each of them fails in a run of its
 own: once, or that one and all of its kind after it, or half of it is done. Afterwards the earlier file or the new one

@@ -24,11 +24,30 @@ def pages(place: Path) -> int:
 @contextmanager
 def tmpfs(place: Path, size: int) -> Iterator[None]:
     """A disk of size pages at an empty directory. Raises MountRefusedError."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size * PAGE}", "tmpfs", str(place)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        raise MountRefusedError(mounted.stderr.strip())
+    with _done_and_undone(["mount", "-t", "tmpfs", "-o", f"size={size * PAGE}", "tmpfs", place], ["umount", place]):
+        yield
+
+
+@contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """The disk at a directory takes no writes. Raises MountRefusedError."""
+    with _done_and_undone(["mount", "-o", "remount,ro", place], ["mount", "-o", "remount,rw", place]):
+        yield
+
+
+@contextmanager
+def immutable(place: Path) -> Iterator[None]:
+    """A file or directory that not even root changes. Raises MountRefusedError."""
+    with _done_and_undone(["chattr", "+i", place], ["chattr", "-i", place]):
+        yield
+
+
+@contextmanager
+def _done_and_undone(doing: list[str | Path], undoing: list[str | Path]) -> Iterator[None]:
+    done = subprocess.run(doing, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MountRefusedError(done.stderr.strip())
     try:
         yield
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(undoing, check=True)
