@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ print(int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split
 """
 
 
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer's own memory would count")
 @pytest.mark.parametrize(
     ("module", "function", "error"),
     [("reader_c", "open", "ReaderError"), ("exporter", "open_checkpoint", "ExportError")],
