@@ -10,7 +10,7 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
   bench-wait bench-reader plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
-  attacks syscalls campaign clean
+  attacks syscalls determinism tsan tsan-ci mutants campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -129,8 +129,23 @@ coverage: $(READY)
 attacks: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/attacks.py
 
+# The same export in twenty surroundings; and the reader by two compilers.
+determinism: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/determinism.py
+
+# Many threads on one handle of the reader, under ThreadSanitizer.
+tsan: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/threads.py
+
+tsan-ci: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/threads.py --trial
+
+# Each check of the reader's parser taken out, each limit moved: does a test fail?
+mutants: $(READY)
+	$(BIN)/python tests/campaigns/mutants.py
+
 # All that is counted in docs/reliability.md: hours.
-campaign: functions same-bits fuzz coverage attacks syscalls faults
+campaign: functions same-bits fuzz coverage mutants tsan attacks determinism syscalls faults
 	$(BIN)/python tests/campaigns/page.py
 
 clean:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,43 @@ def test_no_metrics_is_skipped_and_not_passed() -> None:
 @pytest.mark.parametrize(("observed", "limit"), [(float("nan"), 1.0), (1.0, float("nan")), (float("inf"), 1.0)])
 def test_nan_never_passes_a_limit(observed: float, limit: float) -> None:
     assert within("execution", "statistical", observed, limit, "detail").status == "fail"
+
+
+WRONG = ("nan", "-nan", "inf", "-inf", "-1", "'1'", "true", "[]", "[1]", "{}", "1e10", "''")
+
+
+def place_of(part: object) -> str:
+    return ".".join(part) if isinstance(part, tuple) else ""
+
+
+def values() -> list[tuple[tuple[str, ...], str]]:
+    """The place of every limit and list in the default policy's table of v2, and which of the two it is."""
+    table = tomllib.loads(DEFAULT_POLICY.read_text())["v2"]
+    return [
+        ((key,), "list") if isinstance(value, list) else ((key, inner), "limit")
+        for key, value in table.items()
+        for inner in (value if isinstance(value, dict) else ("",))
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "-nan", "inf", "-inf", "-1", "'1'", "true", "[]", "[1]", "{}", "1e10", "''"]
+)
+@pytest.mark.parametrize(("place", "kind"), values(), ids=place_of)
+def test_every_value_is_held_to_its_kind(tmp_path: Path, place: tuple[str, ...], kind: str, value: str) -> None:
+    if (kind, value) == ("list", "[]"):
+        return
+    path = tmp_path / "policy.toml"
+    path.write_text(changed(".".join(("v2", *place[:-1])), f"{place[-1]} = {value}"))
+    with pytest.raises(CannotJudgeError, match=place[-1]):
+        load_policy(path, "v2")
+
+
+@pytest.mark.parametrize(("place", "kind"), values(), ids=place_of)
+def test_every_value_must_be_there(tmp_path: Path, place: tuple[str, ...], kind: str) -> None:
+    path = tmp_path / "policy.toml"
+    text = changed(".".join(("v2", *place[:-1])), f"{place[-1]} = 0.25")
+    assert text.count(f"{place[-1]} = 0.25\n") == 1, kind
+    path.write_text(text.replace(f"{place[-1]} = 0.25\n", ""))
+    with pytest.raises(CannotJudgeError, match=f"expected {place[-1]}, found none"):
+        load_policy(path, "v2")

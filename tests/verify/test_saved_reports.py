@@ -102,3 +102,75 @@ def test_a_report_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_report(tmp_path / "none.json")
     with pytest.raises(CannotJudgeError, match=r"expected a report\.json, found: is a directory"):
         read_report(tmp_path)
+
+
+def leaves(found: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The place of every value that holds no others, and of every empty list or object."""
+    inner = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    places = [place for key, value in inner for place in leaves(value, (*path, key))]
+    return places or [path]
+
+
+def holder(found: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path[:-1]:
+        found = found[key]
+    return found
+
+
+def others(value: object) -> list[object]:
+    """What an editor might put there instead: another value of its kind, and values of other kinds."""
+    near: list[object] = []
+    if isinstance(value, bool):
+        near = [not value]
+    elif isinstance(value, (int, float)):
+        near = [value + 1, -value - 1, value * 2 + 1, 0.5 * value + 0.25]
+    elif isinstance(value, str):
+        near = [value + "x", value[:-1] + "\u200b", value.swapcase() + "\0"]
+    return [*near, None, [], {}, "nan", "inf", 10**400, {"value": value}, [value]]
+
+
+@pytest.mark.parametrize("report", [passing(), failing()], ids=["passing", "failing"])
+def test_every_field_that_was_edited_is_noticed(tmp_path: Path, report: Report) -> None:
+    path = saved(tmp_path, report)
+    original = path.read_text()
+    places = leaves(json.loads(original))
+    count = 0
+    for number, place in enumerate(places):
+        now = holder(json.loads(original), place)[place[-1]]
+        # the kinds of edits in turn, since each place has many like it
+        for value in others(now)[number % 5 :: 5]:
+            if value == now and type(value) is type(now):
+                continue
+            found = json.loads(original)
+            holder(found, place)[place[-1]] = value
+            path.write_text(json.dumps(found))
+            with pytest.raises(CannotJudgeError):
+                read_report(path)
+            count += 1
+        found = json.loads(original)
+        del holder(found, place)[place[-1]]
+        path.write_text(json.dumps(found))
+        with pytest.raises(CannotJudgeError):
+            read_report(path)
+    assert len(places) > 300
+    assert count > 500
+
+
+def test_an_edited_field_with_its_digest_mended_never_makes_a_failing_report_pass(tmp_path: Path) -> None:
+    """One field alone: several at once are a forgery, which an attestation is there for."""
+    path = saved(tmp_path, failing())
+    original = path.read_text()
+    refused = 0
+    for number, place in enumerate(leaves(json.loads(original))):
+        edits = (*others(holder(json.loads(original), place)[place[-1]]), "pass", "skipped", 0.0)
+        for value in edits[number % 5 :: 5]:
+            found = json.loads(original)
+            holder(found, place)[place[-1]] = value
+            if place != ("digest",):
+                found["digest"] = digest_of_report(found)
+            path.write_text(json.dumps(found))
+            try:
+                assert read_report(path).verdict == "fail"
+            except CannotJudgeError:
+                refused += 1
+    assert refused > 300

@@ -8,7 +8,7 @@ from typing import Any
 
 from verify.checks.result import CheckResult
 from verify.errors import CannotJudgeError
-from verify.report.model import SCHEMA_ID, Report, digest_of_report, schema
+from verify.report.model import SCHEMA_ID, Report, against_schema, digest_of_report
 from verify.strict_json import read_object
 
 # A report of a thousand windows of 4,096 tokens has a tenth of that.
@@ -21,21 +21,21 @@ def read_report(path: Path) -> Report:
 
 
 def _rebuild(path: Path, found: dict[str, Any]) -> Report:
-    import jsonschema  # noqa: PLC0415  # only needed here
-
     said = found.get("schema")
     if said != SCHEMA_ID:
         raise CannotJudgeError(f"{path}: schema: expected {SCHEMA_ID}, found {said!r}")
-    try:
-        jsonschema.validate(found, schema())
-    except jsonschema.ValidationError as error:
-        where = "/".join(map(str, error.absolute_path)) or "the report"
-        raise CannotJudgeError(f"{path}: {where}: expected what the schema says, found: {error.message}") from error
+    if wrong := against_schema(found):
+        where = "/".join(map(str, wrong.absolute_path)) or "the report"
+        raise CannotJudgeError(f"{path}: {where}: expected what the schema says, found: {wrong.message}") from wrong
     if found["digest"] != digest_of_report(found):
         raise CannotJudgeError(
             f"{path}: digest: expected {digest_of_report(found)}, found {found['digest']}: the report was changed"
         )
-    report = _report(found)
+    try:
+        report = _report(found)
+    except ExceptionGroup as error:
+        # the schema's numbers have no end, a float's have
+        raise CannotJudgeError(f"{path}: expected values that a report can hold, found: {_cause(error)}") from error
     # whoever edits a report may mend its digest, but not what follows from what it says
     follows = {
         "verdict": found["verdict"] == report.verdict,
@@ -60,6 +60,13 @@ def _report(found: dict[str, Any]) -> Report:
     of = fields.pop("attribution_of")
     fields["attribution"] = None if of is None else {**of, "shares": shares, "residual": residual}
     return _converter().structure(fields, Report)  # type: ignore[no-any-return]
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first of what went wrong in a structure, and within that."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @cache

@@ -1,0 +1,217 @@
+"""Would the tests notice a mistake in the C reader's parser? Each of its checks is taken out in turn, each number moved
+by one, each comparison turned; a test has to fail.
+
+    make mutants                    some twenty minutes
+
+Mutants that change nothing that can be seen are told in UNSEEN, each with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from record import Row, save
+from rich.progress import Progress
+
+from reader_c.build import SOURCE_DIR, SOURCES, STRICT_FLAGS
+
+ROOT = Path(__file__).parents[2]
+PARSER = ("layout.c", "v3.c", "file.c")
+TESTS = ("parse", "v3_parse", "model", "boundaries", "changing_files", "limits", "refused_calls", "forward")
+FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-fPIC", "-w", f"-I{SOURCE_DIR}")
+SECONDS = 300
+
+# (file, what stands in the line, what it becomes) -> why no test can see it
+UNSEEN: dict[tuple[str, str, str], str] = {}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    kind: str
+    file: str
+    start: int
+    end: int
+    new: str
+
+    def apply(self, text: str) -> str:
+        return text[: self.start] + self.new + text[self.end :]
+
+    def line(self, text: str) -> str:
+        begin = text.rfind("\n", 0, self.start) + 1
+        return text[begin : text.find("\n", self.start)].strip()
+
+    def told(self, text: str) -> str:
+        number = text.count("\n", 0, self.start) + 1
+        old = " ".join(text[self.start : self.end].split())
+        return f"{self.file}:{number}: {old} -> {self.new or 'nothing'}   | {self.line(text)}"
+
+
+def _blank(text: str) -> str:
+    """The same length, with comments, strings and directives blanked: what stands in them is not code."""
+    pattern = r"/\*.*?\*/|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|^#(?:[^\n\\]|\\\n|\\.)*"
+    return re.sub(pattern, lambda m: re.sub(r"[^\n]", "_", m[0]), text, flags=re.DOTALL | re.MULTILINE)
+
+
+_TURNED = {
+    "<": ("<=",),
+    "<=": ("<",),
+    ">": (">=",),
+    ">=": (">",),
+    "==": ("!=",),
+    "!=": ("==",),
+    "&&": ("||",),
+    "||": ("&&",),
+}
+_OTHER = {"+": "-", "-": "+", "*": "+", "/": "*", "%": "*"}
+
+
+def _statement_end(code: str, start: int) -> int:
+    return code.index(";", start) + 1
+
+
+def mutants(file: str, text: str) -> Iterator[Mutant]:
+    code = _blank(text)
+    for found in re.finditer(r"return (?:rc_fail|fail_real|fail_system)\(", code):
+        if code[: found.start()].rstrip().endswith("{"):
+            continue  # a function's own body
+        yield Mutant("a check taken out", file, found.start(), _statement_end(code, found.start()), ";")
+    for found in re.finditer(r"\bTRY\(", code):
+        yield Mutant("a check's answer ignored", file, found.start(), found.end(), "(void)(")
+    for found in re.finditer(r"(?<= )(<=|>=|==|!=|&&|\|\||<|>)(?= )", code):
+        for new in _TURNED[found[0]]:
+            yield Mutant("a comparison turned", file, found.start(), found.end(), new)
+    for found in re.finditer(r"(?<=[\w)\]] )([-+*/%])(?= [\w(])", code):
+        if code[found.start() - 2] == "t" and re.search(
+            r"\b(?:const|struct|char|void|\w+_t|\w+_function) $", code[: found.start()]
+        ):
+            continue  # a pointer's star
+        yield Mutant("a sum or product turned", file, found.start(), found.end(), _OTHER[found[0]])
+    for found in re.finditer(r"(?<![\w.])(?:0x[0-9a-f]+|\d+)(?![\w.])", code):
+        yield Mutant("a number moved by one", file, found.start(), found.end(), str(int(found[0], 0) + 1))
+
+
+class Workshop:
+    """One place to build and test a mutant in."""
+
+    def __init__(self, room: Path, number: int, objects: Path) -> None:
+        self._place = room / f"workshop{number}"
+        self._objects = objects
+        package = self._place / "reader_c"
+        shutil.copytree(ROOT / "reader_c", package, ignore=shutil.ignore_patterns("src", "_reader*", "__pycache__"))
+        self._library = package / "_reader.abi3.so"
+
+    def build(self, file: str | None, source: str) -> bool:
+        """False where the compiler refuses. file: what is replaced; None for the reader as it is."""
+        parts = [path for path in self._objects.glob("*.o") if path.stem != Path(file or "").stem]
+        if file:
+            mutant = self._place / file
+            mutant.write_text(source, encoding="utf-8")
+            made = self._place / "mutant.o"
+            if subprocess.run(["gcc", *FLAGS, "-c", mutant, "-o", made], capture_output=True, check=False).returncode:
+                return False
+            parts.append(made)
+        subprocess.run(["gcc", "-shared", *parts, "-o", self._library, "-lm", "-lpthread"], check=True)
+        return True
+
+    def killed(self) -> str:
+        """What noticed: a test's name, "a crash" or "a hang"; empty where nothing did."""
+        names = [f"tests/reader_c/test_{name}.py" for name in TESTS]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{self._place}{os.pathsep}{ROOT}",
+            "OMP_NUM_THREADS": "1",
+            "HYPOTHESIS_PROFILE": "dev",
+        }
+        # not "python -m pytest", which would look here first and find the reader as it is
+        command = [Path(sys.executable).with_name("pytest"), "-q", "-x", "--no-header", "-p", "no:cacheprovider"]
+        command += ["-p", "no:randomly", f"--basetemp={self._place / 'tmp'}", *names]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return "a hang"
+        if done.returncode == 0:
+            return ""
+        test = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, flags=re.MULTILINE)
+        return test[1] if test else "a crash"
+
+
+def compile_objects(room: Path) -> Path:
+    """The whole reader's object files, cffi's glue among them, as the mutants are compiled."""
+    from reader_c.build import ffibuilder  # paths in it are relative to the working directory
+
+    objects = room / "objects"
+    objects.mkdir()
+    glue = room / "_reader.c"
+    ffibuilder.emit_c_code(str(glue))
+    import sysconfig
+
+    headers = f"-I{sysconfig.get_paths()['include']}"
+    for source in (glue, *(SOURCE_DIR / name for name in SOURCES)):
+        level = FLAGS if source.name in (*PARSER, glue.name) else (*FLAGS, "-O2")
+        subprocess.run(["gcc", *level, headers, "-c", source, "-o", objects / f"{source.stem}.o"], check=True)
+    return objects
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--file", action="append", choices=PARSER, help="only this one; may be given often")
+    parser.add_argument("--kind", help="only mutants whose kind begins so")
+    parser.add_argument("--trial", action="store_true", help="save nothing")
+    given = parser.parse_args()
+    began = time.monotonic()
+    texts = {name: (SOURCE_DIR / name).read_text(encoding="utf-8") for name in given.file or PARSER}
+    many = [m for name, text in texts.items() for m in mutants(name, text) if m.kind.startswith(given.kind or "")]
+    fates: dict[Mutant, str] = {}
+    with tempfile.TemporaryDirectory() as directory, Progress() as progress:
+        room = Path(directory)
+        objects = compile_objects(room)
+        workshops: SimpleQueue[Workshop] = SimpleQueue()
+        for number in range(os.cpu_count() or 1):
+            workshops.put(Workshop(room, number, objects))
+        healthy = workshops.get()
+        healthy.build(None, "")
+        if noticed := healthy.killed():
+            sys.exit(f"the tests fail on the reader as it is: {noticed}")
+        workshops.put(healthy)
+        task = progress.add_task("mutants", total=len(many))
+
+        def fate(mutant: Mutant) -> None:
+            workshop = workshops.get()
+            text = texts[mutant.file]
+            fates[mutant] = workshop.killed() if workshop.build(mutant.file, mutant.apply(text)) else "the compiler"
+            workshops.put(workshop)
+            progress.update(task, advance=1)
+            if not fates[mutant]:
+                print(mutant.told(text), flush=True)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(fate, many))
+    rows = []
+    for kind in dict.fromkeys(mutant.kind for mutant in many):
+        own = [mutant for mutant in many if mutant.kind == kind and fates[mutant] != "the compiler"]
+        alive = [mutant for mutant in own if not fates[mutant]]
+        unseen = [m for m in alive if (m.file, m.line(texts[m.file]), m.new) in UNSEEN]
+        told = f"{len(own) - len(alive)} noticed, {len(unseen)} make no difference"
+        rows.append(Row(f"mutants of the parser: {kind}", len(own), told, len(alive) - len(unseen)))
+        print(f"{rows[-1].what}: {len(own)}: {told}, {rows[-1].wrong} others")
+    if not given.trial:
+        save("mutants", rows, began)
+    sys.exit(any(row.wrong for row in rows))
+
+
+if __name__ == "__main__":
+    main()
