@@ -11,18 +11,24 @@ from typing import TYPE_CHECKING, Any
 from verify.errors import CannotJudgeError
 
 if TYPE_CHECKING:
+    from verify.engine.command import Engine
     from verify.evidence import Evidence
     from verify.ladder import verify
     from verify.report.model import Report
 
-__all__ = ["CannotJudgeError", "Evidence", "Report", "verify"]
+__all__ = ["CannotJudgeError", "Engine", "Evidence", "Report", "verify"]
 
 
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first asked for, so that --help does not wait for it."""
     import importlib  # noqa: PLC0415
 
-    homes = {"Evidence": "verify.evidence", "Report": "verify.report.model", "verify": "verify.ladder"}
+    homes = {
+        "Engine": "verify.engine.command",
+        "Evidence": "verify.evidence",
+        "Report": "verify.report.model",
+        "verify": "verify.ladder",
+    }
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(homes[name]), name)

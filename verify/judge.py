@@ -44,7 +44,7 @@ def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
     match check.name, check.bound:
         case "operations", "rigorous":
             return _held_against(check, policy.operations.error_over_bound)
-        case "execution", "statistical":
+        case "execution" | "engine", "statistical":
             return _held_against(check, policy.execution.noise_sigmas)
         # without metrics there were none, for the reason that the check itself says
         case "quantization", "policy" if report.metrics is not None:

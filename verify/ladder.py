@@ -25,6 +25,8 @@ from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.tensors import TensorReport, check_tensors
 from verify.closure import Closure
 from verify.diagnosis import Diagnosis, diagnose_tensors
+from verify.engine.command import Engine
+from verify.engine.trial import Trial
 from verify.environment import environment
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
@@ -58,6 +60,7 @@ def verify(
     windows: int | Sequence[NDArray[np.int64]] | None = None,
     depth: str = "standard",
     *,
+    engine: Engine | None = None,
     evidence: Evidence | None = None,
     max_seq_len: int | None = None,
     source_kind: str | None = None,
@@ -67,7 +70,8 @@ def verify(
 
     source: where the checkpoint is, or one that is open already. policy: a TOML file of limits; the default ships in
     the package. baseline: the last release's report.json: to be worse than it is a failure. windows: how many random
-    windows, or the token windows themselves. evidence: everything about the windows, in place of windows and depth.
+    windows, or the token windows themselves. engine: one of the user's own, judged on the same windows. evidence:
+    everything about the windows, in place of windows and depth.
     max_seq_len: what the file should say, where it was shortened on purpose. source_kind: one of
     verify.sources.KINDS, where it is not to be recognised.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
@@ -78,6 +82,8 @@ def verify(
         count = windows if isinstance(windows, int) else None
         tokens = None if windows is None or isinstance(windows, int) else list(windows)
         evidence = Evidence(depth=depth, windows=count, tokens=tokens)
+    if engine is not None:
+        engine.check()
     earlier = None if baseline is None else read_report(Path(baseline))
     at_first = _identity(path)
     with reader_c.open(path) as model:
@@ -96,7 +102,7 @@ def verify(
         windows_to_judge = evidence.collect(opened, length)
         if earlier is not None and baseline is not None:
             check_comparable(Path(baseline), earlier, opened, windows_to_judge)
-        judged = _Judgement(model, opened, limits, length, progress)
+        judged = _Judgement(model, opened, limits, length, engine, progress)
         judged.run(windows_to_judge, evidence)
         # what was read may be a copy: whoever reads the file next should find the one that was judged
         if _identity(path) != at_first or digest != hashlib.sha256(model.content).hexdigest():
@@ -119,6 +125,7 @@ def verify(
             attribution=judged.attribution,
             baseline=None,
             environment=environment(judged.versions, ARITHMETIC),
+            engine=None if judged.trial is None else judged.trial.report,
         )
     return report if earlier is None or baseline is None else with_baseline(report, Path(baseline), earlier)
 
@@ -136,11 +143,19 @@ class _Judgement:
     """One file under judgement: fills checks, metrics and tensors."""
 
     def __init__(
-        self, model: reader_c.Model, source: Source, policy: Policy, max_seq_len: int, progress: Progress
+        self,
+        model: reader_c.Model,
+        source: Source,
+        policy: Policy,
+        max_seq_len: int,
+        engine: Engine | None,
+        progress: Progress,
     ) -> None:
         self._model, self._source, self._policy = model, source, policy
         self._max_seq_len, self._progress = max_seq_len, progress
         self._references = References(source, model)
+        weights = self._references.file_weights
+        self.trial = None if engine is None else Trial(engine, model, source.hyperparameters, weights, policy)
         self.checks: list[CheckResult] = []
         self.tensors: list[TensorReport] = []
         self.layers: tuple[LayerReport, ...] = ()
@@ -159,16 +174,9 @@ class _Judgement:
         hyper = self._source.hyperparameters
         self.checks.append(check_config(self._model, hyper, self._max_seq_len))
         if not same_shapes(self._model, hyper) or self._model.config.max_seq_len < self._max_seq_len:
-            later: tuple[tuple[str, Bound], ...] = (
-                ("file", "exact"),
-                ("tensors", "exact"),
-                ("operations", "rigorous"),
-                ("execution", "statistical"),
-                ("quantization", "policy"),
-            )
-            self.checks += [
-                skipped(name, bound, "the file is of another shape than the source") for name, bound in later
-            ]
+            later: tuple[tuple[str, Bound], ...] = (("file", "exact"), ("tensors", "exact"), *self._of_logits)
+            reason = "the file is of another shape than the source"
+            self.checks += [skipped(name, bound, reason) for name, bound in later]
             return
         self.checks.append(check_file(self._model, self._source, self._max_seq_len))
         tensors, self.tensors, differing = check_tensors(
@@ -181,14 +189,18 @@ class _Judgement:
             return
         self._run_windows(windows, evidence)
 
+    @property
+    def _of_logits(self) -> tuple[tuple[str, Bound], ...]:
+        """The checks that run the model, in their order."""
+        on_trial: tuple[tuple[str, Bound], ...] = () if self.trial is None else (("engine", "statistical"),)
+        return (("operations", "rigorous"), ("execution", "statistical"), *on_trial, ("quantization", "policy"))
+
     def _unusable(self) -> bool:
         """A source with a NaN or infinity has no logits to compare with."""
         for name in self._source.hyperparameters.shapes():
             if not torch.isfinite(self._references.source_weights(name)).all():
                 reason = f"the source's {name} holds a NaN or an infinity"
-                self.checks.append(skipped("operations", "rigorous", reason))
-                self.checks.append(skipped("execution", "statistical", reason))
-                self.checks.append(skipped("quantization", "policy", reason))
+                self.checks += [skipped(check, bound, reason) for check, bound in self._of_logits]
                 return True
         return False
 
@@ -202,14 +214,15 @@ class _Judgement:
         for numbers in _batches(windows, list(range(len(windows))), hyper):
             tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
             of_source = self._references.of_source(tokens)
+            first = positions(evidence.depth, tokens.shape[1], whole=self.trial is not None)
             for row, number in enumerate(numbers):
                 compared.add(windows[number], of_source[row], next(engine))
                 if number in chosen:
-                    of_chosen[number] = of_source[row, : positions(evidence.depth, tokens.shape[1])].copy()
+                    of_chosen[number] = of_source[row, :first].copy()
                 done += 1
                 self._progress("windows", done, steps)
         self._references.done_with_source()
-        proof = Proof(self._model, hyper, self._references, ARITHMETIC, self._policy)
+        proof = Proof(self._model, hyper, self._references, ARITHMETIC, self._policy, self.trial)
         # a few more at a time, because weights are derived anew for each batch
         for numbers in _batches(windows, chosen, hyper, times=2):
             proof.add(windows, numbers, np.stack([of_chosen.pop(number) for number in numbers]))

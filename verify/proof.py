@@ -17,6 +17,7 @@ from verify.checks.operations import Operations, describe, where_of
 from verify.checks.result import CheckResult, exact
 from verify.closure import Closure, Gathered, close
 from verify.diagnosis import Diagnosis, Stage, diagnose_operation
+from verify.engine.trial import Trial
 from verify.evidence import Window
 from verify.operations.recompute import Recompute
 from verify.operations.record import record
@@ -43,9 +44,9 @@ def choose(windows: list[Window], depth: str) -> list[int]:
     return sorted(order[: _WINDOWS.get(depth, len(order))])
 
 
-def positions(depth: str, length: int) -> int:
-    """Of a window of this length, how many have their logits held against the reference."""
-    return min(length, _POSITIONS.get(depth, length))
+def positions(depth: str, length: int, *, whole: bool = False) -> int:
+    """Of a window of this length, how many have their logits held against the reference. whole: all of them."""
+    return length if whole else min(length, _POSITIONS.get(depth, length))
 
 
 def activations_of(model: reader_c.Model) -> tuple[reader_c.Activations, ...]:
@@ -63,9 +64,10 @@ class Proof:
         references: References,
         arithmetic: reader_c.Arithmetic,
         policy: Policy,
+        trial: Trial | None = None,
     ) -> None:
         self._model, self._hyper, self._references, self._arithmetic = model, hyper, references, arithmetic
-        self._policy = policy
+        self._policy, self._trial = policy, trial
         self.operations, self._replays = Operations(), Operations()
         self._execution = Execution()
         # of the first operation that is beyond its bound
@@ -91,9 +93,11 @@ class Proof:
             )
         for activations in activations_of(self._model):
             logits = self._operations(activations, tokens, numbers)
-            if activations == "fp32":
-                for row, number in enumerate(numbers):
+            for row, number in enumerate(numbers):
+                if activations == "fp32":
                     self._execution.add(number, of_file[row], sigma[row], logits[row, first])
+                if self._trial is not None and activations == self._trial.activations:
+                    self._trial.add(number, windows[number], of_source[row], of_file[row], sigma[row], logits[row])
 
     def _operations(
         self, activations: reader_c.Activations, tokens: torch.Tensor, numbers: list[int]
@@ -123,15 +127,16 @@ class Proof:
             x = at["ffn_residual"] if layer is not None else at.get("embedding", x)
 
     def verdicts(self) -> list[CheckResult]:
-        """Of `operations` and `execution`."""
+        """Of `operations`, `execution` and, where an engine is on trial, `engine`."""
         execution = self._references.disagreement() or self._float_execution
         if self._replays.layers:
             execution = self._with_replay(execution)
-        return [self.operations.verdict(self._policy.operations.error_over_bound), execution]
+        found = [self.operations.verdict(self._policy.operations.error_over_bound), execution]
+        return found if self._trial is None else [*found, self._trial.verdict()]
 
     @property
     def _float_execution(self) -> CheckResult:
-        return self._execution.verdict(self._arithmetic, self._policy.execution.noise_sigmas)
+        return self._execution.verdict(f"the C reader ({self._arithmetic})", self._policy.execution.noise_sigmas)
 
     def _with_replay(self, execution: CheckResult) -> CheckResult:
         """int8 activations have no tolerance: one that rounds the other way moves logits as far as a mistake does.

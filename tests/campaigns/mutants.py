@@ -1,5 +1,5 @@
-"""Would the tests notice a mistake in the C reader's parser? Each check is taken out in turn, each number moved by one,
-each comparison turned; a test has to fail.
+"""Would the tests notice a mistake in the parser of the C reader? Each check is taken out in turn, each number moved
+by one, each comparison turned; a test has to fail.
 
     make mutants                    some twenty minutes
 

@@ -101,12 +101,12 @@ class Execution:
                 "found": float(engine[position, index]),
             }
 
-    def verdict(self, arithmetic: str, limit: float = LIMIT_SIGMAS) -> CheckResult:
-        """limit: standard deviations."""
+    def verdict(self, engine: str, limit: float = LIMIT_SIGMAS) -> CheckResult:
+        """engine: whose logits these are, in words. limit: standard deviations."""
         if not self._logits:
             return skipped("execution", "statistical", "no logits were compared")
         detail = (
-            f"{self._logits} logits of the C reader ({arithmetic}) against PyTorch float64 on the same weights: "
+            f"{self._logits} logits of {engine} against PyTorch float64 on the same weights: "
             f"largest difference {self._largest:.3g}, {self._worst:.2f} standard deviations of float32 rounding"
         )
         return within("execution", "statistical", self._worst, limit, detail, self.where)

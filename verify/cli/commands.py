@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verify.cli.options import EVIDENCE, EXPORT, JUDGEMENT, MAX_SEQ_LEN, OUTPUT, PATH, SOURCE, with_options
-from verify.cli.results import check_directory, deliver, prepare, start_pytorch, tell_group_size
+from verify.cli.options import ENGINE, EVIDENCE, EXPORT, JUDGEMENT, MAX_SEQ_LEN, OUTPUT, PATH, SOURCE, with_options
+from verify.cli.results import check_directory, deliver, prepare, prepare_engine, start_pytorch, tell_group_size
 
 if TYPE_CHECKING:
     from verify.progress import Progress
@@ -115,6 +115,7 @@ def export(
     MAX_SEQ_LEN,
     SOURCE[1],
     *EVIDENCE,
+    *ENGINE,
     *JUDGEMENT,
     *OUTPUT,
 )
@@ -129,9 +130,15 @@ def verify(
     json: bool,
     quiet: bool,
     threads: int | None,
+    engine_library: Path | None,
+    engine_command: str | None,
+    engine_activations: str,
+    engine_timeout: float,
+    engine_memory: int | None,
     **options: Any,
 ) -> int:
     """Every check on an existing file, whoever wrote it."""
+    engine = prepare_engine(engine_library, engine_command, engine_activations, engine_timeout, engine_memory)
     evidence = prepare(report=report, threads=threads, **options)
     from verify.inspect import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
@@ -146,6 +153,7 @@ def verify(
             file,
             policy,
             baseline,
+            engine=engine,
             evidence=evidence,
             source_kind=source_kind,
             max_seq_len=max_seq_len,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,21 @@ def _read_storage(_context: click.Context, _: click.Parameter, given: tuple[str,
         patterns.pop(pattern, None)
         patterns[pattern] = storage
     return patterns
+
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def _read_bytes(_context: click.Context, option: click.Parameter, given: str | None) -> int | None:
+    """A size as people write it: 4GiB, 500MB, 1.5 GB, or plain bytes."""
+    if given is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)\s*", given)
+    if not found or found[2].upper() not in _UNITS or not (size := int(float(found[1]) * _UNITS[found[2].upper()])):
+        from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+        raise CannotJudgeError(f"{option.opts[0]}: expected a size as 4GiB or 500MB, found {given!r}")
+    return size
 
 
 def _print_policy(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -76,6 +92,31 @@ EVIDENCE = (
     click.option("--seed", default=0, show_default=True, metavar="S", help="Of the random windows."),
     click.option(
         "--depth", default="standard", show_default=True, help="quick, standard or full: how much evidence."
+    ),
+)
+ENGINE = (
+    click.option(
+        "--engine",
+        "engine_library",
+        type=PATH,
+        metavar="LIB",
+        help="Judge this engine too: a shared library with llama2.c's build_transformer, forward and "
+        "free_transformer.",
+    ),
+    click.option(
+        "--engine-command",
+        metavar="COMMAND",
+        help="Likewise a program: 'mine {file} {tokens} {logits}' reads int32 token ids and writes float32 logits.",
+    ),
+    click.option(
+        "--engine-activations", default="fp32", show_default=True, help="Of the engine: fp32 or q8 (runq.c)."
+    ),
+    click.option("--engine-timeout", default=600.0, show_default=True, metavar="S", help="Seconds for one window."),
+    click.option(
+        "--engine-memory",
+        callback=_read_bytes,
+        metavar="SIZE",
+        help="Most address space of the engine, as 4GiB or 500MB.  [default: no limit]",
     ),
 )
 JUDGEMENT = (

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     import exporter
+    from verify.engine.command import Engine
     from verify.evidence import Evidence
     from verify.progress import Progress
     from verify.report.model import Report
@@ -31,6 +32,19 @@ def prepare(*, report: Path | None, threads: int | None, seed: int, **options: A
     if report is not None:
         check_directory(report)
     return Evidence(seed=seed, **options)
+
+
+def prepare_engine(
+    library: Path | None, command: str | None, activations: str, seconds: float, memory: int | None
+) -> Engine | None:
+    """The engine that the options name, refused early where there is none to run; None where they name none."""
+    if library is None and command is None:
+        return None
+    from verify.engine.command import Engine  # noqa: PLC0415
+
+    engine = Engine(library, command, seconds, memory, activations)  # type: ignore[arg-type]  # it looks itself
+    engine.check()
+    return engine
 
 
 def start_pytorch(threads: int | None, progress: Progress) -> None:

@@ -18,6 +18,8 @@ _STEPS = {
     "operations": "Look at the engine's code and inputs at {operation} and at nothing after it: every operation is "
     f"judged by its own inputs ({_GUIDE}).",
     "execution": "{again} at what joins the engine's operations: each of them is right by itself " + f"({_GUIDE}).",
+    "engine": "Mend the engine, not the file: every check before this one passed without it "
+    "(docs/your-engine.md tells what can be seen from outside).",
     "quantization": "Take smaller groups, or a wider storage for the tensors that cost most (v3: --storage "
     "PATTERN=bf16); raise the policy's limit only where this cost is meant.",
     "baseline": "Take back what changed since the baseline (format, group size, storage), or, where it was meant, "

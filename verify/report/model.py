@@ -18,6 +18,7 @@ from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
 from verify.closure import Closure
 from verify.diagnosis import Diagnosis
+from verify.engine.trial import EngineReport
 from verify.metrics import Metrics, WindowMetrics
 from verify.policy import Policy
 
@@ -60,6 +61,7 @@ class Report:
     attribution: Attribution | None
     baseline: Baseline | None
     environment: Mapping[str, Any]
+    engine: EngineReport | None = None
 
     @property
     def blamed(self) -> tuple[CheckResult, ...]:
@@ -113,6 +115,7 @@ class Report:
             "layers": [_record(layer) for layer in self.layers],
             "baseline": _record(self.baseline),
             "environment": _plain(self.environment),
+            "engine": _record(self.engine),
         }
         return {**report, "digest": digest_of_report(report)}
 

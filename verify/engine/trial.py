@@ -1,0 +1,197 @@
+"""Judging an engine: at every position of the windows that are looked into, as our own reader is judged there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import reader_c
+from verify.checks.execution import Execution
+from verify.checks.quantization import check_quantization
+from verify.checks.result import CheckResult, exact
+from verify.engine.command import Engine, EngineFailedError
+from verify.engine.hints import Fault, faults, logits_of
+from verify.evidence import Window
+from verify.metrics import WindowEvidence, compare_window, summarise
+from verify.oracle import llama
+from verify.policy import Policy
+from verify.sources import Hyperparameters
+
+# Positions that mistakes are tried on: what a mistake does shows early, and each costs a pass.
+_TRIED_POSITIONS = 48
+# A mistake is named where the engine is this near to a reference that makes it: in limits of `execution`, since
+# a mistake may make a model more sensitive to rounding than it is.
+_NEAR = 3.0
+# With int8 activations nothing is as near as that: there, this part of the difference may be left.
+_LEFT = 0.3
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """What an engine is and what it did. first: the first window and position that are beyond what is allowed; None
+    where none is. same_bits: of all logits, how many are the C reader's to the bit. hint: what the engine does, where
+    a known mistake gives its logits; hint_name: of that mistake."""
+
+    library: str | None
+    command: str | None
+    sha256: str
+    activations: reader_c.Activations
+    windows: int
+    logits: int
+    same_bits: int
+    first: dict[str, int] | None
+    hint_name: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class _Off:
+    """A window's logits, what they should have been, and by how much they are off."""
+
+    tokens: NDArray[np.int64]
+    engine: NDArray[np.float32]
+    reference: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    by: float
+
+
+class Trial:
+    """Gathers windows; verdict() and report speak of them all."""
+
+    def __init__(
+        self, engine: Engine, model: reader_c.Model, hyper: Hyperparameters, load: llama.Load, policy: Policy
+    ) -> None:
+        if engine.activations == "q8" and not model.config.group_size:
+            engine = dataclasses.replace(engine, activations="fp32")
+        self._engine, self._model, self._hyper, self._load, self._policy = engine, model, hyper, load, policy
+        self._execution = Execution()
+        self._compared: list[WindowEvidence] = []
+        self._failure: tuple[str, dict[str, Any]] | None = None
+        self._furthest: _Off | None = None
+        self._first: dict[str, int] | None = None
+        self._windows = self._logits = self._same = 0
+
+    @property
+    def activations(self) -> reader_c.Activations:
+        return self._engine.activations
+
+    def add(
+        self,
+        number: int,
+        window: Window,
+        of_source: NDArray[np.float64],
+        of_file: NDArray[np.float64],
+        sigma: NDArray[np.float32],
+        ours: NDArray[np.float32],
+    ) -> None:
+        """Run the engine on a window. Arrays (length, vocab_size): logits of the source, of its weights as the file
+        stores them, what rounding does to those, and the C reader's by the engine's kind of activations."""
+        if self._failure is not None:
+            return
+        try:
+            found = self._engine.logits(self._model.path, window.tokens, self._model.config.vocab_size)
+        except EngineFailedError as error:
+            self._failure = (str(error), {"window": number})
+            return
+        self._windows += 1
+        self._logits += found.size
+        self._same += int(np.count_nonzero(found.view("u4") == ours.view("u4")))
+        if not np.isfinite(found).all():
+            position, index = map(int, np.argwhere(~np.isfinite(found))[0])
+            many = int(np.count_nonzero(~np.isfinite(found)))
+            self._first = {"window": number, "position": position}
+            self._failure = (
+                f"{many} of {found.size} logits are not finite",
+                {**self._first, "index": index, "found": str(found[position, index])},
+            )
+            return
+        wide = sigma.astype(np.float64)
+        if self.activations == "fp32":
+            self._execution.add(number, of_file, wide, found)
+            beyond = (np.abs(found - of_file) > self._policy.execution.noise_sigmas * wide).any(axis=1)
+        else:
+            self._compared.append(compare_window(window.origin, window.tokens, of_source, found))
+            limits, last = self._policy.quantization, self._compared[-1]
+            beyond = (last.kl > limits.kl_max) | (last.error > limits.max_abs_logit_error)
+        off = _Off(window.tokens, found, of_file, wide, float(np.abs(found - of_file).max()))
+        if self._furthest is None or off.by > self._furthest.by:
+            self._furthest = off
+        if beyond.any() and self._first is None:
+            self._first = {"window": number, "position": int(np.flatnonzero(beyond)[0])}
+
+    def verdict(self) -> CheckResult:
+        if self._failure is not None:
+            reason, where = self._failure
+            at = ", ".join(f"{key} {where[key]}" for key in ("window", "position") if key in where)
+            return exact("engine", 1, f"the engine failed: {reason} ({at})", where)
+        judged = self._judged
+        detail = f"{judged.detail}; {self._same / max(1, self._logits):.1%} of its logits are the C reader's bits"
+        where = judged.where
+        if judged.status == "fail":
+            if self._first is not None:
+                where = {**where, "first": self._first}
+                detail += f"; first at window {self._first['window']}, position {self._first['position']}"
+            if hint := self._hint:
+                detail += f"; it gives the logits of an engine that {hint.sentence}"
+        return dataclasses.replace(judged, name="engine", detail=detail, where=where)
+
+    @property
+    def report(self) -> EngineReport:
+        described = self._engine.describe()
+        hint = self._hint
+        return EngineReport(
+            **{**described, "activations": self.activations},  # type: ignore[arg-type]
+            windows=self._windows,
+            logits=self._logits,
+            same_bits=self._same,
+            first=self._first,
+            hint_name=hint.name if hint else "",
+            hint=f"It gives the logits of an engine that {hint.sentence}." if hint else "",
+        )
+
+    @property
+    def _judged(self) -> CheckResult:
+        if self.activations == "fp32":
+            return self._execution.verdict("the engine", self._policy.execution.noise_sigmas)
+        return check_quantization(summarise(self._compared), self._policy.quantization)
+
+    @cached_property
+    def _hint(self) -> Fault | None:
+        """Asked for when all windows have been seen."""
+        off = self._furthest
+        if off is None or self._failure is not None or self._judged.status != "fail":
+            return None
+        first = 0 if self._first is None else self._first["position"]
+        # past the first position that is off, where there is something to be told
+        count = min(len(off.tokens), max(_TRIED_POSITIONS, first + 8))
+        tokens, seen = torch.from_numpy(off.tokens[:count]), slice(0, count)
+        best, least = None, math.inf
+        for fault in faults(self._hyper, self._load, self._model.config.group_size):
+            made = logits_of(fault, tokens).numpy()
+            left = self._left(made, off.engine[seen], off.reference[seen], off.sigma[seen])
+            if left < least:
+                best, least = fault, left
+        return best if least <= 1 else None
+
+    def _left(
+        self,
+        made: NDArray[np.float64],
+        engine: NDArray[np.float32],
+        reference: NDArray[np.float64],
+        sigma: NDArray[np.float64],
+    ) -> float:
+        """How far the engine is from a reference with a mistake, in what is near enough. NaN is far."""
+        error = np.abs(engine - made)
+        if self.activations == "fp32":
+            far = float((error / sigma).max() / (_NEAR * self._policy.execution.noise_sigmas))
+        else:
+            before = float(np.sqrt(np.square(engine - reference).mean()))
+            far = float(np.sqrt(np.square(error).mean())) / (_LEFT * before)
+        return math.inf if math.isnan(far) else far
