@@ -5,11 +5,16 @@ The exporter quantizes with numpy; this is written against the format's page aga
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 UNIT = 2.0**-24  # half the distance from 1 to the next float32
 SMALLEST_NORMAL = 2.0**-126
 LARGEST_SCALE = 2.0**128 / 127 * (1 - 2.0**-23)  # rounds to the largest float32 s with 127 * s finite
+
+# Elements of a block of rows.
+_BLOCK = 1 << 23
 
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # (half the distance from 1 to the next number, half the smallest subnormal)
@@ -41,11 +46,21 @@ def parts(weights: torch.Tensor, storage: str, group_size: int) -> dict[str, tor
 
 def numbers(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tensor:
     """What an engine multiplies with: float32, q * scale rounded once."""
-    if storage == "q8_0":
-        q, scale = quantized(weights, group_size)
-        rows, width = weights.shape
-        return (q.view(rows, -1, group_size).float() * scale.unsqueeze(2)).view(rows, width)
-    return weights.to(_HALVES.get(storage, torch.float32)).float()
+    if storage != "q8_0":
+        return weights.to(_HALVES.get(storage, torch.float32)).float()
+    made = torch.empty_like(weights)
+    for rows in blocks(weights):
+        q, scale = quantized(weights[rows], group_size)
+        grouped = q.view(*scale.shape, group_size).float()
+        torch.mul(grouped, scale.unsqueeze(2), out=made[rows].view_as(grouped))
+    return made
+
+
+def blocks(weights: torch.Tensor) -> Iterator[slice]:
+    """Rows that are taken together: what a step makes of them has a fraction of a large matrix's size."""
+    step = max(1, _BLOCK * len(weights) // weights.numel())
+    for first in range(0, len(weights), step):
+        yield slice(first, first + step)
 
 
 def rounding_bound(scale: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 import reader_c
 from verify import bounds
 from verify.checks.result import CheckResult, exact, within
-from verify.expected import half_bound, parts, rounding_bound
+from verify.expected import blocks, half_bound, parts, rounding_bound
 from verify.operations.rope_tables import rope_tables
 from verify.sources import Hyperparameters, Source
 
@@ -107,45 +108,75 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
 
 
 def _judge(model: reader_c.Model, source: Source, name: str) -> tuple[TensorReport, list[_Finding]]:
-    weights, how, stored = source.tensor(name), model.storage(name), model.tensor(name)
-    expected = parts(weights, how.storage, how.group_size)
-    findings = [
-        finding
-        for span in model.spans(name)
-        for finding in _differences(name, span.part, _bits(expected[span.part]), model.view(span))
-    ]
-    # judged on what the file holds, in float64, where q * scale is exact
-    if isinstance(stored, reader_c.QuantizedTensor):
-        scale = torch.from_numpy(stored.scale.copy()).double().unsqueeze(2)
-        grouped = torch.from_numpy(stored.q.copy()).view(*stored.scale.shape, -1).double()
-        of_all = (weights.double().view_as(grouped) - grouped * scale).abs()
-        return _report(weights, how, of_all, of_all.amax(dim=2), rounding_bound(scale.squeeze(2))), findings
-    error = (weights.double() - torch.from_numpy(np.array(stored, np.float32)).double()).abs()
+    """Block by block of rows: in float64 the largest tensors would take many times their size."""
+    weights, how = source.tensor(name), model.storage(name)
+    held = {span.part: model.view(span) for span in model.spans(name)}
     lossless = how.storage in ("fp32", source.dtype(name))
-    return _report(weights, how, error, error, None if lossless else half_bound(weights, how.storage)), findings
+    differing = {part: _Differing(name, part) for part in held}
+    errors = _Errors(how, lossless=lossless)
+    for rows in blocks(weights):
+        expected = parts(weights[rows], how.storage, how.group_size)
+        stored = {part: array[rows] for part, array in held.items()}
+        for part in held:
+            differing[part].add(rows.start, _bits(expected[part]), stored[part])
+        errors.add(weights[rows], stored)
+    findings = [finding for part in held if (finding := differing[part].finding)]
+    return errors.report(tuple(weights.shape)), findings
 
 
-def _report(
-    weights: torch.Tensor,
-    how: reader_c.Storage,
-    of_all: torch.Tensor,
-    error: torch.Tensor,
-    limit: torch.Tensor | None,
-) -> TensorReport:
-    """of_all: the error of every weight; error: the largest of each that shares a bound in limit."""
-    rms = float(of_all.square().mean().sqrt())
-    signal = float(weights.double().square().mean().sqrt())
-    return TensorReport(
-        name=how.name,
-        shape=tuple(weights.shape),
-        storage=how.storage,
-        group_size=how.group_size,
-        max_abs_error=float(of_all.max()),
-        bound=None if limit is None else float(limit.max()),
-        utilisation=None if limit is None else float(torch.where(error == 0, 0.0, error / limit).max()),
-        rms_error=rms,
-        snr_db=20 * math.log10(signal / rms) if rms > 0 and signal > 0 and math.isfinite(rms) else None,
-    )
+class _Errors:
+    """How far a tensor's numbers are from its source's, gathered over blocks of rows."""
+
+    def __init__(self, how: reader_c.Storage, *, lossless: bool) -> None:
+        self._how, self._lossless = how, lossless
+        self._count = 0
+        self._squares = self._signal = self._most = self._bound = self._used = 0.0
+
+    def add(self, weights: torch.Tensor, stored: dict[str, NDArray[Any]]) -> None:
+        """Judged on what the file holds, in float64, where q * scale is exact. A NaN stays one."""
+        wide = weights.double()
+        if "int8" in stored:
+            scale = torch.from_numpy(stored["scale"].copy()).double()
+            grouped = torch.from_numpy(stored["int8"].copy()).view(*scale.shape, -1).double()
+            of_all = (wide.view_as(grouped) - grouped * scale.unsqueeze(2)).abs()
+            error, limit = of_all.amax(dim=2), rounding_bound(scale)
+        else:
+            of_all = error = (wide - _widened(stored).double()).abs()
+            limit = half_bound(weights, self._how.storage) if not self._lossless else torch.zeros(1)
+        self._count += weights.numel()
+        self._squares += float(of_all.square().sum())
+        self._signal += float(wide.square().sum())
+        self._most = _larger(self._most, float(of_all.max()))
+        if not self._lossless:
+            self._bound = _larger(self._bound, float(limit.max()))
+            self._used = _larger(self._used, float(torch.where(error == 0, 0.0, error / limit).max()))
+
+    def report(self, shape: tuple[int, ...]) -> TensorReport:
+        rms, signal = (math.sqrt(total / self._count) for total in (self._squares, self._signal))
+        return TensorReport(
+            name=self._how.name,
+            shape=shape,
+            storage=self._how.storage,
+            group_size=self._how.group_size,
+            max_abs_error=self._most,
+            bound=None if self._lossless else self._bound,
+            utilisation=None if self._lossless else self._used,
+            rms_error=rms,
+            snr_db=20 * math.log10(signal / rms) if rms > 0 and signal > 0 and math.isfinite(rms) else None,
+        )
+
+
+def _larger(a: float, b: float) -> float:
+    """A NaN is larger than anything."""
+    return a if math.isnan(a) or a > b else b
+
+
+def _widened(stored: dict[str, NDArray[Any]]) -> torch.Tensor:
+    """float32 of what the file holds in any of its float types."""
+    ((part, array),) = stored.items()
+    if part == "bf16":
+        return torch.from_numpy((array.astype(np.uint32) << 16).view(np.float32))
+    return torch.from_numpy(array.astype(np.float32))
 
 
 def _bits(part: torch.Tensor) -> NDArray[Any]:
@@ -156,18 +187,30 @@ def _bits(part: torch.Tensor) -> NDArray[Any]:
     return array
 
 
-def _differences(name: str, part: str, expected: NDArray[Any], found: NDArray[Any]) -> list[_Finding]:
-    """At most one finding: the first element whose bits differ, and how many do."""
-    if expected.shape != found.shape:
-        return [_Finding(name, part, (), expected.shape, found.shape, 1)]
-    bits = {1: np.uint8, 2: np.uint16, 4: np.uint32}[expected.dtype.itemsize]
-    # a copy, because scales in a file may stand at any address and views want aligned ones
-    differ = np.ascontiguousarray(expected).view(bits) != np.array(found, expected.dtype).view(bits)
-    count = int(np.count_nonzero(differ))
-    if not count:
-        return []
-    index = tuple(int(i) for i in np.unravel_index(int(differ.argmax()), differ.shape))
-    return [_Finding(name, part, index, expected[index].item(), found[index].item(), count)]
+class _Differing:
+    """Of one part of a tensor: the first element whose bits differ, and how many do."""
+
+    def __init__(self, name: str, part: str) -> None:
+        self._name, self._part = name, part
+        self.finding: _Finding | None = None
+
+    def add(self, first: int, expected: NDArray[Any], found: NDArray[Any]) -> None:
+        """Rows from `first` on."""
+        if expected.shape != found.shape:
+            self.finding = _Finding(self._name, self._part, (), expected.shape, found.shape, 1)
+            return
+        bits = {1: np.uint8, 2: np.uint16, 4: np.uint32}[expected.dtype.itemsize]
+        # a copy, because scales in a file may stand at any address and views want aligned ones
+        differ = np.ascontiguousarray(expected).view(bits) != np.array(found, expected.dtype).view(bits)
+        count = int(np.count_nonzero(differ))
+        if not count:
+            return
+        if self.finding is not None:
+            self.finding = dataclasses.replace(self.finding, count=self.finding.count + count)
+            return
+        index = tuple(int(i) for i in np.unravel_index(int(differ.argmax()), differ.shape))
+        place = (first + index[0], *index[1:])
+        self.finding = _Finding(self._name, self._part, place, expected[index].item(), found[index].item(), count)
 
 
 def _rope_table_use(model: reader_c.Model, source: Hyperparameters) -> float:

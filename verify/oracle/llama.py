@@ -47,7 +47,7 @@ def logits(
 
 def embed(load: Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The residual stream (windows, length, dim) before the first layer."""
-    return load("tok_embeddings.weight").to(dtype)[tokens]
+    return load("tok_embeddings.weight")[tokens].to(dtype)
 
 
 def layer(
