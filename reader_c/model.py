@@ -308,7 +308,8 @@ class Model(_Closing):
         out, status = ffi.new("rc_model **"), ffi.new("rc_status *")
         if mapped is None:
             mapped = not _fits(self.path)
-        self.check(lib.rc_open(encoded, mapped, out, status), status)
+        self.mapped = bool(mapped)
+        self.check(lib.rc_open(encoded, self.mapped, out, status), status)
         self._handle: Any = ffi.gc(out[0], lib.rc_close)
         raw = lib.rc_model_config(self._handle)
         self.format: str = FORMATS[raw.format]

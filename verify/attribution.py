@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.checkpoint import checkpoint
 
+from verify.expected import blocks
 from verify.oracle import llama, rope
 from verify.oracle.noise import Noise
 from verify.sources import Hyperparameters
@@ -85,8 +86,8 @@ def attribute(
     steps = {name: torch.zeros((), dtype=dtype, requires_grad=True) for name in names}
 
     def between(name: str) -> torch.Tensor:
-        left, right = source(name).to(dtype), file(name).to(dtype)
-        return (left + right) / 2 + steps[name] * (right - left)
+        middle: torch.Tensor = _Between.apply(steps[name], name, source, file)  # type: ignore[no-untyped-call]
+        return middle
 
     with torch.enable_grad():
         logits = _logits(model, between, tokens, dtype).double()
@@ -100,6 +101,26 @@ def attribute(
     residual = Residual(1 - sum(s.kl_share for s in shares), 1 - sum(s.logit_error_share for s in shares))
     shares.sort(key=lambda share: -abs(share.kl_share))
     return Attribution(window, kl, position, index, logit_error, tuple(shares), residual)
+
+
+class _Between(torch.autograd.Function):
+    """The middle of source's and file's weights, as a function of a step from one to the other. Nothing is kept for
+    the derivative: both are loaded again, and multiplied in blocks of rows."""
+
+    @staticmethod
+    def forward(ctx: Any, step: torch.Tensor, name: str, source: llama.Load, file: llama.Load) -> torch.Tensor:
+        ctx.weights = name, source, file
+        middle = source(name).to(step.dtype, copy=True)
+        return middle.add_(file(name)).div_(2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        name, source, file = ctx.weights
+        (gradient,), left, right = gradients, source(name), file(name)
+        total = gradient.new_zeros(())
+        for rows in blocks(left):
+            total += (gradient[rows] * (right[rows].to(gradient.dtype) - left[rows])).sum()
+        return total, None, None, None
 
 
 def _logits(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -14,7 +14,7 @@ SMALLEST_NORMAL = 2.0**-126
 LARGEST_SCALE = 2.0**128 / 127 * (1 - 2.0**-23)  # rounds to the largest float32 s with 127 * s finite
 
 # Elements of a block of rows.
-_BLOCK = 1 << 23
+_BLOCK = 1 << 22
 
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # (half the distance from 1 to the next number, half the smallest subnormal)
@@ -27,13 +27,16 @@ def quantized(weights: torch.Tensor, group_size: int) -> tuple[torch.Tensor, tor
     scale is the group's largest magnitude over 127, unless that is all zeros at least 2^-126, and never so
     large that 127 * scale is infinite; q is weights / scale to the nearest integer, halves to even.
     """
-    rows, width = weights.shape
-    grouped = weights.view(rows, width // group_size, group_size)
-    peak = grouped.abs().amax(dim=2)
-    scale = torch.where(peak == 0, peak, (peak / 127.0).clamp(SMALLEST_NORMAL, LARGEST_SCALE))
-    divisor = torch.where(scale == 0, 1.0, scale)
-    steps = (grouped / divisor.unsqueeze(2)).round().clamp_(-127, 127)
-    return steps.to(torch.int8).view(rows, width), scale
+    steps = torch.empty(weights.shape, dtype=torch.int8)
+    scales = torch.empty(len(weights), weights.shape[1] // group_size)
+    for rows in blocks(weights):
+        grouped = weights[rows].view(-1, scales.shape[1], group_size)
+        peak = grouped.abs().amax(dim=2)
+        scale = torch.where(peak == 0, peak, (peak / 127.0).clamp(SMALLEST_NORMAL, LARGEST_SCALE))
+        divisor = torch.where(scale == 0, 1.0, scale)
+        steps[rows] = (grouped / divisor.unsqueeze(2)).round_().clamp_(-127, 127).view(-1, weights.shape[1])
+        scales[rows] = scale
+    return steps, scales
 
 
 def parts(weights: torch.Tensor, storage: str, group_size: int) -> dict[str, torch.Tensor]:

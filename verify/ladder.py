@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -31,6 +31,7 @@ from verify.environment import environment
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
 from verify.lookahead import ahead
+from verify.memory import Plan, Watch, Work, batch_of, give_back, mapped, plan
 from verify.metrics import Metrics, WindowEvidence, WindowMetrics, compare_window, of_window, summarise
 from verify.policy import DEFAULT_POLICY, Policy, load_policy, policy_section
 from verify.progress import Progress, silent
@@ -64,6 +65,8 @@ def verify(
     evidence: Evidence | None = None,
     max_seq_len: int | None = None,
     source_kind: str | None = None,
+    memory: int | None = None,
+    announce: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Judge a .bin file against the checkpoint it was made from, whoever wrote it.
@@ -73,7 +76,9 @@ def verify(
     windows, or the token windows themselves. engine: one of the user's own, judged on the same windows. evidence:
     everything about the windows, in place of windows and depth.
     max_seq_len: what the file should say, where it was shortened on purpose. source_kind: one of
-    verify.sources.KINDS, where it is not to be recognised.
+    verify.sources.KINDS, where it is not to be recognised. memory: bytes that the process may take; models larger
+    than that are gone through layer by layer, and what cannot be done within it is refused before it is begun.
+    announce: is told what is predicted.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
     """
     if evidence is not None and windows is not None:
@@ -86,7 +91,8 @@ def verify(
         engine.check()
     earlier = None if baseline is None else read_report(Path(baseline))
     at_first = _identity(path)
-    with reader_c.open(path) as model:
+    watch = Watch()
+    with reader_c.open(path, mapped=mapped(path, memory)) as model, watch.watching():
         # of the bytes that were read, not of what the path may name by now
         digest = hashlib.sha256(model.content).hexdigest()
         if isinstance(source, Source):
@@ -102,7 +108,10 @@ def verify(
         windows_to_judge = evidence.collect(opened, length)
         if earlier is not None and baseline is not None:
             check_comparable(Path(baseline), earlier, opened, windows_to_judge)
-        judged = _Judgement(model, opened, limits, length, engine, progress)
+        room = _plan(model, opened, windows_to_judge, evidence, memory, whole=engine is not None)
+        if announce is not None:
+            announce(room.describe())
+        judged = _Judgement(model, opened, limits, length, engine, room, progress)
         judged.run(windows_to_judge, evidence)
         # what was read may be a copy: whoever reads the file next should find the one that was judged
         if _identity(path) != at_first or digest != hashlib.sha256(model.content).hexdigest():
@@ -124,7 +133,15 @@ def verify(
             closure=judged.closure,
             attribution=judged.attribution,
             baseline=None,
-            environment=environment(judged.versions, ARITHMETIC),
+            environment={
+                **environment(judged.versions, ARITHMETIC),
+                # what differs from run to run is told only where it was asked for
+                **(
+                    {}
+                    if memory is None
+                    else {"memory": {"limit": memory, "predicted": room.peak, "peak": watch.peak}}
+                ),
+            },
             engine=None if judged.trial is None else judged.trial.report,
         )
     return report if earlier is None or baseline is None else with_baseline(report, Path(baseline), earlier)
@@ -139,6 +156,32 @@ def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
+def _plan(
+    model: reader_c.Model,
+    source: Source,
+    windows: Sequence[Window],
+    evidence: Evidence,
+    limit: int | None,
+    *,
+    whole: bool,
+) -> Plan:
+    hyper, many = source.hyperparameters, list(windows)
+    batch, length = batch_of(many, _batches(many, list(range(len(many))), hyper))
+    chosen, of_chosen = batch_of(many, _batches(many, choose(many, evidence.depth), hyper, times=2))
+    work = Work(
+        model=hyper,
+        length=max(length, of_chosen),
+        batch=batch,
+        chosen=chosen,
+        positions=positions(evidence.depth, of_chosen, whole=whole),
+        held=0 if model.mapped else model.file_size,
+        q8=bool(model.config.group_size),
+        huggingface=source.kind == "huggingface",
+        attributed=any(model.storage(name).storage == "q8_0" for name in model.names),
+    )
+    return plan(work, torch.get_num_threads(), limit)
+
+
 class _Judgement:
     """One file under judgement: fills checks, metrics and tensors."""
 
@@ -149,11 +192,13 @@ class _Judgement:
         policy: Policy,
         max_seq_len: int,
         engine: Engine | None,
+        memory: Plan,
         progress: Progress,
     ) -> None:
         self._model, self._source, self._policy = model, source, policy
         self._max_seq_len, self._progress = max_seq_len, progress
-        self._references = References(source, model)
+        self._memory = memory
+        self._references = References(source, model, memory)
         weights = self._references.file_weights
         self.trial = None if engine is None else Trial(engine, model, source.hyperparameters, weights, policy)
         self.checks: list[CheckResult] = []
@@ -209,7 +254,7 @@ class _Judgement:
         chosen = choose(windows, evidence.depth)
         of_chosen: dict[int, NDArray[np.float64]] = {}
         compared = _Compared()
-        engine = ahead(partial(_run, self._model), windows, torch.get_num_threads())
+        engine = ahead(partial(_run, self._model), windows, self._memory.engines)
         steps, done = len(windows) + _PROOF_STEPS * len(chosen), 0
         for numbers in _batches(windows, list(range(len(windows))), hyper):
             tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
@@ -222,10 +267,12 @@ class _Judgement:
                 done += 1
                 self._progress("windows", done, steps)
         self._references.done_with_source()
+        give_back()
         proof = Proof(self._model, hyper, self._references, ARITHMETIC, self._policy, self.trial)
         # a few more at a time, because weights are derived anew for each batch
         for numbers in _batches(windows, chosen, hyper, times=2):
             proof.add(windows, numbers, np.stack([of_chosen.pop(number) for number in numbers]))
+            give_back()
             done += _PROOF_STEPS * len(numbers)
             self._progress("windows", done, steps)
         self.checks += proof.verdicts()

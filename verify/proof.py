@@ -102,7 +102,14 @@ class Proof:
     def _operations(
         self, activations: reader_c.Activations, tokens: torch.Tensor, numbers: list[int]
     ) -> NDArray[np.float32]:
-        """Every operation of these windows; returns the engine's logits."""
+        """Every operation of these windows, as many at a time as memory allows; returns the engine's logits."""
+        at_once = self._references.walks or len(numbers)
+        parts = [slice(first, first + at_once) for first in range(0, len(numbers), at_once)]
+        return np.concatenate([self._walk(activations, tokens[part], numbers[part]) for part in parts])
+
+    def _walk(
+        self, activations: reader_c.Activations, tokens: torch.Tensor, numbers: list[int]
+    ) -> NDArray[np.float32]:
         recompute = self._recompute(activations)
         logits: NDArray[np.float32] = np.empty(0, np.float32)
         for stage in self._stages(recompute, tokens):

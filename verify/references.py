@@ -16,9 +16,12 @@ import reader_c
 from verify.checks.execution import Execution, noise_sigma
 from verify.checks.result import CheckResult, exact
 from verify.expected import numbers, quantized
+from verify.memory import AT_EASE, Plan
 from verify.oracle import llama
+from verify.oracle.streamed import Read
 from verify.oracle.transformers import TransformersOracle
 from verify.sources import Source
+from verify.sources.huggingface import HuggingFaceSource
 from verify.weights import WeightCache
 
 Floats = NDArray[np.float64]
@@ -28,10 +31,11 @@ class References:
     """Of one source, and of its file as far as how it stores each tensor. Raises CannotJudgeError where
     transformers is wanted and cannot be had."""
 
-    def __init__(self, source: Source, model: reader_c.Model) -> None:
+    def __init__(self, source: Source, model: reader_c.Model, memory: Plan = AT_EASE) -> None:
         self._hyper, self._model, self._source = source.hyperparameters, model, source
-        self.source_weights = WeightCache(source.tensor)
-        self.file_weights = WeightCache(self._file_tensor)
+        self.source_weights = WeightCache(source.tensor, memory.cache)
+        self.file_weights = WeightCache(self._file_tensor, memory.cache)
+        self._streamed, self.walks = memory.streamed, memory.walks
         self._directory = source.path if source.kind == "huggingface" else None
         self._transformers: TransformersOracle | None = None  # loaded with the first tokens
         self._agreement = Execution()
@@ -54,9 +58,16 @@ class References:
         if self._directory is None:
             return llama.logits(self._hyper, self.source_weights, tokens).numpy()
         if self._transformers is None:
-            self._transformers = TransformersOracle(self._directory)
+            self._transformers = TransformersOracle(self._directory, self._stored)
             self.versions["transformers"] = self._transformers.version
         return self._transformers.logits(tokens).numpy().astype(np.float64)
+
+    @property
+    def _stored(self) -> tuple[Read, dict[str, tuple[int, ...]]] | None:
+        source = self._source
+        if not self._streamed or not isinstance(source, HuggingFaceSource):
+            return None
+        return source.stored, source.stored_shapes
 
     def done_with_source(self) -> None:
         """Frees what of_source needs besides the source's own weights."""

@@ -47,15 +47,17 @@ def release(
     baseline: Path | None = None,
     evidence: Evidence | None = None,
     reports: Path | None = None,
+    memory: int | None = None,
+    announce: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> Released:
     """Like export, but what fails verification never gets the name out; an earlier file there stays.
 
-    reports: a directory for the report's files; by default out.report of a pass, beside the file, and out.rejected
-    otherwise, so that the report of an earlier file stays with it. The file is judged in a directory of its own
-    beside out, on the same file system, so that publishing it is one rename; the report is complete on disk before
-    that, and gets its names after it: where anything cannot be written, nothing has happened, but for names that
-    the system refuses or cannot make last after the file has got its own, which is told.
+    memory, announce: of verify(). reports: a directory for the report's files; by default out.report of a pass,
+    beside the file, and out.rejected otherwise, so that the report of an earlier file stays with it. The file is
+    judged in a directory of its own beside out, on the same file system, so that publishing it is one rename; the
+    report is complete on disk before that, and gets its names after it: where anything cannot be written, nothing has
+    happened, but for names that the system refuses or cannot make last after the file has got its own, which is told.
     """
     if format_name == "hf":
         raise CannotJudgeError(
@@ -85,6 +87,8 @@ def release(
             evidence=evidence,
             source_kind=source_kind,
             max_seq_len=max_seq_len,
+            memory=memory,
+            announce=announce,
             progress=progress,
         )
         # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out

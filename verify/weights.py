@@ -11,7 +11,7 @@ class WeightCache:
     """Calls load(name) once for each tensor until limit bytes are held; what no longer fits is loaded each
     time, so that memory stays bounded for any model. The tensors are shared: do not change them."""
 
-    def __init__(self, load: Callable[[str], torch.Tensor], limit: int = 1 << 28) -> None:
+    def __init__(self, load: Callable[[str], torch.Tensor], limit: int) -> None:
         self._load, self._room = load, limit
         self._held: dict[str, torch.Tensor] = {}
 

@@ -50,7 +50,7 @@ print(hashlib.sha256(b"".join(made)).hexdigest())
 
 def sources(room: Path) -> dict[str, Path]:
     sharded = room / "sharded"
-    huggingface.save(sharded, huggingface.model(), max_shard_size="20KB")
+    huggingface.save(sharded, huggingface.model(head_dim=8, rms_norm_eps=1e-5), max_shard_size="20KB")
     of_meta = meta.save(room / "meta", meta.shards(arrays(config()), 1), meta.params(config()))
     return {"llama2.c": save(room, state_dict()), "Hugging Face, sharded": sharded, "Meta": of_meta}
 
@@ -60,7 +60,7 @@ def build(room: Path, compiler: str, level: str) -> Path:
     place = room / f"{compiler}{level}"
     environment = {**os.environ, "CC": compiler, "LDSHARED": f"{compiler} -shared", "RC_EXTRA_CFLAGS": level}
     command = ["setup.py", "-q", "build", "--build-base", place / "build", "--build-lib", place / "lib"]
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=environment)
+    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=environment, capture_output=True)
     return place / "lib"
 
 

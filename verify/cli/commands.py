@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verify.cli.options import ENGINE, EVIDENCE, EXPORT, JUDGEMENT, MAX_SEQ_LEN, OUTPUT, PATH, SOURCE, with_options
+from verify.cli.options import (
+    ENGINE,
+    EVIDENCE,
+    EXPORT,
+    JUDGEMENT,
+    MAX_SEQ_LEN,
+    MEMORY,
+    OUTPUT,
+    PATH,
+    SOURCE,
+    with_options,
+)
 from verify.cli.results import check_directory, deliver, prepare, prepare_engine, start_pytorch, tell_group_size
 
 if TYPE_CHECKING:
@@ -116,6 +127,7 @@ def export(
     SOURCE[1],
     *EVIDENCE,
     *ENGINE,
+    MEMORY,
     *JUDGEMENT,
     *OUTPUT,
 )
@@ -135,6 +147,7 @@ def verify(
     engine_activations: str,
     engine_timeout: float,
     engine_memory: int | None,
+    memory: int | None,
     **options: Any,
 ) -> int:
     """Every check on an existing file, whoever wrote it."""
@@ -157,6 +170,8 @@ def verify(
             evidence=evidence,
             source_kind=source_kind,
             max_seq_len=max_seq_len,
+            memory=memory,
+            announce=None if memory is None else progress.tell,
             progress=progress,
         )
     return deliver(result, report, json=json, quiet=quiet)
@@ -170,6 +185,7 @@ def verify(
     MAX_SEQ_LEN,
     SOURCE[1],
     *EVIDENCE,
+    MEMORY,
     *JUDGEMENT,
     *OUTPUT,
 )
@@ -211,7 +227,14 @@ def release(
         from verify.release import release as run  # noqa: PLC0415
 
         released = run(
-            source, out, format_name=format_name, evidence=evidence, reports=report, progress=progress, **options
+            source,
+            out,
+            format_name=format_name,
+            evidence=evidence,
+            reports=report,
+            announce=None if options["memory"] is None else progress.tell,
+            progress=progress,
+            **options,
         )
     tell_group_size(released.summary)
     return deliver(released.report, None, json=json, quiet=quiet, written=released.reports)

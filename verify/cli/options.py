@@ -119,6 +119,12 @@ ENGINE = (
         help="Most address space of the engine, as 4GiB or 500MB.  [default: no limit]",
     ),
 )
+MEMORY = click.option(
+    "--memory",
+    callback=_read_bytes,
+    metavar="SIZE",
+    help="Take no more than this, as 4GiB: layer by layer, if need be.  [default: what there is]",
+)
 JUDGEMENT = (
     click.option(
         "--policy", type=PATH, metavar="FILE", help="Thresholds, in TOML.  [default: shipped in the package]"

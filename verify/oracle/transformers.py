@@ -9,9 +9,7 @@ import torch
 
 from verify.errors import CannotJudgeError
 from verify.optional import one_line, quiet_transformers, wanted
-
-# Buffers that old checkpoints hold, and that every model computes for itself.
-_COMPUTED = "rotary_emb.inv_freq"
+from verify.oracle.streamed import COMPUTED, Read, streamed_model
 
 
 class TransformersOracle:
@@ -21,10 +19,15 @@ class TransformersOracle:
     in it than its model has: it would make up those that are missing.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, stored: tuple[Read, dict[str, tuple[int, ...]]] | None = None) -> None:
+        """stored: how a tensor is read by the directory's name for it, and all their shapes, where the model is to be
+        taken layer by layer; None to load it whole."""
         self._directory = directory
         with quiet_transformers() as transformers:
             try:
+                if stored is not None:
+                    self._model = streamed_model(transformers, directory, *stored)
+                    return
                 model, info = transformers.AutoModelForCausalLM.from_pretrained(
                     str(directory),
                     local_files_only=True,
@@ -34,6 +37,8 @@ class TransformersOracle:
                     output_loading_info=True,
                     ignore_mismatched_sizes=True,  # to be refused by name, below
                 )
+            except CannotJudgeError:
+                raise
             except Exception as error:  # from_pretrained's failures have no common class
                 raise CannotJudgeError(
                     f"{directory}: expected a model that transformers loads, found: {one_line(error)}"
@@ -70,7 +75,7 @@ def _check_complete(directory: Path, info: dict[str, Any], *, tied: bool) -> Non
         for entry in sorted(found, key=str):
             # a name, or a name with two shapes
             name = entry if isinstance(entry, str) else str(entry[0])
-            if kind == "unexpected_keys" and name.endswith(_COMPUTED):
+            if kind == "unexpected_keys" and name.endswith(COMPUTED):
                 continue
             if kind != "error_msgs" and tied and name == "lm_head.weight":
                 continue

@@ -10,7 +10,6 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 from verify.interrupts import heed
-from verify.progress import Progress as ProgressFunction
 
 # Where there is no terminal whose width could be asked for: wide enough that no row is cut.
 _FILE_WIDTH = 160
@@ -42,20 +41,31 @@ def tell(line: str, *, enabled: bool) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
+class Bar:
+    """Called with (stage, done, total), it moves one bar for each stage. Between two steps it also heeds an interrupt
+    that got lost, and raises Interrupted."""
+
+    def __init__(self, bar: Progress, *, shown: bool) -> None:
+        self._bar, self._shown = bar, shown
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        heed()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total)
+        self._bar.update(self._tasks[stage], completed=done, total=total)
+
+    def tell(self, line: str) -> None:
+        """A line above the bars, where there are any."""
+        if self._shown:
+            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
 @contextmanager
-def progress_bar(*, enabled: bool) -> Iterator[ProgressFunction]:
-    """A function that moves one bar for each stage, on standard error, on a terminal alone. Between two steps it also
-    heeds an interrupt that got lost, and raises Interrupted."""
+def progress_bar(*, enabled: bool) -> Iterator[Bar]:
+    """Bars on standard error, on a terminal alone."""
     console = Console(stderr=True)
     shown = enabled and console.is_terminal
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def move(stage: str, done: int, total: int) -> None:
-            heed()
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield move
+        yield Bar(bar, shown=shown)

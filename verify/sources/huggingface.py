@@ -144,6 +144,15 @@ class HuggingFaceSource(Source):
     def dtype(self, name: str) -> str:
         return _DTYPE_NAMES.get(self._shards.headers[self._own(name)].dtype, "fp32")
 
+    def stored(self, own: str) -> torch.Tensor:
+        """A tensor by Hugging Face's name for it, as it is stored."""
+        return self._shards.read(own)
+
+    @property
+    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor in the files, by Hugging Face's names."""
+        return {own: header.shape for own, header in self._shards.headers.items()}
+
     def _own(self, name: str) -> str:
         """The tensor's name in Hugging Face's vocabulary."""
         return self._names["tok_embeddings.weight" if name == "output.weight" and self.hyperparameters.tied else name]
