@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from verify.checks.file import check_file
 from verify.checks.operations import LayerReport
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
-from verify.checks.tensors import TensorReport, check_tensors
+from verify.checks.tensors import FoundTensors, TensorReport, check_tensors
 from verify.closure import Closure
 from verify.diagnosis import Diagnosis, diagnose_tensors
 from verify.engine.command import Engine
@@ -30,19 +31,17 @@ from verify.engine.trial import Trial
 from verify.environment import environment
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
-from verify.lookahead import ahead
+from verify.kept import Kept
 from verify.memory import Plan, Watch, Work, batch_of, give_back, mapped, plan
-from verify.metrics import Metrics, WindowEvidence, WindowMetrics, compare_window, of_window, summarise
-from verify.policy import DEFAULT_POLICY, Policy, load_policy, policy_section
+from verify.metrics import Metrics, WindowMetrics, digest_of, of_window, summarise
+from verify.parts import ARITHMETIC, ComparedWindow, Job, Parts, Task
+from verify.policy import DEFAULT_POLICY, load_policy, policy_section
 from verify.progress import Progress, silent
-from verify.proof import Proof, activations_of, choose, positions
-from verify.references import References
+from verify.proof import Proof, Proven, choose, positions
+from verify.references import References, versions_of
 from verify.report.model import Report
 from verify.report.saved import read_report
 from verify.sources import Hyperparameters, Source, open_source
-
-# run.c's own order of operations: what the file computes in the engines it is made for.
-ARITHMETIC: reader_c.Arithmetic = "mirror"
 
 # Elements of the largest float64 array that a batch of windows makes (logits or attention shares). The smaller is
 # small enough for the allocator to hand the same memory out again; a model whose weights are far more than that
@@ -66,6 +65,9 @@ def verify(
     max_seq_len: int | None = None,
     source_kind: str | None = None,
     memory: int | None = None,
+    keep: str | os.PathLike[str] | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
     announce: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -78,7 +80,8 @@ def verify(
     max_seq_len: what the file should say, where it was shortened on purpose. source_kind: one of
     verify.sources.KINDS, where it is not to be recognised. memory: bytes that the process may take; models larger
     than that are gone through layer by layer, and what cannot be done within it is refused before it is begun.
-    announce: is told what is predicted.
+    keep: a directory for evidence, in which a run that was interrupted finds what it had. cluster: "local" or the
+    address of a Ray cluster whose workers judge the windows; workers: how many. announce: is told what is predicted.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
     """
     if evidence is not None and windows is not None:
@@ -89,6 +92,14 @@ def verify(
         evidence = Evidence(depth=depth, windows=count, tokens=tokens)
     if engine is not None:
         engine.check()
+        if keep is not None or cluster is not None:
+            raise CannotJudgeError("engine: expected to be judged in one run here, found --resume or --cluster")
+    if cluster is not None:
+        if isinstance(source, Source):
+            raise CannotJudgeError("cluster: expected a source that workers can open by its path, found an open one")
+        from verify.cluster import check  # noqa: PLC0415  # optional
+
+        check(cluster)
     earlier = None if baseline is None else read_report(Path(baseline))
     at_first = _identity(path)
     watch = Watch()
@@ -111,7 +122,22 @@ def verify(
         room = _plan(model, opened, windows_to_judge, evidence, memory, whole=engine is not None)
         if announce is not None:
             announce(room.describe())
-        judged = _Judgement(model, opened, limits, length, engine, room, progress)
+        job = Job(
+            source=str(opened.path.absolute()),
+            source_kind=opened.kind,
+            max_seq_len=max_seq_len,
+            file=os.path.abspath(model.path),  # noqa: PTH100  # a path of any bytes
+            policy=limits,
+            windows=tuple(windows_to_judge),
+            depth=evidence.depth,
+            whole=engine is not None,
+            memory=room,
+            threads=torch.get_num_threads(),
+        )
+        kept = Kept(None if keep is None else Path(keep), _decides(job, opened, digest))
+        judged = _Judgement(model, opened, job, length, engine, kept, progress)
+        if cluster is not None:
+            judged.on_cluster(cluster, workers)
         judged.run(windows_to_judge, evidence)
         # what was read may be a copy: whoever reads the file next should find the one that was judged
         if _identity(path) != at_first or digest != hashlib.sha256(model.content).hexdigest():
@@ -182,6 +208,20 @@ def _plan(
     return plan(work, torch.get_num_threads(), limit)
 
 
+def _decides(job: Job, source: Source, digest: str) -> dict[str, Any]:
+    """All that evidence depends on: with anything else, what was kept of an earlier run is of no use."""
+    return {
+        "source": source.files,
+        "file": digest,
+        "length": job.max_seq_len,
+        "windows": [(window.origin, digest_of(window.tokens)) for window in job.windows],
+        "depth": job.depth,
+        "policy": job.policy.sha256,
+        "threads": job.threads,
+        "environment": environment(versions_of(source), ARITHMETIC),
+    }
+
+
 class _Judgement:
     """One file under judgement: fills checks, metrics and tensors."""
 
@@ -189,18 +229,19 @@ class _Judgement:
         self,
         model: reader_c.Model,
         source: Source,
-        policy: Policy,
+        job: Job,
         max_seq_len: int,
         engine: Engine | None,
-        memory: Plan,
+        kept: Kept,
         progress: Progress,
     ) -> None:
-        self._model, self._source, self._policy = model, source, policy
-        self._max_seq_len, self._progress = max_seq_len, progress
-        self._memory = memory
-        self._references = References(source, model, memory)
+        self._model, self._source, self._job, self._policy = model, source, job, job.policy
+        self._max_seq_len, self._kept, self._progress = max_seq_len, kept, progress
+        self._references = References(source, model, job.memory)
         weights = self._references.file_weights
-        self.trial = None if engine is None else Trial(engine, model, source.hyperparameters, weights, policy)
+        self.trial = None if engine is None else Trial(engine, model, source.hyperparameters, weights, job.policy)
+        self._cluster: str | None = None
+        self._count: int | None = None
         self.checks: list[CheckResult] = []
         self.tensors: list[TensorReport] = []
         self.layers: tuple[LayerReport, ...] = ()
@@ -210,6 +251,9 @@ class _Judgement:
         self.metrics: Metrics | None = None
         self.metrics_q8: Metrics | None = None
         self.windows: list[WindowMetrics] = []
+
+    def on_cluster(self, address: str, workers: int | None) -> None:
+        self._cluster, self._count = address, workers
 
     @property
     def versions(self) -> dict[str, str]:
@@ -224,12 +268,16 @@ class _Judgement:
             self.checks += [skipped(name, bound, reason) for name, bound in later]
             return
         self.checks.append(check_file(self._model, self._source, self._max_seq_len))
-        tensors, self.tensors, differing = check_tensors(
-            self._model, self._source, lambda done, total: self._progress("tensors", done, total)
-        )
-        self.checks.append(tensors)
-        if differing:
-            self.diagnosis = diagnose_tensors(self._model, self._source, differing)
+        found = self._kept.get("tensors", FoundTensors)
+        if found is None:
+            found = check_tensors(
+                self._model, self._source, lambda done, total: self._progress("tensors", done, total)
+            )
+            self._kept.put("tensors", found)
+        self.checks.append(found.verdict)
+        self.tensors = list(found.reports)
+        if found.differing:
+            self.diagnosis = diagnose_tensors(self._model, self._source, list(found.differing))
         if self._unusable():
             return
         self._run_windows(windows, evidence)
@@ -252,35 +300,33 @@ class _Judgement:
     def _run_windows(self, windows: list[Window], evidence: Evidence) -> None:
         hyper = self._source.hyperparameters
         chosen = choose(windows, evidence.depth)
-        of_chosen: dict[int, NDArray[np.float64]] = {}
-        compared = _Compared()
-        engine = ahead(partial(_run, self._model), windows, self._memory.engines)
+        kept_logits: dict[int, NDArray[np.float64]] = {}
+        compared: list[ComparedWindow] = []
         steps, done = len(windows) + _PROOF_STEPS * len(chosen), 0
-        for numbers in _batches(windows, list(range(len(windows))), hyper):
-            tokens = torch.from_numpy(np.stack([windows[n].tokens for n in numbers]))
-            of_source = self._references.of_source(tokens)
-            first = positions(evidence.depth, tokens.shape[1], whole=self.trial is not None)
-            for row, number in enumerate(numbers):
-                compared.add(windows[number], of_source[row], next(engine))
-                if number in chosen:
-                    of_chosen[number] = of_source[row, :first].copy()
-                done += 1
-                self._progress("windows", done, steps)
-        self._references.done_with_source()
-        give_back()
         proof = Proof(self._model, hyper, self._references, ARITHMETIC, self._policy, self.trial)
-        # a few more at a time, because weights are derived anew for each batch
-        for numbers in _batches(windows, chosen, hyper, times=2):
-            proof.add(windows, numbers, np.stack([of_chosen.pop(number) for number in numbers]))
+        with self._workers() as workers:
+            for batch in self._compared(workers, list(_batches(windows, list(range(len(windows))), hyper))):
+                for found in batch:
+                    if found.kept is not None:
+                        kept_logits[found.number] = found.kept
+                    compared.append(dataclasses.replace(found, kept=None))
+                    done += 1
+                    self._progress("windows", done, steps)
+            workers.done_with_source()
             give_back()
-            done += _PROOF_STEPS * len(numbers)
-            self._progress("windows", done, steps)
+            # a few more at a time, because weights are derived anew for each batch
+            batches = list(_batches(windows, chosen, hyper, times=2))
+            for numbers, proven in zip(batches, self._proven(workers, batches, kept_logits), strict=True):
+                proof.merge(proven)
+                give_back()
+                done += _PROOF_STEPS * len(numbers)
+                self._progress("windows", done, steps)
         self.checks += proof.verdicts()
         self.layers, self.attribution = proof.operations.layers, proof.attribution
         self.diagnosis = self.diagnosis or proof.diagnosis
         if evidence.depth == "full" and proof.wrong_in_float:
             self.closure = proof.close(windows)
-        if not compared.finite:
+        if not all(found.finite for found in compared):
             self.checks.append(
                 exact(
                     "quantization",
@@ -289,11 +335,52 @@ class _Judgement:
                 )
             )
             return
-        self.metrics = self._with_text(summarise(compared.plain), windows, evidence)
-        self.metrics_q8 = self._with_text(summarise(compared.q8), windows, evidence) if compared.q8 else None
-        for activations, found in (("fp32", compared.plain), ("q8", compared.q8)):
-            self.windows += [of_window(n, activations, windows[n].tokens, e) for n, e in enumerate(found)]
+        plain = [found.plain for found in compared if found.plain is not None]
+        q8 = [found.q8 for found in compared if found.q8 is not None]
+        self.metrics = self._with_text(summarise(plain), windows, evidence)
+        self.metrics_q8 = self._with_text(summarise(q8), windows, evidence) if q8 else None
+        for activations, of_all in (("fp32", plain), ("q8", q8)):
+            self.windows += [of_window(n, activations, windows[n].tokens, e) for n, e in enumerate(of_all)]
         self.checks.append(check_quantization(self.metrics, self._policy.quantization))
+
+    def _compared(self, workers: Workers, batches: list[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
+        """In the batches' order; what an earlier run kept is not done again."""
+        found = {batch[0]: self._kept.get(f"compare-{batch[0]}", _Compared) for batch in batches}
+        fresh = workers.compare([batch for batch in batches if found[batch[0]] is None])
+        for batch in batches:
+            earlier = found.pop(batch[0])
+            if earlier is None:
+                earlier = _Compared(next(fresh))
+                self._kept.put(f"compare-{batch[0]}", earlier)
+            yield earlier.windows
+
+    def _proven(
+        self, workers: Workers, batches: list[list[int]], logits: dict[int, NDArray[np.float64]]
+    ) -> Iterator[Proven]:
+        found = [self._kept.get(f"prove-{batch[0]}", Proven) for batch in batches]
+        tasks = (
+            (batch, np.stack([logits.pop(number) for number in batch]), batch is batches[0])
+            for batch, earlier in zip(batches, found, strict=True)
+            if earlier is None
+        )
+        fresh = workers.prove(tasks)
+        for batch, earlier in zip(batches, found, strict=True):
+            proven = earlier
+            if proven is None:
+                proven = next(fresh)
+                self._kept.put(f"prove-{batch[0]}", proven)
+            yield proven
+
+    @contextmanager
+    def _workers(self) -> Iterator[Workers]:
+        """Who does the parts: this process, or a cluster's."""
+        if self._cluster is None:
+            yield Parts(self._job, self._model, self._source, self._references, self.trial)
+            return
+        from verify.cluster import Cluster  # noqa: PLC0415  # optional
+
+        with Cluster(self._cluster, self._count, self._job) as cluster:
+            yield cluster
 
     def _with_text(self, metrics: Metrics, windows: list[Window], evidence: Evidence) -> Metrics:
         """The worst positions with the text that leads to them, where there is a tokenizer."""
@@ -311,31 +398,21 @@ class _Judgement:
         return dataclasses.replace(metrics, worst_positions=worst)
 
 
-_Logits = dict[reader_c.Activations, NDArray[np.float32]]
-
-
-def _run(model: reader_c.Model, window: Window) -> _Logits:
-    """The engine's logits, by float activations and, where the file has Q8_0, by int8 ones."""
-    return {
-        kind: model.forward(window.tokens, arithmetic=ARITHMETIC, activations=kind) for kind in activations_of(model)
-    }
-
-
+@dataclasses.dataclass(frozen=True)
 class _Compared:
-    """Evidence of what the file costs: its engine's logits against the source's."""
+    """A batch, as it is kept."""
 
-    def __init__(self) -> None:
-        self.finite = True
-        self.plain: list[WindowEvidence] = []
-        self.q8: list[WindowEvidence] = []
+    windows: tuple[ComparedWindow, ...]
 
-    def add(self, window: Window, of_source: NDArray[np.float64], engine: _Logits) -> None:
-        """Nothing more is compared after something that is not finite."""
-        for activations, logits in engine.items():
-            self.finite = self.finite and bool(np.isfinite(logits).all() and np.isfinite(of_source).all())
-            if self.finite:
-                evidence = self.plain if activations == "fp32" else self.q8
-                evidence.append(compare_window(window.origin, window.tokens, of_source, logits))
+
+class Workers(Protocol):
+    """Parts of this process, or a cluster."""
+
+    def compare(self, batches: Sequence[list[int]], /) -> Iterator[tuple[ComparedWindow, ...]]: ...
+
+    def prove(self, tasks: Iterable[Task], /) -> Iterator[Proven]: ...
+
+    def done_with_source(self) -> None: ...
 
 
 def _batches(

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.checks.execution import Execution, noise_sigma
+from verify.checks.execution import Execution, WorstLogit, noise_sigma
 from verify.checks.result import CheckResult, exact
 from verify.expected import numbers, quantized
 from verify.memory import AT_EASE, Plan
+from verify.optional import wanted
 from verify.oracle import llama
 from verify.oracle.streamed import Read
 from verify.oracle.transformers import TransformersOracle
@@ -25,6 +26,11 @@ from verify.sources.huggingface import HuggingFaceSource
 from verify.weights import WeightCache
 
 Floats = NDArray[np.float64]
+
+
+def versions_of(source: Source) -> dict[str, str]:
+    """Name -> version of what this source is judged with besides the verifier's own code."""
+    return {"transformers": str(wanted("transformers").__version__)} if source.kind == "huggingface" else {}
 
 
 class References:
@@ -38,9 +44,8 @@ class References:
         self._streamed, self.walks = memory.streamed, memory.walks
         self._directory = source.path if source.kind == "huggingface" else None
         self._transformers: TransformersOracle | None = None  # loaded with the first tokens
-        self._agreement = Execution()
         # name -> version of what judged besides the verifier's own code
-        self.versions: dict[str, str] = {}
+        self.versions = versions_of(source)
 
     @cached_property
     def same_numbers(self) -> bool:
@@ -59,7 +64,6 @@ class References:
             return llama.logits(self._hyper, self.source_weights, tokens).numpy()
         if self._transformers is None:
             self._transformers = TransformersOracle(self._directory, self._stored)
-            self.versions["transformers"] = self._transformers.version
         return self._transformers.logits(tokens).numpy().astype(np.float64)
 
     @property
@@ -75,9 +79,11 @@ class References:
 
     def of_file(
         self, tokens: torch.Tensor, windows: list[int], of_source: Floats
-    ) -> tuple[Floats, NDArray[np.float32]]:
+    ) -> tuple[Floats, NDArray[np.float32], WorstLogit]:
         """Two arrays like of_source: logits by the plain Llama on the weights that the file should hold, and the
-        standard deviation of what float32 rounding does to them. windows: the numbers of those in tokens."""
+        standard deviation of what float32 rounding does to them; and how far the plain Llama is from of_source, where
+        that is transformers'. windows: the numbers of those in tokens."""
+        agreement = Execution()
         # one choice for both, since noise on other weights than the clean pass had would hide any mistake
         weights = self.source_weights if self.same_numbers else self.file_weights
         sigma = noise_sigma(self._hyper, weights, tokens, seed=windows[0]).numpy()
@@ -86,22 +92,24 @@ class References:
             by_plain = llama.logits(self._hyper, self.source_weights, tokens).numpy()
             for row, number in enumerate(windows):
                 # Quantized weights are the source's to a fraction of a percent, and so is what rounding does to them.
-                self._agreement.add(number, by_plain[row], sigma[row], of_source[row].astype(np.float32))
-        return (by_plain if self.same_numbers else llama.logits(self._hyper, weights, tokens).numpy()), sigma
+                agreement.add(number, by_plain[row], sigma[row], of_source[row].astype(np.float32))
+        by_file = by_plain if self.same_numbers else llama.logits(self._hyper, weights, tokens).numpy()
+        return by_file, sigma, agreement.found
 
     def quantized(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """(int8, scale) of a matrix that the file has as Q8_0, from the source; None of any other tensor."""
         how = self._model.storage(name)
         return quantized(self._source.tensor(name), how.group_size) if how.storage == "q8_0" else None
 
-    def disagreement(self) -> CheckResult | None:
-        """A failure of the check `execution`, where the two references are not the same model."""
-        judged = self._agreement.verdict("")
-        if judged.status != "fail":
-            return None
-        detail = (
-            "the verifier's own reference (expected) and transformers (found) do not compute the same model from "
-            f"this source: {judged.observed:.2f} standard deviations of float32 rounding apart"
-        )
-        # no policy of a file's may make these two agree
-        return exact("execution", 1, detail, judged.where)
+
+def disagreement(agreement: Execution) -> CheckResult | None:
+    """A failure of the check `execution`, where the two references are not the same model."""
+    judged = agreement.verdict("")
+    if judged.status != "fail":
+        return None
+    detail = (
+        "the verifier's own reference (expected) and transformers (found) do not compute the same model from "
+        f"this source: {judged.observed:.2f} standard deviations of float32 rounding apart"
+    )
+    # no policy of a file's may make these two agree
+    return exact("execution", 1, detail, judged.where)

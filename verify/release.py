@@ -48,16 +48,20 @@ def release(
     evidence: Evidence | None = None,
     reports: Path | None = None,
     memory: int | None = None,
+    keep: Path | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
     announce: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> Released:
     """Like export, but what fails verification never gets the name out; an earlier file there stays.
 
-    memory, announce: of verify(). reports: a directory for the report's files; by default out.report of a pass,
-    beside the file, and out.rejected otherwise, so that the report of an earlier file stays with it. The file is
-    judged in a directory of its own beside out, on the same file system, so that publishing it is one rename; the
-    report is complete on disk before that, and gets its names after it: where anything cannot be written, nothing has
-    happened, but for names that the system refuses or cannot make last after the file has got its own, which is told.
+    memory, keep, cluster, workers, announce: of verify(). reports: a directory for the report's files; by default
+    out.report of a pass, beside the file, and out.rejected otherwise, so that the report of an earlier file stays
+    with it. The file is judged in a directory of its own beside out, on the same file system, so that publishing it
+    is one rename; the report is complete on disk before that, and gets its names after it: where anything cannot be
+    written, nothing has happened, but for names that the system refuses or cannot make last after the file has got
+    its own, which is told.
     """
     if format_name == "hf":
         raise CannotJudgeError(
@@ -88,6 +92,9 @@ def release(
             source_kind=source_kind,
             max_seq_len=max_seq_len,
             memory=memory,
+            keep=keep,
+            cluster=cluster,
+            workers=workers,
             announce=announce,
             progress=progress,
         )

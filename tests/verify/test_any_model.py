@@ -126,7 +126,7 @@ def test_halves_are_judged_against_their_bound_and_not_against_themselves(tmp_pa
     with reader_c.open(path) as model:
         references = References(opened, model)
         of_source = references.of_source(tokens)
-        of_file, sigma = references.of_file(tokens, [0], of_source)
+        of_file, sigma, _agreement = references.of_file(tokens, [0], of_source)
 
         def stored(name: str) -> torch.Tensor:
             return torch.from_numpy(np.array(model.tensor(name), np.float32))

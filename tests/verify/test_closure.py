@@ -18,7 +18,7 @@ from verify.evidence import Window
 from verify.expected import numbers
 from verify.oracle import llama
 from verify.policy import DEFAULT_POLICY, load_policy
-from verify.proof import Proof
+from verify.proof import Proof, prove
 from verify.references import References
 from verify.sources import Source, open_source
 from verify.testing import configs
@@ -30,7 +30,8 @@ def proven(source: Source, path: Path, length: int) -> tuple[Proof, list[Window]
     proof = Proof(model, source.hyperparameters, references, "mirror", load_policy(DEFAULT_POLICY, model.format))
     tokens = np.random.default_rng(length).integers(0, source.hyperparameters.vocab_size, length)
     windows = [Window(tokens, "random")]
-    proof.add(windows, [0], references.of_source(torch.from_numpy(tokens)[None]))
+    of_source = references.of_source(torch.from_numpy(tokens)[None])
+    proof.merge(prove(model, source.hyperparameters, references, "mirror", windows, [0], of_source, attribute=True))
     return proof, windows, model
 
 

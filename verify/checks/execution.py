@@ -7,6 +7,7 @@ difference is measured in standard deviations of what that noise does to the sam
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,17 @@ def noise_sigma(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, 
     return pooled.sqrt_().clamp_(min=_LEAST_SIGMA)
 
 
+@dataclass(frozen=True)
+class WorstLogit:
+    """Of some windows: the worst logit in standard deviations, where it is, the largest difference, and how many
+    logits were compared."""
+
+    sigmas: float
+    where: dict[str, Any]
+    largest: float
+    logits: int
+
+
 class Execution:
     """Gathers windows; verdict() judges the worst logit of them all, which stands at `where`."""
 
@@ -100,6 +112,17 @@ class Execution:
                 "expected": float(reference[position, index]),
                 "found": float(engine[position, index]),
             }
+
+    @property
+    def found(self) -> WorstLogit:
+        return WorstLogit(self._worst, self.where, self._largest, self._logits)
+
+    def merge(self, found: WorstLogit) -> None:
+        """What another one found of later windows."""
+        self._logits += found.logits
+        self._largest = max(self._largest, found.largest)
+        if found.sigmas > self._worst:
+            self._worst, self.where = found.sigmas, found.where
 
     def verdict(self, engine: str, limit: float = LIMIT_SIGMAS) -> CheckResult:
         """engine: whose logits these are, in words. limit: standard deviations."""

@@ -35,6 +35,14 @@ class LayerReport:
     where: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class FoundOperations:
+    """Of some windows, in the order in which they were found; order: of operations within a layer."""
+
+    layers: tuple[LayerReport, ...]
+    order: tuple[str, ...]
+
+
 class Operations:
     """Gathers what was judged, in the order of the pass."""
 
@@ -45,6 +53,24 @@ class Operations:
     @property
     def layers(self) -> tuple[LayerReport, ...]:
         return tuple(sorted(self._reports.values(), key=self._place))
+
+    @property
+    def found(self) -> FoundOperations:
+        return FoundOperations(tuple(self._reports.values()), tuple(self._order))
+
+    def merge(self, found: FoundOperations) -> None:
+        """What another one found in later windows."""
+        for operation in found.order:
+            self._order.setdefault(operation, len(self._order))
+        for report in found.layers:
+            self._keep(report)
+
+    def _keep(self, report: LayerReport) -> None:
+        """The larger ratio of two, the earlier of equal ones; and the larger error of both."""
+        key = (report.activations, report.layer, report.operation)
+        before = self._reports.get(key, report)
+        kept = report if not before.max_error_over_bound >= report.max_error_over_bound else before
+        self._reports[key] = dataclasses.replace(kept, max_error=max(before.max_error, report.max_error))
 
     def _place(self, report: LayerReport) -> tuple[str, float, int]:
         """By activations, layer and operation, as a pass goes; the classifier comes last."""

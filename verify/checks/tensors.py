@@ -50,15 +50,23 @@ class _Finding:
         return f"{self.name} {self.part} {list(self.index)}: expected {self.expected!r}, found {self.found!r}{more}"
 
 
-def check_tensors(
-    model: reader_c.Model, source: Source, progress: Callable[[int, int], None]
-) -> tuple[CheckResult, list[TensorReport], list[str]]:
-    """Every tensor of the file, one at a time: the verdict, their reports, and the names of those that differ."""
+@dataclass(frozen=True)
+class FoundTensors:
+    """differing: names of the tensors whose bits differ."""
+
+    verdict: CheckResult
+    reports: tuple[TensorReport, ...]
+    differing: tuple[str, ...]
+
+
+def check_tensors(model: reader_c.Model, source: Source, progress: Callable[[int, int], None]) -> FoundTensors:
+    """Every tensor of the file, one at a time."""
     shapes = source.hyperparameters.shapes()
     tables = {"freqs_cos", "freqs_sin"} if model.format == "v0" else set()
     if set(model.names) != shapes.keys() | tables:
         odd = sorted(set(model.names) ^ (shapes.keys() | tables))
-        return exact("tensors", len(odd), f"names: {odd[0]} is on one side alone", {"tensor": odd[0]}), [], []
+        verdict = exact("tensors", len(odd), f"names: {odd[0]} is on one side alone", {"tensor": odd[0]})
+        return FoundTensors(verdict, (), ())
     findings: list[_Finding] = []
     reports: list[TensorReport] = []
     for done, name in enumerate(shapes):
@@ -67,7 +75,8 @@ def check_tensors(
         findings += found
         progress(done + 1, len(shapes))
     table_use = _rope_table_use(model, source.hyperparameters) if tables else 0.0
-    return _verdict(findings, reports, table_use), reports, list(dict.fromkeys(f.name for f in findings))
+    differing = tuple(dict.fromkeys(f.name for f in findings))
+    return FoundTensors(_verdict(findings, reports, table_use), tuple(reports), differing)
 
 
 def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: float) -> CheckResult:

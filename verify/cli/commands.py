@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verify.cli.options import (
+    CLUSTER,
     ENGINE,
     EVIDENCE,
     EXPORT,
@@ -19,10 +20,19 @@ from verify.cli.options import (
     MEMORY,
     OUTPUT,
     PATH,
+    RESUME,
     SOURCE,
     with_options,
 )
-from verify.cli.results import check_directory, deliver, prepare, prepare_engine, start_pytorch, tell_group_size
+from verify.cli.results import (
+    check_directory,
+    check_workers,
+    deliver,
+    prepare,
+    prepare_engine,
+    start_pytorch,
+    tell_group_size,
+)
 
 if TYPE_CHECKING:
     from verify.progress import Progress
@@ -128,6 +138,8 @@ def export(
     *EVIDENCE,
     *ENGINE,
     MEMORY,
+    RESUME,
+    *CLUSTER,
     *JUDGEMENT,
     *OUTPUT,
 )
@@ -148,9 +160,13 @@ def verify(
     engine_timeout: float,
     engine_memory: int | None,
     memory: int | None,
+    resume: Path | None,
+    cluster: str | None,
+    workers: int | None,
     **options: Any,
 ) -> int:
     """Every check on an existing file, whoever wrote it."""
+    check_workers(cluster, workers)
     engine = prepare_engine(engine_library, engine_command, engine_activations, engine_timeout, engine_memory)
     evidence = prepare(report=report, threads=threads, **options)
     from verify.inspect import headline  # noqa: PLC0415
@@ -171,6 +187,9 @@ def verify(
             source_kind=source_kind,
             max_seq_len=max_seq_len,
             memory=memory,
+            keep=resume,
+            cluster=cluster,
+            workers=workers,
             announce=None if memory is None else progress.tell,
             progress=progress,
         )
@@ -186,6 +205,8 @@ def verify(
     SOURCE[1],
     *EVIDENCE,
     MEMORY,
+    RESUME,
+    *CLUSTER,
     *JUDGEMENT,
     *OUTPUT,
 )
@@ -204,10 +225,12 @@ def release(
     windows: int | None,
     length: int | None,
     depth: str,
+    resume: Path | None,
     **options: Any,
 ) -> int:
     """Export, verify, judge: only a pass appears as OUT, with its report beside it in OUT.report. A fail leaves an
     earlier OUT untouched; its report is in OUT.rejected."""
+    check_workers(options["cluster"], options["workers"])
     evidence = prepare(
         report=report,
         threads=threads,
@@ -232,6 +255,7 @@ def release(
             format_name=format_name,
             evidence=evidence,
             reports=report,
+            keep=resume,
             announce=None if options["memory"] is None else progress.tell,
             progress=progress,
             **options,

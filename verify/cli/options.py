@@ -125,6 +125,18 @@ MEMORY = click.option(
     metavar="SIZE",
     help="Take no more than this, as 4GiB: layer by layer, if need be.  [default: what there is]",
 )
+RESUME = click.option(
+    "--resume",
+    type=PATH,
+    metavar="DIR",
+    help="Keep evidence in DIR as it is found; a run that was interrupted goes on from there.",
+)
+CLUSTER = (
+    click.option(
+        "--cluster", metavar="ADDRESS", help="Judge windows on Ray's workers: local starts some here, or an address."
+    ),
+    click.option("--workers", type=int, metavar="N", help="How many of them.  [default: a core each]"),
+)
 JUDGEMENT = (
     click.option(
         "--policy", type=PATH, metavar="FILE", help="Thresholds, in TOML.  [default: shipped in the package]"

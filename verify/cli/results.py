@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # PyTorch starts as many as it is told to, and ends the process where the system refuses.
 MOST_THREADS = 256
+MOST_WORKERS = 10_000
 
 
 def prepare(*, report: Path | None, threads: int | None, seed: int, **options: Any) -> Evidence:
@@ -32,6 +33,15 @@ def prepare(*, report: Path | None, threads: int | None, seed: int, **options: A
     if report is not None:
         check_directory(report)
     return Evidence(seed=seed, **options)
+
+
+def check_workers(cluster: str | None, workers: int | None) -> None:
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+    if workers is not None and cluster is None:
+        raise CannotJudgeError("--workers: expected --cluster beside it, found none")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise CannotJudgeError(f"--workers: expected 1 to {MOST_WORKERS}, found {workers}")
 
 
 def prepare_engine(

@@ -94,16 +94,16 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain data that validates against the schema. Infinities and NaN, which JSON has not, become text."""
         checks = [
-            {**_plain(dataclasses.asdict(check)), "utilisation": _plain(check.utilisation)} for check in self.checks
+            {**plain(dataclasses.asdict(check)), "utilisation": plain(check.utilisation)} for check in self.checks
         ]
         report = {
             "schema": SCHEMA_ID,
             "verdict": self.verdict,
-            "source": _plain(self.source),
-            "file": _plain(self.file),
-            "config": _plain(self.config),
+            "source": plain(self.source),
+            "file": plain(self.file),
+            "config": plain(self.config),
             "policy": _record(self.policy),
-            "evidence": _plain(self.evidence),
+            "evidence": plain(self.evidence),
             "checks": checks,
             "diagnosis": _record(self.diagnosis),
             "metrics": _record(self.metrics),
@@ -114,7 +114,7 @@ class Report:
             **_of_attribution(self.attribution),
             "layers": [_record(layer) for layer in self.layers],
             "baseline": _record(self.baseline),
-            "environment": _plain(self.environment),
+            "environment": plain(self.environment),
             "engine": _record(self.engine),
         }
         return {**report, "digest": digest_of_report(report)}
@@ -176,7 +176,7 @@ def _of_attribution(attribution: Attribution | None) -> dict[str, Any]:
 
 
 def _record(found: Any) -> Any:
-    return None if found is None else _plain(dataclasses.asdict(found))
+    return None if found is None else plain(dataclasses.asdict(found))
 
 
 def readable(text: str) -> str:
@@ -184,13 +184,14 @@ def readable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Mappings, lists, numbers and text that JSON has: what is not finite becomes text."""
     if isinstance(value, str):
         return readable(value)
     if isinstance(value, Mapping):
-        return {readable(str(key)): _plain(item) for key, item in value.items()}
+        return {readable(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -1,0 +1,216 @@
+"""A verdict in parts is the verdict: interrupted and gone on with, or done by other processes of which one dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import huggingface
+from helpers.checkpoints import save, state_dict
+from helpers.command_line import refused, run
+
+import exporter
+import verify
+from verify.evidence import Evidence
+from verify.kept import Kept
+from verify.parts import ComparedWindow, Parts
+from verify.proof import Proven
+
+EVIDENCE = Evidence(depth="standard", windows=3, length=24)
+
+
+@pytest.fixture(scope="module", params=["huggingface", "llama2c"])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A source and a Q8_0 file of it."""
+    directory = tmp_path_factory.mktemp("case")
+    if request.param == "huggingface":
+        source = huggingface.save(directory / "model", huggingface.model())
+    else:
+        source = save(directory, state_dict())
+    file = directory / "model.bin"
+    exporter.export(exporter.open_checkpoint(source), file, format="v3", storage="q8_0", group_size=8)
+    return source, file
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part for each window, as large models have them."""
+    monkeypatch.setattr("verify.ladder._BATCH_ELEMENTS", (1, 1))
+
+
+def judged(case: tuple[Path, Path], **options: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(verify.verify(*case, evidence=EVIDENCE, **options).to_json())
+    return found
+
+
+def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the parts that are really done from now on."""
+    done: list[str] = []
+    compare, prove = Parts._compare, Parts.prove
+
+    def counting(self: Parts, number: int, *rest: Any) -> ComparedWindow:
+        done.append(f"compare {number}")
+        return compare(self, number, *rest)
+
+    def proving(self: Parts, tasks: Any) -> Iterator[Proven]:
+        for found in prove(self, tasks):
+            done.append("prove")
+            yield found
+
+    monkeypatch.setattr(Parts, "_compare", counting)
+    monkeypatch.setattr(Parts, "prove", proving)
+    return done
+
+
+class StoppedError(Exception):
+    """In place of a power cut."""
+
+
+def stopping(after: int) -> Callable[[str, int, int], None]:
+    calls = 0
+
+    def progress(_stage: str, _done: int, _total: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == after:
+            raise StoppedError
+
+    return progress
+
+
+def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_report(
+    case: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = judged(case)
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    judged(case, progress=count)
+    of_tensors = len(whole["tensors"])
+    for after in (1, of_tensors, of_tensors + 1, of_tensors + 3, steps - 1, steps):
+        keep = tmp_path / f"after{after}"
+        with pytest.raises(StoppedError):
+            judged(case, keep=keep, progress=stopping(after))
+        done = count_parts(monkeypatch)
+        assert judged(case, keep=keep) == whole
+        # what was finished before is not done again: the last step's own part may be
+        assert len(done) <= 5 + 2 - max(0, after - of_tensors - 1)
+        done.clear()
+        assert judged(case, keep=keep) == whole
+        assert done == []
+        assert not list(keep.glob("*.partial"))
+
+
+def test_other_inputs_find_nothing(case: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(case, keep=tmp_path)
+    done = count_parts(monkeypatch)
+    for other in (dataclasses.replace(EVIDENCE, seed=1), dataclasses.replace(EVIDENCE, depth="quick")):
+        verify.verify(*case, evidence=other, keep=tmp_path)
+        assert done
+        done.clear()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        judged(case, keep=tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert done
+
+
+def test_damaged_parts_are_done_again(case: tuple[Path, Path], tmp_path: Path) -> None:
+    whole = judged(case, keep=tmp_path)
+    for number, part in enumerate(sorted(tmp_path.iterdir())):
+        content = part.read_bytes()
+        damaged = (b"", content[: len(content) // 2], b"PK\x03\x04" + content[4:99], b"no archive")
+        part.write_bytes(damaged[number % 4])
+    assert judged(case, keep=tmp_path) == whole
+
+
+def test_parts_hold_no_code(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, {})
+    kept.put("x", ComparedWindow(0, True, None, None, np.ones((2, 3))))
+    (path,) = tmp_path.iterdir()
+    with np.load(path, allow_pickle=False) as stored:
+        assert sorted(stored.files) == ["array0", "said"]
+    again = kept.get("x", ComparedWindow)
+    assert again is not None
+    assert np.array_equal(again.kept, np.ones((2, 3)))  # type: ignore[arg-type]
+    np.savez(path, said=np.array([object()], dtype=object))
+    assert kept.get("x", ComparedWindow) is None
+
+
+def test_a_directory_that_cannot_be_written_to_is_told(case: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    source, file = case
+    refused(run("verify", source, file, "--depth", "quick", "--resume", tmp_path / "file"), "to keep evidence in")
+    refused(run("verify", source, file, "--workers", "2"), "--workers: expected --cluster beside it")
+    refused(run("verify", source, file, "--cluster", "local", "--workers", "0"), "--workers: expected 1 to")
+
+
+def ours(name: str) -> list[int]:
+    """Processes whose command line begins so."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if command.startswith(name.encode()):
+                found.append(int(entry.name))
+    return found
+
+
+# a cluster takes its time to start
+ONE = pytest.mark.parametrize("case", ["llama2c"], indirect=True)
+
+
+@ONE
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_find_the_same_report(case: tuple[Path, Path], workers: int) -> None:
+    pytest.importorskip("ray")
+    assert judged(case, cluster="local", workers=workers) == judged(case)
+    assert ours("ray::_Worker") == []
+
+
+@ONE
+def test_a_worker_that_dies_is_replaced_and_nothing_is_lost_or_counted_twice(case: tuple[Path, Path]) -> None:
+    pytest.importorskip("ray")
+    whole = judged(case)
+    killed: list[int] = []
+
+    def kill() -> None:
+        # a worker is named by what it does only while it does it
+        while not killed:
+            for pid in ours("ray::_Worker.compare"):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                return
+            time.sleep(0.005)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    found = judged(case, cluster="local", workers=2)
+    killer.join(5)
+    assert killed
+    assert found == whole
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "nowhere.invalid:6379", "127.0.0.1:99999999"])
+def test_a_cluster_that_is_not_there_is_told(case: tuple[Path, Path], address: str) -> None:
+    pytest.importorskip("ray")
+    source, file = case
+    refused(run("verify", source, file, "--cluster", address), f"cluster {address}: expected Ray there, found")
