@@ -10,6 +10,7 @@ that was measured is the linearity residual: shares are worth as much as it is s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,11 +90,14 @@ def attribute(
         middle: torch.Tensor = _Between.apply(steps[name], name, source, file)  # type: ignore[no-untyped-call]
         return middle
 
-    with torch.enable_grad():
-        logits = _logits(model, between, tokens, dtype).double()
-        measured = (_divergence(likely, logits), logits[position, index])
-        inputs = list(steps.values())
-        of_kl, of_logit = (torch.autograd.grad(of, inputs, retain_graph=True) for of in measured)
+    def slopes(measure: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """A pass of its own: a graph that is kept for a second use keeps every layer that was run again."""
+        with torch.enable_grad():
+            measured = measure(_logits(model, between, tokens, dtype).double())
+            return torch.autograd.grad(measured, list(steps.values()))
+
+    of_kl = slopes(lambda logits: _divergence(likely, logits))
+    of_logit = slopes(lambda logits: logits[position, index])
     shares = [
         TensorShare(name, float(by_kl) / kl, float(by_logit) / logit_error)
         for name, by_kl, by_logit in zip(names, of_kl, of_logit, strict=True)

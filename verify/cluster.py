@@ -24,15 +24,15 @@ _SECONDS = 5
 
 
 def check(address: str) -> None:
-    """Before anything is computed: raise CannotJudgeError where Ray is not installed, or nobody listens at the address.
-    Ray itself would wait for minutes."""
+    """Before anything is computed: raise CannotJudgeError where Ray is not installed, or nobody listens at the
+    address. Ray itself would wait for minutes."""
     _ray(address)
-    host, sign, port = address.removeprefix("ray://").rpartition(":")
     if address in (LOCAL, "auto"):
         return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise CannotJudgeError(f"cluster {address}: expected Ray there, found no HOST:PORT, local or auto")
     try:
-        if not sign or not port.isdecimal():
-            raise OSError("no HOST:PORT")
         socket.create_connection((host, int(port)), _SECONDS).close()
     except (OSError, OverflowError) as error:
         raise CannotJudgeError(f"cluster {address}: expected Ray there, found: {one_line(error)}") from error

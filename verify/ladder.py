@@ -90,16 +90,7 @@ def verify(
         count = windows if isinstance(windows, int) else None
         tokens = None if windows is None or isinstance(windows, int) else list(windows)
         evidence = Evidence(depth=depth, windows=count, tokens=tokens)
-    if engine is not None:
-        engine.check()
-        if keep is not None or cluster is not None:
-            raise CannotJudgeError("engine: expected to be judged in one run here, found --resume or --cluster")
-    if cluster is not None:
-        if isinstance(source, Source):
-            raise CannotJudgeError("cluster: expected a source that workers can open by its path, found an open one")
-        from verify.cluster import check  # noqa: PLC0415  # optional
-
-        check(cluster)
+    _check_ways(source, engine, keep, cluster)
     earlier = None if baseline is None else read_report(Path(baseline))
     at_first = _identity(path)
     watch = Watch()
@@ -171,6 +162,25 @@ def verify(
             engine=None if judged.trial is None else judged.trial.report,
         )
     return report if earlier is None or baseline is None else with_baseline(report, Path(baseline), earlier)
+
+
+def _check_ways(
+    source: str | os.PathLike[str] | Source,
+    engine: Engine | None,
+    keep: str | os.PathLike[str] | None,
+    cluster: str | None,
+) -> None:
+    """What does not go together, or is not there, is told before anything is computed."""
+    if engine is not None:
+        engine.check()
+        if keep is not None or cluster is not None:
+            raise CannotJudgeError("engine: expected to be judged in one run here, found --resume or --cluster")
+    if cluster is not None:
+        if isinstance(source, Source):
+            raise CannotJudgeError("cluster: expected a source that workers can open by its path, found an open one")
+        from verify.cluster import check  # noqa: PLC0415  # optional
+
+        check(cluster)
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
