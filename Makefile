@@ -9,7 +9,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
-  bench-wait bench-reader plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
+  bench-wait bench-reader bench-large plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
   attacks syscalls determinism tsan tsan-ci mutants campaign clean
 
 demo: $(READY)
@@ -90,6 +90,10 @@ bench-wait: $(READY)
 plots: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/plots.py
+
+# A model of Llama-2-7B's shape within 4 GiB; LARGE=DIR with room for 30 GB.
+bench-large: $(READY)
+	$(BIN)/python benchmarks/large.py $(or $(LARGE),$(error LARGE=DIR is wanted))
 
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py

@@ -1,6 +1,6 @@
 """Export, verify and release of a model that is larger than the memory it gets.
 
-    make bench-large                Llama-2-7B's shape, 4 GiB; room for 30 GB; hours at standard depth
+    make bench-large LARGE=DIR      Llama-2-7B's shape, 4 GiB; room for 30 GB; hours at standard depth
     python benchmarks/large.py DIR --shape 1b --memory 2GiB --depth quick
 
 The model is random: bfloat16, in shards of some 2 GB, as Hugging Face has them; it is made once in DIR. Each command
