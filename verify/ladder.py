@@ -213,7 +213,7 @@ def _plan(
         held=0 if model.mapped else model.file_size,
         q8=bool(model.config.group_size),
         huggingface=source.kind == "huggingface",
-        attributed=any(model.storage(name).storage == "q8_0" for name in model.names),
+        attributed=any(model.storage(name).storage != "fp32" for name in model.names),
     )
     return plan(work, torch.get_num_threads(), limit)
 

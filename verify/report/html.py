@@ -36,6 +36,7 @@ _QUESTIONS = {
     "tensors": "Is every bit of every tensor what the source gives?",
     "operations": "Is each operation of the engine within its rounding?",
     "execution": "Do they add up to the right logits?",
+    "engine": "Does the engine that you ship give them too?",
     "quantization": "Is what the format costs within the policy?",
     "baseline": "Is it worse than the last release?",
 }
@@ -105,6 +106,7 @@ def _values(report: Report) -> dict[str, Any]:
             for name, label in (
                 ("operations", "largest error over bound"),
                 ("execution", "largest error, standard deviations"),
+                ("engine", "the engine on trial"),
             )
             if name in checks
         ],
