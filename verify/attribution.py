@@ -17,13 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.checkpoint import checkpoint
 
 from verify.expected import blocks
 from verify.oracle import llama, rope
 from verify.oracle.noise import Noise
 from verify.sources import Hyperparameters
 
+# (name) -> (the source's tensor, the file's), float32
+Pair = Callable[[str], tuple[torch.Tensor, torch.Tensor]]
+# Two numbers that are shared out among the tensors.
+Measures = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+_EMBEDDING = "tok_embeddings.weight"
 # nats
 _TINY = 1e-6
 
@@ -61,8 +66,7 @@ class Attribution:
 
 def attribute(
     model: Hyperparameters,
-    source: llama.Load,
-    file: llama.Load,
+    pair: Pair,
     tokens: torch.Tensor,
     of_source: NDArray[np.float64],
     of_file: NDArray[np.float64],
@@ -70,8 +74,8 @@ def attribute(
 ) -> Attribution | None:
     """Shares of every tensor, the largest of KL first; None where nothing changed or is not finite.
 
-    tokens (length,); of_source, of_file: logits (length, vocab_size) by the weights that source and file load.
-    Memory: one layer's weights, and the stream between the layers.
+    tokens (length,); of_source, of_file: logits (length, vocab_size) by the weights on either side of pair.
+    Memory: two of one layer's weights, and the stream between the layers. Every weight is loaded twice.
     """
     before, after = torch.from_numpy(of_source), torch.from_numpy(of_file)
     at = int((after - before).abs().argmax())
@@ -81,65 +85,100 @@ def attribute(
     kl = float(_divergence(likely, after))
     if logit_error == 0 or not 0 < kl < math.inf:
         return None
-    names = list(model.shapes())
     # float32 gives the same shares to four digits, unless there is next to nothing to share out
-    dtype = torch.float32 if kl > _TINY else torch.float64
-    steps = {name: torch.zeros((), dtype=dtype, requires_grad=True) for name in names}
-
-    def between(name: str) -> torch.Tensor:
-        middle: torch.Tensor = _Between.apply(steps[name], name, source, file)  # type: ignore[no-untyped-call]
-        return middle
-
-    def slopes(measure: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """A pass of its own: a graph that is kept for a second use keeps every layer that was run again."""
-        with torch.enable_grad():
-            measured = measure(_logits(model, between, tokens, dtype).double())
-            return torch.autograd.grad(measured, list(steps.values()))
-
-    of_kl = slopes(lambda logits: _divergence(likely, logits))
-    of_logit = slopes(lambda logits: logits[position, index])
-    shares = [
-        TensorShare(name, float(by_kl) / kl, float(by_logit) / logit_error)
-        for name, by_kl, by_logit in zip(names, of_kl, of_logit, strict=True)
-    ]
+    slopes = _Slopes(model, pair, tokens, torch.float32 if kl > _TINY else torch.float64)
+    found = slopes.of(lambda logits: (_divergence(likely, logits), logits[position, index]))
+    shares = [TensorShare(name, by_kl / kl, by_logit / logit_error) for name, (by_kl, by_logit) in found.items()]
     residual = Residual(1 - sum(s.kl_share for s in shares), 1 - sum(s.logit_error_share for s in shares))
     shares.sort(key=lambda share: -abs(share.kl_share))
     return Attribution(window, kl, position, index, logit_error, tuple(shares), residual)
 
 
 class _Between(torch.autograd.Function):
-    """The middle of source's and file's weights, as a function of a step from one to the other. Nothing is kept for
-    the derivative: both are loaded again, and multiplied in blocks of rows."""
+    """The middle of source's and file's weights, as a function of a step from one to the other: a gradient by the
+    weights is multiplied with their change at once, and never kept."""
 
     @staticmethod
-    def forward(ctx: Any, step: torch.Tensor, name: str, source: llama.Load, file: llama.Load) -> torch.Tensor:
-        ctx.weights = name, source, file
-        middle = source(name).to(step.dtype, copy=True)
-        return middle.add_(file(name)).div_(2)
+    def forward(ctx: Any, step: torch.Tensor, pair: Pair, name: str) -> torch.Tensor:
+        source, file = pair(name)
+        source = source.to(step.dtype)
+        ctx.change = file.to(step.dtype) - source
+        return torch.add(source, ctx.change, alpha=0.5)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        name, source, file = ctx.weights
-        (gradient,), left, right = gradients, source(name), file(name)
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradient,) = gradients
         total = gradient.new_zeros(())
-        for rows in blocks(left):
-            total += (gradient[rows] * (right[rows].to(gradient.dtype) - left[rows])).sum()
-        return total, None, None, None
+        for rows in blocks(gradient):
+            total += (gradient[rows] * ctx.change[rows]).sum()
+        return total, None, None
 
 
-def _logits(model: Hyperparameters, load: llama.Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """(length, vocab_size). Layers are run again for their gradients instead of kept."""
-    silent = Noise()
-    turns = rope.turns(model, len(tokens), dtype, silent)
+class _Slopes:
+    """Derivatives of two measures by the step of each tensor, with the graph of one layer at a time."""
 
-    def run(function: Any, *inputs: Any) -> torch.Tensor:
-        result: torch.Tensor = checkpoint(function, *inputs, use_reentrant=False)
-        return result
+    def __init__(self, model: Hyperparameters, pair: Pair, tokens: torch.Tensor, dtype: torch.dtype) -> None:
+        self._model, self._pair, self._tokens, self._dtype = model, pair, tokens, dtype
+        self._silent = Noise()
+        self._turns = rope.turns(model, len(tokens), dtype, self._silent)
+        self._found = {name: [0.0, 0.0] for name in model.shapes()}
 
-    x = run(llama.embed, load, tokens.unsqueeze(0), dtype)
-    for number in range(model.n_layers):
-        x = run(llama.layer, model, load, number, x, turns, silent)
-    return run(llama.head, model, load, x, silent)[0]
+    def of(self, measures: Measures) -> dict[str, list[float]]:
+        """By name, in the model's order; measures: both, from logits (length, vocab_size) in float64."""
+        streams = [self._embed()]
+        with torch.no_grad():
+            for number in range(self._model.n_layers):
+                streams.append(self._layer(number, self._load({}), streams[-1]))
+        gradients = self._back(
+            lambda load, x: measures(llama.head(self._model, load, x, self._silent)[0].double()), streams.pop()
+        )
+        for number in reversed(range(self._model.n_layers)):
+            gradients = self._back(
+                lambda load, x, number=number: (self._layer(number, load, x),) * 2,  # type: ignore[misc]
+                streams.pop(),
+                gradients,
+            )
+        source, file = self._pair(_EMBEDDING)
+        change = (file[self._tokens] - source[self._tokens]).to(self._dtype)
+        for measure, gradient in enumerate(gradients):
+            self._found[_EMBEDDING][measure] += float((gradient[0] * change).sum())
+        return self._found
+
+    def _embed(self) -> torch.Tensor:
+        source, file = self._pair(_EMBEDDING)
+        return ((source[self._tokens].to(self._dtype) + file[self._tokens]) / 2).unsqueeze(0)
+
+    def _layer(self, number: int, load: llama.Load, x: torch.Tensor) -> torch.Tensor:
+        return llama.layer(self._model, load, number, x, self._turns, self._silent)
+
+    def _load(self, steps: dict[str, torch.Tensor]) -> llama.Load:
+        """Weights in the middle; steps: filled with the step of each."""
+
+        def load(name: str) -> torch.Tensor:
+            steps[name] = torch.zeros((), dtype=self._dtype, requires_grad=True)
+            middle: torch.Tensor = _Between.apply(steps[name], self._pair, name)  # type: ignore[no-untyped-call]
+            return middle
+
+        return load
+
+    def _back(
+        self,
+        run: Callable[[llama.Load, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+        x: torch.Tensor,
+        gradients: tuple[torch.Tensor | None, ...] = (None, None),
+    ) -> tuple[torch.Tensor, ...]:
+        """Gradients of both measures by x, from those by what run makes of it; adds those by the steps."""
+        steps: dict[str, torch.Tensor] = {}
+        with torch.enable_grad():
+            x = x.requires_grad_()
+            outputs = run(self._load(steps), x)
+        by_x = []
+        for measure, (output, gradient) in enumerate(zip(outputs, gradients, strict=True)):
+            first, *others = torch.autograd.grad(output, [x, *steps.values()], gradient, retain_graph=measure == 0)
+            by_x.append(first)
+            for name, slope in zip(steps, others, strict=True):
+                self._found[name][measure] += float(slope)
+        return tuple(by_x)
 
 
 def _divergence(likely: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

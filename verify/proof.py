@@ -128,8 +128,7 @@ class _Look:
         if attribute and not self._references.same_numbers:
             self._attribution = attribution_of(
                 self._hyper,
-                self._references.source_weights,
-                self._references.file_weights,
+                self._references.pair,
                 tokens[0, first],
                 of_source[0],
                 of_file[0],

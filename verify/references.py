@@ -55,8 +55,18 @@ class References:
 
     def _file_tensor(self, name: str) -> torch.Tensor:
         """From the source, by way of how the file stores it: its own numbers are judged by `tensors`."""
+        return self._as_stored(name, self._source.tensor(name))
+
+    def _as_stored(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         how = self._model.storage(name)
-        return numbers(self._source.tensor(name), how.storage, how.group_size)
+        return numbers(tensor, how.storage, how.group_size)
+
+    def pair(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The source's tensor and the file's, of one read."""
+        source = self.source_weights(name)
+        if self.file_weights.holds(name):
+            return source, self.file_weights(name)
+        return source, self._as_stored(name, source)
 
     def of_source(self, tokens: torch.Tensor) -> Floats:
         """What the source computes, by whoever says so: logits (windows, length, vocab_size)."""

@@ -15,6 +15,10 @@ class WeightCache:
         self._load, self._room = load, limit
         self._held: dict[str, torch.Tensor] = {}
 
+    def holds(self, name: str) -> bool:
+        """Whether to ask for it costs nothing."""
+        return name in self._held
+
     def __call__(self, name: str) -> torch.Tensor:
         if name in self._held:
             return self._held[name]

@@ -55,7 +55,7 @@ def logits(model: Hyperparameters, weights: Weights) -> np.ndarray:
 
 def run(model: Hyperparameters, before: Weights, after: Weights) -> Attribution | None:
     return attribute(
-        model, before.__getitem__, after.__getitem__, TOKENS, logits(model, before), logits(model, after)
+        model, lambda name: (before[name], after[name]), TOKENS, logits(model, before), logits(model, after)
     )
 
 
