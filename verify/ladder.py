@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 import reader_c
 from verify.attribution import Attribution
 from verify.baseline import check_comparable, with_baseline
+from verify.budget import batches_of, budget_of
 from verify.checks.config import check_config, same_shapes
 from verify.checks.file import check_file
 from verify.checks.operations import LayerReport
@@ -32,21 +32,16 @@ from verify.environment import environment
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
 from verify.kept import Kept
-from verify.memory import Plan, Watch, Work, batch_of, give_back, mapped, plan
+from verify.memory import Watch, give_back, mapped
 from verify.metrics import Metrics, WindowMetrics, digest_of, of_window, summarise
 from verify.parts import ARITHMETIC, ComparedWindow, Job, Parts, Task
 from verify.policy import DEFAULT_POLICY, load_policy, policy_section
 from verify.progress import Progress, silent
-from verify.proof import Proof, Proven, choose, positions
+from verify.proof import Proof, Proven, choose
 from verify.references import References, versions_of
 from verify.report.model import Report
 from verify.report.saved import read_report
-from verify.sources import Hyperparameters, Source, open_source
-
-# Elements of the largest float64 array that a batch of windows makes (logits or attention shares). The smaller is
-# small enough for the allocator to hand the same memory out again; a model whose weights are far more than that
-# takes up to the larger, because every batch reads all of them once a pass.
-_BATCH_ELEMENTS = (1 << 21, 1 << 24)
+from verify.sources import Source, open_source
 
 # What looking into a window weighs on the progress bar, against running it.
 _PROOF_STEPS = 20
@@ -110,9 +105,9 @@ def verify(
         windows_to_judge = evidence.collect(opened, length)
         if earlier is not None and baseline is not None:
             check_comparable(Path(baseline), earlier, opened, windows_to_judge)
-        room = _plan(model, opened, windows_to_judge, evidence, memory, whole=engine is not None)
+        budget = budget_of(model, opened, windows_to_judge, evidence, memory, whole=engine is not None)
         if announce is not None:
-            announce(room.describe())
+            announce(budget.describe())
         job = Job(
             source=str(opened.path.absolute()),
             source_kind=opened.kind,
@@ -122,7 +117,7 @@ def verify(
             windows=tuple(windows_to_judge),
             depth=evidence.depth,
             whole=engine is not None,
-            memory=room,
+            memory=budget.plan,
             threads=torch.get_num_threads(),
         )
         kept = Kept(None if keep is None else Path(keep), _decides(job, opened, digest))
@@ -130,6 +125,9 @@ def verify(
         if cluster is not None:
             judged.on_cluster(cluster, workers)
         judged.run(windows_to_judge, evidence)
+        taken = watch.taken
+        if announce is not None:
+            announce(taken.describe())
         # what was read may be a copy: whoever reads the file next should find the one that was judged
         if _identity(path) != at_first or digest != hashlib.sha256(model.content).hexdigest():
             raise CannotJudgeError(f"{path}: changed while it was being judged")
@@ -153,11 +151,7 @@ def verify(
             environment={
                 **environment(judged.versions, ARITHMETIC),
                 # what differs from run to run is told only where it was asked for
-                **(
-                    {}
-                    if memory is None
-                    else {"memory": {"limit": memory, "predicted": room.peak, "peak": watch.peak}}
-                ),
+                **({} if memory is None else {"memory": budget.held_against(taken)}),
             },
             engine=None if judged.trial is None else judged.trial.report,
         )
@@ -190,32 +184,6 @@ def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
     except (OSError, ValueError):
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _plan(
-    model: reader_c.Model,
-    source: Source,
-    windows: Sequence[Window],
-    evidence: Evidence,
-    limit: int | None,
-    *,
-    whole: bool,
-) -> Plan:
-    hyper, many = source.hyperparameters, list(windows)
-    batch, length = batch_of(many, _batches(many, list(range(len(many))), hyper))
-    chosen, of_chosen = batch_of(many, _batches(many, choose(many, evidence.depth), hyper, times=2))
-    work = Work(
-        model=hyper,
-        length=max(length, of_chosen),
-        batch=batch,
-        chosen=chosen,
-        positions=positions(evidence.depth, of_chosen, whole=whole),
-        held=0 if model.mapped else model.file_size,
-        q8=bool(model.config.group_size),
-        huggingface=source.kind == "huggingface",
-        attributed=any(model.storage(name).storage != "fp32" for name in model.names),
-    )
-    return plan(work, torch.get_num_threads(), limit)
 
 
 def _decides(job: Job, source: Source, digest: str) -> dict[str, Any]:
@@ -315,7 +283,7 @@ class _Judgement:
         steps, done = len(windows) + _PROOF_STEPS * len(chosen), 0
         proof = Proof(self._model, hyper, self._references, ARITHMETIC, self._policy, self.trial)
         with self._workers() as workers:
-            for batch in self._compared(workers, list(_batches(windows, list(range(len(windows))), hyper))):
+            for batch in self._compared(workers, list(batches_of(windows, list(range(len(windows))), hyper))):
                 for found in batch:
                     if found.kept is not None:
                         kept_logits[found.number] = found.kept
@@ -325,7 +293,7 @@ class _Judgement:
             workers.done_with_source()
             give_back()
             # a few more at a time, because weights are derived anew for each batch
-            batches = list(_batches(windows, chosen, hyper, times=2))
+            batches = list(batches_of(windows, chosen, hyper, times=2))
             for numbers, proven in zip(batches, self._proven(workers, batches, kept_logits), strict=True):
                 proof.merge(proven)
                 give_back()
@@ -423,22 +391,3 @@ class Workers(Protocol):
     def prove(self, tasks: Iterable[Task], /) -> Iterator[Proven]: ...
 
     def done_with_source(self) -> None: ...
-
-
-def _batches(
-    windows: list[Window], numbers: list[int], hyper: Hyperparameters, times: int = 1
-) -> Iterator[list[int]]:
-    """Of these numbers, those of windows of one length, as many as fit; at least one. times: of the usual room."""
-    weights = sum(prod(shape) for shape in hyper.shapes().values())
-    least, most = _BATCH_ELEMENTS
-    room = times * min(max(least, weights // 8), most)
-    batch: list[int] = []
-    for number in numbers:
-        length = len(windows[number].tokens)
-        elements = length * max(hyper.vocab_size, hyper.hidden_dim, hyper.n_heads * length)
-        if batch and (length != len(windows[batch[0]].tokens) or (len(batch) + 1) * elements > room):
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch

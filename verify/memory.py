@@ -11,7 +11,7 @@ import ctypes
 import dataclasses
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -132,7 +132,7 @@ def predicted(work: Work, made: Plan) -> int:
     return int(1.05 * (held + _BLOCKS + imports + max(stages)))
 
 
-def batch_of(windows: Sequence[Window], batches: Iterator[list[int]]) -> tuple[int, int]:
+def batch_of(windows: Sequence[Window], batches: Iterable[list[int]]) -> tuple[int, int]:
     """(windows, tokens of each) of the batch that has most tokens."""
     return max(((len(b), len(windows[b[0]].tokens)) for b in batches), key=lambda found: found[0] * found[1])
 
@@ -147,20 +147,36 @@ def mapped(path: str | os.PathLike[str], limit: int | None) -> bool | None:
         return None
 
 
+@dataclass(frozen=True)
+class Taken:
+    """peak: bytes that could not be given back. read: bytes that the system fetched from disk for this process."""
+
+    peak: int
+    read: int
+
+    def describe(self) -> str:
+        return f"{_size(self.peak)} of memory taken, {self.read / 1e9:,.1f} GB read from disk"
+
+
 class Watch:
-    """The most anonymous memory that this process had at any time in a `with`: looked at every 20 ms."""
+    """What this process takes in a `with`; its anonymous memory is looked at every 20 ms."""
 
     def __init__(self) -> None:
-        self.peak = 0
+        self._peak, self._read_before = 0, 0
         self._stop = threading.Event()
+
+    @property
+    def taken(self) -> Taken:
+        """So far."""
+        return Taken(max(self._peak, _anonymous()), _from_disk() - self._read_before)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         def look() -> None:
             while not self._stop.wait(_EVERY_SECONDS):
-                self.peak = max(self.peak, _anonymous())
+                self._peak = max(self._peak, _anonymous())
 
-        self.peak = _anonymous()
+        self._peak, self._read_before = _anonymous(), _from_disk()
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
         try:
@@ -178,17 +194,24 @@ def give_back() -> None:
 
 def _anonymous() -> int:
     """Bytes of this process that no file could give back."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return _told_by("self/status", "RssAnon:") * 1024
+
+
+def _from_disk() -> int:
+    return _told_by("self/io", "read_bytes:")
 
 
 def _of_machine() -> int:
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 1 << 34
+    return _told_by("meminfo", "MemAvailable:") * 1024 or 1 << 34
+
+
+def _told_by(file: str, name: str) -> int:
+    """A number of Linux's; 0 where it does not tell."""
+    try:
+        lines = (Path("/proc") / file).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 def _size(count: int) -> str:

@@ -33,6 +33,12 @@ def versions_of(source: Source) -> dict[str, str]:
     return {"transformers": str(wanted("transformers").__version__)} if source.kind == "huggingface" else {}
 
 
+def same_numbers(source: Source, model: reader_c.Model) -> bool:
+    """Whether the file stores every tensor of the source without loss."""
+    stored = (model.storage(name) for name in source.hyperparameters.shapes())
+    return all(how.storage in ("fp32", source.dtype(how.name)) for how in stored)
+
+
 class References:
     """Of one source, and of its file as far as how it stores each tensor. Raises CannotJudgeError where
     transformers is wanted and cannot be had."""
@@ -49,9 +55,7 @@ class References:
 
     @cached_property
     def same_numbers(self) -> bool:
-        """Whether the file stores every tensor without loss."""
-        stored = (self._model.storage(name) for name in self._hyper.shapes())
-        return all(how.storage in ("fp32", self._source.dtype(how.name)) for how in stored)
+        return same_numbers(self._source, self._model)
 
     def _file_tensor(self, name: str) -> torch.Tensor:
         """From the source, by way of how the file stores it: its own numbers are judged by `tensors`."""

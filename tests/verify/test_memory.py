@@ -24,6 +24,8 @@ from verify.memory import Plan, Work, plan, predicted
 from verify.oracle.transformers import TransformersOracle
 from verify.sources import open_source
 from verify.sources.huggingface import HuggingFaceSource
+from verify.sources.llama2c import Llama2cSource
+from verify.sources.shards import Shards
 from verify.sources.source import Hyperparameters
 
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (3, 20)))
@@ -119,7 +121,7 @@ def test_a_limit_changes_nothing_in_the_report(tmp_path: Path, kind: str, monkey
         plans.append(dataclasses.replace(made, streamed=work.huggingface, engines=1, walks=1, cache=0))
         return plans[-1]
 
-    monkeypatch.setattr("verify.ladder.plan", least)
+    monkeypatch.setattr("verify.budget.plan", least)
     monkeypatch.setattr("verify.ladder.mapped", lambda *_: True)
     assert report(source, file, room) == at_ease
     assert plans[0].streamed == (kind == "huggingface")
@@ -180,6 +182,34 @@ def test_what_takes_less_is_done_at_ease() -> None:
     assert (made.streamed, made.engines) == (False, 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "storage"), [("huggingface", "q8_0"), ("huggingface", "source"), ("llama2c", "q8_0")]
+)
+def test_as_many_bytes_are_read_as_was_told(
+    tmp_path: Path, kind: str, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of the source by those who compute, whatever the disk made of it."""
+    hf = kind == "huggingface"
+    source = huggingface.save(tmp_path / "model", huggingface.model()) if hf else save(tmp_path, state_dict())
+    file = tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(source), file, format="v3", storage=storage, group_size=8)
+    monkeypatch.setattr("verify.budget.plan", lambda *_: Plan(1 << 40, hf, 1, 1, 0, 0))
+    asked: list[int] = []
+    owner, name = (Shards, "read") if hf else (Llama2cSource, "tensor")
+    read = getattr(owner, name)
+
+    def counted(self: Any, which: str) -> torch.Tensor:
+        tensor: torch.Tensor = read(self, which)
+        asked.append(tensor.nbytes)
+        return tensor
+
+    monkeypatch.setattr(owner, name, counted)
+    for evidence in (EVIDENCE, dataclasses.replace(EVIDENCE, depth="full", windows=3)):
+        asked.clear()
+        found = verify.verify(source, file, evidence=evidence, memory=1 << 40).environment["memory"]
+        assert 0.9 * found["reads_predicted"] < sum(asked) <= found["reads_predicted"]
+
+
 @pytest.mark.parametrize("limit", [1 << 20, 1 << 30])
 def test_what_no_plan_can_do_is_refused_before_anything_is_computed(limit: int) -> None:
     with pytest.raises(CannotJudgeError, match=r"memory: expected at least [\d,]+ MiB for this model"):
@@ -191,6 +221,8 @@ def test_the_command_line_tells_what_it_expects_and_refuses_what_cannot_be(tmp_p
     exporter.export(exporter.open_checkpoint(source), file, format="v0")
     said = run_on_terminal("verify", source, file, "--depth", "quick", "--memory", "8GiB")
     assert "MiB of memory expected (" in said
+    assert "GB read, less what the system has kept" in said
+    assert "MiB of memory taken, " in said
     before = sorted(tmp_path.iterdir())
     refused(run("verify", source, file, "--memory", "10MB"), "memory: expected at least", "found 10 MiB")
     refused(run("release", source, tmp_path / "r.bin", "--format", "v0", "--memory", "10MB"), "memory: expected")

@@ -45,7 +45,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part for each window, as large models have them."""
-    monkeypatch.setattr("verify.ladder._BATCH_ELEMENTS", (1, 1))
+    monkeypatch.setattr("verify.budget._BATCH_ELEMENTS", (1, 1))
 
 
 def judged(case: tuple[Path, Path], **options: Any) -> dict[str, Any]:
