@@ -15,17 +15,15 @@ def in_parallel(
     work: Callable[[Item], Result],
     items: Sequence[Item],
     size: Callable[[Item], int],
+    most: int,
     finished: Callable[[Result], None],
 ) -> list[Result]:
     """work of each item, on as many threads as there are cores; results in the items' order.
 
-    Those under way have together at most half as much again as the largest, by size, so that memory does not grow
-    with the number of cores. finished is called here, with each result, as they come. Of several exceptions the one
+    Those under way have together at most this size, unless it is one alone, so that memory does not grow with the
+    number of cores. finished is called here, with each result, as they come. Of several exceptions the one
     whose item stands first is raised, whatever the threads' order, and nothing is under way any more.
     """
-    if not items:
-        return []
-    most = max(map(size, items)) * 3 // 2
     results: dict[int, Result] = {}
     under_way: dict[Future[Result], int] = {}
 

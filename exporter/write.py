@@ -29,6 +29,7 @@ from exporter.formats.layout import (
     choose_group_size,
     lay_out,
 )
+from exporter.memory import room_for
 from exporter.parallel import in_parallel
 from exporter.place import appearing, resolve_target
 from exporter.provenance import Provenance
@@ -82,6 +83,8 @@ def export(
     provenance: bool = True,
     max_seq_len: int | None = None,
     overwrite: bool = False,
+    memory: int | None = None,
+    announce: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> ExportSummary:
     """Write checkpoint to out as "v0", "v1", "v1-fp32", "v2" or "v3", or as "hf": a directory for transformers.
@@ -90,8 +93,9 @@ def export(
     exact_group_size is set. storage, of v3: "source" (as in the source, without loss), "fp32", "fp16", "bf16" or
     "q8_0", or a mapping of name patterns to these, of which the last that matches counts. provenance, of v3: write
     the digests of the source's files into the file; without them the same weights give the same bytes whatever the
-    source. max_seq_len may shorten the model's own. progress is called with (bytes done, bytes in all).
-    Raises CheckpointError, FormatError, WeightError or WriteError; then nothing on disk has changed, but where
+    source. max_seq_len may shorten the model's own. memory: most bytes to take; announce: is told what is predicted.
+    progress is called with (bytes done, bytes in all). Raises ExportError where memory is too little, CheckpointError,
+    FormatError, WeightError or WriteError; then nothing on disk has changed, but where
     the message says what has been written.
     """
     start = time.monotonic()
@@ -100,6 +104,9 @@ def export(
     if format != "v3" and storage != "source":
         raise FormatError(f"storage: expected none for {format}, which has its own, found {storage!r}")
     config = _shortened(checkpoint.config, max_seq_len)
+    room = room_for(checkpoint, memory)
+    if announce:
+        announce(room.describe())
     if format == "hf":
         # imported late: it is made of this module's parts
         from exporter.formats.huggingface import export_huggingface  # noqa: PLC0415
@@ -109,7 +116,7 @@ def export(
         return ExportSummary(Path(out), format, hf.bytes, hf.sha256, seconds, 0, group_size, hf.tensors)
     target = resolve_target(Path(out), overwrite=overwrite)
     checkpoint.refuse_as_target(target)
-    writer = _Writer(checkpoint, config, progress)
+    writer = _Writer(checkpoint, config, room.at_once, progress)
     if format == "v3":
         stored = choose_storage(checkpoint, storage, group_size, exact=exact_group_size)
         used = min((how.group_size for how in stored.values() if how.group_size), default=0)
@@ -151,8 +158,8 @@ def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
 class _Writer:
     """Each tensor: loaded, encoded, written where its parts belong, and let go; several at a time."""
 
-    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, progress: Progress | None) -> None:
-        self._checkpoint, self._config, self._progress = checkpoint, config, progress
+    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, at_once: int, progress: Progress | None) -> None:
+        self._checkpoint, self._config, self._at_once, self._progress = checkpoint, config, at_once, progress
 
     def write_legacy(self, file: BinaryIO, format_name: str, group_size: int) -> tuple[TensorSummary, ...]:
         layout = lay_out(self._config, format_name, group_size)
@@ -217,7 +224,9 @@ class _Writer:
             if self._progress:
                 self._progress(done, size)
 
-        return tuple(in_parallel(write, list(places), lambda name: prod(places[name][0].shape), finished))
+        return tuple(
+            in_parallel(write, list(places), lambda name: prod(places[name][0].shape), self._at_once, finished)
+        )
 
     def _load(self, name: str) -> Weights:
         c = self._config

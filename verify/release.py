@@ -81,6 +81,8 @@ def release(
             storage=storage,
             provenance=provenance,
             max_seq_len=max_seq_len,
+            memory=memory,
+            announce=None if announce is None else lambda line: announce(f"export: {line}"),
             progress=lambda done, total: progress("export", done, total),
         )
         report = verify(

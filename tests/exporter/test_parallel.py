@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from exporter.parallel import in_parallel
 
 
-@given(st.lists(st.integers(1, 50), max_size=30))
-def test_results_stand_in_order_and_no_more_is_under_way_than_one_and_a_half_of_the_largest(sizes: list[int]) -> None:
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(0, 120))
+def test_results_stand_in_order_and_no_more_is_under_way_than_was_allowed(sizes: list[int], allowed: int) -> None:
     lock = threading.Lock()
     under_way = most = 0
 
@@ -28,9 +28,9 @@ def test_results_stand_in_order_and_no_more_is_under_way_than_one_and_a_half_of_
         return item[0]
 
     told: list[int] = []
-    results = in_parallel(work, list(enumerate(sizes)), lambda item: item[1], told.append)
+    results = in_parallel(work, list(enumerate(sizes)), lambda item: item[1], allowed, told.append)
     assert results == sorted(told) == list(range(len(sizes)))
-    assert most <= max(sizes, default=0) * 3 // 2
+    assert most <= max(allowed, *sizes, 0)
 
 
 @given(st.sets(st.integers(0, 19), min_size=1), st.integers(0, 2**32))
@@ -43,9 +43,9 @@ def test_of_several_errors_the_first_items_is_raised_whatever_the_threads_do(fai
 
     before = threading.active_count()
     with pytest.raises(ValueError, match=rf"^{min(failing)}$"):
-        in_parallel(work, range(20), lambda _: 1, lambda _: None)
+        in_parallel(work, range(20), lambda _: 1, 2, lambda _: None)
     assert threading.active_count() == before
 
 
 def test_nothing_to_do_is_done() -> None:
-    assert in_parallel(lambda item: item, [], lambda _: 1, lambda _: None) == []
+    assert in_parallel(lambda item: item, [], lambda _: 1, 1, lambda _: None) == []

@@ -35,7 +35,10 @@ from verify.cli.results import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from verify.progress import Progress
+    from verify.report.console import Bar
 
 
 @click.group(epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged.")
@@ -95,13 +98,14 @@ def _in_format(progress: Progress, name: str, stage: str, done: int, total: int)
 
 
 @app.command(epilog="Example: export-and-verify export model.pt model.bin --format v2")
-@with_options(SOURCE[0], click.argument("out", type=PATH), *EXPORT, MAX_SEQ_LEN, SOURCE[1], OUTPUT[2])
+@with_options(SOURCE[0], click.argument("out", type=PATH), *EXPORT, MAX_SEQ_LEN, SOURCE[1], MEMORY, OUTPUT[2])
 def export(
     source: Path,
     out: Path,
     source_kind: str | None,
     format_name: str,
     max_seq_len: int | None,
+    memory: int | None,
     quiet: bool,
     **options: Any,
 ) -> int:
@@ -109,12 +113,14 @@ def export(
     import exporter  # noqa: PLC0415
     from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
 
-    with progress_bar(enabled=not quiet) as progress:
+    with progress_bar(enabled=not quiet) as progress, _watched(progress, wanted=memory is not None):
         summary = exporter.export(
             exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len),
             out,
             format=format_name,
             max_seq_len=max_seq_len,
+            memory=memory,
+            announce=None if memory is None else progress.tell,
             progress=lambda done, total: progress("export", done, total),
             **options,
         )
@@ -127,6 +133,20 @@ def export(
             markup=False,
         )
     return 0
+
+
+@contextlib.contextmanager
+def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
+    """Tells what was taken, beside what was predicted."""
+    if not wanted:
+        yield
+        return
+    from verify.memory import Watch  # noqa: PLC0415
+
+    watch = Watch()
+    with watch.watching():
+        yield
+        progress.tell(watch.taken.describe())
 
 
 @app.command(epilog="Example: export-and-verify verify model.pt model.bin --text heldout.txt --report report")

@@ -123,7 +123,7 @@ MEMORY = click.option(
     "--memory",
     callback=_read_bytes,
     metavar="SIZE",
-    help="Take no more than this, as 4GiB: layer by layer, if need be.  [default: what there is]",
+    help="Take no more than this, as 4GiB: piece by piece, if need be.  [default: what there is]",
 )
 RESUME = click.option(
     "--resume",
