@@ -94,9 +94,9 @@ def export(
     "q8_0", or a mapping of name patterns to these, of which the last that matches counts. provenance, of v3: write
     the digests of the source's files into the file; without them the same weights give the same bytes whatever the
     source. max_seq_len may shorten the model's own. memory: most bytes to take; announce: is told what is predicted.
-    progress is called with (bytes done, bytes in all). Raises ExportError where memory is too little, CheckpointError,
-    FormatError, WeightError or WriteError; then nothing on disk has changed, but where
-    the message says what has been written.
+    progress is called with (bytes done, bytes in all).
+    Raises ExportError where memory is too little, CheckpointError, FormatError, WeightError or WriteError; then
+    nothing on disk has changed, but where the message says what has been written.
     """
     start = time.monotonic()
     if format not in FORMATS:
