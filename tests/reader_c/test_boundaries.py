@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import struct
@@ -85,6 +86,15 @@ def test_every_pair_of_fields_at_their_edges_is_judged_by_the_rules(tmp_path: Pa
     # a product of nothing but refusals would not show that anything is let through
     assert count > 3000
     assert healthy_ones > 100
+
+
+@pytest.mark.parametrize("name", ["v1", "v2"])
+@pytest.mark.parametrize("group", [LARGEST_GROUP - 1, LARGEST_GROUP, LARGEST_GROUP + 1])
+def test_the_largest_group_is_what_an_integer_sum_can_hold(tmp_path: Path, name: str, group: int) -> None:
+    """By rows that it divides, so that it is refused for itself or not at all."""
+    header = dataclasses.replace(HEADERS[name], dim=4 * group, hidden_dim=4 * group, n_heads=2, group_size=group)
+    assert (first_wrong(header) == "group_size") == (group > LARGEST_GROUP)
+    judged(tmp_path / "file.bin", header)
 
 
 U32_EDGES = (0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1)
