@@ -116,7 +116,7 @@ def export(
         return ExportSummary(Path(out), format, hf.bytes, hf.sha256, seconds, 0, group_size, hf.tensors)
     target = resolve_target(Path(out), overwrite=overwrite)
     checkpoint.refuse_as_target(target)
-    writer = _Writer(checkpoint, config, room.at_once, progress)
+    writer = _Writer(checkpoint, config, progress, room.at_once)
     if format == "v3":
         stored = choose_storage(checkpoint, storage, group_size, exact=exact_group_size)
         used = min((how.group_size for how in stored.values() if how.group_size), default=0)

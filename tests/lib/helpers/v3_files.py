@@ -51,7 +51,7 @@ def healthy(
         "layers.1.attention.wo.weight": v3.Stored("q8_0", 20),
     }
     plan = v3.plan(model, storages, METADATA if metadata is None else metadata, alignment)
-    writer = _Writer(exporter.Checkpoint.from_arrays(model, arrays(model)), model, 0, None)
+    writer = _Writer(exporter.Checkpoint.from_arrays(model, arrays(model)), model, None)
     with path.open("wb+") as file:
         writer._write_v3(file, plan, lambda: METADATA if metadata is None else metadata)
     return path.read_bytes()
