@@ -158,7 +158,9 @@ def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
 class _Writer:
     """Each tensor: loaded, encoded, written where its parts belong, and let go; several at a time."""
 
-    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, at_once: int, progress: Progress | None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, config: ModelConfig, progress: Progress | None, at_once: int = 0
+    ) -> None:
         self._checkpoint, self._config, self._at_once, self._progress = checkpoint, config, at_once, progress
 
     def write_legacy(self, file: BinaryIO, format_name: str, group_size: int) -> tuple[TensorSummary, ...]:
