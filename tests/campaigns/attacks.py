@@ -9,7 +9,6 @@ believed. Every bit of the payload that means something counts; a change that ch
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import torch
 from blake3 import blake3
 from helpers.checkpoints import save, state_dict
 from helpers.v3_files import patched
-from record import Row
+from record import Row, options
 from record import save as save_rows
 from rich.progress import track
 
@@ -195,9 +194,8 @@ def payloads(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--count", type=int, default=200, help="of each change to each file's payload")
-    parser.add_argument("--trial", action="store_true", help="save nothing")
     given = parser.parse_args()
     began = time.monotonic()
     work = [(name, what) for name in FILES for what in (*PAYLOAD, "heads")]

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from fuzz import FLAGS, FORMATS, PLACE, ROOT, TARGET
-from record import Row, save
+from record import Row, options, save
 
 from reader_c.build import SOURCE_DIR
 
@@ -23,6 +23,7 @@ PARSER = ("layout.c", "v3.c", "file.c")
 
 
 def main() -> None:
+    given = options(__doc__).parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         room = Path(directory)
@@ -59,7 +60,8 @@ def main() -> None:
     rows.append(row("the whole reader", json.loads(told)["data"][0]["totals"]["branches"]))
     for one in rows:
         print(f"{one.what}: {one.result}")
-    save("coverage", rows, began)
+    if not given.trial:
+        save("coverage", rows, began)
 
 
 def row(name: str, branches: dict[str, float]) -> Row:

@@ -9,7 +9,6 @@ another run was let through, or at once where the process was not killed.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -27,7 +26,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from helpers.disks import MountRefusedError, immutable, pages, read_only, tmpfs
 from helpers.forked import end, nothing, start
 from helpers.scene import COMMANDS, Scene, Tally
-from record import Row, save
+from record import Row, options, save
 from rich.progress import Progress
 
 import verify.report.console
@@ -219,14 +218,13 @@ def at_once(scene: Scene, rounds: int, *, overwrite: bool) -> Iterator[Tally]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--kills", type=int, default=1000, help="of each of a release and the exports")
     parser.add_argument("--interrupts", type=int, default=200, help="of each of SIGINT and SIGTERM")
     parser.add_argument("--rounds", type=int, default=10, help="of many at once")
     parser.add_argument("--command", action="append", choices=COMMANDS, help="only this one; may be given often")
     parser.add_argument("--no-disks", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trial", action="store_true", help="save nothing")
     given = parser.parse_args()
     began = time.monotonic()
     rng = random.Random(given.seed)

@@ -5,7 +5,6 @@ make functions                  some ten minutes
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.fast_functions import F, powers, wrong_powers
-from record import Row, save
+from record import Row, options, save
 from rich.progress import track
 
 from reader_c import paths
@@ -65,14 +64,14 @@ def every_turn(step: int) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--step", type=int, default=1, help="every so many floats, for a trial; saves nothing")
-    step = parser.parse_args().step
+    parser = options(__doc__)
+    parser.add_argument("--step", type=int, default=1, help="every so many floats, as a trial")
+    given = parser.parse_args()
     began = time.monotonic()
-    rows = [*every_power(step), every_turn(step)]
+    rows = [*every_power(given.step), every_turn(given.step)]
     for row in rows:
         print(f"{row.what}: {row.count:,}: {row.result}")
-    if step == 1:
+    if given.step == 1 and not given.trial:
         save("functions", rows, began)
     sys.exit(any(row.wrong for row in rows))
 

@@ -8,7 +8,6 @@ Starts from tests/fuzz/corpus and from models that the exporter makes. A finding
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -18,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from record import Row, save
+from record import Row, options, save
 from rich.progress import Progress
 
 from reader_c.build import SOURCE_DIR
@@ -77,9 +76,8 @@ def fuzz(program: Path, format_name: str, runs: int, progress: Progress) -> Foun
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--runs", type=int, default=10_000_000, help="executions of each format")
-    parser.add_argument("--trial", action="store_true", help="save nothing")
     given = parser.parse_args()
     began = time.monotonic()
     program = build()

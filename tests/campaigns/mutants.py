@@ -8,7 +8,6 @@ Mutants that change nothing that can be seen are told in UNSEEN, each with the r
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from record import Row, save
+from record import Row, options, save
 from rich.progress import Progress
 
 from reader_c.build import SOURCE_DIR, SOURCES, STRICT_FLAGS
@@ -175,10 +174,9 @@ def compile_objects(room: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--file", action="append", choices=PARSER, help="only this one; may be given often")
     parser.add_argument("--kind", help="only mutants whose kind begins so")
-    parser.add_argument("--trial", action="store_true", help="save nothing")
     given = parser.parse_args()
     began = time.monotonic()
     texts = {name: (SOURCE_DIR / name).read_text(encoding="utf-8") for name in given.file or PARSER}

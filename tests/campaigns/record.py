@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import datetime
 import json
@@ -23,6 +24,13 @@ class Row:
     count: int
     result: str
     wrong: int = 0
+
+
+def options(told: str | None) -> argparse.ArgumentParser:
+    """Of a campaign; told: what --help says of it."""
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trial", action="store_true", help="save nothing")
+    return parser
 
 
 def save(campaign: str, rows: Sequence[Row], began: float) -> None:

@@ -9,7 +9,6 @@ stands there, by its digest; status 2 and one line, or status 0 and the new one;
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import sys
@@ -27,7 +26,7 @@ if __name__ == "__main__":
     preload()
 
 from helpers.scene import COMMANDS, Scene, Tally
-from record import Row, save
+from record import Row, options, save
 from rich.progress import Progress
 
 ERRORS = ("EIO", "ENOSPC", "EACCES", "EDQUOT")
@@ -101,12 +100,11 @@ def try_one(scene: Scene, tally: Tally, fault: Fault) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--command", action="append", choices=COMMANDS, help="only this one; may be given often")
     parser.add_argument("--error", action="append", choices=(*ERRORS, "EINTR"), help="only this one; likewise")
     parser.add_argument("--once", action="store_true", help="nothing fails more than once")
     parser.add_argument("--each", type=int, default=1, metavar="N", help="only each N-th failure")
-    parser.add_argument("--trial", action="store_true", help="save nothing")
     given = parser.parse_args()
     began = time.monotonic()
     hows = {ONCE, HALF} if given.once else {ONCE, FROM_THEN_ON, HALF}

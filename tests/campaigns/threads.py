@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fuzz import FLAGS
 from helpers.models import BIN_FORMATS, toy_file
-from record import Row, save
+from record import Row, options, save
 
 from reader_c.build import SOURCE_DIR
 
@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
+    given = options(__doc__).parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         room = Path(directory)
@@ -50,7 +51,7 @@ def main() -> None:
             print(f"{rows[-1].what}: {passes}: {rows[-1].result}")
             if wrong:
                 print(said.stderr[-4000:], file=sys.stderr)
-    if "--trial" not in sys.argv:
+    if not given.trial:
         save("threads", rows, began)
     sys.exit(any(row.wrong for row in rows))
 
