@@ -9,7 +9,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
-  bench-wait bench-reader bench-large plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
+  bench-wait bench-reader bench-large bench-cluster plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
   attacks syscalls determinism tsan tsan-ci mutants campaign clean
 
 demo: $(READY)
@@ -94,6 +94,11 @@ plots: $(READY)
 # A model of Llama-2-7B's shape within 4 GiB; LARGE=DIR with room for 30 GB.
 bench-large: $(READY)
 	$(BIN)/python benchmarks/large.py $(or $(LARGE),$(error LARGE=DIR is wanted))
+
+# One verdict by one process and by Ray's workers, one of which is killed.
+bench-cluster: $(VENV)/smollm2/config.json
+	$(BIN)/pip install -q -c constraints.txt -e ".[cluster]"
+	$(BIN)/python benchmarks/cluster.py $(VENV)/smollm2
 
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py
