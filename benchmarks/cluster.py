@@ -2,8 +2,8 @@
 
     make bench-cluster
 
-SmolLM2-135M as Q8_0, one thread for each process. Reports must be equal but for their digests. The last turn has one of
-two workers killed while it is at work.
+SmolLM2-135M as Q8_0, one thread for each process. Reports must be equal but for their digests. The last turn has one
+of two workers killed while it is at work.
 """
 
 from __future__ import annotations
