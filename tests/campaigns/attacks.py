@@ -10,7 +10,6 @@ believed. Every bit of the payload that means something counts; a change that ch
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +25,7 @@ import torch
 from blake3 import blake3
 from helpers.checkpoints import save, state_dict
 from helpers.v3_files import patched
-from record import Row, options
-from record import save as save_rows
+from record import Row, finish, options
 from rich.progress import track
 
 import exporter
@@ -209,10 +207,8 @@ def main() -> None:
         passed = [told for tried in mine for told in tried.passed]
         count = sum(tried.count for tried in mine)
         rows.append(Row(f"{what}: files of {len(FILES)} kinds", count, f"{count - len(passed)} caught", len(passed)))
-        print("\n".join([f"{what}: {count}", *passed[:20]]))
-    if not given.trial:
-        save_rows("attacks on the verdict", rows, began)
-    sys.exit(any(row.wrong for row in rows))
+        print("\n".join(passed[:20]), end="\n" * bool(passed))
+    finish("attacks on the verdict", rows, began, trial=given.trial)
 
 
 if __name__ == "__main__":

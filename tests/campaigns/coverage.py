@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from fuzz import FLAGS, FORMATS, PLACE, ROOT, TARGET
-from record import Row, options, save
+from record import Row, finish, options
 
 from reader_c.build import SOURCE_DIR
 
@@ -58,10 +58,7 @@ def main() -> None:
         if name in PARSER:
             rows.append(row(name, branches))
     rows.append(row("the whole reader", json.loads(told)["data"][0]["totals"]["branches"]))
-    for one in rows:
-        print(f"{one.what}: {one.result}")
-    if not given.trial:
-        save("coverage", rows, began)
+    finish("coverage", rows, began, trial=given.trial)
 
 
 def row(name: str, branches: dict[str, float]) -> Row:

@@ -19,8 +19,7 @@ from helpers import huggingface, meta
 from helpers.checkpoints import save, state_dict
 from helpers.models import arrays, config
 from helpers.surroundings import digests, twenty
-from record import Row, options
-from record import save as save_rows
+from record import Row, finish, options
 from rich.progress import Progress
 
 ROOT = Path(__file__).parents[2]
@@ -98,11 +97,7 @@ def main() -> None:
             rows.append(
                 Row(f"logits of these files, every path, reader built by {name}", files, f"{wrong} differ", wrong)
             )
-    for row in rows:
-        print(f"{row.what}: {row.count}: {row.result}")
-    if not given.trial:
-        save_rows("determinism", rows, began)
-    sys.exit(any(row.wrong for row in rows))
+    finish("determinism", rows, began, trial=given.trial)
 
 
 if __name__ == "__main__":

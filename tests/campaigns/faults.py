@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from helpers.disks import MountRefusedError, immutable, pages, read_only, tmpfs
 from helpers.forked import end, nothing, start
 from helpers.scene import COMMANDS, Scene, Tally
-from record import Row, options, save
+from record import Row, finish, options
 from rich.progress import Progress
 
 import verify.report.console
@@ -259,13 +258,9 @@ def main() -> None:
                     count(on_small_disks(scene))
                 except MountRefusedError as error:
                     print(f"{name}: disks: skipped: {error}")
-    for tally in tallies:
-        print(f"{tally.name}: {tally.trials:,}: {tally.result}: {len(tally.wrong)} wrong")
-        for line in tally.wrong:
-            print(f"  {line}")
-    if not given.trial:
-        save("faults", [Row(tally.name, tally.trials, tally.result, len(tally.wrong)) for tally in tallies], began)
-    sys.exit(any(tally.wrong for tally in tallies))
+    print("\n".join(line for tally in tallies for line in tally.wrong))
+    rows = [Row(tally.name, tally.trials, tally.result, len(tally.wrong)) for tally in tallies]
+    finish("faults", rows, began, trial=given.trial)
 
 
 if __name__ == "__main__":

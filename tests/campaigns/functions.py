@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.fast_functions import F, powers, wrong_powers
-from record import Row, options, save
+from record import Row, finish, options
 from rich.progress import track
 
 from reader_c import paths
@@ -69,11 +68,7 @@ def main() -> None:
     given = parser.parse_args()
     began = time.monotonic()
     rows = [*every_power(given.step), every_turn(given.step)]
-    for row in rows:
-        print(f"{row.what}: {row.count:,}: {row.result}")
-    if given.step == 1 and not given.trial:
-        save("functions", rows, began)
-    sys.exit(any(row.wrong for row in rows))
+    finish("functions", rows, began, trial=given.trial or given.step > 1)
 
 
 if __name__ == "__main__":

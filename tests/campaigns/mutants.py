@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from record import Row, options, save
+from record import Row, finish, options
 from rich.progress import Progress
 
 from reader_c.build import SOURCE_DIR, SOURCES, STRICT_FLAGS
@@ -214,12 +214,10 @@ def main() -> None:
         own = [mutant for mutant in many if mutant.kind == kind and fates[mutant] != "the compiler"]
         alive = [mutant for mutant in own if not fates[mutant]]
         unseen = [m for m in alive if (m.file, m.line(texts[m.file]), m.new) in UNSEEN]
-        told = f"{len(own) - len(alive)} noticed, {len(unseen)} make no difference"
-        rows.append(Row(f"mutants of the parser: {kind}", len(own), told, len(alive) - len(unseen)))
-        print(f"{rows[-1].what}: {len(own)}: {told}, {rows[-1].wrong} others")
-    if not given.trial:
-        save("mutants", rows, began)
-    sys.exit(any(row.wrong for row in rows))
+        others = len(alive) - len(unseen)
+        told = f"{len(own) - len(alive)} noticed, {len(unseen)} make no difference, {others} others"
+        rows.append(Row(f"mutants of the parser: {kind}", len(own), told, others))
+    finish("mutants", rows, began, trial=given.trial)
 
 
 if __name__ == "__main__":

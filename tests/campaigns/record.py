@@ -8,9 +8,11 @@ import datetime
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -33,8 +35,17 @@ def options(told: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def save(campaign: str, rows: Sequence[Row], began: float) -> None:
-    """Replace the record of this campaign. began: of time.monotonic()."""
+def finish(campaign: str, rows: Sequence[Row], began: float, *, trial: bool = False) -> NoReturn:
+    """Print the rows, replace the record of this campaign unless it was a trial, and end with status 1 where anything
+    is wrong. began: of time.monotonic()."""
+    for row in rows:
+        print(f"{row.what}: {row.count:,}: {row.result}; {row.wrong:,} wrong")
+    if not trial:
+        _save(campaign, rows, began)
+    sys.exit(any(row.wrong for row in rows))
+
+
+def _save(campaign: str, rows: Sequence[Row], began: float) -> None:
     RESULTS.mkdir(exist_ok=True)
     record = {
         "campaign": campaign,

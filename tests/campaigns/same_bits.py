@@ -8,7 +8,6 @@ small batches get fewer tokens.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.models import checkpoint
-from record import Row, options, save
+from record import Row, finish, options
 from rich.progress import track
 
 import exporter
@@ -115,11 +114,7 @@ def main() -> None:
         exporter.export(source, q8, format="v3", storage="q8_0")
         rows = [of_random_models(given.models, directory)]
         rows += [of_a_model(fp32, "fp32"), of_a_model(q8, "fp32"), of_a_model(q8, "q8")]
-    for row in rows:
-        print(f"{row.what}: {row.count:,}: {row.result}")
-    if not given.trial:
-        save("same bits", rows, began)
-    sys.exit(any(row.wrong for row in rows))
+    finish("same bits", rows, began, trial=given.trial)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ if __name__ == "__main__":
     preload()
 
 from helpers.scene import COMMANDS, Scene, Tally
-from record import Row, options, save
+from record import Row, finish, options
 from rich.progress import Progress
 
 ERRORS = ("EIO", "ENOSPC", "EACCES", "EDQUOT")
@@ -123,14 +122,9 @@ def main() -> None:
                     try_one(scene, tally, fault)
                     bar.update(task, advance=1, refresh=True)
                 tallies.append(tally)
-    for tally in tallies:
-        print(f"{tally.name}: {tally.trials:,} trials: {tally.result}: {len(tally.wrong)} wrong")
-        for line in tally.wrong:
-            print(f"  {line}")
-    if not given.trial:
-        rows = [Row(tally.name, tally.trials, tally.result, len(tally.wrong)) for tally in tallies]
-        save("system calls", rows, began)
-    sys.exit(any(tally.wrong for tally in tallies))
+    print("\n".join(line for tally in tallies for line in tally.wrong))
+    rows = [Row(tally.name, tally.trials, tally.result, len(tally.wrong)) for tally in tallies]
+    finish("system calls", rows, began, trial=given.trial)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fuzz import FLAGS
 from helpers.models import BIN_FORMATS, toy_file
-from record import Row, options, save
+from record import Row, finish, options
 
 from reader_c.build import SOURCE_DIR
 
@@ -48,12 +48,9 @@ def main() -> None:
             rows.append(
                 Row(f"{name}: passes by 12 callers on one handle", passes, f"{races} races, {differ} differ", wrong)
             )
-            print(f"{rows[-1].what}: {passes}: {rows[-1].result}")
             if wrong:
                 print(said.stderr[-4000:], file=sys.stderr)
-    if not given.trial:
-        save("threads", rows, began)
-    sys.exit(any(row.wrong for row in rows))
+    finish("threads", rows, began, trial=given.trial)
 
 
 if __name__ == "__main__":
