@@ -10,7 +10,7 @@ from verify.checks.quantization import against_limits
 from verify.checks.result import CheckResult
 from verify.metrics import Metrics
 from verify.policy import QuantizationLimits
-from verify.report.words import number
+from verify.report.words import beside, number
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _use(label: str, observed: float, limit: float, *, fine: bool, free: float =
     times = observed / limit if limit else math.inf
     return Use(
         label=label,
-        observed=number(observed),
+        observed=beside(observed, limit),
         limit=number(limit),
         percent=percent(observed - free, limit - free) if fine else 100.0,
         fine=fine,

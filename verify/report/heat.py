@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verify.checks.operations import LayerReport, name_of
-from verify.report.words import anything, number
+from verify.report.words import anything, beside, number
 
 # Upper ends of the steps of the colour scale, in error over bound: logarithmic, and finer near the bound. Step 0 is
 # no error at all, the one after the last is beyond the bound and yet within what the policy lets pass.
@@ -87,7 +87,7 @@ def _cell(report: LayerReport, limit: float, active: bool) -> Cell:
     ratio = report.max_error_over_bound
     failed = not ratio <= limit
     step = 0 if ratio == 0 else next((n for n, end in enumerate(STEPS, 1) if ratio <= end), len(STEPS) + 1)
-    size = f"{number(ratio)}, {'beyond' if failed else 'within'} the limit of {number(limit)}"
+    size = f"{beside(ratio, limit)}, {'beyond' if failed else 'within'} the limit of {number(limit)}"
     if not math.isfinite(ratio):
         size = "wrong where one answer is right, or not finite"
     return Cell(

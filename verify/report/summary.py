@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from verify.report.advice import next_step
 from verify.report.model import Report
-from verify.report.words import describe, number
+from verify.report.words import beside, describe, number
 
 _SIGNS = {"pass": "✅", "fail": "❌", "skipped": "⚠️"}
 
@@ -35,7 +35,14 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _table(
         ("check", "status", "bound", "observed", "limit", "detail"),
         [
-            (c.name, f"{_SIGNS[c.status]} {c.status}", c.bound, number(c.observed), number(c.limit), c.detail)
+            (
+                c.name,
+                f"{_SIGNS[c.status]} {c.status}",
+                c.bound,
+                beside(c.observed, c.limit),
+                number(c.limit),
+                c.detail,
+            )
             for c in report.checks
         ],
     )

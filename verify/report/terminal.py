@@ -13,7 +13,7 @@ from verify.checks.result import CheckResult
 from verify.report.advice import next_step
 from verify.report.console import plain_table
 from verify.report.model import Report
-from verify.report.words import describe, number
+from verify.report.words import beside, describe, number
 
 _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
 
@@ -28,7 +28,7 @@ def show_report(console: Console, report: Report, written: Path | None = None) -
             check.name,
             f"[{colour}]{check.status}[/{colour}]",
             check.bound,
-            number(check.observed),
+            beside(check.observed, check.limit),
             number(check.limit),
             escape(check.detail),
         )

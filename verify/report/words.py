@@ -9,6 +9,14 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def beside(value: float | None, limit: float | None) -> str:
+    """A number that stands beside its limit: with as many digits as it takes to tell the two apart."""
+    if value is None or limit is None or value == limit:
+        return number(value)
+    digits = (f"{value:.{count}g}" for count in range(4, 18))
+    return next((text for text in digits if text != number(limit)), number(value))
+
+
 def describe(metrics: Metrics) -> str:
     """One line of metrics, with what they were taken over."""
     words = [
