@@ -13,8 +13,8 @@ UNIT = 2.0**-24  # half the distance from 1 to the next float32
 SMALLEST_NORMAL = 2.0**-126
 LARGEST_SCALE = 2.0**128 / 127 * (1 - 2.0**-23)  # rounds to the largest float32 s with 127 * s finite
 
-# Elements of a block of rows.
-_BLOCK = 1 << 22
+# Elements of a block of rows: what fits into a core's cache.
+_BLOCK = 1 << 19
 
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # (half the distance from 1 to the next number, half the smallest subnormal)

@@ -68,12 +68,15 @@ class Replay:
         scale, times the activations', added to the groups before); float64, without the bias; and how far float32 may
         be from that."""
         shape = (self._steps.shape[1], len(self._matrix[rows]))
-        bits, exact = torch.zeros(shape), torch.zeros(shape, dtype=torch.float64)
-        magnitudes = torch.zeros_like(exact)
+        bits, magnitudes = torch.zeros(shape), torch.zeros(shape)
+        exact = torch.zeros(shape, dtype=torch.float64)
         for integers, of_matrix, of_steps in self._groups(rows):
-            bits += integers.float() * of_matrix * of_steps
-            part = integers.double() * of_matrix * of_steps
-            exact += part
+            exact.addcmul_(integers.double().mul_(of_matrix), of_steps.double())
+            part = integers.float().mul_(of_matrix).mul_(of_steps)
+            bits += part
             magnitudes += part.abs_()
-        bound = bounds.quantized_product(magnitudes, len(self._steps), self._size)
+        # of positive terms, each of three roundings, so a float32 sum is right to gamma of their number
+        groups = len(self._steps)
+        above = magnitudes.double() * (1 + 2 * bounds.gamma(groups + 3)) + 2 * groups * bounds.TAU
+        bound = bounds.quantized_product(above, groups, self._size)
         return bits if bias is None else bits + bias[rows], exact, bound

@@ -26,6 +26,8 @@ Quantized = Callable[[str], tuple[torch.Tensor, torch.Tensor] | None]
 
 # Elements of a product that are judged at a time: a classifier's are too many to be held in float64.
 _BLOCK = 1 << 21
+# Of one that is done group by group, over and over the same sums: what fits into a core's cache.
+_REPLAYED_BLOCK = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Recompute:
             replay = Replay(steps.flatten(0, 1), scale.flatten(0, 1), stored)
         weights = self.weights(tensor) if stored is None else stored[0]
         wide, magnitude = flat.double(), flat.abs()
-        rows = max(1, _BLOCK // len(flat))
+        rows = max(1, (_BLOCK if replay is None else _REPLAYED_BLOCK) // len(flat))
         for first in range(0, len(weights), rows):
             part = slice(first, first + rows)
             if replay is not None:
