@@ -32,7 +32,7 @@ from verify.environment import environment
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window, decode
 from verify.kept import Kept
-from verify.memory import Watch, give_back, mapped
+from verify.memory import AT_EASE, Watch, give_back, mapped
 from verify.metrics import Metrics, WindowMetrics, digest_of, of_window, summarise
 from verify.parts import ARITHMETIC, ComparedWindow, Job, Parts, Task
 from verify.policy import DEFAULT_POLICY, load_policy, policy_section
@@ -105,9 +105,13 @@ def verify(
         windows_to_judge = evidence.collect(opened, length)
         if earlier is not None and baseline is not None:
             check_comparable(Path(baseline), earlier, opened, windows_to_judge)
-        budget = budget_of(model, opened, windows_to_judge, evidence, memory, whole=engine is not None)
-        if announce is not None:
-            announce(budget.describe())
+        budget = None
+        if same_shapes(
+            model, opened.hyperparameters
+        ):  # any other file is judged no further, which takes next to nothing
+            budget = budget_of(model, opened, windows_to_judge, evidence, memory, whole=engine is not None)
+            if announce is not None:
+                announce(budget.describe())
         job = Job(
             source=str(opened.path.absolute()),
             source_kind=opened.kind,
@@ -117,7 +121,7 @@ def verify(
             windows=tuple(windows_to_judge),
             depth=evidence.depth,
             whole=engine is not None,
-            memory=budget.plan,
+            memory=AT_EASE if budget is None else budget.plan,
             threads=torch.get_num_threads(),
         )
         kept = Kept(None if keep is None else Path(keep), _decides(job, opened, digest))
@@ -151,7 +155,7 @@ def verify(
             environment={
                 **environment(judged.versions, ARITHMETIC),
                 # what differs from run to run is told only where it was asked for
-                **({} if memory is None else {"memory": budget.held_against(taken)}),
+                **({} if memory is None or budget is None else {"memory": budget.held_against(taken)}),
             },
             engine=None if judged.trial is None else judged.trial.report,
         )

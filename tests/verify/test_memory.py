@@ -210,6 +210,18 @@ def test_as_many_bytes_are_read_as_was_told(
         assert 0.9 * found["reads_predicted"] < sum(asked) <= found["reads_predicted"]
 
 
+def test_a_file_of_another_shape_fails_however_little_memory_there_is(tmp_path: Path) -> None:
+    source = huggingface.save(tmp_path / "model", huggingface.model())
+    file = tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(save(tmp_path, state_dict())), file, format="v1")
+    announced: list[str] = []
+    found = verify.verify(source, file, evidence=EVIDENCE, memory=1, announce=announced.append)
+    assert (found.checks[0].name, found.checks[0].status) == ("config", "fail")
+    assert {check.status for check in found.checks[1:]} == {"skipped"}
+    assert "memory" not in found.environment
+    assert len(announced) == 1
+
+
 @pytest.mark.parametrize("limit", [1 << 20, 1 << 30])
 def test_what_no_plan_can_do_is_refused_before_anything_is_computed(limit: int) -> None:
     with pytest.raises(CannotJudgeError, match=r"memory: expected at least [\d,]+ MiB for this model"):
