@@ -10,6 +10,7 @@ import importlib
 import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -42,7 +43,12 @@ class _Worker:
     """In a process of its own, on whatever machine."""
 
     def __init__(self, job: Job) -> None:
-        self._parts: Parts = job.open()
+        self._job = job
+
+    @cached_property
+    def _parts(self) -> Parts:
+        """Opened by the first part: what Ray tells of a part that fails names the reason, of a worker it does not."""
+        return self._job.open()
 
     def compare(self, numbers: list[int]) -> tuple[ComparedWindow, ...]:
         (found,) = self._parts.compare([numbers])

@@ -102,8 +102,10 @@ def verify(
         job = Job(
             source=str(opened.path.absolute()),
             source_kind=opened.kind,
+            source_files=opened.files,
             max_seq_len=max_seq_len,
             file=os.path.abspath(model.path),  # noqa: PTH100  # a path of any bytes
+            sha256=digest,
             policy=limits,
             windows=tuple(windows_to_judge),
             depth=evidence.depth,

@@ -6,6 +6,7 @@ process, one that was interrupted, and many on many machines find the same, digi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.engine.trial import Trial
+from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.lookahead import ahead
 from verify.memory import Plan, mapped
@@ -48,13 +50,15 @@ class ComparedWindow:
 
 @dataclass(frozen=True)
 class Job:
-    """What every part needs, and what a worker on another machine opens it all from. whole: every position of the
-    windows that are looked into counts."""
+    """What every part needs, and what a worker on another machine opens it all from. source_files: as in Source;
+    sha256: of the file. whole: every position of the windows that are looked into counts."""
 
     source: str
     source_kind: str | None
+    source_files: dict[str, str]
     max_seq_len: int | None
     file: str
+    sha256: str
     policy: Policy
     windows: tuple[Window, ...]
     depth: str
@@ -63,10 +67,15 @@ class Job:
     threads: int
 
     def open(self) -> Parts:
-        """In a process of its own."""
+        """In a process of its own. Raises CannotJudgeError where these paths lead to other bytes there."""
         torch.set_num_threads(self.threads)
         model = reader_c.open(self.file, mapped=mapped(self.file, self.memory.limit))
         source = open_source(self.source, self.source_kind, max_seq_len=self.max_seq_len)
+        other = next((name for name, digest in self.source_files.items() if source.files.get(name) != digest), None)
+        if other is not None:
+            raise CannotJudgeError(f"{self.source}: {other}: expected the same bytes for every worker, found others")
+        if hashlib.sha256(model.content).hexdigest() != self.sha256:
+            raise CannotJudgeError(f"{self.file}: expected the same bytes for every worker, found others")
         return Parts(self, model, source, References(source, model, self.memory))
 
 

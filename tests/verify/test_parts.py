@@ -21,9 +21,10 @@ from helpers.command_line import refused, run
 
 import exporter
 import verify
+from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.kept import Kept
-from verify.parts import ComparedWindow, Parts
+from verify.parts import ComparedWindow, Job, Parts
 from verify.proof import Proven
 
 EVIDENCE = Evidence(depth="standard", windows=3, length=24)
@@ -207,6 +208,45 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost_or_counted_twice(cas
     killer.join(5)
     assert killed
     assert found == whole
+
+
+SAME_BYTES = "expected the same bytes for every worker, found others"
+
+
+@ONE
+def test_a_worker_that_sees_another_file_says_so(case: tuple[Path, Path], tmp_path: Path) -> None:
+    """As on storage that lags behind: the path is right, what lies there is not."""
+    pytest.importorskip("ray")
+    seen, other = tmp_path / "model.bin", tmp_path / "other.bin"
+    seen.write_bytes(case[1].read_bytes())
+    exporter.export(exporter.open_checkpoint(case[0]), other, format="v3")
+
+    def lag(stage: str, _done: int, _total: int) -> None:
+        if stage == "tensors" and other.exists():
+            other.replace(seen)
+
+    with pytest.raises(CannotJudgeError, match=f"^{seen}: {SAME_BYTES}$"):
+        judged((case[0], seen), cluster="local", workers=1, progress=lag)
+
+
+def test_a_worker_that_sees_another_source_says_so(
+    case: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+
+    def kept(**fields: Any) -> Job:
+        jobs.append(Job(**fields))
+        return jobs[-1]
+
+    monkeypatch.setattr("verify.ladder.Job", kept)
+    judged(case)
+    seen = huggingface.save(tmp_path / "seen", huggingface.model())
+    (seen / "config.json").write_text((seen / "config.json").read_text() + " ")
+    if case[0].is_file():
+        seen = save(tmp_path, state_dict(seed=1))
+    name = "checkpoint.pt" if case[0].is_file() else "config.json"
+    with pytest.raises(CannotJudgeError, match=f"^{seen}: {name}: {SAME_BYTES}$"):
+        dataclasses.replace(jobs[0], source=str(seen)).open()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "nowhere.invalid:6379", "127.0.0.1:99999999"])
