@@ -19,6 +19,7 @@ from helpers.command_line import refused, run, run_process
 from helpers.models import BIN_FORMATS
 
 import reader_c
+from verify.cli import main
 from verify.demo import CHECKPOINT
 from verify.report.files import NAMES
 
@@ -101,6 +102,20 @@ def test_a_refusal_makes_no_report_directory(tmp_path: Path, source: Path) -> No
     report = tmp_path / "deep" / "report"
     refused(run("verify", source, tmp_path / "none.bin", "--report", report), "none.bin")
     assert not report.parent.exists()
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(None, "passive"), ("active", "active")])
+def test_threads_that_wait_sleep_unless_the_user_wants_otherwise(
+    wanted: str | None, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["export-and-verify", "--version"])
+    if wanted is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", wanted)
+    with pytest.raises(SystemExit):
+        main()
+    assert os.environ["OMP_WAIT_POLICY"] == found
 
 
 def test_a_bug_is_neither_a_pass_nor_a_fail(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:

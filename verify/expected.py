@@ -5,7 +5,8 @@ The exporter quantizes with numpy; this is written against the format's page aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -29,14 +30,20 @@ def quantized(weights: torch.Tensor, group_size: int) -> tuple[torch.Tensor, tor
     """
     steps = torch.empty(weights.shape, dtype=torch.int8)
     scales = torch.empty(len(weights), weights.shape[1] // group_size)
-    for rows in blocks(weights):
-        grouped = weights[rows].view(-1, scales.shape[1], group_size)
-        peak = grouped.abs().amax(dim=2)
-        scale = torch.where(peak == 0, peak, (peak / 127.0).clamp(SMALLEST_NORMAL, LARGEST_SCALE))
-        divisor = torch.where(scale == 0, 1.0, scale)
-        steps[rows] = (grouped / divisor.unsqueeze(2)).round_().clamp_(-127, 127).view(-1, weights.shape[1])
-        scales[rows] = scale
+
+    def quantize(rows: slice) -> None:
+        steps[rows], scales[rows] = _quantized(weights[rows], group_size)
+
+    _each_block(quantize, weights)
     return steps, scales
+
+
+def _quantized(rows: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    grouped = rows.view(len(rows), -1, group_size)
+    peak = grouped.abs().amax(dim=2)
+    scale = torch.where(peak == 0, peak, (peak / 127.0).clamp(SMALLEST_NORMAL, LARGEST_SCALE))
+    divisor = torch.where(scale == 0, 1.0, scale)
+    return (grouped / divisor.unsqueeze(2)).round_().clamp_(-127, 127).view(rows.shape), scale
 
 
 def parts(weights: torch.Tensor, storage: str, group_size: int) -> dict[str, torch.Tensor]:
@@ -52,10 +59,13 @@ def numbers(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tenso
     if storage != "q8_0":
         return weights.to(_HALVES.get(storage, torch.float32)).float()
     made = torch.empty_like(weights)
-    for rows in blocks(weights):
-        q, scale = quantized(weights[rows], group_size)
-        grouped = q.view(*scale.shape, group_size).float()
+
+    def dequantize(rows: slice) -> None:
+        q, scale = _quantized(weights[rows], group_size)
+        grouped = q.view(*scale.shape, group_size)
         torch.mul(grouped, scale.unsqueeze(2), out=made[rows].view_as(grouped))
+
+    _each_block(dequantize, weights)
     return made
 
 
@@ -64,6 +74,14 @@ def blocks(weights: torch.Tensor) -> Iterator[slice]:
     step = max(1, _BLOCK * len(weights) // weights.numel())
     for first in range(0, len(weights), step):
         yield slice(first, first + step)
+
+
+def _each_block(work: Callable[[slice], None], weights: torch.Tensor) -> None:
+    """A thread for each block, not each of torch's many small steps: those wait for each other, and where another
+    process has one of their cores they wait long."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for _done in pool.map(work, blocks(weights)):
+            pass
 
 
 def rounding_bound(scale: torch.Tensor) -> torch.Tensor:

@@ -47,6 +47,9 @@ def _settle_output() -> OSError | None:
 
 def main() -> NoReturn:
     """Run the command line and turn every foreseen failure into one line and its status."""
+    # PyTorch's threads sleep while they wait for each other (its OpenMP asks once, when it is loaded): awake, they
+    # would keep the processor from those they wait for as soon as anything else runs on the machine
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # what standard output has no letters for is spelled, as on standard error: names of files are any bytes
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

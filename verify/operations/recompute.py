@@ -14,6 +14,7 @@ import torch
 
 import reader_c
 from verify import bounds
+from verify.lookahead import ahead
 from verify.operations.int8 import Replay, judge_steps
 from verify.operations.judged import Judged, replayed, same
 from verify.operations.rope_tables import rope_tables
@@ -93,11 +94,12 @@ class Recompute:
         weights = self.weights(tensor) if stored is None else stored[0]
         wide, magnitude = flat.double(), flat.abs()
         rows = max(1, (_BLOCK if replay is None else _REPLAYED_BLOCK) // len(flat))
-        for first in range(0, len(weights), rows):
-            part = slice(first, first + rows)
+
+        def judge(first: int) -> list[Judged]:
+            part, judged = slice(first, first + rows), []
             if replay is not None:
                 bits, exact, bound = replay.judge(part, bias)
-                yield replayed(operation, at[operation][..., part], bits, first, tensor)
+                judged.append(replayed(operation, at[operation][..., part], bits, first, tensor))
             else:
                 w = weights[part]
                 exact = wide @ w.double().T
@@ -107,16 +109,13 @@ class Recompute:
             if bias is not None:
                 exact = exact + bias[part].double()
                 bound = bounds.biased(bound, exact)
-            shape = (*x.shape[:-1], -1)
-            yield Judged(
-                operation,
-                out[:, part].double().view(shape),
-                exact.view(shape),
-                bound.view(shape),
-                first,
-                inputs=x,
-                tensor=tensor,
-            )
+            found, exact, bound = (one.view(*x.shape[:-1], -1) for one in (out[:, part].double(), exact, bound))
+            return [*judged, Judged(operation, found, exact, bound, first, inputs=x, tensor=tensor)]
+
+        firsts = range(0, len(weights), rows)
+        # a product of doubles uses all threads by itself; the many small steps of a replay do not
+        for judged in map(judge, firsts) if replay is None else ahead(judge, firsts, torch.get_num_threads()):
+            yield from judged
 
     def _rope(self, at: Recorded) -> Iterator[Judged]:
         for name, table in zip(("cosine", "sine"), rope_tables(self.model, at["cosine"].shape[1]), strict=True):
