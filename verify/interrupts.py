@@ -34,7 +34,6 @@ class Interrupted(SystemExit):
 def listening() -> Iterator[None]:
     """Raises Interrupted in the block for SIGINT and SIGTERM; at its end at the latest, whatever else came of it.
     Whoever was told to ignore one of them, as a job in the background is, goes on doing so. Main thread only."""
-    _state.heard.clear()
     hook = sys.unraisablehook
     sys.unraisablehook = lambda dropped: None if dropped.exc_type is Interrupted else hook(dropped)
     before = {
@@ -48,7 +47,10 @@ def listening() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         sys.unraisablehook = hook
-        heed()
+        try:
+            heed()
+        finally:
+            _state.heard.clear()
 
 
 @contextmanager
