@@ -20,6 +20,8 @@ from typing import Any, TypeVar, get_origin
 
 import numpy as np
 
+import reader_c
+import verify
 from verify.errors import CannotJudgeError
 from verify.report.model import plain
 
@@ -69,6 +71,13 @@ class Kept:
     def _path(self, name: str) -> Path:
         assert self._directory is not None
         return self._directory / f"{self._key}-{name}.npz"
+
+
+def program() -> str:
+    """sha256 of what judges: the verifier's and the reader's own files."""
+    packages = [Path(package.__file__ or "").parent for package in (reader_c, verify)]
+    files = (path for package in packages for path in sorted(package.rglob("*")) if path.suffix in (".py", ".so"))
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
 
 
 def _encode(found: object) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:

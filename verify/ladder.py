@@ -22,7 +22,7 @@ from verify.environment import environment
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.judgement import Judgement
-from verify.kept import Kept
+from verify.kept import Kept, program
 from verify.memory import AT_EASE, Watch, mapped
 from verify.metrics import digest_of
 from verify.parts import ARITHMETIC, Job
@@ -190,4 +190,6 @@ def _decides(job: Job, source: Source, digest: str) -> dict[str, Any]:
         "policy": job.policy.sha256,
         "threads": job.threads,
         "environment": environment(versions_of(source), ARITHMETIC),
+        # a version stays the same while its code is worked on
+        "program": program(),
     }

@@ -129,6 +129,10 @@ def test_other_inputs_find_nothing(case: tuple[Path, Path], tmp_path: Path, monk
     finally:
         torch.set_num_threads(threads)
     assert done
+    done.clear()
+    monkeypatch.setattr("verify.ladder.program", lambda: "of another day")
+    judged(case, keep=tmp_path)
+    assert done
 
 
 def test_damaged_parts_are_done_again(case: tuple[Path, Path], tmp_path: Path) -> None:
