@@ -79,8 +79,12 @@ def blocks(weights: torch.Tensor) -> Iterator[slice]:
 def _each_block(work: Callable[[slice], None], weights: torch.Tensor) -> None:
     """A thread for each block, not each of torch's many small steps: those wait for each other, and where another
     process has one of their cores they wait long."""
+    slices = list(blocks(weights))
+    if len(slices) == 1:
+        work(slices[0])
+        return
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for _done in pool.map(work, blocks(weights)):
+        for _done in pool.map(work, slices):
             pass
 
 
