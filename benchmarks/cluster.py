@@ -41,6 +41,8 @@ def judge(
             time.sleep(kill_after)
             os.kill(_a_worker(), signal.SIGKILL)
         said, _ = process.communicate()
+    if process.returncode:
+        sys.exit(f"expected a report of {workers} workers, found status {process.returncode}")
     report = json.loads(said)
     del report["digest"]
     return time.perf_counter() - began, report
