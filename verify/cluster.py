@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -68,13 +71,14 @@ class Cluster:
         self._ray = _ray(address)
         count = workers or (len(os.sched_getaffinity(0)) if address == LOCAL else None)
         try:
-            self._ray.init(
-                address=None if address == LOCAL else address,
-                num_cpus=count if address == LOCAL else None,
-                include_dashboard=False if address == LOCAL else None,
-                log_to_driver=False,
-                configure_logging=False,
-            )
+            with _own_sigterm():
+                self._ray.init(
+                    address=None if address == LOCAL else address,
+                    num_cpus=count if address == LOCAL else None,
+                    include_dashboard=False if address == LOCAL else None,
+                    log_to_driver=False,
+                    configure_logging=False,
+                )
             count = count or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             raise CannotJudgeError(f"cluster {address}: expected Ray there, found: {one_line(error)}") from error
@@ -127,6 +131,18 @@ class Cluster:
             if isinstance(cause, CannotJudgeError):
                 raise cause from error
             raise CannotJudgeError(f"cluster: expected a part's evidence, found: {one_line(error)}") from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """What SIGTERM did before the block it does after it: Ray would end the process with status 1, which says that a
+    file was judged."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _ray(address: str) -> ModuleType:

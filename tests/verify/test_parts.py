@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -251,6 +253,32 @@ def test_a_worker_that_sees_another_source_says_so(
     name = "checkpoint.pt" if case[0].is_file() else "config.json"
     with pytest.raises(CannotJudgeError, match=f"^{seen}: {name}: {SAME_BYTES}$"):
         dataclasses.replace(jobs[0], source=str(seen)).open()
+
+
+@ONE
+def test_who_ends_a_run_on_a_cluster_gets_the_same_status_as_without(case: tuple[Path, Path]) -> None:
+    pytest.importorskip("ray")
+    command = [
+        sys.executable,
+        "-m",
+        "verify",
+        "verify",
+        *case,
+        "--depth",
+        "full",
+        "--cluster",
+        "local",
+        "--workers",
+        "1",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not ours("ray::_Worker."):  # at work
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert said == (b"", b"")
+    assert ours("ray::_Worker") == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "nowhere.invalid:6379", "127.0.0.1:99999999"])
