@@ -43,7 +43,8 @@ def _quantized(rows: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch
     peak = grouped.abs().amax(dim=2)
     scale = torch.where(peak == 0, peak, (peak / 127.0).clamp(SMALLEST_NORMAL, LARGEST_SCALE))
     divisor = torch.where(scale == 0, 1.0, scale)
-    return (grouped / divisor.unsqueeze(2)).round_().clamp_(-127, 127).view(rows.shape), scale
+    # as integers, which have one zero
+    return (grouped / divisor.unsqueeze(2)).round_().clamp_(-127, 127).to(torch.int8).view(rows.shape), scale
 
 
 def parts(weights: torch.Tensor, storage: str, group_size: int) -> dict[str, torch.Tensor]:
@@ -62,7 +63,7 @@ def numbers(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tenso
 
     def dequantize(rows: slice) -> None:
         q, scale = _quantized(weights[rows], group_size)
-        grouped = q.view(*scale.shape, group_size)
+        grouped = q.view(*scale.shape, group_size).float()
         torch.mul(grouped, scale.unsqueeze(2), out=made[rows].view_as(grouped))
 
     _each_block(dequantize, weights)

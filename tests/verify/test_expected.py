@@ -24,12 +24,19 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, int]:
 @given(cases())
 @example((np.full((1, 2), np.finfo(np.float32).max), 2))
 @example((np.full((1, 3), 2.0**-149, np.float32), 3))
+@example((np.array([[1, -1e-9]], np.float32), 2))
 def test_both_roads_give_the_same_bits(case: tuple[np.ndarray, int]) -> None:
-    w, group_size = case
-    theirs = exporter.quantize_q80(w, group_size)
-    q, scale = quantized(torch.from_numpy(w.copy()), group_size)
+    hold_together(torch.from_numpy(case[0].copy()), case[1])
+
+
+def hold_together(w: torch.Tensor, group_size: int) -> None:
+    theirs = exporter.quantize_q80(w.numpy(), group_size)
+    q, scale = quantized(w, group_size)
     assert same_bits(q.numpy(), theirs.q)
     assert same_bits(scale.numpy(), theirs.scale)
+    # an engine's weights: integers have one zero
+    multiplied = theirs.q.astype(np.float32) * np.repeat(theirs.scale, group_size, axis=1)
+    assert same_bits(numbers(w, "q8_0", group_size).numpy(), multiplied)
 
 
 def test_both_roads_give_the_same_bits_on_a_million_weights_of_each_source_type() -> None:
@@ -37,10 +44,7 @@ def test_both_roads_give_the_same_bits_on_a_million_weights_of_each_source_type(
     generator = torch.Generator().manual_seed(0)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         w = torch.randn(1024, 1024, generator=generator).to(dtype).float()
-        theirs = exporter.quantize_q80(w.numpy(), 64)
-        q, scale = quantized(w, 64)
-        assert same_bits(q.numpy(), theirs.q)
-        assert same_bits(scale.numpy(), theirs.scale)
+        hold_together(w, 64)
 
 
 def test_fp32_is_left_as_it_is_and_nothing_else() -> None:

@@ -21,7 +21,7 @@ def test_one_that_got_lost_is_raised_at_the_end() -> None:
     done = []
     with pytest.raises(Interrupted), listening():
         try:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
         except Interrupted:
             done.append("what a destructor would drop")
     assert done
@@ -31,6 +31,6 @@ def test_one_that_got_lost_is_raised_at_the_end() -> None:
 def test_steps_that_belong_together_are_all_done() -> None:
     done = []
     with pytest.raises(Interrupted), listening(), postponed():
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
         done.append("the step after it")
     assert done
