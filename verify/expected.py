@@ -6,9 +6,10 @@ The exporter quantizes with numpy; this is written against the format's page aga
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
+
+from verify.lookahead import ahead
 
 UNIT = 2.0**-24  # half the distance from 1 to the next float32
 SMALLEST_NORMAL = 2.0**-126
@@ -81,12 +82,8 @@ def _each_block(work: Callable[[slice], None], weights: torch.Tensor) -> None:
     """A thread for each block, not each of torch's many small steps: those wait for each other, and where another
     process has one of their cores they wait long."""
     slices = list(blocks(weights))
-    if len(slices) == 1:
-        work(slices[0])
-        return
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for _done in pool.map(work, slices):
-            pass
+    for _done in ahead(work, slices, min(len(slices), torch.get_num_threads())):
+        pass
 
 
 def rounding_bound(scale: torch.Tensor) -> torch.Tensor:

@@ -113,7 +113,7 @@ def verify(
             memory=AT_EASE if budget is None else budget.plan,
             threads=torch.get_num_threads(),
         )
-        kept = Kept(None if keep is None else Path(keep), _decides(job, opened, digest))
+        kept = Kept(None, {}) if keep is None else Kept(Path(keep), _decides(job, opened, digest))
         judged = Judgement(model, opened, job, length, engine, kept, progress)
         if cluster is not None:
             judged.on_cluster(cluster, workers)

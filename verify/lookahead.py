@@ -13,7 +13,10 @@ Result = TypeVar("Result")
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """function of each item, in order, at most as many of them under way or waiting as there are workers: what they
-    hold in memory stays bounded. An exception is raised where its result is due."""
+    hold in memory stays bounded. One worker is the caller itself. An exception is raised where its result is due."""
+    if workers == 1:
+        yield from map(function, items)
+        return
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[Result]] = deque()
         for item in items:

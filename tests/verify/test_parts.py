@@ -258,19 +258,8 @@ def test_a_worker_that_sees_another_source_says_so(
 @ONE
 def test_who_ends_a_run_on_a_cluster_gets_the_same_status_as_without(case: tuple[Path, Path]) -> None:
     pytest.importorskip("ray")
-    command = [
-        sys.executable,
-        "-m",
-        "verify",
-        "verify",
-        *case,
-        "--depth",
-        "full",
-        "--cluster",
-        "local",
-        "--workers",
-        "1",
-    ]
+    options = ("--depth", "full", "--cluster", "local", "--workers", "1")
+    command = [sys.executable, "-m", "verify", "verify", *case, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while process.poll() is None and not ours("ray::_Worker."):  # at work
             time.sleep(0.01)

@@ -114,7 +114,7 @@ class Recompute:
 
         firsts = range(0, len(weights), rows)
         # a product of doubles uses all threads by itself; the many small steps of a replay do not
-        for judged in map(judge, firsts) if replay is None else ahead(judge, firsts, torch.get_num_threads()):
+        for judged in ahead(judge, firsts, 1 if replay is None else torch.get_num_threads()):
             yield from judged
 
     def _rope(self, at: Recorded) -> Iterator[Judged]:
