@@ -1,6 +1,6 @@
 """Does an export or a release leave anything half where a system call fails? Each call in its turn, each error.
 
-    make syscalls                   some three hours on one core
+    make syscalls                   some three hours of one core, shared out to all
 
 First the calls of one run are counted, on files at the target and beside it. Then each of them fails in a run of its
 own: once, or that one and all of its kind after it, or half of it is done. Afterwards the earlier file or the new one
@@ -13,7 +13,11 @@ import errno
 import os
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 # before numpy is imported: a fork takes none of its threads along
@@ -26,13 +30,15 @@ if __name__ == "__main__":
 
 from helpers.scene import COMMANDS, Scene, Tally
 from record import Row, finish, options
-from rich.progress import Progress
+from rich.progress import track
 
 ERRORS = ("EIO", "ENOSPC", "EACCES", "EDQUOT")
 # what the system may interrupt
 INTERRUPTIBLE = {"open", "close", "read", "write", "fsync", "truncate", "flock"}
 # what clearing away takes: where that fails, the rest is left to the next run
 CLEANING = {"open", "stat", "list", "flock", "rename", "unlink", "rmdir"}
+# failures that a process tries before it is given more
+_AT_A_TIME = 40
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,22 @@ class Fault:
         return f"{self.error} of {self.call} {self.nth}{' and after' if self.how == FROM_THEN_ON else ''}"
 
 
-def faults(scene: Scene, hows: set[int], errors: set[str]) -> list[Fault]:
+@cache
+def scene_in(room: Path, name: str, over: bool) -> Scene:
+    """One for each process."""
+    own = room / f"{name} {over} {os.getpid()}"
+    own.mkdir()
+    return Scene(own, name, over=over)
+
+
+def faults(room: Path, name: str, over: bool, hows: set[int], errors: set[str]) -> list[Fault]:
     """One for each call of a run in which none fails."""
+    scene = scene_in(room, name, over)
     order = Order(scene.target)
     scene.lay(scene.target)
-    status, said = scene.run(order.begin, overwrite=scene.over)
+    status, said = scene.run(order.begin, overwrite=over)
     if status:
-        raise SystemExit(f"{scene.name}: expected status 0, found {status}: {said}")
+        raise RuntimeError(f"{name}: expected status 0, found {status}: {said}")
     found = []
     for call in CALLS:
         for nth in range(1, order.seen[call] + 1):
@@ -65,6 +80,13 @@ def faults(scene: Scene, hows: set[int], errors: set[str]) -> list[Fault]:
             if call in ("read", "write") and HALF in hows:
                 found.append(Fault(call, nth, HALF, "EIO"))
     return found
+
+
+def try_some(room: Path, name: str, over: bool, some: Sequence[Fault]) -> Tally:
+    tally = Tally(f"{name}, {'over an earlier one' if over else 'nothing there'}: a system call fails")
+    for fault in some:
+        try_one(scene_in(room, name, over), tally, fault)
+    return tally
 
 
 def try_one(scene: Scene, tally: Tally, fault: Fault) -> None:
@@ -107,23 +129,28 @@ def main() -> None:
     given = parser.parse_args()
     began = time.monotonic()
     hows = {ONCE, HALF} if given.once else {ONCE, FROM_THEN_ON, HALF}
-    tallies = []
-    # no thread that refreshes: it would not survive a fork, and the locks that it holds would
-    with tempfile.TemporaryDirectory() as directory, Progress(auto_refresh=False, transient=True) as bar:
-        for name in given.command or COMMANDS:
-            for over in (True, False):
-                room = Path(directory) / f"{name} {over}"
-                room.mkdir()
-                scene = Scene(room, name, over=over)
-                tally = Tally(f"{name}, {'over an earlier one' if over else 'nothing there'}: a system call fails")
-                chosen = faults(scene, hows, set(given.error or (*ERRORS, "EINTR")))[:: given.each]
-                task = bar.add_task(tally.name, total=len(chosen))
-                for fault in chosen:
-                    try_one(scene, tally, fault)
-                    bar.update(task, advance=1, refresh=True)
-                tallies.append(tally)
-    print("\n".join(line for tally in tallies for line in tally.wrong))
-    rows = [Row(tally.name, tally.trials, tally.result, len(tally.wrong)) for tally in tallies]
+    errors = set(given.error or (*ERRORS, "EINTR"))
+    tallies: dict[str, Tally] = {}
+    # processes, each of which has no other thread: forks take none along
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool,
+    ):
+        kinds = [(Path(directory), name, over) for name in given.command or COMMANDS for over in (True, False)]
+        listed = [pool.submit(faults, *kind, hows, errors) for kind in kinds]
+        pending = []
+        for kind, future in zip(kinds, listed, strict=True):
+            chosen = future.result()[:: given.each]
+            for first in range(0, len(chosen), _AT_A_TIME):
+                pending.append(pool.submit(try_some, *kind, chosen[first : first + _AT_A_TIME]))
+        for done in track(as_completed(pending), "system calls", len(pending), transient=True):
+            tally = done.result()
+            tallies.setdefault(tally.name, Tally(tally.name)).join(tally)
+    which = "" if given.each == 1 else f", every {given.each}th of them"
+    print("\n".join(line for tally in tallies.values() for line in tally.wrong))
+    rows = [
+        Row(tally.name + which, tally.trials, tally.result, len(tally.wrong)) for _, tally in sorted(tallies.items())
+    ]
     finish("system calls", rows, began, trial=given.trial)
 
 

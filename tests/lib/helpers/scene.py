@@ -120,6 +120,14 @@ class Tally:
         if not holds:
             self.wrong.append(f"{self.name}, trial {self.trials}: expected {what}")
 
+    def join(self, more: Tally) -> None:
+        """more: of other trials of the same kind."""
+        self.trials += more.trials
+        self.stood += more.stood
+        self.statuses += more.statuses
+        self.strays += more.strays
+        self.wrong += more.wrong
+
     @property
     def result(self) -> str:
         stood = ", ".join(f"{name} {count:,}" for name, count in sorted(self.stood.items()))
