@@ -10,7 +10,7 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
   bench-wait bench-reader bench-large bench-cluster plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
-  attacks syscalls determinism tsan tsan-ci mutants campaign clean
+  attacks syscalls determinism tsan tsan-ci mutants refusals campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -134,6 +134,10 @@ fuzz-ci: $(READY)
 coverage: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/coverage.py
 
+# Hostile sources, heads at their edges, requests denied, odd targets, edited reports: what the tests count.
+refusals: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/refusals.py
+
 # Files that differ from what the source makes of them: does the verdict see each?
 attacks: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/attacks.py
@@ -151,14 +155,14 @@ tsan-ci: $(READY)
 
 # Each check of the reader's parser taken out, each limit moved: does a test fail?
 mutants: $(READY)
-	$(BIN)/python tests/campaigns/mutants.py
+	for file in layout.c v3.c file.c; do $(BIN)/python tests/campaigns/mutants.py $$file || exit 1; done
 
 # All that is counted in docs/reliability.md: hours.
-campaign: functions same-bits fuzz coverage mutants tsan attacks determinism syscalls faults
+campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults
 	$(BIN)/python tests/campaigns/page.py
 
 clean:
-	rm -rf $(VENV) .asan .clang .fuzz .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
+	rm -rf $(VENV) .asan .clang .fuzz .mutants .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
 
 $(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard reader_c/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import refused, run, run_process
+from helpers.counted import Counted
 
 from verify.report.files import NAMES
 
@@ -88,7 +89,7 @@ REFUSED = [
 @pytest.mark.parametrize("odd", REFUSED)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_cannot_be_a_target_is_refused_in_one_line_and_stays(
-    tmp_path: Path, source: Path, command: str, odd: Callable[[Path], Path]
+    tmp_path: Path, source: Path, command: str, odd: Callable[[Path], Path], counted: Counted
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()
@@ -97,6 +98,7 @@ def test_what_cannot_be_a_target_is_refused_in_one_line_and_stays(
     name, *options = COMMANDS[command]
     refused(run(name, source, out, *options, "--overwrite"), str(out)[:200])
     assert content(place) == before
+    counted("targets that cannot be one: circles, FIFOs, devices, below a file", 1, "refused in one line, untouched")
 
 
 @pytest.mark.parametrize("command", ["export", "release"])

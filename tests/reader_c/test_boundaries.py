@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from helpers.counted import Counted
 from helpers.header_rules import COUNTS, LARGEST, LARGEST_GROUP, Header, first_wrong, size
 from helpers.v3_files import ENTRY, HEADER, healthy, patched
 
@@ -71,7 +72,9 @@ def judged(path: Path, header: Header) -> None:
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_every_pair_of_fields_at_their_edges_is_judged_by_the_rules(tmp_path: Path, name: str) -> None:
+def test_every_pair_of_fields_at_their_edges_is_judged_by_the_rules(
+    tmp_path: Path, name: str, counted: Counted
+) -> None:
     header, path = HEADERS[name], tmp_path / "file.bin"
     fields = COUNTS if header.legacy else ("version", *COUNTS, "flag", "group_size")
     healthy_ones = count = 0
@@ -86,6 +89,7 @@ def test_every_pair_of_fields_at_their_edges_is_judged_by_the_rules(tmp_path: Pa
     # a product of nothing but refusals would not show that anything is let through
     assert count > 3000
     assert healthy_ones > 100
+    counted("pairs of header fields at their edges, v0 to v2", count, "judged as a second writing of the rules does")
 
 
 @pytest.mark.parametrize("name", ["v1", "v2"])
@@ -153,8 +157,10 @@ def by_both(path: Path) -> tuple[object, object]:
 
 
 @pytest.mark.parametrize("first", V3_FIELDS)
-def test_every_pair_of_v3s_fields_is_judged_alike_by_two_parsers(tmp_path: Path, first: str) -> None:
-    path = tmp_path / "file.bin"
+def test_every_pair_of_v3s_fields_is_judged_alike_by_two_parsers(
+    tmp_path: Path, first: str, counted: Counted
+) -> None:
+    path, count = tmp_path / "file.bin", 0
     names = list(V3_FIELDS)
     contents = {kind: healthy(tmp_path / "healthy.bin", kind) for kind in KINDS}
     at, code, values = V3_FIELDS[first]
@@ -169,3 +175,5 @@ def test_every_pair_of_v3s_fields_is_judged_alike_by_two_parsers(tmp_path: Path,
             # with two rules broken, which is told first is each parser's own
             alike = by_c == by_python or (isinstance(by_c, str) and isinstance(by_python, str))
             assert alike, (first, a, second, b, by_c, by_python)
+            count += 1
+    counted("pairs of header fields at their edges, v3", count, "judged alike by the parsers in C and Python")

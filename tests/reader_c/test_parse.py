@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from helpers.counted import Counted
 from helpers.models import LEGACY_FORMATS, toy_file
 
 import reader_c
@@ -52,20 +53,21 @@ def test_counts_must_be_positive(tmp_path: Path, format_name: str, field: str, v
 
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)
 @pytest.mark.parametrize(
-    ("field", "value", "named", "expected"),
+    ("field", "value", "named", "where", "expected"),
     [
-        ("n_heads", 7, "n_heads", "a divisor of 48"),
-        ("n_heads", 16, "head size (dim / n_heads)", "a multiple of 2"),
-        ("n_kv_heads", 4, "n_kv_heads", "a divisor of 6"),
-        ("n_kv_heads", 12, "n_kv_heads", "a divisor of 6"),
+        ("n_heads", 7, "n_heads", "n_heads", "a divisor of 48"),
+        ("n_heads", 16, "head size (dim / n_heads)", "dim", "a multiple of 2"),
+        ("n_kv_heads", 4, "n_kv_heads", "n_kv_heads", "a divisor of 6"),
+        ("n_kv_heads", 12, "n_kv_heads", "n_kv_heads", "a divisor of 6"),
     ],
 )
 def test_heads_must_divide(
-    tmp_path: Path, format_name: str, field: str, value: int, named: str, expected: str
+    tmp_path: Path, format_name: str, field: str, value: int, named: str, where: str, expected: str
 ) -> None:
     path = patched(toy_file(tmp_path, format_name), field_offset(format_name, field), struct.pack("<i", value))
     error = refusal(path)
-    assert (error.field, error.expected) == (named, expected)
+    at = field_offset(format_name, where)
+    assert (error.field, error.offset, error.expected) == (named, at, expected)
 
 
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)
@@ -92,7 +94,7 @@ def test_a_product_that_wraps_to_the_true_size_in_64_bits_is_refused(tmp_path: P
 
 
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)
-def test_every_truncation_is_refused(tmp_path: Path, format_name: str) -> None:
+def test_every_truncation_is_refused(tmp_path: Path, format_name: str, counted: Counted) -> None:
     path = toy_file(tmp_path, format_name, dim=8, hidden_dim=8, n_heads=2, n_kv_heads=1, vocab_size=3, max_seq_len=4)
     content = path.read_bytes()
     cut = tmp_path / "cut.bin"
@@ -104,6 +106,7 @@ def test_every_truncation_is_refused(tmp_path: Path, format_name: str) -> None:
         assert error.found.startswith(str(size))
         header = 28 if format_name == "v0" or size < 28 else 256
         assert error.expected == (f"exactly {len(content)}" if size >= header else f"at least {header}")
+    counted("files of v0 to v2, cut off after each byte", len(content), "refused with the size expected")
 
 
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)
@@ -123,13 +126,16 @@ def test_trailing_bytes_are_refused(tmp_path: Path, format_name: str, extra: int
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)
-def test_every_bit_flip_in_the_header_is_refused_or_reported(tmp_path: Path, format_name: str, tied: bool) -> None:
+def test_every_bit_flip_in_the_header_is_refused_or_reported(
+    tmp_path: Path, format_name: str, tied: bool, counted: Counted
+) -> None:
     path = toy_file(tmp_path, format_name, tied=tied)
     content = path.read_bytes()
     with reader_c.open(path) as model:
         healthy = (model.format, model.config)
     reported = []
-    for bit in range(8 * (28 if format_name == "v0" else 256)):
+    bits = 8 * (28 if format_name == "v0" else 256)
+    for bit in range(bits):
         flipped = bytearray(content)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
@@ -143,6 +149,7 @@ def test_every_bit_flip_in_the_header_is_refused_or_reported(tmp_path: Path, for
     # only the versioned formats' max_seq_len moves no byte of the file: 31 of its bits leave it positive
     assert len(reported) == (0 if format_name == "v0" else 31)
     assert sorted(reported) == sorted(33 ^ 1 << bit for bit in range(31))[: len(reported)]
+    counted("bits of headers of v0 to v2, flipped", bits, "refused, or told as another max_seq_len")
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, "at least 1"), (4, "at most 3"), (-1, "at least 1")])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from helpers.counted import Counted
 from helpers.models import toy_file
 from helpers.v3_files import ENTRY, HEADER, SCALINGS, head_size, healthy, patched
 
@@ -358,7 +359,7 @@ def test_bytes_behind_the_last_tensor_are_refused_however_they_are_signed(tmp_pa
     assert by_c.expected == f"exactly {len(content) - 64}"
 
 
-def test_every_bit_of_a_file_is_under_a_digest(tmp_path: Path) -> None:
+def test_every_bit_of_a_file_is_under_a_digest(tmp_path: Path, counted: Counted) -> None:
     path = tmp_path / "flipped.bin"
     content = small_file(path)
     for bit in range(8 * len(content)):
@@ -367,6 +368,7 @@ def test_every_bit_of_a_file_is_under_a_digest(tmp_path: Path) -> None:
         path.write_bytes(flipped)
         with pytest.raises(reader_c.ReaderError):
             reader_c.open(path, check_digests=True)
+    counted("bits of a file of v3, each flipped", 8 * len(content), "refused")
 
 
 def small_file(path: Path) -> bytes:
@@ -377,11 +379,13 @@ def small_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_every_truncation_and_every_trailing_byte_is_refused_by_both(tmp_path: Path) -> None:
+def test_every_truncation_and_every_trailing_byte_is_refused_by_both(tmp_path: Path, counted: Counted) -> None:
     path = tmp_path / "cut.bin"
     content = small_file(path)
-    for size in [*range(28, len(content)), *range(len(content) + 1, len(content) + 66)]:
+    sizes = [*range(28, len(content)), *range(len(content) + 1, len(content) + 66)]
+    for size in sizes:
         by_c, by_python = refusals(path, (content + bytes(66))[:size])
         assert by_c.field == by_python.field == "file size"
         assert by_c.expected == (f"exactly {len(content)}" if size >= 256 else "at least 256")
         assert by_c.found.startswith(str(size))
+    counted("files of v3, cut off after each byte or longer by some", len(sizes), "refused by both parsers")

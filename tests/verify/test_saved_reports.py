@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.counted import Counted
 from helpers.reports import METRICS, failing, passing, without_logits
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +131,7 @@ def others(value: object) -> list[object]:
 
 
 @pytest.mark.parametrize("report", [passing(), failing()], ids=["passing", "failing"])
-def test_every_field_that_was_edited_is_noticed(tmp_path: Path, report: Report) -> None:
+def test_every_field_that_was_edited_is_noticed(tmp_path: Path, report: Report, counted: Counted) -> None:
     path = saved(tmp_path, report)
     original = path.read_text()
     places = leaves(json.loads(original))
@@ -154,13 +155,16 @@ def test_every_field_that_was_edited_is_noticed(tmp_path: Path, report: Report) 
             read_report(path)
     assert len(places) > 300
     assert count > 500
+    counted("fields of saved reports, each edited or taken out", count + len(places), "refused")
 
 
-def test_an_edited_field_with_its_digest_mended_never_makes_a_failing_report_pass(tmp_path: Path) -> None:
+def test_an_edited_field_with_its_digest_mended_never_makes_a_failing_report_pass(
+    tmp_path: Path, counted: Counted
+) -> None:
     """One field alone: several at once are a forgery, which an attestation is there for."""
     path = saved(tmp_path, failing())
     original = path.read_text()
-    refused = 0
+    refused = tried = 0
     for number, place in enumerate(leaves(json.loads(original))):
         edits = (*others(holder(json.loads(original), place)[place[-1]]), "pass", "skipped", 0.0)
         for value in edits[number % 5 :: 5]:
@@ -169,8 +173,10 @@ def test_an_edited_field_with_its_digest_mended_never_makes_a_failing_report_pas
             if place != ("digest",):
                 found["digest"] = digest_of_report(found)
             path.write_text(json.dumps(found))
+            tried += 1
             try:
                 assert read_report(path).verdict == "fail"
             except CannotJudgeError:
                 refused += 1
     assert refused > 300
+    counted("the same in a failing one, its digest mended", tried, "refused, or still a failing one")
