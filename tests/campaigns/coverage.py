@@ -1,4 +1,4 @@
-"""Branches of the C reader that the fuzzer's corpus and the reader's tests reach together.
+"""Branches of the C reader that the fuzzer's corpus, the reader's tests and refused system calls reach together.
 
 make coverage                   some two minutes; needs clang and llvm
 """
@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 from fuzz import FLAGS, FORMATS, PLACE, ROOT, TARGET
+from helpers.models import BIN_FORMATS, toy_file
+from helpers.refused import build
 from record import Row, finish, options
 
 from reader_c.build import SOURCE_DIR
@@ -36,19 +38,14 @@ def main() -> None:
             places = [place / name for place in (TARGET / "corpus", PLACE / "corpus") if (place / name).is_dir()]
             environment = {**os.environ, "LLVM_PROFILE_FILE": str(room / f"{name}.profraw")}
             subprocess.run([program, "-runs=0", *places], check=True, capture_output=True, env=environment)
+        refused = refusing_calls(room)
         library = of_the_tests(room)
         profile = room / "all.profdata"
         subprocess.run(["llvm-profdata", "merge", *room.glob("*.profraw"), "-o", profile], check=True)
-        command = ["llvm-cov", "export", "-summary-only", f"-instr-profile={profile}", program, f"-object={library}"]
+        objects = [f"-instr-profile={profile}", program, f"-object={library}", f"-object={refused}"]
+        command = ["llvm-cov", "export", "-summary-only", *objects]
         told = subprocess.run([*command, *SOURCE_DIR.glob("*.c")], check=True, capture_output=True, text=True).stdout
-        show = [
-            "llvm-cov",
-            "show",
-            f"-instr-profile={profile}",
-            program,
-            f"-object={library}",
-            "-show-branches=count",
-        ]
+        show = ["llvm-cov", "show", *objects, "-show-branches=count"]
         for name in PARSER:
             text = subprocess.run([*show, SOURCE_DIR / name], check=True, capture_output=True, text=True).stdout
             print("\n".join(line for line in text.splitlines() if "Branch" in line and ": 0" in line), end="")
@@ -64,6 +61,19 @@ def main() -> None:
 def row(name: str, branches: dict[str, float]) -> Row:
     covered, count = int(branches["covered"]), int(branches["count"])
     return Row(f"branches of {name}", count, f"{covered} reached, {100 * covered / count:.1f} %")
+
+
+def refusing_calls(room: Path) -> Path:
+    """Run the reader while each call of it is refused in turn; the program that does."""
+    program = room / "refused"
+    build(program, "clang", *INSTRUMENT)
+    files = [toy_file(room, name) for name in BIN_FORMATS]
+    # large enough for huge pages, of RoPE tables that cost nothing to compute with
+    (room / "large").mkdir()
+    files.append(toy_file(room / "large", "v0", max_seq_len=140_000))
+    environment = {"LLVM_PROFILE_FILE": str(room / "refused.profraw")}
+    subprocess.run([program, *files], check=True, capture_output=True, env=environment)
+    return program
 
 
 def of_the_tests(room: Path) -> Path:

@@ -8,34 +8,17 @@ from pathlib import Path
 import pytest
 from helpers.counted import Counted
 from helpers.models import BIN_FORMATS, checkpoint, config, toy_file
+from helpers.refused import build
 
 import exporter
-from reader_c.build import SOURCE_DIR
 
-DRIVER = Path(__file__).parents[1] / "lib" / "helpers" / "refused.c"
-WRAPPED = (
-    "malloc",
-    "calloc",
-    "aligned_alloc",
-    "posix_memalign",
-    "pthread_create",
-    "open",
-    "fstat",
-    "pread",
-    "mmap",
-    "madvise",
-)
-FLAGS = ("-std=c11", "-g", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-DRC_NO_CLONES")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("driver") / "refused"
-    wrapped = [f"-Wl,--wrap={name}" for name in WRAPPED]
-    sources = [DRIVER, *sorted(SOURCE_DIR.glob("*.c"))]
-    command = ["gcc", *FLAGS, *SANITIZE, f"-I{SOURCE_DIR}", *sources, *wrapped, "-o", program, "-lm", "-lpthread"]
-    subprocess.run(command, check=True)
+    build(program, "gcc", *SANITIZE)
     return program
 
 
