@@ -140,19 +140,6 @@ class Tried:
     passed: tuple[str, ...] = ()
 
 
-class Remembered(Llama2cSource):
-    """Its tensors are read once: nobody changes the source, and reading it is most of a small model's verdict."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._remembered: dict[str, torch.Tensor] = {}
-
-    def tensor(self, name: str) -> torch.Tensor:
-        if name not in self._remembered:
-            self._remembered[name] = super().tensor(name)
-        return self._remembered[name].clone()
-
-
 def caught(source: Source, path: Path) -> bool:
     """Whether verify says no, or refuses."""
     try:
@@ -169,7 +156,7 @@ def attack(name: str, what: str, count: int, seed: int) -> tuple[str, str, Tried
         room = Path(directory)
         checkpoint, path = save(room, state_dict()), room / "model.bin"
         exporter.export(exporter.open_checkpoint(checkpoint), path, **FILES[name])
-        source = Remembered(checkpoint)
+        source = Llama2cSource(checkpoint)
         healthy = path.read_bytes()
         assert not caught(source, path)
         with reader_c.open(path) as model:

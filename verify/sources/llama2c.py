@@ -30,8 +30,12 @@ _NUMERIC_ARGS = {
 }
 
 
+# Bytes of a file whose map is kept: to map it anew costs more than to read it.
+_SMALL = 64 << 20
+
+
 class Llama2cSource(Source):
-    """One .pt file. Tensors are mapped when asked for and let go with the result."""
+    """One .pt file. Tensors are mapped when asked for and let go with the result, but those of a small file."""
 
     kind = "llama2c"
 
@@ -39,19 +43,23 @@ class Llama2cSource(Source):
         self.path = path
         self._identity = identity(path)
         self.files = {path.name: sha256(path)}
+        self._kept: dict[str, torch.Tensor] = {}
         state, arguments = self._read()
         self.hyperparameters = _derive(path, state, arguments)
         self._dtypes = {name: dtype_name(tensor.dtype) for name, tensor in state.items()}
+        if path.stat().st_size <= _SMALL:
+            self._kept = state
 
     @property
     def tokenizer_path(self) -> Path:
         return self.path.with_name("tokenizer.model")
 
     def tensor(self, name: str) -> torch.Tensor:
-        state, _ = self._read()
+        self._expect_unchanged()
+        state = self._kept or self._read()[0]
         wanted = "tok_embeddings.weight" if name == "output.weight" and self.hyperparameters.tied else name
         source = state[wanted]
-        # clone: detached from the map, so that the map goes when this returns
+        # clone: detached from the map, which may go when this returns
         tensor = source.detach().to(torch.float32).clone()
         if source.dtype == torch.float64 and not torch.equal(tensor.double(), source):
             raise CannotJudgeError(f"{self.path}: {name}: expected values that float32 can hold, found others")
@@ -60,9 +68,12 @@ class Llama2cSource(Source):
     def dtype(self, name: str) -> str:
         return self._dtypes[name]
 
-    def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def _expect_unchanged(self) -> None:
         if identity(self.path) != self._identity:
             raise CannotJudgeError(f"{self.path}: changed while it was being read")
+
+    def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        self._expect_unchanged()
         with refusing(self.path, "a llama2.c checkpoint"):
             saved = mapped(self.path)
             state, arguments = dict(saved["model"]), dict(saved["model_args"])

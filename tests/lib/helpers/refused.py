@@ -7,7 +7,8 @@ from pathlib import Path
 
 from reader_c.build import SOURCE_DIR
 
-ROOT = Path(__file__).parents[3]
+# of the reader that is imported, which need not be the one beside these tests
+PLACE = SOURCE_DIR.parents[1]
 WRAPPED = (
     "malloc",
     "calloc",
@@ -24,10 +25,9 @@ FLAGS = ("-std=c11", "-g", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-DRC
 
 
 def build(program: Path, compiler: str, *flags: str) -> None:
-    paths = (Path(__file__).with_suffix(".c"), *sorted(SOURCE_DIR.glob("*.c")))
     # named as setup.py names them, so that coverage of both is that of one
-    sources = [path.relative_to(ROOT) for path in paths]
+    sources = [path.relative_to(PLACE) for path in sorted(SOURCE_DIR.glob("*.c"))]
     wrapped = [f"-Wl,--wrap={name}" for name in WRAPPED]
-    includes = f"-I{SOURCE_DIR.relative_to(ROOT)}"
-    command = [compiler, *FLAGS, *flags, includes, *sources, *wrapped, "-o", program, "-lm", "-lpthread"]
-    subprocess.run(command, check=True, cwd=ROOT)
+    includes = f"-I{SOURCE_DIR.relative_to(PLACE)}"
+    command = [compiler, *FLAGS, *flags, includes, Path(__file__).with_suffix(".c"), *sources, *wrapped]
+    subprocess.run([*command, "-o", program, "-lm", "-lpthread"], check=True, cwd=PLACE)
