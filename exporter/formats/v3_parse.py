@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import numpy as np
 from blake3 import blake3
 
 from exporter.config import (
@@ -252,15 +253,17 @@ class Parser:
             part[:_MODEL_DIGEST_AT] + bytes(v3.DIGEST_BYTES) + part[_MODEL_DIGEST_AT + v3.DIGEST_BYTES : end]
             for part in (expected, found)
         ]
-        differing = next((i for i, (a, b) in enumerate(zip(*without_digests, strict=True)) if a != b), None)
-        if differing is None:
+        one, other = (np.frombuffer(part, np.uint8) for part in without_digests)
+        differs = one != other
+        first = int(differs.argmax())
+        if not differs[first]:
             # what the file says first: a damaged byte breaks the head's digest and no rule
             check_digest(self._where, "head", found[:end], found[end:], end)
             of_model = found[_MODEL_DIGEST_AT : _MODEL_DIGEST_AT + v3.DIGEST_BYTES]
             covered = found[: v3.MODEL_FIELDS] + found[v3.HEADER.size : table_end]
             check_digest(self._where, "model", covered, of_model, _MODEL_DIGEST_AT)
             return
-        field, at, size = self._field_at(differing, table_end)
+        field, at, size = self._field_at(first, table_end)
         if field == "tensor name":
             names = (part[at : at + size].rstrip(b"\0").decode(errors="replace") for part in (expected, found))
             raise self._wrong(field, at, *(repr(name) for name in names))

@@ -46,6 +46,8 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ("layout.c", "config->shared_classifier = value > 0;", ">="): "0 is refused in the next line but one",
     ("layout.c", "value = value < 0 ? -value : value;", "<="): "0 and -0 are one integer",
     ("layout.c", "value = value < 0 ? -value : value;", "1"): "the same",
+    ("layout.c", "if (version > 2)", "3"): "3 was led to the parser of v3 before",
+    ("layout.c", "int64_t product = 0;", "1"): "the product is written over it",
     ("layout.c", "const int64_t least = size < RC_HEADER ? size : RC_HEADER;", "<="): "the same number",
     (
         "layout.c",

@@ -1,6 +1,6 @@
 """Does an export or a release leave anything half where a system call fails? Each call in its turn, each error.
 
-    make syscalls                   some three hours of one core, shared out to all
+    make syscalls                   an hour and a half of one core, shared out to all
 
 First the calls of one run are counted, on files at the target and beside it. Then each of them fails in a run of its
 own: once, or that one and all of its kind after it, or half of it is done. Afterwards the earlier file or the new one
@@ -37,6 +37,8 @@ ERRORS = ("EIO", "ENOSPC", "EACCES", "EDQUOT")
 INTERRUPTIBLE = {"open", "close", "read", "write", "fsync", "truncate", "flock"}
 # what clearing away takes: where that fails, the rest is left to the next run
 CLEANING = {"open", "stat", "list", "flock", "rename", "unlink", "rmdir"}
+# of so many failures one is tried: a release takes ten times as long, and still each of its calls has its turn
+EACH = {"export": 1, "release": 3}
 # failures that a process tries before it is given more
 _AT_A_TIME = 40
 
@@ -125,12 +127,16 @@ def main() -> None:
     parser.add_argument("--command", action="append", choices=COMMANDS, help="only this one; may be given often")
     parser.add_argument("--error", action="append", choices=(*ERRORS, "EINTR"), help="only this one; likewise")
     parser.add_argument("--once", action="store_true", help="nothing fails more than once")
-    parser.add_argument("--each", type=int, default=1, metavar="N", help="only each N-th failure")
+    parser.add_argument("--each", type=int, metavar="N", help="only each N-th failure")
     given = parser.parse_args()
     began = time.monotonic()
     hows = {ONCE, HALF} if given.once else {ONCE, FROM_THEN_ON, HALF}
     errors = set(given.error or (*ERRORS, "EINTR"))
     tallies: dict[str, Tally] = {}
+
+    def each(name: str) -> int:
+        return given.each or EACH[name.partition(" ")[0]]
+
     # processes, each of which has no other thread: forks take none along
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -140,17 +146,18 @@ def main() -> None:
         listed = [pool.submit(faults, *kind, hows, errors) for kind in kinds]
         pending = []
         for kind, future in zip(kinds, listed, strict=True):
-            chosen = future.result()[:: given.each]
+            chosen = future.result()[:: each(kind[1])]
             for first in range(0, len(chosen), _AT_A_TIME):
                 pending.append(pool.submit(try_some, *kind, chosen[first : first + _AT_A_TIME]))
         for done in track(as_completed(pending), "system calls", len(pending), transient=True):
             tally = done.result()
             tallies.setdefault(tally.name, Tally(tally.name)).join(tally)
-    which = "" if given.each == 1 else f", every {given.each}th of them"
     print("\n".join(line for tally in tallies.values() for line in tally.wrong))
-    rows = [
-        Row(tally.name + which, tally.trials, tally.result, len(tally.wrong)) for _, tally in sorted(tallies.items())
-    ]
+    rows = []
+    for name, tally in sorted(tallies.items()):
+        of = each(name)
+        which = f", one of {of}" if of > 1 else ""
+        rows.append(Row(name + which, tally.trials, tally.result, len(tally.wrong)))
     finish("system calls", rows, began, trial=given.trial)
 
 

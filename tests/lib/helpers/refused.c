@@ -21,9 +21,35 @@
 #include <unistd.h>
 
 enum { TOKENS = 7, THREADS = 4, WAYS = 3 };
-enum refused { MEMORY, THREAD, OPEN, STAT, READ, INTERRUPTED_READ, SHORT_READ, MAP, ADVICE, REFUSALS };
-static const char *const names[REFUSALS] = {"memory", "thread", "open", "fstat", "pread", "interrupted pread",
-                                            "short pread", "mmap", "madvise"};
+enum refused {
+    MEMORY,
+    THREAD,
+    OPEN,
+    STAT,
+    READ,
+    INTERRUPTED_READ,
+    SHORT_READ,
+    ENDED_READ,
+    ANOTHER_SIZE,
+    ANOTHER_TIME,
+    MAP,
+    ADVICE,
+    REFUSALS
+};
+static const char *const names[REFUSALS] = {
+    [MEMORY] = "memory",
+    [THREAD] = "thread",
+    [OPEN] = "open",
+    [STAT] = "fstat",
+    [READ] = "pread",
+    [INTERRUPTED_READ] = "interrupted pread",
+    [SHORT_READ] = "short pread",
+    [ENDED_READ] = "pread of a shorter file",
+    [ANOTHER_SIZE] = "fstat of another size",
+    [ANOTHER_TIME] = "fstat of another time",
+    [MAP] = "mmap",
+    [ADVICE] = "madvise",
+};
 
 static struct {
     enum refused what;
@@ -100,7 +126,14 @@ int __wrap_open(const char *path, int flags, ...)
 
 int __wrap_fstat(int fd, struct stat *info)
 {
-    return refuses(STAT) ? refuse(EIO) : __real_fstat(fd, info);
+    if (refuses(STAT))
+        return refuse(EIO);
+    const int code = __real_fstat(fd, info);
+    info->st_size += refuses(ANOTHER_SIZE);
+    /* no two of them alike */
+    if (refuses(ANOTHER_TIME))
+        *(plan.seen % 2 ? &info->st_mtim.tv_sec : &info->st_mtim.tv_nsec) ^= plan.seen;
+    return code;
 }
 
 ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t at)
@@ -109,6 +142,8 @@ ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t at)
         return refuse(EIO);
     if (refuses(INTERRUPTED_READ))
         return refuse(EINTR);
+    if (refuses(ENDED_READ))
+        return 0;
     return __real_pread(fd, bytes, refuses(SHORT_READ) ? (size + 1) / 2 : size, at);
 }
 
@@ -202,6 +237,9 @@ static int promised(enum refused what)
     case STAT:
     case READ:
     case MAP: return RC_SYSTEM;
+    case ENDED_READ:
+    case ANOTHER_SIZE:
+    case ANOTHER_TIME: return RC_INVALID;
     default: return RC_OK; /* fewer threads, smaller pages, another read: the same bits */
     }
 }
