@@ -118,7 +118,8 @@ def mutants(file: str, text: str) -> Iterator[Mutant]:
         ):
             continue  # a pointer's star
         yield Mutant("a sum or product turned", file, found.start(), found.end(), _OTHER[found[0]])
-    for found in re.finditer(r"(?<![\w.])(?:0x[0-9a-f]+|\d+)(?![\w.])", code):
+    # but for an offset of -1 after a field's name, which is none as any below 0 is
+    for found in re.finditer(r"(?<![\w.])(?<!_, -)(?:0x[0-9a-f]+|\d+)(?![\w.])", code):
         yield Mutant("a number moved by one", file, found.start(), found.end(), str(int(found[0], 0) + 1))
 
 

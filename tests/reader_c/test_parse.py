@@ -152,6 +152,12 @@ def test_every_bit_flip_in_the_header_is_refused_or_reported(
     counted("bits of headers of v0 to v2, flipped", bits, "refused, or told as another max_seq_len")
 
 
+@pytest.mark.parametrize("format_name", LEGACY_FORMATS)
+def test_what_a_format_cannot_say_is_what_its_first_readers_assume(tmp_path: Path, format_name: str) -> None:
+    with reader_c.open(toy_file(tmp_path, format_name)) as model:
+        assert (model.config.norm_eps, model.config.rope_theta) == (1e-5, 10000.0)
+
+
 @pytest.mark.parametrize(("value", "expected"), [(0, "at least 1"), (4, "at most 3"), (-1, "at least 1")])
 def test_unknown_versions_are_refused(tmp_path: Path, value: int, expected: str) -> None:
     error = refusal(patched(toy_file(tmp_path, "v2"), 4, struct.pack("<i", value)))
