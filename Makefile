@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
+# the reader's tests but those that compile it for themselves, whatever the build
+READER_TESTS := tests/reader_c $(addprefix --ignore=tests/reader_c/,test_refused_calls.py test_portability.py)
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 .PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
@@ -50,13 +52,13 @@ asan: $(READY)
 	RC_EXTRA_CFLAGS="$(SANITIZE)" RC_EXTRA_LDFLAGS="-fsanitize=address,undefined" \
 	  $(BIN)/python setup.py -q build --build-base .asan/build --build-lib .asan/lib
 	LD_PRELOAD="$(ASAN_PRELOAD)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=.asan/lib \
-	  $(BIN)/pytest -n auto tests/reader_c
+	  $(BIN)/pytest -n auto $(READER_TESTS)
 
 # The reader's tests on clang's build; mirror's replay and upstream's run.c hold it to the same bits as gcc's.
 clang: $(READY)
 	rm -rf .clang
 	CC=clang LDSHARED="clang -shared" $(BIN)/python setup.py -q build --build-base .clang/build --build-lib .clang/lib
-	PYTHONPATH=.clang/lib $(BIN)/pytest -n auto tests/reader_c tests/conformance
+	PYTHONPATH=.clang/lib $(BIN)/pytest -n auto $(READER_TESTS) tests/conformance
 
 # What a user installs: built, put into a new environment, imported and run there.
 wheel: $(VENV)/.lint
