@@ -20,6 +20,7 @@ from exporter.sources.v3 import open_v3, read_head
 U32, I32, U64, F64 = "<I", "<i", "<Q", "<d"
 QUANTIZED, VECTOR, HALF = HEADER, HEADER + ENTRY, HEADER + 2 * ENTRY
 TENSORS = 3 + 2 * 16
+NORM, OUTPUT = HEADER + (TENSORS - 2) * ENTRY, HEADER + (TENSORS - 1) * ENTRY
 METADATA = HEADER + TENSORS * ENTRY
 
 
@@ -133,6 +134,10 @@ TABLE_CASES: list[Case] = [
     ("scales have their length", "scale length", QUANTIZED + 136, "none", [put(QUANTIZED + 136, U64, 4)]),
     ("no scales, no offset", "scale offset", HALF + 128, "none", [put(HALF + 128, U64, 64)]),
     ("no scales, no length", "scale length", HALF + 136, "none", [put(HALF + 136, U64, 4)]),
+    *(
+        (f"{what} has its length", "length", at + 120, "none", [put(at + 120, U64, 4)])
+        for what, at in (("the last norm", NORM), ("the classifier", OUTPUT))
+    ),
 ]
 
 # the healthy file's metadata: sizes 6 and 8 ("a.note", "grüße" is 7 bytes), then "exporter", then "z"
@@ -143,6 +148,8 @@ METADATA_CASES: list[Case] = [
     ("keys are short", "metadata key size", METADATA, "none", [put(METADATA, U32, 65)]),
     ("values are bounded", "metadata value size", METADATA + 4, "none", [put(METADATA + 4, U32, 2**16 + 1)]),
     ("values stay within", "metadata size", 144, "none", [put(THIRD + 4, U32, 1)]),
+    # the head's digest, which is no UTF-8, would be told as the value if it were looked at
+    ("values stay within the head", "metadata size", 144, "none", [put(THIRD + 4, U32, 2**16)]),
     ("all are counted", "metadata size", 144, "none", [put(148, U32, 2)]),
     ("no more are counted", "metadata size", 144, "none", [put(148, U32, 4)]),
     ("keys are plain", "metadata key", METADATA + 8, "none", [(METADATA + 8, b"A")]),
