@@ -72,9 +72,11 @@ def test_a_closed_model_says_so(tmp_path: Path) -> None:
         session.forward([1])
 
 
-def test_an_unknown_name_is_a_key_error(tmp_path: Path) -> None:
-    with reader_c.open(toy_file(tmp_path, "v0", tied=True)) as model:
-        for name in ("output.weight", "layers.2.attention.wq.weight", "", "norm"):
+@pytest.mark.parametrize("format_name", BIN_FORMATS)
+def test_an_unknown_name_is_a_key_error(tmp_path: Path, format_name: str) -> None:
+    beyond = ("output.weight", "layers.2.attention_norm.weight", "layers.2.feed_forward.w3.weight")
+    with reader_c.open(toy_file(tmp_path, format_name, tied=True)) as model:
+        for name in (*beyond, "layers.0.attention.wq.bias", "", "norm"):
             with pytest.raises(KeyError):
                 model.tensor(name)
 

@@ -342,6 +342,15 @@ def test_a_head_that_claims_more_than_there_is_is_refused_before_it_is_read(tmp_
     assert by_c.expected == f"at least {head}"
 
 
+def test_more_tensors_than_a_head_may_have_are_refused_though_the_layers_are_as_many(tmp_path: Path) -> None:
+    layers = 10**5
+    changes = (put(16, I32, layers), put(152, U32, 3 + 16 * layers))
+    path = tmp_path / "model.bin"
+    by_c, by_python = refusals(path, patched(healthy(path), *changes))
+    assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset) == ("tensor count", 152)
+    assert by_c.expected == "at most 65536"
+
+
 def test_sizes_beyond_64_bits_are_refused(tmp_path: Path) -> None:
     """dim, hidden_dim and the vocabulary at their largest, and a table that says so: no file is that long."""
     content = healthy(tmp_path / "healthy.bin")
