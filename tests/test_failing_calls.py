@@ -35,8 +35,7 @@ def test_whichever_call_fails_the_old_or_the_new_stands_there_and_is_told(comman
     )
     assert result.returncode == 0, result.stdout + result.stderr
     counts = [
-        int(count)
-        for count in re.findall(r"a system call fails, one of \d+: ([\d,]+): .*; 0 wrong", result.stdout)
+        int(count) for count in re.findall(r"a system call fails, one of \d+: ([\d,]+): .*; 0 wrong", result.stdout)
     ]
     assert len(counts) == 2, result.stdout
     assert min(counts) > 5

@@ -1,6 +1,6 @@
 """Does an export or a release leave anything half where a system call fails? Each call in its turn, each error.
 
-    make syscalls                   an hour and a half of one core, shared out to all
+    make syscalls                   fifty minutes of one core, shared out to all
 
 First the calls of one run are counted, on files at the target and beside it. Then each of them fails in a run of its
 own: once, or that one and all of its kind after it, or half of it is done. Afterwards the earlier file or the new one
@@ -38,7 +38,7 @@ INTERRUPTIBLE = {"open", "close", "read", "write", "fsync", "truncate", "flock"}
 # what clearing away takes: where that fails, the rest is left to the next run
 CLEANING = {"open", "stat", "list", "flock", "rename", "unlink", "rmdir"}
 # of so many failures one is tried: a release takes ten times as long, and still each of its calls has its turn
-EACH = {"export": 1, "release": 3}
+EACH = {"export": 1, "release": 7}
 # failures that a process tries before it is given more
 _AT_A_TIME = 40
 

@@ -342,6 +342,19 @@ def test_a_head_that_claims_more_than_there_is_is_refused_before_it_is_read(tmp_
     assert by_c.expected == f"at least {head}"
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (b"\x1f!~\x7f\x80 mbeddings.weight", "?!~???mbeddings.weight"),
+        (b"x" * 64, "x" * 63),
+    ],
+)
+def test_a_wrong_name_is_told_in_letters_that_a_terminal_can_show(tmp_path: Path, name: bytes, told: str) -> None:
+    path = tmp_path / "model.bin"
+    by_c, _ = refusals(path, patched(healthy(path), (QUANTIZED, name)))
+    assert (by_c.expected, by_c.found) == ("'tok_embeddings.weight'", repr(told))
+
+
 def test_more_tensors_than_a_head_may_have_are_refused_though_the_layers_are_as_many(tmp_path: Path) -> None:
     layers = 10**5
     changes = (put(16, I32, layers), put(152, U32, 3 + 16 * layers))
