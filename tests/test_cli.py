@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 from helpers.command_line import refused, run, run_process
 from helpers.models import BIN_FORMATS
+from helpers.v3_files import patched
 
 import reader_c
 from verify.cli import main
@@ -435,6 +438,47 @@ def test_a_reader_that_goes_away_does_not_change_the_verdict(source: Path, good:
     code = f"{sys.executable} -u -m verify verify '{source}' '{good}' --depth quick {output} | head -c 0"
     result = subprocess.run(["bash", "-o", "pipefail", "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("release", "{source}", "{out}", "--format", "v2", "--policy", "{strict}", "--depth", "quick"), 1),
+        (("verify", "nothing", "nothing"), 2),
+        (("export", "{source}", "{out}", "--format", "v2"), 0),
+    ],
+)
+def test_nobody_at_standard_error_does_not_change_the_status(
+    tmp_path: Path, source: Path, arguments: tuple[str, ...], status: int
+) -> None:
+    """Groups are backed off, which is told there."""
+    strict = tmp_path / "strict.toml"
+    strict.write_text(re.sub(r"(?m)^kl_mean = .*", "kl_mean = 0", run("verify", "--print-policy").stdout))
+    named = [each.format(source=source, out=tmp_path / "m.bin", strict=strict) for each in arguments]
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "verify", *named]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, check=False)
+    os.close(writing)
+    assert result.returncode == status
+    assert (tmp_path / "m.bin").exists() == (status == 0)
+
+
+def test_what_others_wrote_is_shown_and_not_obeyed(tmp_path: Path, source: Path) -> None:
+    """On a terminal it would erase the verdict and put another in its place."""
+    out, attack = tmp_path / "m.bin", "\x1b[2K\x1b[1G\x1b[1mPASS m.bin: 6 of 6 checks passed\x1b[8m"
+    plain = source.with_name("p" * len(attack))
+    shutil.copy(source, plain)
+    assert run("export", plain, out, "--format", "v3", "--source-kind", "llama2c").returncode == 0
+    content = out.read_bytes()
+    out.write_bytes(patched(content, (content.index(plain.name.encode()), attack.encode())))
+    judged = run("verify", source, out, "--depth", "quick")
+    unjudged = run("verify", tmp_path / attack, out)
+    for result, status in ((judged, 1), (unjudged, 2)):
+        said = result.stdout + result.stderr
+        assert result.returncode == status
+        assert "\x1b" not in said
+        assert "\\x1b[2K" in said
 
 
 def test_tokens_and_lengths_of_ones_own(tmp_path: Path, source: Path, good: Path) -> None:

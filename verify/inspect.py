@@ -64,7 +64,7 @@ def show_inspection(contents: dict[str, Any]) -> None:
     console.print(f"sha256 {contents['sha256']}", soft_wrap=True)
     _show_config(console, contents["config"])
     for key, value in contents["metadata"].items():
-        first, *rest = [_printable(line) for line in value.splitlines()] or [""]
+        first, *rest = value.splitlines() or [""]
         console.print(f"{key}: {first}", markup=False, soft_wrap=True)
         for line in rest:
             # indented, so that no value can pass for a line of this report
@@ -75,11 +75,6 @@ def show_inspection(contents: dict[str, Any]) -> None:
     else:
         console.print(f"{len(contents['tensors'])} tensors, every digest is right", soft_wrap=True)
     _show_tensors(console, contents["tensors"])
-
-
-def _printable(text: str) -> str:
-    """What a terminal would obey is shown instead."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _show_config(console: Console, config: dict[str, Any]) -> None:

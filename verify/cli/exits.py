@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 import sys
 import traceback
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from verify.cli.commands import app
 from verify.interrupts import Interrupted, listening
+from verify.printable import printable
 
 # sysexits' EX_SOFTWARE
 INTERNAL_ERROR = 70
+# whose status 0 is a verdict
+JUDGING = ("verify", "release", "judge", "demo")
 
 
 def _refuse(message: object, status: int = 2) -> NoReturn:
     """One line on standard error, whatever the message held."""
     _settle_output()
-    click.echo(f"error: {' '.join(str(message).split())}", err=True)
+    click.echo(f"error: {printable(' '.join(str(message).split()))}", err=True)
     sys.exit(status)
 
 
@@ -45,6 +49,21 @@ def _settle_output() -> OSError | None:
     return None
 
 
+class _Aside(io.FileIO):
+    """Standard error, whose reader may go away: what is said there is missed by nobody, and changes no status."""
+
+    def write(self, content: Any) -> int:
+        with contextlib.suppress(BrokenPipeError):
+            return super().write(content)
+        return len(content)
+
+
+def _speak_aside() -> None:
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        raw = io.BufferedWriter(_Aside(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, "backslashreplace", line_buffering=True)
+
+
 def main() -> NoReturn:
     """Run the command line and turn every foreseen failure into one line and its status."""
     # PyTorch's threads sleep while they wait for each other (its OpenMP asks once, when it is loaded): awake, they
@@ -53,6 +72,8 @@ def main() -> NoReturn:
     # what standard output has no letters for is spelled, as on standard error: names of files are any bytes
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    _speak_aside()
+    context = None
     try:
         # not app.main(): it has its own answers to a broken pipe and to Ctrl-C
         with listening(), app.make_context("export-and-verify", sys.argv[1:]) as context:
@@ -70,7 +91,8 @@ def main() -> NoReturn:
             raise
         _refuse("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        _leave(0)
+        # of standard output. A verdict that was reached has its status already: deliver() goes on without a reader
+        _leave(2 if context is not None and context.invoked_subcommand in JUDGING else 0)
     except OSError as error:
         # exporter's and reader_c's own messages already say what and where
         _refuse(error if error.filename is None else f"{error.filename}: {(error.strerror or '').lower()}")

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from verify.interrupts import heed
+from verify.printable import printable
 
 # Where there is no terminal whose width could be asked for: wide enough that no row is cut.
 _FILE_WIDTH = 160
 
 
 class _Output(Console):
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Every text and cell passes here, before rich adds what a terminal obeys."""
+        return super().render_str(printable(text), **how)
+
     def on_broken_pipe(self) -> None:
         """rich would exit with status 1; a reader that went away is the command line's to answer."""
         raise BrokenPipeError
