@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from pathlib import Path
@@ -353,6 +354,61 @@ def test_a_wrong_name_is_told_in_letters_that_a_terminal_can_show(tmp_path: Path
     path = tmp_path / "model.bin"
     by_c, _ = refusals(path, patched(healthy(path), (QUANTIZED, name)))
     assert (by_c.expected, by_c.found) == ("'tok_embeddings.weight'", repr(told))
+
+
+@pytest.mark.parametrize("key", ["0az9", "._-"])
+def test_every_letter_of_a_key_is_taken(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "model.bin"
+    healthy(path, metadata={key: ""})
+    with reader_c.open(path) as model:
+        assert model.metadata == read_head(path).metadata == {key: ""}
+
+
+@pytest.mark.parametrize("letter", [b"`", b"{", b"/", b":", b",", b"^", b" ", b"\x80"])
+def test_no_other_letter_is(tmp_path: Path, letter: bytes) -> None:
+    path = tmp_path / "model.bin"
+    by_c, by_python = refusals(path, patched(healthy(path), (METADATA + 8, letter)))
+    assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset) == ("metadata key", METADATA + 8)
+
+
+def test_utf_8_is_what_python_takes_for_it(tmp_path: Path, counted: Counted) -> None:
+    """Bytes at the edges of what each place of a character may hold."""
+    leads = (
+        0x7F,
+        0x80,
+        0xBF,
+        0xC0,
+        0xC1,
+        0xC2,
+        0xDF,
+        0xE0,
+        0xE1,
+        0xEC,
+        0xED,
+        0xEE,
+        0xEF,
+        0xF0,
+        0xF1,
+        0xF3,
+        0xF4,
+        0xF5,
+    )
+    seconds, rest = (0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0), (0x41, 0x7F, 0x80, 0xBF, 0xC0)
+    path = tmp_path / "model.bin"
+    content, count = healthy(path), 0
+    for character in map(bytes, itertools.product(leads, seconds, rest, rest)):
+        for value in (character + b"abc", b"abc" + character):
+            path.write_bytes(patched(content, (METADATA + 14, value)))
+            count += 1
+            try:
+                expected = value.decode()
+            except UnicodeDecodeError:
+                with pytest.raises(reader_c.InvalidFileError, match=f"metadata value at {METADATA + 14}:"):
+                    reader_c.open(path)
+            else:
+                with reader_c.open(path) as model:
+                    assert model.metadata["a.note"] == expected
+    counted("characters at the edges of UTF-8, in metadata", count, "taken or refused as Python does")
 
 
 def test_more_tensors_than_a_head_may_have_are_refused_though_the_layers_are_as_many(tmp_path: Path) -> None:
