@@ -464,6 +464,20 @@ def test_nobody_at_standard_error_does_not_change_the_status(
     assert (tmp_path / "m.bin").exists() == (status == 0)
 
 
+def test_a_panic_of_a_library_is_no_verdict(good: Path) -> None:
+    code = f"""
+import sys, verify.inspect
+class PanicException(BaseException): pass
+def panic(path): raise PanicException("of a library in Rust")
+verify.inspect.inspect_file = panic
+sys.argv = ["export-and-verify", "inspect", {str(good)!r}]
+from verify.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (70, "")
+
+
 def test_what_others_wrote_is_shown_and_not_obeyed(tmp_path: Path, source: Path) -> None:
     """On a terminal it would erase the verdict and put another in its place."""
     out, attack = tmp_path / "m.bin", "\x1b[2K\x1b[1G\x1b[1mPASS m.bin: 6 of 6 checks passed\x1b[8m"

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.asked import Asked
 from verify.attribution import Attribution
 from verify.budget import batches_of
 from verify.checks.config import check_config, same_shapes
@@ -75,10 +76,12 @@ class Judgement:
     def versions(self) -> dict[str, str]:
         return self._references.versions
 
-    def run(self, windows: list[Window], evidence: Evidence) -> None:
+    def run(self, windows: list[Window], evidence: Evidence, asked: Asked | None = None) -> None:
         hyper = self._source.hyperparameters
-        self.checks.append(check_config(self._model, hyper, self._max_seq_len))
-        if not same_shapes(self._model, hyper) or self._model.config.max_seq_len < self._max_seq_len:
+        same = same_shapes(self._model, hyper)
+        unlike = asked.unlike(self._model, self._source) if asked and same else None
+        self.checks.append(check_config(self._model, hyper, self._max_seq_len, unlike))
+        if not same or self._model.config.max_seq_len < self._max_seq_len:
             later: tuple[tuple[str, Bound], ...] = (("file", "exact"), ("tensors", "exact"), *self._of_logits)
             reason = "the file is of another shape than the source"
             self.checks += [skipped(name, bound, reason) for name, bound in later]

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.asked import Asked
 from verify.baseline import check_comparable, with_baseline
 from verify.budget import budget_of
 from verify.checks.config import same_shapes
@@ -44,6 +45,7 @@ def verify(
     *,
     engine: Engine | None = None,
     evidence: Evidence | None = None,
+    asked: Asked | None = None,
     max_seq_len: int | None = None,
     source_kind: str | None = None,
     memory: int | None = None,
@@ -58,7 +60,7 @@ def verify(
     source: where the checkpoint is, or one that is open already. policy: a TOML file of limits; the default ships in
     the package. baseline: the last release's report.json: to be worse than it is a failure. windows: how many random
     windows, or the token windows themselves. engine: one of the user's own, judged on the same windows. evidence:
-    everything about the windows, in place of windows and depth.
+    everything about the windows, in place of windows and depth. asked: what the file was to be, where that is known.
     max_seq_len: what the file should say, where it was shortened on purpose. source_kind: one of
     verify.sources.KINDS, where it is not to be recognised. memory: bytes that the process may take; models larger
     than that are gone through layer by layer, and what cannot be done within it is refused before it is begun.
@@ -117,7 +119,7 @@ def verify(
         judged = Judgement(model, opened, job, length, engine, kept, progress)
         if cluster is not None:
             judged.on_cluster(cluster, workers)
-        judged.run(windows_to_judge, evidence)
+        judged.run(windows_to_judge, evidence, asked)
         taken = watch.taken
         if announce is not None:
             announce(taken.describe())

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import exporter
 from exporter.errors import NotLastingError, WriteError
+from exporter.identity import identity
 from exporter.place import resolve_target, turn_at, workspace
 from exporter.publish import publish, reason, told_of
+from verify.asked import Asked
 from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
@@ -85,12 +87,14 @@ def release(
             announce=None if announce is None else lambda line: announce(f"export: {line}"),
             progress=lambda done, total: progress("export", done, total),
         )
+        made = identity(candidate)
         report = verify(
             source,
             candidate,
             policy,
             baseline,
             evidence=evidence,
+            asked=Asked(format_name, group_size, storage),
             source_kind=source_kind,
             max_seq_len=max_seq_len,
             memory=memory,
@@ -100,6 +104,8 @@ def release(
             announce=announce,
             progress=progress,
         )
+        if report.file["sha256"] != summary.sha256:
+            raise CannotJudgeError(f"{target}: changed between its export and its verdict")
         # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
         report = dataclasses.replace(report, file={**report.file, "path": path})
@@ -109,10 +115,13 @@ def release(
         with staged(report, directory) as publish_report, turn_at(target), postponed():
             if not report.passed:
                 publish_report()
+            elif identity(candidate) != made:
+                raise CannotJudgeError(f"{target}: changed after its verdict, before it got its name")
             else:
                 _publish_both(partial(publish, candidate, target, overwrite=overwrite), publish_report, target)
-                if reports is None:
-                    _remove_rejected(rejected, target)
+                # neither is about the file that stands there now
+                for stale in {beside, rejected} - {directory}:
+                    _remove_stale(stale, target)
     return Released(dataclasses.replace(summary, path=out), report, directory)
 
 
@@ -133,10 +142,10 @@ def _publish_both(publish_file: Callable[[], None], publish_report: Callable[[],
         raise doubt
 
 
-def _remove_rejected(directory: Path, target: Path) -> None:
+def _remove_stale(directory: Path, target: Path) -> None:
     try:
         remove_report(directory)
     except OSError as error:
         raise WriteError(
-            f"{target}: written, but {directory}, of an earlier failure, cannot be removed: {reason(error)}"
+            f"{target}: written, but {directory}, of an earlier run, cannot be removed: {reason(error)}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,23 @@ _SHAPING = (
 )
 
 
-def check_config(model: reader_c.Model, source: Hyperparameters, max_seq_len: int) -> CheckResult:
-    """max_seq_len: what the file was meant to say, which may be shorter than the source's."""
+def check_config(
+    model: reader_c.Model,
+    source: Hyperparameters,
+    max_seq_len: int,
+    unlike: Mapping[str, tuple[object, object]] | None = None,
+) -> CheckResult:
+    """max_seq_len: what the file was meant to say, which may be shorter than the source's. unlike: what else was
+    asked for and what was found, by field."""
     expected, found = flat(dataclasses.replace(source, max_seq_len=max_seq_len)), effective(model)
     in_header = len(found) if model.format == "v3" else len(_IN_EVERY_HEADER)
-    wrong = {field: (value, found[field]) for field, value in expected.items() if not _same(value, found[field])}
+    wrong: dict[str, tuple[object, object]] = dict(unlike or {})
+    wrong |= {field: (value, found[field]) for field, value in expected.items() if not _same(value, found[field])}
     if wrong:
 
         def says(field: str) -> str:
+            if unlike and field in unlike:
+                return " instead of what was asked for"
             implied = model.format != "v3" and field not in _IN_EVERY_HEADER
             return f", which {model.format} implies" if implied else ""
 

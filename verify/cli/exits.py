@@ -103,6 +103,11 @@ def main() -> NoReturn:
             traceback.print_exc()
             sys.exit(INTERNAL_ERROR)
         _refuse(error)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException:  # a library in Rust that panicked: Python's own status would be 1
+        traceback.print_exc()
+        sys.exit(INTERNAL_ERROR)
     _leave(status)
 
 

@@ -1,5 +1,5 @@
-"""Failures in plain lines, of the dictionary that report.json holds. Imports next to nothing, so that whoever has that
-dictionary need not load what made it."""
+"""Failures in plain lines, of the dictionary that report.json holds. Imports next to nothing, so that whoever has
+that dictionary need not load what made it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Json = Mapping[str, Any]
 
 def finding(check: Json) -> str:
     """ "tensors: <detail>", and on a line of its own where, if the check names a place."""
-    text = f"{check['name']}: {'' if check['status'] == 'fail' else check['status'] + ': '}{printable(check['detail'])}"
+    text = (
+        f"{check['name']}: {'' if check['status'] == 'fail' else check['status'] + ': '}{printable(check['detail'])}"
+    )
     places = ", ".join(f"{key} {value}" for key, value in check["where"].items() if value is not None)
     return f"{text}\n  at {places}" if places else text
 

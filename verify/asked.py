@@ -1,0 +1,58 @@
+"""What a release was asked to make. What made the file is not trusted to have made that: a file of another format or
+storage would be judged by the looser limits that are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import reader_c
+from verify.sources import Source
+
+# an int32 holds the sum of so many products of 127 and 128
+_LARGEST_GROUP = (2**31 - 1) // (127 * 128)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """format: of the command line; group_size: at most; storage: of v3, one for all tensors, or by patterns of their
+    names, of which the last that matches counts."""
+
+    format: str
+    group_size: int
+    storage: str | Mapping[str, str] = "source"
+
+    def unlike(self, model: reader_c.Model, source: Source) -> dict[str, tuple[object, object]]:
+        """(what was asked for, what the file has), by what it is about."""
+        if model.format != self.format:
+            return {"format": (self.format, model.format)}
+        if self.format in ("v1", "v2"):
+            hyper = source.hyperparameters
+            asked = self._group(hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim)
+            found = model.config.group_size
+            return {} if asked == found else {"group_size": (asked, found)}
+        if self.format != "v3":
+            return {}
+        wrong: dict[str, tuple[object, object]] = {}
+        for name, shape in source.hyperparameters.shapes().items():
+            how = model.storage(name)
+            storage = self._storage(name, is_vector=len(shape) == 1) or source.dtype(name)
+            group_size = self._group(shape[-1]) if storage == "q8_0" else 0
+            if storage != how.storage:
+                wrong[f"{name}: storage"] = storage, how.storage
+            elif group_size != how.group_size:
+                wrong[f"{name}: group_size"] = group_size, how.group_size
+        return wrong
+
+    def _group(self, *widths: int) -> int:
+        """The largest that leaves no group across two rows."""
+        most = min(self.group_size, _LARGEST_GROUP, *widths)
+        return next(group for group in range(most, 0, -1) if not any(width % group for width in widths))
+
+    def _storage(self, name: str, *, is_vector: bool) -> str | None:
+        """None: as in the source, which goes for vectors that are not asked to be float32."""
+        patterns = {"*": self.storage} if isinstance(self.storage, str) else self.storage
+        matching = [choice for pattern, choice in patterns.items() if fnmatchcase(name, pattern)]
+        last = matching[-1] if matching else "source"
+        return None if last == "source" or (is_vector and last != "fp32") else last
