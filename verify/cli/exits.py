@@ -98,20 +98,18 @@ def main() -> NoReturn:
         _refuse(error if error.filename is None else f"{error.filename}: {(error.strerror or '').lower()}")
     except MemoryError as error:
         _refuse(f"out of memory: {error}")
-    except Exception as error:  # any other is a bug: it keeps its traceback, but status 1 would say "judged"
+    # any other is a bug, or a panic of a library in Rust: it keeps its traceback, but status 1 would say "judged"
+    except BaseException as error:
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            raise
         if not _speaks_of_input(error):
             traceback.print_exc()
             sys.exit(INTERNAL_ERROR)
         _refuse(error)
-    except (SystemExit, KeyboardInterrupt):
-        raise
-    except BaseException:  # a library in Rust that panicked: Python's own status would be 1
-        traceback.print_exc()
-        sys.exit(INTERNAL_ERROR)
     _leave(status)
 
 
-def _speaks_of_input(error: Exception) -> bool:
+def _speaks_of_input(error: BaseException) -> bool:
     import exporter  # noqa: PLC0415
     import reader_c  # noqa: PLC0415
     from verify.errors import CannotJudgeError  # noqa: PLC0415
