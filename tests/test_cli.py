@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -159,6 +160,17 @@ def test_inspect_tells_header_tensors_and_what_is_assumed(good: Path) -> None:
     assert contents["config"]["n_kv_heads"] == 3
     parts = [part["bytes"] for tensor in contents["tensors"] for part in tensor["parts"]]
     assert sum(parts) + 256 == contents["head_bytes"] + sum(parts) == contents["bytes"] == good.stat().st_size
+
+
+def test_inspect_of_very_many_tensors_lists_what_somebody_may_read(tmp_path: Path) -> None:
+    layers, path = 3000, tmp_path / "deep.bin"
+    with path.open("wb") as file:
+        file.write(struct.pack("<7i", 2, 1, layers, 1, 1, 1, 1))
+        file.truncate(28 + 4 * (2 + layers * (2 + 2 + 16 + 6) + 2 + 2))
+    result = run("inspect", path)
+    assert result.returncode == 0
+    assert result.stdout.endswith(f"and {4 + 9 * layers - 2000:,} more tensors, which --json lists\n")
+    assert len(json.loads(run("inspect", path, "--json").stdout)["tensors"]) == 4 + 9 * layers
 
 
 def test_inspect_of_v3_tells_scaling_provenance_and_digests(tmp_path: Path, source: Path) -> None:

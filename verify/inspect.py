@@ -22,6 +22,9 @@ _ASSUMED = (
     "SiLU",
 )
 
+# Tensors that a table is made of: nobody reads more, and each takes some milliseconds.
+_MOST_ROWS = 2000
+
 
 def headline(path: Path) -> str:
     """A file in one line, from its head alone. Raises reader_c.ReaderError."""
@@ -74,7 +77,9 @@ def show_inspection(contents: dict[str, Any]) -> None:
         console.print(f"not in this format, so assumed by its readers: {assumed}", soft_wrap=True)
     else:
         console.print(f"{len(contents['tensors'])} tensors, every digest is right", soft_wrap=True)
-    _show_tensors(console, contents["tensors"])
+    _show_tensors(console, contents["tensors"][:_MOST_ROWS])
+    if more := contents["tensors"][_MOST_ROWS:]:
+        console.print(f"and {len(more):,} more tensors, which --json lists", soft_wrap=True)
 
 
 def _show_config(console: Console, config: dict[str, Any]) -> None:
