@@ -125,6 +125,9 @@ class HuggingFaceSource(Source):
         shapes = {name: self._shards.headers[own].shape for name, own in names.items()}
         self.hyperparameters = _derive(path, config, shapes)
 
+    def expect_unchanged(self) -> None:
+        self._shards.expect_unchanged()
+
     @property
     def tokenizer_path(self) -> Path:
         fast = self.path / "tokenizer.json"

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from verify.errors import CannotJudgeError
 from verify.optional import one_line
+from verify.sources.opened import Opened
 from verify.sources.torch_files import mapped
 from verify.strict_json import read_object
 
@@ -40,7 +41,7 @@ class Shards:
         self.directory = directory
         self.files: dict[str, str] = {}
         self.headers: dict[str, Header] = {}
-        self._identities: dict[str, tuple[int, int, int]] = {}
+        self._opened = Opened()
         found = [name for name in _WHOLE if (directory / name).is_file()]
         if not found:
             raise CannotJudgeError(f"{directory}: expected one of {', '.join(_WHOLE)}, found none")
@@ -65,9 +66,7 @@ class Shards:
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor as it is stored, no longer mapped."""
-        for file, identity in self._identities.items():
-            if _identity(self.directory / file) != identity:
-                raise CannotJudgeError(f"{self.directory / file}: changed while it was being read")
+        self.expect_unchanged()
         path = self.directory / self.headers[name].shard
         if path.suffix == ".bin":
             return _unpickled(path)[name].detach().clone(memory_format=torch.contiguous_format)
@@ -78,6 +77,9 @@ class Shards:
             raise _refuse(path, name, "a tensor that can be read", one_line(error)) from error
         return tensor.clone()
 
+    def expect_unchanged(self) -> None:
+        self._opened.expect_unchanged()
+
     def _note(self, name: str) -> None:
         path = self.directory / name
         # a FIFO would be waited for, a device read without end
@@ -85,7 +87,7 @@ class Shards:
             raise CannotJudgeError(f"{path}: expected a file, found no regular file")
         if path.exists() and not _is_beside(path):
             raise CannotJudgeError(f"{path}: expected a file in its directory, found a link out of it")
-        self._identities[name] = _identity(path)
+        self._opened.note(path)
         try:
             with path.open("rb") as file:
                 self.files[name] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -150,15 +152,6 @@ def _unpickled(path: Path) -> dict[str, torch.Tensor]:
         if not isinstance(name, str) or not plain or tensor.dtype not in _DTYPES.values():
             raise _refuse(path, str(name), "one dense float tensor", "otherwise")
     return dict(state)
-
-
-def _identity(path: Path) -> tuple[int, int, int]:
-    """What differs once a file, or what a link leads to, is replaced or written to."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _refuse(path: Path, what: str, expected: object, found: object) -> CannotJudgeError:
