@@ -17,3 +17,9 @@ def identity(path: Path) -> Identity:
     except OSError as error:
         raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns
+
+
+def refuse_changed(path: Path, opened: Identity) -> None:
+    """Raise CheckpointError where it is no longer the one that was opened."""
+    if identity(path) != opened:
+        raise CheckpointError(f"{path}: changed while it was being read")

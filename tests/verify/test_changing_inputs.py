@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,3 +81,33 @@ def test_a_source_knows_when_a_file_of_it_is_another_one(
 def test_a_source_in_memory_does_not_change(tmp_path: Path) -> None:
     hyper: Hyperparameters = open_source(save(tmp_path, state_dict())).hyperparameters
     MemorySource(hyper, lambda name: state_dict()[name].numpy()).expect_unchanged()
+
+
+# Steps of their opening, between what is read of them first and last.
+STEPS = {
+    "checkpoint.pt": "verify.sources.llama2c._derive",
+    "params.json": "verify.sources.meta.MetaSource._derive",
+    "consolidated.01.pth": "verify.sources.meta.MetaSource._derive",
+    "config.json": "verify.sources.huggingface._check_keys",
+    "model.safetensors": "verify.sources.huggingface._derive",
+    "v3.bin": "reader_c.Model.check_digests",
+}
+
+
+@pytest.mark.parametrize(("made", "name"), SOURCES)
+def test_a_source_is_of_the_bytes_whose_digest_it_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[Path], Path], name: str
+) -> None:
+    path = made(tmp_path)
+    changed = path / name
+    step = STEPS[changed.name]
+    original = pkgutil.resolve_name(step)
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        found = original(*arguments, **options)
+        write_unseen(changed, changed.read_bytes())
+        return found
+
+    monkeypatch.setattr(step, interrupted)
+    with pytest.raises(verify.CannotJudgeError, match=rf"{changed.name}: changed while it was being read"):
+        open_source(path)

@@ -50,6 +50,7 @@ class Llama2cSource(Source):
         self._dtypes = {name: dtype_name(tensor.dtype) for name, tensor in state.items()}
         if path.stat().st_size <= _SMALL:
             self._kept = state
+        self.expect_unchanged()
 
     def expect_unchanged(self) -> None:
         self._opened.expect_unchanged()

@@ -40,13 +40,13 @@ class MetaSource(Source):
         Raises CannotJudgeError."""
         self.path = path
         self._shards = _count_up(path)
-        read = [path / "params.json", *self._shards]
-        self._opened = Opened(*read)
+        self._opened = Opened(path / "params.json", *self._shards)
         self._dtypes: dict[str, torch.dtype] = {}
         pieces = self._survey()
         params = MetaParams(path / "params.json")
         self.hyperparameters = self._derive(pieces, params, max_seq_len)
-        self.files = {file.name: sha256(file) for file in read}
+        self.files = {"params.json": params.sha256, **{shard.name: sha256(shard) for shard in self._shards}}
+        self.expect_unchanged()
 
     def expect_unchanged(self) -> None:
         self._opened.expect_unchanged()

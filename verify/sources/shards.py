@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from verify.errors import CannotJudgeError
 from verify.optional import one_line
 from verify.sources.opened import Opened
-from verify.sources.torch_files import mapped
-from verify.strict_json import read_object
+from verify.sources.torch_files import mapped, sha256
+from verify.strict_json import read_hashed
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -52,6 +51,7 @@ class Shards:
         index = self._weight_map(found[0]) if found[0].endswith(".json") else None
         for shard in sorted(set(index.values())) if index else [found[0]]:
             self._note(shard)
+            self.files[shard] = sha256(self.directory / shard)
             headers = self._read_headers(shard)
             listed = {name for name, holder in index.items() if holder == shard} if index else headers.keys()
             for name in sorted(headers.keys() ^ listed):
@@ -62,7 +62,8 @@ class Shards:
     def read_json(self, name: str) -> dict[str, Any]:
         """A file beside the weights that decides what they mean."""
         self._note(name)
-        return read_object(self.directory / name, _MOST_BYTES)
+        said, self.files[name] = read_hashed(self.directory / name, _MOST_BYTES)
+        return said
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor as it is stored, no longer mapped."""
@@ -88,13 +89,6 @@ class Shards:
         if path.exists() and not _is_beside(path):
             raise CannotJudgeError(f"{path}: expected a file in its directory, found a link out of it")
         self._opened.note(path)
-        try:
-            with path.open("rb") as file:
-                self.files[name] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise CannotJudgeError(
-                f"{path}: expected a readable file, found: {(error.strerror or str(error)).lower()}"
-            ) from error
 
     def _weight_map(self, name: str) -> dict[str, str]:
         path, suffix = self.directory / name, name.removesuffix(".index.json").rpartition(".")[2]

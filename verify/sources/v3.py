@@ -35,6 +35,7 @@ class V3Source(Source):
         except reader_c.ReaderError as error:
             raise CannotJudgeError(f"{error}") from error
         self.files = {path.name: hashlib.sha256(self._model.content).hexdigest()}
+        self.expect_unchanged()
         said = dataclasses.asdict(self._model.config)
         del said["group_size"]
         scaling = RopeScaling(**said.pop("rope_scaling"))
