@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WriteError
+from exporter.identity import Identity, refuse_changed
 
 Weights = NDArray[np.float32]
 Dtype = Literal["fp32", "fp16", "bf16"]
@@ -21,7 +22,7 @@ class Checkpoint:
 
     load is called once for each tensor that is asked for and returns float32; where it is a copy or a map,
     it is freed with the array. dtypes: what each tensor is stored as in the source, float32 where it is silent.
-    files: all that was read or will be; tokenizer: the one that stands beside them.
+    files: all that was read or will be; opened: what they were before; tokenizer: the one that stands beside them.
     """
 
     def __init__(
@@ -33,12 +34,13 @@ class Checkpoint:
         where: str,
         kind: str,
         files: tuple[Path, ...] = (),
+        opened: Mapping[Path, Identity] | None = None,
         dtypes: Mapping[str, Dtype] | None = None,
         tokenizer: Path | None = None,
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
         self.config, self.where, self.kind, self.files, self.tokenizer = config, where, kind, files, tokenizer
-        self._load, self._dtypes = load, dict(dtypes or {})
+        self._load, self._dtypes, self._opened = load, dict(dtypes or {}), dict(opened or {})
         self._shapes = tensor_shapes(config)
 
     @classmethod
@@ -75,6 +77,11 @@ class Checkpoint:
         for path in (path for file in files for path in (file.absolute(), file.resolve())):
             if any(place.exists() and out.samefile(place) for place in (path, *path.parents)):
                 raise WriteError(f"{out}: expected another directory than the source's, found {path} in it")
+
+    def refuse_changed(self) -> None:
+        """Raise CheckpointError where a file is no longer the one that was opened."""
+        for path, opened in self._opened.items():
+            refuse_changed(path, opened)
 
     def load(self, name: str) -> Weights:
         """One tensor as a read-only float32 array. Raises KeyError for a name that the model does not have."""

@@ -122,6 +122,7 @@ def export(
         used = min((how.group_size for how in stored.values() if how.group_size), default=0)
         with appearing(target, overwrite=overwrite) as file:
             tensors = writer.write_v3(file, stored, provenance=provenance)
+            checkpoint.refuse_changed()
             size, digest = _finish(file)
     else:
         check_expressible(config, format)
@@ -130,6 +131,7 @@ def export(
         used = choose_group_size(widths, group_size, exact=exact_group_size) if quantized else 0
         with appearing(target, overwrite=overwrite) as file:
             tensors = writer.write_legacy(file, format, used)
+            checkpoint.refuse_changed()
             size, digest = _finish(file)
     return ExportSummary(Path(out), format, size, digest, time.monotonic() - start, used, group_size, tensors)
 

@@ -33,6 +33,7 @@ from verify.references import versions_of
 from verify.report.model import Report
 from verify.report.saved import read_report
 from verify.sources import Source, open_source
+from verify.sources.opened import Identity, identity
 
 
 def verify(
@@ -124,8 +125,10 @@ def verify(
         if announce is not None:
             announce(taken.describe())
         # what was read may be a copy: whoever reads the file next should find the one that was judged
-        if _identity(path) != at_first or digest != hashlib.sha256(model.content).hexdigest():
+        if digest != hashlib.sha256(model.content).hexdigest() or _identity(path) != at_first:
             raise CannotJudgeError(f"{path}: changed while it was being judged")
+        # and whoever reads the source next, the one that it was judged against
+        opened.expect_unchanged()
         report = Report(
             source={"path": where, "kind": opened.kind, "sha256": opened.files},
             file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": digest},
@@ -172,13 +175,12 @@ def _check_ways(
         check(cluster)
 
 
-def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """What differs once a file is replaced or written to; None where there is none."""
+def _identity(path: str | os.PathLike[str]) -> Identity | None:
+    """None where there is no file, which is for the reader to tell."""
     try:
-        found = os.stat(path)  # noqa: PTH116  # a path of any bytes
+        return identity(path)
     except (OSError, ValueError):
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _decides(job: Job, source: Source, digest: str) -> dict[str, Any]:

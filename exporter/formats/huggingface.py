@@ -117,6 +117,7 @@ def export_huggingface(
                 file.flush()
                 os.fsync(file.fileno())
             digests[planned.name] = digest.hexdigest()
+        checkpoint.refuse_changed()
     lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     combined = hashlib.sha256(lines.encode()).hexdigest()
     return HuggingFaceSummary(total, combined, digests, tuple(summaries[name] for name in checkpoint.names))

@@ -18,6 +18,7 @@ from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WeightError
 from exporter.huggingface_names import hugging_face_name
+from exporter.identity import identity
 from exporter.sources.huggingface_config import read_config
 from exporter.sources.huggingface_files import WeightFiles
 
@@ -42,12 +43,14 @@ def open_huggingface(path: Path) -> Checkpoint:
 
 
 def _open(path: Path) -> Checkpoint:
-    config = read_config(path / "config.json")
+    config_path = path / "config.json"
+    opened = identity(config_path)
+    config = read_config(config_path)
     weights = WeightFiles(path)
     stored = {name: t.shape for name, t in weights.tensors.items() if not _is_buffer(name, config.n_layers)}
     if config.n_layers > len(stored):  # before as many names are made
         raise CheckpointError(
-            f"{path / 'config.json'}: num_hidden_layers: expected at most as many as there are tensors, "
+            f"{config_path}: num_hidden_layers: expected at most as many as there are tensors, "
             f"{len(stored)}, found {config.n_layers}"
         )
     if config.tied:
@@ -72,7 +75,8 @@ def _open(path: Path) -> Checkpoint:
         load,
         where=str(path),
         kind="huggingface",
-        files=(path / "config.json", *weights.files),
+        files=(config_path, *weights.files),
+        opened={config_path: opened, **weights.opened},
         dtypes={canonical: weights.dtype(name) for canonical, name in names.items()},
         tokenizer=tokenizers[0] if tokenizers else None,
     )

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from exporter.checkpoint import Dtype
 from exporter.errors import CheckpointError
-from exporter.identity import identity
+from exporter.identity import identity, refuse_changed
 from exporter.strict_json import read_object, shown
 
 if TYPE_CHECKING:
@@ -50,12 +50,13 @@ class Stored:
 
 
 class WeightFiles:
-    """All the tensors of a directory. files: what they are read from, the index first where there is one."""
+    """All the tensors of a directory. files: what they are read from, the index first where there is one; opened:
+    what these were before."""
 
     def __init__(self, directory: Path) -> None:
         index, shards = _find(directory)
         self.files = shards if index is None else (index, *shards)
-        self._identities = {file: identity(file) for file in self.files}
+        self.opened = {file: identity(file) for file in self.files}
         held = {file: _list(file) for file in shards}
         self.tensors = _merge(held)
         if index is not None:
@@ -68,17 +69,13 @@ class WeightFiles:
         """A tensor, or some of its rows, in the type that it is stored as."""
         stored = self.tensors[name]
         file = stored.file
-        self._refuse_changed(file)
+        refuse_changed(file, self.opened[file])
         if file.suffix == ".safetensors":
             array = _read_safetensors(stored, name, rows)
         else:
             array = _read_pickled(file, name, rows)
-        self._refuse_changed(file)
+        refuse_changed(file, self.opened[file])
         return array
-
-    def _refuse_changed(self, file: Path) -> None:
-        if identity(file) != self._identities[file]:
-            raise CheckpointError(f"{file}: changed while it was being read")
 
 
 def _find(directory: Path) -> tuple[Path | None, tuple[Path, ...]]:

@@ -10,7 +10,7 @@ import torch
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
-from exporter.identity import identity
+from exporter.identity import identity, refuse_changed
 from exporter.sources.torch_files import DTYPES, checked_tensor, load_mapped, same_bits, to_float32
 
 # torch.compile leaves this before every name.
@@ -33,8 +33,7 @@ def open_llama2c(path: Path) -> Checkpoint:
     def load(name: str) -> Weights:
         # Mapped anew for each tensor, and unmapped with it: pages that one long-lived map had touched would
         # stay in memory until the whole model is.
-        if identity(path) != opened:
-            raise CheckpointError(f"{path}: changed while it was being read")
+        refuse_changed(path, opened)
         return to_float32(f"{path}: {name}", _state_dict(path, _load(path))[name])
 
     if config.tied:
@@ -47,6 +46,7 @@ def open_llama2c(path: Path) -> Checkpoint:
         where=str(path),
         kind="llama2c",
         files=(path,),
+        opened={path: opened},
         dtypes=dtypes,
         tokenizer=tokenizer if tokenizer.is_file() else None,
     )

@@ -13,7 +13,7 @@ import torch
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
-from exporter.identity import identity
+from exporter.identity import identity, refuse_changed
 from exporter.sources.meta_params import params_config, read_params, says_vocab
 from exporter.sources.torch_files import (
     DTYPES,
@@ -46,15 +46,14 @@ class _Shard:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise CheckpointError(f"{path}: expected a file, found no regular one")
-        self.path, self._identity = path, identity(path)
+        self.path, self.opened = path, identity(path)
         self.headers = {name: _Header(tuple(tensor.shape), tensor.dtype) for name, tensor in self.tensors().items()}
 
     def tensor(self, name: str) -> torch.Tensor:
         return self.tensors()[name]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        if identity(self.path) != self._identity:
-            raise CheckpointError(f"{self.path}: changed while it was being read")
+        refuse_changed(self.path, self.opened)
         contents = load_mapped(self.path)
         if not isinstance(contents, dict):
             raise CheckpointError(f"{self.path}: expected a dict of tensors, found {type(contents).__name__}")
@@ -74,6 +73,7 @@ def open_meta(path: Path, max_seq_len: int | None) -> Checkpoint:
     max_seq_len: how many positions, where params.json does not say; fewer, where it does. Raises CheckpointError.
     """
     params_path = path / "params.json"
+    opened = identity(params_path)
     params = read_params(params_path)
     config = params_config(params_path, params, max_seq_len)
     shards = [_Shard(shard) for shard in _shard_paths(path)]
@@ -104,6 +104,7 @@ def open_meta(path: Path, max_seq_len: int | None) -> Checkpoint:
         where=str(path),
         kind="meta",
         files=(params_path, *(shard.path for shard in shards)),
+        opened={params_path: opened, **{shard.path: shard.opened for shard in shards}},
         dtypes={name: DTYPES[shards[0].headers[name].dtype] for name in shapes},
         tokenizer=tokenizer if tokenizer.is_file() else None,
     )

@@ -12,7 +12,7 @@ from exporter.checkpoint import Checkpoint, Dtype, Weights
 from exporter.errors import CheckpointError
 from exporter.formats import v3
 from exporter.formats.v3_parse import Head, Parser, V3Error, check_digest
-from exporter.identity import identity
+from exporter.identity import identity, refuse_changed
 
 _DTYPES: dict[str, Dtype] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "q8_0": "fp32"}
 
@@ -25,8 +25,7 @@ def open_v3(path: Path) -> Checkpoint:
     numbers = {name: number for number, name in enumerate(entries)}
 
     def load(name: str) -> Weights:
-        if identity(path) != opened:
-            raise CheckpointError(f"{path}: changed while it was being read")
+        refuse_changed(path, opened)
         entry, digest = entries[name]
         with path.open("rb") as file:
             file.seek(head.plan.head_size + entry.offset)
@@ -41,6 +40,7 @@ def open_v3(path: Path) -> Checkpoint:
         where=str(path),
         kind="v3",
         files=(path,),
+        opened={path: opened},
         dtypes={name: _DTYPES[entry.stored.storage] for name, (entry, _) in entries.items()},
     )
 

@@ -124,6 +124,11 @@ class HuggingFaceSource(Source):
         self._names = names
         shapes = {name: self._shards.headers[own].shape for name, own in names.items()}
         self.hyperparameters = _derive(path, config, shapes)
+        # transformers has read config.json for itself
+        self.expect_unchanged()
+
+    def expect_unchanged(self) -> None:
+        self._shards.expect_unchanged()
 
     @property
     def tokenizer_path(self) -> Path:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from verify.errors import CannotJudgeError
+from verify.sources.opened import Opened
 from verify.sources.source import Hyperparameters, Source
-from verify.sources.torch_files import dtype_name, identical, identity, is_plain, mapped, refusing, sha256
+from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256
 
 # How the checkpoint's modules are called in the files' own vocabulary.
 _LAYER_TENSOR = re.compile(
@@ -41,7 +42,7 @@ class Llama2cSource(Source):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._identity = identity(path)
+        self._opened = Opened(path)
         self.files = {path.name: sha256(path)}
         self._kept: dict[str, torch.Tensor] = {}
         state, arguments = self._read()
@@ -49,13 +50,17 @@ class Llama2cSource(Source):
         self._dtypes = {name: dtype_name(tensor.dtype) for name, tensor in state.items()}
         if path.stat().st_size <= _SMALL:
             self._kept = state
+        self.expect_unchanged()
+
+    def expect_unchanged(self) -> None:
+        self._opened.expect_unchanged()
 
     @property
     def tokenizer_path(self) -> Path:
         return self.path.with_name("tokenizer.model")
 
     def tensor(self, name: str) -> torch.Tensor:
-        self._expect_unchanged()
+        self.expect_unchanged()
         state = self._kept or self._read()[0]
         wanted = "tok_embeddings.weight" if name == "output.weight" and self.hyperparameters.tied else name
         source = state[wanted]
@@ -68,12 +73,8 @@ class Llama2cSource(Source):
     def dtype(self, name: str) -> str:
         return self._dtypes[name]
 
-    def _expect_unchanged(self) -> None:
-        if identity(self.path) != self._identity:
-            raise CannotJudgeError(f"{self.path}: changed while it was being read")
-
     def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        self._expect_unchanged()
+        self.expect_unchanged()
         with refusing(self.path, "a llama2.c checkpoint"):
             saved = mapped(self.path)
             state, arguments = dict(saved["model"]), dict(saved["model_args"])

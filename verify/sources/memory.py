@@ -30,6 +30,9 @@ class MemorySource(Source):
         self._load, self._dtype = load, dtype
         self.files = {name: hashlib.sha256(load(name).tobytes()).hexdigest() for name in hyperparameters.shapes()}
 
+    def expect_unchanged(self) -> None:
+        """There is no file."""
+
     @property
     def tokenizer_path(self) -> Path:
         return self.path / "tokenizer.model"

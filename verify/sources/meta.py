@@ -14,8 +14,9 @@ import torch
 
 from verify.errors import CannotJudgeError
 from verify.sources.meta_params import MetaParams
+from verify.sources.opened import Opened
 from verify.sources.source import Hyperparameters, Source
-from verify.sources.torch_files import dtype_name, identical, identity, is_plain, mapped, refusing, sha256
+from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256
 
 _LAYER = (
     *("attention_norm", "attention.wq", "attention.wk", "attention.wv", "attention.wo"),
@@ -39,13 +40,16 @@ class MetaSource(Source):
         Raises CannotJudgeError."""
         self.path = path
         self._shards = _count_up(path)
-        read = [path / "params.json", *self._shards]
-        self._identities = {file: identity(file) for file in read}
+        self._opened = Opened(path / "params.json", *self._shards)
         self._dtypes: dict[str, torch.dtype] = {}
         pieces = self._survey()
         params = MetaParams(path / "params.json")
         self.hyperparameters = self._derive(pieces, params, max_seq_len)
-        self.files = {file.name: sha256(file) for file in read}
+        self.files = {"params.json": params.sha256, **{shard.name: sha256(shard) for shard in self._shards}}
+        self.expect_unchanged()
+
+    def expect_unchanged(self) -> None:
+        self._opened.expect_unchanged()
 
     @property
     def tokenizer_path(self) -> Path:
@@ -81,8 +85,7 @@ class MetaSource(Source):
         return piece
 
     def _contents(self, shard: Path) -> dict[str, torch.Tensor]:
-        if identity(shard) != self._identities[shard]:
-            raise CannotJudgeError(f"{shard}: changed while it was being read")
+        self.expect_unchanged()
         with refusing(shard, "a dict of tensors as torch.save writes it"):
             contents = mapped(shard)
             if not isinstance(contents, dict):

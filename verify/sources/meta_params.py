@@ -8,7 +8,7 @@ from typing import Any
 
 from verify.errors import CannotJudgeError
 from verify.sources.source import Hyperparameters, RopeScaling
-from verify.strict_json import read_object
+from verify.strict_json import read_hashed
 
 _MOST_BYTES = 10 * 1000 * 1000
 # Of a session in Meta's code, not of the model.
@@ -20,11 +20,12 @@ _UNDERSTOOD = _OF_A_SESSION | {
 
 
 class MetaParams:
-    """What params.json says; null is silence. Raises CannotJudgeError, as all that is asked of it does."""
+    """What params.json says; null is silence. sha256: of the bytes that say so. Raises CannotJudgeError, as all that
+    is asked of it does."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        said = read_object(path, _MOST_BYTES)
+        said, self.sha256 = read_hashed(path, _MOST_BYTES)
         for key in said:
             if key not in _UNDERSTOOD:
                 raise self._refuse("keys", "those whose effect on the model is known", key)

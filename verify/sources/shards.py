@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 
 from verify.errors import CannotJudgeError
 from verify.optional import one_line
-from verify.sources.torch_files import mapped
-from verify.strict_json import read_object
+from verify.sources.opened import Opened
+from verify.sources.torch_files import mapped, sha256
+from verify.strict_json import read_hashed
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -40,7 +40,7 @@ class Shards:
         self.directory = directory
         self.files: dict[str, str] = {}
         self.headers: dict[str, Header] = {}
-        self._identities: dict[str, tuple[int, int, int]] = {}
+        self._opened = Opened()
         found = [name for name in _WHOLE if (directory / name).is_file()]
         if not found:
             raise CannotJudgeError(f"{directory}: expected one of {', '.join(_WHOLE)}, found none")
@@ -51,6 +51,7 @@ class Shards:
         index = self._weight_map(found[0]) if found[0].endswith(".json") else None
         for shard in sorted(set(index.values())) if index else [found[0]]:
             self._note(shard)
+            self.files[shard] = sha256(self.directory / shard)
             headers = self._read_headers(shard)
             listed = {name for name, holder in index.items() if holder == shard} if index else headers.keys()
             for name in sorted(headers.keys() ^ listed):
@@ -61,13 +62,12 @@ class Shards:
     def read_json(self, name: str) -> dict[str, Any]:
         """A file beside the weights that decides what they mean."""
         self._note(name)
-        return read_object(self.directory / name, _MOST_BYTES)
+        said, self.files[name] = read_hashed(self.directory / name, _MOST_BYTES)
+        return said
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor as it is stored, no longer mapped."""
-        for file, identity in self._identities.items():
-            if _identity(self.directory / file) != identity:
-                raise CannotJudgeError(f"{self.directory / file}: changed while it was being read")
+        self.expect_unchanged()
         path = self.directory / self.headers[name].shard
         if path.suffix == ".bin":
             return _unpickled(path)[name].detach().clone(memory_format=torch.contiguous_format)
@@ -78,6 +78,9 @@ class Shards:
             raise _refuse(path, name, "a tensor that can be read", one_line(error)) from error
         return tensor.clone()
 
+    def expect_unchanged(self) -> None:
+        self._opened.expect_unchanged()
+
     def _note(self, name: str) -> None:
         path = self.directory / name
         # a FIFO would be waited for, a device read without end
@@ -85,14 +88,7 @@ class Shards:
             raise CannotJudgeError(f"{path}: expected a file, found no regular file")
         if path.exists() and not _is_beside(path):
             raise CannotJudgeError(f"{path}: expected a file in its directory, found a link out of it")
-        self._identities[name] = _identity(path)
-        try:
-            with path.open("rb") as file:
-                self.files[name] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise CannotJudgeError(
-                f"{path}: expected a readable file, found: {(error.strerror or str(error)).lower()}"
-            ) from error
+        self._opened.note(path)
 
     def _weight_map(self, name: str) -> dict[str, str]:
         path, suffix = self.directory / name, name.removesuffix(".index.json").rpartition(".")[2]
@@ -150,15 +146,6 @@ def _unpickled(path: Path) -> dict[str, torch.Tensor]:
         if not isinstance(name, str) or not plain or tensor.dtype not in _DTYPES.values():
             raise _refuse(path, str(name), "one dense float tensor", "otherwise")
     return dict(state)
-
-
-def _identity(path: Path) -> tuple[int, int, int]:
-    """What differs once a file, or what a link leads to, is replaced or written to."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _refuse(path: Path, what: str, expected: object, found: object) -> CannotJudgeError:

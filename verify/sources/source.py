@@ -87,6 +87,10 @@ class Source(ABC):
     files: dict[str, str]  # name, relative to a directory's path -> sha256 of each file that was read
     hyperparameters: Hyperparameters
 
+    @abstractmethod
+    def expect_unchanged(self) -> None:
+        """Raise CannotJudgeError where a file of `files` is no longer the one that was opened."""
+
     @property
     @abstractmethod
     def tokenizer_path(self) -> Path:

@@ -16,17 +16,6 @@ from verify.errors import CannotJudgeError
 
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
-Identity = tuple[int, int, int]
-
-
-def identity(path: Path) -> Identity:
-    """What differs once a file is replaced or written to."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
 
 def sha256(path: Path) -> str:
     try:

@@ -14,6 +14,7 @@ import torch
 
 import reader_c
 from verify.errors import CannotJudgeError
+from verify.sources.opened import Opened
 from verify.sources.source import Hyperparameters, RopeScaling, Source
 
 
@@ -24,6 +25,7 @@ class V3Source(Source):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._opened = Opened(path)
         try:
             self._model = reader_c.open(path)
             if self._model.format != "v3":
@@ -33,10 +35,14 @@ class V3Source(Source):
         except reader_c.ReaderError as error:
             raise CannotJudgeError(f"{error}") from error
         self.files = {path.name: hashlib.sha256(self._model.content).hexdigest()}
+        self.expect_unchanged()
         said = dataclasses.asdict(self._model.config)
         del said["group_size"]
         scaling = RopeScaling(**said.pop("rope_scaling"))
         self.hyperparameters = Hyperparameters(tied=said.pop("shared_classifier"), rope_scaling=scaling, **said)
+
+    def expect_unchanged(self) -> None:
+        self._opened.expect_unchanged()
 
     @property
     def tokenizer_path(self) -> Path:

@@ -1,0 +1,70 @@
+"""A source that is written to while it is exported is refused, even with its mtime put back."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.changing import SOURCES, write_unseen
+
+import exporter
+
+
+@pytest.mark.parametrize(("made", "name"), [source for source in SOURCES if not source[1].endswith(".json")])
+def test_weights_that_were_written_to_are_not_read(tmp_path: Path, made: Callable[[Path], Path], name: str) -> None:
+    source = made(tmp_path)
+    changed = source / name
+    opened = exporter.open_checkpoint(source)
+    write_unseen(changed, changed.read_bytes())
+    with pytest.raises(exporter.CheckpointError, match=rf"{changed.name}: changed while it was being read"):
+        opened.load("tok_embeddings.weight")
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "format_name"),
+    [(*source, format_name) for source in SOURCES for format_name in ("v3", "hf")] + [(*SOURCES[0], "v1-fp32")],
+)
+def test_a_source_that_is_written_to_after_its_last_read_is_not_exported(
+    tmp_path: Path, made: Callable[[Path], Path], name: str, format_name: str
+) -> None:
+    """v3 would tell the digest of a file that nobody read."""
+    source, out = made(tmp_path), tmp_path / "out"
+    changed = source / name
+
+    def change(done: int, total: int) -> None:
+        if done == total:
+            write_unseen(changed, changed.read_bytes())
+
+    opened = exporter.open_checkpoint(source)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(exporter.CheckpointError, match=rf"{changed.name}: changed while it was being read"):
+        exporter.export(opened, out, format=format_name, progress=change)
+    assert sorted(tmp_path.iterdir()) == before
+    exporter.export(exporter.open_checkpoint(source), out, format=format_name)
+
+
+READERS = {
+    "params.json": "exporter.sources.meta.read_params",
+    "config.json": "exporter.sources.huggingface.read_config",
+}
+
+
+@pytest.mark.parametrize(("made", "name"), [source for source in SOURCES if source[1] in READERS])
+def test_v3_tells_the_digest_of_the_settings_that_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[Path], Path], name: str
+) -> None:
+    source, reader = made(tmp_path), READERS[name]
+    original = pkgutil.resolve_name(reader)
+
+    def interrupted(path: Path) -> Any:
+        found = original(path)
+        write_unseen(path, path.read_bytes())
+        return found
+
+    monkeypatch.setattr(reader, interrupted)
+    with pytest.raises(exporter.CheckpointError, match=rf"{name}: changed while it was being read"):
+        exporter.export(exporter.open_checkpoint(source), tmp_path / "out.bin", format="v3")
+    assert not (tmp_path / "out.bin").exists()
