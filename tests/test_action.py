@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+
+from verify.report.files import NAMES
 
 ROOT = Path(__file__).parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -68,6 +71,45 @@ def test_a_release_appears_with_its_report_where_it_is_asked_for(tmp_path: Path,
     assert (status, verdict) == (0, "pass")
     assert (tmp_path / "out.bin").exists()
     assert json.loads((tmp_path / "a report" / "report.json").read_text())["config"]["group_size"] == 8
+
+
+def test_only_what_was_judged_is_a_pass(tmp_path: Path, source: Path, good: Path) -> None:
+    good.write_bytes(good.read_bytes()[:-1])
+    for inputs in (
+        {"file": "--print-policy"},
+        {"source": "--help"},
+        {"arguments": "--help"},
+        {"arguments": "--print-policy"},
+        {"file": "", "out": "out.bin", "format": "v2", "arguments": "--print-policy"},
+        {"arguments": "--resume"},
+    ):
+        status, verdict, summary, _ = act(tmp_path, **{"source": source, "file": good, "depth": "quick", **inputs})
+        assert (status, verdict, summary) == (2, "error", "")
+
+
+def test_the_report_is_this_run_s_or_none(tmp_path: Path, source: Path, good: Path) -> None:
+    report = tmp_path / "-r"
+    inputs = {"source": source, "file": good, "depth": "quick", "report": report.name}
+    arguments = "--windows\n2\n--report=elsewhere"
+    assert act(tmp_path, **inputs, arguments=arguments)[:2] == (0, "pass")
+    assert {path.name for path in report.iterdir()} == set(NAMES)
+    good.write_bytes(good.read_bytes()[:-1])
+    assert act(tmp_path, **inputs)[:2] == (2, "error")
+    assert list(report.iterdir()) == []
+
+
+@pytest.mark.parametrize("role", ["source", "file", "policy", "baseline", "arguments"])
+def test_an_input_is_no_earlier_report(tmp_path: Path, source: Path, good: Path, role: str) -> None:
+    report = tmp_path / "r"
+    report.mkdir()
+    for name in NAMES:
+        (report / name).write_bytes(b"somebody's")
+        text = f"--tokens={report / name}" if role == "arguments" else report / name
+        inputs = {"source": source, "file": good, "report": report, role: text}
+        status, verdict, _, said = act(tmp_path, **inputs)
+        assert (status, verdict) == (2, "error")
+        assert f"an input as its {name}" in said
+        assert (report / name).read_bytes() == b"somebody's"
 
 
 def test_an_input_is_never_run(tmp_path: Path, source: Path) -> None:

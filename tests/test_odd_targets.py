@@ -140,6 +140,95 @@ def test_a_link_that_leads_nowhere_is_no_report_s_directory_and_that_is_told_bef
     refused(run("release", source, tmp_path / "out", *V2, *QUICK, "--report", report), "link", "expected a directory")
 
 
+def under_its_own_name(place: Path, file: Path) -> Path:
+    file.rename(place)
+    return place
+
+
+def linked(place: Path, file: Path) -> Path:
+    place.hardlink_to(file)
+    return file
+
+
+def linked_by_name(place: Path, file: Path) -> Path:
+    place.symlink_to(file)
+    return file
+
+
+READ = ("source", "--policy", "--baseline", "--text", "--tokenizer", "--tokens")
+
+
+@pytest.mark.parametrize(
+    ("command", "role"),
+    [*(("verify", role) for role in ("file", *READ)), *(("release", role) for role in ("out", *READ))],
+)
+def test_a_report_takes_the_place_of_nothing_that_is_read_judged_or_released(
+    tmp_path: Path, source: Path, good: Path, command: str, role: str
+) -> None:
+    given = {"source": source, "file": good, "out": tmp_path / "out.bin"}
+    given["out"].write_bytes(b"an earlier release")
+    chosen = given.get(role, tmp_path / "some file")
+    if role == "--baseline":
+        assert run("verify", source, good, *QUICK, "--report", tmp_path / "last").returncode == 0
+        chosen = tmp_path / "last" / "report.json"
+    elif role not in given:
+        chosen.write_bytes(b"somebody's")
+    for name, reach in zip(NAMES, (linked, linked_by_name, *[under_its_own_name] * 3), strict=True):
+        report = tmp_path / f"reports {name}"
+        report.mkdir()
+        chosen = given[role] = reach(report / name, chosen)
+        options = [] if role in ("source", "file", "out") else [role, chosen]
+        before = content(tmp_path)
+        if command == "verify":
+            result = run(command, given["source"], given["file"], *QUICK, *options, "--report", report)
+        else:
+            result = run(
+                command, given["source"], given["out"], *V2, *QUICK, "--overwrite", *options, "--report", report
+            )
+        refused(result, f"{report / name}: expected a place for the report alone", str(chosen))
+        assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_file_is_not_released_to_where_its_report_goes(
+    tmp_path: Path, source: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import exporter
+
+    monkeypatch.delattr(exporter, "export")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "link").symlink_to("r")
+    for out, report in ((f"r/{name}", "r"), (f"link/{name}", "r"), (f"r/{name}", "link"), ("r/out", "r/out")):
+        result = run("release", source, tmp_path / out, *V2, *QUICK, "--report", tmp_path / report)
+        refused(result, "expected a place for the report alone", out)
+    assert content(tmp_path / "r") == {}
+
+
+@pytest.mark.parametrize("kind", ["report", "rejected"])
+def test_neither_directory_that_a_release_reports_to_by_itself_holds_what_is_read(
+    tmp_path: Path, source: Path, kind: str
+) -> None:
+    moved = tmp_path / f"out.bin.{kind}" / "junit.xml"
+    moved.parent.mkdir()
+    source.rename(moved)
+    before = content(tmp_path)
+    refused(run("release", moved, tmp_path / "out.bin", *V2, *QUICK), str(moved), "for the report alone")
+    assert content(tmp_path) == before
+
+
+def test_a_report_takes_the_place_of_its_predecessor(tmp_path: Path, source: Path, good: Path) -> None:
+    out, windows = tmp_path / "out.bin", ("--depth", "quick", "--windows", "2", "--length", "8")
+    command = ("release", source, out, *V2, *windows, "--overwrite")
+    assert run(*command).returncode == 0
+    saved = tmp_path / "out.bin.report" / "report.json"
+    assert run(*command, "--baseline", saved).returncode == 0
+    assert json.loads(saved.read_text())["baseline"]["path"] == str(saved)
+    assert run("judge", saved, "--report", saved.parent).returncode == 0
+    refused(run("judge", saved, "--baseline", saved, "--report", saved.parent), str(saved), "for the report alone")
+    for _ in range(2):
+        assert run("verify", source, good, *QUICK, "--report", tmp_path / "r").returncode == 0
+
+
 @pytest.mark.parametrize("command", ["export", "release"])
 def test_links_are_followed_and_stay(tmp_path: Path, source: Path, command: str) -> None:
     (tmp_path / "file").write_bytes(b"old")

@@ -40,6 +40,11 @@ class Evidence:
     tokenizer: Path | None = None
     tokens: Path | Sequence[NDArray[np.int64]] | None = None
 
+    @property
+    def files(self) -> list[Path]:
+        """What it is read from, but for the source's own tokenizer."""
+        return [path for path in (self.text, self.tokenizer, self.tokens) if isinstance(path, Path)]
+
     def collect(self, source: Source, max_seq_len: int) -> list[Window]:
         """Windows of at least two tokens, none longer than max_seq_len. Raises CannotJudgeError."""
         if self.tokenizer is not None and self.text is None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.apart import check_reports, files_of
 from verify.asked import Asked
 from verify.baseline import check_comparable, with_baseline
 from verify.budget import budget_of
@@ -51,6 +52,7 @@ def verify(
     source_kind: str | None = None,
     memory: int | None = None,
     keep: str | os.PathLike[str] | None = None,
+    reports: str | os.PathLike[str] | None = None,
     cluster: str | None = None,
     workers: int | None = None,
     announce: Callable[[str], None] | None = None,
@@ -65,8 +67,9 @@ def verify(
     max_seq_len: what the file should say, where it was shortened on purpose. source_kind: one of
     verify.sources.KINDS, where it is not to be recognised. memory: bytes that the process may take; models larger
     than that are gone through layer by layer, and what cannot be done within it is refused before it is begun.
-    keep: a directory for evidence, in which a run that was interrupted finds what it had. cluster: "local" or the
-    address of a Ray cluster whose workers judge the windows; workers: how many. announce: is told what is predicted.
+    keep: a directory for evidence, in which a run that was interrupted finds what it had. reports: where the report
+    is going to be written, refused if that would replace a file that is read. cluster: "local" or the address of a
+    Ray cluster whose workers judge the windows; workers: how many. announce: is told what is predicted.
     Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
     """
     if evidence is not None and windows is not None:
@@ -86,6 +89,7 @@ def verify(
             opened, where = source, os.fspath(source.path)
         else:
             opened, where = open_source(source, source_kind, max_seq_len=max_seq_len), os.fspath(source)
+        check_reports(reports, [path, *files_of(opened), policy, baseline, *evidence.files])
         length = max_seq_len if max_seq_len is not None else opened.hyperparameters.max_seq_len
         if not 1 <= length <= opened.hyperparameters.max_seq_len:
             limit = opened.hyperparameters.max_seq_len

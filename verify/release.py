@@ -13,6 +13,7 @@ from exporter.errors import NotLastingError, WriteError
 from exporter.identity import identity
 from exporter.place import resolve_target, turn_at, workspace
 from exporter.publish import publish, reason, told_of
+from verify.apart import reports_of
 from verify.asked import Asked
 from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
@@ -72,6 +73,8 @@ def release(
     target = resolve_target(out, overwrite=overwrite)
     checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len)
     checkpoint.refuse_as_target(out)
+    read = [*checkpoint.files, checkpoint.tokenizer, policy, *(evidence.files if evidence else ())]
+    beside, rejected = reports_of(out, reports, read, baseline)
     with workspace(target) as room:
         candidate = room / target.name
         summary = exporter.export(
@@ -109,8 +112,7 @@ def release(
         # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
         report = dataclasses.replace(report, file={**report.file, "path": path})
-        beside, rejected = out.with_name(f"{out.name}.report"), out.with_name(f"{out.name}.rejected")
-        directory = reports or (beside if report.passed else rejected)
+        directory = beside if report.passed else rejected
         # the file and its report appear together, or an interrupt comes before both; no other release's come between
         with staged(report, directory) as publish_report, turn_at(target), postponed():
             if not report.passed:

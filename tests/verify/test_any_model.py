@@ -19,6 +19,7 @@ import reader_c
 import verify
 from exporter.formats import v3
 from exporter.write import _Writer
+from verify.checks.file import check_file
 from verify.evidence import Evidence
 from verify.oracle import llama
 from verify.policy import policy_section
@@ -135,6 +136,15 @@ def test_halves_are_judged_against_their_bound_and_not_against_themselves(tmp_pa
     assert sigma.max() < 1e-5 < np.abs(of_file - of_source).max()
 
 
+def write_with(metadata: dict[str, str], source: Path, path: Path) -> None:
+    """A healthy v3 file but for what it says of where it comes from."""
+    checkpoint = exporter.open_checkpoint(source)
+    stored = {name: v3.Stored("fp32") for name in checkpoint.names}
+    with path.open("wb+") as file:
+        plan = v3.plan(checkpoint.config, stored, metadata)
+        _Writer(checkpoint, checkpoint.config, None)._write_v3(file, plan, lambda: metadata)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "finding"),
     [
@@ -156,14 +166,40 @@ def test_false_provenance_fails_at_file(tmp_path: Path, key: str, value: str | N
     with reader_c.open(path) as model:
         assert set(model.metadata) == {"exporter", "source.kind", "source.sha256", "tokenizer.sha256"}
         metadata = {k: v for k, v in model.metadata.items() if k != key} | ({key: value} if value is not None else {})
-    checkpoint = exporter.open_checkpoint(source)
-    stored = {name: v3.Stored("fp32") for name in checkpoint.names}
-    with path.open("wb+") as file:
-        plan = v3.plan(checkpoint.config, stored, metadata)
-        _Writer(checkpoint, checkpoint.config, None)._write_v3(file, plan, lambda: metadata)
+    write_with(metadata, source, path)
     found = judged(source, path)["file"]
     assert found.status == "fail"
     assert finding in found.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "finding"),
+    [
+        ("llama2c", f"{'a' * 64}  checkpoint.pt\n{{true}}\n", "expected 'checkpoint.pt' once, found it again"),
+        ("llama2c", f"{{true}}\n{'b' * 64}  checkpoint.pt\n", "expected 'checkpoint.pt' once, found it again"),
+        ("llama2c", "{true}\n{true}\n", "expected 'checkpoint.pt' once, found it again"),
+        ("llama2c", "{true}", "expected a line break at its end"),
+        ("llama2c", "{true}\n\x0c", "expected digest, two spaces and a name, found '\\x0c'"),
+        ("llama2c", f"{{true}}\n{'0' * 64}  \x1b[2Kx\n", r"'\x1b[2Kx': expected no such file, found 0000"),
+        ("huggingface", f"{'0' * 64}  x\x1b\n{'1' * 64}  x\x1b\n", r"expected 'x\x1b' once, found it again"),
+        (
+            "gguf\x1b",
+            "{true}\n",
+            r"source.kind: expected one of llama2c, meta, huggingface, v3, memory, found 'gguf\x1b'",
+        ),
+    ],
+)
+def test_provenance_says_what_the_format_has_words_for_and_each_thing_once(
+    tmp_path: Path, source: Path, kind: str, lines: str, finding: str
+) -> None:
+    path, opened = tmp_path / "out.bin", open_source(source)
+    true = f"{opened.files[source.name]}  {source.name}"
+    for said, expected in ((f"{true}\n", []), (lines.replace("{true}", true), [finding])):
+        write_with({"source.kind": kind if expected else "llama2c", "source.sha256": said}, source, path)
+        with reader_c.open(path) as model:
+            found = check_file(model, opened, opened.hyperparameters.max_seq_len)
+        assert (found.status == "pass", found.detail.isprintable()) == (not expected, True)
+        assert all(words in found.detail for words in expected)
 
 
 def test_the_policy_of_v3_is_that_of_what_was_lost(tmp_path: Path) -> None:

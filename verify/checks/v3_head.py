@@ -123,29 +123,38 @@ def _metadata(pairs: dict[str, str]) -> bytes:
     return encoded
 
 
+_KINDS = ("llama2c", "meta", "huggingface", "v3", "memory")
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
 def _provenance_findings(metadata: dict[str, str], source: Source) -> list[str]:
     """What the file says of where it comes from and is not so. Of a source of the same kind: exactly its files; of
     another, which may hold the same weights: well-formed lines, and right ones for names that both have."""
-    findings = []
+    findings: list[str] = []
     kind = metadata.get("source.kind")
     if kind is None:
         stray = sorted(key for key in ("source.sha256", "tokenizer.sha256") if key in metadata)
         return [f"provenance: {key}: expected a source.kind beside it, found none" for key in stray]
+    if kind not in _KINDS:
+        findings.append(f"provenance: source.kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
     said: dict[str, str] = {}
-    for line in metadata.get("source.sha256", "").splitlines():
+    *lines, rest = metadata.get("source.sha256", "").split("\n")
+    if rest and _LINE.fullmatch(rest):
+        findings.append(f"provenance: source.sha256: expected a line break at its end, found {rest!r}")
+    for line in [*lines, rest] if rest else lines:
         match = _LINE.fullmatch(line)
         if match is None:
             findings.append(f"provenance: source.sha256: expected digest, two spaces and a name, found {line!r}")
+        elif match[2] in said:
+            findings.append(f"provenance: source.sha256: expected {match[2]!r} once, found it again")
         else:
             said[match[2]] = match[1]
     names = source.files.keys() | said.keys() if kind == source.kind else source.files.keys() & said.keys()
     for name in sorted(names):
         expected, found = source.files.get(name, "no such file"), said.get(name, "none")
         if expected != found:
-            findings.append(f"provenance: {name}: expected {expected}, found {found}")
+            shown = name if name.isprintable() else repr(name)
+            findings.append(f"provenance: {shown}: expected {expected}, found {found}")
     if kind == source.kind and "tokenizer.sha256" in metadata:
         findings += _tokenizer_findings(metadata["tokenizer.sha256"], source.tokenizer_path)
     return findings

@@ -208,6 +208,7 @@ def verify(
             max_seq_len=max_seq_len,
             memory=memory,
             keep=resume,
+            reports=report,
             cluster=cluster,
             workers=workers,
             announce=None if memory is None else progress.tell,
@@ -296,8 +297,11 @@ def judge(
     """A saved report under another policy or beside a baseline. Runs no model."""
     if report is not None:
         check_directory(report)
+    from verify.apart import check_reports  # noqa: PLC0415
     from verify.judge import judge as judge_again  # noqa: PLC0415
 
+    # saved itself may stand there: it holds what was found, and so does the report that takes its place
+    check_reports(report, [policy, baseline])
     return deliver(judge_again(saved, policy, baseline), report, json=json, quiet=quiet)
 
 
