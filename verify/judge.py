@@ -10,7 +10,9 @@ from verify.baseline import with_baseline
 from verify.checks.baseline import check_baseline, under
 from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, within
-from verify.policy import DEFAULT_POLICY, Policy, load_policy
+from verify.engine.trial import of_engine
+from verify.errors import CannotJudgeError
+from verify.policy import DEFAULT_POLICY, Policy, QuantizationLimits, load_policy
 from verify.report.model import Baseline, Report
 from verify.report.saved import read_report
 
@@ -49,7 +51,21 @@ def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
         # without metrics there were none, for the reason that the check itself says
         case "quantization", "policy" if report.metrics is not None:
             return check_quantization(report.metrics, policy.quantization)
+        case "engine", "policy":
+            return _engine_again(check, report, policy.quantization)
     return check
+
+
+def _engine_again(check: CheckResult, report: Report, limits: QuantizationLimits) -> CheckResult:
+    if limits == report.policy.quantization:
+        return check
+    engine = report.engine
+    if engine is None or engine.metrics is None:
+        raise CannotJudgeError(
+            "engine: expected its metrics, to judge it by other limits, found a report that was made before these "
+            "were kept"
+        )
+    return of_engine(check_quantization(engine.metrics, limits), engine.same_bits, engine.logits)
 
 
 def _held_against(check: CheckResult, limit: float) -> CheckResult:
