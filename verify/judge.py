@@ -14,7 +14,7 @@ from verify.engine.trial import of_engine
 from verify.errors import CannotJudgeError
 from verify.policy import DEFAULT_POLICY, Policy, QuantizationLimits, load_policy
 from verify.report.model import Baseline, Report
-from verify.report.saved import read_report
+from verify.report.saved import read_report, read_saved
 
 
 def judge(
@@ -32,7 +32,7 @@ def judge(
     checks = tuple(_again(check, report, limits) for check in report.checks)
     report = dataclasses.replace(report, policy=limits, checks=checks)
     if baseline is not None:
-        return with_baseline(report, Path(baseline), read_report(Path(baseline)))
+        return with_baseline(report, read_saved(Path(baseline)))
     return report if report.baseline is None else _baseline_again(report, report.baseline)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -13,22 +14,28 @@ from verify.errors import CannotJudgeError
 def read_object(path: Path, most: int, what: str = "a JSON object") -> dict[str, Any]:
     """A file's JSON object of at most so many bytes; what: is expected there. Raises CannotJudgeError for a key that
     stands twice, NaN, another kind of value, nesting too deep to follow, and what cannot be read."""
+    return read_with_digest(path, most, what)[0]
+
+
+def read_with_digest(path: Path, most: int, what: str) -> tuple[dict[str, Any], str]:
+    """The same, and the sha256 of the very bytes that say it: a path may lead to others the next time."""
     try:
-        said = json.loads(_read(path, most), object_pairs_hook=_each_once, parse_constant=_no_number)
+        content = _read(path, most)
+        said = json.loads(content.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error).splitlines()[0]
         raise CannotJudgeError(f"{path}: expected {what}, found: {reason[:200]}") from error
     if not isinstance(said, dict):
         raise CannotJudgeError(f"{path}: expected {what}, found: a {type(said).__name__}")
-    return said
+    return said, hashlib.sha256(content).hexdigest()
 
 
-def _read(path: Path, most: int) -> str:
+def _read(path: Path, most: int) -> bytes:
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"more than {most} bytes")
-    return content.decode("utf-8")
+    return content
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
