@@ -4,6 +4,7 @@ does is more than a verdict."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import signal
@@ -260,6 +261,33 @@ def test_a_program_that_gives_something_else_fails(tmp_path: Path, text: str, re
     status, detail = of_engine(report)
     assert status == "fail"
     assert reason in detail
+
+
+# what the engine makes of its own file in each of its runs
+REPLACED = {
+    "written over": "open(own, 'a').write('# another')",
+    "another in its place": "open(own + '.n', 'w').write('#!/bin/true'); os.chmod(own + '.n', 0o755); "
+    "os.replace(own + '.n', own)",
+    "gone after the second": "open(own + '.n', 'a').write('x'); os.path.getsize(own + '.n') < 2 or os.remove(own)",
+}
+
+
+@pytest.mark.parametrize("change", REPLACED)
+def test_an_engine_that_changed_while_it_was_on_trial_is_not_judged(tmp_path: Path, change: str) -> None:
+    engine = tmp_path / "mine"
+    end = f"import os; own = sys.argv[0]\n{REPLACED[change]}"
+    program(tmp_path, f"open(logits, 'wb').write(bytes(4 * 24 * 29))\n{end}")
+    engine.write_text(f"#!{sys.executable} -S\n{(tmp_path / 'engine.py').read_text()}")
+    engine.chmod(0o755)
+    source, file = files(tmp_path, "v0")
+    with pytest.raises(CannotJudgeError, match=r"changed while it was on trial|expected an engine that can be read"):
+        judged(source, file, Engine(command=f"{engine} {{file}} {{tokens}} {{logits}}"))
+
+
+def test_an_engine_is_named_by_what_it_was_before_it_ran(tmp_path: Path, mine: Path) -> None:
+    report = judged(*files(tmp_path, "v0"), Engine(mine))
+    assert report.engine is not None
+    assert report.engine.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest()
 
 
 def test_zeros_are_logits_and_are_judged(tmp_path: Path) -> None:

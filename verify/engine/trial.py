@@ -18,6 +18,7 @@ from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, exact
 from verify.engine.command import Engine, EngineFailedError
 from verify.engine.hints import Fault, faults, logits_of
+from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.oracle import llama
@@ -79,6 +80,8 @@ class Trial:
         if engine.activations == "q8" and not model.config.group_size:
             engine = dataclasses.replace(engine, activations="fp32")
         self._engine, self._model, self._hyper, self._load, self._policy = engine, model, hyper, load, policy
+        # before it first runs: what it leaves under its name may be another
+        self._sha256 = engine.digest()
         self._execution = Execution()
         # by their windows' numbers
         self._compared: dict[int, WindowEvidence] = {}
@@ -152,10 +155,18 @@ class Trial:
 
     @property
     def report(self) -> EngineReport:
-        described = self._engine.describe()
-        hint = self._hint
+        """Asked for when all windows have been seen. Raises CannotJudgeError unless one engine saw them all."""
+        if (now := self._engine.digest()) != self._sha256:
+            raise CannotJudgeError(
+                "engine: expected one that stays as it is, found that it changed while it was on trial: "
+                f"sha256 {self._sha256} before, {now} after"
+            )
+        library, hint = self._engine.library, self._hint
         return EngineReport(
-            **{**described, "activations": self.activations},  # type: ignore[arg-type]
+            library=None if library is None else str(library),
+            command=self._engine.command,
+            sha256=self._sha256,
+            activations=self.activations,
             windows=self._windows,
             logits=self._logits,
             same_bits=self._same,
