@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from verify.checks.baseline import check_baseline, compare
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.metrics import WindowMetrics, digest_of
-from verify.report.model import Baseline, Report
+from verify.report.model import Baseline, Report, plain
+from verify.report.saved import SavedReport
 from verify.sources import Source
 
 
-def check_comparable(path: Path, earlier: Report, source: Source, windows: Sequence[Window]) -> None:
+def check_comparable(earlier: SavedReport, source: Source, windows: Sequence[Window]) -> None:
     """Before anything is computed: raise CannotJudgeError unless the earlier report is of a release of this very
     source, judged on these very windows."""
-    _check_source(path, earlier, sorted(source.files.values()))
-    _check_windows(path, earlier, [(window.origin, digest_of(window.tokens)) for window in windows])
+    _check_source(earlier, source.files)
+    _check_windows(earlier, [(window.origin, digest_of(window.tokens)) for window in windows])
 
 
-def with_baseline(report: Report, path: Path, earlier: Report) -> Report:
+def with_baseline(report: Report, earlier: SavedReport) -> Report:
     """The report with the check `baseline` as its last. Raises CannotJudgeError where the two cannot be compared."""
-    _check_source(path, earlier, sorted(report.source["sha256"].values()))
+    _check_source(earlier, report.source["sha256"])
     if report.windows:
         windows = [(w.origin, w.tokens_sha256) for w in report.windows if w.activations == "fp32"]
-        _check_windows(path, earlier, windows)
-    new, old = _alike(report, earlier)
+        _check_windows(earlier, windows)
+    new, old = _alike(report, earlier.report)
     comparisons = compare(new, old, report.policy.baseline)
     return dataclasses.replace(
         report,
         checks=(*(check for check in report.checks if check.name != "baseline"), check_baseline(comparisons)),
         baseline=Baseline(
-            path=str(path),
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            file=earlier.file,
+            path=str(earlier.path),
+            sha256=earlier.sha256,
+            file=earlier.report.file,
             comparisons=comparisons,
         ),
     )
@@ -50,17 +49,28 @@ def _alike(report: Report, earlier: Report) -> tuple[list[WindowMetrics], list[W
     return new, old
 
 
-def _check_source(path: Path, earlier: Report, digests: Sequence[str]) -> None:
+def _check_source(saved: SavedReport, files: Mapping[str, str]) -> None:
+    path, earlier = saved.path, saved.report
     if not earlier.passed:
         raise CannotJudgeError(f"{path}: verdict: expected that of a release, pass, found {earlier.verdict}")
-    if sorted(earlier.source["sha256"].values()) != list(digests):
+    if not _same_files(earlier.source["sha256"], files):
         raise CannotJudgeError(
             f"{path}: source: expected a report about this source, found one about {earlier.source['path']} with "
-            "other digests"
+            "other digests or names"
         )
 
 
-def _check_windows(path: Path, earlier: Report, windows: Sequence[tuple[str, str]]) -> None:
+def _same_files(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Of several, a name says what a file is to the model: two shards that change places make another. One alone may
+    have any name."""
+    if len(before) == len(now) == 1:
+        return list(before.values()) == list(now.values())
+    named: dict[str, str] = plain(now)
+    return before == named
+
+
+def _check_windows(saved: SavedReport, windows: Sequence[tuple[str, str]]) -> None:
+    path, earlier = saved.path, saved.report
     sampled = Counter(origin for origin, _digest in windows if origin != "fixed")
     if max(sampled.values(), default=0) < 2:
         raise CannotJudgeError(

@@ -10,9 +10,11 @@ from verify.baseline import with_baseline
 from verify.checks.baseline import check_baseline, under
 from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, within
-from verify.policy import DEFAULT_POLICY, Policy, load_policy
+from verify.engine.trial import of_engine
+from verify.errors import CannotJudgeError
+from verify.policy import DEFAULT_POLICY, Policy, QuantizationLimits, load_policy
 from verify.report.model import Baseline, Report
-from verify.report.saved import read_report
+from verify.report.saved import read_report, read_saved
 
 
 def judge(
@@ -30,7 +32,7 @@ def judge(
     checks = tuple(_again(check, report, limits) for check in report.checks)
     report = dataclasses.replace(report, policy=limits, checks=checks)
     if baseline is not None:
-        return with_baseline(report, Path(baseline), read_report(Path(baseline)))
+        return with_baseline(report, read_saved(Path(baseline)))
     return report if report.baseline is None else _baseline_again(report, report.baseline)
 
 
@@ -49,7 +51,21 @@ def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
         # without metrics there were none, for the reason that the check itself says
         case "quantization", "policy" if report.metrics is not None:
             return check_quantization(report.metrics, policy.quantization)
+        case "engine", "policy":
+            return _engine_again(check, report, policy.quantization)
     return check
+
+
+def _engine_again(check: CheckResult, report: Report, limits: QuantizationLimits) -> CheckResult:
+    if limits == report.policy.quantization:
+        return check
+    engine = report.engine
+    if engine is None or engine.metrics is None:
+        raise CannotJudgeError(
+            "engine: expected its metrics, to judge it by other limits, found a report that was made before these "
+            "were kept"
+        )
+    return of_engine(check_quantization(engine.metrics, limits), engine.same_bits, engine.logits)
 
 
 def _held_against(check: CheckResult, limit: float) -> CheckResult:

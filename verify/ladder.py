@@ -32,7 +32,7 @@ from verify.policy import DEFAULT_POLICY, load_policy, policy_section
 from verify.progress import Progress, silent
 from verify.references import versions_of
 from verify.report.model import Report
-from verify.report.saved import read_report
+from verify.report.saved import read_saved
 from verify.sources import Source, open_source
 from verify.sources.opened import Identity, identity
 
@@ -79,7 +79,7 @@ def verify(
         tokens = None if windows is None or isinstance(windows, int) else list(windows)
         evidence = Evidence(depth=depth, windows=count, tokens=tokens)
     _check_ways(source, engine, keep, cluster)
-    earlier = None if baseline is None else read_report(Path(baseline))
+    earlier = None if baseline is None else read_saved(Path(baseline))
     at_first = _identity(path)
     watch = Watch()
     with reader_c.open(path, mapped=mapped(path, memory)) as model, watch.watching():
@@ -97,8 +97,8 @@ def verify(
         limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, policy_section(model, opened))
         # before any check, so that bad evidence is told at once
         windows_to_judge = evidence.collect(opened, length)
-        if earlier is not None and baseline is not None:
-            check_comparable(Path(baseline), earlier, opened, windows_to_judge)
+        if earlier is not None:
+            check_comparable(earlier, opened, windows_to_judge)
         budget = None
         if same_shapes(
             model, opened.hyperparameters
@@ -157,7 +157,7 @@ def verify(
             },
             engine=None if judged.trial is None else judged.trial.report,
         )
-    return report if earlier is None or baseline is None else with_baseline(report, Path(baseline), earlier)
+    return report if earlier is None else with_baseline(report, earlier)
 
 
 def _check_ways(

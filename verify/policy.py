@@ -14,6 +14,7 @@ from verify.errors import CannotJudgeError
 from verify.sources import Source
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
+_DEFAULT = "default"
 
 # What a limit may be; those that are shares of something end at 1.
 _MOST = {"top1_agreement": 1.0}
@@ -58,7 +59,8 @@ class BaselineLimits:
 
 @dataclass(frozen=True)
 class Policy:
-    """One table of a policy file, and where it stood. may_be_skipped: names of checks."""
+    """One table of a policy file, and where it stood: "default" is the package's own. may_be_skipped: names of
+    checks."""
 
     path: str
     sha256: str
@@ -106,12 +108,19 @@ def load_policy(path: Path, section: str) -> Policy:
         raise CannotJudgeError(f"{path}: expected a table [{section}], found none")
     chosen = policy[section]
     return Policy(
-        path="default" if path == DEFAULT_POLICY else str(path),
+        path=_named(path),
         sha256=hashlib.sha256(content).hexdigest(),
         section=section,
         may_be_skipped=tuple(chosen["may_be_skipped"]),
         **{check: kind(**chosen[check]) for check, kind in _TABLES.items()},
     )
+
+
+def _named(path: Path) -> str:
+    """How a report names a policy: by one word the package's own, and by that word no other."""
+    if path == DEFAULT_POLICY:
+        return _DEFAULT
+    return f"./{path}" if str(path) == _DEFAULT else str(path)
 
 
 def _read(path: Path) -> tuple[bytes, dict[str, Any]]:

@@ -4,7 +4,9 @@ does is more than a verdict."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import re
 import signal
 import sys
 import time
@@ -23,6 +25,8 @@ import verify
 from verify.engine.command import Engine, EngineFailedError
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
+from verify.judge import judge
+from verify.policy import DEFAULT_POLICY
 from verify.report.model import Report
 from verify.report.saved import read_report
 
@@ -146,6 +150,35 @@ def test_an_engine_with_int8_activations_is_judged_by_the_policy(tmp_path: Path,
     assert report.engine.hint_name == "other-tensor"
 
 
+def test_judge_says_of_an_engine_with_int8_activations_what_verify_says(tmp_path: Path, healthy: Path) -> None:
+    patch = patch_of("gate and up taken for each other")
+    engine = Engine(library(tmp_path / "engine", healthy, patch), activations="q8")
+    source, file = files(tmp_path, "v2")
+    lax = tmp_path / "lax.toml"
+    lax.write_text(re.sub(r"(?m)^(kl_\w+|max_abs\w+) = .*$", r"\1 = 1e3", DEFAULT_POLICY.read_text()))
+    lax.write_text(re.sub(r"(?m)^top1_agreement = .*$", "top1_agreement = 0.0", lax.read_text()))
+    by_lax, by_default = (
+        verify.verify(source, file, policy, engine=engine, evidence=EVIDENCE) for policy in (lax, None)
+    )
+    assert (of_engine(by_lax)[0], of_engine(by_default)[0]) == ("pass", "fail")
+    path = tmp_path / "report.json"
+    path.write_text(by_lax.to_json())
+    again = judge(path)
+    assert again.verdict == "fail"
+    assert of_engine(by_default)[1].startswith(of_engine(again)[1])
+    assert again.policy == by_default.policy
+
+
+def test_the_window_that_is_told_of_an_engine_is_the_evidences(tmp_path: Path, mine: Path) -> None:
+    report = judged(*files(tmp_path, "v2"), Engine(mine, activations="q8"))
+    assert report.engine is not None
+    assert report.engine.metrics is not None
+    # two random ones and two fixed, of which the first and the last are looked into
+    assert {at.window for at in report.engine.metrics.worst_positions} == {0, 3}
+    (check,) = (check for check in report.checks if check.name == "engine")
+    assert check.where["window"] == report.engine.metrics.worst_positions[0].window
+
+
 # what forward() does -> words of the reason
 ENDS = {
     "*(volatile int *)0 = 1;": f"ended by {signal.Signals.SIGSEGV.name}",
@@ -228,6 +261,33 @@ def test_a_program_that_gives_something_else_fails(tmp_path: Path, text: str, re
     status, detail = of_engine(report)
     assert status == "fail"
     assert reason in detail
+
+
+# what the engine makes of its own file in each of its runs
+REPLACED = {
+    "written over": "open(own, 'a').write('# another')",
+    "another in its place": "open(own + '.n', 'w').write('#!/bin/true'); os.chmod(own + '.n', 0o755); "
+    "os.replace(own + '.n', own)",
+    "gone after the second": "open(own + '.n', 'a').write('x'); os.path.getsize(own + '.n') < 2 or os.remove(own)",
+}
+
+
+@pytest.mark.parametrize("change", REPLACED)
+def test_an_engine_that_changed_while_it_was_on_trial_is_not_judged(tmp_path: Path, change: str) -> None:
+    engine = tmp_path / "mine"
+    end = f"import os; own = sys.argv[0]\n{REPLACED[change]}"
+    program(tmp_path, f"open(logits, 'wb').write(bytes(4 * 24 * 29))\n{end}")
+    engine.write_text(f"#!{sys.executable} -S\n{(tmp_path / 'engine.py').read_text()}")
+    engine.chmod(0o755)
+    source, file = files(tmp_path, "v0")
+    with pytest.raises(CannotJudgeError, match=r"changed while it was on trial|expected an engine that can be read"):
+        judged(source, file, Engine(command=f"{engine} {{file}} {{tokens}} {{logits}}"))
+
+
+def test_an_engine_is_named_by_what_it_was_before_it_ran(tmp_path: Path, mine: Path) -> None:
+    report = judged(*files(tmp_path, "v0"), Engine(mine))
+    assert report.engine is not None
+    assert report.engine.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest()
 
 
 def test_zeros_are_logits_and_are_judged(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def told(scene: Scene, logits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str, str]:
     """(status, hint's name, hint) of an engine with these logits."""
     monkeypatch.setattr(Engine, "logits", lambda *_: logits.astype(np.float32))
-    monkeypatch.setattr(Engine, "describe", lambda *_: {"library": "x", "command": None, "sha256": "0" * 64})
+    monkeypatch.setattr(Engine, "digest", lambda *_: "0" * 64)
     with reader_c.open(scene.file) as model:
         policy = load_policy(DEFAULT_POLICY, "v3-q8_0")
         trial = Trial(Engine(Path("x")), model, scene.model, scene.load, policy)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.reports import ORIGINS, failing, passing, window, without_logits
+from helpers.models import arrays, config
+from helpers.reports import DIGEST, ORIGINS, failing, passing, window, without_logits
 from hypothesis import given
 from hypothesis import strategies as st
 
+import exporter
+import verify
 from verify.baseline import check_comparable, with_baseline
 from verify.checks.baseline import check_baseline, compare
 from verify.errors import CannotJudgeError
-from verify.metrics import WindowMetrics
+from verify.evidence import Evidence
+from verify.judge import judge
+from verify.metrics import WindowMetrics, digest_of
 from verify.policy import DEFAULT_POLICY, load_policy
+from verify.report.attestation import render
 from verify.report.model import Report
-from verify.report.saved import read_report
+from verify.report.saved import SavedReport, read_report, read_saved
+from verify.sources.memory import MemorySource
+from verify.testing import source_of
 
 LIMITS = load_policy(DEFAULT_POLICY, "v2").baseline
 NOTHING = dataclasses.replace(LIMITS, kl_mean=0.0, top1_agreement=0.0, rms_logit_error=0.0, perplexity_ratio=1.0)
@@ -31,8 +42,7 @@ def saved(directory: Path, report: Report) -> Path:
 
 
 def against(tmp_path: Path, report: Report, earlier: Report) -> Report:
-    path = saved(tmp_path, earlier)
-    return with_baseline(report, path, read_report(path))
+    return with_baseline(report, read_saved(saved(tmp_path, earlier)))
 
 
 def worse(report: Report, **changes: float) -> Report:
@@ -174,4 +184,74 @@ def test_a_single_window_cannot_tell_a_loss_from_chance(tmp_path: Path) -> None:
 def test_check_comparable_is_what_refuses_before_anything_is_computed() -> None:
     source = SimpleNamespace(files={"other.pt": "e" * 64})
     with pytest.raises(CannotJudgeError, match="source: expected a report about this source"):
-        check_comparable(Path("baseline.json"), passing(), source, [])
+        check_comparable(SavedReport(Path("baseline.json"), DIGEST, passing()), source, [])
+
+
+def of_files(**digests: str) -> Report:
+    return dataclasses.replace(passing(), source={**passing().source, "sha256": digests})
+
+
+def test_two_files_that_changed_places_are_another_source(tmp_path: Path) -> None:
+    earlier = of_files(**{"0.pth": "a" * 64, "1.pth": "b" * 64, "params.json": "c" * 64})
+    swapped = of_files(**{"0.pth": "b" * 64, "1.pth": "a" * 64, "params.json": "c" * 64})
+    assert against(tmp_path, earlier, earlier).passed
+    with pytest.raises(CannotJudgeError, match="source: expected a report about this source"):
+        against(tmp_path, swapped, earlier)
+    with pytest.raises(CannotJudgeError, match="source: expected a report about this source"):
+        check_comparable(read_saved(saved(tmp_path, earlier)), SimpleNamespace(files=swapped.source["sha256"]), [])
+
+
+def test_a_source_of_one_file_stays_what_it_is_when_it_is_renamed(tmp_path: Path) -> None:
+    assert against(tmp_path, of_files(**{"renamed.pt": DIGEST}), passing()).passed
+
+
+def test_names_that_are_no_text_are_the_same_names_in_a_report(tmp_path: Path) -> None:
+    report = of_files(**{"a\udcff.pth": "a" * 64, "params.json": "c" * 64})
+    assert against(tmp_path, report, report).passed
+
+
+def test_another_model_of_the_same_tensors_in_memory_is_another_source(tmp_path: Path) -> None:
+    mine = config(vocab_size=32)
+    evidence = Evidence(depth="quick", windows=2, length=8)
+    theta = dataclasses.replace(mine, rope_theta=50.0)
+    one, other = (source_of(exporter.Checkpoint.from_arrays(model, arrays(mine))) for model in (mine, theta))
+    narrow = MemorySource(one.hyperparameters, lambda name: one.tensor(name).numpy(), lambda _name: "bf16")
+    windows = evidence.collect(one, mine.max_seq_len)
+    tokens = tuple(window(n, w.origin, tokens_sha256=digest_of(w.tokens)) for n, w in enumerate(windows))
+    report = dataclasses.replace(passing(), source={**passing().source, "sha256": one.files}, windows=tokens)
+    earlier = read_saved(saved(tmp_path, report))
+    check_comparable(earlier, one, windows)
+    for source in (other, narrow):
+        # what evidence that was kept is found by, too
+        assert source.files != one.files
+        with pytest.raises(CannotJudgeError, match="source: expected a report about this source"):
+            check_comparable(earlier, source, windows)
+
+
+def test_a_baseline_that_can_be_read_once_is_named_by_what_it_said(tmp_path: Path) -> None:
+    text = saved(tmp_path, passing()).read_bytes()
+    today = tmp_path / "report.json"
+    today.write_bytes(text)
+    with subprocess.Popen(["cat", today], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout is not None
+        report = judge(today, baseline=f"/dev/fd/{cat.stdout.fileno()}")
+    assert report.baseline is not None
+    assert report.baseline.sha256 == hashlib.sha256(text).hexdigest()
+
+
+def test_a_baseline_that_is_rewritten_meanwhile_is_named_by_what_was_compared(source: Path, good: Path) -> None:
+    evidence = Evidence(depth="quick", windows=2, length=8)
+    path = source.parent / "baseline.json"
+    text = verify.verify(source, good, evidence=evidence).to_json()
+    path.write_text(text)
+
+    def rewrite(_stage: str, _done: int, _total: int) -> None:
+        path.write_text("something else")
+
+    report = verify.verify(source, good, baseline=path, evidence=evidence, progress=rewrite)
+    assert path.read_text() == "something else"
+    assert report.baseline is not None
+    assert report.baseline.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    statement = json.loads(render(report))
+    (named,) = (one for one in statement["predicate"]["configuration"] if one["name"].startswith("baseline "))
+    assert named["digest"]["sha256"] == report.baseline.sha256

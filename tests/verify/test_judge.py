@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.reports import failing, passing, replaced, without_logits
+from helpers.reports import DIGEST, METRICS, failing, passing, replaced, without_logits
 
 from verify.checks.result import exact, within
+from verify.engine.trial import EngineReport
 from verify.errors import CannotJudgeError
 from verify.judge import judge
+from verify.metrics import Metrics
 from verify.policy import DEFAULT_POLICY
 from verify.report.model import Report
 
@@ -67,6 +69,33 @@ def test_a_wider_policy_passes_what_only_a_limit_had_failed(tmp_path: Path) -> N
     again = judge(saved(tmp_path, report), policy(tmp_path, noise_sigmas="20.0"))
     assert again.passed
     assert "judged again, with a limit of 20 instead of 10" in again.checks[4].detail
+
+
+def with_engine(metrics: Metrics | None) -> Report:
+    """Of an engine with int8 activations, which lies within the default's limits."""
+    engine = EngineReport(None, "mine", DIGEST, "q8", 2, 1392, 0, None, "", "", metrics)
+    detail = "kl_mean: limit 0.03, found 0.001; 0.0% of its logits are the C reader's bits"
+    check = within("engine", "policy", 1e-3, 0.03, detail)
+    checks = passing().checks
+    return dataclasses.replace(passing(), checks=(*checks[:5], check, *checks[5:]), engine=engine)
+
+
+def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_path: Path) -> None:
+    beyond = saved(tmp_path, with_engine(dataclasses.replace(METRICS, kl_mean=0.02)))
+    strict = policy(tmp_path, kl_mean="0.01")
+    report = judge(beyond, strict)
+    assert [blamed.name for blamed in report.blamed] == ["engine"]
+    assert report.reason == "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits are the C reader's bits"
+    # and back again
+    assert judge(saved(tmp_path, report)).passed
+
+
+def test_an_engine_whose_metrics_were_not_kept_is_judged_again_by_the_same_limits_only(tmp_path: Path) -> None:
+    path = saved(tmp_path, with_engine(None))
+    assert judge(path, policy(tmp_path, noise_sigmas="20.0")).checks[5] == with_engine(None).checks[5]
+    for limits in ({"kl_mean": "0.01"}, {"kl_max": "1e9"}):
+        with pytest.raises(CannotJudgeError, match="engine: expected its metrics, to judge it by other limits"):
+            judge(path, policy(tmp_path, **limits))
 
 
 @pytest.mark.parametrize("name", ["config", "file", "tensors", "execution", "quantization"])

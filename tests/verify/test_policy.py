@@ -97,6 +97,13 @@ def test_a_policy_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_policy(tmp_path / "none.toml", "v2")
 
 
+def test_only_the_packages_own_policy_is_called_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_policy(DEFAULT_POLICY, "v2").path == "default"
+    monkeypatch.chdir(tmp_path)
+    Path("default").write_text(DEFAULT_POLICY.read_text())
+    assert load_policy(Path("default"), "v2").path == load_policy(Path("./default"), "v2").path == "./default"
+
+
 @pytest.mark.parametrize(
     "change",
     [

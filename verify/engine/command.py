@@ -69,15 +69,14 @@ class Engine:
             if not any(place in word for word in words):
                 raise CannotJudgeError(f"engine command: expected {place} in it, found {self.command!r}")
 
-    def describe(self) -> dict[str, object]:
-        """What a report says of it. sha256: of the library, or of the command's program."""
-        path = self.library or Path(shutil.which(self._words()[0]) or "")
-        return {
-            "library": None if self.library is None else str(self.library),
-            "command": self.command,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "activations": self.activations,
-        }
+    def digest(self) -> str:
+        """sha256 of the library, or of the command's program. Raises CannotJudgeError."""
+        path = self.library or Path(shutil.which(self._words()[0]) or self._words()[0])
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise CannotJudgeError(f"{path}: expected an engine that can be read, found: {reason}") from error
 
     def _words(self) -> list[str]:
         try:

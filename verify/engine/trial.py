@@ -18,8 +18,9 @@ from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, exact
 from verify.engine.command import Engine, EngineFailedError
 from verify.engine.hints import Fault, faults, logits_of
+from verify.errors import CannotJudgeError
 from verify.evidence import Window
-from verify.metrics import WindowEvidence, compare_window, summarise
+from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.oracle import llama
 from verify.policy import Policy
 from verify.sources import Hyperparameters
@@ -35,9 +36,10 @@ _LEFT = 0.3
 
 @dataclass(frozen=True)
 class EngineReport:
-    """What an engine is and what it did. first: the first window and position that are beyond what is allowed; None
-    where none is. same_bits: of all logits, how many are the C reader's to the bit. hint: what the engine does, where
-    a known mistake gives its logits; hint_name: of that mistake."""
+    """What an engine is and what it did. first: the first window and position that are beyond what the policy of its
+    trial allows; None where none is. same_bits: of all logits, how many are the C reader's to the bit. hint: what the
+    engine does, where a known mistake gives its logits; hint_name: of that mistake. metrics: what its logits cost,
+    where int8 activations are judged by that, so that another policy can judge them again."""
 
     library: str | None
     command: str | None
@@ -49,6 +51,7 @@ class EngineReport:
     first: dict[str, int] | None
     hint_name: str
     hint: str
+    metrics: Metrics | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,12 @@ class _Off:
     by: float
 
 
+def of_engine(judged: CheckResult, same_bits: int, logits: int) -> CheckResult:
+    """What was found of an engine's logits, as the check `engine`."""
+    detail = f"{judged.detail}; {same_bits / max(1, logits):.1%} of its logits are the C reader's bits"
+    return dataclasses.replace(judged, name="engine", detail=detail)
+
+
 class Trial:
     """Gathers windows; verdict() and report speak of them all."""
 
@@ -71,8 +80,11 @@ class Trial:
         if engine.activations == "q8" and not model.config.group_size:
             engine = dataclasses.replace(engine, activations="fp32")
         self._engine, self._model, self._hyper, self._load, self._policy = engine, model, hyper, load, policy
+        # before it first runs: what it leaves under its name may be another
+        self._sha256 = engine.digest()
         self._execution = Execution()
-        self._compared: list[WindowEvidence] = []
+        # by their windows' numbers
+        self._compared: dict[int, WindowEvidence] = {}
         self._failure: tuple[str, dict[str, Any]] | None = None
         self._furthest: _Off | None = None
         self._first: dict[str, int] | None = None
@@ -117,8 +129,8 @@ class Trial:
             self._execution.add(number, of_file, wide, found)
             beyond = (np.abs(found - of_file) > self._policy.execution.noise_sigmas * wide).any(axis=1)
         else:
-            self._compared.append(compare_window(window.origin, window.tokens, of_source, found))
-            limits, last = self._policy.quantization, self._compared[-1]
+            last = self._compared[number] = compare_window(window.origin, window.tokens, of_source, found)
+            limits = self._policy.quantization
             beyond = (last.kl > limits.kl_max) | (last.error > limits.max_abs_logit_error)
         off = _Off(window.tokens, found, of_file, wide, float(np.abs(found - of_file).max()))
         if self._furthest is None or off.by > self._furthest.by:
@@ -131,36 +143,53 @@ class Trial:
             reason, where = self._failure
             at = ", ".join(f"{key} {where[key]}" for key in ("window", "position") if key in where)
             return exact("engine", 1, f"the engine failed: {reason} ({at})", where)
-        judged = self._judged
-        detail = f"{judged.detail}; {self._same / max(1, self._logits):.1%} of its logits are the C reader's bits"
-        where = judged.where
+        judged = of_engine(self._judged, self._same, self._logits)
+        detail, where = judged.detail, judged.where
         if judged.status == "fail":
             if self._first is not None:
                 where = {**where, "first": self._first}
                 detail += f"; first at window {self._first['window']}, position {self._first['position']}"
             if hint := self._hint:
                 detail += f"; it gives the logits of an engine that {hint.sentence}"
-        return dataclasses.replace(judged, name="engine", detail=detail, where=where)
+        return dataclasses.replace(judged, detail=detail, where=where)
 
     @property
     def report(self) -> EngineReport:
-        described = self._engine.describe()
-        hint = self._hint
+        """Asked for when all windows have been seen. Raises CannotJudgeError unless one engine saw them all."""
+        if (now := self._engine.digest()) != self._sha256:
+            raise CannotJudgeError(
+                "engine: expected one that stays as it is, found that it changed while it was on trial: "
+                f"sha256 {self._sha256} before, {now} after"
+            )
+        library, hint = self._engine.library, self._hint
         return EngineReport(
-            **{**described, "activations": self.activations},  # type: ignore[arg-type]
+            library=None if library is None else str(library),
+            command=self._engine.command,
+            sha256=self._sha256,
+            activations=self.activations,
             windows=self._windows,
             logits=self._logits,
             same_bits=self._same,
             first=self._first,
             hint_name=hint.name if hint else "",
             hint=f"It gives the logits of an engine that {hint.sentence}." if hint else "",
+            metrics=self._metrics,
         )
 
     @property
     def _judged(self) -> CheckResult:
         if self.activations == "fp32":
             return self._execution.verdict("the engine", self._policy.execution.noise_sigmas)
-        return check_quantization(summarise(self._compared), self._policy.quantization)
+        return check_quantization(self._metrics, self._policy.quantization)
+
+    @cached_property
+    def _metrics(self) -> Metrics | None:
+        """Asked for when all windows have been seen."""
+        if self._failure is not None or not self._compared:
+            return None
+        metrics, numbers = summarise(list(self._compared.values())), list(self._compared)
+        worst = (dataclasses.replace(at, window=numbers[at.window]) for at in metrics.worst_positions)
+        return dataclasses.replace(metrics, worst_positions=tuple(worst))
 
     @cached_property
     def _hint(self) -> Fault | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,30 @@ from typing import Any
 from verify.checks.result import CheckResult
 from verify.errors import CannotJudgeError
 from verify.report.model import SCHEMA_ID, Report, against_schema, digest_of_report
-from verify.strict_json import read_object
+from verify.strict_json import read_hashed
 
 # A report of a thousand windows of 4,096 tokens has a tenth of that.
 _MOST_BYTES = 1 << 30
 
 
+@dataclass(frozen=True)
+class SavedReport:
+    """A report, where it was read, and the sha256 of the bytes that it was read from."""
+
+    path: Path
+    sha256: str
+    report: Report
+
+
 def read_report(path: Path) -> Report:
     """The report that a report.json holds. Raises CannotJudgeError, also where it was changed by hand."""
-    return _rebuild(path, read_object(path, _MOST_BYTES, "a report.json"))
+    return read_saved(path).report
+
+
+def read_saved(path: Path) -> SavedReport:
+    """The same, with what tells it from others."""
+    found, sha256 = read_hashed(path, _MOST_BYTES, "a report.json")
+    return SavedReport(path, sha256, _rebuild(path, found))
 
 
 def _rebuild(path: Path, found: dict[str, Any]) -> Report:

@@ -15,7 +15,8 @@ from verify.sources.source import Hyperparameters, Source
 
 class MemorySource(Source):
     """load gives a tensor by llama2.c's name, float32, and is never asked for a tied classifier; dtype says what it
-    counts as: "fp32", "fp16" or "bf16". files has the digest of each tensor's bytes, since there is no file."""
+    counts as: "fp32", "fp16" or "bf16". files has the digest of each tensor's bytes, since there is no file, and one
+    of all else that decides what the model is."""
 
     kind = "memory"
     path = Path("memory")
@@ -28,7 +29,10 @@ class MemorySource(Source):
     ) -> None:
         self.hyperparameters = hyperparameters
         self._load, self._dtype = load, dtype
-        self.files = {name: hashlib.sha256(load(name).tobytes()).hexdigest() for name in hyperparameters.shapes()}
+        names = list(hyperparameters.shapes())
+        said = repr((hyperparameters, [dtype(name) for name in names]))
+        self.files = {name: hashlib.sha256(load(name).tobytes()).hexdigest() for name in names}
+        self.files["hyperparameters and dtypes"] = hashlib.sha256(said.encode()).hexdigest()
 
     def expect_unchanged(self) -> None:
         """There is no file."""
