@@ -74,7 +74,7 @@ def release(
     checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len)
     checkpoint.refuse_as_target(out)
     read = [*checkpoint.files, checkpoint.tokenizer, policy, *(evidence.files if evidence else ())]
-    beside, rejected = reports_of(out, reports, read, baseline)
+    for_pass, for_fail = reports_of(out, reports, read, baseline)
     with workspace(target) as room:
         candidate = room / target.name
         summary = exporter.export(
@@ -112,7 +112,7 @@ def release(
         # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
         report = dataclasses.replace(report, file={**report.file, "path": path})
-        directory = beside if report.passed else rejected
+        directory = for_pass if report.passed else for_fail
         # the file and its report appear together, or an interrupt comes before both; no other release's come between
         with staged(report, directory) as publish_report, turn_at(target), postponed():
             if not report.passed:
@@ -122,8 +122,9 @@ def release(
             else:
                 _publish_both(partial(publish, candidate, target, overwrite=overwrite), publish_report, target)
                 # neither is about the file that stands there now
-                for stale in {beside, rejected} - {directory}:
-                    _remove_stale(stale, target)
+                for stale in (out.with_name(f"{out.name}.{kind}") for kind in ("report", "rejected")):
+                    if os.path.realpath(stale) != os.path.realpath(directory):
+                        _remove_stale(stale, target)
     return Released(dataclasses.replace(summary, path=out), report, directory)
 
 

@@ -123,3 +123,11 @@ def test_no_report_of_an_earlier_file_stays_beside_a_new_one(tmp_path: Path, sou
     (rejected / "report.json").write_text("of an earlier failure")
     assert release(source, out, "v2", overwrite=True, reports=elsewhere).report.passed
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.parent.name, "elsewhere", "out.bin"])
+
+
+def test_a_reports_own_place_is_known_by_any_name(tmp_path: Path, source: Path) -> None:
+    out, by_another_name = tmp_path / "out.bin", tmp_path / "there" / ".." / "out.bin.report"
+    by_another_name.parent.parent.mkdir()
+    released = release(source, out, "v3", reports=by_another_name)
+    assert released.report.passed
+    assert (tmp_path / "out.bin.report" / "report.json").exists()
