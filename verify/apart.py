@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from verify.sources import Source
 
 
-def files_of(source: Source) -> list[Path]:
-    """Where each file stands that the source was read from."""
-    return [source.path if name == source.path.name else source.path / name for name in source.files]
+Name = str | os.PathLike[str]
 
 
-def check_reports(directory: str | os.PathLike[str] | None, wanted: Iterable[str | os.PathLike[str] | None]) -> None:
+def check_apart(file: Name, source: Source, reports: Name | None, others: Iterable[Name | None]) -> None:
+    """Raise CannotJudgeError where file is one of the source's own, so that nothing would be compared, or where a
+    report in the directory would take the place of one of these or of the others."""
+    of_source = [source.path if name == source.path.name else source.path / name for name in source.files]
+    itself = _keys(Path(file))
+    if any(itself & _keys(path) for path in of_source):
+        raise CannotJudgeError(f"{os.fspath(file)}: expected another file than the source, found the source itself")
+    check_reports(reports, [file, *of_source, *others])
+
+
+def check_reports(directory: Name | None, wanted: Iterable[Name | None]) -> None:
     """Raise CannotJudgeError where a report in directory would take the place of a file that is wanted for itself.
     None: there is no such directory, or file."""
     if directory is None:

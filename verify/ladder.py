@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.apart import check_reports, files_of
+from verify.apart import check_apart
 from verify.asked import Asked
 from verify.baseline import check_comparable, with_baseline
 from verify.budget import budget_of
@@ -89,7 +89,7 @@ def verify(
             opened, where = source, os.fspath(source.path)
         else:
             opened, where = open_source(source, source_kind, max_seq_len=max_seq_len), os.fspath(source)
-        check_reports(reports, [path, *files_of(opened), policy, baseline, *evidence.files])
+        check_apart(path, opened, reports, [policy, baseline, *evidence.files])
         length = max_seq_len if max_seq_len is not None else opened.hyperparameters.max_seq_len
         if not 1 <= length <= opened.hyperparameters.max_seq_len:
             limit = opened.hyperparameters.max_seq_len

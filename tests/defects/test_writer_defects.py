@@ -6,11 +6,12 @@ import struct
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.checkpoints import save, state_dict
 from helpers.defects import BY_NAME, WRITER_DEFECTS, Defect
 from helpers.defects.judging import judged
 from helpers.defects.kinds import TOYS, Case, spread
-from helpers.models import LEGACY_FORMATS, arrays, config, toy_file
+from helpers.models import BIN_FORMATS, LEGACY_FORMATS, arrays, config, toy_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,9 @@ import exporter
 import reader_c
 import verify
 from verify.checks.result import CheckResult
+from verify.checks.tensors import check_tensors
+from verify.expected import parts
+from verify.sources import open_source
 
 
 def judge(source: Path, file: Path, **options: object) -> dict[str, CheckResult]:
@@ -81,6 +85,32 @@ def test_a_nan_in_the_source_cannot_pass(tmp_path: Path, format_name: str) -> No
     checks = judge(save(tmp_path, state), path)
     assert checks["tensors"].status == "fail"
     assert checks["execution"].status == checks["quantization"].status == "skipped"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("format_name", [*BIN_FORMATS, "v3-bf16"])
+def test_what_is_not_finite_in_the_source_fails_at_its_tensor_though_the_file_holds_the_same(
+    tmp_path: Path, format_name: str, value: float
+) -> None:
+    path, (made, _, storage) = tmp_path / "out.bin", format_name.partition("-b")
+    source = exporter.Checkpoint.from_arrays(config(), arrays(config()))
+    exporter.export(source, path, format=made, group_size=8, storage=f"b{storage}" if storage else "source")
+    healthy = path.read_bytes()
+    for name in ("layers.0.attention.wq.weight", "layers.0.attention.wk.weight", "tok_embeddings.weight"):
+        state = state_dict()
+        state[name].view(-1)[3] = value
+        content = bytearray(healthy)
+        with reader_c.open(path) as model:
+            how = model.storage(name)
+            held = parts(state[name], how.storage, how.group_size)
+            for span in model.spans(name):
+                content[span.offset : span.offset + span.nbytes] = held[span.part].view(torch.uint8).numpy().tobytes()
+        changed = tmp_path / "changed.bin"
+        changed.write_bytes(content)
+        with reader_c.open(changed) as model:
+            found = check_tensors(model, open_source(save(tmp_path, state)), lambda *_: None)
+        assert found.differing == ()
+        assert (found.verdict.status, found.verdict.where) == ("fail", {"tensor": name})
 
 
 def test_a_header_that_says_a_shorter_length_stops_there(tmp_path: Path) -> None:

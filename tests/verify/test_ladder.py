@@ -221,6 +221,28 @@ def test_the_file_check_notices_a_reader_that_is_wrong(tmp_path: Path) -> None:
             assert (result.status == "pass") == (not lies)
 
 
+def test_a_file_is_no_witness_for_itself_and_a_copy_is_one(tmp_path: Path) -> None:
+    path = toy_file(tmp_path, "v3")
+    link, hard, copy = tmp_path / "link.bin", tmp_path / "hard.bin", tmp_path / "copy.bin"
+    link.symlink_to(path)
+    hard.hardlink_to(path)
+    copy.write_bytes(path.read_bytes())
+    for source, file in ((path, path), (path, link), (link, path), (path, hard), (open_source(path), str(path))):
+        with pytest.raises(
+            verify.CannotJudgeError, match="expected another file than the source, found the source itself"
+        ):
+            verify.verify(source, file, depth="quick")
+    assert verify.verify(path, copy, windows=1, depth="quick").passed
+
+
+def test_a_file_of_the_source_s_directory_is_no_witness_either(tmp_path: Path) -> None:
+    path = toy_file(tmp_path, "v3")
+    source = open_source(path)
+    source.path, source.files = tmp_path, {"config.json": "", path.name: source.files[path.name]}
+    with pytest.raises(verify.CannotJudgeError, match="found the source itself"):
+        verify.verify(source, path, depth="quick")
+
+
 def test_another_model_of_the_same_shape_fails(tmp_path: Path) -> None:
     report = verify.verify(save(tmp_path, state_dict(seed=1)), toy_file(tmp_path, "v2"), depth="quick")
     assert [c.name for c in report.checks if c.status == "fail"] == [

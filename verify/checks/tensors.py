@@ -92,18 +92,13 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
             "found": str(first.found),
         }
         return exact("tensors", sum(f.count for f in findings), detail, where)
-    used = max((r.utilisation for r in reports if r.utilisation is not None), default=0.0)
-    # the same bits as derived, and yet too far from the source: then the derivation is at fault
+    worst = max(reports, key=_use)
+    used = _use(worst)
+    # the same bits as derived, and yet too far from the source: then the derivation is at fault, or the source
     if not used <= 1:
-        worst = max(reports, key=lambda r: r.utilisation or 0.0)
-        return within(
-            "tensors",
-            "rigorous",
-            used,
-            1.0,
-            f"{worst.name}: beyond the bound of {worst.storage}",
-            {"tensor": worst.name},
-        )
+        odd = "" if math.isfinite(worst.max_abs_error) else ", because of a number that is not finite"
+        detail = f"{worst.name}: beyond the bound of {worst.storage}{odd}"
+        return within("tensors", "rigorous", used, 1.0, detail, {"tensor": worst.name})
     if not table_use <= 1:
         return within(
             "tensors", "rigorous", table_use, 1.0, "RoPE tables: beyond float32's bound", {"tensor": "freqs"}
@@ -114,6 +109,11 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
     if table_use:
         detail += f"; RoPE tables reach {table_use:.3f} of theirs"
     return exact("tensors", 0, detail)
+
+
+def _use(report: TensorReport) -> float:
+    """Of the tensor's bound; infinite where an error is, or is none at all, which nothing bounds."""
+    return (report.utilisation or 0.0) if math.isfinite(report.max_abs_error) else math.inf
 
 
 def _judge(model: reader_c.Model, source: Source, name: str) -> tuple[TensorReport, list[_Finding]]:
