@@ -94,6 +94,20 @@ static int map_whole(int fd, int64_t size, rc_model *model, rc_status *status)
     return RC_OK;
 }
 
+static bool same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* Whoever writes can put mtime back, not ctime. That is another too where a name was given or taken: a file in whose
+ * place another one appears meanwhile is whole. */
+static bool was_written(const struct stat *before, const struct stat *after)
+{
+    if (!same_time(before->st_mtim, after->st_mtim))
+        return true;
+    return !same_time(before->st_ctim, after->st_ctim) && before->st_nlink == after->st_nlink;
+}
+
 /* Load an open descriptor; the caller closes it whatever happens. */
 static int load_file(int fd, bool mapped, rc_model *model, rc_status *status)
 {
@@ -115,7 +129,7 @@ static int load_file(int fd, bool mapped, rc_model *model, rc_status *status)
     if (after.st_size != info.st_size)
         return rc_fail(status, RC_INVALID, "file size", -1, "what it was when it was opened,", info.st_size,
                        after.st_size);
-    if (after.st_mtim.tv_sec != info.st_mtim.tv_sec || after.st_mtim.tv_nsec != info.st_mtim.tv_nsec)
+    if (was_written(&info, &after))
         return rc_fail(status, RC_INVALID, "file", -1, "writes while it is read:", 0, 1);
     return RC_OK;
 }

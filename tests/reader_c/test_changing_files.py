@@ -80,3 +80,24 @@ def test_a_file_that_is_cut_and_restored_while_it_is_opened_is_whole_or_refused(
     finally:
         stop.set()
         other.join()
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_the_old_one_or_the_new_one(path: Path) -> None:
+    """As a release replaces it: that takes a name from the old file, whose ctime it changes."""
+    content, stop = path.read_bytes(), threading.Event()
+
+    def release() -> None:
+        while not stop.is_set():
+            other = path.with_name("other")
+            other.write_bytes(content)
+            other.replace(path)
+
+    other = threading.Thread(target=release)
+    other.start()
+    try:
+        for _ in range(200):
+            with reader_c.open(path) as model:
+                assert model.content == content
+    finally:
+        stop.set()
+        other.join()

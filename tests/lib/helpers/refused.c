@@ -32,6 +32,8 @@ enum refused {
     ENDED_READ,
     ANOTHER_SIZE,
     ANOTHER_TIME,
+    ANOTHER_CHANGE,
+    ANOTHER_NAME,
     MAP,
     ADVICE,
     REFUSALS
@@ -47,6 +49,8 @@ static const char *const names[REFUSALS] = {
     [ENDED_READ] = "pread of a shorter file",
     [ANOTHER_SIZE] = "fstat of another size",
     [ANOTHER_TIME] = "fstat of another time",
+    [ANOTHER_CHANGE] = "fstat of a change with its time put back",
+    [ANOTHER_NAME] = "fstat of a name more or less",
     [MAP] = "mmap",
     [ADVICE] = "madvise",
 };
@@ -133,6 +137,11 @@ int __wrap_fstat(int fd, struct stat *info)
     /* no two of them alike */
     if (refuses(ANOTHER_TIME))
         *(plan.seen % 2 ? &info->st_mtim.tv_sec : &info->st_mtim.tv_nsec) ^= plan.seen;
+    const bool another_name = refuses(ANOTHER_NAME);
+    if (another_name || refuses(ANOTHER_CHANGE))
+        *(plan.seen % 2 ? &info->st_ctim.tv_sec : &info->st_ctim.tv_nsec) ^= plan.seen;
+    if (another_name)
+        info->st_nlink += (nlink_t)plan.seen;
     return code;
 }
 
@@ -239,7 +248,8 @@ static int promised(enum refused what)
     case MAP: return RC_SYSTEM;
     case ENDED_READ:
     case ANOTHER_SIZE:
-    case ANOTHER_TIME: return RC_INVALID;
+    case ANOTHER_TIME:
+    case ANOTHER_CHANGE: return RC_INVALID;
     default: return RC_OK; /* fewer threads, smaller pages, another read: the same bits */
     }
 }
