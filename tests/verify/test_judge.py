@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.reports import DIGEST, METRICS, failing, passing, replaced, without_logits
 
-from verify.checks.result import exact, within
+from verify.checks.result import exact, skipped, within
 from verify.engine.trial import EngineReport
 from verify.errors import CannotJudgeError
 from verify.judge import judge
@@ -135,9 +135,9 @@ def test_a_baseline_is_held_against_the_new_policy_too(tmp_path: Path) -> None:
 
 def test_nothing_but_skipped_checks_is_no_pass(tmp_path: Path) -> None:
     report = without_logits(passing())
-    skipped = tuple(check for check in report.checks if check.status == "skipped")
-    names = [check.name for check in skipped]
-    report = dataclasses.replace(report, checks=skipped)
+    names = [check.name for check in report.checks]
+    checks = tuple(skipped(check.name, check.bound, "nothing was seen") for check in report.checks)
+    report = dataclasses.replace(report, checks=checks)
     again = judge(saved(tmp_path, report), policy(tmp_path, may_be_skipped=str(names)))
     assert not again.passed
     assert again.reason == "no check passed"

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from helpers.counted import Counted
-from helpers.reports import METRICS, failing, passing, without_logits
+from helpers.reports import DIGEST, METRICS, failing, passing, without_logits
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verify.checks.result import CHECKS, exact
+from verify.engine.trial import EngineReport
 from verify.errors import CannotJudgeError
-from verify.report.model import Report, digest_of_report
+from verify.report.model import Baseline, Report, digest_of_report
 from verify.report.saved import read_report
 
 
@@ -75,6 +77,49 @@ def test_a_check_that_passed_beyond_its_limit_is_refused(tmp_path: Path) -> None
 
     with pytest.raises(CannotJudgeError, match="checks: expected what follows from the rest"):
         read_report(edited(saved(tmp_path, failing()), change, mend_digest=True))
+
+
+def only_passed(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [check for check in checks if check["status"] == "pass"]
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        only_passed,
+        lambda checks: checks[:1],
+        lambda checks: checks[:1] * 6,
+        lambda checks: [*checks[:2], checks[0], *only_passed(checks[3:])],
+        lambda checks: [*only_passed(checks), {**checks[0], "name": "engine"}],
+        lambda checks: [*only_passed(checks), {**checks[0], "name": "baseline"}],
+        lambda checks: only_passed(checks)[::-1],
+    ],
+)
+def test_a_report_without_one_of_the_checks_or_with_one_twice_is_refused(
+    tmp_path: Path, forge: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+) -> None:
+    def change(found: dict[str, Any]) -> None:
+        found.update(checks=forge(found["checks"]), verdict="pass")
+
+    with pytest.raises(CannotJudgeError, match="checks: expected config, file, tensors, operations, exec"):
+        read_report(edited(saved(tmp_path, failing()), change, mend_digest=True))
+
+
+@pytest.mark.parametrize("name", ["engine", "baseline"])
+def test_a_check_that_was_asked_for_cannot_be_taken_out(tmp_path: Path, name: str) -> None:
+    against = Baseline("last.json", DIGEST, passing().file, ())
+    engine = EngineReport(None, "mine", DIGEST, "fp32", 2, 1392, 0, None, "", "")
+    checks = {check.name: check for check in passing().checks}
+    checks |= {"engine": exact("engine", 1, "no"), "baseline": exact("baseline", 1, "worse")}
+    ordered = tuple(checks[one] for one in CHECKS)
+    path = saved(tmp_path, dataclasses.replace(passing(), checks=ordered, baseline=against, engine=engine))
+    assert read_report(path).checks == ordered
+
+    def change(found: dict[str, Any]) -> None:
+        found["checks"] = [check for check in found["checks"] if check["name"] != name]
+
+    with pytest.raises(CannotJudgeError, match=f"checks: expected .*{name}.*each once, found config"):
+        read_report(edited(path, change, mend_digest=True))
 
 
 @pytest.mark.parametrize(

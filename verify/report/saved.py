@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from verify.checks.result import CheckResult
+from verify.checks.result import CHECKS, CheckResult
 from verify.errors import CannotJudgeError
 from verify.report.model import SCHEMA_ID, Report, against_schema, digest_of_report
 from verify.strict_json import read_hashed
@@ -52,6 +52,11 @@ def _rebuild(path: Path, found: dict[str, Any]) -> Report:
     except ExceptionGroup as error:
         # the schema's numbers have no end, a float's have
         raise CannotJudgeError(f"{path}: expected values that a report can hold, found: {_cause(error)}") from error
+    expected, names = _contract(report), [check.name for check in report.checks]
+    if names != expected:
+        raise CannotJudgeError(
+            f"{path}: checks: expected {', '.join(expected)}, each once, found {', '.join(names)[:200]}"
+        )
     # whoever edits a report may mend its digest, but not what follows from what it says
     follows = {
         "verdict": found["verdict"] == report.verdict,
@@ -61,6 +66,13 @@ def _rebuild(path: Path, found: dict[str, Any]) -> Report:
         if not right:
             raise CannotJudgeError(f"{path}: {key}: expected what follows from the rest, found something else")
     return report
+
+
+def _contract(report: Report) -> list[str]:
+    """The checks that a verdict is made of, in their order. What could not run is among them, as skipped; two are
+    there only where there was something to hold the file, or an engine, against."""
+    asked_for = {"engine": report.engine is not None, "baseline": report.baseline is not None}
+    return [name for name in CHECKS if asked_for.get(name, True)]
 
 
 def _follows(check: CheckResult) -> bool:
