@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,11 +154,14 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
         kind = "tokenizer.json" if _is_fast(tokenizer) else "SentencePiece tokenizer"
         raise CannotJudgeError(f"{tokenizer}: expected the source's {kind}, found no such file")
     if _is_fast(tokenizer):
-        ids = _fast(tokenizer).encode(content).ids if content.strip() else []
+        processor = _fast(tokenizer)
+        with _believing_nothing(tokenizer, f"a tokenizer that encodes {text}, found none that does"):
+            ids = processor.encode(content).ids if content.strip() else []
     else:
         processor = _sentencepiece(tokenizer)
-        lines = (line for line in content.splitlines() if line.strip())
-        ids = [token for line in lines for token in processor.encode(line, add_bos=True)]
+        with _believing_nothing(tokenizer, f"a tokenizer that encodes {text}, found none that does"):
+            lines = (line for line in content.splitlines() if line.strip())
+            ids = [token for line in lines for token in processor.encode(line, add_bos=True)]
     if ids and max(ids) >= vocab_size:
         # a tokenizer may know more tokens than the model, as long as the text has none of them
         raise CannotJudgeError(
@@ -166,10 +171,12 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
 
 
 def decode(tokenizer: Path, ids: Sequence[int]) -> str:
-    """The text of token ids, for a report; empty without a tokenizer."""
+    """The text of token ids, for a report; empty without a tokenizer. Raises CannotJudgeError."""
     if not tokenizer.is_file():
         return ""
-    return str((_fast if _is_fast(tokenizer) else _sentencepiece)(tokenizer).decode([int(i) for i in ids]))
+    processor = (_fast if _is_fast(tokenizer) else _sentencepiece)(tokenizer)
+    with _believing_nothing(tokenizer, "a tokenizer that decodes its own tokens, found none that does"):
+        return str(processor.decode([int(i) for i in ids]))
 
 
 def _is_fast(tokenizer: Path) -> bool:
@@ -179,21 +186,46 @@ def _is_fast(tokenizer: Path) -> bool:
 def _sentencepiece(path: Path) -> Any:
     import sentencepiece  # noqa: PLC0415  # only needed where a text is judged
 
-    try:
+    with _believing_nothing(path, "a SentencePiece model, found none that loads"):
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except (OSError, RuntimeError) as error:
-        raise CannotJudgeError(f"{path}: expected a SentencePiece model, found none that loads") from error
 
 
 def _fast(path: Path) -> Any:
     tokenizers = wanted("tokenizers")
-    try:
+    with _believing_nothing(path, "a tokenizer.json, found none that loads"):
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # it raises Exception itself
-        raise CannotJudgeError(
-            f"{path}: expected a tokenizer.json, found none that loads: {one_line(error)}"
-        ) from error
-    # a file may ask for texts to be cut or filled to a length, which is a matter of training
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        # a file may ask for texts to be cut or filled to a length, which is a matter of training
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+
+@contextmanager
+def _believing_nothing(path: Path, expected: str) -> Iterator[None]:
+    """A library at work on a tokenizer that may hold anything: what it raises is told in one line. A panic of Rust's
+    is no Exception, and is printed by itself before it is raised."""
+    try:
+        with _silent():
+            yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise CannotJudgeError(f"{path}: expected {expected}: {one_line(error)}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Standard error of the whole process goes nowhere."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed: there is nothing to keep quiet
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
