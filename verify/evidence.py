@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import CannotJudgeError
+from verify.given import check_regular, read_given
 from verify.optional import one_line, wanted
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 # Windows and their length by depth; the length is cut to the model's own.
 DEPTHS = {"quick": (4, 64), "standard": (8, 512), "full": (32, 2048)}
+_MOST_WINDOWS = 1_000_000
+# A novel has less than a thousandth of that.
+_MOST_TEXT = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class Evidence:
         count, length = DEPTHS[self.depth]
         count = self.windows if self.windows is not None else count
         length = self.length if self.length is not None else min(length, max_seq_len)
-        if not 1 <= count <= 1_000_000:
-            raise CannotJudgeError(f"windows: expected 1 to 1000000, found {count}")
+        if not 1 <= count <= _MOST_WINDOWS:
+            raise CannotJudgeError(f"windows: expected 1 to {_MOST_WINDOWS}, found {count}")
         if max_seq_len < 2:
             raise CannotJudgeError(
                 f"max_seq_len: expected at least 2, to have a next token to judge, found {max_seq_len}"
@@ -92,29 +97,16 @@ class Evidence:
         if self.tokens is None:
             return []
         where: object = "tokens"
-        rows: Sequence[NDArray[np.int64]]
+        rows: Sequence[NDArray[np.int64]] | NDArray[np.int64]
         if isinstance(self.tokens, Path):
             where = self.tokens
-            try:
-                # mapped, so that a header that lies about its size costs nothing
-                array = np.lib.format.open_memmap(self.tokens, mode="r")
-            except OSError as error:
-                raise CannotJudgeError(
-                    f"{where}: expected an .npy file, found: {(error.strerror or '').lower()}"
-                ) from error
-            except (ValueError, EOFError) as error:
-                raise CannotJudgeError(
-                    f"{where}: expected an .npy file of integers, found another kind of file"
-                ) from error
-            if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
-                raise CannotJudgeError(
-                    f"{where}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
-                )
-            rows = list(array)
+            rows = _saved_tokens(self.tokens)
         else:
             rows = [np.asarray(row) for row in self.tokens]
-        if not rows:
+        if len(rows) == 0:
             raise CannotJudgeError(f"{where}: expected at least one window, found none")
+        if len(rows) > _MOST_WINDOWS:
+            raise CannotJudgeError(f"{where}: expected at most {_MOST_WINDOWS} windows, found {len(rows)}")
         vocab_size = source.hyperparameters.vocab_size
         for number, row in enumerate(rows):
             if row.dtype.kind not in "iu":
@@ -131,6 +123,24 @@ class Evidence:
         return [row.astype(np.int64) for row in rows]
 
 
+def _saved_tokens(path: Path) -> NDArray[np.int64]:
+    try:
+        check_regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # mapped, so that a header that lies about its size costs nothing
+            array = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise CannotJudgeError(f"{path}: expected an .npy file, found: {(error.strerror or '').lower()}") from error
+    except Exception as error:  # the header is an expression of Python's: numpy lets through what that gives
+        raise CannotJudgeError(f"{path}: expected an .npy file of integers, found another kind of file") from error
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise CannotJudgeError(
+            f"{path}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
+        )
+    return array
+
+
 def _generated(vocab_size: int, count: int, length: int, seed: int) -> list[Window]:
     """Seeded random windows, and two fixed ones: one token over and over, and ids in order."""
     rng = np.random.default_rng(seed)
@@ -145,7 +155,7 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
     SentencePiece gets the beginning-of-text token before each line; the other is given the whole text, and adds
     what special tokens it does. Raises CannotJudgeError, also for an id that the model has no token of."""
     try:
-        content = text.read_text(encoding="utf-8")
+        content = read_given(text, _MOST_TEXT).decode("utf-8")
     except OSError as error:
         raise CannotJudgeError(f"{text}: expected a text, found: {(error.strerror or '').lower()}") from error
     except UnicodeDecodeError as error:

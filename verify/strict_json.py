@@ -8,27 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from verify.errors import CannotJudgeError
+from verify.given import read_given
 
 
 def read_object(path: Path, most: int, what: str = "a JSON object") -> dict[str, Any]:
     """A file's JSON object of at most so many bytes; what: is expected there. Raises CannotJudgeError for a key that
     stands twice, NaN, another kind of value, nesting too deep to follow, and what cannot be read."""
     try:
-        said = json.loads(_read(path, most), object_pairs_hook=_each_once, parse_constant=_no_number)
+        content = read_given(path, most).decode("utf-8")
+        said = json.loads(content, object_pairs_hook=_each_once, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error).splitlines()[0]
         raise CannotJudgeError(f"{path}: expected {what}, found: {reason[:200]}") from error
     if not isinstance(said, dict):
         raise CannotJudgeError(f"{path}: expected {what}, found: a {type(said).__name__}")
     return said
-
-
-def _read(path: Path, most: int) -> str:
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"more than {most} bytes")
-    return content.decode("utf-8")
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,77 @@ def test_a_token_file_that_is_a_pickle_is_refused(source: Source, tmp_path: Path
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(CannotJudgeError, match=r"expected an \.npy file of integers"):
         Evidence(tokens=path).collect(source, 256)
+
+
+def npy(head: str, size: int = 128) -> bytes:
+    """The beginning of an .npy file that says so, and zeros."""
+    text = head.encode()
+    return (b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text).ljust(size, b"\0")
+
+
+def described(shape: str, descr: str = "'<i4'", order: str = "'fortran_order': False") -> str:
+    return f"{{'descr': {descr}, {order}, 'shape': {shape}}}"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "{'descr': '",
+        described("(2, 4)", "()"),
+        described("(True, 4)"),
+        described("(2, 4)", order="1: 2, 'fortran_order': False"),
+        described("(2, 4)", order="[]: 1, 'fortran_order': False"),
+        described(f"({2**70}, 4)"),
+        described(f"({2**62}, 4)"),
+        described(f"({'-' * 9000}1, 4)"),
+    ],
+    ids=["token", "descr", "bool", "keys", "list as key", "2**70", "2**62", "minus"],
+)
+def test_a_token_file_whose_header_says_anything_is_refused(source: Source, tmp_path: Path, head: str) -> None:
+    path = tmp_path / "tokens.npy"
+    path.write_bytes(npy(head))
+    with pytest.raises(CannotJudgeError, match=r"tokens\.npy: "):
+        Evidence(tokens=path).collect(source, 256)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("(1000000, 0)", r"window 0: expected 2 to 256 tokens, found \(0,\)"),
+        ("(1000001, 2)", "at most 1000000 windows"),
+    ],
+)
+def test_a_token_file_of_too_many_windows_costs_nothing(
+    source: Source, tmp_path: Path, shape: str, message: str
+) -> None:
+    path = tmp_path / "tokens.npy"
+    path.write_bytes(npy(described(shape)))
+    os.truncate(path, 10_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CannotJudgeError, match=message):
+            Evidence(tokens=path).collect(source, 256)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_text_may_come_by_the_shells_pipe_and_no_fifo_is_waited_for(source: Source, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "wb") as ours:  # noqa: PTH123  # of descriptors
+        ours.write(b"In the beginning")
+        ours.close()
+        assert len(encode(Path(f"/dev/fd/{reading}"), source.tokenizer_path, 512)) > 2
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for evidence in (
+        Evidence(text=fifo),
+        Evidence(text=Path("/dev/zero")),
+        Evidence(text=HELD_OUT_TEXT, tokenizer=fifo),
+        Evidence(tokens=fifo),
+    ):
+        with pytest.raises(CannotJudgeError, match=r"no regular file|no such file"):
+            evidence.collect(source, 256)
 
 
 def fast_tokenizer(directory: Path, tokens: int) -> Path:
