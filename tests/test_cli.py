@@ -142,6 +142,27 @@ def test_standard_output_may_be_closed_or_full(good: Path) -> None:
             assert len(result.stderr.splitlines()) == (1 if expected else 0)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "source", "good", "--report", ""),
+        ("verify", "source", "good", "--tokens", ""),
+        ("release", "source", "", "--format", "v2"),
+        ("export", "", "good", "--format", "v2"),
+        ("judge", "report.json", "--policy", ""),
+        ("inspect", ""),
+        ("demo", "--out", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(run(*arguments), "expected a path, found none")
+    assert not list(tmp_path.iterdir())
+
+
 def test_release_over_an_existing_file_must_be_asked_for(source: Path, good: Path) -> None:
     before = good.read_bytes()
     refused(run("release", source, good, "--format", "v2"), str(good), "found a file")
