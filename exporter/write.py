@@ -26,6 +26,7 @@ from exporter.formats.layout import (
     QUANTIZED_FORMATS,
     Part,
     check_expressible,
+    check_group_size,
     choose_group_size,
     lay_out,
 )
@@ -103,6 +104,7 @@ def export(
         raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
     if format != "v3" and storage != "source":
         raise FormatError(f"storage: expected none for {format}, which has its own, found {storage!r}")
+    check_group_size(group_size)
     config = _shortened(checkpoint.config, max_seq_len)
     room = room_for(checkpoint, memory)
     if announce:

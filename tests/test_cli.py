@@ -137,10 +137,33 @@ def test_a_bug_is_neither_a_pass_nor_a_fail(good: Path, monkeypatch: pytest.Monk
 def test_standard_output_may_be_closed_or_full(good: Path) -> None:
     for ending, expected in ((">&-", 0), (">/dev/full", 2)):
         for flags in ("", "-u"):
-            code = f"{sys.executable} {flags} -m verify inspect '{good}' {ending}"
-            result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
-            assert result.returncode == expected, result.stderr
-            assert len(result.stderr.splitlines()) == (1 if expected else 0)
+            for json_or_not in ("", "--json"):
+                code = f"{sys.executable} {flags} -m verify inspect {json_or_not} '{good}' {ending}"
+                result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+                assert result.returncode == expected, result.stderr
+                told = "error: standard output: cannot be written: no space left on device\n"
+                assert result.stderr == (told if expected else "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "source", "good", "--report", ""),
+        ("verify", "source", "good", "--tokens", ""),
+        ("release", "source", "", "--format", "v2"),
+        ("export", "", "good", "--format", "v2"),
+        ("judge", "report.json", "--policy", ""),
+        ("inspect", ""),
+        ("demo", "--out", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(run(*arguments), "expected a path, found none")
+    assert not list(tmp_path.iterdir())
 
 
 def test_release_over_an_existing_file_must_be_asked_for(source: Path, good: Path) -> None:

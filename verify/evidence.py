@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import CannotJudgeError
+from verify.given import check_regular, read_given
 from verify.optional import one_line, wanted
 
 if TYPE_CHECKING:
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 
 # Windows and their length by depth; the length is cut to the model's own.
 DEPTHS = {"quick": (4, 64), "standard": (8, 512), "full": (32, 2048)}
+_MOST_WINDOWS = 1_000_000
+# A novel has less than a thousandth of that.
+_MOST_TEXT = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ class Evidence:
         count, length = DEPTHS[self.depth]
         count = self.windows if self.windows is not None else count
         length = self.length if self.length is not None else min(length, max_seq_len)
-        if not 1 <= count <= 1_000_000:
-            raise CannotJudgeError(f"windows: expected 1 to 1000000, found {count}")
+        if not 1 <= count <= _MOST_WINDOWS:
+            raise CannotJudgeError(f"windows: expected 1 to {_MOST_WINDOWS}, found {count}")
         if max_seq_len < 2:
             raise CannotJudgeError(
                 f"max_seq_len: expected at least 2, to have a next token to judge, found {max_seq_len}"
@@ -95,29 +102,16 @@ class Evidence:
         if self.tokens is None:
             return []
         where: object = "tokens"
-        rows: Sequence[NDArray[np.int64]]
+        rows: Sequence[NDArray[np.int64]] | NDArray[np.int64]
         if isinstance(self.tokens, Path):
             where = self.tokens
-            try:
-                # mapped, so that a header that lies about its size costs nothing
-                array = np.lib.format.open_memmap(self.tokens, mode="r")
-            except OSError as error:
-                raise CannotJudgeError(
-                    f"{where}: expected an .npy file, found: {(error.strerror or '').lower()}"
-                ) from error
-            except (ValueError, EOFError) as error:
-                raise CannotJudgeError(
-                    f"{where}: expected an .npy file of integers, found another kind of file"
-                ) from error
-            if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
-                raise CannotJudgeError(
-                    f"{where}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
-                )
-            rows = list(array)
+            rows = _saved_tokens(self.tokens)
         else:
             rows = [np.asarray(row) for row in self.tokens]
-        if not rows:
+        if len(rows) == 0:
             raise CannotJudgeError(f"{where}: expected at least one window, found none")
+        if len(rows) > _MOST_WINDOWS:
+            raise CannotJudgeError(f"{where}: expected at most {_MOST_WINDOWS} windows, found {len(rows)}")
         vocab_size = source.hyperparameters.vocab_size
         for number, row in enumerate(rows):
             if row.dtype.kind not in "iu":
@@ -134,6 +128,24 @@ class Evidence:
         return [row.astype(np.int64) for row in rows]
 
 
+def _saved_tokens(path: Path) -> NDArray[np.int64]:
+    try:
+        check_regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # mapped, so that a header that lies about its size costs nothing
+            array = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise CannotJudgeError(f"{path}: expected an .npy file, found: {(error.strerror or '').lower()}") from error
+    except Exception as error:  # the header is an expression of Python's: numpy lets through what that gives
+        raise CannotJudgeError(f"{path}: expected an .npy file of integers, found another kind of file") from error
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise CannotJudgeError(
+            f"{path}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
+        )
+    return array
+
+
 def _generated(vocab_size: int, count: int, length: int, seed: int) -> list[Window]:
     """Seeded random windows, and two fixed ones: one token over and over, and ids in order."""
     rng = np.random.default_rng(seed)
@@ -148,7 +160,7 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
     SentencePiece gets the beginning-of-text token before each line; the other is given the whole text, and adds
     what special tokens it does. Raises CannotJudgeError, also for an id that the model has no token of."""
     try:
-        content = text.read_text(encoding="utf-8")
+        content = read_given(text, _MOST_TEXT).decode("utf-8")
     except OSError as error:
         raise CannotJudgeError(f"{text}: expected a text, found: {(error.strerror or '').lower()}") from error
     except UnicodeDecodeError as error:
@@ -157,11 +169,14 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
         kind = "tokenizer.json" if _is_fast(tokenizer) else "SentencePiece tokenizer"
         raise CannotJudgeError(f"{tokenizer}: expected the source's {kind}, found no such file")
     if _is_fast(tokenizer):
-        ids = _fast(tokenizer).encode(content).ids if content.strip() else []
+        processor = _fast(tokenizer)
+        with _believing_nothing(tokenizer, f"a tokenizer that encodes {text}, found none that does"):
+            ids = processor.encode(content).ids if content.strip() else []
     else:
         processor = _sentencepiece(tokenizer)
-        lines = (line for line in content.splitlines() if line.strip())
-        ids = [token for line in lines for token in processor.encode(line, add_bos=True)]
+        with _believing_nothing(tokenizer, f"a tokenizer that encodes {text}, found none that does"):
+            lines = (line for line in content.splitlines() if line.strip())
+            ids = [token for line in lines for token in processor.encode(line, add_bos=True)]
     if ids and max(ids) >= vocab_size:
         # a tokenizer may know more tokens than the model, as long as the text has none of them
         raise CannotJudgeError(
@@ -171,10 +186,12 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
 
 
 def decode(tokenizer: Path, ids: Sequence[int]) -> str:
-    """The text of token ids, for a report; empty without a tokenizer."""
+    """The text of token ids, for a report; empty without a tokenizer. Raises CannotJudgeError."""
     if not tokenizer.is_file():
         return ""
-    return str((_fast if _is_fast(tokenizer) else _sentencepiece)(tokenizer).decode([int(i) for i in ids]))
+    processor = (_fast if _is_fast(tokenizer) else _sentencepiece)(tokenizer)
+    with _believing_nothing(tokenizer, "a tokenizer that decodes its own tokens, found none that does"):
+        return str(processor.decode([int(i) for i in ids]))
 
 
 def _is_fast(tokenizer: Path) -> bool:
@@ -184,21 +201,46 @@ def _is_fast(tokenizer: Path) -> bool:
 def _sentencepiece(path: Path) -> Any:
     import sentencepiece  # noqa: PLC0415  # only needed where a text is judged
 
-    try:
+    with _believing_nothing(path, "a SentencePiece model, found none that loads"):
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except (OSError, RuntimeError) as error:
-        raise CannotJudgeError(f"{path}: expected a SentencePiece model, found none that loads") from error
 
 
 def _fast(path: Path) -> Any:
     tokenizers = wanted("tokenizers")
-    try:
+    with _believing_nothing(path, "a tokenizer.json, found none that loads"):
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # it raises Exception itself
-        raise CannotJudgeError(
-            f"{path}: expected a tokenizer.json, found none that loads: {one_line(error)}"
-        ) from error
-    # a file may ask for texts to be cut or filled to a length, which is a matter of training
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        # a file may ask for texts to be cut or filled to a length, which is a matter of training
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+
+@contextmanager
+def _believing_nothing(path: Path, expected: str) -> Iterator[None]:
+    """A library at work on a tokenizer that may hold anything: what it raises is told in one line. A panic of Rust's
+    is no Exception, and is printed by itself before it is raised."""
+    try:
+        with _silent():
+            yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise CannotJudgeError(f"{path}: expected {expected}: {one_line(error)}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Standard error of the whole process goes nowhere."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed: there is nothing to keep quiet
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -11,6 +11,8 @@ from typing import Any, get_type_hints
 import reader_c
 from verify.checks.result import CHECKS
 from verify.errors import CannotJudgeError
+from verify.given import read_given
+from verify.optional import one_line
 from verify.sources import Source
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
@@ -19,6 +21,10 @@ _DEFAULT = "default"
 # What a limit may be; those that are shares of something end at 1.
 _MOST = {"top1_agreement": 1.0}
 _MOST_OF_OTHERS = 1e9
+
+# The default has a tenth of that, and lines of a tenth.
+_MOST_BYTES = 1 << 16
+_LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def load_policy(path: Path, section: str) -> Policy:
         formats = tomllib.load(file).keys()
     for name, table in policy.items():
         if name not in formats or not isinstance(table, dict):
-            raise CannotJudgeError(f"{path}: expected tables {', '.join(formats)}, found {name!r}")
+            raise CannotJudgeError(f"{path}: expected tables {', '.join(formats)}, found {name!r:.80}")
         _check_keys(f"{path}: [{name}]", table, {"may_be_skipped", *_TABLES})
         _check_skipping(f"{path}: [{name}] may_be_skipped", table["may_be_skipped"])
         for check, kind in _TABLES.items():
@@ -125,36 +131,40 @@ def _named(path: Path) -> str:
 
 def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
     try:
-        content = path.read_bytes()
-        return content, tomllib.loads(content.decode())
+        content = read_given(path, _MOST_BYTES)
     except OSError as error:
         raise CannotJudgeError(f"{path}: expected a policy, found: {(error.strerror or '').lower()}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CannotJudgeError(f"{path}: expected TOML, found: {error}") from error
+    # a key of many parts takes the parser the square of their number
+    if (longest := max(map(len, content.split(b"\n")))) > _LONGEST_LINE:
+        raise CannotJudgeError(f"{path}: expected lines of at most {_LONGEST_LINE} bytes, found one of {longest}")
+    try:
+        return content, tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise CannotJudgeError(f"{path}: expected TOML, found: {one_line(error)}") from error
 
 
 def _check_keys(where: str, table: dict[str, Any], known: set[str]) -> None:
     for key in table:
         if key not in known:
-            raise CannotJudgeError(f"{where}: expected {', '.join(sorted(known))}, found {key!r}")
+            raise CannotJudgeError(f"{where}: expected {', '.join(sorted(known))}, found {key!r:.80}")
     if missing := sorted(known - table.keys()):
         raise CannotJudgeError(f"{where}: expected {missing[0]}, found none")
 
 
 def _check_skipping(where: str, names: object) -> None:
     if not isinstance(names, list):
-        raise CannotJudgeError(f"{where}: expected a list of checks, found {names!r}")
+        raise CannotJudgeError(f"{where}: expected a list of checks, found {names!r:.80}")
     for name in names:
         if name not in CHECKS:
-            raise CannotJudgeError(f"{where}: expected names of checks ({', '.join(CHECKS)}), found {name!r}")
+            raise CannotJudgeError(f"{where}: expected names of checks ({', '.join(CHECKS)}), found {name!r:.80}")
 
 
 def _check_limits(where: str, table: object, known: set[str]) -> None:
     if not isinstance(table, dict):
-        raise CannotJudgeError(f"{where}: expected a table of limits, found {table!r}")
+        raise CannotJudgeError(f"{where}: expected a table of limits, found {table!r:.80}")
     _check_keys(where, table, known)
     for key, value in table.items():
         most = _MOST.get(key, _MOST_OF_OTHERS)
         # a NaN is in no range
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-            raise CannotJudgeError(f"{where} {key}: expected 0 to {most:g}, found {value!r}")
+            raise CannotJudgeError(f"{where} {key}: expected 0 to {most:g}, found {value!r:.80}")

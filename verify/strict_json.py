@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.errors import CannotJudgeError
+from verify.given import read_given
 
 
 def read_object(path: Path, most: int, what: str = "a JSON object") -> dict[str, Any]:
@@ -20,7 +21,7 @@ def read_object(path: Path, most: int, what: str = "a JSON object") -> dict[str,
 def read_hashed(path: Path, most: int, what: str = "a JSON object") -> tuple[dict[str, Any], str]:
     """Likewise, with the sha256 of the very bytes that it was made of."""
     try:
-        content = _read(path, most)
+        content = read_given(path, most)
         said = json.loads(content.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error).splitlines()[0]
@@ -28,14 +29,6 @@ def read_hashed(path: Path, most: int, what: str = "a JSON object") -> tuple[dic
     if not isinstance(said, dict):
         raise CannotJudgeError(f"{path}: expected {what}, found: a {type(said).__name__}")
     return said, hashlib.sha256(content).hexdigest()
-
-
-def _read(path: Path, most: int) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"more than {most} bytes")
-    return content
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

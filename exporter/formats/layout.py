@@ -116,11 +116,15 @@ def _assumptions(config: ModelConfig) -> Iterator[tuple[str, object, object]]:
     yield "activation", config.activation, "silu"
 
 
+def check_group_size(requested: object) -> None:
+    if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
+        raise FormatError(f"group_size: expected a positive integer, found {requested!r}")
+
+
 def choose_group_size(widths: Mapping[str, int], requested: int, *, exact: bool) -> int:
     """The largest group size up to the requested one that divides every width (in_features, by name), so that no
     group straddles two rows. Raises FormatError where it is not the requested one and exact is set."""
-    if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
-        raise FormatError(f"group_size: expected a positive integer, found {requested!r}")
+    check_group_size(requested)
     common = gcd(*widths.values())
     chosen = next(g for g in range(min(requested, common, LARGEST_GROUP), 0, -1) if common % g == 0)
     if exact and chosen != requested:

@@ -68,10 +68,12 @@ def test_an_exact_group_size_is_refused_rather_than_changed(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("format_name", [*BIN_FORMATS, "hf"])
 @pytest.mark.parametrize("group_size", [0, -1, True, 2.0])
-def test_a_group_size_that_is_no_count_is_refused(tmp_path: Path, group_size: int) -> None:
+def test_a_group_size_that_is_no_count_is_refused(tmp_path: Path, group_size: int, format_name: str) -> None:
     with pytest.raises(exporter.FormatError, match="group_size: expected a positive integer"):
-        exporter.export(checkpoint(), tmp_path / "out", format="v1", group_size=group_size)
+        exporter.export(checkpoint(), tmp_path / "out", format=format_name, group_size=group_size)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)

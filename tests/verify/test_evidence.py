@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from verify.demo import CHECKPOINT, HELD_OUT_TEXT
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, decode, encode
+from verify.interrupts import Interrupted
 from verify.sources import Source, open_source
 
 
@@ -111,6 +116,77 @@ def test_a_token_file_that_is_a_pickle_is_refused(source: Source, tmp_path: Path
         Evidence(tokens=path).collect(source, 256)
 
 
+def npy(head: str, size: int = 128) -> bytes:
+    """The beginning of an .npy file that says so, and zeros."""
+    text = head.encode()
+    return (b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text).ljust(size, b"\0")
+
+
+def described(shape: str, descr: str = "'<i4'", order: str = "'fortran_order': False") -> str:
+    return f"{{'descr': {descr}, {order}, 'shape': {shape}}}"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "{'descr': '",
+        described("(2, 4)", "()"),
+        described("(True, 4)"),
+        described("(2, 4)", order="1: 2, 'fortran_order': False"),
+        described("(2, 4)", order="[]: 1, 'fortran_order': False"),
+        described(f"({2**70}, 4)"),
+        described(f"({2**62}, 4)"),
+        described(f"({'-' * 9000}1, 4)"),
+    ],
+    ids=["token", "descr", "bool", "keys", "list as key", "2**70", "2**62", "minus"],
+)
+def test_a_token_file_whose_header_says_anything_is_refused(source: Source, tmp_path: Path, head: str) -> None:
+    path = tmp_path / "tokens.npy"
+    path.write_bytes(npy(head))
+    with pytest.raises(CannotJudgeError, match=r"tokens\.npy: "):
+        Evidence(tokens=path).collect(source, 256)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("(1000000, 0)", r"window 0: expected 2 to 256 tokens, found \(0,\)"),
+        ("(1000001, 2)", "at most 1000000 windows"),
+    ],
+)
+def test_a_token_file_of_too_many_windows_costs_nothing(
+    source: Source, tmp_path: Path, shape: str, message: str
+) -> None:
+    path = tmp_path / "tokens.npy"
+    path.write_bytes(npy(described(shape)))
+    os.truncate(path, 10_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CannotJudgeError, match=message):
+            Evidence(tokens=path).collect(source, 256)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_text_may_come_by_the_shells_pipe_and_no_fifo_is_waited_for(source: Source, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "wb") as ours:  # noqa: PTH123  # of descriptors
+        ours.write(b"In the beginning")
+        ours.close()
+        assert len(encode(Path(f"/dev/fd/{reading}"), source.tokenizer_path, 512)) > 2
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for evidence in (
+        Evidence(text=fifo),
+        Evidence(text=Path("/dev/zero")),
+        Evidence(text=HELD_OUT_TEXT, tokenizer=fifo),
+        Evidence(tokens=fifo),
+    ):
+        with pytest.raises(CannotJudgeError, match=r"no regular file|no such file"):
+            evidence.collect(source, 256)
+
+
 def fast_tokenizer(directory: Path, tokens: int) -> Path:
     """Words become ids from 2 on; 1 begins every text; longer texts are to be cut, if one obeys the file."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -157,3 +233,79 @@ def test_a_tokenizer_json_that_is_none_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(CannotJudgeError, match=r"^tokenizers: .*pip install export-and-verify\[huggingface\]$"):
         encode(HELD_OUT_TEXT, path, 512)
+
+
+WORDS = {"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1}, "unk_token": "[UNK]"}
+PIECES = {"unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+TEMPLATE = {"single": [{"SpecialToken": {"id": "none", "type_id": 0}}], "pair": [], "special_tokens": {}}
+
+
+def saved_tokenizer(directory: Path, **parts: Any) -> Path:
+    path = directory / "tokenizer.json"
+    parts = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": WORDS, **parts}
+    path.write_text(json.dumps(parts))
+    return path
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},  # panics
+        {"post_processor": {"type": "TemplateProcessing", **TEMPLATE}},
+        {"model": {"type": "WordLevel", "vocab": {"b": 0}, "unk_token": "[UNK]"}},  # loads, and cannot encode
+        {"model": {"type": "Unigram", "unk_id": None, "vocab": [["b", -1.0]]}},
+        {"model": {"type": "WordPiece", "vocab": {"b": 0}, **PIECES}},
+        {"model": {"type": "BPE", "vocab": {"b": 0}, "merges": [], "unk_token": "[UNK]"}},
+    ],
+    ids=["Precompiled", "TemplateProcessing", "WordLevel", "Unigram", "WordPiece", "BPE"],
+)
+def test_a_tokenizer_that_cannot_encode_is_refused_in_one_line(
+    source: Source, tmp_path: Path, parts: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a a a")
+    path = saved_tokenizer(tmp_path, **parts)
+    with pytest.raises(CannotJudgeError, match=r"tokenizer\.json: expected a tokenizer.*, found none that ") as error:
+        Evidence(text=text, tokenizer=path).collect(source, 256)
+    assert len(str(error.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")
+    sys.stderr.write("still heard\n")
+    assert capfd.readouterr().err == "still heard\n"
+
+
+def test_a_tokenizer_that_cannot_decode_is_refused_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = saved_tokenizer(tmp_path, decoder={"type": "Strip", "content": "a", "start": 1, "stop": 1})
+    with pytest.raises(CannotJudgeError, match=r"tokenizer\.json: expected a tokenizer that decodes"):
+        decode(path, [0])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_sentencepiece_model_without_beginning_of_text_is_refused(tmp_path: Path) -> None:
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    # as protobuf has them: piece, and its kind (unknown, control, normal)
+    pieces = ((b"<unk>", 2), (b"</s>", 3), (b"a", 1), ("\u2581".encode(), 1))
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(b"".join(field(1, field(1, piece) + bytes([3 << 3, kind])) for piece, kind in pieces))
+    text = tmp_path / "text.txt"
+    text.write_text("a a a")
+    with pytest.raises(CannotJudgeError, match=r"tokenizer\.model: expected a tokenizer that encodes .*BOS"):
+        encode(text, path, 512)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), Interrupted(130)])
+def test_a_signal_while_a_tokenizer_works_is_not_taken_for_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    import tokenizers
+
+    class Slow:
+        def from_file(self, _path: str) -> None:
+            raise raised
+
+    monkeypatch.setattr(tokenizers, "Tokenizer", Slow())
+    with pytest.raises(type(raised)):
+        encode(HELD_OUT_TEXT, saved_tokenizer(tmp_path), 512)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -53,6 +54,9 @@ def changed(table: str, line: str) -> str:
     return first + heading + (own if count else f"{own}\n{line}\n") + bracket + others
 
 
+TOO_LONG = r"expected lines of at most 1000 bytes, found one of \d+"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -83,6 +87,13 @@ def changed(table: str, line: str) -> str:
         ),
         ("", r"expected a table \[v2\], found none"),
         ("[v2", "expected TOML"),
+        (changed("v2.quantization", "kl_max = " + "1" * 5000), TOO_LONG),
+        (changed("v2.quantization", "kl_max = 0x" + "f" * 6000), TOO_LONG),
+        (changed("v2", "may_be_skipped = 0x" + "f" * 6000), TOO_LONG),
+        ("a" + ".a" * 1000 + " = 1", TOO_LONG),
+        ("x = " + "[\n" * 5000, "expected TOML, found: maximum recursion depth exceeded"),
+        ("#\n" * 40_000, "expected a policy, found: more than 65536 bytes"),
+        (changed("v2", f"may_be_skipped = ['{'x' * 900}']"), "found 'x{79}$"),
     ],
 )
 def test_a_policy_that_is_not_understood_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -95,6 +106,9 @@ def test_a_policy_that_is_not_understood_is_refused(tmp_path: Path, text: str, m
 def test_a_policy_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotJudgeError, match="expected a policy, found: no such file"):
         load_policy(tmp_path / "none.toml", "v2")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(CannotJudgeError, match="expected a policy, found: no regular file"):
+        load_policy(tmp_path / "fifo", "v2")
 
 
 def test_only_the_packages_own_policy_is_called_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

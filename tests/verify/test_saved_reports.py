@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,18 @@ def test_there_and_back_is_the_same_report(tmp_path: Path, report: Report) -> No
     again = read_report(saved(tmp_path, report))
     assert again.to_json() == text
     assert again.verdict == report.verdict
+
+
+def test_a_report_is_a_file_or_comes_by_the_shells_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/zero")):
+        with pytest.raises(CannotJudgeError, match=r"expected a report\.json, found: no regular file"):
+            read_report(path)
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "wb") as ours:  # noqa: PTH123  # of descriptors
+        ours.write(passing().to_json().encode())
+        ours.close()
+        assert read_report(Path(f"/dev/fd/{reading}")) == passing()
 
 
 def edited(path: Path, change: Callable[[dict[str, Any]], object], *, mend_digest: bool) -> Path:

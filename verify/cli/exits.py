@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -18,6 +19,8 @@ from verify.printable import printable
 
 # sysexits' EX_SOFTWARE
 INTERNAL_ERROR = 70
+# what only writing fails by
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # whose status 0 is a verdict
 JUDGING = ("verify", "release", "judge", "demo")
 
@@ -94,6 +97,8 @@ def main() -> NoReturn:
         # of standard output. A verdict that was reached has its status already: deliver() goes on without a reader
         _leave(2 if context is not None and context.invoked_subcommand in JUDGING else 0)
     except OSError as error:
+        if error.filename is None and error.errno in FULL and not _speaks_of_input(error):
+            _refuse(f"standard output: cannot be written: {(error.strerror or '').lower()}")
         # exporter's and reader_c's own messages already say what and where
         _refuse(error if error.filename is None else f"{error.filename}: {(error.strerror or '').lower()}")
     except MemoryError as error:
