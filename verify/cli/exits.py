@@ -97,10 +97,7 @@ def main() -> NoReturn:
         # of standard output. A verdict that was reached has its status already: deliver() goes on without a reader
         _leave(2 if context is not None and context.invoked_subcommand in JUDGING else 0)
     except OSError as error:
-        if error.filename is None and error.errno in FULL and not _speaks_of_input(error):
-            _refuse(f"standard output: cannot be written: {(error.strerror or '').lower()}")
-        # exporter's and reader_c's own messages already say what and where
-        _refuse(error if error.filename is None else f"{error.filename}: {(error.strerror or '').lower()}")
+        _refuse(_told(error))
     except MemoryError as error:
         _refuse(f"out of memory: {error}")
     # any other is a bug, or a panic of a library in Rust: it keeps its traceback, but status 1 would say "judged"
@@ -112,6 +109,16 @@ def main() -> NoReturn:
             sys.exit(INTERNAL_ERROR)
         _refuse(error)
     _leave(status)
+
+
+def _told(error: OSError) -> object:
+    reason = (error.strerror or "").lower()
+    if error.filename is not None:
+        return f"{error.filename}: {reason}"
+    if error.errno in FULL and not _speaks_of_input(error):
+        return f"standard output: cannot be written: {reason}"
+    # exporter's and reader_c's own messages already say what and where
+    return error
 
 
 def _speaks_of_input(error: BaseException) -> bool:
