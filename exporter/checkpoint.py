@@ -110,4 +110,4 @@ def check_names_and_shapes(
 def _some(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    return ", ".join(name[:80] for name in names[:most]) + rest

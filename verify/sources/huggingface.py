@@ -6,7 +6,6 @@ and all, and holds the answer against the tensors; what that class would silentl
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -364,13 +363,14 @@ def _yarn_attention_factor(where: Path, config: Any) -> float:
 
 
 def _count(where: Path, what: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _refuse(where, what, "a positive integer", value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+        raise _refuse(where, what, "a positive integer below 2^31", value)
     return value
 
 
 def _positive(where: Path, what: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    # the bound also refuses integers that no float holds
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e300:
         raise _refuse(where, what, "a positive finite number", value)
     return float(value)
 
@@ -381,4 +381,4 @@ def _same_values(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _refuse(where: Path, what: str, expected: object, found: object) -> CannotJudgeError:
-    return CannotJudgeError(f"{where}: {what}: expected {expected}, found {found}")
+    return CannotJudgeError(f"{where}: {what}: expected {expected}, found {str(found)[:200]}")
