@@ -77,6 +77,8 @@ _ROPE_KEYS: dict[str, set[str]] = {
         *("mscale", "mscale_all_dim", "truncate"),
     },
 }
+# Of classes, which a model for text does not have, and which config.json may number all the same.
+_MOST_LABELS = 10_000
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 _LAYER = re.compile(r"model\.layers\.(0|[1-9]\d{0,8})\.(.+)\.(weight|bias)")
@@ -116,6 +118,7 @@ class HuggingFaceSource(Source):
         settings = self._shards.read_json("config.json")
         self.files = dict(sorted(self._shards.files.items()))
         _check_keys(path / "config.json", settings)
+        _check_sizes(path / "config.json", settings, len(self._shards.headers))
         config = _resolve(path)
         names = _canonical_names(path, self._shards)
         if config.tie_word_embeddings and {"tok_embeddings.weight", "output.weight"} <= names.keys():
@@ -207,6 +210,18 @@ def _check_keys(path: Path, settings: dict[str, Any]) -> None:
     ):
         if one is not None and other is not None and one != other:
             raise _refuse(path, "rope_scaling", "one type and one theta", f"{one} and {other}")
+
+
+def _check_sizes(path: Path, settings: dict[str, Any], tensors: int) -> None:
+    """What transformers makes lists of, before it is asked."""
+    most = {
+        "num_hidden_layers": (tensors, "the tensors that there are"),
+        "num_labels": (_MOST_LABELS, "more than any classifier has"),
+    }
+    for key, (count, why) in most.items():
+        said = settings.get(key)
+        if isinstance(said, int) and said > count:
+            raise _refuse(path, key, f"at most {count}, {why}", said)
 
 
 def _resolve(path: Path) -> Any:
