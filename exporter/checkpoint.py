@@ -64,9 +64,15 @@ class Checkpoint:
         return self._dtypes.get(name, "fp32")
 
     def refuse_as_target(self, out: Path) -> None:
-        """Raise WriteError where out is a file that this checkpoint is read from, by whatever name."""
-        if out.exists() and any(file.exists() and out.samefile(file) for file in self.files):
+        """Raise WriteError where out is a file that this checkpoint is read from, or a tokenizer's beside it, by
+        whatever name."""
+        if not out.exists():
+            return
+        if any(file.exists() and out.samefile(file) for file in self.files):
             raise WriteError(f"{out}: expected another file than the source, found the source itself")
+        beside = (path for place in {file.parent for file in self.files} for path in place.glob("tokenizer*"))
+        if any(path.exists() and out.samefile(path) for path in beside):
+            raise WriteError(f"{out}: expected another file than the source's, found its tokenizer")
 
     def refuse_as_directory(self, out: Path) -> None:
         """Raise WriteError where out is a directory that holds, at any depth, what this checkpoint is read from.
@@ -111,4 +117,4 @@ def check_names_and_shapes(
 def _some(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    return ", ".join(name[:80] for name in names[:most]) + rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from exporter.errors import CheckpointError
+from exporter.strict_json import shown
 
 # Of real hyper-parameters: what float32 holds as a normal number, since engines compute with that.
 SMALLEST, LARGEST = 2.0**-126, 2.0**127 * (2 - 2.0**-23)
@@ -54,7 +55,7 @@ class RopeScaling:
                 continue
             if field.name not in used:
                 if value:
-                    raise CheckpointError(f"{where}: expected none for {self.type}, found {value!r}")
+                    raise CheckpointError(f"{where}: expected none for {self.type}, found {shown(value)}")
             elif field.type == "int":
                 _check_count(where, value)
             else:
@@ -99,7 +100,7 @@ class ModelConfig:
             elif field.type == "float":
                 _check_positive(field.name, value)
             elif field.type == "bool" and not isinstance(value, bool):
-                raise CheckpointError(f"{field.name}: expected true or false, found {value!r}")
+                raise CheckpointError(f"{field.name}: expected true or false, found {shown(value)}")
         if self.head_dim == 0:
             if self.dim % self.n_heads:
                 raise CheckpointError(f"n_heads: expected a divisor of dim = {self.dim}, found {self.n_heads}")
@@ -170,15 +171,17 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def _check_count(where: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise CheckpointError(f"{where}: expected an integer, found {value!r}")
+        raise CheckpointError(f"{where}: expected an integer, found {shown(value)}")
     if not 1 <= value < 2**31:
-        raise CheckpointError(f"{where}: expected 1 to {2**31 - 1}, found {value}")
+        raise CheckpointError(f"{where}: expected 1 to {2**31 - 1}, found {shown(value)}")
 
 
 def _check_positive(where: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise CheckpointError(f"{where}: expected a number, found {value!r}")
+        raise CheckpointError(f"{where}: expected a number, found {shown(value)}")
     if not 0 < value < float("inf"):
-        raise CheckpointError(f"{where}: expected a positive finite number, found {value}")
+        raise CheckpointError(f"{where}: expected a positive finite number, found {shown(value)}")
     if not SMALLEST <= value <= LARGEST:
-        raise CheckpointError(f"{where}: expected {SMALLEST:.3g} to {LARGEST:.3g}, as float32 has it, found {value}")
+        raise CheckpointError(
+            f"{where}: expected {SMALLEST:.3g} to {LARGEST:.3g}, as float32 has it, found {shown(value)}"
+        )

@@ -51,7 +51,11 @@ def read_object(path: Path) -> Json:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value from a file, for a message: one line, and a short one."""
+    """A value from a file, for a message: one line, and a short one. Of lists of lists only the type: a pickle's may
+    be deeper than any repr follows, or hold each other so often that none ends."""
+    parts = [*value, *value.values()] if type(value) is dict else value if type(value) is list else [value]
+    if not all(isinstance(part, (str, int, float, type(None))) for part in parts):
+        return type(value).__name__
     text = ascii(value)
     return text if len(text) <= most else f"{text[:most]}..."
 

@@ -204,7 +204,10 @@ def _refuse_windows(given: Json, model_type: str, config: ModelConfig) -> None:
     if model_type == "qwen2" and given["use_sliding_window"] is not False:
         raise CheckpointError(f"use_sliding_window: expected false, found {shown(given['use_sliding_window'])}")
     types = given["layer_types"]
-    if types is not None and types != ["full_attention"] * config.n_layers:
+    # their number first: what n_layers says is not yet held against any tensor
+    if types is not None and not (
+        isinstance(types, list) and len(types) == config.n_layers and all(kind == "full_attention" for kind in types)
+    ):
         raise CheckpointError(
             f"layer_types: expected full_attention for each of {config.n_layers} layers, found {shown(types)}"
         )

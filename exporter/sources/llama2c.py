@@ -12,6 +12,7 @@ from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
 from exporter.identity import identity, refuse_changed
 from exporter.sources.torch_files import DTYPES, checked_tensor, load_mapped, same_bits, to_float32
+from exporter.strict_json import shown
 
 # torch.compile leaves this before every name.
 _COMPILED_PREFIX = "_orig_mod."
@@ -68,7 +69,7 @@ def _state_dict(path: Path, contents: dict[str, Any]) -> dict[str, torch.Tensor]
     state: dict[str, torch.Tensor] = {}
     for key, tensor in contents["model"].items():
         if not isinstance(key, str):
-            raise CheckpointError(f"{path}: model: expected names of tensors, found the key {key!r}")
+            raise CheckpointError(f"{path}: model: expected names of tensors, found the key {shown(key)}")
         name = key.removeprefix(_COMPILED_PREFIX)
         if name in state:
             raise CheckpointError(f"{path}: {name}: expected once, found with and without {_COMPILED_PREFIX}")
@@ -83,7 +84,9 @@ def _config(path: Path, contents: dict[str, Any], state: dict[str, torch.Tensor]
             raise CheckpointError(f"{path}: model_args: missing {key}")
     unknown = [key for key in args if key not in _REQUIRED_ARGS + _OPTIONAL_ARGS]
     if unknown:
-        raise CheckpointError(f"{path}: model_args: no known meaning, and it may change the model: {unknown[0]!r}")
+        raise CheckpointError(
+            f"{path}: model_args: no known meaning, and it may change the model: {shown(unknown[0])}"
+        )
     given = {key: value for key, value in args.items() if value is not None}
     try:
         untied = ModelConfig(
@@ -119,7 +122,7 @@ def _hidden_dim(path: Path, args: dict[str, Any], state: dict[str, torch.Tensor]
     if "multiple_of" in args and isinstance(args["dim"], int):
         multiple = args["multiple_of"]
         if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
-            raise CheckpointError(f"multiple_of: expected a positive integer, found {multiple!r}")
+            raise CheckpointError(f"multiple_of: expected a positive integer, found {shown(multiple)}")
         two_thirds = 2 * (4 * args["dim"]) // 3
         return -(-two_thirds // multiple) * multiple
     first = state.get("layers.0.feed_forward.w1.weight")

@@ -22,6 +22,7 @@ from exporter.sources.torch_files import (
     same_bits,
     to_float32,
 )
+from exporter.strict_json import shown
 
 _SHARD_NAME = re.compile(r"consolidated\.[0-9]{2}\.pth")
 # RoPE's frequencies, which old checkpoints kept as a buffer: once, or in every layer of Llama 1 7B.
@@ -59,7 +60,7 @@ class _Shard:
             raise CheckpointError(f"{self.path}: expected a dict of tensors, found {type(contents).__name__}")
         for name in contents:
             if not isinstance(name, str):
-                raise CheckpointError(f"{self.path}: expected names of tensors, found the key {name!r}")
+                raise CheckpointError(f"{self.path}: expected names of tensors, found the key {shown(name)}")
         return {
             name: checked_tensor(f"{self.path}: {name}", tensor)
             for name, tensor in contents.items()

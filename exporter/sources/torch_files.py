@@ -43,16 +43,22 @@ def _check_archive(path: Path) -> None:
     other kind of file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            orders = {archive.read(e) for e in entries if e.filename.endswith("/byteorder") and e.file_size < 16}
+            _check_entries(path, archive)
+    except CheckpointError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
         if not zipfile.is_zipfile(path):
             return
         raise CheckpointError(f"{path}: expected torch.save's zip archive, found a damaged one: {error}") from error
 
+
+def _check_entries(path: Path, archive: zipfile.ZipFile) -> None:
+    """None of them is read before all are known to stand in the file as they are."""
+
     def refuse(expected: str, found: object) -> CheckpointError:
         return CheckpointError(f"{path}: expected torch.save's zip archive, {expected}, found {found!a}")
 
+    entries = archive.infolist()
     names = Counter(entry.filename for entry in entries)
     for entry in entries:
         if names[entry.filename] > 1:
@@ -64,6 +70,7 @@ def _check_archive(path: Path) -> None:
             raise refuse("no TorchScript", entry.filename)
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise refuse("entries that are within it", "larger ones")
+    orders = {archive.read(e) for e in entries if e.filename.endswith("/byteorder") and e.file_size < 16}
     if orders - {b"little"}:
         raise refuse("little-endian", orders.pop())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -326,6 +327,15 @@ def test_fields_are_checked(changes: dict[str, Any], message: str) -> None:
 )
 def test_what_only_others_have_is_refused(kind: str, changes: dict[str, Any], message: str) -> None:
     refused(message, kind, **changes)
+
+
+def test_layers_that_are_only_said_to_be_there_take_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        refused("layer_types: expected full_attention", num_hidden_layers=10**7, layer_types=[])
+        assert tracemalloc.get_traced_memory()[1] < 2 * 10**7  # reading any config.json takes half of it
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("key", list(_SIZES))

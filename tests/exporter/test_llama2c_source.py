@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import meta
 from helpers.checkpoints import ARGS, save, state_dict
-from helpers.models import same_bits
+from helpers.models import arrays, same_bits
 
 import exporter
 from verify.demo import CHECKPOINT
@@ -206,6 +207,28 @@ def test_a_source_is_never_overwritten_by_its_own_export(tmp_path: Path, link: s
     with pytest.raises(exporter.WriteError, match="found the source itself"):
         exporter.export(exporter.open_checkpoint(source), out, format="v2", overwrite=True)
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["llama2c", "meta", "huggingface", "v3"])
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json", "tokenizer_config.json", "link.bin"])
+def test_a_source_s_tokenizer_is_never_overwritten_by_its_export(tmp_path: Path, kind: str, name: str) -> None:
+    if kind == "meta":
+        source = meta.write(tmp_path, arrays(meta.MODEL), meta.MODEL, 1)
+    else:
+        source = save(tmp_path, state_dict())
+    if kind in ("huggingface", "v3"):
+        made = tmp_path / ("model" if kind == "huggingface" else "v3.bin")
+        exporter.export(exporter.open_checkpoint(source), made, format="hf" if kind == "huggingface" else kind)
+        source = made
+    tokenizer = (source if source.is_dir() else tmp_path) / name
+    if name == "link.bin":
+        tokenizer.symlink_to("tokenizer.model")
+        tokenizer.with_name("tokenizer.model").write_text("kept")
+    else:
+        tokenizer.write_text("kept")
+    with pytest.raises(exporter.WriteError, match="found its tokenizer"):
+        exporter.export(exporter.open_checkpoint(source), tokenizer, format="v3", overwrite=True)
+    assert tokenizer.read_text() == "kept"
 
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,12 @@ HARMLESS = {"archive: directory beyond the file"}
 
 def as_saved(value: object) -> bytes:
     out = io.BytesIO()
-    torch.save(value, out)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # of the pickler, which follows what is nested
+    try:
+        torch.save(value, out)
+    finally:
+        sys.setrecursionlimit(limit)
     return out.getvalue()
 
 

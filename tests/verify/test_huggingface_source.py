@@ -301,6 +301,24 @@ def test_configs_that_say_another_model_are_refused(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("num_hidden_layers", 10_000_000, "num_hidden_layers: expected at most 21, .*, found 10000000"),
+        ("num_labels", 2_000_000, "num_labels: expected at most 10000, .*, found 2000000"),
+    ],
+)
+def test_what_transformers_makes_lists_of_is_bounded_before_it_is_asked(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: int, message: str
+) -> None:
+    def asked(path: Path) -> None:
+        raise AssertionError(f"transformers was asked about {path}")
+
+    monkeypatch.setattr("verify.sources.huggingface._resolve", asked)
+    with pytest.raises(CannotJudgeError, match=message):
+        open_source(huggingface.rewrite(directory, **{key: value}))
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
 def test_a_config_that_is_none(directory: Path, content: bytes) -> None:
     (directory / "config.json").write_bytes(content)

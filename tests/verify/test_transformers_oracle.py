@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from verify.errors import CannotJudgeError
 from verify.oracle import llama
 from verify.oracle.transformers import TransformersOracle
 from verify.sources import open_source
+from verify.sources.huggingface import HuggingFaceSource
 
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (3, 20)))
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 16}
@@ -69,6 +71,30 @@ def test_all_positions_of_the_whole_model_in_silence(
     import transformers
 
     assert oracle.version == transformers.__version__
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_nothing_is_opened_but_what_the_source_consists_of(directory: Path, *, streamed: bool) -> None:
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    (directory.parent / "secret.json").write_text("{}")
+    (directory / "generation_config.json").symlink_to("../secret.json")
+    source = open_source(directory)
+    assert isinstance(source, HuggingFaceSource)
+    stored = (source.stored, source.stored_shapes) if streamed else None
+    TransformersOracle(directory, stored)  # all that is imported late is there
+    opened: set[str] | None = set()
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if opened is not None and event == "open" and isinstance(arguments[0], (str, bytes, Path)):
+            opened.add(os.path.realpath(os.fsdecode(arguments[0])))
+
+    sys.addaudithook(hook)
+    try:
+        TransformersOracle(directory, stored)
+        of_test = {path for path in opened or () if path.startswith(str(directory.parent.resolve()))}
+    finally:
+        opened = None  # a hook stays for as long as the process
+    assert of_test <= {str((directory / name).resolve()) for name in source.files}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

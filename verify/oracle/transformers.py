@@ -35,6 +35,8 @@ class TransformersOracle:
                     dtype=torch.float32,
                     attn_implementation="eager",
                     output_loading_info=True,
+                    # or a file would be read that is no part of the source, and that nothing has checked
+                    generation_config=transformers.GenerationConfig(),
                     ignore_mismatched_sizes=True,  # to be refused by name, below
                 )
             except CannotJudgeError:

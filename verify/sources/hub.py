@@ -7,7 +7,7 @@ from pathlib import Path
 from verify.errors import CannotJudgeError
 from verify.optional import one_line, quiet_hub
 
-_SETTINGS = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"]
+_SETTINGS = ["config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"]
 _SAFETENSORS = ["model*.safetensors", "model.safetensors.index.json"]
 _PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 

@@ -6,7 +6,6 @@ and all, and holds the answer against the tensors; what that class would silentl
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -78,6 +77,8 @@ _ROPE_KEYS: dict[str, set[str]] = {
         *("mscale", "mscale_all_dim", "truncate"),
     },
 }
+# Of classes, which a model for text does not have, and which config.json may number all the same.
+_MOST_LABELS = 10_000
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 _LAYER = re.compile(r"model\.layers\.(0|[1-9]\d{0,8})\.(.+)\.(weight|bias)")
@@ -117,6 +118,7 @@ class HuggingFaceSource(Source):
         settings = self._shards.read_json("config.json")
         self.files = dict(sorted(self._shards.files.items()))
         _check_keys(path / "config.json", settings)
+        _check_sizes(path / "config.json", settings, len(self._shards.headers))
         config = _resolve(path)
         names = _canonical_names(path, self._shards)
         if config.tie_word_embeddings and {"tok_embeddings.weight", "output.weight"} <= names.keys():
@@ -213,6 +215,18 @@ def _check_keys(path: Path, settings: dict[str, Any]) -> None:
     ):
         if one is not None and other is not None and one != other:
             raise _refuse(path, "rope_scaling", "one type and one theta", f"{one} and {other}")
+
+
+def _check_sizes(path: Path, settings: dict[str, Any], tensors: int) -> None:
+    """What transformers makes lists of, before it is asked."""
+    most = {
+        "num_hidden_layers": (tensors, "the tensors that there are"),
+        "num_labels": (_MOST_LABELS, "more than any classifier has"),
+    }
+    for key, (count, why) in most.items():
+        said = settings.get(key)
+        if isinstance(said, int) and said > count:
+            raise _refuse(path, key, f"at most {count}, {why}", said)
 
 
 def _resolve(path: Path) -> Any:
@@ -369,13 +383,14 @@ def _yarn_attention_factor(where: Path, config: Any) -> float:
 
 
 def _count(where: Path, what: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _refuse(where, what, "a positive integer", value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+        raise _refuse(where, what, "a positive integer below 2^31", value)
     return value
 
 
 def _positive(where: Path, what: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    # the bound also refuses integers that no float holds
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e300:
         raise _refuse(where, what, "a positive finite number", value)
     return float(value)
 
@@ -386,4 +401,4 @@ def _same_values(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _refuse(where: Path, what: str, expected: object, found: object) -> CannotJudgeError:
-    return CannotJudgeError(f"{where}: {what}: expected {expected}, found {found}")
+    return CannotJudgeError(f"{where}: {what}: expected {expected}, found {str(found)[:200]}")

@@ -16,11 +16,11 @@ import torch
 from verify.errors import CannotJudgeError
 from verify.sources.opened import Opened
 from verify.sources.source import Hyperparameters, Source
-from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256
+from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256, shown
 
 # How the checkpoint's modules are called in the files' own vocabulary.
 _LAYER_TENSOR = re.compile(
-    r"layers\.(0|[1-9]\d*)\.(attention_norm|ffn_norm|attention\.w[qkvo]|feed_forward\.w[123])\.weight"
+    r"layers\.(0|[1-9]\d{0,8})\.(attention_norm|ffn_norm|attention\.w[qkvo]|feed_forward\.w[123])\.weight"
 )
 _TENSORS_A_LAYER = 9
 _OUTER_TENSORS = {"tok_embeddings.weight", "norm.weight", "output.weight"}
@@ -80,9 +80,11 @@ class Llama2cSource(Source):
             state, arguments = dict(saved["model"]), dict(saved["model_args"])
         renamed: dict[str, torch.Tensor] = {}
         for key, value in state.items():
-            short = key.split("_orig_mod.", 1)[-1] if str(key).startswith("_orig_mod.") else key
+            short = key.removeprefix("_orig_mod.") if isinstance(key, str) else key
             if not isinstance(key, str) or short in renamed or not is_plain(value):
-                raise CannotJudgeError(f"{self.path}: {short}: expected one dense float tensor, found otherwise")
+                raise CannotJudgeError(
+                    f"{self.path}: {shown(short)}: expected one dense float tensor, found otherwise"
+                )
             renamed[short] = value
         return renamed, arguments
 
@@ -100,8 +102,8 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
     n_heads, max_seq_len = arguments.get("n_heads"), arguments.get("max_seq_len")
     if not isinstance(n_heads, int) or n_heads < 1 or dim % n_heads or dim // n_heads % 2:
         raise _refuse(path, "model_args: n_heads", f"a divisor of {dim} that leaves an even head size", n_heads)
-    if not isinstance(max_seq_len, int) or max_seq_len < 1:
-        raise _refuse(path, "model_args: max_seq_len", "a positive integer", max_seq_len)
+    if not isinstance(max_seq_len, int) or not 0 < max_seq_len < 2**31:
+        raise _refuse(path, "model_args: max_seq_len", "a positive integer below 2^31", max_seq_len)
     n_kv_heads, remainder = divmod(first_key.shape[0], dim // n_heads)
     if remainder or n_kv_heads < 1 or n_heads % n_kv_heads:
         whole = f"rows of whole heads of {dim // n_heads}"
@@ -122,10 +124,10 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
     )
     for name, shape in hyperparameters.shapes().items():
         if tuple(state[name].shape) != shape:
-            raise _refuse(path, name, shape, tuple(state[name].shape))
+            raise _refuse(path, name, shape, str(tuple(state[name].shape)))
     for key, value in arguments.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise _refuse(path, f"model_args: {key}", "a number", value)
+            raise _refuse(path, f"model_args: {shown(key)}", "a number", value)
         if key not in _NUMERIC_ARGS | _HARMLESS_ARGS:
             raise _refuse(path, "model_args", "keys whose effect on the model is known", key)
         if key not in _HARMLESS_ARGS and value is not None and value != getattr(hyperparameters, key):
@@ -147,18 +149,19 @@ def _count_layers(path: Path, state: dict[str, torch.Tensor]) -> int:
         raise _refuse(path, "state dict", absent[0], "no such tensor")
     if not layers or sorted(layers) != list(range(len(layers))) or set(layers.values()) != {_TENSORS_A_LAYER}:
         whole = f"{_TENSORS_A_LAYER} tensors in each layer from 0 on"
-        raise _refuse(path, "state dict", whole, layers or "no layer")
+        raise _refuse(path, "state dict", whole, str(layers) if layers else "no layer")
     return len(layers)
 
 
 def _refuse(path: Path, what: str, expected: object, found: object) -> CannotJudgeError:
-    return CannotJudgeError(f"{path}: {what}: expected {expected}, found {found}")
+    return CannotJudgeError(f"{path}: {what}: expected {expected}, found {shown(found)}")
 
 
 def _positive(path: Path, arguments: dict[str, Any], key: str, default: float) -> float:
     value = arguments.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+    # the bound also refuses integers that no float holds
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e300:
         raise _refuse(path, f"model_args: {key}", "a positive finite number", value)
     return float(value)

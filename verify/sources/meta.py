@@ -16,7 +16,7 @@ from verify.errors import CannotJudgeError
 from verify.sources.meta_params import MetaParams
 from verify.sources.opened import Opened
 from verify.sources.source import Hyperparameters, Source
-from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256
+from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256, shown
 
 _LAYER = (
     *("attention_norm", "attention.wq", "attention.wk", "attention.wv", "attention.wo"),
@@ -101,11 +101,15 @@ class MetaSource(Source):
         first = self._shards[0]
         for shard in self._shards:
             contents = {
-                name: piece for name, piece in self._contents(shard).items() if not _ROPE_BUFFER.fullmatch(str(name))
+                name: piece
+                for name, piece in self._contents(shard).items()
+                if not (isinstance(name, str) and _ROPE_BUFFER.fullmatch(name))
             }
             for name, piece in contents.items():
                 if not isinstance(name, str) or not is_plain(piece) or piece.dtype not in _TYPES or not piece.numel():
-                    raise CannotJudgeError(f"{shard}: {name}: expected one dense float tensor, found otherwise")
+                    raise CannotJudgeError(
+                        f"{shard}: {shown(name)}: expected one dense float tensor, found otherwise"
+                    )
             if shard == first:
                 pieces = {name: tuple(piece.shape) for name, piece in contents.items()}
                 self._dtypes = {name: piece.dtype for name, piece in contents.items()}

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from verify.errors import CannotJudgeError
 from verify.optional import one_line
 from verify.sources.opened import Opened
-from verify.sources.torch_files import mapped, sha256
+from verify.sources.torch_files import mapped, sha256, shown
 from verify.strict_json import read_hashed
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -144,7 +144,7 @@ def _unpickled(path: Path) -> dict[str, torch.Tensor]:
     for name, tensor in state.items():
         plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
         if not isinstance(name, str) or not plain or tensor.dtype not in _DTYPES.values():
-            raise _refuse(path, str(name), "one dense float tensor", "otherwise")
+            raise _refuse(path, shown(name), "one dense float tensor", "otherwise")
     return dict(state)
 
 

@@ -66,6 +66,14 @@ def refusing(path: Path, expected: str) -> Iterator[None]:
         raise CannotJudgeError(f"{path}: expected {expected}, found: {reason[:200]}") from error
 
 
+def shown(value: object) -> str:
+    """What a pickle holds in place of a number or a name, in few words. Of all that has parts only its type is told:
+    they may be the same ones over and over, or nested without end."""
+    if value is None or isinstance(value, (str, int, float)):
+        return str(value)[:200]
+    return f"a {type(value).__name__}"
+
+
 def is_plain(value: object) -> bool:
     """Whether it is a dense tensor of floating-point numbers. Those of the meta device have no numbers."""
     if not isinstance(value, torch.Tensor) or value.device.type != "cpu":

@@ -143,6 +143,11 @@ def huggingface() -> Iterator[tuple[str, Change]]:
             yield f"config.json: {field} {value!r}", _say("config.json", **{field: value})
     for value in (1e999, -1.0, 0, "1e-5", True, float("nan")):
         yield f"config.json: rms_norm_eps {value!r}", _say("config.json", rms_norm_eps=value)
+    for field in ("rms_norm_eps", "rope_theta", "max_position_embeddings"):
+        yield f"config.json: {field} of 400 digits", _say("config.json", **{field: 10**400})
+    for field in ("factor", "attention_factor", "beta_fast", "original_max_position_embeddings"):
+        yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 16}
+        yield f"config.json: {field} of 400 digits", _say("config.json", rope_parameters={**yarn, field: 10**400})
     yield "config.json: code of its own", _say("config.json", auto_map={"AutoModelForCausalLM": "evil.Model"})
     yield "config.json: another model", _say("config.json", model_type="os.system")
 

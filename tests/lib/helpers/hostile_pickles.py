@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -205,6 +206,11 @@ def archives(healthy: bytes) -> Iterator[tuple[str, bytes]]:
     )
     yield "compressed", packed(entries, zipfile.ZIP_DEFLATED)
     yield "a bomb", packed({**entries, f"{root}/data/0": bytes(1 << 27)}, zipfile.ZIP_DEFLATED)
+    for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        said = bytearray(packed(entries))
+        at = said.rindex(b"PK\x01\x02", 0, said.rindex(f"{root}/byteorder".encode()))
+        struct.pack_into("<H", said, at + 10, compression)
+        yield f"said to be compressed, by method {compression}", bytes(said)
     yield "nested", packed({"inner.pt": healthy})
     yield "two roots", packed({**entries, "other/data.pkl": b"."})
     yield "big-endian", packed({**entries, f"{root}/byteorder": b"big"})
@@ -237,6 +243,13 @@ def contents() -> Iterator[tuple[str, object]]:
     yield "of no dimensions", with_norm(torch.tensor(1.0))
     yield "expanded", with_norm(torch.ones(1).expand(47))
     yield "a number", with_norm(1.0)
+    yield (
+        "a layer of 5,000 digits",
+        {
+            "model": {**state, f"layers.{'9' * 5000}.attention_norm.weight": torch.ones(48)},
+            "model_args": ARGS,
+        },
+    )
     yield "numbers for names", {"model": {7: torch.ones(3)}, "model_args": ARGS}
     yield "no model_args", {"model": state}
     yield "model_args of text", {"model": state, "model_args": "dim=48"}
@@ -248,6 +261,24 @@ def contents() -> Iterator[tuple[str, object]]:
         ("max_seq_len", 0),
     ):
         yield f"{field} {value!r}", {"model": state, "model_args": {**ARGS, field: value}}
+    for field in ("dim", "n_heads", "norm_eps", "rope_theta", "max_seq_len"):
+        for name, value in structures():
+            yield f"{field}: {name}", {"model": state, "model_args": {**ARGS, field: value}}
+    for name, value in structures(()):
+        yield f"a key: {name}", {"model": {**state, value: torch.ones(3)}, "model_args": ARGS}
+
+
+def structures(innermost: Any = ("x",)) -> Iterator[tuple[str, Any]]:
+    """What takes few bytes and has a long repr, or none."""
+    deep: Any = innermost
+    for _ in range(5000):
+        deep = (deep,)
+    yield "5,000 levels", deep
+    wide: Any = innermost
+    for _ in range(16):
+        wide = (wide, wide)
+    yield "16 levels of two, each twice the same", wide
+    yield "a number of 600 digits", 10**600
 
 
 def files(canary: Path, save: Callable[[object], bytes]) -> Iterator[tuple[str, bytes]]:
