@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -97,12 +98,13 @@ class Engine:
             given = dict(zip(_PLACES, (str(Path(file).absolute()), str(asked), str(answer)), strict=True))
             self._run(given, vocab_size, expected + _ROOM_TO_TALK, said)
             try:
-                size = answer.stat().st_size
+                made = answer.stat()
             except OSError as error:
                 raise EngineFailedError(f"it wrote no logits{_words_of(said)}") from error
-            if size != expected:
+            if not stat.S_ISREG(made.st_mode) or made.st_size != expected:
+                found = f"{made.st_size} bytes" if stat.S_ISREG(made.st_mode) else "no file"
                 raise EngineFailedError(
-                    f"expected {len(tokens)} x {vocab_size} float32 logits ({expected} bytes), found {size} bytes"
+                    f"expected {len(tokens)} x {vocab_size} float32 logits ({expected} bytes), found {found}"
                 )
             return np.fromfile(answer, "<f4").reshape(len(tokens), vocab_size)
 
