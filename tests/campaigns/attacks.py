@@ -1,6 +1,6 @@
 """The verdict under attack: files that differ from what the source makes of them, each of which must fail.
 
-    make attacks                    half an hour of one core, shared out to all
+    make attacks                    a quarter of an hour of one core, shared out to all
 
 Healthy files of every format are changed where their tensors stand (bits at random and chosen ones, numbers that swap
 places, tensors that do) and in their heads; v3's digests are set right again, as somebody would who wants to be
@@ -196,7 +196,7 @@ def payloads(
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--count", type=int, default=100, help="of each change to each file's payload")
+    parser.add_argument("--count", type=int, default=50, help="of each change to each file's payload")
     given = parser.parse_args()
     began = time.monotonic()
     work = [(name, what) for name in FILES for what in (*PAYLOAD, "heads")]

@@ -35,7 +35,7 @@ PARSER = ("layout.c", "v3.c", "file.c")
 # by the file that is changed: those first that notice most
 TESTS = {
     "layout.c": ("parse", "boundaries", "v3_parse", "model", "forward"),
-    "v3.c": ("v3_parse", "boundaries", "model", "limits"),
+    "v3.c": ("v3_parse", "boundaries", "model", "limits", "forward"),
     "file.c": ("parse", "changing_files", "v3_parse", "model", "limits", "refused_calls"),
 }
 FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-fPIC", "-w", f"-I{SOURCE_DIR}")
@@ -55,6 +55,28 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         "const bool is_v3 = least == RC_HEADER && rc_load_i32(start) == RC_MAGIC && rc_load_i32(start + 4) == 3;",
         "||",
     ): "of other files more is copied, and the same is said",
+    ("v3.c", "overflow |= __builtin_add_overflow(end, 2 * MOST_ALIGNMENT, &end);", "+"): "there is room to spare",
+    ("v3.c", "if (overflow || end > w->config->file_size + 2 * MOST_ALIGNMENT)", ">="): "there is room to spare",
+    ("v3.c", "if (group && (!w->config->group_size || group < w->config->group_size))", "<="): "the same number",
+    ("v3.c", "if (more < 0 || n - i < more)", "+"): "what follows a value cannot be the rest of a character",
+    ("v3.c", "if (end - at < 8)", "<="): "a key has a letter, so that eight bytes are too few all the same",
+    ("v3.c", "if (last_size >= 0) {", ">"): "a key has a letter",
+    (
+        "v3.c",
+        "const int order = memcmp(bytes + last_at, bytes + at, (size_t)(last_size < key ? last_size : key));",
+        "<=",
+    ): "the same number",
+    (
+        "v3.c",
+        "if (c->head_size > c->file_size)",
+        ">=",
+    ): "a head alone lacks tensors, which its size tells all the same",
+    (
+        "v3.c",
+        "const int64_t said = load_i64(start + HEAD_SIZE_AT), within = said < most ? said : most;",
+        "<=",
+    ): "the same number",
+    ("v3.c", "return within < RC_HEADER ? RC_HEADER : within < size ? within : size;", "<="): "the same number",
 }
 
 

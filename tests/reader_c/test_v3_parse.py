@@ -6,11 +6,12 @@ import itertools
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
 from helpers.counted import Counted
-from helpers.models import toy_file
+from helpers.models import checkpoint, config, toy_file
 from helpers.v3_files import ENTRY, HEADER, SCALINGS, head_size, healthy, patched
 
 import exporter
@@ -247,6 +248,37 @@ def test_healthy_files_are_read_by_both(
             assert model.spans(entry.name)[0].offset == head.plan.head_size + entry.offset
             assert model.spans(entry.name)[0].offset % alignment == 0
             assert model.spans(entry.name)[-1].offset % alignment == 0
+            if how.group_size:
+                scales = model.spans(entry.name)[1]
+                values = entry.shape[0] * entry.shape[1]
+                aligned = -(-(entry.offset + values) // alignment) * alignment
+                assert (scales.offset, scales.nbytes) == (head.plan.head_size + aligned, 4 * values // how.group_size)
+
+
+@pytest.mark.parametrize(
+    ("storage", "smallest"), [("source", 0), ({"*tok*": "q8_0"}, 16), ({"*.0.*w2*": "q8_0"}, 10), ("q8_0", 10)]
+)
+def test_a_files_group_size_is_its_smallest(tmp_path: Path, storage: Any, smallest: int) -> None:
+    """Rows of 48 take groups of 16, the ones of 40 then 10: later ones smaller, and after them larger ones again."""
+    path = tmp_path / "model.bin"
+    exporter.export(checkpoint(config()), path, format="v3", storage=storage, group_size=16)
+    with reader_c.open(path) as model:
+        assert model.config.group_size == smallest
+
+
+def test_a_small_head_is_read(tmp_path: Path) -> None:
+    path = toy_file(tmp_path, "v3", n_layers=1, tied=True)
+    assert head_size(path.read_bytes()) < 4000
+    with reader_c.open(path) as model:
+        assert len(model.names) == 11
+
+
+def test_metadata_that_miss_an_entry_are_told_what_is_the_least(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    content = healthy(path)
+    by_c, _ = refusals(path, patched(content, put(148, U32, 4)))
+    (size,) = struct.unpack_from(U32, content, 144)
+    assert by_c.expected == f"at least {size + 8}"
 
 
 def test_layers_beyond_ten_have_their_names(tmp_path: Path) -> None:
