@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ from exporter.parallel import in_parallel
 from exporter.place import appearing, resolve_target
 from exporter.provenance import Provenance
 from exporter.quantize import not_finite
-from exporter.rope import rope_tables
+from exporter.rope import TABLES, rope_table
 from exporter.storage import choose_storage
 
 FORMATS = (*LEGACY_FORMATS, "v3", "hf")
@@ -44,6 +45,8 @@ Progress = Callable[[int, int], None]
 
 # Elements looked at together when a tensor is checked for NaN and infinity.
 _BLOCK = 1 << 22
+# Of RoPE's tables, made at a time: they are as long as the model, and no tensor of the source's.
+_TABLE_BLOCK = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,10 +221,14 @@ class _Writer:
 
         def write(name: str) -> TensorSummary:
             """A function of its own, so that nothing of a tensor is left when the next one is loaded."""
-            weights, own, how = self._load(name), places[name], stored[name]
+            own, how = places[name], stored[name]
+            nbytes = sum(part.nbytes for part in own)
+            if name in TABLES:
+                self._write_table(file, own[0])
+                return TensorSummary(name, own[0].shape, how.storage, nbytes, 0.0, 0.0)
+            weights = self._load(name)
             encoded = encode(weights, how.storage, how.group_size, f"{self._checkpoint.where}: {name}")
             written(name, [_write_at(file, part, encoded.parts[part.part]) for part in own])
-            nbytes = sum(part.nbytes for part in own)
             return TensorSummary(name, own[0].shape, how.storage, nbytes, encoded.max_error, encoded.bound)
 
         def finished(summary: TensorSummary) -> None:
@@ -230,14 +237,20 @@ class _Writer:
             if self._progress:
                 self._progress(done, size)
 
-        return tuple(
-            in_parallel(write, list(places), lambda name: prod(places[name][0].shape), self._at_once, finished)
-        )
+        def under_way(name: str) -> int:
+            return min(prod(places[name][0].shape), _TABLE_BLOCK if name in TABLES else sys.maxsize)
+
+        return tuple(in_parallel(write, list(places), under_way, self._at_once, finished))
+
+    def _write_table(self, file: BinaryIO, part: Part) -> None:
+        length, width = part.shape
+        step = max(1, _TABLE_BLOCK // width)
+        for first in range(0, length, step):
+            positions = range(first, min(first + step, length))
+            rows = rope_table(part.tensor, positions, self._config.head_dim, self._config.rope_theta)
+            _write_all(file, rows.astype("<f4", copy=False).data.cast("B"), part.offset + first * width * 4)
 
     def _load(self, name: str) -> Weights:
-        c = self._config
-        if name in ("freqs_cos", "freqs_sin"):
-            return rope_tables(c.max_seq_len, c.head_dim, c.rope_theta)[name == "freqs_sin"]
         weights = self._checkpoint.load(name)
         _check_finite(weights, f"{self._checkpoint.where}: {name}")
         return weights

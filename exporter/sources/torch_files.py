@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import pickletools
 import zipfile
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,17 @@ DTYPES: dict[torch.dtype, Dtype] = {
     torch.bfloat16: "bf16",
     torch.float64: "fp32",
 }
+# By a tuple in a pickle; the state of Python's random numbers has 628.
+_MOST_HELD = 10_000
 
 
 def load_mapped(path: Path) -> object:
     """What was saved, its tensors mapped and not read. Tensors and plain data only: no pickle that runs code.
     Raises CheckpointError."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise CheckpointError(f"{path}: expected a name in UTF-8, as PyTorch opens no other, found bytes") from error
     _check_archive(path)
     try:
         return torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=True)
@@ -46,7 +54,15 @@ def _check_archive(path: Path) -> None:
             _check_entries(path, archive)
     except CheckpointError:
         raise
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+        LookupError,
+    ) as error:
         if not zipfile.is_zipfile(path):
             return
         raise CheckpointError(f"{path}: expected torch.save's zip archive, found a damaged one: {error}") from error
@@ -70,9 +86,41 @@ def _check_entries(path: Path, archive: zipfile.ZipFile) -> None:
             raise refuse("no TorchScript", entry.filename)
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise refuse("entries that are within it", "larger ones")
+    for entry in entries:
+        # torch finds its records whatever their case
+        if entry.filename.lower().endswith("/data.pkl") and not _is_followed_soon(archive.read(entry)):
+            raise refuse(f"tuples of at most {_MOST_HELD} values", "one that holds others over and over")
     orders = {archive.read(e) for e in entries if e.filename.endswith("/byteorder") and e.file_size < 16}
     if orders - {b"little"}:
         raise refuse("little-endian", orders.pop())
+
+
+@lru_cache(maxsize=16)  # a file is mapped anew for each of its tensors
+def _is_followed_soon(pickled: bytes) -> bool:
+    """Whether every tuple holds few values, those of tuples within it counted wherever they stand again: to look one
+    up takes a dict as many steps, however few bytes they take."""
+    held: list[int] = []  # by each value on the pickle's stack
+    marks: list[int] = []
+    memo: dict[object, int] = {}
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if "GET" in opcode.name:
+            held.append(memo[argument])
+        elif "PUT" in opcode.name or opcode.name == "MEMOIZE":
+            memo[len(memo) if argument is None else argument] = held[-1]
+        else:
+            at = len(held) - len(opcode.stack_before)
+            if pickletools.markobject in opcode.stack_before:
+                at = marks.pop() - opcode.stack_before.index(pickletools.markobject)
+            taken = sum(held[at:])
+            del held[at:]
+            for made in opcode.stack_after:
+                if made is pickletools.markobject:
+                    marks.append(len(held))
+                else:
+                    held.append(1 + taken if made is pickletools.pytuple else 1)
+            if taken > _MOST_HELD and pickletools.pytuple in opcode.stack_after:
+                return False
+    return True
 
 
 def checked_tensor(where: str, value: object) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,31 @@ def test_a_limit_changes_no_byte(tmp_path: Path, large: Path) -> None:
         exporter.export(checkpoint, file, format="v3", storage="q8_0", memory=limit)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert room_for(checkpoint, tight).at_once < room_for(checkpoint, None).at_once
+
+
+def test_tables_as_long_as_the_model_take_no_more_memory_than_a_short_one_s(tmp_path: Path) -> None:
+    peaks = []
+    for length in (1, 500_000):
+        model = config(max_seq_len=length)
+        checkpoint = exporter.Checkpoint.from_arrays(model, arrays(model, 0))
+        tracemalloc.start()
+        try:
+            exporter.export(checkpoint, tmp_path / f"{length}.bin", format="v0")
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 2**24  # each of the two tables takes 2^23 in the file
+
+
+def test_tables_have_the_same_bytes_in_blocks_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = config(max_seq_len=1001)
+    checkpoint = exporter.Checkpoint.from_arrays(model, arrays(model, 0))
+    files = set()
+    for elements in (1, 12, 1000, 1 << 18):
+        monkeypatch.setattr("exporter.write._TABLE_BLOCK", elements)
+        exporter.export(checkpoint, tmp_path / "out.bin", format="v0", overwrite=True)
+        files.add((tmp_path / "out.bin").read_bytes())
+    assert len(files) == 1
 
 
 def test_too_little_is_refused_before_anything_is_written(tmp_path: Path) -> None:

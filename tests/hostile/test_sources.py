@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,10 @@ from helpers.checkpoints import state_dict as small
 from helpers.command_line import run
 from helpers.counted import Counted
 from helpers.models import arrays, config
+
+import exporter
+from verify.errors import CannotJudgeError
+from verify.sources import open_source
 
 # Odd, but what it holds is beyond doubt: where an archive's directory stands is found by search.
 HARMLESS = {"archive: directory beyond the file"}
@@ -117,6 +122,14 @@ def test_nothing_is_executed_and_nothing_opened_outside(
 
 def test_refusing_them_takes_little_memory(watched: dict[str, Any]) -> None:
     assert watched["memory"] < 256 << 20
+
+
+def test_a_name_that_pytorch_cannot_open_is_told_as_that(tmp_path: Path) -> None:
+    path = save(tmp_path, small()).rename(tmp_path / os.fsdecode(b"a\xffb.pt"))
+    with pytest.raises(exporter.CheckpointError, match="expected a name in UTF-8"):
+        exporter.open_checkpoint(path)
+    with pytest.raises(CannotJudgeError, match="a name that is not UTF-8"):
+        open_source(path)
 
 
 @pytest.mark.parametrize(

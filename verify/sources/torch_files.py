@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import torch
 from verify.errors import CannotJudgeError
 
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+# Python's own random numbers have a state of some 600.
+_LONGEST_TUPLE = 10_000
 
 
 def sha256(path: Path) -> str:
@@ -29,6 +34,10 @@ def sha256(path: Path) -> str:
 
 def mapped(path: Path) -> Any:
     """What was saved there: plain data, and tensors that lie in the file. Raises whatever torch.load does."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a name that is not UTF-8, and PyTorch opens no other") from error
     if zipfile.is_zipfile(path):
         _refuse_tricks(path)
     return torch.load(str(path), map_location="cpu", mmap=True, weights_only=True)
@@ -51,6 +60,39 @@ def _refuse_tricks(path: Path) -> None:
                 raise ValueError("TorchScript, which is a program")
             if name.endswith("/byteorder") and archive.read(name) != b"little":
                 raise ValueError("numbers that are not little-endian")
+            if name.casefold().endswith("/data.pkl"):
+                _refuse_echoes(archive.read(name))
+
+
+@cache
+def _shape_of(opcode: pickletools.OpcodeInfo) -> tuple[int, bool, list[str]]:
+    """How many values it takes off the stack below a mark, whether it takes those above one, and what it leaves."""
+    before, after = ([each.name for each in side] for side in (opcode.stack_before, opcode.stack_after))
+    return before.index("mark") if "mark" in before else len(before), "mark" in before, after
+
+
+@lru_cache(maxsize=16)
+def _refuse_echoes(pickled: bytes) -> None:
+    """Raise ValueError for a tuple that, written out, would be endless: hashing it follows all that it repeats."""
+    stacks: list[list[int]] = [[]]  # lengths written out; a new stack at each mark
+    kept: dict[int, int] = {}
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+            stacks[-1].append(kept[int(argument or 0)])
+            continue
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            kept[len(kept) if opcode.name == "MEMOIZE" else int(argument or 0)] = stacks[-1][-1]
+            continue
+        count, to_mark, after = _shape_of(opcode)
+        length = 1 + (sum(stacks.pop()) if to_mark else 0)
+        length += sum(stacks[-1].pop() for _ in range(count))
+        for left in after:
+            if left == "mark":
+                stacks.append([])
+            else:
+                stacks[-1].append(length if left == "tuple" else 1)
+        if "tuple" in after and length > _LONGEST_TUPLE:
+            raise ValueError(f"a tuple of more than {_LONGEST_TUPLE} values, written out")
 
 
 @contextmanager

@@ -147,6 +147,14 @@ def lies() -> Iterator[tuple[str, bytes]]:
     yield "100,000 levels", b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
 
 
+def echoes() -> Iterator[tuple[str, bytes]]:
+    """Keys that take for ever to hash."""
+    tower = b"K\x01\x85q\x00" + b"".join(b"h\x00h\x00\x86q\x00" for _ in range(60))
+    yield "a tower of pairs as a key", b"\x80\x02" + tower + b"}h\x00K\x01s."
+    wide = b"K\x01\x85q\x00" + b"".join(b"(" + b"h\x00" * 40 + b"tq\x00" for _ in range(12))
+    yield "a broad tower as a key", b"\x80\x02" + wide + b"}h\x00K\x01s."
+
+
 def archive(
     pickled: bytes, *, record: bytes = bytes(16), byteorder: bytes = b"little", name: str = "archive"
 ) -> bytes:
@@ -287,6 +295,8 @@ def files(canary: Path, save: Callable[[object], bytes]) -> Iterator[tuple[str, 
         yield f"zip: {name}", archive(pickled)
         yield f"stream: {name}", stream(pickled)
         yield f"tar: {name}", tar(pickled)
+    for name, pickled in echoes():
+        yield f"zip: {name}", archive(pickled)
     healthy = save({"model": state_dict(), "model_args": ARGS})
     for name, content in archives(healthy):
         yield f"archive: {name}", content
