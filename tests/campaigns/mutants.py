@@ -35,7 +35,7 @@ PARSER = ("layout.c", "v3.c", "file.c")
 # by the file that is changed: those first that notice most
 TESTS = {
     "layout.c": ("parse", "boundaries", "v3_parse", "model", "forward"),
-    "v3.c": ("v3_parse", "boundaries", "model", "limits", "forward"),
+    "v3.c": ("v3_parse", "v3_metadata", "boundaries", "model", "limits", "forward"),
     "file.c": ("parse", "changing_files", "v3_parse", "model", "limits", "refused_calls"),
 }
 FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-fPIC", "-w", f"-I{SOURCE_DIR}")

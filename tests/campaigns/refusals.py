@@ -24,6 +24,7 @@ FILES = (
     "reader_c/test_parse.py",
     "reader_c/test_boundaries.py",
     "reader_c/test_v3_parse.py",
+    "reader_c/test_v3_metadata.py",
     "reader_c/test_limits.py",
     "reader_c/test_refused_calls.py",
     "reader_c/test_changing_files.py",

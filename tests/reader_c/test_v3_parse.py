@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import struct
 from pathlib import Path
@@ -12,22 +11,17 @@ import pytest
 from blake3 import blake3
 from helpers.counted import Counted
 from helpers.models import checkpoint, config, toy_file
-from helpers.v3_files import ENTRY, HEADER, SCALINGS, head_size, healthy, patched
+from helpers.v3_files import ENTRY, HEADER, SCALINGS, head_size, healthy, patched, put, refusals
 
 import exporter
 import reader_c
-from exporter.formats.v3_parse import V3Error
-from exporter.sources.v3 import open_v3, read_head
+from exporter.sources.v3 import read_head
 
 U32, I32, U64, F64 = "<I", "<i", "<Q", "<d"
 QUANTIZED, VECTOR, HALF = HEADER, HEADER + ENTRY, HEADER + 2 * ENTRY
 TENSORS = 3 + 2 * 16
 NORM, OUTPUT = HEADER + (TENSORS - 2) * ENTRY, HEADER + (TENSORS - 1) * ENTRY
 METADATA = HEADER + TENSORS * ENTRY
-
-
-def put(at: int, kind: str, value: float) -> tuple[int, bytes]:
-    return at, struct.pack(kind, value)
 
 
 # (rule, field, offset, scaling of the healthy file, changes)
@@ -195,17 +189,6 @@ METADATA_CASES: list[Case] = [
 CASES = HEADER_CASES + TABLE_CASES + METADATA_CASES
 
 
-def refusals(path: Path, content: bytes) -> tuple[reader_c.InvalidFileError, V3Error]:
-    path.write_bytes(content)
-    with pytest.raises(reader_c.InvalidFileError) as by_c:
-        reader_c.open(path, check_digests=True)
-    with pytest.raises(V3Error) as by_python:
-        checkpoint = open_v3(path)
-        for name in checkpoint.names:
-            checkpoint.load(name)
-    return by_c.value, by_python.value
-
-
 def test_there_is_a_file_for_every_rule() -> None:
     assert len({rule for rule, *_ in CASES}) == len(CASES) >= 66
 
@@ -271,14 +254,6 @@ def test_a_small_head_is_read(tmp_path: Path) -> None:
     assert head_size(path.read_bytes()) < 4000
     with reader_c.open(path) as model:
         assert len(model.names) == 11
-
-
-def test_metadata_that_miss_an_entry_are_told_what_is_the_least(tmp_path: Path) -> None:
-    path = tmp_path / "model.bin"
-    content = healthy(path)
-    by_c, _ = refusals(path, patched(content, put(148, U32, 4)))
-    (size,) = struct.unpack_from(U32, content, 144)
-    assert by_c.expected == f"at least {size + 8}"
 
 
 def test_layers_beyond_ten_have_their_names(tmp_path: Path) -> None:
@@ -386,61 +361,6 @@ def test_a_wrong_name_is_told_in_letters_that_a_terminal_can_show(tmp_path: Path
     path = tmp_path / "model.bin"
     by_c, _ = refusals(path, patched(healthy(path), (QUANTIZED, name)))
     assert (by_c.expected, by_c.found) == ("'tok_embeddings.weight'", repr(told))
-
-
-@pytest.mark.parametrize("key", ["0az9", "._-"])
-def test_every_letter_of_a_key_is_taken(tmp_path: Path, key: str) -> None:
-    path = tmp_path / "model.bin"
-    healthy(path, metadata={key: ""})
-    with reader_c.open(path) as model:
-        assert model.metadata == read_head(path).metadata == {key: ""}
-
-
-@pytest.mark.parametrize("letter", [b"`", b"{", b"/", b":", b",", b"^", b" ", b"\x80"])
-def test_no_other_letter_is(tmp_path: Path, letter: bytes) -> None:
-    path = tmp_path / "model.bin"
-    by_c, by_python = refusals(path, patched(healthy(path), (METADATA + 8, letter)))
-    assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset) == ("metadata key", METADATA + 8)
-
-
-def test_utf_8_is_what_python_takes_for_it(tmp_path: Path, counted: Counted) -> None:
-    """Bytes at the edges of what each place of a character may hold."""
-    leads = (
-        0x7F,
-        0x80,
-        0xBF,
-        0xC0,
-        0xC1,
-        0xC2,
-        0xDF,
-        0xE0,
-        0xE1,
-        0xEC,
-        0xED,
-        0xEE,
-        0xEF,
-        0xF0,
-        0xF1,
-        0xF3,
-        0xF4,
-        0xF5,
-    )
-    seconds, rest = (0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0), (0x41, 0x7F, 0x80, 0xBF, 0xC0)
-    path = tmp_path / "model.bin"
-    content, count = healthy(path), 0
-    for character in map(bytes, itertools.product(leads, seconds, rest, rest)):
-        for value in (character + b"abc", b"abc" + character):
-            path.write_bytes(patched(content, (METADATA + 14, value)))
-            count += 1
-            try:
-                expected = value.decode()
-            except UnicodeDecodeError:
-                with pytest.raises(reader_c.InvalidFileError, match=f"metadata value at {METADATA + 14}:"):
-                    reader_c.open(path)
-            else:
-                with reader_c.open(path) as model:
-                    assert model.metadata["a.note"] == expected
-    counted("characters at the edges of UTF-8, in metadata", count, "taken or refused as Python does")
 
 
 def test_more_tensors_than_a_head_may_have_are_refused_though_the_layers_are_as_many(tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import pytest
 from blake3 import blake3
 
 import exporter
+import reader_c
 from exporter.formats import v3
+from exporter.formats.v3_parse import V3Error
+from exporter.sources.v3 import open_v3
 from exporter.write import _Writer
 from helpers.models import arrays, config
 
@@ -72,3 +76,20 @@ def patched(content: bytes, *changes: tuple[int, bytes], resign: bool = True) ->
         changed[160:192] = blake3(bytes(changed[:128]) + bytes(changed[HEADER : HEADER + ENTRY * count])).digest()
         changed[size - 32 : size] = blake3(bytes(changed[: size - 32])).digest()
     return bytes(changed)
+
+
+def put(at: int, kind: str, value: float) -> tuple[int, bytes]:
+    """A change for patched(); kind: as struct has it."""
+    return at, struct.pack(kind, value)
+
+
+def refusals(path: Path, content: bytes) -> tuple[reader_c.InvalidFileError, V3Error]:
+    """What the C reader and the exporter's parser say of a file that both must refuse."""
+    path.write_bytes(content)
+    with pytest.raises(reader_c.InvalidFileError) as by_c:
+        reader_c.open(path, check_digests=True)
+    with pytest.raises(V3Error) as by_python:
+        checkpoint = open_v3(path)
+        for name in checkpoint.names:
+            checkpoint.load(name)
+    return by_c.value, by_python.value

@@ -1,0 +1,79 @@
+"""v3's metadata, letter by letter: what the C reader takes is what Python does."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from pathlib import Path
+
+import pytest
+from helpers.counted import Counted
+from helpers.v3_files import ENTRY, HEADER, healthy, patched, put, refusals
+
+import reader_c
+from exporter.sources.v3 import read_head
+
+METADATA = HEADER + 35 * ENTRY
+
+
+@pytest.mark.parametrize("key", ["0az9", "._-"])
+def test_every_letter_of_a_key_is_taken(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "model.bin"
+    healthy(path, metadata={key: ""})
+    with reader_c.open(path) as model:
+        assert model.metadata == read_head(path).metadata == {key: ""}
+
+
+@pytest.mark.parametrize("letter", [b"`", b"{", b"/", b":", b",", b"^", b" ", b"\x80"])
+def test_no_other_letter_is(tmp_path: Path, letter: bytes) -> None:
+    path = tmp_path / "model.bin"
+    by_c, by_python = refusals(path, patched(healthy(path), (METADATA + 8, letter)))
+    assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset) == ("metadata key", METADATA + 8)
+
+
+def test_utf_8_is_what_python_takes_for_it(tmp_path: Path, counted: Counted) -> None:
+    """Bytes at the edges of what each place of a character may hold."""
+    leads = (
+        0x7F,
+        0x80,
+        0xBF,
+        0xC0,
+        0xC1,
+        0xC2,
+        0xDF,
+        0xE0,
+        0xE1,
+        0xEC,
+        0xED,
+        0xEE,
+        0xEF,
+        0xF0,
+        0xF1,
+        0xF3,
+        0xF4,
+        0xF5,
+    )
+    seconds, rest = (0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0), (0x41, 0x7F, 0x80, 0xBF, 0xC0)
+    path = tmp_path / "model.bin"
+    content, count = healthy(path), 0
+    for character in map(bytes, itertools.product(leads, seconds, rest, rest)):
+        for value in (character + b"abc", b"abc" + character):
+            path.write_bytes(patched(content, (METADATA + 14, value)))
+            count += 1
+            try:
+                expected = value.decode()
+            except UnicodeDecodeError:
+                with pytest.raises(reader_c.InvalidFileError, match=f"metadata value at {METADATA + 14}:"):
+                    reader_c.open(path)
+            else:
+                with reader_c.open(path) as model:
+                    assert model.metadata["a.note"] == expected
+    counted("characters at the edges of UTF-8, in metadata", count, "taken or refused as Python does")
+
+
+def test_metadata_that_miss_an_entry_are_told_what_is_the_least(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    content = healthy(path)
+    by_c, _ = refusals(path, patched(content, put(148, "<I", 4)))
+    (size,) = struct.unpack_from("<I", content, 144)
+    assert by_c.expected == f"at least {size + 8}"
