@@ -3,8 +3,8 @@ by one, each comparison turned; a test has to fail.
 
     make mutants                    an hour and a half of one core, shared out to all
 
-Mutants that change nothing that can be seen are told in UNSEEN, each with the reason. What nothing noticed is kept in
-.mutants/: once a test was added, --again tries that alone.
+Mutants that change nothing that can be seen are told in UNSEEN, each with the reason, and not tried. What nothing noticed
+is kept in .mutants/: once a test was added, --again tries that alone.
 """
 
 from __future__ import annotations
@@ -271,16 +271,17 @@ def main() -> None:
     began = time.monotonic()
     text = (SOURCE_DIR / given.file).read_text(encoding="utf-8")
     many = list(mutants(given.file, text))
-    fates = try_all(given.file, text, untried(given.file, text) if given.again else many)
+    unseen = {mutant for mutant in many if (mutant.file, mutant.line(text), mutant.new) in UNSEEN}
+    last = untried(given.file, text) if given.again else many
+    fates = try_all(given.file, text, [mutant for mutant in last if mutant in many and mutant not in unseen])
     keep(given.file, text, [mutant for mutant, noticed in fates.items() if not noticed])
     rows = []
     for kind in dict.fromkeys(mutant.kind for mutant in many):
         own = [mutant for mutant in many if mutant.kind == kind]
-        alive = [mutant for mutant in own if fates.get(mutant) == ""]
-        unseen = [m for m in alive if (m.file, m.line(text), m.new) in UNSEEN]
-        others = len(alive) - len(unseen)
-        told = f"{len(own) - len(alive)} noticed, {len(unseen)} make no difference, {others} others"
-        rows.append(Row(kind, len(own), told, others))
+        same = len(unseen.intersection(own))
+        alive = sum(fates.get(mutant) == "" for mutant in own)
+        told = f"{len(own) - same - alive} noticed, {same} make no difference, {alive} others"
+        rows.append(Row(kind, len(own), told, alive))
     finish(f"mutants of {given.file}", rows, began, trial=given.trial)
 
 
