@@ -3,8 +3,8 @@ by one, each comparison turned; a test has to fail.
 
     make mutants                    an hour and a half of one core, shared out to all
 
-Mutants that change nothing that can be seen are told in UNSEEN, each with the reason, and not tried. What nothing noticed
-is kept in .mutants/: once a test was added, --again tries that alone.
+Mutants that change nothing that can be seen are told in UNSEEN, each with the reason, and not tried. What nothing
+noticed is kept in .mutants/: once a test was added, --again tries that alone.
 """
 
 from __future__ import annotations
