@@ -267,10 +267,11 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("file", choices=PARSER)
     parser.add_argument("--again", action="store_true", help="only what nothing noticed the last time")
+    parser.add_argument("--kind", action="append", help="only this kind of mutant; may be given often")
     given = parser.parse_args()
     began = time.monotonic()
     text = (SOURCE_DIR / given.file).read_text(encoding="utf-8")
-    many = list(mutants(given.file, text))
+    many = [mutant for mutant in mutants(given.file, text) if not given.kind or mutant.kind in given.kind]
     unseen = {mutant for mutant in many if (mutant.file, mutant.line(text), mutant.new) in UNSEEN}
     last = untried(given.file, text) if given.again else many
     fates = try_all(given.file, text, [mutant for mutant in last if mutant in many and mutant not in unseen])
