@@ -103,6 +103,17 @@ def test_a_release_whose_name_may_not_last_has_its_own_report_beside_it(
         assert "v2" in (tmp_path / "out.bin.report" / name).read_text()
 
 
+def test_a_candidate_that_may_not_last_is_not_told_as_written(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.bin"
+    out.write_bytes(b"the last release")
+    fail_to_sync(monkeypatch, errno.EACCES)
+    command = ("release", source, out, "--format", "v3", *QUICK, "--overwrite")
+    refused(run(*command), f"{out}: cannot be written: permission denied")
+    assert out.read_bytes() == b"the last release"
+
+
 def test_a_report_that_gets_no_name_after_its_file_is_told(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,19 +77,24 @@ def release(
     for_pass, for_fail = reports_of(out, reports, read, baseline)
     with workspace(target) as room:
         candidate = room / target.name
-        summary = exporter.export(
-            checkpoint,
-            candidate,
-            format=format_name,
-            group_size=group_size,
-            exact_group_size=exact_group_size,
-            storage=storage,
-            provenance=provenance,
-            max_seq_len=max_seq_len,
-            memory=memory,
-            announce=None if announce is None else lambda line: announce(f"export: {line}"),
-            progress=lambda done, total: progress("export", done, total),
-        )
+        try:
+            summary = exporter.export(
+                checkpoint,
+                candidate,
+                format=format_name,
+                group_size=group_size,
+                exact_group_size=exact_group_size,
+                storage=storage,
+                provenance=provenance,
+                max_seq_len=max_seq_len,
+                memory=memory,
+                announce=None if announce is None else lambda line: announce(f"export: {line}"),
+                progress=lambda done, total: progress("export", done, total),
+            )
+        except NotLastingError as error:
+            # only a candidate was written: nothing has happened to what stands at the target
+            with told_of(target):
+                raise (error.__cause__ or error) from None
         made = identity(candidate)
         report = verify(
             source,
