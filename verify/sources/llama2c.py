@@ -74,7 +74,6 @@ class Llama2cSource(Source):
         return self._dtypes[name]
 
     def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        self.expect_unchanged()
         with refusing(self.path, "a llama2.c checkpoint"):
             saved = mapped(self.path)
             state, arguments = dict(saved["model"]), dict(saved["model_args"])
