@@ -157,7 +157,7 @@ tsan-ci: $(READY)
 
 # Each check of the reader's parser taken out, each limit moved: does a test fail?
 mutants: $(READY)
-	for file in layout.c v3.c file.c; do $(BIN)/python tests/campaigns/mutants.py $$file || exit 1; done
+	for file in layout.c v3.c file.c; do PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file || exit 1; done
 
 # All that is counted in docs/reliability.md: hours.
 campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults

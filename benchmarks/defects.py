@@ -74,9 +74,10 @@ def of_case(name: str, model: exporter.ModelConfig, format_name: str, seed: int)
         return judged(case, Path(directory)), beside
 
 
-def by_engine(defect: Defect, chosen: list[Case]) -> list[Outcome]:
+def by_engine(defect: Defect, chosen: list[Case], kept: Path) -> list[Outcome]:
+    """kept: for objects of what has no mistake."""
     with tempfile.TemporaryDirectory() as directory, Judge() as process:
-        engine = build(defect.seed, Path(directory) / "engine")
+        engine = build(defect.seed, Path(directory) / "engine", kept)
         jobs = []
         for number, case in enumerate(chosen):
             own = Path(directory) / str(number)
@@ -90,8 +91,8 @@ def matrix(models: list[exporter.ModelConfig], pool: ProcessPoolExecutor) -> lis
     futures = [pool.submit(of_case, c.defect.name, c.model, c.format, c.seed) for c in chosen]
     engines = {defect.name: [c for c in chosen if c.defect is defect] for defect in ENGINE_DEFECTS}
     broken: dict[int, Outcome] = {}
-    with ThreadPoolExecutor(2) as threads:
-        outcomes = threads.map(lambda name: by_engine(BY_NAME[name], engines[name]), engines)
+    with ThreadPoolExecutor(2) as threads, tempfile.TemporaryDirectory() as kept:
+        outcomes = threads.map(lambda name: by_engine(BY_NAME[name], engines[name], Path(kept)), engines)
         for of_engine, found in zip(engines.values(), outcomes, strict=True):
             broken |= {id(case): outcome for case, outcome in zip(of_engine, found, strict=True)}
     results = []
@@ -140,7 +141,9 @@ def on_smollm2(source: Path) -> Iterator[Result]:
                 beside[format_name] = path, judge(source, path, length)
             path, without = beside[format_name]
             if case.defect.place == "engine":
-                engine = build(case.defect.seed, Path(directory) / name.replace(" ", "-"), quick=False)
+                engine = build(
+                    case.defect.seed, Path(directory) / name.replace(" ", "-"), Path(directory), quick=False
+                )
                 with Judge() as process:
                     (found,) = process.judge(engine, [(source, path, length)])
             else:

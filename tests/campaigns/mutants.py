@@ -24,6 +24,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from helpers.refused import KEPT
 from record import Row, finish, options
 from rich.progress import Progress
 
@@ -36,7 +37,7 @@ PARSER = ("layout.c", "v3.c", "file.c")
 TESTS = {
     "layout.c": ("parse", "boundaries", "v3_parse", "model", "forward"),
     "v3.c": ("v3_parse", "v3_metadata", "boundaries", "model", "limits", "forward"),
-    "file.c": ("parse", "changing_files", "v3_parse", "model", "limits", "refused_calls"),
+    "file.c": ("parse", "refused_calls", "changing_files", "v3_parse", "model", "limits"),
 }
 FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-fPIC", "-w", f"-I{SOURCE_DIR}")
 # of a processor, however busy the machine is; and on the clock, for what waits for ever
@@ -178,6 +179,7 @@ class Workshop:
             "PYTHONPATH": f"{self._place}{os.pathsep}{ROOT}",
             "OMP_NUM_THREADS": "1",
             "HYPOTHESIS_PROFILE": "dev",
+            KEPT: str(self._objects.parent),
         }
         # not "python -m pytest", which would look here first and find the reader as it is
         command: list[str | Path] = [

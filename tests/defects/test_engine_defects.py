@@ -23,11 +23,17 @@ def judge() -> Iterator[Judge]:
         yield judge
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Objects of what has no mistake."""
+    return tmp_path_factory.mktemp("objects")
+
+
 @pytest.mark.parametrize("defect", ENGINE_DEFECTS, ids=str)
 def test_a_wrong_engine_is_caught_by_every_check_that_is_meant_to(
-    tmp_path: Path, judge: Judge, defect: Defect
+    tmp_path: Path, judge: Judge, kept: Path, defect: Defect
 ) -> None:
-    engine = build(defect.seed, tmp_path / "engine")
+    engine = build(defect.seed, tmp_path / "engine", kept)
     cases = spread(defect, TOYS)[:MODELS]
     jobs = []
     for number, case in enumerate(cases):
@@ -47,14 +53,15 @@ def test_a_wrong_engine_is_caught_by_every_check_that_is_meant_to(
             assert found.finding("execution").use > 4, (case, found)
 
 
-def test_a_patch_that_fits_nowhere_or_twice_is_an_error(tmp_path: Path) -> None:
+def test_a_patch_that_fits_nowhere_or_twice_is_an_error(tmp_path: Path, kept: Path) -> None:
     for number, text in enumerate(("no such text", "return RC_OK;")):
         with pytest.raises(ValueError, match="once"):
-            build(Patch(((text, ""),)), tmp_path / str(number))
+            build(Patch(((text, ""),)), tmp_path / str(number), kept)
 
 
-def test_an_engine_that_ends_its_process_is_told(tmp_path: Path, judge: Judge) -> None:
-    engine = build(Patch((("root = sqrtf((float)head_size)", "root = *(volatile float *)0"),)), tmp_path / "engine")
+def test_an_engine_that_ends_its_process_is_told(tmp_path: Path, judge: Judge, kept: Path) -> None:
+    patch = Patch((("root = sqrtf((float)head_size)", "root = *(volatile float *)0"),))
+    engine = build(patch, tmp_path / "engine", kept)
     directory = tmp_path / "case"
     directory.mkdir()
     case = spread(ENGINE_DEFECTS[0], TOYS)[0]

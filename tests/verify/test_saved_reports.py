@@ -147,6 +147,7 @@ def test_a_check_that_was_asked_for_cannot_be_taken_out(tmp_path: Path, name: st
         (b'{"schema": "export-and-verify/report/2"}', "schema: expected export-and-verify/report/1, found 'export"),
         (b'{"schema": "export-and-verify/report/1"}', "the report: expected what the schema says, found: 'verdict'"),
         (b'{"schema": NaN}', "NaN, which is no number of JSON"),
+        (b'{"schema": 1e999}', "1e999, beyond float64"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -197,7 +198,7 @@ def test_every_field_that_was_edited_is_noticed(tmp_path: Path, report: Report, 
     for number, place in enumerate(places):
         now = holder(json.loads(original), place)[place[-1]]
         # the kinds of edits in turn, since each place has many like it
-        for value in others(now)[number % 5 :: 5]:
+        for value in others(now)[number % 9 :: 9]:
             if value == now and type(value) is type(now):
                 continue
             found = json.loads(original)
@@ -225,7 +226,7 @@ def test_an_edited_field_with_its_digest_mended_never_makes_a_failing_report_pas
     refused = tried = 0
     for number, place in enumerate(leaves(json.loads(original))):
         edits = (*others(holder(json.loads(original), place)[place[-1]]), "pass", "skipped", 0.0)
-        for value in edits[number % 5 :: 5]:
+        for value in edits[number % 9 :: 9]:
             found = json.loads(original)
             holder(found, place)[place[-1]] = value
             if place != ("digest",):

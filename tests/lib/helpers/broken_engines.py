@@ -7,36 +7,47 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers.compiled import objects
 from helpers.defects.engine import Patch
 from helpers.defects.outcome import Outcome
+from reader_c.build import SOURCES, STRICT_FLAGS, ffibuilder
 
 ROOT = Path(__file__).parents[3]
 
 
-def build(patch: Patch, directory: Path, *, quick: bool = True) -> Path:
-    """A directory with a package reader_c whose source has the patch; raises ValueError where it does not fit. quick:
-    to build, because most of these are built often and run little; slow to run."""
-    shutil.copytree(
-        ROOT / "reader_c", directory / "reader_c", ignore=shutil.ignore_patterns("_reader*", "__pycache__")
-    )
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, directory)
+def build(patch: Patch, directory: Path, kept: Path, *, quick: bool = True) -> Path:
+    """A directory with a package reader_c whose source has the patch; raises ValueError where it does not fit. kept:
+    a directory for objects of what has none. quick: to build, because most of these are built often and run little;
+    slow to run."""
+    package = directory / "reader_c"
+    shutil.copytree(ROOT / "reader_c", package, ignore=shutil.ignore_patterns("_reader*", "__pycache__"))
     for old, new in patch.pieces:
-        _replace(directory / "reader_c" / "src", old, new)
-    speed = "-O1 -DRC_NO_CLONES" if quick else ""
-    flags = {"RC_EXTRA_CFLAGS": f"{speed} {patch.flags}", "RC_EXTRA_LDFLAGS": patch.flags}
-    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
-    compiled = subprocess.run(
-        command, cwd=directory, env={**os.environ, **flags}, capture_output=True, text=True, check=False
-    )
-    if compiled.returncode:
-        raise RuntimeError(f"the broken engine does not compile:\n{compiled.stderr}")
+        _replace(package / "src", old, new)
+    ffibuilder.emit_c_code(str(package / "src" / "_reader.c"))
+    speed = ("-O1", "-DRC_NO_CLONES") if quick else ()
+    headers = sysconfig.get_paths()["include"]
+    command = [
+        "gcc",
+        *STRICT_FLAGS,
+        *speed,
+        *shlex.split(patch.flags),
+        "-w",
+        "-fPIC",
+        "-Ireader_c/src",
+        f"-I{headers}",
+    ]
+    sources = [Path("reader_c", "src", name) for name in (*SOURCES, "_reader.c")]
+    made = objects(sources, command, directory, kept)
+    library = package / "_reader.abi3.so"
+    subprocess.run([*command, "-shared", *made, "-o", library, "-lm", "-lpthread"], check=True, capture_output=True)
     return directory
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
+from helpers.compiled import objects
 from reader_c.build import SOURCE_DIR
 
 # of the reader that is imported, which need not be the one beside these tests
@@ -24,10 +26,15 @@ WRAPPED = (
 FLAGS = ("-std=c11", "-g", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-DRC_NO_CLONES")
 
 
+# a directory for objects, where who builds it again and again wants them kept
+KEPT = "REFUSED_OBJECTS"
+
+
 def build(program: Path, compiler: str, *flags: str) -> None:
     # named as setup.py names them, so that coverage of both is that of one
     sources = [path.relative_to(PLACE) for path in sorted(SOURCE_DIR.glob("*.c"))]
+    command = [compiler, *FLAGS, *flags, f"-I{SOURCE_DIR.relative_to(PLACE)}"]
+    kept = Path(os.environ.get(KEPT, program.parent))
+    made = objects((*sources, Path(__file__).with_suffix(".c")), command, PLACE, kept)
     wrapped = [f"-Wl,--wrap={name}" for name in WRAPPED]
-    includes = f"-I{SOURCE_DIR.relative_to(PLACE)}"
-    command = [compiler, *FLAGS, *flags, includes, Path(__file__).with_suffix(".c"), *sources, *wrapped]
-    subprocess.run([*command, "-o", program, "-lm", "-lpthread"], check=True, cwd=PLACE)
+    subprocess.run([*command, *made, *wrapped, "-o", program, "-lm", "-lpthread"], check=True, cwd=PLACE)
