@@ -91,7 +91,8 @@ def test_a_model_of_llama_2_7b_shape_is_laid_out_beyond_32_bits(tmp_path: Path) 
         with path.open("wb") as file:
             file.write(layout.header)
             file.truncate(layout.size)
-        with reader_c.open(path) as model:
+        # one is copied, where there is memory for it; holes of the others need not be
+        with reader_c.open(path, mapped=None if format_name == "v2" else True) as model:
             assert model.file_size == layout.size > 2**32
             for part in layout.parts:
                 (span,) = (s for s in model.spans(part.tensor) if s.part == part.part)

@@ -34,16 +34,8 @@ def build(patch: Patch, directory: Path, kept: Path, *, quick: bool = True) -> P
     ffibuilder.emit_c_code(str(package / "src" / "_reader.c"))
     speed = ("-O1", "-DRC_NO_CLONES") if quick else ()
     headers = sysconfig.get_paths()["include"]
-    command = [
-        "gcc",
-        *STRICT_FLAGS,
-        *speed,
-        *shlex.split(patch.flags),
-        "-w",
-        "-fPIC",
-        "-Ireader_c/src",
-        f"-I{headers}",
-    ]
+    flags = (*STRICT_FLAGS, *speed, *shlex.split(patch.flags), "-w", "-fPIC")
+    command = ["gcc", *flags, "-Ireader_c/src", f"-I{headers}"]
     sources = [Path("reader_c", "src", name) for name in (*SOURCES, "_reader.c")]
     made = objects(sources, command, directory, kept)
     library = package / "_reader.abi3.so"
