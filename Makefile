@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
 
 test: $(READY)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 # A model that people use, from its Hugging Face directory to released files: some five minutes.
 smollm2: $(VENV)/smollm2/config.json

@@ -22,7 +22,7 @@ CAMPAIGN = Path(__file__).parent / "campaigns" / "syscalls.py"
 QUICK = ("--depth", "quick", "--windows", "1", "--length", "4")
 
 
-@pytest.mark.parametrize(("command", "share"), [("export v2", 5), ("export hf", 7), ("release v3", 60)])
+@pytest.mark.parametrize(("command", "share"), [("export v2", 11), ("export hf", 13), ("release v3", 120)])
 def test_whichever_call_fails_the_old_or_the_new_stands_there_and_is_told(command: str, share: int) -> None:
     """A share of `make syscalls`."""
     arguments = ("--trial", "--command", command, "--each", str(share), "--error", "EIO", "--error", "EINTR")

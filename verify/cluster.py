@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,7 @@ from verify.errors import CannotJudgeError
 from verify.optional import one_line
 from verify.parts import ComparedWindow, Job, Parts, Task
 from verify.proof import Proven
+from verify.silent import silent
 
 LOCAL = "local"
 # To be answered by a machine at all.
@@ -89,8 +90,10 @@ class Cluster:
     def __enter__(self) -> Cluster:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._ray.shutdown()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # what Ray's core thinks of a run that was interrupted would stand beside our own one line, or none
+        with silent() if kind else nullcontext():
+            self._ray.shutdown()
 
     def compare(self, batches: Sequence[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
         """As Parts does it, in the batches' order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from verify.errors import CannotJudgeError
 from verify.given import check_regular, read_given
 from verify.optional import one_line, wanted
+from verify.silent import silent
 
 if TYPE_CHECKING:
     from verify.sources import Source
@@ -220,27 +220,9 @@ def _believing_nothing(path: Path, expected: str) -> Iterator[None]:
     """A library at work on a tokenizer that may hold anything: what it raises is told in one line. A panic of Rust's
     is no Exception, and is printed by itself before it is raised."""
     try:
-        with _silent():
+        with silent():
             yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
         raise CannotJudgeError(f"{path}: expected {expected}: {one_line(error)}") from error
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Standard error of the whole process goes nowhere."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # closed: there is nothing to keep quiet
-        yield
-        return
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

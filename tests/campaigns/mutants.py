@@ -78,6 +78,27 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         "<=",
     ): "the same number",
     ("v3.c", "return within < RC_HEADER ? RC_HEADER : within < size ? within : size;", "<="): "the same number",
+    (
+        "file.c",
+        "const ssize_t n = pread(fd, bytes + from, (size_t)(rest < LARGEST_READ ? rest : LARGEST_READ), "
+        "(off_t)from);",
+        "<=",
+    ): "the same number",
+    ("file.c", 'rc_fail(status, RC_SYSTEM, field, -1, "", 0, 0);', "2"): "an offset below 0 is none",
+    ("file.c", "*status = (rc_status){.code = RC_OK, .offset = -1};", "2"): "the same",
+    ("file.c", "rc_model *opened = calloc(1, sizeof *opened);", "2"): "room for two is room for one",
+    ("file.c", "if (n > 0)", ">="): "0 was refused in the line before",
+    **{
+        ("file.c", "const size_t alignment = size < 2 * HUGE_PAGE ? SMALL_PAGE : HUGE_PAGE;", new): "pages' size"
+        for new in ("<=", "+", "3")
+    },
+    (
+        "file.c",
+        "if ((uint64_t)size > PTRDIFF_MAX || posix_memalign(&bytes, alignment, (size_t)size))",
+        ">=",
+    ): "no file is as large",
+    ("file.c", "const int64_t first = size < RC_HEADER ? size : RC_HEADER;", "<="): "the same number",
+    ("file.c", "memcpy(model->head, start, (size_t)(first < head ? first : head));", "<="): "the same number",
 }
 
 

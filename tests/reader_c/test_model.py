@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import gc
+import os
 import pickle
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,17 @@ def test_scales_at_unaligned_addresses_are_read_right(tmp_path: Path) -> None:
         assert offsets != {0}
         assert np.isfinite(model.forward([0, 1, 2])).all()
         assert np.isfinite(model.forward([0, 1, 2], activations="q8", arithmetic="mirror")).all()
+
+
+def test_who_has_no_standard_input_gets_a_file_by_its_number(tmp_path: Path) -> None:
+    path = toy_file(tmp_path, "v0")
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        reader_c.open(path).close()
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
 
 
 def test_a_closed_model_says_so(tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return source, file
 
 
+# what a process that began here inherits
+MARK = ("TEST_PARTS_BY", str(os.getpid()))
+
+
+@pytest.fixture(autouse=True)
+def marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*MARK)
+
+
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part for each window, as large models have them."""
@@ -168,17 +177,26 @@ def test_a_directory_that_cannot_be_written_to_is_told(case: tuple[Path, Path], 
 
 
 def ours(name: str) -> list[int]:
-    """Processes whose command line begins so."""
+    """Processes whose command line begins so, of all that this one has led to: other tests have clusters too."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes()
+                command, inherited = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
             except OSError:
                 continue
-            if command.startswith(name.encode()):
+            if command.startswith(name.encode()) and "=".join(MARK).encode() in inherited.split(b"\0"):
                 found.append(int(entry.name))
     return found
+
+
+def none_left(name: str) -> bool:
+    """In the end: Ray tells its workers to go and does not wait for them."""
+    for _ in range(600):
+        if not ours(name):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 # a cluster takes its time to start
@@ -190,7 +208,7 @@ ONE = pytest.mark.parametrize("case", ["llama2c"], indirect=True)
 def test_workers_find_the_same_report(case: tuple[Path, Path], workers: int) -> None:
     pytest.importorskip("ray")
     assert judged(case, cluster="local", workers=workers) == judged(case)
-    assert ours("ray::_Worker") == []
+    assert none_left("ray::_Worker")
 
 
 @ONE
@@ -267,7 +285,7 @@ def test_who_ends_a_run_on_a_cluster_gets_the_same_status_as_without(case: tuple
         said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, said
     assert said == (b"", b"")
-    assert ours("ray::_Worker") == []
+    assert none_left("ray::_Worker")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "nowhere.invalid:6379", "127.0.0.1:99999999"])

@@ -212,6 +212,27 @@ static int compute(const rc_model *model, const rc_options *options, float *forw
     return code;
 }
 
+/* There is no such tensor, and nothing is left of what stood where one is asked for. */
+static bool has_none(const rc_model *model, int kind, int64_t layer)
+{
+    rc_tensor tensor;
+    memset(&tensor, 0xff, sizeof tensor);
+    return !rc_model_tensor(model, kind, layer, &tensor) && !tensor.storage && !tensor.rows && !tensor.length;
+}
+
+/* Only what is Q8_0 has groups and their scales. */
+static bool groups_hold(const rc_model *model, const rc_config *c)
+{
+    bool hold = true;
+    for (int kind = 0; kind < RC_KINDS; kind++) {
+        rc_tensor t;
+        for (int64_t layer = 0; rc_model_tensor(model, kind, layer, &t); layer++)
+            hold &= t.storage == RC_Q8 ? t.group_size == c->group_size && t.scale_offset > 0 && t.scale_length > 0
+                                       : !t.group_size && !t.scale_offset && !t.scale_length;
+    }
+    return hold;
+}
+
 /* The logits of every way to compute, or a code; nothing stays open. */
 static int use(const char *path, int mapped, float **logits, size_t *size, rc_status *status)
 {
@@ -221,6 +242,8 @@ static int use(const char *path, int mapped, float **logits, size_t *size, rc_st
     if (code)
         return code;
     const rc_config *c = rc_model_config(model);
+    HOLDS(groups_hold(model, c));
+    HOLDS(has_none(model, -1, 0) && has_none(model, RC_KINDS, 0) && has_none(model, 0, -1) && has_none(model, 0, 1));
     const rc_options ways[WAYS] = {
         {.arithmetic = RC_MIRROR},
         {.arithmetic = RC_FAST},
@@ -254,6 +277,21 @@ static int promised(enum refused what)
     }
 }
 
+/* And what it says: the system's word, or numbers. */
+static bool told(enum refused what, const rc_status *status)
+{
+    static const int errors[REFUSALS] = {[OPEN] = EMFILE, [STAT] = EIO, [READ] = EIO, [MAP] = ENODEV};
+    if (status->system_error != errors[what] || !status->field || !*status->field || !status->rule)
+        return false;
+    switch (what) {
+    case MEMORY: /* bytes; of a session, for so many positions */
+        return status->expected > 0 && status->found == (strcmp(status->field, "session") ? 0 : TOKENS);
+    case ANOTHER_TIME:
+    case ANOTHER_CHANGE: return status->expected == 0 && status->found == 1;
+    default: return !errors[what] || (status->expected == 0 && status->found == 0);
+    }
+}
+
 static int refuse_each(const char *path, int mapped, enum refused what, bool all_after, const float *expected, size_t size)
 {
     int refused = 0;
@@ -269,8 +307,7 @@ static int refuse_each(const char *path, int mapped, enum refused what, bool all
         const int struck = plan.struck;
         HOLDS(code == (struck ? promised(what) : RC_OK));
         if (code) {
-            HOLDS(status.code == code && status.field && *status.field && status.rule);
-            HOLDS((code == RC_SYSTEM) == (status.system_error != 0));
+            HOLDS(status.code == code && told(what, &status));
         } else {
             HOLDS(found_size == size && !memcmp(found, expected, size));
             free(found);
