@@ -77,3 +77,23 @@ def test_metadata_that_miss_an_entry_are_told_what_is_the_least(tmp_path: Path) 
     by_c, _ = refusals(path, patched(content, put(148, "<I", 4)))
     (size,) = struct.unpack_from("<I", content, 144)
     assert by_c.expected == f"at least {size + 8}"
+
+
+@pytest.mark.parametrize("longer", ["value", "key"])
+def test_metadata_that_end_within_an_entry_are_told_what_is_the_least(tmp_path: Path, longer: str) -> None:
+    path = tmp_path / "model.bin"
+    # a key of two letters and a value of five
+    content = healthy(path, metadata={"ab": "value"})
+    key, value = (30, 5) if longer == "key" else (2, 30)
+    changes = (put(METADATA, "<I", key), put(METADATA + 4, "<I", value))
+    by_c, by_python = refusals(path, patched(content, *changes))
+    assert by_c.field == by_python.field == "metadata size"
+    assert (by_c.expected, by_c.found) == (f"at least {8 + key + value}", "15")
+
+
+def test_metadata_beyond_their_entries_are_told_what_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    content = healthy(path, metadata={"ab": "value", "c": ""})
+    by_c, by_python = refusals(path, patched(content, put(148, "<I", 1)))
+    assert by_c.field == by_python.field == "metadata size"
+    assert (by_c.expected, by_c.found) == ("exactly 15", "24")
