@@ -43,8 +43,8 @@ FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-fPIC", "-w"
 # of a processor, however busy the machine is; and on the clock, for what waits for ever
 CPU_SECONDS, SECONDS = 300, 1800
 
-# (file, what stands in the line, what it becomes) -> why no test can see it; where a line has several of a kind, (file,
-# the whole line as it becomes, "")
+# (file, what stands in the line, what it becomes) -> why no test can see it; where a line has several of a kind,
+# (file, the whole line as it becomes, "")
 UNSEEN: dict[tuple[str, str, str], str] = {
     ("layout.c", "config->shared_classifier = value > 0;", ">="): "0 is refused in the next line but one",
     ("layout.c", "value = value < 0 ? -value : value;", "<="): "0 and -0 are one integer",
@@ -254,17 +254,18 @@ def compile_objects(room: Path) -> Path:
     return objects
 
 
-def untried(file: str, text: str) -> list[Mutant]:
-    """Those of this very text that nothing noticed when it was last tried."""
+def untried(file: str, text: str) -> tuple[list[Mutant], float]:
+    """Those of this very text that nothing noticed when it was last tried, and the seconds that all has taken."""
     kept = json.loads((ALIVE / f"{file}.json").read_text(encoding="utf-8"))
     if kept["of"] != hashlib.sha256(text.encode()).hexdigest():
         sys.exit(f"{file}: expected what was tried, found another; without --again, all is tried")
-    return [Mutant(*fields) for fields in kept["alive"]]
+    return [Mutant(*fields) for fields in kept["alive"]], kept["seconds"]
 
 
-def keep(file: str, text: str, alive: list[Mutant]) -> None:
+def keep(file: str, text: str, alive: list[Mutant], seconds: float) -> None:
     ALIVE.mkdir(exist_ok=True)
-    kept = {"of": hashlib.sha256(text.encode()).hexdigest(), "alive": [astuple(mutant) for mutant in alive]}
+    of = hashlib.sha256(text.encode()).hexdigest()
+    kept = {"of": of, "alive": [astuple(mutant) for mutant in alive], "seconds": seconds}
     (ALIVE / f"{file}.json").write_text(json.dumps(kept), encoding="utf-8")
 
 
@@ -307,16 +308,18 @@ def main() -> None:
     text = (SOURCE_DIR / given.file).read_text(encoding="utf-8")
     many = [mutant for mutant in mutants(given.file, text) if not given.kind or mutant.kind in given.kind]
     unseen = {mutant for mutant in many if mutant.makes_no_difference(text)}
-    last = untried(given.file, text) if given.again else many
+    last, seconds = untried(given.file, text) if given.again else (many, 0.0)
+    began -= seconds
     fates = try_all(given.file, text, [mutant for mutant in last if mutant in many and mutant not in unseen])
-    keep(given.file, text, [mutant for mutant, noticed in fates.items() if not noticed])
+    alive = [mutant for mutant, noticed in fates.items() if not noticed]
+    keep(given.file, text, alive, time.monotonic() - began)
     rows = []
     for kind in dict.fromkeys(mutant.kind for mutant in many):
         own = [mutant for mutant in many if mutant.kind == kind]
         same = len(unseen.intersection(own))
-        alive = sum(fates.get(mutant) == "" for mutant in own)
-        told = f"{len(own) - same - alive} noticed, {same} make no difference, {alive} others"
-        rows.append(Row(kind, len(own), told, alive))
+        others = len(set(alive).intersection(own))
+        told = f"{len(own) - same - others} noticed, {same} make no difference, {others} others"
+        rows.append(Row(kind, len(own), told, others))
     finish(f"mutants of {given.file}", rows, began, trial=given.trial)
 
 
