@@ -156,7 +156,7 @@ class Parser:
             raise self._wrong("n_kv_heads", 24, f"a divisor of {counts['n_heads']}", counts["n_kv_heads"])
         head_dim = self._u32("head_dim", 36, 1, (2**31 - 1) // counts["n_heads"])
         if head_dim % 2:
-            raise self._wrong("head_dim", 36, "an even number", head_dim)
+            raise self._wrong("head_dim", 36, "a multiple of 2", head_dim)
         flags = self._u32("flags", 40, 0, 15)
         theta, scaling = self._positive("rope_theta", 56), self._scaling(counts["max_seq_len"])
         if scaling.type == "yarn" and theta == 1:

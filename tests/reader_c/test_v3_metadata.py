@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.counted import Counted
-from helpers.v3_files import ENTRY, HEADER, healthy, patched, put, refusals
+from helpers.v3_files import ENTRY, HEADER, head_size, healthy, patched, put, refusals
 
 import reader_c
 from exporter.sources.v3 import read_head
@@ -97,3 +97,11 @@ def test_metadata_beyond_their_entries_are_told_what_they_are(tmp_path: Path) ->
     by_c, by_python = refusals(path, patched(content, put(148, "<I", 1)))
     assert by_c.field == by_python.field == "metadata size"
     assert (by_c.expected, by_c.found) == ("exactly 15", "24")
+
+
+def test_a_head_of_any_size_is_padded_to_the_alignment(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    for size in range(64):
+        content = healthy(path, metadata={"a": "x" * size})
+        with reader_c.open(path) as model:
+            assert model.head_size == head_size(content)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from helpers.v3_files import ENTRY, HEADER, SCALINGS, head_size, healthy, patche
 
 import exporter
 import reader_c
+from exporter.config import tensor_shapes
 from exporter.sources.v3 import read_head
 
 U32, I32, U64, F64 = "<I", "<i", "<Q", "<d"
@@ -193,6 +196,15 @@ def test_there_is_a_file_for_every_rule() -> None:
     assert len({rule for rule, *_ in CASES}) == len(CASES) >= 66
 
 
+# what Python shows, C has a number for
+WORDED = {"metadata key", "metadata value", "storage of a vector"}
+
+
+def numbers(text: str) -> set[int]:
+    """The integers in what a parser says, whichever sign it sees in 64 bits."""
+    return {int(digits) % 2**64 for digits in re.findall(r"-?\d+", text)}
+
+
 @pytest.mark.parametrize(
     ("field", "offset", "scaling", "changes"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
@@ -203,6 +215,9 @@ def test_each_broken_rule_is_refused_by_both_parsers_for_its_field(
     by_c, by_python = refusals(tmp_path / "broken.bin", patched(content, *changes))
     assert (by_c.field, by_c.offset) == (field, offset), str(by_c)
     assert (by_python.field, by_python.offset) == (field, offset), str(by_python)
+    if field not in WORDED:
+        said = numbers(str(by_python).partition(" expected ")[2])
+        assert numbers(by_c.expected) | numbers(by_c.found) <= said, (str(by_c), str(by_python))
 
 
 # U+D7FF is the last before the surrogates; a key that another begins with
@@ -294,6 +309,18 @@ def test_a_tensors_digest_is_told_by_its_name(tmp_path: Path) -> None:
     by_c, by_python = refusals(tmp_path / "b", patched(content, (VECTOR + 160, bytes(32))))
     assert by_c.field == by_python.field == "layers.0.attention_norm.weight: digest"
     assert by_c.offset == by_python.offset == VECTOR + 160
+
+
+FLAGS = ("tied", "qkv_bias", "wo_bias", "mlp_bias")
+
+
+@pytest.mark.parametrize("said", itertools.product([False, True], repeat=len(FLAGS)))
+def test_each_flag_is_its_own(tmp_path: Path, said: tuple[bool, ...]) -> None:
+    flags = dict(zip(FLAGS, said, strict=True))
+    with reader_c.open(toy_file(tmp_path, "v3", **flags)) as model:
+        read = model.config
+        assert (read.shared_classifier, read.qkv_bias, read.wo_bias, read.mlp_bias) == said
+        assert set(model.names) == set(tensor_shapes(config(**flags)))
 
 
 def test_padding_between_values_and_scales_and_tensors_is_zero(tmp_path: Path) -> None:
