@@ -314,7 +314,7 @@ def test_a_tensors_digest_is_told_by_its_name(tmp_path: Path) -> None:
 FLAGS = ("tied", "qkv_bias", "wo_bias", "mlp_bias")
 
 
-@pytest.mark.parametrize("said", itertools.product([False, True], repeat=len(FLAGS)))
+@pytest.mark.parametrize("said", list(itertools.product([False, True], repeat=len(FLAGS))))
 def test_each_flag_is_its_own(tmp_path: Path, said: tuple[bool, ...]) -> None:
     flags = dict(zip(FLAGS, said, strict=True))
     with reader_c.open(toy_file(tmp_path, "v3", **flags)) as model:
