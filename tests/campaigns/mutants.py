@@ -84,6 +84,27 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         "<=",
     ): "the same number",
     ("v3.c", "return within < RC_HEADER ? RC_HEADER : within < size ? within : size;", "<="): "the same number",
+    **{
+        ("v3.c", line, new): "where a real number or a name is told, these mean nothing"
+        for line, new in (
+            ("rc_fail(status, RC_INVALID, field, offset, rule, 0, 0);", "1"),
+            ('rc_fail(status, RC_INVALID, "tensor name", at, "", 0, 0);', "1"),
+        )
+    },
+    ("v3.c", "status->is_real = 1;", "2"): "who asks, asks whether",
+    ("v3.c", "return 1;", "2"): "the same",
+    ("v3.c", "int32_t flags = 0;", "1"): "the field is written over it",
+    ("v3.c", "for (int kind = 0; kind < RC_KINDS; kind++)", "1"): "the embedding, kind 0, has no slot",
+    **{
+        ("v3.c", line, "2"): "any below 0 is none"
+        for line in (
+            "model->slots[kind] = -1;",
+            "return layer ? -1 : 0;",
+            "return layer ? -1 : after;",
+            "return layer || c->shared_classifier ? -1 : after + 1;",
+            "return model->slots[kind] < 0 || layer >= c->n_layers ? -1",
+        )
+    },
     (
         "file.c",
         "const ssize_t n = pread(fd, bytes + from, (size_t)(rest < LARGEST_READ ? rest : LARGEST_READ), "
