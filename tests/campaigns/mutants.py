@@ -93,11 +93,25 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     },
     ("v3.c", "status->is_real = 1;", "2"): "who asks, asks whether",
     ("v3.c", "return 1;", "2"): "the same",
-    ("v3.c", "int32_t flags = 0;", "1"): "the field is written over it",
+    **{
+        ("v3.c", *changed): "it is written over"
+        for changed in (
+            ("int32_t flags = 0;", "1"),
+            ("int32_t dims = 0, storage = 0, group = 0;", "1"),
+            ("int64_t rows = 0, cols = 0;", "1"),
+            ("int64_t length = 1, scale_length = 0, end = 0;", ""),
+            ("int64_t length = 0, scale_length = 0, end = 1;", ""),
+        )
+    },
+    ("v3.c", "if (overflow || end > w->config->file_size + 2 * MOST_ALIGNMENT)", "3"): "there is room to spare",
+    ("v3.c", "char digits[20];", "21"): "there is room to spare",
     ("v3.c", "for (int kind = 0; kind < RC_KINDS; kind++)", "1"): "the embedding, kind 0, has no slot",
     **{
         ("v3.c", line, "2"): "any below 0 is none"
         for line in (
+            'TRY(check_entry(&w, RC_TOK_EMBEDDINGS, -1, "tok_embeddings.weight", false, status));',
+            'TRY(check_entry(&w, RC_NORM, -1, "norm.weight", true, status));',
+            'TRY(check_entry(&w, RC_OUTPUT, -1, "output.weight", false, status));',
             "model->slots[kind] = -1;",
             "return layer ? -1 : 0;",
             "return layer ? -1 : after;",

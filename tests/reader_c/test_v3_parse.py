@@ -311,6 +311,12 @@ def test_a_tensors_digest_is_told_by_its_name(tmp_path: Path) -> None:
     assert by_c.offset == by_python.offset == VECTOR + 160
 
 
+def test_a_name_without_an_end_is_told_up_to_where_it_must_end(tmp_path: Path) -> None:
+    by_c, _ = refusals(tmp_path / "b", patched(healthy(tmp_path / "healthy.bin"), (HEADER, b"x" * 64)))
+    assert by_c.field == "tensor name"
+    assert by_c.found == repr("x" * 63)
+
+
 FLAGS = ("tied", "qkv_bias", "wo_bias", "mlp_bias")
 
 
