@@ -100,6 +100,8 @@ TABLE_CASES: list[Case] = [
     ("names stand in order", "tensor name", VECTOR, "none", [(VECTOR + 7, b"1")]),
     ("names end in zeros", "tensor name", QUANTIZED, "none", [(QUANTIZED + 63, b"x")]),
     ("a matrix has two dimensions", "dimensions", QUANTIZED + 64, "none", [put(QUANTIZED + 64, U32, 1)]),
+    ("a matrix has no third", "dimensions", QUANTIZED + 64, "none", [put(QUANTIZED + 64, U32, 3)]),
+    ("a vector has one dimension", "dimensions", VECTOR + 64, "none", [put(VECTOR + 64, U32, 0)]),
     ("a vector has one", "dimensions", VECTOR + 64, "none", [put(VECTOR + 64, U32, 2)]),
     ("storage is not absent", "storage", HALF + 68, "none", [put(HALF + 68, U32, 0)]),
     ("storage is known", "storage", HALF + 68, "none", [put(HALF + 68, U32, 5)]),
