@@ -61,7 +61,10 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ("v3.c", "if (overflow || end > w->config->file_size + 2 * MOST_ALIGNMENT)", ">="): "there is room to spare",
     ("v3.c", "if (group && (!w->config->group_size || group < w->config->group_size))", "<="): "the same number",
     ("v3.c", "if (more < 0 || n - i < more)", "+"): "what follows a value cannot be the rest of a character",
-    ("v3.c", "if (end - at < 8)", "<="): "a key has a letter, so that eight bytes are too few all the same",
+    **{
+        ("v3.c", "if (end - at < 8)", new): "a key has a letter, so that eight bytes are too few all the same"
+        for new in ("<=", "9")
+    },
     ("v3.c", "if (last_size >= 0) {", ">"): "a key has a letter",
     (
         "v3.c",
@@ -97,6 +100,8 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         ("v3.c", *changed): "it is written over"
         for changed in (
             ("int32_t flags = 0;", "1"),
+            ("int32_t key = 0, value = 0;", "1"),
+            ("int64_t at = c->metadata_at, last_at = 1, last_size = -1;", ""),
             ("int32_t dims = 0, storage = 0, group = 0;", "1"),
             ("int64_t rows = 0, cols = 0;", "1"),
             ("int64_t length = 1, scale_length = 0, end = 0;", ""),
@@ -113,6 +118,7 @@ UNSEEN: dict[tuple[str, str, str], str] = {
             'TRY(check_entry(&w, RC_NORM, -1, "norm.weight", true, status));',
             'TRY(check_entry(&w, RC_OUTPUT, -1, "output.weight", false, status));',
             "model->slots[kind] = -1;",
+            "int64_t at = c->metadata_at, last_at = 0, last_size = -1;",
             "return layer ? -1 : 0;",
             "return layer ? -1 : after;",
             "return layer || c->shared_classifier ? -1 : after + 1;",
