@@ -65,7 +65,7 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         ("v3.c", "if (end - at < 8)", new): "a key has a letter, so that eight bytes are too few all the same"
         for new in ("<=", "9")
     },
-    ("v3.c", "if (last_size >= 0) {", ">"): "a key has a letter",
+    **{("v3.c", "if (last_size >= 0) {", new): "a key has a letter" for new in (">", "1")},
     (
         "v3.c",
         "const int order = memcmp(bytes + last_at, bytes + at, (size_t)(last_size < key ? last_size : key));",
@@ -101,6 +101,7 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         for changed in (
             ("int32_t flags = 0;", "1"),
             ("int32_t key = 0, value = 0;", "1"),
+            ("int32_t alignment = 0, entry = 0, count = 0, metadata_size = 0, metadata_count = 0;", "1"),
             ("int64_t at = c->metadata_at, last_at = 1, last_size = -1;", ""),
             ("int32_t dims = 0, storage = 0, group = 0;", "1"),
             ("int64_t rows = 0, cols = 0;", "1"),
