@@ -60,6 +60,7 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ("v3.c", "overflow |= __builtin_add_overflow(end, 2 * MOST_ALIGNMENT, &end);", "+"): "there is room to spare",
     ("v3.c", "if (overflow || end > w->config->file_size + 2 * MOST_ALIGNMENT)", ">="): "there is room to spare",
     ("v3.c", "if (group && (!w->config->group_size || group < w->config->group_size))", "<="): "the same number",
+    ("v3.c", "if (alignment & (alignment - 1))", "2"): "from 64 to 4096 the same numbers",
     ("v3.c", "if (more < 0 || n - i < more)", "+"): "what follows a value cannot be the rest of a character",
     **{
         ("v3.c", "if (end - at < 8)", new): "a key has a letter, so that eight bytes are too few all the same"
