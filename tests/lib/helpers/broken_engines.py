@@ -35,11 +35,12 @@ def build(patch: Patch, directory: Path, kept: Path, *, quick: bool = True) -> P
     speed = ("-O1", "-DRC_NO_CLONES") if quick else ()
     headers = sysconfig.get_paths()["include"]
     flags = (*STRICT_FLAGS, *speed, *shlex.split(patch.flags), "-w", "-fPIC")
-    command = ["gcc", *flags, "-Ireader_c/src", f"-I{headers}"]
-    sources = [Path("reader_c", "src", name) for name in (*SOURCES, "_reader.c")]
-    made = objects(sources, command, directory, kept)
+    command = ["gcc", *flags, f"-I{headers}"]
+    source_dir = Path("reader_c", "src")
+    sources = [source_dir / name for name in (*SOURCES, "_reader.c")]
+    made = objects(sources, source_dir, command, directory, kept)
     library = package / "_reader.abi3.so"
-    subprocess.run([*command, "-shared", *made, "-o", library, "-lm", "-lpthread"], check=True, capture_output=True)
+    subprocess.run([*command, "-shared", *made, "-o", library, "-lm", "-lpthread"], check=True)
     return directory
 
 

@@ -24,8 +24,6 @@ WRAPPED = (
     "madvise",
 )
 FLAGS = ("-std=c11", "-g", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-DRC_NO_CLONES")
-
-
 # a directory for objects, where who builds it again and again wants them kept
 KEPT = "REFUSED_OBJECTS"
 
@@ -33,8 +31,9 @@ KEPT = "REFUSED_OBJECTS"
 def build(program: Path, compiler: str, *flags: str) -> None:
     # named as setup.py names them, so that coverage of both is that of one
     sources = [path.relative_to(PLACE) for path in sorted(SOURCE_DIR.glob("*.c"))]
-    command = [compiler, *FLAGS, *flags, f"-I{SOURCE_DIR.relative_to(PLACE)}"]
+    command = [compiler, *FLAGS, *flags]
     kept = Path(os.environ.get(KEPT, program.parent))
-    made = objects((*sources, Path(__file__).with_suffix(".c")), command, PLACE, kept)
+    sources.append(Path(__file__).with_suffix(".c"))
+    made = objects(sources, SOURCE_DIR.relative_to(PLACE), command, PLACE, kept)
     wrapped = [f"-Wl,--wrap={name}" for name in WRAPPED]
     subprocess.run([*command, *made, *wrapped, "-o", program, "-lm", "-lpthread"], check=True, cwd=PLACE)
