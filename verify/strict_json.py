@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from verify.given import read_given
 
 def read_object(path: Path, most: int, what: str = "a JSON object") -> dict[str, Any]:
     """A file's JSON object of at most so many bytes; what: is expected there. Raises CannotJudgeError for a key that
-    stands twice, NaN, a number beyond float64, another kind of value, nesting too deep to follow, and what cannot be
-    read."""
+    stands twice, NaN, another kind of value, nesting too deep to follow, and what cannot be read."""
     return read_hashed(path, most, what)[0]
 
 
@@ -24,9 +22,7 @@ def read_hashed(path: Path, most: int, what: str = "a JSON object") -> tuple[dic
     """Likewise, with the sha256 of the very bytes that it was made of."""
     try:
         content = read_given(path, most)
-        said = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number, parse_float=_finite
-        )
+        said = json.loads(content.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error).splitlines()[0]
         raise CannotJudgeError(f"{path}: expected {what}, found: {reason[:200]}") from error
@@ -44,10 +40,3 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(word: str) -> None:
     raise ValueError(f"{word}, which is no number of JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError(f"{digits[:80]}, beyond float64")
-    return number

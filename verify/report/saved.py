@@ -43,10 +43,13 @@ def _rebuild(path: Path, found: dict[str, Any]) -> Report:
     if wrong := against_schema(found):
         where = "/".join(map(str, wrong.absolute_path)) or "the report"
         raise CannotJudgeError(f"{path}: {where}: expected what the schema says, found: {wrong.message}") from wrong
-    if found["digest"] != digest_of_report(found):
-        raise CannotJudgeError(
-            f"{path}: digest: expected {digest_of_report(found)}, found {found['digest']}: the report was changed"
-        )
+    try:
+        digest = digest_of_report(found)
+    except ValueError as error:
+        # infinity is a number to the schema; a report has a word for it
+        raise CannotJudgeError(f"{path}: expected numbers within float64, found: {error}") from error
+    if found["digest"] != digest:
+        raise CannotJudgeError(f"{path}: digest: expected {digest}, found {found['digest']}: the report was changed")
     try:
         report = _report(found)
     except ExceptionGroup as error:
