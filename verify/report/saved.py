@@ -37,19 +37,21 @@ def read_saved(path: Path) -> SavedReport:
 
 
 def _rebuild(path: Path, found: dict[str, Any]) -> Report:
-    said = found.get("schema")
-    if said != SCHEMA_ID:
-        raise CannotJudgeError(f"{path}: schema: expected {SCHEMA_ID}, found {said!r}")
+    if found.get("schema") != SCHEMA_ID:
+        said = repr(found.get("schema"))[:80]
+        raise CannotJudgeError(f"{path}: schema: expected {SCHEMA_ID}, found {said}")
+    # first, since whatever was changed by hand is told best as that
+    try:
+        digest = digest_of_report(found)
+    except (ValueError, RecursionError) as error:
+        # infinity is a number of JSON; a report has a word for it
+        raise CannotJudgeError(f"{path}: expected numbers within float64, found: {error}") from error
+    if found.get("digest", digest) != digest:
+        said = str(found["digest"])[:80]
+        raise CannotJudgeError(f"{path}: digest: expected {digest}, found {said!r}: the report was changed")
     if wrong := against_schema(found):
         where = "/".join(map(str, wrong.absolute_path)) or "the report"
         raise CannotJudgeError(f"{path}: {where}: expected what the schema says, found: {wrong.message}") from wrong
-    try:
-        digest = digest_of_report(found)
-    except ValueError as error:
-        # infinity is a number to the schema; a report has a word for it
-        raise CannotJudgeError(f"{path}: expected numbers within float64, found: {error}") from error
-    if found["digest"] != digest:
-        raise CannotJudgeError(f"{path}: digest: expected {digest}, found {found['digest']}: the report was changed")
     try:
         report = _report(found)
     except ExceptionGroup as error:
