@@ -101,6 +101,7 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         ("v3.c", *changed): "it is written over"
         for changed in (
             ("int32_t flags = 0;", "1"),
+            ('memcpy(name, "layers.", 7);', "8"),
             ("int32_t key = 0, value = 0;", "1"),
             ("int32_t alignment = 0, entry = 0, count = 0, metadata_size = 0, metadata_count = 0;", "1"),
             ("int64_t at = c->metadata_at, last_at = 1, last_size = -1;", ""),

@@ -347,6 +347,7 @@ def test_padding_between_values_and_scales_and_tensors_is_zero(tmp_path: Path) -
         by_c, by_python = refusals(tmp_path / "b", patched(content, (at, b"\7")))
         assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset)
         assert by_c.field == ("head padding" if at < start else "padding")
+        assert (by_c.expected, by_c.found) == ("exactly 0", "7")
         assert by_c.offset == at
 
 
