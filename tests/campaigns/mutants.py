@@ -95,6 +95,12 @@ UNSEEN: dict[tuple[str, str, str], str] = {
             ('rc_fail(status, RC_INVALID, "tensor name", at, "", 0, 0);', "1"),
         )
     },
+    (
+        "v3.c",
+        "const int more = b < 0x80 ? 0 : b >= 0xc2 && b < 0xe0 ? 1 : b >= 0xe0 && b < 0xf0 ? 2 : "
+        "b >= 0xf0 && b < 0xf5 ? 3 : -2;",
+        "",
+    ): "any below 0 is none",
     ("v3.c", "status->is_real = 1;", "2"): "who asks, asks whether",
     ("v3.c", "return 1;", "2"): "the same",
     **{
