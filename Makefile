@@ -20,7 +20,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal
 
-# A model that people use, from its Hugging Face directory to released files: some five minutes.
+# A model that people use, from its Hugging Face directory to released files: some three minutes.
 smollm2: $(VENV)/smollm2/config.json
 	SMOLLM2=$(VENV)/smollm2 $(BIN)/pytest tests/smollm2
 
