@@ -17,7 +17,7 @@ import pytest
 from helpers.checkpoints import save
 from helpers.command_line import refused, run
 from helpers.defects.engine import ENGINE_DEFECTS, Patch
-from helpers.engines import library, objects, small, upstream_command
+from helpers.engines import library, small, upstream_command
 from helpers.models import arrays, config
 
 import exporter
@@ -35,13 +35,14 @@ MODEL = config(dim=48, hidden_dim=48, n_heads=6, n_kv_heads=3, max_seq_len=33)
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return objects(tmp_path_factory.mktemp("reader") / "objects")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Objects of what has no mistake."""
+    return tmp_path_factory.mktemp("objects")
 
 
 @pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory, healthy: Path) -> Path:
-    return library(tmp_path_factory.mktemp("mine"), healthy)
+def mine(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
+    return library(tmp_path_factory.mktemp("mine"), kept)
 
 
 def files(directory: Path, format_name: str, **changes: object) -> tuple[Path, Path]:
@@ -112,10 +113,10 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_compiled_in_fails_and_is_told(tmp_path: Path, healthy: Path, name: str) -> None:
+def test_a_mistake_compiled_in_fails_and_is_told(tmp_path: Path, kept: Path, name: str) -> None:
     hint, format_name, changes = MISTAKES[name]
     patch = patch_of(name)
-    engine = Engine(library(tmp_path / "engine", healthy, patch))
+    engine = Engine(library(tmp_path / "engine", kept, patch))
     report = judged(*files(tmp_path, format_name, **changes), engine)
     status, detail = of_engine(report)
     assert status == "fail"
@@ -126,9 +127,9 @@ def test_a_mistake_compiled_in_fails_and_is_told(tmp_path: Path, healthy: Path, 
     assert "it gives the logits of an engine that" in detail
 
 
-def test_a_mistake_that_nobody_knows_fails_without_a_hint(tmp_path: Path, healthy: Path) -> None:
+def test_a_mistake_that_nobody_knows_fails_without_a_hint(tmp_path: Path, kept: Path) -> None:
     patch = patch_of("theta 1e5 for 1e4")
-    report = judged(*files(tmp_path, "v0"), Engine(library(tmp_path / "engine", healthy, patch)))
+    report = judged(*files(tmp_path, "v0"), Engine(library(tmp_path / "engine", kept, patch)))
     assert of_engine(report)[0] == "fail"
     assert report.engine is not None
     assert report.engine.hint == ""
@@ -137,22 +138,22 @@ def test_a_mistake_that_nobody_knows_fails_without_a_hint(tmp_path: Path, health
     assert report.engine.first["position"] > 0
 
 
-def test_an_engine_with_int8_activations_is_judged_by_the_policy(tmp_path: Path, mine: Path, healthy: Path) -> None:
+def test_an_engine_with_int8_activations_is_judged_by_the_policy(tmp_path: Path, mine: Path, kept: Path) -> None:
     source, file = files(tmp_path, "v2")
     report = judged(source, file, Engine(mine, activations="q8"))
     status, detail = of_engine(report)
     assert status == "pass"
     assert "0.0% of its logits are the C reader's bits" in detail
     patch = patch_of("gate and up taken for each other")
-    report = judged(source, file, Engine(library(tmp_path / "engine", healthy, patch), activations="q8"))
+    report = judged(source, file, Engine(library(tmp_path / "engine", kept, patch), activations="q8"))
     assert of_engine(report)[0] == "fail"
     assert report.engine is not None
     assert report.engine.hint_name == "other-tensor"
 
 
-def test_judge_says_of_an_engine_with_int8_activations_what_verify_says(tmp_path: Path, healthy: Path) -> None:
+def test_judge_says_of_an_engine_with_int8_activations_what_verify_says(tmp_path: Path, kept: Path) -> None:
     patch = patch_of("gate and up taken for each other")
-    engine = Engine(library(tmp_path / "engine", healthy, patch), activations="q8")
+    engine = Engine(library(tmp_path / "engine", kept, patch), activations="q8")
     source, file = files(tmp_path, "v2")
     lax = tmp_path / "lax.toml"
     lax.write_text(re.sub(r"(?m)^(kl_\w+|max_abs\w+) = .*$", r"\1 = 1e3", DEFAULT_POLICY.read_text()))
@@ -327,9 +328,9 @@ def test_what_cannot_be_run_is_refused(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_the_command_line_says_what_the_engine_does(tmp_path: Path, healthy: Path) -> None:
+def test_the_command_line_says_what_the_engine_does(tmp_path: Path, kept: Path) -> None:
     patch = patch_of("gelu for silu")
-    engine = library(tmp_path / "engine", healthy, patch)
+    engine = library(tmp_path / "engine", kept, patch)
     source, file = files(tmp_path, "v0")
     found = run("verify", source, file, "--depth", "quick", "--engine", engine, "--engine-memory", "8GiB", "--json")
     assert found.returncode == 1

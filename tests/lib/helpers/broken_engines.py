@@ -29,8 +29,7 @@ def build(patch: Patch, directory: Path, kept: Path, *, quick: bool = True) -> P
     slow to run."""
     package = directory / "reader_c"
     shutil.copytree(ROOT / "reader_c", package, ignore=shutil.ignore_patterns("_reader*", "__pycache__"))
-    for old, new in patch.pieces:
-        _replace(package / "src", old, new)
+    patch.apply(package / "src")
     ffibuilder.emit_c_code(str(package / "src" / "_reader.c"))
     speed = ("-O1", "-DRC_NO_CLONES") if quick else ()
     headers = sysconfig.get_paths()["include"]
@@ -42,14 +41,6 @@ def build(patch: Patch, directory: Path, kept: Path, *, quick: bool = True) -> P
     library = package / "_reader.abi3.so"
     subprocess.run([*command, "-shared", *made, "-o", library, "-lm", "-lpthread"], check=True)
     return directory
-
-
-def _replace(sources: Path, old: str, new: str) -> None:
-    texts = {path: path.read_text(encoding="utf-8") for path in sorted(sources.glob("*.c"))}
-    found = [path for path, text in texts.items() for _ in range(text.count(old))]
-    if len(found) != 1:
-        raise ValueError(f"engine patch: expected {old!r} once, found {len(found)} times")
-    found[0].write_text(texts[found[0]].replace(old, new), encoding="utf-8")
 
 
 class Judge:

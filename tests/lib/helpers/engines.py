@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from helpers.compiled import objects
 from helpers.defects.engine import Patch
 from helpers.pages import DOCS, examples
 from reader_c.build import SOURCE_DIR, SOURCES, STRICT_FLAGS
 
 PAGE = DOCS / "your-engine.md"
 # slow to run and quick to build: each runs little
-_FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-DRC_NO_CLONES", "-fPIC", f"-I{SOURCE_DIR}")
+_FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-DRC_NO_CLONES", "-fPIC")
 
 # PyPI's llamac2py, whose functions have other names than llama2.c's today
 UPSTREAM = """
@@ -33,35 +35,17 @@ def example() -> str:
     return found
 
 
-def _compile(source: Path, made: Path, flags: tuple[str, ...] = ()) -> Path:
-    subprocess.run(["gcc", *_FLAGS, *flags, "-c", source, "-o", made], check=True)
-    return made
-
-
-def objects(directory: Path) -> Path:
-    """The healthy reader's object files, to be linked with what differs."""
-    directory.mkdir()
-    for name in SOURCES:
-        _compile(SOURCE_DIR / name, directory / f"{Path(name).stem}.o")
-    return directory
-
-
-def library(directory: Path, healthy: Path, patch: Patch | None = None) -> Path:
-    """The example over the reader, with a patch of its source. healthy: what objects() made."""
-    directory.mkdir(exist_ok=True)
-    adapter = directory / "mine.c"
-    adapter.write_text(example(), encoding="utf-8")
-    parts = {path.stem: path for path in healthy.glob("*.o")}
-    texts = {name: (SOURCE_DIR / name).read_text(encoding="utf-8") for name in SOURCES}
-    for old, new in patch.pieces if patch else ():
-        (name,) = (name for name, text in texts.items() if old in text)
-        texts[name] = texts[name].replace(old, new)
-        changed = directory / name
-        changed.write_text(texts[name], encoding="utf-8")
-        parts[changed.stem] = _compile(changed, directory / f"{changed.stem}.o")
+def library(directory: Path, kept: Path, patch: Patch | None = None) -> Path:
+    """The example over the reader, with a patch of its source. kept: a directory for objects of what has none."""
+    sources = directory / "src"
+    shutil.copytree(SOURCE_DIR, sources)
+    if patch:
+        patch.apply(sources)
+    (directory / "mine.c").write_text(example(), encoding="utf-8")
+    parts = objects([Path("src", name) for name in SOURCES], Path("src"), ["gcc", *_FLAGS], directory, kept)
     made = directory / "libmine.so"
-    linked = ["gcc", *_FLAGS, "-shared", adapter, *parts.values(), "-lm", "-lpthread", "-o", made]
-    subprocess.run(linked, check=True)
+    linked = ["gcc", *_FLAGS, "-Isrc", "-shared", "mine.c", *parts, "-lm", "-lpthread", "-o", made]
+    subprocess.run(linked, check=True, cwd=directory)
     return made
 
 

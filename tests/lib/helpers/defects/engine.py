@@ -7,6 +7,7 @@ the engine has to mend here, it mends in this one file.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import exporter
@@ -20,6 +21,15 @@ class Patch:
 
     pieces: tuple[tuple[str, str], ...]
     flags: str = ""
+
+    def apply(self, sources: Path) -> None:
+        """To a copy of the reader's source, in place; raises ValueError where a piece does not stand exactly once."""
+        for old, new in self.pieces:
+            texts = {path: path.read_text(encoding="utf-8") for path in sorted(sources.glob("*.c"))}
+            found = [path for path, text in texts.items() for _ in range(text.count(old))]
+            if len(found) != 1:
+                raise ValueError(f"engine patch: expected {old!r} once, found {len(found)} times")
+            found[0].write_text(texts[found[0]].replace(old, new), encoding="utf-8")
 
 
 # ---- where the source is changed ----
