@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 
+from reader_c.choices import Activations, Arithmetic, Path, Rope, best_path, paths
+from reader_c.config import Config, RopeScaling
 from reader_c.errors import (
     ArgumentError,
     ClosedError,
@@ -18,21 +20,9 @@ from reader_c.errors import (
     ReaderMemoryError,
     ReaderSystemError,
 )
-from reader_c.model import (
-    Activations,
-    Arithmetic,
-    Config,
-    Model,
-    Path,
-    QuantizedTensor,
-    Rope,
-    RopeScaling,
-    Session,
-    Span,
-    Storage,
-    best_path,
-    paths,
-)
+from reader_c.model import Model
+from reader_c.session import Session
+from reader_c.tensors import QuantizedTensor, Span, Storage
 from reader_c.trace import Stage, Walk
 
 __all__ = [

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader_c._reader import ffi, lib
+from reader_c.status import check
 
 if TYPE_CHECKING:
     from reader_c.model import Model
@@ -71,17 +72,17 @@ class Walk:
         status = ffi.new("rc_status *")
         with model.session(n) as session, session.alone() as handle:
             at, trace = self._record(_EMBEDDING, (), 0)
-            model.check(lib.rc_walk_embedding(handle, ids, n, trace, stream, status), status)
+            check(model.path, lib.rc_walk_embedding(handle, ids, n, trace, stream, status), status)
             yield Stage(None, at)
             for layer in range(model.config.n_layers):
                 at, trace = self._record(_LAYER, _PRODUCTS[:-1], layer)
-                model.check(lib.rc_walk_layer(handle, layer, n, self._options, trace, stream, status), status)
+                check(model.path, lib.rc_walk_layer(handle, layer, n, self._options, trace, stream, status), status)
                 yield Stage(layer, at)
             at, trace = self._record(_CLASSIFIER, _PRODUCTS[-1:], 0)
             out = ffi.from_buffer("float[]", at["logits"], require_writable=True)
             # the logits are written where they are wanted; there is nothing to copy
             trace[lib.RC_AT_LOGITS] = ffi.NULL
-            model.check(lib.rc_walk_classifier(handle, n, self._options, trace, stream, out, status), status)
+            check(model.path, lib.rc_walk_classifier(handle, n, self._options, trace, stream, out, status), status)
             yield Stage(None, at)
 
     def _record(self, points: dict[str, int], products: tuple[str, ...], layer: int) -> tuple[dict[str, Any], Any]:

@@ -172,7 +172,7 @@ def test_a_session_refuses_a_second_call_while_one_runs(tmp_path: Path) -> None:
 def test_tokens_are_copied_before_c_reads_them(tmp_path: Path) -> None:
     with reader_c.open(toy_file(tmp_path, "v0")) as model:
         mine = np.arange(5, dtype=np.int32)
-        assert not np.shares_memory(model._token_array(mine), mine)
+        assert not np.shares_memory(model.token_array(mine), mine)
 
 
 def test_a_small_file_may_claim_very_many_layers_and_opens_at_once(tmp_path: Path) -> None:

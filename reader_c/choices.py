@@ -1,0 +1,51 @@
+"""What a caller may choose of a forward pass, by name and as C numbers it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from reader_c import errors
+from reader_c._reader import ffi, lib
+
+Activations = Literal["fp32", "q8"]
+Arithmetic = Literal["mirror", "fast"]
+Rope = Literal["computed", "file"]
+Path = Literal["best", "scalar", "avx2", "avx512", "neon"]
+
+_ACTIVATIONS = {"fp32": lib.RC_ACTIVATIONS_FP32, "q8": lib.RC_ACTIVATIONS_Q8}
+_ARITHMETICS = {"mirror": lib.RC_MIRROR, "fast": lib.RC_FAST}
+_ROPES = {"computed": lib.RC_ROPE_COMPUTED, "file": lib.RC_ROPE_FROM_FILE}
+_PATHS = {
+    "best": lib.RC_PATH_BEST,
+    "scalar": lib.RC_PATH_SCALAR,
+    "avx2": lib.RC_PATH_AVX2,
+    "avx512": lib.RC_PATH_AVX512,
+    "neon": lib.RC_PATH_NEON,
+}
+
+
+def paths() -> tuple[str, ...]:
+    """Ways in which this machine can compute `fast`, by name: other speeds, the same bits."""
+    return tuple(name for name, path in _PATHS.items() if path != lib.RC_PATH_BEST and lib.rc_path_is_here(path))
+
+
+def best_path() -> str:
+    """The fastest of them."""
+    return next(name for name, path in _PATHS.items() if path == lib.rc_path_best())
+
+
+def options(file: str, activations: str, arithmetic: str, rope: str, path: str) -> Any:
+    """C's rc_options. Raises ArgumentError, which names the file, for a word that is none of them."""
+    chosen = (
+        _choose(file, "activations", _ACTIVATIONS, activations),
+        _choose(file, "arithmetic", _ARITHMETICS, arithmetic),
+        _choose(file, "rope", _ROPES, rope),
+        _choose(file, "path", _PATHS, path),
+    )
+    return ffi.new("rc_options *", chosen)
+
+
+def _choose(file: str, option: str, choices: dict[str, int], value: str) -> int:
+    if value not in choices:
+        raise errors.ArgumentError(file, option, None, " or ".join(choices), repr(value))
+    return choices[value]

@@ -1,0 +1,30 @@
+"""What C says of a call, as exceptions: the only place that turns one into the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reader_c import errors
+from reader_c._reader import ffi, lib
+
+
+def check(path: str, code: int, status: Any) -> None:
+    """Raise what a call on the file at path, which returned code, tells by its status; nothing where all is well."""
+    if code == lib.RC_OK:
+        return
+    field = ffi.string(status.field).decode()
+    rule = ffi.string(status.rule).decode()
+    if code == lib.RC_SYSTEM:
+        raise errors.ReaderSystemError(path, field, status.system_error)
+    offset = None if status.offset < 0 else status.offset
+    if code == lib.RC_MEMORY:
+        raise errors.ReaderMemoryError(path, field, offset, f"{status.expected} bytes of memory", "fewer")
+    expected, found = f"{rule} {status.expected}", str(status.found)
+    if status.is_real:
+        expected, found = rule, repr(status.found_real)
+    elif status.expected_name[0] != b"\0":
+        names = (ffi.string(name).decode() for name in (status.expected_name, status.found_name))
+        expected, found = (repr(name) for name in names)
+    if code == lib.RC_ARGUMENT:
+        raise errors.ArgumentError(path, field, offset, expected, found)
+    raise errors.InvalidFileError(path, field, offset, expected, found + errors.remark_on_kind(path))

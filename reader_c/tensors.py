@@ -1,0 +1,133 @@
+"""The tensors of a file: their names, how they are stored and where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader_c._reader import ffi, lib
+
+STORAGES = {lib.RC_FP32: "fp32", lib.RC_FP16: "fp16", lib.RC_BF16: "bf16", lib.RC_Q8: "q8_0"}
+# int8 and bfloat16's bits; numpy has no type for the latter
+DTYPES: dict[str, np.dtype[Any]] = {
+    "fp32": np.dtype("<f4"),
+    "fp16": np.dtype("<f2"),
+    "bf16": np.dtype("<u2"),
+    "int8": np.dtype("i1"),
+}
+DTYPES["scale"] = DTYPES["fp32"]
+
+_IN_LAYERS = {
+    "attention_norm.weight": lib.RC_ATTENTION_NORM,
+    "attention.wq.weight": lib.RC_WQ,
+    "attention.wq.bias": lib.RC_WQ_BIAS,
+    "attention.wk.weight": lib.RC_WK,
+    "attention.wk.bias": lib.RC_WK_BIAS,
+    "attention.wv.weight": lib.RC_WV,
+    "attention.wv.bias": lib.RC_WV_BIAS,
+    "attention.wo.weight": lib.RC_WO,
+    "attention.wo.bias": lib.RC_WO_BIAS,
+    "ffn_norm.weight": lib.RC_FFN_NORM,
+    "feed_forward.w1.weight": lib.RC_W1,
+    "feed_forward.w1.bias": lib.RC_W1_BIAS,
+    "feed_forward.w2.weight": lib.RC_W2,
+    "feed_forward.w2.bias": lib.RC_W2_BIAS,
+    "feed_forward.w3.weight": lib.RC_W3,
+    "feed_forward.w3.bias": lib.RC_W3_BIAS,
+}
+_LAYER_NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,9})\.(.+)")
+_BEFORE_LAYERS = {"tok_embeddings.weight": lib.RC_TOK_EMBEDDINGS}
+_AFTER_LAYERS = {
+    "norm.weight": lib.RC_NORM,
+    "output.weight": lib.RC_OUTPUT,
+    "freqs_cos": lib.RC_FREQS_COS,
+    "freqs_sin": lib.RC_FREQS_SIN,
+}
+
+_VECTORS = {lib.RC_NORM} | {kind for name, kind in _IN_LAYERS.items() if name.endswith((".bias", "_norm.weight"))}
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where one part of a tensor stands in the file. part: "fp32", "fp16", "bf16", "int8" or "scale"."""
+
+    name: str
+    part: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a tensor is stored: "fp32", "fp16", "bf16" or "q8_0", the latter in groups of group_size (else 0).
+    digest: v3's own BLAKE3 of the tensor as the table has it, in hexadecimal; empty in other formats."""
+
+    name: str
+    shape: tuple[int, ...]
+    storage: str
+    group_size: int
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedTensor:
+    """A Q8_0 tensor as the file holds it: q int8 (out, in), scale float32 (out, in / group_size), read-only."""
+
+    q: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    group_size: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.q.shape
+
+    def dequantize(self) -> NDArray[np.float32]:
+        """q * scale, one float32 rounding each: (out, in)."""
+        groups = self.q.reshape(*self.scale.shape, self.group_size).astype(np.float32)
+        return (groups * self.scale[..., None]).reshape(self.q.shape)
+
+
+def names_of(handle: Any, n_layers: int) -> tuple[str, ...]:
+    """Every tensor of an open file; a shared classifier has no entry of its own."""
+    tensor = ffi.new("rc_tensor *")
+
+    def present(names: dict[str, int]) -> list[str]:
+        return [name for name, kind in names.items() if lib.rc_model_tensor(handle, kind, 0, tensor)]
+
+    of_layer = present(_IN_LAYERS)
+    return (
+        *_BEFORE_LAYERS,
+        *(f"layers.{layer}.{name}" for layer in range(n_layers) for name in of_layer),
+        *present(_AFTER_LAYERS),
+    )
+
+
+def find(handle: Any, name: str) -> tuple[Any, tuple[int, ...]]:
+    """C's rc_tensor of an open file's tensor, and its shape. Raises KeyError for a name that the file does not have.
+    The name is parsed, not looked up: a file may have very many."""
+    match = _LAYER_NAME.fullmatch(name)
+    if match:
+        kind, layer = _IN_LAYERS.get(match[2]), int(match[1])
+    else:
+        kind, layer = (_BEFORE_LAYERS | _AFTER_LAYERS).get(name), 0
+    tensor = ffi.new("rc_tensor *")
+    if kind is None or not lib.rc_model_tensor(handle, kind, layer, tensor):
+        raise KeyError(name)
+    return tensor, (tensor.cols,) if kind in _VECTORS else (tensor.rows, tensor.cols)
+
+
+def spans_of(name: str, tensor: Any, shape: tuple[int, ...]) -> tuple[Span, ...]:
+    """Where the parts of a tensor stand that find() found."""
+    storage = STORAGES[tensor.storage]
+    if storage != "q8_0":
+        return (Span(name, storage, shape, tensor.offset, tensor.length),)
+    groups = (tensor.rows, tensor.cols // tensor.group_size)
+    return (
+        Span(name, "int8", shape, tensor.offset, tensor.length),
+        Span(name, "scale", groups, tensor.scale_offset, tensor.scale_length),
+    )
