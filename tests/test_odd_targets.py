@@ -160,7 +160,7 @@ READ = ("source", "--policy", "--baseline", "--text", "--tokenizer", "--tokens")
 
 @pytest.mark.parametrize(
     ("command", "role"),
-    [*(("verify", role) for role in ("file", *READ)), *(("release", role) for role in ("out", *READ))],
+    [*(("verify", role) for role in ("file", "--engine", *READ)), *(("release", role) for role in ("out", *READ))],
 )
 def test_a_report_takes_the_place_of_nothing_that_is_read_judged_or_released(
     tmp_path: Path, source: Path, good: Path, command: str, role: str
@@ -187,6 +187,18 @@ def test_a_report_takes_the_place_of_nothing_that_is_read_judged_or_released(
             )
         refused(result, f"{report / name}: expected a place for the report alone", str(chosen))
         assert content(tmp_path) == before
+
+
+def test_a_report_does_not_take_the_place_of_the_engine_s_program(tmp_path: Path, source: Path, good: Path) -> None:
+    report = tmp_path / "report"
+    report.mkdir()
+    program = report / NAMES[0]
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    engine = f"{program} {{file}} {{tokens}} {{logits}}"
+    result = run("verify", source, good, *QUICK, "--engine-command", engine, "--report", report)
+    refused(result, f"{program}: expected a place for the report alone")
+    assert program.read_text() == "#!/bin/sh\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -89,7 +89,8 @@ def verify(
             opened, where = source, os.fspath(source.path)
         else:
             opened, where = open_source(source, source_kind, max_seq_len=max_seq_len), os.fspath(source)
-        check_apart(path, opened, reports, [policy, baseline, *evidence.files])
+        program = None if engine is None else engine.program()
+        check_apart(path, opened, reports, [policy, baseline, program, *evidence.files])
         length = max_seq_len if max_seq_len is not None else opened.hyperparameters.max_seq_len
         if not 1 <= length <= opened.hyperparameters.max_seq_len:
             limit = opened.hyperparameters.max_seq_len

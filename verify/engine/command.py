@@ -70,9 +70,13 @@ class Engine:
             if not any(place in word for word in words):
                 raise CannotJudgeError(f"engine command: expected {place} in it, found {self.command!r}")
 
+    def program(self) -> Path:
+        """The file that runs: the library, or the command's first word as the shell would find it."""
+        return self.library or Path(shutil.which(self._words()[0]) or self._words()[0])
+
     def digest(self) -> str:
-        """sha256 of the library, or of the command's program. Raises CannotJudgeError."""
-        path = self.library or Path(shutil.which(self._words()[0]) or self._words()[0])
+        """sha256 of it. Raises CannotJudgeError."""
+        path = self.program()
         try:
             return hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
