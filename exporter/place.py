@@ -196,15 +196,25 @@ def turn_at(target: Path) -> Iterator[None]:
 def resolve_directory_target(out: Path, *, overwrite: bool) -> Path:
     """The directory that will appear, links followed. Raises WriteError where something is in its way."""
     target = _followed(out)
-    # what a killed process had set aside is what stands there
-    clear_stale(target)
-    if target.exists() and not target.is_dir():
-        raise WriteError(f"{out}: expected a directory or nothing, found something else")
-    if target.exists() and not overwrite:
-        raise WriteError(f"{out}: expected nothing there, found a directory (overwriting must be asked for)")
-    if not target.parent.is_dir():
-        raise WriteError(f"{out}: expected a directory at {target.parent}, found none")
-    _check_replaceable(target)
+    with told_of(out):
+        if not target.parent.is_dir():
+            raise WriteError(f"{out}: expected a directory at {target.parent}, found none")
+        # what a killed process had set aside is what stands there
+        clear_stale(target)
+        turn = open_directory(target.parent)
+        try:
+            # not while another has just set it aside: it would be there for one look and gone for the next
+            _wait_for(turn)
+            if target.exists() and not target.is_dir():
+                raise WriteError(f"{out}: expected a directory or nothing, found something else")
+            if target.exists() and not overwrite:
+                raise WriteError(f"{out}: expected nothing there, found a directory (overwriting must be asked for)")
+            _check_replaceable(target)
+        finally:
+            try:  # noqa: SIM105  # as in _retire
+                os.close(turn)
+            except OSError:
+                pass
     return target
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ import pytest
 from helpers.models import checkpoint, config
 
 import exporter
-from exporter.place import clear_stale, workspace
+from exporter.errors import WriteError
+from exporter.place import clear_stale, resolve_directory_target, turn_at, workspace
 
 STALE = "0123abcd"
 FORMATS = ("v0", "hf")
@@ -305,3 +307,28 @@ def test_an_interrupt_at_any_moment_leaves_the_old_or_the_new_and_nothing_else(
         if found == new:
             write(0)
     assert event > 50
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_directory_is_not_looked_at_while_another_process_replaces_it(tmp_path: Path, *, overwrite: bool) -> None:
+    target, aside = tmp_path / "model", tmp_path / "aside"
+    target.mkdir()
+    (target / "other").write_bytes(b"no model")
+    found: list[object] = []
+
+    def look() -> None:
+        try:
+            found.append(resolve_directory_target(target, overwrite=overwrite))
+        except WriteError as error:
+            found.append(error)
+
+    looking = threading.Thread(target=look)
+    with turn_at(target):
+        target.rename(aside)
+        looking.start()
+        looking.join(0.5)
+        assert found == []
+        aside.rename(target)
+    looking.join()
+    assert isinstance(found[0], WriteError)
+    assert "config.json" in str(found[0]) if overwrite else "found a directory" in str(found[0])
