@@ -106,7 +106,9 @@ def stale(target: Path) -> Path:
 
 KILLS = [
     *itertools.product(("v0",), ("fcntl.flock", "pathlib.Path.mkdir", "os.fsync", "pathlib.Path.replace"), (1,)),
-    *itertools.product(("hf",), ("fcntl.flock", "pathlib.Path.mkdir", "os.fsync"), (1, 2)),
+    # the first lock is that of the look at what stands there, before anything is made
+    *itertools.product(("hf",), ("fcntl.flock",), (2, 3)),
+    *itertools.product(("hf",), ("pathlib.Path.mkdir", "os.fsync"), (1, 2)),
     # set aside; in place; the old one out of the way; half removed
     *itertools.product(("hf",), ("pathlib.Path.rename",), (1, 2, 3)),
     ("hf", "pathlib.Path.unlink", 1),
