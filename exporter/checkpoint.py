@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -66,22 +68,20 @@ class Checkpoint:
     def refuse_as_target(self, out: Path) -> None:
         """Raise WriteError where out is a file that this checkpoint is read from, or a tokenizer's beside it, by
         whatever name."""
-        if not out.exists():
-            return
-        if any(file.exists() and out.samefile(file) for file in self.files):
+        itself = _there(out)
+        if any(_is(itself, file) for file in self.files):
             raise WriteError(f"{out}: expected another file than the source, found the source itself")
         beside = (path for place in {file.parent for file in self.files} for path in place.glob("tokenizer*"))
-        if any(path.exists() and out.samefile(path) for path in beside):
+        if any(_is(itself, path) for path in beside):
             raise WriteError(f"{out}: expected another file than the source's, found its tokenizer")
 
     def refuse_as_directory(self, out: Path) -> None:
         """Raise WriteError where out is a directory that holds, at any depth, what this checkpoint is read from.
         A link counts where it stands and where it points."""
-        if not out.exists():
-            return
+        itself = _there(out)
         files = [*self.files, *([self.tokenizer] if self.tokenizer else [])]
         for path in (path for file in files for path in (file.absolute(), file.resolve())):
-            if any(place.exists() and out.samefile(place) for place in (path, *path.parents)):
+            if any(_is(itself, place) for place in (path, *path.parents)):
                 raise WriteError(f"{out}: expected another directory than the source's, found {path} in it")
 
     def refuse_changed(self) -> None:
@@ -118,3 +118,18 @@ def _some(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(name[:80] for name in names[:most]) + rest
+
+
+def _there(path: Path) -> os.stat_result | None:
+    """What stands there at one look: another process that replaces it may have it gone at the next."""
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+
+
+def _is(itself: os.stat_result | None, path: Path) -> bool:
+    found = _there(path)
+    return itself is not None and found is not None and os.path.samestat(itself, found)

@@ -334,3 +334,25 @@ def test_a_directory_is_not_looked_at_while_another_process_replaces_it(tmp_path
     looking.join()
     assert isinstance(found[0], WriteError)
     assert "config.json" in str(found[0]) if overwrite else "found a directory" in str(found[0])
+
+
+@pytest.mark.parametrize("refuse", ["refuse_as_target", "refuse_as_directory"])
+def test_what_another_process_replaces_between_two_looks_is_no_error(
+    tmp_path: Path, refuse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter.export(checkpoint(), tmp_path / "source.bin", format="v3")
+    opened = exporter.open_checkpoint(tmp_path / "source.bin")
+    out = tmp_path / "out"
+    out.mkdir()
+    stat, looks = os.stat, []
+
+    def seen_once(path: Any, **options: Any) -> os.stat_result:
+        found = stat(path, **options)
+        if os.fspath(path) == str(out):
+            looks.append(path)
+            out.rename(tmp_path / "aside")
+        return found
+
+    monkeypatch.setattr(os, "stat", seen_once)
+    getattr(opened, refuse)(out)
+    assert len(looks) == 1
