@@ -69,6 +69,8 @@ class Checkpoint:
         """Raise WriteError where out is a file that this checkpoint is read from, or a tokenizer's beside it, by
         whatever name."""
         itself = _there(out)
+        if itself is None:
+            return
         if any(_is(itself, file) for file in self.files):
             raise WriteError(f"{out}: expected another file than the source, found the source itself")
         beside = (path for place in {file.parent for file in self.files} for path in place.glob("tokenizer*"))
@@ -79,6 +81,8 @@ class Checkpoint:
         """Raise WriteError where out is a directory that holds, at any depth, what this checkpoint is read from.
         A link counts where it stands and where it points."""
         itself = _there(out)
+        if itself is None:
+            return
         files = [*self.files, *([self.tokenizer] if self.tokenizer else [])]
         for path in (path for file in files for path in (file.absolute(), file.resolve())):
             if any(_is(itself, place) for place in (path, *path.parents)):
@@ -130,6 +134,6 @@ def _there(path: Path) -> os.stat_result | None:
         raise
 
 
-def _is(itself: os.stat_result | None, path: Path) -> bool:
+def _is(itself: os.stat_result, path: Path) -> bool:
     found = _there(path)
-    return itself is not None and found is not None and os.path.samestat(itself, found)
+    return found is not None and os.path.samestat(itself, found)
