@@ -18,8 +18,9 @@ import torch
 
 import exporter
 import reader_c
-from verify.checks.execution import LIMIT_SIGMAS, Execution, noise_sigma
+from verify.checks.execution import LIMIT_SIGMAS, Execution
 from verify.oracle import llama
+from verify.oracle.logit_sigma import logit_sigma
 from verify.sources import Hyperparameters
 
 
@@ -57,7 +58,7 @@ def judge(seed: int, directory: Path) -> tuple[float, float, int]:
     tokens = torch.from_numpy(rng.integers(0, config.vocab_size, (2, config.max_seq_len)))
     clean = llama.logits(hyper, weights.__getitem__, tokens)
     wrong = llama.logits(dataclasses.replace(hyper, norm_eps=1e-6), weights.__getitem__, tokens)
-    sigma = noise_sigma(hyper, weights.__getitem__, tokens, seed)
+    sigma = logit_sigma(hyper, weights.__getitem__, tokens, seed)
     healthy, mistaken = Execution(), Execution()
     with reader_c.open(path) as model:
         for row in range(len(tokens)):

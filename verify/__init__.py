@@ -13,8 +13,8 @@ from verify.errors import CannotJudgeError
 if TYPE_CHECKING:
     from verify.engine.command import Engine
     from verify.evidence import Evidence
-    from verify.ladder import verify
     from verify.report.model import Report
+    from verify.verdict import verify
 
 __all__ = ["CannotJudgeError", "Engine", "Evidence", "Report", "verify"]
 
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
         "Engine": "verify.engine.command",
         "Evidence": "verify.evidence",
         "Report": "verify.report.model",
-        "verify": "verify.ladder",
+        "verify": "verify.verdict",
     }
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

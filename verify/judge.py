@@ -6,15 +6,15 @@ import dataclasses
 import os
 from pathlib import Path
 
-from verify.baseline import with_baseline
 from verify.checks.baseline import check_baseline, under
+from verify.checks.policy import DEFAULT_POLICY, Policy, QuantizationLimits, load_policy
 from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, within
 from verify.engine.trial import of_engine
 from verify.errors import CannotJudgeError
-from verify.policy import DEFAULT_POLICY, Policy, QuantizationLimits, load_policy
 from verify.report.model import Baseline, Report
 from verify.report.saved import read_report, read_saved
+from verify.run.last_release import with_baseline
 
 
 def judge(

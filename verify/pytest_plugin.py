@@ -101,7 +101,7 @@ class Judge:
     def _judge(self, file: Path) -> Json:
         import reader_c  # noqa: PLC0415  # torch and numpy come with these
         from verify.errors import CannotJudgeError  # noqa: PLC0415
-        from verify.ladder import verify  # noqa: PLC0415
+        from verify.verdict import verify  # noqa: PLC0415
 
         try:
             report = verify(self._source, file, self._policy, depth=self._depth)

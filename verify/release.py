@@ -13,15 +13,15 @@ from exporter.errors import NotLastingError, WriteError
 from exporter.identity import identity
 from exporter.place import resolve_target, turn_at, workspace
 from exporter.publish import publish, reason, told_of
-from verify.apart import reports_of
-from verify.asked import Asked
-from verify.delivery import remove_report, staged
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
-from verify.interrupts import postponed
-from verify.ladder import verify
-from verify.progress import Progress, silent
 from verify.report.model import Report
+from verify.report_dir import remove_report, staged
+from verify.run.path_conflicts import reports_of
+from verify.run.progress import Progress, no_progress
+from verify.run.requested import Asked
+from verify.system.signals import postponed
+from verify.verdict import verify
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def release(
     cluster: str | None = None,
     workers: int | None = None,
     announce: Callable[[str], None] | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Released:
     """Like export, but what fails verification never gets the name out; an earlier file there stays.
 

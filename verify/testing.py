@@ -71,8 +71,8 @@ def assert_roundtrip(
     CannotJudgeError or reader_c.ReaderError where there is nothing to judge.
     """
     __tracebackhide__ = True
-    from verify.asked import Asked  # noqa: PLC0415
-    from verify.ladder import verify  # noqa: PLC0415  # torch is not wanted before something is judged
+    from verify.run.requested import Asked  # noqa: PLC0415
+    from verify.verdict import verify  # noqa: PLC0415  # torch is not wanted before something is judged
 
     judged_by: Source | str | os.PathLike[str]
     if isinstance(source, exporter.Checkpoint):
@@ -110,7 +110,7 @@ def source_of(checkpoint: exporter.Checkpoint) -> Source:
     the exporter makes is used: only the configuration that it was given, and the numbers before it touched them.
     """
     from verify.sources import Hyperparameters, RopeScaling  # noqa: PLC0415  # likewise
-    from verify.sources.memory import MemorySource  # noqa: PLC0415
+    from verify.sources.in_memory import MemorySource  # noqa: PLC0415
 
     if checkpoint.files:
         raise CannotJudgeError(

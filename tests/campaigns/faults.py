@@ -29,7 +29,7 @@ from record import Row, finish, options
 from rich.progress import Progress
 
 import verify.report.console
-from verify.progress import Progress as ProgressFunction
+from verify.run.progress import Progress as ProgressFunction
 
 NOBODY = 65534
 AT_ONCE = {"export": 32, "release": 8}

@@ -12,8 +12,9 @@ from helpers.checkpoints import save, state_dict
 from helpers.models import toy_file
 
 import reader_c
-from verify.checks.execution import Execution, noise_sigma
+from verify.checks.execution import Execution
 from verify.oracle import llama
+from verify.oracle.logit_sigma import logit_sigma
 from verify.sources import Source, open_source
 
 Logits = np.ndarray
@@ -26,7 +27,7 @@ def source(tmp_path: Path) -> Source:
 
 def judge(source: Source, tokens: torch.Tensor, engine: Logits) -> Execution:
     clean = llama.logits(source.hyperparameters, source.tensor, tokens)
-    sigma = noise_sigma(source.hyperparameters, source.tensor, tokens, seed=0)
+    sigma = logit_sigma(source.hyperparameters, source.tensor, tokens, seed=0)
     execution = Execution()
     execution.add(0, clean[0].numpy(), sigma[0].numpy(), engine.astype(np.float32))
     return execution

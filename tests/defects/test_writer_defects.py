@@ -20,7 +20,7 @@ import reader_c
 import verify
 from verify.checks.result import CheckResult
 from verify.checks.tensors import check_tensors
-from verify.expected import parts
+from verify.oracle.expected import parts
 from verify.sources import open_source
 
 

@@ -16,9 +16,9 @@ import yaml
 from helpers.command_line import run
 from helpers.pages import DOCS, NAMES, PROGRAM, ROOT, arguments, commands, examples
 
+from verify.checks.policy import load_policy
 from verify.cli.commands import app
 from verify.demo import CHECKPOINT, HELD_OUT_TEXT
-from verify.policy import load_policy
 
 # the commands of these need no more than what is prepared here
 RUN = ("docs/policy.md",)

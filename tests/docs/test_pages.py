@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from helpers.pages import DOCS, NAMES, ROOT, anchors
 
+from verify.checks.policy import DEFAULT_POLICY
 from verify.checks.result import CHECKS
 from verify.cli.commands import app
 from verify.cli.exits import INTERNAL_ERROR
-from verify.policy import DEFAULT_POLICY
 from verify.report.files import NAMES as REPORT_FILES
 from verify.report.model import schema
 

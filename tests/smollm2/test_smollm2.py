@@ -25,7 +25,7 @@ from helpers import meta
 
 import exporter
 import reader_c
-from verify.optional import quiet_transformers
+from verify.system.optional_imports import quiet_transformers
 
 DIRECTORY = Path(os.environ.get("SMOLLM2", ""))
 TEXT = Path(__file__).with_name("text.txt")

@@ -20,10 +20,10 @@ import verify
 from exporter.formats import v3
 from exporter.write import _Writer
 from verify.checks.file import check_file
+from verify.checks.policy import policy_section
 from verify.evidence import Evidence
 from verify.oracle import llama
-from verify.policy import policy_section
-from verify.references import References
+from verify.run.reference_logits import References
 from verify.sources import open_source
 
 EVIDENCE = Evidence(windows=2)

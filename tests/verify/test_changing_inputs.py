@@ -16,9 +16,9 @@ from helpers.models import toy_file
 
 import exporter
 import verify
-from verify import ladder
+from verify import verdict as ladder
 from verify.sources import Hyperparameters, open_source
-from verify.sources.memory import MemorySource
+from verify.sources.in_memory import MemorySource
 
 
 def test_a_mapped_file_that_is_another_one_while_it_is_judged_is_no_verdict(

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from helpers.reports import DIGEST, METRICS, failing, passing, replaced, without_logits
 
+from verify.checks.metrics import Metrics
+from verify.checks.policy import DEFAULT_POLICY
 from verify.checks.result import exact, skipped, within
 from verify.engine.trial import EngineReport
 from verify.errors import CannotJudgeError
 from verify.judge import judge
-from verify.metrics import Metrics
-from verify.policy import DEFAULT_POLICY
 from verify.report.model import Report
 
 

@@ -26,24 +26,24 @@ PLUGIN = () if _INSTALLED else ("-p", "verify.pytest_plugin")
 
 # Counts how often something was judged, in whatever process.
 COUNTING = """
-import verify.ladder
+import verify.verdict
 
-judge = verify.ladder.verify
+judge = verify.verdict.verify
 
 def counting(*arguments, **options):
     with open("judged", "a") as file:
         file.write("x")
     return judge(*arguments, **options)
 
-verify.ladder.verify = counting
+verify.verdict.verify = counting
 """
 
 # A report whose `operations` was skipped, as the policy allows or not.
 SKIPPING = """
 import dataclasses
-import verify.ladder
+import verify.verdict
 
-judge = verify.ladder.verify
+judge = verify.verdict.verify
 
 def skipping(*arguments, **options):
     report = judge(*arguments, **options)
@@ -51,7 +51,7 @@ def skipping(*arguments, **options):
     policy = dataclasses.replace(report.policy, may_be_skipped={allowed})
     return dataclasses.replace(report, checks=tuple(checks), policy=policy)
 
-verify.ladder.verify = skipping
+verify.verdict.verify = skipping
 """
 
 

@@ -11,10 +11,10 @@ import pytest
 import exporter
 import reader_c
 import verify.release
-from verify.asked import Asked
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.report.model import Report
+from verify.run.requested import Asked
 from verify.sources import open_source
 
 EVIDENCE = Evidence(depth="quick", windows=1, length=4)

@@ -15,9 +15,9 @@ from itertools import groupby
 
 import numpy as np
 
+from verify.checks.metrics import CONFIDENCE, WindowMetrics
+from verify.checks.policy import BaselineLimits
 from verify.checks.result import CheckResult, skipped, within
-from verify.metrics import CONFIDENCE, WindowMetrics
-from verify.policy import BaselineLimits
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from verify import bounds
 from verify.checks.result import CheckResult, skipped, within
+from verify.operations import bounds
 from verify.operations.judged import Judged
 from verify.operations.matched_filter import find_weight
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from verify.checks.metrics import Metrics
+from verify.checks.policy import QuantizationLimits
 from verify.checks.result import CheckResult, skipped, within
-from verify.metrics import Metrics
-from verify.policy import QuantizationLimits
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify import bounds
 from verify.checks.result import CheckResult, exact, within
-from verify.expected import blocks, half_bound, parts, rounding_bound
+from verify.operations import bounds
 from verify.operations.rope_tables import rope_tables
+from verify.oracle.expected import blocks, half_bound, parts, rounding_bound
 from verify.sources import Hyperparameters, Source
 
 

@@ -37,8 +37,8 @@ from verify.cli.results import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from verify.progress import Progress
     from verify.report.console import Bar
+    from verify.run.progress import Progress
 
 
 @click.group(epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged.")
@@ -57,11 +57,11 @@ def demo(out: Path) -> int:
 
     tell(f"every format of the bundled checkpoint, exported and verified: {out}", enabled=True)
     import exporter  # noqa: PLC0415
-    from verify.delivery import write_report  # noqa: PLC0415
     from verify.demo import CHECKPOINT, HELD_OUT_TEXT  # noqa: PLC0415
     from verify.evidence import Evidence  # noqa: PLC0415
-    from verify.ladder import verify as judge  # noqa: PLC0415
     from verify.report.terminal import show_formats  # noqa: PLC0415
+    from verify.report_dir import write_report  # noqa: PLC0415
+    from verify.verdict import verify as judge  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = exporter.open_checkpoint(CHECKPOINT)
@@ -141,7 +141,7 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    from verify.memory import Watch  # noqa: PLC0415
+    from verify.run.memory import Watch  # noqa: PLC0415
 
     watch = Watch()
     with watch.watching():
@@ -195,7 +195,7 @@ def verify(
     tell(headline(file), enabled=not quiet)
     with progress_bar(enabled=not quiet) as progress:
         start_pytorch(threads, progress)
-        from verify.ladder import verify as judge_file  # noqa: PLC0415
+        from verify.verdict import verify as judge_file  # noqa: PLC0415
 
         result = judge_file(
             source,
@@ -297,8 +297,8 @@ def judge(
     """A saved report under another policy or beside a baseline. Runs no model."""
     if report is not None:
         check_directory(report)
-    from verify.apart import check_reports  # noqa: PLC0415
     from verify.judge import judge as judge_again  # noqa: PLC0415
+    from verify.run.path_conflicts import check_reports  # noqa: PLC0415
 
     # saved itself may stand there: it holds what was found, and so does the report that takes its place
     check_reports(report, [policy, baseline])

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import click
 
 from verify.cli.commands import app
-from verify.interrupts import Interrupted, listening
-from verify.printable import printable
+from verify.system.printable import printable
+from verify.system.signals import Interrupted, listening
 
 # sysexits' EX_SOFTWARE
 INTERNAL_ERROR = 70

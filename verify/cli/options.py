@@ -56,7 +56,7 @@ def _read_bytes(_context: click.Context, option: click.Parameter, given: str | N
 
 def _print_policy(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from verify.policy import DEFAULT_POLICY  # noqa: PLC0415
+        from verify.checks.policy import DEFAULT_POLICY  # noqa: PLC0415
 
         click.echo(DEFAULT_POLICY.read_text(encoding="utf-8"), nl=False)
         context.exit()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import exporter
     from verify.engine.command import Engine
     from verify.evidence import Evidence
-    from verify.progress import Progress
     from verify.report.model import Report
+    from verify.run.progress import Progress
 
 # PyTorch starts as many as it is told to, and ends the process where the system refuses.
 MOST_THREADS = 256
@@ -80,7 +80,7 @@ def check_directory(directory: Path) -> None:
 def deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool, written: Path | None = None) -> int:
     """Write the report into directory, show it, and return the exit status. written: where it has been written."""
     if directory is not None:
-        from verify.delivery import write_report  # noqa: PLC0415
+        from verify.report_dir import write_report  # noqa: PLC0415
 
         write_report(result, directory)
         written = directory

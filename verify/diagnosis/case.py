@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.expected import parts
+from verify.oracle.expected import parts
 from verify.sources import Hyperparameters, Source
 
 Parts = dict[str, torch.Tensor]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import reader_c
 from verify.diagnosis.case import Case, bits
 from verify.diagnosis.result import Diagnosis, diagnosis
-from verify.expected import parts
+from verify.oracle.expected import parts
 
 _NEEDLE = 64  # bytes that a part is looked for by
 _WINDOW = 1 << 24  # bytes of the file searched at a time

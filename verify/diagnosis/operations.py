@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from verify import bounds
 from verify.diagnosis.result import Diagnosis
+from verify.operations import bounds
 from verify.operations.int8 import half_away, quotients
 from verify.operations.judged import Judged
 from verify.operations.recompute import Recompute, Recorded

@@ -12,7 +12,7 @@ import torch
 
 from verify.diagnosis.case import Case, bits
 from verify.diagnosis.result import Diagnosis, diagnosis, layer_and_kind
-from verify.expected import parts
+from verify.oracle.expected import parts
 
 _ROWS = 256  # derived at a time
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from verify.diagnosis.case import Derivation, Parts, Rows
-from verify.expected import numbers, quantized
+from verify.oracle.expected import numbers, quantized
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 # (weights, scale that divides them) -> whole steps, before they are clamped

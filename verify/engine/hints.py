@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from verify.oracle import llama, rope
-from verify.oracle.noise import Noise
+from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters, RopeScaling
 
 Load = llama.Load

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.checks.execution import Execution
+from verify.checks.metrics import Metrics, WindowEvidence, compare_window, summarise
+from verify.checks.policy import Policy
 from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, exact
 from verify.engine.command import Engine, EngineFailedError
 from verify.engine.hints import Fault, faults, logits_of
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
-from verify.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.oracle import llama
-from verify.policy import Policy
 from verify.sources import Hyperparameters
 
 # Positions that mistakes are tried on: what a mistake does shows early, and each costs a pass.

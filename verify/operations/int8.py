@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from verify import bounds
+from verify.operations import bounds
 from verify.operations.judged import Judged, replayed
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 
 import reader_c
-from verify import bounds
-from verify.lookahead import ahead
+from verify.operations import bounds
 from verify.operations.int8 import Replay, judge_steps
 from verify.operations.judged import Judged, replayed, same
 from verify.operations.rope_tables import rope_tables
 from verify.oracle import llama
 from verify.sources import Hyperparameters
+from verify.system.prefetch import ahead
 
 Recorded = dict[str, torch.Tensor]
 Load = Callable[[str], torch.Tensor]

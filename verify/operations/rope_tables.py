@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from verify import bounds
+from verify.operations import bounds
 from verify.oracle import rope
 from verify.sources import Hyperparameters
 

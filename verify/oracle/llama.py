@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 from verify.oracle import rope
-from verify.oracle.noise import Noise
+from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
 
 Load = Callable[[str], torch.Tensor]

@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from verify.oracle.noise import Noise
+from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters, RopeScaling
 
 # Of these the engines multiply each frequency by a ratio; dynamic scaling has none within the original length.

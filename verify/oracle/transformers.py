@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from verify.errors import CannotJudgeError
-from verify.optional import one_line, quiet_transformers, wanted
 from verify.oracle.streamed import COMPUTED, Read, streamed_model
+from verify.system.optional_imports import one_line, quiet_transformers, wanted
 
 
 class TransformersOracle:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from verify.checks.metrics import Metrics
+from verify.checks.policy import QuantizationLimits
 from verify.checks.quantization import against_limits
 from verify.checks.result import CheckResult
-from verify.metrics import Metrics
-from verify.policy import QuantizationLimits
 from verify.report.words import beside, number
 
 

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 from rich.text import Text
 
-from verify.interrupts import heed
-from verify.printable import printable
+from verify.system.printable import printable
+from verify.system.signals import heed
 
 # Where there is no terminal whose width could be asked for: wide enough that no row is cut.
 _FILE_WIDTH = 160

@@ -11,16 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from verify.attribution import Attribution
+from verify.attribution.logit_error import Closure
+from verify.attribution.storage_cost import Attribution
 from verify.checks.baseline import Comparison
+from verify.checks.metrics import Metrics, WindowMetrics
 from verify.checks.operations import LayerReport
+from verify.checks.policy import Policy
 from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
-from verify.closure import Closure
 from verify.diagnosis import Diagnosis
 from verify.engine.trial import EngineReport
-from verify.metrics import Metrics, WindowMetrics
-from verify.policy import Policy
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

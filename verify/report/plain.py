@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from verify.printable import printable
+from verify.system.printable import printable
 
 Json = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from verify.checks.baseline import Comparison
-from verify.metrics import Metrics, WindowMetrics
+from verify.checks.metrics import Metrics, WindowMetrics
 from verify.report.words import number
 
 # Positions that a plot tells apart: a wider one has no more pixels.

@@ -10,7 +10,7 @@ from typing import Any
 from verify.checks.result import CHECKS, CheckResult
 from verify.errors import CannotJudgeError
 from verify.report.model import SCHEMA_ID, Report, against_schema, digest_of_report
-from verify.strict_json import read_hashed
+from verify.system.reading import read_hashed
 
 # A report of a thousand windows of 4,096 tokens has a tenth of that.
 _MOST_BYTES = 1 << 30

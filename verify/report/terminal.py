@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from verify.attribution import Attribution
+from verify.attribution.storage_cost import Attribution
 from verify.checks.result import CheckResult
 from verify.report.advice import next_step
 from verify.report.console import plain_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verify.metrics import Metrics
+from verify.checks.metrics import Metrics
 
 
 def number(value: float | None) -> str:

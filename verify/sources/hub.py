@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from verify.errors import CannotJudgeError
-from verify.optional import one_line, quiet_hub
+from verify.system.optional_imports import one_line, quiet_hub
 
 _SETTINGS = ["config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"]
 _SAFETENSORS = ["model*.safetensors", "model.safetensors.index.json"]

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from verify.errors import CannotJudgeError
-from verify.optional import one_line, quiet_transformers
 from verify.sources.shards import Shards
 from verify.sources.source import Hyperparameters, RopeScaling, Source
+from verify.system.optional_imports import one_line, quiet_transformers
 
 # Each architecture's model_type, and the keys of config.json that change what its model computes.
 _COMMON = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from verify.errors import CannotJudgeError
 from verify.sources.source import Hyperparameters, RopeScaling
-from verify.strict_json import read_hashed
+from verify.system.reading import read_hashed
 
 _MOST_BYTES = 10 * 1000 * 1000
 # Of a session in Meta's code, not of the model.

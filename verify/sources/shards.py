@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from verify.errors import CannotJudgeError
-from verify.optional import one_line
 from verify.sources.opened import Opened
 from verify.sources.torch_files import mapped, sha256, shown
-from verify.strict_json import read_hashed
+from verify.system.optional_imports import one_line
+from verify.system.reading import read_hashed
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 

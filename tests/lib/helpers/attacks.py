@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 
 from helpers.float32 import F, Row
-from verify.bounds import utilisation
+from verify.operations.bounds import utilisation
 
 KINDS = ("normal", "wide", "cancelling", "stagnant", "stagnant lanes", "equal", "subnormal")
 

@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 from hypothesis import strategies as st
 
-from verify.optional import quiet_transformers
+from verify.system.optional_imports import quiet_transformers
 
 MODEL_TYPES = {
     "LlamaForCausalLM": "LlamaConfig",

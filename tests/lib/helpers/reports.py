@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from verify.attribution import Attribution, Residual, TensorShare
+from verify.attribution.logit_error import Closure, Part
+from verify.attribution.storage_cost import Attribution, Residual, TensorShare
+from verify.checks.metrics import Metrics, WindowMetrics, WorstPosition
 from verify.checks.operations import LayerReport
+from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.checks.result import CheckResult, exact, within
 from verify.checks.tensors import TensorReport
-from verify.closure import Closure, Part
 from verify.diagnosis import Diagnosis
-from verify.metrics import Metrics, WindowMetrics, WorstPosition
-from verify.policy import DEFAULT_POLICY, load_policy
 from verify.report.model import Report
 
 DIGEST = "0123456789abcdef" * 4

@@ -1,0 +1,195 @@
+"""Policies fail closed: what is misread must not pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from helpers.models import BIN_FORMATS
+
+from verify.checks.execution import LIMIT_SIGMAS
+from verify.checks.metrics import Metrics
+from verify.checks.policy import DEFAULT_POLICY, QuantizationLimits, load_policy
+from verify.checks.quantization import check_quantization
+from verify.checks.result import within
+from verify.errors import CannotJudgeError
+
+HEALTHY = Metrics(
+    positions=10,
+    kl_mean=1e-4,
+    kl_mean_ci=None,
+    kl_p99=1e-3,
+    kl_max=1e-2,
+    top1_agreement=0.99,
+    max_abs_logit_error=0.1,
+    rms_logit_error=0.01,
+    perplexity_source=8.0,
+    perplexity_file=8.001,
+    perplexity_ratio_ci=None,
+)
+
+
+@pytest.mark.parametrize("format_name", BIN_FORMATS)
+def test_every_format_has_a_default(format_name: str) -> None:
+    policy = load_policy(DEFAULT_POLICY, format_name)
+    assert 0 < policy.quantization.kl_mean < policy.quantization.kl_max
+    assert policy.may_be_skipped == ()
+    # nobody is refused for what is proved to be rounding, or was seen of healthy engines
+    assert (policy.operations.error_over_bound, policy.execution.noise_sigmas) == (1.0, LIMIT_SIGMAS)
+
+
+def changed(table: str, line: str) -> str:
+    """The default policy's tables of v2 with one line of one of them changed: "key = value"."""
+    text = DEFAULT_POLICY.read_text()
+    of_v2 = text[text.index("\n[v2]\n") : text.index("\n[v3]\n")]
+    first, heading, rest = of_v2.partition(f"[{table}]")
+    assert heading
+    own, bracket, others = rest.partition("\n[")
+    key = line.split(" =", maxsplit=1)[0]
+    own, count = re.subn(rf"(?m)^{key} = .*$", line, own)
+    return first + heading + (own if count else f"{own}\n{line}\n") + bracket + others
+
+
+TOO_LONG = r"expected lines of at most 1000 bytes, found one of \d+"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            changed("v2.quantization", "kl_mean = 'small'"),
+            r"\[v2.quantization\] kl_mean: expected 0 to 1e.09, found 'small'",
+        ),
+        (changed("v2.quantization", "kl_mean = nan"), "kl_mean: expected 0 to 1e.09, found nan"),
+        (changed("v2.execution", "noise_sigmas = inf"), "noise_sigmas: expected 0 to 1e.09, found inf"),
+        (changed("v2.operations", "error_over_bound = -1"), "error_over_bound: expected 0 to 1e.09, found -1"),
+        (changed("v2.baseline", "kl_mean = true"), r"\[v2.baseline\] kl_mean: expected 0 to 1e.09, found True"),
+        (changed("v2.quantization", "kl_max = 1" + "0" * 400), "kl_max: expected 0 to 1e.09"),
+        (changed("v2.quantization", "top1_agreement = 95"), "top1_agreement: expected 0 to 1, found 95"),
+        (changed("v2.quantization", "kl_meen = 1"), "found 'kl_meen'"),
+        (changed("v2.execution", "kl_mean = 1"), "expected noise_sigmas, found 'kl_mean'"),
+        (changed("v2", "may_be_skiped = []"), "found 'may_be_skiped'"),
+        (changed("v2", "may_be_skipped = 'all'"), "may_be_skipped: expected a list of checks, found 'all'"),
+        (changed("v2", "may_be_skipped = ['tensor']"), "expected names of checks .*, found 'tensor'"),
+        (changed("v2", "may_be_skipped = [1]"), "expected names of checks .*, found 1"),
+        (changed("v2", "may_be_skipped = [[]]"), r"expected names of checks .*, found \[\]"),
+        ("[v7]\nkl_mean = 1", "found 'v7'"),
+        ("kl_mean = 1", "found 'kl_mean'"),
+        ("[v2]\nmay_be_skipped = []", r"\[v2\]: expected baseline, found none"),
+        (changed("v2", "").replace("kl_max = 5.0", ""), r"\[v2.quantization\]: expected kl_max, found none"),
+        (
+            "[v2]\nmay_be_skipped = []\noperations = 1\nexecution = 1\nquantization = 1\nbaseline = 1",
+            "table of limits",
+        ),
+        ("", r"expected a table \[v2\], found none"),
+        ("[v2", "expected TOML"),
+        (changed("v2.quantization", "kl_max = " + "1" * 5000), TOO_LONG),
+        (changed("v2.quantization", "kl_max = 0x" + "f" * 6000), TOO_LONG),
+        (changed("v2", "may_be_skipped = 0x" + "f" * 6000), TOO_LONG),
+        ("a" + ".a" * 1000 + " = 1", TOO_LONG),
+        ("x = " + "[\n" * 5000, "expected TOML, found: maximum recursion depth exceeded"),
+        ("#\n" * 40_000, "expected a policy, found: more than 65536 bytes"),
+        (changed("v2", f"may_be_skipped = ['{'x' * 900}']"), "found 'x{79}$"),
+    ],
+)
+def test_a_policy_that_is_not_understood_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(CannotJudgeError, match=message):
+        load_policy(path, "v2")
+
+
+def test_a_policy_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CannotJudgeError, match="expected a policy, found: no such file"):
+        load_policy(tmp_path / "none.toml", "v2")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(CannotJudgeError, match="expected a policy, found: no regular file"):
+        load_policy(tmp_path / "fifo", "v2")
+
+
+def test_only_the_packages_own_policy_is_called_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_policy(DEFAULT_POLICY, "v2").path == "default"
+    monkeypatch.chdir(tmp_path)
+    Path("default").write_text(DEFAULT_POLICY.read_text())
+    assert load_policy(Path("default"), "v2").path == load_policy(Path("./default"), "v2").path == "./default"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kl_mean": 0.011},
+        {"kl_max": 0.6},
+        {"top1_agreement": 0.89},
+        {"max_abs_logit_error": 3.1},
+        {"perplexity_file": 8.2},
+        {"kl_mean": float("nan")},
+        {"max_abs_logit_error": float("inf")},
+        {"perplexity_file": float("nan")},
+    ],
+)
+def test_each_metric_beyond_its_limit_fails_by_name(change: dict[str, float]) -> None:
+    limits = QuantizationLimits(
+        kl_mean=0.01, kl_max=0.5, top1_agreement=0.9, max_abs_logit_error=3.0, perplexity_ratio=1.02
+    )
+    assert check_quantization(HEALTHY, limits).status == "pass"
+    result = check_quantization(dataclasses.replace(HEALTHY, **change), limits)
+    assert result.status == "fail"
+    (name,) = change
+    named = {"top1_agreement": "top1_disagreement", "perplexity_file": "perplexity_ratio"}.get(name, name)
+    assert named in result.detail
+
+
+def test_a_limit_that_nothing_meets_fails_and_is_never_switched_off() -> None:
+    limits = dataclasses.replace(load_policy(DEFAULT_POLICY, "v2").quantization, kl_mean=-1.0)
+    assert check_quantization(HEALTHY, limits).status == "fail"
+
+
+def test_no_metrics_is_skipped_and_not_passed() -> None:
+    assert check_quantization(None, load_policy(DEFAULT_POLICY, "v2").quantization).status == "skipped"
+
+
+@pytest.mark.parametrize(("observed", "limit"), [(float("nan"), 1.0), (1.0, float("nan")), (float("inf"), 1.0)])
+def test_nan_never_passes_a_limit(observed: float, limit: float) -> None:
+    assert within("execution", "statistical", observed, limit, "detail").status == "fail"
+
+
+WRONG = ("nan", "-nan", "inf", "-inf", "-1", "'1'", "true", "[]", "[1]", "{}", "1e10", "''")
+
+
+def place_of(part: object) -> str:
+    return ".".join(part) if isinstance(part, tuple) else ""
+
+
+def values() -> list[tuple[tuple[str, ...], str]]:
+    """The place of every limit and list in the default policy's table of v2, and which of the two it is."""
+    table = tomllib.loads(DEFAULT_POLICY.read_text())["v2"]
+    return [
+        ((key,), "list") if isinstance(value, list) else ((key, inner), "limit")
+        for key, value in table.items()
+        for inner in (value if isinstance(value, dict) else ("",))
+    ]
+
+
+@pytest.mark.parametrize("value", WRONG)
+@pytest.mark.parametrize(("place", "kind"), values(), ids=place_of)
+def test_every_value_is_held_to_its_kind(tmp_path: Path, place: tuple[str, ...], kind: str, value: str) -> None:
+    if (kind, value) == ("list", "[]"):
+        return
+    path = tmp_path / "policy.toml"
+    path.write_text(changed(".".join(("v2", *place[:-1])), f"{place[-1]} = {value}"))
+    with pytest.raises(CannotJudgeError, match=place[-1]):
+        load_policy(path, "v2")
+
+
+@pytest.mark.parametrize(("place", "kind"), values(), ids=place_of)
+def test_every_value_must_be_there(tmp_path: Path, place: tuple[str, ...], kind: str) -> None:
+    path = tmp_path / "policy.toml"
+    text = changed(".".join(("v2", *place[:-1])), f"{place[-1]} = 0.25")
+    assert text.count(f"{place[-1]} = 0.25\n") == 1, kind
+    path.write_text(text.replace(f"{place[-1]} = 0.25\n", ""))
+    with pytest.raises(CannotJudgeError, match=f"expected {place[-1]}, found none"):
+        load_policy(path, "v2")

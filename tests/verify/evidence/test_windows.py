@@ -1,0 +1,311 @@
+"""Windows: deterministic, in range, and refused by name where they cannot be had."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from verify.demo import CHECKPOINT, HELD_OUT_TEXT
+from verify.errors import CannotJudgeError
+from verify.evidence import Evidence, decode, encode
+from verify.sources import Source, open_source
+from verify.system.signals import Interrupted
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return open_source(CHECKPOINT)
+
+
+def test_by_default_random_windows_to_full_length_beside_fixed_ones(source: Source) -> None:
+    windows = Evidence().collect(source, 256)
+    assert [w.origin for w in windows] == ["random"] * 8 + ["fixed"] * 2
+    assert all(len(w.tokens) == 256 for w in windows)
+    again = Evidence().collect(source, 256)
+    assert all((a.tokens == b.tokens).all() for a, b in zip(windows, again, strict=True))
+    other = Evidence(seed=1).collect(source, 256)
+    assert any((a.tokens != b.tokens).any() for a, b in zip(windows, other, strict=True))
+
+
+def test_text_becomes_windows_spread_over_it(source: Source) -> None:
+    windows = [w for w in Evidence(text=HELD_OUT_TEXT, windows=3).collect(source, 256) if w.origin == "text"]
+    assert len(windows) == 3
+    assert all(len(w.tokens) == 256 for w in windows)
+    assert windows[0].tokens[0] == 1
+    # the first begins the text, the last is from its end: they share no long run
+    assert (windows[0].tokens != windows[2].tokens).mean() > 0.5
+
+
+def test_short_text_is_one_short_window(source: Source, tmp_path: Path) -> None:
+    text = tmp_path / "short.txt"
+    text.write_text("In the beginning")
+    windows = Evidence(text=text).collect(source, 256)
+    assert windows[0].origin == "text"
+    assert 2 <= len(windows[0].tokens) < 10
+
+
+def test_tokens_from_a_file_or_from_memory(source: Source, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.arange(40, dtype=np.int32).reshape(4, 10))
+    for given in (path, list(np.arange(40).reshape(4, 10))):
+        windows = [w for w in Evidence(tokens=given).collect(source, 256) if w.origin == "tokens"]
+        assert [w.tokens.tolist() for w in windows] == np.arange(40).reshape(4, 10).tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": "deep"}, "depth: expected one of quick, standard, full, found 'deep'"),
+        ({"windows": 0}, "windows: expected 1 to"),
+        ({"length": 1}, "length: expected 2 to the model's max_seq_len of 256, found 1"),
+        ({"length": 257}, "found 257"),
+    ],
+)
+def test_options_out_of_range_are_refused(source: Source, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(CannotJudgeError, match=message):
+        Evidence(**changes).collect(source, 256)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "at least 2 tokens, found 0"), (b"\n \n", "found 0"), (b"\xff\xfe\x00", "expected UTF-8 text")],
+)
+def test_text_with_nothing_in_it_is_refused(source: Source, tmp_path: Path, content: bytes, message: str) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(content)
+    with pytest.raises(CannotJudgeError, match=message):
+        Evidence(text=text).collect(source, 256)
+
+
+def test_a_tokenizer_that_is_missing_or_none_is_refused(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(CannotJudgeError, match="expected the source's SentencePiece tokenizer, found no such file"):
+        Evidence(text=HELD_OUT_TEXT, tokenizer=tmp_path / "none.model").collect(source, 256)
+    with pytest.raises(CannotJudgeError, match="expected a SentencePiece model"):
+        Evidence(text=HELD_OUT_TEXT, tokenizer=CHECKPOINT).collect(source, 256)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 5)), "expected integers of shape"),
+        (np.zeros(5, int), "expected integers of shape"),
+        (np.zeros((0, 5), int), "at least one window"),
+        (np.zeros((2, 1), int), r"window 0: expected 2 to 256 tokens"),
+        (np.array([[1, 2], [3, 512]]), "window 1: token 1: expected 0 to 511, found 512"),
+        (np.array([[1, -2]]), "window 0: token 1: expected 0 to 511, found -2"),
+    ],
+)
+def test_token_files_are_checked(source: Source, tmp_path: Path, array: np.ndarray, message: str) -> None:
+    path = tmp_path / "tokens.npy"
+    np.save(path, array)
+    with pytest.raises(CannotJudgeError, match=message):
+        Evidence(tokens=path).collect(source, 256)
+
+
+def test_a_token_file_that_is_a_pickle_is_refused(source: Source, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(CannotJudgeError, match=r"expected an \.npy file of integers"):
+        Evidence(tokens=path).collect(source, 256)
+
+
+def npy(head: str, size: int = 128) -> bytes:
+    """The beginning of an .npy file that says so, and zeros."""
+    text = head.encode()
+    return (b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text).ljust(size, b"\0")
+
+
+def described(shape: str, descr: str = "'<i4'", order: str = "'fortran_order': False") -> str:
+    return f"{{'descr': {descr}, {order}, 'shape': {shape}}}"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "{'descr': '",
+        described("(2, 4)", "()"),
+        described("(True, 4)"),
+        described("(2, 4)", order="1: 2, 'fortran_order': False"),
+        described("(2, 4)", order="[]: 1, 'fortran_order': False"),
+        described(f"({2**70}, 4)"),
+        described(f"({2**62}, 4)"),
+        described(f"({'-' * 9000}1, 4)"),
+    ],
+    ids=["token", "descr", "bool", "keys", "list as key", "2**70", "2**62", "minus"],
+)
+def test_a_token_file_whose_header_says_anything_is_refused(source: Source, tmp_path: Path, head: str) -> None:
+    path = tmp_path / "tokens.npy"
+    path.write_bytes(npy(head))
+    with pytest.raises(CannotJudgeError, match=r"tokens\.npy: "):
+        Evidence(tokens=path).collect(source, 256)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("(1000000, 0)", r"window 0: expected 2 to 256 tokens, found \(0,\)"),
+        ("(1000001, 2)", "at most 1000000 windows"),
+    ],
+)
+def test_a_token_file_of_too_many_windows_costs_nothing(
+    source: Source, tmp_path: Path, shape: str, message: str
+) -> None:
+    path = tmp_path / "tokens.npy"
+    path.write_bytes(npy(described(shape)))
+    os.truncate(path, 10_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CannotJudgeError, match=message):
+            Evidence(tokens=path).collect(source, 256)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_text_may_come_by_the_shells_pipe_and_no_fifo_is_waited_for(source: Source, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "wb") as ours:  # noqa: PTH123  # of descriptors
+        ours.write(b"In the beginning")
+        ours.close()
+        assert len(encode(Path(f"/dev/fd/{reading}"), source.tokenizer_path, 512)) > 2
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for evidence in (
+        Evidence(text=fifo),
+        Evidence(text=Path("/dev/zero")),
+        Evidence(text=HELD_OUT_TEXT, tokenizer=fifo),
+        Evidence(tokens=fifo),
+    ):
+        with pytest.raises(CannotJudgeError, match=r"no regular file|no such file"):
+            evidence.collect(source, 256)
+
+
+def fast_tokenizer(directory: Path, tokens: int) -> Path:
+    """Words become ids from 2 on; 1 begins every text; longer texts are to be cut, if one obeys the file."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {"<unk>": 0, "<s>": 1, **{f"w{n}": n for n in range(2, tokens)}}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.enable_truncation(max_length=3)
+    tokenizer.enable_padding(length=9)
+    path = directory / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+def test_tokenizer_json_encodes_the_text_as_a_whole(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("w5 w6\nw7\n\nw8 unheard")
+    path = fast_tokenizer(tmp_path, 10)
+    assert encode(text, path, 512).tolist() == [1, 5, 6, 7, 8, 0]
+    assert decode(path, [5, 6, 7]) == "w5 w6 w7"
+    text.write_text(" \n")
+    assert encode(text, path, 512).size == 0
+
+
+def test_more_tokens_than_the_model_has_matter_where_they_are_used(source: Source, tmp_path: Path) -> None:
+    path, text = fast_tokenizer(tmp_path, 600), tmp_path / "text.txt"
+    text.write_text("w5 w511")
+    assert Evidence(text=text, tokenizer=path).collect(source, 256)[0].tokens.tolist() == [1, 5, 511]
+    text.write_text("w5 w512")
+    with pytest.raises(CannotJudgeError, match=r"expected the model's 512 tokens alone in .*, found token 512"):
+        Evidence(text=text, tokenizer=path).collect(source, 256)
+    with pytest.raises(CannotJudgeError, match=r"expected the model's 100 tokens alone in .*, found token"):
+        encode(HELD_OUT_TEXT, source.tokenizer_path, 100)
+
+
+def test_a_tokenizer_json_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(CannotJudgeError, match=r"expected the source's tokenizer.json, found no such file"):
+        encode(HELD_OUT_TEXT, path, 512)
+    path.write_text("{}")
+    with pytest.raises(CannotJudgeError, match=r"expected a tokenizer.json, found none that loads: "):
+        encode(HELD_OUT_TEXT, path, 512)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(CannotJudgeError, match=r"^tokenizers: .*pip install export-and-verify\[huggingface\]$"):
+        encode(HELD_OUT_TEXT, path, 512)
+
+
+WORDS = {"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1}, "unk_token": "[UNK]"}
+PIECES = {"unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+TEMPLATE = {"single": [{"SpecialToken": {"id": "none", "type_id": 0}}], "pair": [], "special_tokens": {}}
+
+
+def saved_tokenizer(directory: Path, **parts: Any) -> Path:
+    path = directory / "tokenizer.json"
+    parts = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": WORDS, **parts}
+    path.write_text(json.dumps(parts))
+    return path
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},  # panics
+        {"post_processor": {"type": "TemplateProcessing", **TEMPLATE}},
+        {"model": {"type": "WordLevel", "vocab": {"b": 0}, "unk_token": "[UNK]"}},  # loads, and cannot encode
+        {"model": {"type": "Unigram", "unk_id": None, "vocab": [["b", -1.0]]}},
+        {"model": {"type": "WordPiece", "vocab": {"b": 0}, **PIECES}},
+        {"model": {"type": "BPE", "vocab": {"b": 0}, "merges": [], "unk_token": "[UNK]"}},
+    ],
+    ids=["Precompiled", "TemplateProcessing", "WordLevel", "Unigram", "WordPiece", "BPE"],
+)
+def test_a_tokenizer_that_cannot_encode_is_refused_in_one_line(
+    source: Source, tmp_path: Path, parts: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a a a")
+    path = saved_tokenizer(tmp_path, **parts)
+    with pytest.raises(CannotJudgeError, match=r"tokenizer\.json: expected a tokenizer.*, found none that ") as error:
+        Evidence(text=text, tokenizer=path).collect(source, 256)
+    assert len(str(error.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")
+    sys.stderr.write("still heard\n")
+    assert capfd.readouterr().err == "still heard\n"
+
+
+def test_a_tokenizer_that_cannot_decode_is_refused_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = saved_tokenizer(tmp_path, decoder={"type": "Strip", "content": "a", "start": 1, "stop": 1})
+    with pytest.raises(CannotJudgeError, match=r"tokenizer\.json: expected a tokenizer that decodes"):
+        decode(path, [0])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_sentencepiece_model_without_beginning_of_text_is_refused(tmp_path: Path) -> None:
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    # as protobuf has them: piece, and its kind (unknown, control, normal)
+    pieces = ((b"<unk>", 2), (b"</s>", 3), (b"a", 1), ("\u2581".encode(), 1))
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(b"".join(field(1, field(1, piece) + bytes([3 << 3, kind])) for piece, kind in pieces))
+    text = tmp_path / "text.txt"
+    text.write_text("a a a")
+    with pytest.raises(CannotJudgeError, match=r"tokenizer\.model: expected a tokenizer that encodes .*BOS"):
+        encode(text, path, 512)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), Interrupted(130)])
+def test_a_signal_while_a_tokenizer_works_is_not_taken_for_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    import tokenizers
+
+    class Slow:
+        def from_file(self, _path: str) -> None:
+            raise raised
+
+    monkeypatch.setattr(tokenizers, "Tokenizer", Slow())
+    with pytest.raises(type(raised)):
+        encode(HELD_OUT_TEXT, saved_tokenizer(tmp_path), 512)

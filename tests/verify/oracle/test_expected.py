@@ -1,0 +1,89 @@
+"""The verifier's own quantization against the exporter's: two roads, one answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.models import same_bits
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import exporter
+from exporter.encode import encode
+from verify.oracle.expected import half_bound, numbers, parts, quantized, rounding_bound
+from verify.testing import weights
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, int]:
+    group_size = draw(st.sampled_from([1, 3, 32]))
+    return draw(weights(group_size)), group_size
+
+
+@given(cases())
+@example((np.full((1, 2), np.finfo(np.float32).max), 2))
+@example((np.full((1, 3), 2.0**-149, np.float32), 3))
+@example((np.array([[1, -1e-9]], np.float32), 2))
+def test_both_roads_give_the_same_bits(case: tuple[np.ndarray, int]) -> None:
+    hold_together(torch.from_numpy(case[0].copy()), case[1])
+
+
+def hold_together(w: torch.Tensor, group_size: int) -> None:
+    theirs = exporter.quantize_q80(w.numpy(), group_size)
+    q, scale = quantized(w, group_size)
+    assert same_bits(q.numpy(), theirs.q)
+    assert same_bits(scale.numpy(), theirs.scale)
+    # an engine's weights: integers have one zero
+    multiplied = theirs.q.astype(np.float32) * np.repeat(theirs.scale, group_size, axis=1)
+    assert same_bits(numbers(w, "q8_0", group_size).numpy(), multiplied)
+
+
+def test_both_roads_give_the_same_bits_on_a_million_weights_of_each_source_type() -> None:
+    """Half-even against half-away shows in bfloat16 sources far more than in float32 ones."""
+    generator = torch.Generator().manual_seed(0)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        w = torch.randn(1024, 1024, generator=generator).to(dtype).float()
+        hold_together(w, 64)
+
+
+def test_fp32_is_left_as_it_is_and_nothing_else() -> None:
+    matrix = torch.randn(4, 8)
+    assert torch.equal(numbers(matrix, "fp32", 0), matrix)
+    for storage, group_size in (("fp16", 0), ("bf16", 0), ("q8_0", 4)):
+        assert not torch.equal(numbers(matrix, storage, group_size), matrix)
+
+
+@given(cases(), st.sampled_from(["fp16", "bf16"]))
+@example((np.full((1, 2), 65504, np.float32), 2), "fp16")
+@example((np.array([[2.0**-25, 2.0**-24 * 1.5, -(2.0**-133), 1 + 2.0**-8]], np.float32), 4), "bf16")
+def test_both_roads_narrow_to_the_same_halves_within_their_bound(case: tuple[np.ndarray, int], storage: str) -> None:
+    w = case[0]
+    mine = torch.from_numpy(w.copy())
+    if not torch.isfinite(numbers(mine, storage, 0)).all():
+        with pytest.raises(exporter.WeightError, match=f"a weight that {storage} can hold"):
+            encode(w, storage, 0, "here")
+        return
+    theirs = encode(w, storage, 0, "here")
+    halves = parts(mine, storage, 0)[storage].view(torch.int16).numpy()
+    assert halves.tobytes() == theirs.parts[storage].tobytes()
+    error = (numbers(mine, storage, 0).double() - mine.double()).abs()
+    assert (error <= half_bound(mine, storage)).all()
+    assert theirs.max_error == float(error.max()) <= theirs.bound
+
+
+def test_halves_reach_their_bound() -> None:
+    """A bound twice as large would let a truncating writer pass."""
+    for storage, step in (("fp16", 2.0**-10), ("bf16", 2.0**-7)):
+        w = torch.tensor([[1 + step / 2]])
+        error = (numbers(w, storage, 0).double() - w.double()).abs()
+        assert float(error / half_bound(w, storage)) > 0.99 / (1 + step / 2)
+
+
+@given(cases())
+def test_dequantized_weights_lie_within_the_bound_and_one_rounding(case: tuple[np.ndarray, int]) -> None:
+    w = torch.from_numpy(case[0].copy())
+    group_size = case[1]
+    scale = quantized(w, group_size)[1].repeat_interleave(group_size, dim=1)
+    error = (numbers(w, "q8_0", group_size).double() - w.double()).abs()
+    assert (error <= rounding_bound(scale) + 127 * scale.double() * 2.0**-24).all()

@@ -1,0 +1,243 @@
+"""Models larger than memory: gone through in parts, with the same report, and told beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import huggingface
+from helpers.checkpoints import save, state_dict
+from helpers.command_line import refused, run, run_on_terminal
+from safetensors.torch import load_file, save_file
+
+import exporter
+import verify
+from verify.errors import CannotJudgeError
+from verify.evidence import Evidence
+from verify.oracle import expected
+from verify.oracle.transformers import TransformersOracle
+from verify.run import memory
+from verify.run.memory import Plan, Work, plan, predicted
+from verify.sources import open_source
+from verify.sources.huggingface import HuggingFaceSource
+from verify.sources.llama2c import Llama2cSource
+from verify.sources.shards import Shards
+from verify.sources.source import Hyperparameters
+
+TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (3, 20)))
+EVIDENCE = Evidence(depth="quick", windows=2, length=16)
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 16}
+
+
+def streamed(directory: Path) -> TransformersOracle:
+    source = open_source(directory)
+    assert isinstance(source, HuggingFaceSource)
+    return TransformersOracle(directory, (source.stored, source.stored_shapes))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("LlamaForCausalLM", {}),
+        ("LlamaForCausalLM", {"tie_word_embeddings": True}),
+        ("LlamaForCausalLM", {"rope_scaling": YARN}),
+        ("LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}),
+        ("MistralForCausalLM", {}),
+        ("Qwen2ForCausalLM", {"head_dim": None}),
+    ],
+)
+def test_a_model_layer_by_layer_computes_the_bits_of_the_whole(
+    tmp_path: Path, architecture: str, changes: dict[str, Any]
+) -> None:
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if architecture == "Qwen2ForCausalLM":
+        changes["head_dim"] = 8
+    made = huggingface.model(architecture, **changes)
+    directory = huggingface.save(tmp_path / "model", made, max_shard_size="20KB")
+    oracle = streamed(directory)
+    whole = TransformersOracle(directory).logits(TOKENS)
+    for _again in range(2):
+        assert torch.equal(oracle.logits(TOKENS), whole)
+
+
+def test_between_two_passes_nothing_is_held(tmp_path: Path) -> None:
+    oracle = streamed(huggingface.save(tmp_path / "model", huggingface.model()))
+    oracle.logits(TOKENS)
+    held = [parameter for parameter in oracle._model.parameters() if not parameter.is_meta]
+    assert held == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state.pop("model.norm.weight"), "norm.weight"),
+        (lambda state: state.update({"model.layers.0.extra.weight": torch.zeros(3)}), "extra.weight"),
+    ],
+)
+def test_tensors_that_are_missing_or_unknown_are_refused(tmp_path: Path, change: Any, words: str) -> None:
+    directory = huggingface.save(tmp_path / "model", huggingface.model())
+    source = open_source(directory)
+    assert isinstance(source, HuggingFaceSource)
+    state = load_file(directory / "model.safetensors")
+    change(state)
+    save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    with pytest.raises(CannotJudgeError, match=words):
+        TransformersOracle(directory, (source.stored, shapes))
+
+
+def report(source: Path, file: Path, limit: int | None) -> dict[str, Any]:
+    found = json.loads(verify.verify(source, file, evidence=EVIDENCE, memory=limit).to_json())
+    del found["digest"]
+    of_memory = found["environment"].pop("memory", None)
+    if limit is None:
+        assert of_memory is None
+    else:
+        assert 0 < of_memory["peak"] <= of_memory["predicted"] <= limit
+    return found
+
+
+@pytest.mark.parametrize("kind", ["huggingface", "llama2c"])
+def test_a_limit_changes_nothing_in_the_report(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "huggingface":
+        source = huggingface.save(tmp_path / "model", huggingface.model())
+    else:
+        source = save(tmp_path, state_dict())
+    file = tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(source), file, format="v3", storage="q8_0", group_size=8)
+    at_ease = report(source, file, None)
+    assert at_ease["verdict"] == "pass"
+    room = 8 << 30
+    assert report(source, file, room) == at_ease
+    # a model for which only the last of the plans is small enough
+    plans: list[Plan] = []
+
+    def least(work: Work, threads: int, limit: int | None) -> Plan:
+        made = plan(work, threads, limit)
+        plans.append(dataclasses.replace(made, streamed=work.huggingface, engines=1, walks=1, cache=0))
+        return plans[-1]
+
+    monkeypatch.setattr("verify.run.cost.plan", least)
+    monkeypatch.setattr("verify.verdict.mapped", lambda *_: True)
+    assert report(source, file, room) == at_ease
+    assert plans[0].streamed == (kind == "huggingface")
+
+
+def test_blocks_of_rows_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, file = save(tmp_path, state_dict()), tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(source), file, format="v2", group_size=8)
+    whole = report(source, file, None)
+    monkeypatch.setattr(expected, "_BLOCK", 100)
+    in_blocks = report(source, file, None)
+    for one, other in zip(whole["tensors"], in_blocks["tensors"], strict=True):
+        # sums of squares are added up in another order
+        for key in ("rms_error", "snr_db"):
+            before, after = one.pop(key), other.pop(key)
+            assert before == after or before == pytest.approx(after, rel=1e-12)
+        assert one == other
+    assert whole["checks"] == in_blocks["checks"]
+
+
+def llama_7b(**changes: Any) -> Work:
+    model = Hyperparameters(
+        dim=4096,
+        hidden_dim=11008,
+        n_layers=32,
+        n_heads=32,
+        n_kv_heads=32,
+        head_dim=128,
+        vocab_size=32000,
+        max_seq_len=4096,
+        tied=False,
+        norm_eps=1e-5,
+        rope_theta=1e4,
+    )
+    work = Work(model, 512, 1, 2, 128, held=0, q8=True, huggingface=True, attributed=True)
+    return dataclasses.replace(work, **changes)
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process has that has imported everything and done nothing: this one has done much else."""
+    monkeypatch.setattr(memory, "_anonymous", lambda: 300 << 20)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_model_of_seven_thousand_million_fits_four_gibibytes_at_standard_depth() -> None:
+    made = plan(llama_7b(), 2, 4 << 30)
+    assert made.streamed
+    assert made.peak <= 4 << 30
+    # 27 GB of float32
+    assert predicted(llama_7b(), memory.AT_EASE) > 27e9
+
+
+@pytest.mark.usefixtures("fresh")
+def test_what_takes_less_is_done_at_ease() -> None:
+    small = dataclasses.replace(llama_7b().model, n_layers=1, vocab_size=1000)
+    made = plan(llama_7b(model=small, length=64), 2, 4 << 30)
+    assert (made.streamed, made.engines) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "storage"), [("huggingface", "q8_0"), ("huggingface", "source"), ("llama2c", "q8_0")]
+)
+def test_as_many_bytes_are_read_as_was_told(
+    tmp_path: Path, kind: str, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of the source by those who compute, whatever the disk made of it."""
+    hf = kind == "huggingface"
+    source = huggingface.save(tmp_path / "model", huggingface.model()) if hf else save(tmp_path, state_dict())
+    file = tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(source), file, format="v3", storage=storage, group_size=8)
+    monkeypatch.setattr("verify.run.cost.plan", lambda *_: Plan(1 << 40, hf, 1, 1, 0, 0))
+    asked: list[int] = []
+    owner, name = (Shards, "read") if hf else (Llama2cSource, "tensor")
+    read = getattr(owner, name)
+
+    def counted(self: Any, which: str) -> torch.Tensor:
+        tensor: torch.Tensor = read(self, which)
+        asked.append(tensor.nbytes)
+        return tensor
+
+    monkeypatch.setattr(owner, name, counted)
+    for evidence in (EVIDENCE, dataclasses.replace(EVIDENCE, depth="full", windows=3)):
+        asked.clear()
+        found = verify.verify(source, file, evidence=evidence, memory=1 << 40).environment["memory"]
+        assert 0.9 * found["reads_predicted"] < sum(asked) <= found["reads_predicted"]
+
+
+def test_a_file_of_another_shape_fails_however_little_memory_there_is(tmp_path: Path) -> None:
+    source = huggingface.save(tmp_path / "model", huggingface.model())
+    file = tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(save(tmp_path, state_dict())), file, format="v1")
+    announced: list[str] = []
+    found = verify.verify(source, file, evidence=EVIDENCE, memory=1, announce=announced.append)
+    assert (found.checks[0].name, found.checks[0].status) == ("config", "fail")
+    assert {check.status for check in found.checks[1:]} == {"skipped"}
+    assert "memory" not in found.environment
+    assert len(announced) == 1
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 1 << 30])
+def test_what_no_plan_can_do_is_refused_before_anything_is_computed(limit: int) -> None:
+    with pytest.raises(CannotJudgeError, match=r"memory: expected at least [\d,]+ MiB for this model"):
+        plan(llama_7b(), 2, limit)
+
+
+def test_the_command_line_tells_what_it_expects_and_refuses_what_cannot_be(tmp_path: Path) -> None:
+    source, file = save(tmp_path, state_dict()), tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(source), file, format="v0")
+    said = run_on_terminal("verify", source, file, "--depth", "quick", "--memory", "8GiB")
+    assert "MiB of memory expected (" in said
+    assert "GB read, less what the system has kept" in said
+    assert "MiB of memory taken, " in said
+    before = sorted(tmp_path.iterdir())
+    refused(run("verify", source, file, "--memory", "10MB"), "memory: expected at least", "found 10 MiB")
+    refused(run("release", source, tmp_path / "r.bin", "--format", "v0", "--memory", "10MB"), "memory: expected")
+    refused(run("verify", source, file, "--memory", "lots"), "--memory: expected a size", "found 'lots'")
+    assert sorted(tmp_path.iterdir()) == before

@@ -1,0 +1,141 @@
+"""The token windows that a file is judged on, each by itself."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.errors import CannotJudgeError
+from verify.evidence.depth import depth_of
+from verify.evidence.tokenizers import encode
+from verify.evidence.window import Window
+from verify.system.reading import check_regular
+
+if TYPE_CHECKING:
+    from verify.sources import Source
+
+_MOST_WINDOWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What to judge on. windows and length default by depth; text and tokens replace none of the random ones."""
+
+    depth: str = "standard"
+    windows: int | None = None
+    length: int | None = None
+    seed: int = 0
+    text: Path | None = None
+    tokenizer: Path | None = None
+    tokens: Path | Sequence[NDArray[np.int64]] | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """What it is read from, but for the source's own tokenizer."""
+        return [path for path in (self.text, self.tokenizer, self.tokens) if isinstance(path, Path)]
+
+    def collect(self, source: Source, max_seq_len: int) -> list[Window]:
+        """Windows of at least two tokens, none longer than max_seq_len. Raises CannotJudgeError."""
+        if self.tokenizer is not None and self.text is None:
+            raise CannotJudgeError("tokenizer: expected a text to use it on, found none")
+        depth = depth_of(self.depth)
+        count = self.windows if self.windows is not None else depth.windows
+        length = self.length if self.length is not None else min(depth.length, max_seq_len)
+        if not 1 <= count <= _MOST_WINDOWS:
+            raise CannotJudgeError(f"windows: expected 1 to {_MOST_WINDOWS}, found {count}")
+        if max_seq_len < 2:
+            raise CannotJudgeError(
+                f"max_seq_len: expected at least 2, to have a next token to judge, found {max_seq_len}"
+            )
+        if not 2 <= length <= max_seq_len:
+            raise CannotJudgeError(f"length: expected 2 to the model's max_seq_len of {max_seq_len}, found {length}")
+        windows = [Window(tokens, "text") for tokens in self._from_text(source, count, length)]
+        windows += [Window(tokens, "tokens") for tokens in self._from_tokens(source, max_seq_len)]
+        windows += _generated(source.hyperparameters.vocab_size, count, length, self.seed)
+        return windows
+
+    def describe(self, windows: Sequence[Window]) -> dict[str, Any]:
+        """What a report says of these windows, which collect() gave: how many there are of each origin."""
+        origins = [window.origin for window in windows]
+        return {
+            "depth": self.depth,
+            "seed": self.seed,
+            "windows": {origin: origins.count(origin) for origin in dict.fromkeys(origins)},
+            "text": None if self.text is None else str(self.text),
+            "tokens": str(self.tokens) if isinstance(self.tokens, Path) else None,
+        }
+
+    def _from_text(self, source: Source, count: int, length: int) -> list[NDArray[np.int64]]:
+        """Up to count windows, spread over the text."""
+        if self.text is None:
+            return []
+        ids = encode(self.text, self.tokenizer or source.tokenizer_path, source.hyperparameters.vocab_size)
+        if len(ids) < 2:
+            raise CannotJudgeError(f"{self.text}: expected text of at least 2 tokens, found {len(ids)}")
+        whole = len(ids) // length
+        if whole == 0:
+            return [ids]
+        chosen = np.unique(np.linspace(0, whole - 1, count).round().astype(int))
+        return [ids[at * length : (at + 1) * length] for at in chosen]
+
+    def _from_tokens(self, source: Source, max_seq_len: int) -> list[NDArray[np.int64]]:
+        if self.tokens is None:
+            return []
+        where: object = "tokens"
+        rows: Sequence[NDArray[np.int64]] | NDArray[np.int64]
+        if isinstance(self.tokens, Path):
+            where = self.tokens
+            rows = _saved_tokens(self.tokens)
+        else:
+            rows = [np.asarray(row) for row in self.tokens]
+        if len(rows) == 0:
+            raise CannotJudgeError(f"{where}: expected at least one window, found none")
+        if len(rows) > _MOST_WINDOWS:
+            raise CannotJudgeError(f"{where}: expected at most {_MOST_WINDOWS} windows, found {len(rows)}")
+        vocab_size = source.hyperparameters.vocab_size
+        for number, row in enumerate(rows):
+            if row.dtype.kind not in "iu":
+                raise CannotJudgeError(f"{where}: window {number}: expected integers, found {row.dtype}")
+            if row.ndim != 1 or not 2 <= row.size <= max_seq_len:
+                raise CannotJudgeError(
+                    f"{where}: window {number}: expected 2 to {max_seq_len} tokens, found {row.shape}"
+                )
+            if row.min() < 0 or row.max() >= vocab_size:
+                at = int(np.flatnonzero((row < 0) | (row >= vocab_size))[0])
+                raise CannotJudgeError(
+                    f"{where}: window {number}: token {at}: expected 0 to {vocab_size - 1}, found {row[at]}"
+                )
+        return [row.astype(np.int64) for row in rows]
+
+
+def _saved_tokens(path: Path) -> NDArray[np.int64]:
+    try:
+        check_regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # mapped, so that a header that lies about its size costs nothing
+            array = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise CannotJudgeError(f"{path}: expected an .npy file, found: {(error.strerror or '').lower()}") from error
+    except Exception as error:  # the header is an expression of Python's: numpy lets through what that gives
+        raise CannotJudgeError(f"{path}: expected an .npy file of integers, found another kind of file") from error
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise CannotJudgeError(
+            f"{path}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
+        )
+    return array
+
+
+def _generated(vocab_size: int, count: int, length: int, seed: int) -> list[Window]:
+    """Seeded random windows, and two fixed ones: one token over and over, and ids in order."""
+    rng = np.random.default_rng(seed)
+    windows = [Window(rng.integers(0, vocab_size, length), "random") for _ in range(count)]
+    windows.append(Window(np.full(length, min(1, vocab_size - 1), np.int64), "fixed"))
+    windows.append(Window(np.arange(length, dtype=np.int64) % vocab_size, "fixed"))
+    return windows

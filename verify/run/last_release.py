@@ -1,0 +1,93 @@
+"""An earlier release's report beside today's: whether the two can be compared, and what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from verify.checks.baseline import check_baseline, compare
+from verify.checks.metrics import WindowMetrics, digest_of
+from verify.errors import CannotJudgeError
+from verify.evidence import Window
+from verify.report.model import Baseline, Report, plain
+from verify.report.saved import SavedReport
+from verify.sources import Source
+
+
+def check_comparable(earlier: SavedReport, source: Source, windows: Sequence[Window]) -> None:
+    """Before anything is computed: raise CannotJudgeError unless the earlier report is of a release of this very
+    source, judged on these very windows."""
+    _check_source(earlier, source.files)
+    _check_windows(earlier, [(window.origin, digest_of(window.tokens)) for window in windows])
+
+
+def with_baseline(report: Report, earlier: SavedReport) -> Report:
+    """The report with the check `baseline` as its last. Raises CannotJudgeError where the two cannot be compared."""
+    _check_source(earlier, report.source["sha256"])
+    if report.windows:
+        windows = [(w.origin, w.tokens_sha256) for w in report.windows if w.activations == "fp32"]
+        _check_windows(earlier, windows)
+    new, old = _alike(report, earlier.report)
+    comparisons = compare(new, old, report.policy.baseline)
+    return dataclasses.replace(
+        report,
+        checks=(*(check for check in report.checks if check.name != "baseline"), check_baseline(comparisons)),
+        baseline=Baseline(
+            path=str(earlier.path),
+            sha256=earlier.sha256,
+            file=earlier.report.file,
+            comparisons=comparisons,
+        ),
+    )
+
+
+def _alike(report: Report, earlier: Report) -> tuple[list[WindowMetrics], list[WindowMetrics]]:
+    """Windows by the activations that both have: a Q8_0 file may follow one in float32."""
+    both = {w.activations for w in report.windows} & {w.activations for w in earlier.windows}
+    new, old = ([w for w in r.windows if w.activations in both] for r in (report, earlier))
+    return new, old
+
+
+def _check_source(saved: SavedReport, files: Mapping[str, str]) -> None:
+    path, earlier = saved.path, saved.report
+    if not earlier.passed:
+        raise CannotJudgeError(f"{path}: verdict: expected that of a release, pass, found {earlier.verdict}")
+    if not _same_files(earlier.source["sha256"], files):
+        raise CannotJudgeError(
+            f"{path}: source: expected a report about this source, found one about {earlier.source['path']} with "
+            "other digests or names"
+        )
+
+
+def _same_files(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Of several, a name says what a file is to the model: two shards that change places make another. One alone may
+    have any name."""
+    if len(before) == len(now) == 1:
+        return list(before.values()) == list(now.values())
+    named: dict[str, str] = plain(now)
+    return before == named
+
+
+def _check_windows(saved: SavedReport, windows: Sequence[tuple[str, str]]) -> None:
+    path, earlier = saved.path, saved.report
+    sampled = Counter(origin for origin, _digest in windows if origin != "fixed")
+    if max(sampled.values(), default=0) < 2:
+        raise CannotJudgeError(
+            f"{path}: windows: expected at least 2 of one origin, to tell a difference from chance, found 1"
+        )
+    before = [(w.origin, w.tokens_sha256) for w in earlier.windows if w.activations == "fp32"]
+    if before != list(windows):
+        raise CannotJudgeError(
+            f"{path}: windows: expected the same tokens as today's (by text, tokens, windows, length, seed and "
+            f"depth), found {_count(before)} against {_count(windows)}, {_shared(before, windows)} of them the same"
+        )
+
+
+def _count(windows: Sequence[tuple[str, str]]) -> str:
+    counts = Counter(origin for origin, _digest in windows)
+    return " and ".join(f"{number} of {origin}" for origin, number in counts.items()) or "none"
+
+
+def _shared(before: Sequence[tuple[str, str]], windows: Sequence[tuple[str, str]]) -> int:
+    return sum((Counter(before) & Counter(windows)).values())

@@ -1,0 +1,12 @@
+"""How long work tells how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# (stage, steps done, steps in all)
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(_stage: str, _done: int, _total: int) -> None:
+    """Tells nobody."""

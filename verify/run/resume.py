@@ -1,0 +1,111 @@
+"""Evidence that is kept on disk, so that a run that was interrupted goes on where it stopped.
+
+A part is a file of its own, named by a digest of all that it depends on: other inputs find nothing. Parts are plain
+arrays and JSON; nothing in them is run. They are as trusted as the program: whoever can write to the directory has a
+say in the report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_origin
+
+import numpy as np
+
+import reader_c
+from verify.errors import CannotJudgeError
+from verify.report.model import plain
+
+Found = TypeVar("Found")
+
+
+class Kept:
+    """Parts of one run, in a directory that other runs may share. directory None: nothing is kept."""
+
+    def __init__(self, directory: Path | None, depends_on: Mapping[str, Any]) -> None:
+        self._directory = directory
+        text = json.dumps(plain(depends_on), sort_keys=True)
+        self._key = hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def get(self, name: str, kind: type[Found]) -> Found | None:
+        """A part as it was kept; None where it was not, or is damaged."""
+        if self._directory is None:
+            return None
+        try:
+            # read as a whole: numpy leaves files open that it does not understand
+            content = io.BytesIO(self._path(name).read_bytes())
+            with np.load(content, allow_pickle=False) as stored:
+                arrays = {key: stored[key] for key in stored.files}
+            return _decode(json.loads(arrays.pop("said").tobytes()), arrays, kind)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ExceptionGroup):
+            return None
+
+    def put(self, name: str, found: object) -> None:
+        """Keep a part, whole or not at all. Raises CannotJudgeError where the directory cannot be written to."""
+        if self._directory is None:
+            return
+        said, arrays = _encode(found)
+        content = io.BytesIO()
+        arrays["said"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
+        np.savez(content, **arrays)  # type: ignore[arg-type]  # its own flag has another name
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=self._directory, suffix=".partial")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content.getvalue())
+            Path(temporary).replace(self._path(name))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            what = "expected a directory to keep evidence in"
+            raise CannotJudgeError(f"{self._directory}: {what}, found: {reason}") from error
+
+    def _path(self, name: str) -> Path:
+        assert self._directory is not None
+        return self._directory / f"{self._key}-{name}.npz"
+
+
+def program() -> str:
+    """sha256 of what judges: the verifier's and the reader's own files."""
+    packages = [Path(reader_c.__file__ or "").parent, Path(__file__).parents[1]]
+    files = (path for package in packages for path in sorted(package.rglob("*")) if path.suffix in (".py", ".so"))
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
+
+
+def _encode(found: object) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
+    """JSON, in which an array is a reference to it by name."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+
+    def encode(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            name = f"array{len(arrays)}"
+            arrays[name] = value
+            return {"array": name}
+        if dataclasses.is_dataclass(value):
+            return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, (list, tuple)):
+            return [encode(one) for one in value]
+        # where a check speaks of what it found there are numbers and text alone
+        return value
+
+    return encode(found), arrays
+
+
+def _decode(said: Any, arrays: Mapping[str, np.ndarray[Any, Any]], kind: type[Found]) -> Found:
+    from cattrs import Converter  # noqa: PLC0415  # only needed here
+
+    converter = Converter(forbid_extra_keys=True)
+    converter.register_structure_hook_func(_is_array, lambda value, _kind: arrays[value["array"]])
+    return converter.structure(said, kind)
+
+
+def _is_array(kind: Any) -> bool:
+    """Whether a field's type is numpy's, of whatever numbers."""
+    return bool(get_origin(kind) is np.ndarray)
