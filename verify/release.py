@@ -1,4 +1,4 @@
-"""release(): export, verify, judge, and only a pass appears under its name."""
+"""release(): export, verify, and publish the file only if it passes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import exporter
 from exporter.errors import NotLastingError, WriteError
@@ -14,133 +15,133 @@ from exporter.identity import identity
 from exporter.place import resolve_target, turn_at, workspace
 from exporter.publish import publish, reason, told_of
 from verify.errors import CannotJudgeError
-from verify.evidence import Evidence
 from verify.report.model import Report
 from verify.report_dir import remove_report, staged
-from verify.run.path_conflicts import reports_of
-from verify.run.progress import Progress, no_progress
-from verify.run.requested import Asked
+from verify.run.options import Options, StrPath
+from verify.run.path_conflicts import report_dirs
+from verify.run.requested import Requested
 from verify.system.signals import postponed
 from verify.verdict import verify
 
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """What release() did: report.passed says whether the file stands at summary.path. reports: the directory of the
-    report's files."""
+    """The result of release(). report.passed says whether the file stands at summary.path. report_dir: the directory
+    with the report's files."""
 
     summary: exporter.ExportSummary
     report: Report
-    reports: Path
+    report_dir: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """How a file is exported; the fields are those of exporter.export()."""
+
+    format: str
+    group_size: int = 64
+    exact_group_size: bool = False
+    storage: str | Mapping[str, str] = "source"
+    provenance: bool = True
+    overwrite: bool = False
+
+    @property
+    def requested(self) -> Requested:
+        return Requested(self.format, self.group_size, self.storage)
 
 
 def release(
-    source: Path,
-    out: Path,
+    source: StrPath,
+    out: StrPath,
     *,
-    format_name: str,
-    source_kind: str | None = None,
-    group_size: int = 64,
-    exact_group_size: bool = False,
-    storage: str | Mapping[str, str] = "source",
-    provenance: bool = True,
-    max_seq_len: int | None = None,
-    overwrite: bool = False,
-    policy: Path | None = None,
-    baseline: Path | None = None,
-    evidence: Evidence | None = None,
-    reports: Path | None = None,
-    memory: int | None = None,
-    keep: Path | None = None,
-    cluster: str | None = None,
-    workers: int | None = None,
-    announce: Callable[[str], None] | None = None,
-    progress: Progress = no_progress,
+    format: str,  # noqa: A002  # as exporter.export() has it
+    options: Options | None = None,
+    **changes: Any,
 ) -> Released:
-    """Like export, but what fails verification never gets the name out; an earlier file there stays.
+    """Export, verify, and publish the file at out only if it passes; an earlier file there stays otherwise.
 
-    memory, keep, cluster, workers, announce: of verify(). reports: a directory for the report's files; by default
-    out.report of a pass, beside the file, and out.rejected otherwise, so that the report of an earlier file stays
-    with it. The file is judged in a directory of its own beside out, on the same file system, so that publishing it
-    is one rename; the report is complete on disk before that, and gets its names after it: where anything cannot be
-    written, nothing has happened, but for names that the system refuses or cannot make last after the file has got
-    its own, which is told.
+    format: v0, v1, v1-fp32, v2 or v3. options: as in verify(). changes: fields of ExportOptions and of Options by
+    name. report_dir: a directory for the report; the default is out.report for a pass and out.rejected for a fail, so
+    that the report of an earlier file stays with it.
+
+    The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
+    The report is complete on disk before the rename and gets its names after it. So if anything cannot be written,
+    nothing has happened, except that the system may refuse a name, or may be unable to make it last, after the file
+    has its own; the error then says so. Raises ExportError, CannotJudgeError or reader_c.ReaderError.
     """
-    if format_name == "hf":
+    of_export = {field.name for field in dataclasses.fields(ExportOptions)} & changes.keys()
+    export = ExportOptions(format, **{name: changes.pop(name) for name in of_export})
+    options = dataclasses.replace(options or Options(), **changes)
+    if export.format == "hf":
         raise CannotJudgeError(
             "format: expected v0, v1, v1-fp32, v2 or v3, found hf: what another engine runs is exported, not judged"
         )
-    target = resolve_target(out, overwrite=overwrite)
-    checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len)
+    out = Path(out)
+    target = resolve_target(out, overwrite=export.overwrite)
+    checkpoint = exporter.open_checkpoint(source, options.source_kind, max_seq_len=options.max_seq_len)
     checkpoint.refuse_as_target(out)
-    read = [*checkpoint.files, checkpoint.tokenizer, policy, *(evidence.files if evidence else ())]
-    for_pass, for_fail = reports_of(out, reports, read, baseline)
+    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, *options.evidence.files]
+    directory = None if options.report_dir is None else Path(options.report_dir)
+    for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
     with workspace(target) as room:
         candidate = room / target.name
-        try:
-            summary = exporter.export(
-                checkpoint,
-                candidate,
-                format=format_name,
-                group_size=group_size,
-                exact_group_size=exact_group_size,
-                storage=storage,
-                provenance=provenance,
-                max_seq_len=max_seq_len,
-                memory=memory,
-                announce=None if announce is None else lambda line: announce(f"export: {line}"),
-                progress=lambda done, total: progress("export", done, total),
-            )
-        except NotLastingError as error:
-            # only a candidate was written: nothing has happened to what stands at the target
-            with told_of(target):
-                raise (error.__cause__ or error) from None
+        summary = _export(checkpoint, candidate, target, export, options)
         made = identity(candidate)
-        report = verify(
-            source,
-            candidate,
-            policy,
-            baseline,
-            evidence=evidence,
-            asked=Asked(format_name, group_size, storage),
-            source_kind=source_kind,
-            max_seq_len=max_seq_len,
-            memory=memory,
-            keep=keep,
-            cluster=cluster,
-            workers=workers,
-            announce=announce,
-            progress=progress,
-        )
+        # the report goes elsewhere than verify() would look for it
+        judged = dataclasses.replace(options, requested=export.requested, report_dir=None)
+        report = verify(source, candidate, options=judged)
         if report.file["sha256"] != summary.sha256:
             raise CannotJudgeError(f"{target}: changed between its export and its verdict")
-        # a candidate that failed is gone in a moment: its report must not be taken for one of what stands at out
+        # a candidate that failed is removed: its report must not be taken for a report on the file at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
         report = dataclasses.replace(report, file={**report.file, "path": path})
-        directory = for_pass if report.passed else for_fail
-        # the file and its report appear together, or an interrupt comes before both; no other release's come between
-        with staged(report, directory) as publish_report, turn_at(target), postponed():
+        report_dir = for_pass if report.passed else for_fail
+        # file and report appear together: an interrupt comes before both, and no other release comes between
+        with staged(report, report_dir) as publish_report, turn_at(target), postponed():
             if not report.passed:
                 publish_report()
             elif identity(candidate) != made:
-                raise CannotJudgeError(f"{target}: changed after its verdict, before it got its name")
+                raise CannotJudgeError(f"{target}: changed after its verdict, before it was published")
             else:
-                _publish_both(partial(publish, candidate, target, overwrite=overwrite), publish_report, target)
-                # neither is about the file that stands there now
-                for stale in (out.with_name(f"{out.name}.{kind}") for kind in ("report", "rejected")):
-                    if os.path.realpath(stale) != os.path.realpath(directory):
-                        _remove_stale(stale, target)
-    return Released(dataclasses.replace(summary, path=out), report, directory)
+                publish_file = partial(publish, candidate, target, overwrite=export.overwrite)
+                _publish_both(publish_file, publish_report, target)
+                _remove_stale_reports(out, report_dir, target)
+    return Released(dataclasses.replace(summary, path=out), report, report_dir)
+
+
+def _export(
+    checkpoint: exporter.Checkpoint, candidate: Path, target: Path, export: ExportOptions, options: Options
+) -> exporter.ExportSummary:
+    """Export the candidate; errors name the target."""
+    announce, progress = options.announce, options.progress
+    try:
+        return exporter.export(
+            checkpoint,
+            candidate,
+            format=export.format,
+            group_size=export.group_size,
+            exact_group_size=export.exact_group_size,
+            storage=export.storage,
+            provenance=export.provenance,
+            max_seq_len=options.max_seq_len,
+            memory=options.memory,
+            announce=None if announce is None else lambda line: announce(f"export: {line}"),
+            progress=lambda done, total: progress("export", done, total),
+        )
+    except NotLastingError as error:
+        # only the candidate was written, so nothing has happened to the file at the target
+        with told_of(target):
+            raise (error.__cause__ or error) from None
 
 
 def _publish_both(publish_file: Callable[[], None], publish_report: Callable[[], None], target: Path) -> None:
-    """Raises WriteError, which tells what stands there."""
+    """Publish the file, then its report. Raises WriteError, which says what stands at the target."""
     doubt = None
     try:
         with told_of(target):
             publish_file()
     except NotLastingError as error:
-        # it stands there, and so must its report
+        # the file stands there, so its report must too
         doubt = error
     try:
         publish_report()
@@ -150,10 +151,14 @@ def _publish_both(publish_file: Callable[[], None], publish_report: Callable[[],
         raise doubt
 
 
-def _remove_stale(directory: Path, target: Path) -> None:
-    try:
-        remove_report(directory)
-    except OSError as error:
-        raise WriteError(
-            f"{target}: written, but {directory}, of an earlier run, cannot be removed: {reason(error)}"
-        ) from error
+def _remove_stale_reports(out: Path, report_dir: Path, target: Path) -> None:
+    """Remove the reports of earlier runs: they are not about the file that now stands at out."""
+    for stale in (out.with_name(f"{out.name}.{kind}") for kind in ("report", "rejected")):
+        if os.path.realpath(stale) == os.path.realpath(report_dir):
+            continue
+        try:
+            remove_report(stale)
+        except OSError as error:
+            raise WriteError(
+                f"{target}: written, but {stale}, of an earlier run, cannot be removed: {reason(error)}"
+            ) from error

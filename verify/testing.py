@@ -71,7 +71,7 @@ def assert_roundtrip(
     CannotJudgeError or reader_c.ReaderError where there is nothing to judge.
     """
     __tracebackhide__ = True
-    from verify.run.requested import Asked  # noqa: PLC0415
+    from verify.run.requested import Requested  # noqa: PLC0415
     from verify.verdict import verify  # noqa: PLC0415  # torch is not wanted before something is judged
 
     judged_by: Source | str | os.PathLike[str]
@@ -90,7 +90,7 @@ def assert_roundtrip(
             # numbers that were drawn come from no file whose digest could be told
             provenance=bool(checkpoint.files),
         )
-        report = verify(judged_by, path, policy, depth=depth, asked=Asked(format, group_size, storage))
+        report = verify(judged_by, path, policy, depth=depth, requested=Requested(format, group_size, storage))
     if not report.passed:
         found, names = report.to_dict(), [check.name for check in report.blamed]
         blamed = "\n".join(finding(check) for check in found["checks"] if check["name"] in names) or report.reason

@@ -1,11 +1,13 @@
-"""verify(): opens what is to be judged, has it judged, and makes the report."""
+"""verify(): open what is to be judged, plan the run, run the checks, report."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,188 +19,193 @@ import reader_c
 from verify.checks.config import same_shapes
 from verify.checks.metrics import digest_of
 from verify.checks.policy import DEFAULT_POLICY, load_policy, policy_section
-from verify.engine.command import Engine
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.report.environment import environment
 from verify.report.model import Report
-from verify.report.saved import read_saved
-from verify.run.cost import budget_of
-from verify.run.ladder import Judgement
+from verify.report.saved import SavedReport, read_saved
+from verify.run.cost import Cost, cost_of
+from verify.run.ladder import Findings, Ladder
 from verify.run.last_release import check_comparable, with_baseline
-from verify.run.memory import AT_EASE, Watch, mapped
-from verify.run.path_conflicts import check_apart
-from verify.run.progress import Progress, no_progress
+from verify.run.memory import AT_EASE, Taken, Watch, mapped
+from verify.run.options import Options, StrPath
+from verify.run.path_conflicts import refuse_conflicts
 from verify.run.reference_logits import versions_of
-from verify.run.requested import Asked
-from verify.run.resume import Kept, program
+from verify.run.resume import EvidenceStore, program
 from verify.run.worker import ARITHMETIC, Job
 from verify.sources import Source, open_source
 from verify.sources.opened import Identity, identity
 
 
 def verify(
-    source: str | os.PathLike[str] | Source,
-    path: str | os.PathLike[str],
-    policy: str | os.PathLike[str] | None = None,
-    baseline: str | os.PathLike[str] | None = None,
+    source: StrPath | Source,
+    path: StrPath,
+    policy: StrPath | None = None,
+    baseline: StrPath | None = None,
     windows: int | Sequence[NDArray[np.int64]] | None = None,
-    depth: str = "standard",
+    depth: str | None = None,
     *,
-    engine: Engine | None = None,
-    evidence: Evidence | None = None,
-    asked: Asked | None = None,
-    max_seq_len: int | None = None,
-    source_kind: str | None = None,
-    memory: int | None = None,
-    keep: str | os.PathLike[str] | None = None,
-    reports: str | os.PathLike[str] | None = None,
-    cluster: str | None = None,
-    workers: int | None = None,
-    announce: Callable[[str], None] | None = None,
-    progress: Progress = no_progress,
+    options: Options | None = None,
+    **changes: Any,
 ) -> Report:
-    """Judge a .bin file against the checkpoint it was made from, whoever wrote it.
+    """Judge a .bin file against the checkpoint that it was made from, whoever wrote it.
 
-    source: where the checkpoint is, or one that is open already. policy: a TOML file of limits; the default ships in
-    the package. baseline: the last release's report.json: to be worse than it is a failure. windows: how many random
-    windows, or the token windows themselves. engine: one of the user's own, judged on the same windows. evidence:
-    everything about the windows, in place of windows and depth. asked: what the file was to be, where that is known.
-    max_seq_len: what the file should say, where it was shortened on purpose. source_kind: one of
-    verify.sources.KINDS, where it is not to be recognised. memory: bytes that the process may take; models larger
-    than that are gone through layer by layer, and what cannot be done within it is refused before it is begun.
-    keep: a directory for evidence, in which a run that was interrupted finds what it had. reports: where the report
-    is going to be written, refused if that would replace a file that is read. cluster: "local" or the address of a
-    Ray cluster whose workers judge the windows; workers: how many. announce: is told what is predicted.
-    Raises CannotJudgeError or reader_c.ReaderError where there is nothing to judge: not a pass, not a fail.
+    source: where the checkpoint is, or an open source. policy: a TOML file of limits; the default is in the package.
+    baseline: report.json of the last release; a file that is worse fails. windows: how many random windows, or the
+    token windows themselves, int [length] each. depth: quick, standard (the default) or full.
+    options: everything else; changes: fields of Options by name, as engine=..., memory=..., max_seq_len=...
+    Raises CannotJudgeError or reader_c.ReaderError if nothing can be judged, which is neither a pass nor a fail.
     """
-    if evidence is not None and windows is not None:
+    changes |= {name: path for name, path in (("policy", policy), ("baseline", baseline)) if path is not None}
+    options = dataclasses.replace(options or Options(), **changes)
+    if windows is not None and options.evidence != Evidence():
         raise ValueError("give windows or evidence, not both")
-    if evidence is None:
-        count = windows if isinstance(windows, int) else None
-        tokens = None if windows is None or isinstance(windows, int) else list(windows)
-        evidence = Evidence(depth=depth, windows=count, tokens=tokens)
-    _check_ways(source, engine, keep, cluster)
-    earlier = None if baseline is None else read_saved(Path(baseline))
-    at_first = _identity(path)
-    watch = Watch()
-    with reader_c.open(path, mapped=mapped(path, memory)) as model, watch.watching():
-        # of the bytes that were read, not of what the path may name by now
-        digest = hashlib.sha256(model.content).hexdigest()
-        if isinstance(source, Source):
-            opened, where = source, os.fspath(source.path)
-        else:
-            opened, where = open_source(source, source_kind, max_seq_len=max_seq_len), os.fspath(source)
-        program = None if engine is None else engine.program()
-        check_apart(path, opened, reports, [policy, baseline, program, *evidence.files])
-        length = max_seq_len if max_seq_len is not None else opened.hyperparameters.max_seq_len
-        if not 1 <= length <= opened.hyperparameters.max_seq_len:
-            limit = opened.hyperparameters.max_seq_len
-            raise CannotJudgeError(f"max_seq_len: expected 1 to the source's {limit}, found {length}")
-        limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, policy_section(model, opened))
-        # before any check, so that bad evidence is told at once
-        windows_to_judge = evidence.collect(opened, length)
-        if earlier is not None:
-            check_comparable(earlier, opened, windows_to_judge)
-        budget = None
-        if same_shapes(
-            model, opened.hyperparameters
-        ):  # any other file is judged no further, which takes next to nothing
-            budget = budget_of(model, opened, windows_to_judge, evidence, memory, whole=engine is not None)
-            if announce is not None:
-                announce(budget.describe())
-        job = Job(
-            source=str(opened.path.absolute()),
-            source_kind=opened.kind,
-            source_files=opened.files,
-            max_seq_len=max_seq_len,
-            file=os.path.abspath(model.path),  # noqa: PTH100  # a path of any bytes
-            sha256=digest,
-            policy=limits,
-            windows=tuple(windows_to_judge),
-            depth=evidence.depth,
-            whole=engine is not None,
-            memory=AT_EASE if budget is None else budget.plan,
-            threads=torch.get_num_threads(),
-        )
-        kept = Kept(None, {}) if keep is None else Kept(Path(keep), _decides(job, opened, digest))
-        judged = Judgement(model, opened, job, length, engine, kept, progress)
-        if cluster is not None:
-            judged.on_cluster(cluster, workers)
-        judged.run(windows_to_judge, evidence, asked)
-        taken = watch.taken
-        if announce is not None:
-            announce(taken.describe())
-        # what was read may be a copy: whoever reads the file next should find the one that was judged
-        if digest != hashlib.sha256(model.content).hexdigest() or _identity(path) != at_first:
-            raise CannotJudgeError(f"{path}: changed while it was being judged")
-        # and whoever reads the source next, the one that it was judged against
+    options = options.with_windows(windows, depth)
+    options.check()
+    if options.cluster is not None and isinstance(source, Source):
+        raise CannotJudgeError("cluster: expected a source that workers can open by its path, found an open one")
+    earlier = None if options.baseline is None else read_saved(Path(options.baseline))
+    with _open(source, path, options) as opened:
+        plan = _plan(opened, options, earlier)
+        store = EvidenceStore(Path(options.resume) if options.resume else None, _dependencies(plan.job, opened))
+        findings = Ladder(opened.model, opened.source, plan.job, plan.length, options, store).run()
+        taken = opened.watch.taken
+        if options.announce is not None:
+            options.announce(taken.describe())
         opened.expect_unchanged()
-        report = Report(
-            source={"path": where, "kind": opened.kind, "sha256": opened.files},
-            file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": digest},
-            # what the file says, and what its format implies
-            config=dataclasses.asdict(model.config),
-            policy=limits,
-            evidence=evidence.describe(windows_to_judge),
-            checks=tuple(judged.checks),
-            metrics=judged.metrics,
-            metrics_q8_activations=judged.metrics_q8,
-            windows=tuple(judged.windows),
-            tensors=tuple(judged.tensors),
-            layers=judged.layers,
-            diagnosis=judged.diagnosis,
-            closure=judged.closure,
-            attribution=judged.attribution,
-            baseline=None,
-            environment={
-                **environment(judged.versions, ARITHMETIC),
-                # what differs from run to run is told only where it was asked for
-                **({} if memory is None or budget is None else {"memory": budget.held_against(taken)}),
-            },
-            engine=None if judged.trial is None else judged.trial.report,
-        )
+        report = _report(opened, plan, findings, options, taken)
     return report if earlier is None else with_baseline(report, earlier)
 
 
-def _check_ways(
-    source: str | os.PathLike[str] | Source,
-    engine: Engine | None,
-    keep: str | os.PathLike[str] | None,
-    cluster: str | None,
-) -> None:
-    """What does not go together, or is not there, is told before anything is computed."""
-    if engine is not None:
-        engine.check()
-        if keep is not None or cluster is not None:
-            raise CannotJudgeError("engine: expected to be judged in one run here, found --resume or --cluster")
-    if cluster is not None:
+@dataclass(frozen=True)
+class _Opened:
+    """The source and the file, while they are judged. where: the source's path as it was given. sha256: of the
+    file's bytes that were read, whatever its path names by now. at_first: the file's identity before that."""
+
+    source: Source
+    where: str
+    model: reader_c.Model
+    path: StrPath
+    sha256: str
+    at_first: Identity | None
+    watch: Watch
+
+    def expect_unchanged(self) -> None:
+        """Raise CannotJudgeError if the file or the source is no longer the one that was judged."""
+        # the reader may have copied the file, so its path must still lead to the same bytes
+        same_bytes = self.sha256 == hashlib.sha256(self.model.content).hexdigest()
+        if not same_bytes or _identity(self.path) != self.at_first:
+            raise CannotJudgeError(f"{self.path}: changed while it was being judged")
+        self.source.expect_unchanged()
+
+
+@contextmanager
+def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator[_Opened]:
+    """Open the file, then the source; refuse paths that conflict."""
+    at_first = _identity(path)
+    watch = Watch()
+    with reader_c.open(path, mapped=mapped(path, options.memory)) as model, watch.watching():
+        sha256 = hashlib.sha256(model.content).hexdigest()
         if isinstance(source, Source):
-            raise CannotJudgeError("cluster: expected a source that workers can open by its path, found an open one")
-        from verify.run.ray_cluster import check  # noqa: PLC0415  # optional
+            opened, where = source, os.fspath(source.path)
+        else:
+            opened = open_source(source, options.source_kind, max_seq_len=options.max_seq_len)
+            where = os.fspath(source)
+        refuse_conflicts(path, opened, options.report_dir, options.files_read)
+        yield _Opened(opened, where, model, path, sha256, at_first, watch)
 
-        check(cluster)
+
+@dataclass(frozen=True)
+class _Plan:
+    """length: positions that the file should state. cost: None if the file's shape differs, as little is judged."""
+
+    job: Job
+    length: int
+    cost: Cost | None
 
 
-def _identity(path: str | os.PathLike[str]) -> Identity | None:
-    """None where there is no file, which is for the reader to tell."""
+def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Plan:
+    """Choose the windows and predict the cost; refuse before anything is computed what cannot be judged."""
+    source, model = opened.source, opened.model
+    most = source.hyperparameters.max_seq_len
+    length = options.max_seq_len if options.max_seq_len is not None else most
+    if not 1 <= length <= most:
+        raise CannotJudgeError(f"max_seq_len: expected 1 to the source's {most}, found {length}")
+    limits = load_policy(Path(options.policy) if options.policy else DEFAULT_POLICY, policy_section(model, source))
+    windows = options.evidence.collect(source, length)
+    if earlier is not None:
+        check_comparable(earlier, source, windows)
+    whole, depth = options.engine is not None, options.evidence.depth
+    cost = None
+    if same_shapes(model, source.hyperparameters):
+        cost = cost_of(model, source, windows, depth, options.memory, whole=whole)
+        if options.announce is not None:
+            options.announce(cost.describe())
+    job = Job(
+        source=str(source.path.absolute()),
+        source_kind=source.kind,
+        source_files=source.files,
+        max_seq_len=options.max_seq_len,
+        file=os.path.abspath(model.path),  # noqa: PTH100  # a path of any bytes
+        sha256=opened.sha256,
+        policy=limits,
+        windows=tuple(windows),
+        depth=depth,
+        whole=whole,
+        memory=AT_EASE if cost is None else cost.plan,
+        threads=torch.get_num_threads(),
+    )
+    return _Plan(job, length, cost)
+
+
+def _report(opened: _Opened, plan: _Plan, findings: Findings, options: Options, taken: Taken) -> Report:
+    model, cost = opened.model, plan.cost
+    # the cost differs from run to run, so it is reported only where a limit was given
+    memory = {"memory": cost.beside(taken)} if options.memory is not None and cost is not None else {}
+    return Report(
+        source={"path": opened.where, "kind": opened.source.kind, "sha256": opened.source.files},
+        file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": opened.sha256},
+        # the header's fields, and what the format implies
+        config=dataclasses.asdict(model.config),
+        policy=plan.job.policy,
+        evidence=options.evidence.describe(plan.job.windows),
+        checks=findings.checks,
+        metrics=findings.metrics,
+        metrics_q8_activations=findings.metrics_q8,
+        windows=findings.windows,
+        tensors=findings.tensors,
+        layers=findings.layers,
+        diagnosis=findings.diagnosis,
+        closure=findings.logit_error,
+        attribution=findings.storage_cost,
+        baseline=None,
+        environment={
+            **environment(findings.versions, ARITHMETIC),
+            **memory,
+        },
+        engine=findings.engine,
+    )
+
+
+def _identity(path: StrPath) -> Identity | None:
+    """Return a file's identity; None if there is no file, which the reader then reports."""
     try:
         return identity(path)
     except (OSError, ValueError):
         return None
 
 
-def _decides(job: Job, source: Source, digest: str) -> dict[str, Any]:
-    """All that evidence depends on: with anything else, what was kept of an earlier run is of no use."""
+def _dependencies(job: Job, opened: _Opened) -> dict[str, Any]:
+    """Everything that evidence depends on. If any of it differs, the evidence of an earlier run is not used."""
     return {
-        "source": source.files,
-        "file": digest,
+        "source": opened.source.files,
+        "file": opened.sha256,
         "length": job.max_seq_len,
         "windows": [(window.origin, digest_of(window.tokens)) for window in job.windows],
         "depth": job.depth,
         "policy": job.policy.sha256,
         "threads": job.threads,
-        "environment": environment(versions_of(source), ARITHMETIC),
-        # a version stays the same while its code is worked on
+        "environment": environment(versions_of(opened.source), ARITHMETIC),
+        # a version stays the same while its code changes
         "program": program(),
     }

@@ -14,14 +14,14 @@ import verify.release
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.report.model import Report
-from verify.run.requested import Asked
+from verify.run.requested import Requested
 from verify.sources import open_source
 
 EVIDENCE = Evidence(depth="quick", windows=1, length=4)
 
 
 def release(source: Path, out: Path, format_name: str, **options: Any) -> verify.release.Released:
-    return verify.release.release(source, out, format_name=format_name, evidence=EVIDENCE, **options)
+    return verify.release.release(source, out, format=format_name, evidence=EVIDENCE, **options)
 
 
 Q8_BUT_WO = {"*": "q8_0", "*wo*": "fp16"}
@@ -30,28 +30,28 @@ Q8_BUT_WO = {"*": "q8_0", "*wo*": "fp16"}
 @pytest.mark.parametrize(
     ("asked", "made", "unlike"),
     [
-        (Asked("v2", 8), {"format": "v1"}, {"format": ("v2", "v1")}),
-        (Asked("v1-fp32", 8), {"format": "v0"}, {"format": ("v1-fp32", "v0")}),
-        (Asked("v2", 8), {"format": "v2", "group_size": 2}, {"group_size": (8, 2)}),
+        (Requested("v2", 8), {"format": "v1"}, {"format": ("v2", "v1")}),
+        (Requested("v1-fp32", 8), {"format": "v0"}, {"format": ("v1-fp32", "v0")}),
+        (Requested("v2", 8), {"format": "v2", "group_size": 2}, {"group_size": (8, 2)}),
         (
-            Asked("v3", 8),
+            Requested("v3", 8),
             {"format": "v3", "storage": {"*layers.1*w1*": "bf16"}},
             {"layers.1.feed_forward.w1.weight: storage": ("fp32", "bf16")},
         ),
         (
-            Asked("v3", 8, Q8_BUT_WO),
+            Requested("v3", 8, Q8_BUT_WO),
             {"format": "v3", "group_size": 8, "storage": {**Q8_BUT_WO, "layers.0*wo*": "q8_0"}},
             {"layers.0.attention.wo.weight: storage": ("fp16", "q8_0")},
         ),
         (
-            Asked("v3", 8, {"tok*": "q8_0"}),
+            Requested("v3", 8, {"tok*": "q8_0"}),
             {"format": "v3", "group_size": 4, "storage": {"tok*": "q8_0"}},
             {"tok_embeddings.weight: group_size": (8, 4)},
         ),
     ],
 )
 def test_what_was_not_asked_for_is_told(
-    tmp_path: Path, source: Path, asked: Asked, made: Mapping[str, Any], unlike: Mapping[str, Any]
+    tmp_path: Path, source: Path, asked: Requested, made: Mapping[str, Any], unlike: Mapping[str, Any]
 ) -> None:
     exporter.export(exporter.open_checkpoint(source), tmp_path / "m.bin", **made)
     with reader_c.open(tmp_path / "m.bin") as model:
@@ -67,7 +67,7 @@ def test_what_was_asked_for_is_like_it_however_it_had_to_be_rounded(
     options: dict[str, Any] = {"format": format_name, "group_size": group_size, "storage": storage}
     exporter.export(exporter.open_checkpoint(source), tmp_path / "m.bin", **options)
     with reader_c.open(tmp_path / "m.bin") as model:
-        assert not Asked(format_name, group_size, storage).unlike(model, open_source(source))
+        assert not Requested(format_name, group_size, storage).unlike(model, open_source(source))
 
 
 def test_what_was_not_asked_for_is_not_released(
@@ -121,13 +121,13 @@ def test_no_report_of_an_earlier_file_stays_beside_a_new_one(tmp_path: Path, sou
     rejected = out.with_name("out.bin.rejected")
     rejected.mkdir()
     (rejected / "report.json").write_text("of an earlier failure")
-    assert release(source, out, "v2", overwrite=True, reports=elsewhere).report.passed
+    assert release(source, out, "v2", overwrite=True, report_dir=elsewhere).report.passed
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.parent.name, "elsewhere", "out.bin"])
 
 
 def test_a_reports_own_place_is_known_by_any_name(tmp_path: Path, source: Path) -> None:
     out, by_another_name = tmp_path / "out.bin", tmp_path / "there" / ".." / "out.bin.report"
     by_another_name.parent.parent.mkdir()
-    released = release(source, out, "v3", reports=by_another_name)
+    released = release(source, out, "v3", report_dir=by_another_name)
     assert released.report.passed
     assert (tmp_path / "out.bin.report" / "report.json").exists()

@@ -1,8 +1,9 @@
-"""The commands. What takes long to import is imported where it is wanted, so that --help does not wait for it."""
+"""The commands. Slow imports stand inside the commands, so that --help does not wait for them."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -24,21 +25,18 @@ from verify.cli.options import (
     SOURCE,
     with_options,
 )
-from verify.cli.results import (
-    check_directory,
-    check_workers,
-    deliver,
-    prepare,
-    prepare_engine,
-    start_pytorch,
-    tell_group_size,
-)
+from verify.cli.prepare import check_directory, start_pytorch, verdict_options
+from verify.cli.results import deliver, tell_group_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from verify.report.console import Bar
+    from verify.run.options import Options
     from verify.run.progress import Progress
+
+
+_OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
 
 @click.group(epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged.")
@@ -163,32 +161,9 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     *JUDGEMENT,
     *OUTPUT,
 )
-def verify(
-    source: Path,
-    file: Path,
-    max_seq_len: int | None,
-    source_kind: str | None,
-    policy: Path | None,
-    baseline: Path | None,
-    report: Path | None,
-    json: bool,
-    quiet: bool,
-    threads: int | None,
-    engine_library: Path | None,
-    engine_command: str | None,
-    engine_activations: str,
-    engine_timeout: float,
-    engine_memory: int | None,
-    memory: int | None,
-    resume: Path | None,
-    cluster: str | None,
-    workers: int | None,
-    **options: Any,
-) -> int:
+def verify(source: Path, file: Path, json: bool, quiet: bool, threads: int | None, **given: Any) -> int:
     """Every check on an existing file, whoever wrote it."""
-    check_workers(cluster, workers)
-    engine = prepare_engine(engine_library, engine_command, engine_activations, engine_timeout, engine_memory)
-    evidence = prepare(report=report, threads=threads, **options)
+    options = verdict_options({**given, "threads": threads})
     from verify.inspect import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
@@ -197,24 +172,14 @@ def verify(
         start_pytorch(threads, progress)
         from verify.verdict import verify as judge_file  # noqa: PLC0415
 
-        result = judge_file(
-            source,
-            file,
-            policy,
-            baseline,
-            engine=engine,
-            evidence=evidence,
-            source_kind=source_kind,
-            max_seq_len=max_seq_len,
-            memory=memory,
-            keep=resume,
-            reports=report,
-            cluster=cluster,
-            workers=workers,
-            announce=None if memory is None else progress.tell,
-            progress=progress,
-        )
-    return deliver(result, report, json=json, quiet=quiet)
+        report = judge_file(source, file, options=_shown(options, progress))
+    return deliver(report, given["report"], json=json, quiet=quiet)
+
+
+def _shown(options: Options, progress: Bar) -> Options:
+    """Show progress, and the cost where a limit was given."""
+    announce = None if options.memory is None else progress.tell
+    return replace(options, announce=announce, progress=progress)
 
 
 @app.command(epilog="Example: export-and-verify release model.pt model.bin --format v2 --text heldout.txt")
@@ -232,37 +197,12 @@ def verify(
     *OUTPUT,
 )
 def release(
-    source: Path,
-    out: Path,
-    format_name: str,
-    report: Path | None,
-    json: bool,
-    quiet: bool,
-    threads: int | None,
-    seed: int,
-    text: Path | None,
-    tokenizer: Path | None,
-    tokens: Path | None,
-    windows: int | None,
-    length: int | None,
-    depth: str,
-    resume: Path | None,
-    **options: Any,
+    source: Path, out: Path, format_name: str, json: bool, quiet: bool, threads: int | None, **given: Any
 ) -> int:
     """Export, verify, judge: only a pass appears as OUT, with its report beside it in OUT.report. A fail leaves an
     earlier OUT untouched; its report is in OUT.rejected."""
-    check_workers(options["cluster"], options["workers"])
-    evidence = prepare(
-        report=report,
-        threads=threads,
-        seed=seed,
-        text=text,
-        tokenizer=tokenizer,
-        tokens=tokens,
-        windows=windows,
-        length=length,
-        depth=depth,
-    )
+    options = verdict_options(given := {**given, "threads": threads})
+    export = {name: given[name] for name in _OF_EXPORT}
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
     tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
@@ -270,19 +210,9 @@ def release(
         start_pytorch(threads, progress)
         from verify.release import release as run  # noqa: PLC0415
 
-        released = run(
-            source,
-            out,
-            format_name=format_name,
-            evidence=evidence,
-            reports=report,
-            keep=resume,
-            announce=None if options["memory"] is None else progress.tell,
-            progress=progress,
-            **options,
-        )
+        released = run(source, out, format=format_name, options=_shown(options, progress), **export)
     tell_group_size(released.summary)
-    return deliver(released.report, None, json=json, quiet=quiet, written=released.reports)
+    return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)
 
 
 @app.command(epilog="Example: export-and-verify judge report.json --policy strict.toml --baseline last/report.json")
@@ -298,10 +228,10 @@ def judge(
     if report is not None:
         check_directory(report)
     from verify.judge import judge as judge_again  # noqa: PLC0415
-    from verify.run.path_conflicts import check_reports  # noqa: PLC0415
+    from verify.run.path_conflicts import refuse_replacing  # noqa: PLC0415
 
-    # saved itself may stand there: it holds what was found, and so does the report that takes its place
-    check_reports(report, [policy, baseline])
+    # the saved report may stand there: the report that replaces it holds the same findings
+    refuse_replacing(report, [policy, baseline])
     return deliver(judge_again(saved, policy, baseline), report, json=json, quiet=quiet)
 
 

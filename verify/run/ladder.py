@@ -1,11 +1,10 @@
-"""The checks in their order, over windows of tokens judged one by one."""
+"""The ladder: the checks in their order, over windows of tokens that are judged one by one."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,27 +21,47 @@ from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.tensors import FoundTensors, TensorReport, check_tensors
 from verify.diagnosis import Diagnosis, diagnose_tensors
-from verify.engine.command import Engine
-from verify.engine.trial import Trial
-from verify.evidence import Evidence, Window
+from verify.engine.trial import EngineReport, Trial
+from verify.evidence import Window
 from verify.evidence.depth import traced_windows
 from verify.evidence.tokenizers import decode
 from verify.run.cost import batches_of
 from verify.run.memory import give_back
-from verify.run.progress import Progress
+from verify.run.options import Options
 from verify.run.reference_logits import References
-from verify.run.requested import Asked
-from verify.run.resume import Kept
-from verify.run.traced_windows import Proof, Proven
-from verify.run.worker import ARITHMETIC, ComparedWindow, Job, Parts, Task
+from verify.run.resume import EvidenceStore
+from verify.run.traced_windows import Traced, Tracer
+from verify.run.worker import ARITHMETIC, ComparedWindow, Job, Worker, Workers
 from verify.sources import Source
 
-# What looking into a window weighs on the progress bar, against running it.
-_PROOF_STEPS = 20
+# How much tracing a window weighs on the progress bar, compared with running it.
+_TRACE_STEPS = 20
+# Characters of text shown before a position that differs most.
+_TEXT_SHOWN = 80
 
 
-class Judgement:
-    """One file under judgement: fills checks, metrics and tensors."""
+@dataclass(frozen=True)
+class Findings:
+    """Everything that the checks found, except the baseline. versions: of the libraries that judged."""
+
+    checks: tuple[CheckResult, ...] = ()
+    tensors: tuple[TensorReport, ...] = ()
+    layers: tuple[LayerReport, ...] = ()
+    diagnosis: Diagnosis | None = None
+    logit_error: Closure | None = None
+    storage_cost: Attribution | None = None
+    metrics: Metrics | None = None
+    metrics_q8: Metrics | None = None
+    windows: tuple[WindowMetrics, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    engine: EngineReport | None = None
+
+    def with_checks(self, *checks: CheckResult) -> Findings:
+        return replace(self, checks=(*self.checks, *checks))
+
+
+class Ladder:
+    """Runs the checks on one file."""
 
     def __init__(
         self,
@@ -50,187 +69,198 @@ class Judgement:
         source: Source,
         job: Job,
         max_seq_len: int,
-        engine: Engine | None,
-        kept: Kept,
-        progress: Progress,
+        options: Options,
+        store: EvidenceStore,
     ) -> None:
         self._model, self._source, self._job, self._policy = model, source, job, job.policy
-        self._max_seq_len, self._kept, self._progress = max_seq_len, kept, progress
+        self._max_seq_len, self._options, self._store = max_seq_len, options, store
         self._references = References(source, model, job.memory)
-        weights = self._references.file_weights
-        self.trial = None if engine is None else Trial(engine, model, source.hyperparameters, weights, job.policy)
-        self._cluster: str | None = None
-        self._count: int | None = None
-        self.checks: list[CheckResult] = []
-        self.tensors: list[TensorReport] = []
-        self.layers: tuple[LayerReport, ...] = ()
-        self.diagnosis: Diagnosis | None = None
-        self.closure: Closure | None = None
-        self.attribution: Attribution | None = None
-        self.metrics: Metrics | None = None
-        self.metrics_q8: Metrics | None = None
-        self.windows: list[WindowMetrics] = []
+        engine, weights = options.engine, self._references.file_weights
+        self._trial = None if engine is None else Trial(engine, model, source.hyperparameters, weights, job.policy)
 
-    def on_cluster(self, address: str, workers: int | None) -> None:
-        self._cluster, self._count = address, workers
+    def run(self) -> Findings:
+        """Run every check that can run; those that cannot are skipped, with the reason."""
+        findings, comparable = self._run_on_bytes()
+        if comparable:
+            findings = self._run_on_windows(findings)
+        trial = self._trial
+        return replace(findings, versions=self._references.versions, engine=None if trial is None else trial.report)
 
-    @property
-    def versions(self) -> dict[str, str]:
-        return self._references.versions
-
-    def run(self, windows: list[Window], evidence: Evidence, asked: Asked | None = None) -> None:
-        hyper = self._source.hyperparameters
+    def _run_on_bytes(self) -> tuple[Findings, bool]:
+        """Run `config`, `file` and `tensors`. False: no logits can be compared, and all other checks are skipped."""
+        hyper, requested = self._source.hyperparameters, self._options.requested
         same = same_shapes(self._model, hyper)
-        unlike = asked.unlike(self._model, self._source) if asked and same else None
-        self.checks.append(check_config(self._model, hyper, self._max_seq_len, unlike))
+        unlike = requested.unlike(self._model, self._source) if requested and same else None
+        config = check_config(self._model, hyper, self._max_seq_len, unlike)
         if not same or self._model.config.max_seq_len < self._max_seq_len:
-            later: tuple[tuple[str, Bound], ...] = (("file", "exact"), ("tensors", "exact"), *self._of_logits)
             reason = "the file is of another shape than the source"
-            self.checks += [skipped(name, bound, reason) for name, bound in later]
-            return
-        self.checks.append(check_file(self._model, self._source, self._max_seq_len))
-        found = self._kept.get("tensors", FoundTensors)
+            return Findings((config, *_skipped((*_OF_TENSORS, *self._on_windows), reason))), False
+        file = check_file(self._model, self._source, self._max_seq_len)
+        tensors = self._check_tensors()
+        differing = list(tensors.differing)
+        findings = Findings(
+            checks=(config, file, tensors.verdict),
+            tensors=tuple(tensors.reports),
+            diagnosis=diagnose_tensors(self._model, self._source, differing) if differing else None,
+        )
+        unusable = self._unusable_tensor()
+        if unusable is None:
+            return findings, True
+        reason = f"the source's {unusable} holds a NaN or an infinity"
+        return findings.with_checks(*_skipped(self._on_windows, reason)), False
+
+    def _check_tensors(self) -> FoundTensors:
+        found = self._store.get("tensors", FoundTensors)
         if found is None:
-            found = check_tensors(
-                self._model, self._source, lambda done, total: self._progress("tensors", done, total)
-            )
-            self._kept.put("tensors", found)
-        self.checks.append(found.verdict)
-        self.tensors = list(found.reports)
-        if found.differing:
-            self.diagnosis = diagnose_tensors(self._model, self._source, list(found.differing))
-        if self._unusable():
-            return
-        self._run_windows(windows, evidence)
+            progress = self._options.progress
+            found = check_tensors(self._model, self._source, lambda done, total: progress("tensors", done, total))
+            self._store.put("tensors", found)
+        return found
 
-    @property
-    def _of_logits(self) -> tuple[tuple[str, Bound], ...]:
-        """The checks that run the model, in their order."""
-        on_trial: tuple[tuple[str, Bound], ...] = () if self.trial is None else (("engine", "statistical"),)
-        return (("operations", "rigorous"), ("execution", "statistical"), *on_trial, ("quantization", "policy"))
-
-    def _unusable(self) -> bool:
-        """A source with a NaN or infinity has no logits to compare with."""
+    def _unusable_tensor(self) -> str | None:
+        """Return the first tensor of the source with a NaN or an infinity: such a source has no logits."""
         for name in self._source.hyperparameters.shapes():
             if not torch.isfinite(self._references.source_weights(name)).all():
-                reason = f"the source's {name} holds a NaN or an infinity"
-                self.checks += [skipped(check, bound, reason) for check, bound in self._of_logits]
-                return True
-        return False
+                return name
+        return None
 
-    def _run_windows(self, windows: list[Window], evidence: Evidence) -> None:
-        hyper = self._source.hyperparameters
-        chosen = traced_windows(windows, evidence.depth)
-        kept_logits: dict[int, NDArray[np.float64]] = {}
-        compared: list[ComparedWindow] = []
-        steps, done = len(windows) + _PROOF_STEPS * len(chosen), 0
-        proof = Proof(self._model, hyper, self._references, ARITHMETIC, self._policy, self.trial)
+    @property
+    def _on_windows(self) -> tuple[tuple[str, Bound], ...]:
+        """The checks that run the model, in their order."""
+        engine: tuple[tuple[str, Bound], ...] = () if self._trial is None else (("engine", "statistical"),)
+        return (("operations", "rigorous"), ("execution", "statistical"), *engine, ("quantization", "policy"))
+
+    def _run_on_windows(self, findings: Findings) -> Findings:
+        """Run the checks that run the model."""
         with self._workers() as workers:
-            for batch in self._compared(workers, list(batches_of(windows, list(range(len(windows))), hyper))):
-                for found in batch:
-                    if found.kept is not None:
-                        kept_logits[found.number] = found.kept
-                    compared.append(dataclasses.replace(found, kept=None))
-                    done += 1
-                    self._progress("windows", done, steps)
-            workers.done_with_source()
+            compared, traced = self._judge_windows(workers)
+        trial_verdict = () if self._trial is None else (self._trial.verdict(),)
+        findings = findings.with_checks(*traced.verdicts(self._policy, ARITHMETIC), *trial_verdict)
+        findings = replace(
+            findings,
+            layers=traced.layers,
+            storage_cost=traced.storage_cost,
+            diagnosis=findings.diagnosis or traced.diagnosis,
+        )
+        if self._job.depth == "full" and traced.wrong_in_float(self._policy, ARITHMETIC):
+            hyper = self._source.hyperparameters
+            tracer = Tracer(self._model, hyper, self._references, ARITHMETIC)
+            findings = replace(findings, logit_error=tracer.explain(traced.execution, self._job.windows))
+        return self._with_metrics(findings, compared)
+
+    def _judge_windows(self, workers: Workers) -> tuple[list[ComparedWindow], Traced]:
+        """Compare every window with the source, then trace the windows that the depth asks for."""
+        windows, hyper = self._job.windows, self._source.hyperparameters
+        numbers = traced_windows(windows, self._job.depth)
+        steps, done = len(windows) + _TRACE_STEPS * len(numbers), 0
+        logits: dict[int, NDArray[np.float64]] = {}
+        compared: list[ComparedWindow] = []
+        for batch in self._compared(workers, list(batches_of(windows, list(range(len(windows))), hyper))):
+            for found in batch:
+                if found.of_source is not None:
+                    logits[found.number] = found.of_source
+                compared.append(replace(found, of_source=None))
+                done += 1
+                self._options.progress("windows", done, steps)
+        workers.done_with_source()
+        give_back()
+        traced = Traced()
+        # twice as many at a time, because the weights are derived again for each batch
+        batches = list(batches_of(windows, numbers, hyper, times=2))
+        for batch_numbers, found_here in zip(batches, self._traced(workers, batches, logits), strict=True):
+            traced = traced.merged(found_here)
             give_back()
-            # a few more at a time, because weights are derived anew for each batch
-            batches = list(batches_of(windows, chosen, hyper, times=2))
-            for numbers, proven in zip(batches, self._proven(workers, batches, kept_logits), strict=True):
-                proof.merge(proven)
-                give_back()
-                done += _PROOF_STEPS * len(numbers)
-                self._progress("windows", done, steps)
-        self.checks += proof.verdicts()
-        self.layers, self.attribution = proof.operations.layers, proof.attribution
-        self.diagnosis = self.diagnosis or proof.diagnosis
-        if evidence.depth == "full" and proof.wrong_in_float:
-            self.closure = proof.close(windows)
+            done += _TRACE_STEPS * len(batch_numbers)
+            self._options.progress("windows", done, steps)
+        return compared, traced
+
+    def _with_metrics(self, findings: Findings, compared: list[ComparedWindow]) -> Findings:
+        """Add the check `quantization`, and what it rests on."""
         if not all(found.finite for found in compared):
-            self.checks.append(
-                exact(
-                    "quantization",
-                    1,
-                    "logits, the file's by float32 or int8 activations or the source's, are not finite",
-                )
-            )
-            return
+            detail = "logits, the file's by float32 or int8 activations or the source's, are not finite"
+            return findings.with_checks(exact("quantization", 1, detail))
+        windows = self._job.windows
         plain = [found.plain for found in compared if found.plain is not None]
         q8 = [found.q8 for found in compared if found.q8 is not None]
-        self.metrics = self._with_text(summarise(plain), windows, evidence)
-        self.metrics_q8 = self._with_text(summarise(q8), windows, evidence) if q8 else None
-        for activations, of_all in (("fp32", plain), ("q8", q8)):
-            self.windows += [of_window(n, activations, windows[n].tokens, e) for n, e in enumerate(of_all)]
-        self.checks.append(check_quantization(self.metrics, self._policy.quantization))
+        metrics = self._with_text(summarise(plain))
+        per_window = [
+            of_window(number, activations, windows[number].tokens, evidence)
+            for activations, of_all in (("fp32", plain), ("q8", q8))
+            for number, evidence in enumerate(of_all)
+        ]
+        findings = findings.with_checks(check_quantization(metrics, self._policy.quantization))
+        metrics_q8 = self._with_text(summarise(q8)) if q8 else None
+        return replace(findings, metrics=metrics, metrics_q8=metrics_q8, windows=tuple(per_window))
 
     def _compared(self, workers: Workers, batches: list[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
-        """In the batches' order; what an earlier run kept is not done again."""
-        found = {batch[0]: self._kept.get(f"compare-{batch[0]}", _Compared) for batch in batches}
-        fresh = workers.compare([batch for batch in batches if found[batch[0]] is None])
+        """Yield the batches in their order; those that an earlier run stored are not compared again."""
+        stored = {batch[0]: self._store.get(f"compare-{batch[0]}", _Compared) for batch in batches}
+        fresh = workers.compare([batch for batch in batches if stored[batch[0]] is None])
         for batch in batches:
-            earlier = found.pop(batch[0])
-            if earlier is None:
-                earlier = _Compared(next(fresh))
-                self._kept.put(f"compare-{batch[0]}", earlier)
-            yield earlier.windows
+            found = stored.pop(batch[0])
+            if found is None:
+                found = _Compared(next(fresh))
+                self._store.put(f"compare-{batch[0]}", found)
+            yield found.windows
 
-    def _proven(
+    def _traced(
         self, workers: Workers, batches: list[list[int]], logits: dict[int, NDArray[np.float64]]
-    ) -> Iterator[Proven]:
-        found = [self._kept.get(f"prove-{batch[0]}", Proven) for batch in batches]
+    ) -> Iterator[Traced]:
+        """Yield the batches in their order; those that an earlier run stored are not traced again."""
+        stored = [self._store.get(f"trace-{batch[0]}", Traced) for batch in batches]
         tasks = (
             (batch, np.stack([logits.pop(number) for number in batch]), batch is batches[0])
-            for batch, earlier in zip(batches, found, strict=True)
+            for batch, earlier in zip(batches, stored, strict=True)
             if earlier is None
         )
-        fresh = workers.prove(tasks)
-        for batch, earlier in zip(batches, found, strict=True):
-            proven = earlier
-            if proven is None:
-                proven = next(fresh)
-                self._kept.put(f"prove-{batch[0]}", proven)
-            yield proven
+        fresh = workers.trace(tasks)
+        for batch, earlier in zip(batches, stored, strict=True):
+            found = earlier
+            if found is None:
+                found = next(fresh)
+                self._store.put(f"trace-{batch[0]}", found)
+            yield found
 
     @contextmanager
     def _workers(self) -> Iterator[Workers]:
-        """Who does the parts: this process, or a cluster's."""
-        if self._cluster is None:
-            yield Parts(self._job, self._model, self._source, self._references, self.trial)
+        """Yield a worker of this process, or the workers of a cluster."""
+        if self._options.cluster is None:
+            yield Worker(self._job, self._model, self._source, self._references, self._trial)
             return
-        from verify.run.ray_cluster import Cluster  # noqa: PLC0415  # optional
+        from verify.run.ray_cluster import Cluster  # noqa: PLC0415  # Ray is optional
 
-        with Cluster(self._cluster, self._count, self._job) as cluster:
+        with Cluster(self._options.cluster, self._options.workers, self._job) as cluster:
             yield cluster
 
-    def _with_text(self, metrics: Metrics, windows: list[Window], evidence: Evidence) -> Metrics:
-        """The worst positions with the text that leads to them, where there is a tokenizer."""
+    def _with_text(self, metrics: Metrics) -> Metrics:
+        """Add the text before the worst positions, if the windows come from a text."""
+        evidence, windows = self._options.evidence, self._job.windows
         if evidence.text is None:
             return metrics
         tokenizer = evidence.tokenizer or self._source.tokenizer_path
+
+        def text_before(window: Window, position: int) -> str:
+            return decode(tokenizer, window.tokens[: position + 1].tolist())[-_TEXT_SHOWN:]
+
         worst = tuple(
-            dataclasses.replace(
-                at, text=decode(tokenizer, windows[at.window].tokens[: at.position + 1].tolist())[-80:]
-            )
+            replace(at, text=text_before(windows[at.window], at.position))
             if windows[at.window].origin == "text"
             else at
             for at in metrics.worst_positions
         )
-        return dataclasses.replace(metrics, worst_positions=worst)
+        return replace(metrics, worst_positions=worst)
 
 
-@dataclasses.dataclass(frozen=True)
+# The checks on bytes after `config`.
+_OF_TENSORS: tuple[tuple[str, Bound], ...] = (("file", "exact"), ("tensors", "exact"))
+
+
+def _skipped(checks: tuple[tuple[str, Bound], ...], reason: str) -> tuple[CheckResult, ...]:
+    return tuple(skipped(name, bound, reason) for name, bound in checks)
+
+
+@dataclass(frozen=True)
 class _Compared:
-    """A batch, as it is kept."""
+    """One batch, as it is stored."""
 
     windows: tuple[ComparedWindow, ...]
-
-
-class Workers(Protocol):
-    """Parts of this process, or a cluster."""
-
-    def compare(self, batches: Sequence[list[int]], /) -> Iterator[tuple[ComparedWindow, ...]]: ...
-
-    def prove(self, tasks: Iterable[Task], /) -> Iterator[Proven]: ...
-
-    def done_with_source(self) -> None: ...

@@ -1,7 +1,7 @@
-"""How much memory a verdict takes, told before it begins; and how it is made to take less.
+"""The memory that a verdict takes: predicted, planned within a limit, and measured.
 
-Counted is what cannot be given back: anonymous pages. A file that is mapped is not among them, since the system drops
-its pages where they are wanted and reads them again.
+Only memory that the system cannot reclaim is counted: anonymous pages. The pages of a mapped file are not counted,
+because the system can drop them and read them again.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ from verify.oracle.logit_sigma import DRAWS
 from verify.sources import Hyperparameters
 
 _FLOAT, _DOUBLE = 4, 8
-# Of weights that are asked for again and again, each way.
+# Bytes of weights that are kept because they are asked for again: of the source's, and of the file's.
 _CACHE = 1 << 28
-# What blocks of rows, of logits and of random numbers take, and what allocators keep.
+# Bytes for blocks of rows, of logits and of random numbers, and for what allocators keep.
 _BLOCKS = 256 << 20
-# What transformers adds when it is imported.
+# Bytes that importing transformers takes.
 _TRANSFORMERS = 150 << 20
 _EVERY_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Plan:
-    """limit: bytes, or None. streamed: transformers' layers are loaded one at a time. engines: windows that the C
-    reader runs side by side. walks: those that are recorded side by side, None for all that are looked into. cache:
-    bytes of weights that are kept, of each of the source's and the file's. peak: predicted, in bytes."""
+    """How a verdict stays within a limit.
+
+    limit: bytes, or None. streamed: transformers' layers are loaded one at a time. engines: windows that the C reader
+    runs side by side. walks: traced windows that are recorded side by side; None for all. cache: bytes of weights
+    that are kept, each of the source's and of the file's. peak: predicted bytes.
+    """
 
     limit: int | None
     streamed: bool
@@ -50,20 +53,22 @@ class Plan:
         return f"at most {_size(self.peak)} of memory expected ({how}{many} at a time in C)"
 
 
-# Of a process that has all the memory it wants.
+# The plan of a process without a limit.
 AT_EASE = Plan(None, False, 2, None, _CACHE, 0)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What decides how much a verdict takes. batch: of windows of this length in the source's own pass; chosen: how
-    many are looked into at a time; positions: of each that are held against the reference; held: bytes of the file's
-    copy."""
+    """The sizes that decide how much memory a verdict takes.
 
-    model: Hyperparameters
+    length: tokens of the longest window. batch: windows in one pass of the source. traced: windows that are traced at
+    a time. positions: of each traced window, those compared with the reference. held: bytes of the file's copy.
+    """
+
+    hyper: Hyperparameters
     length: int
     batch: int
-    chosen: int
+    traced: int
     positions: int
     held: int
     q8: bool
@@ -72,9 +77,9 @@ class Work:
 
 
 def plan(work: Work, threads: int, limit: int | None) -> Plan:
-    """Keep what fits: the whole model and a window a thread; else layer by layer, one window, and nothing twice.
-    Raises CannotJudgeError where that is more than the limit too."""
-    whole = 4 * sum(map(prod, work.model.shapes().values()))
+    """Choose the first plan that fits: the whole model with a window for each thread; else layer by layer; else also
+    without a cache; else also one window at a time. Raises CannotJudgeError if none fits."""
+    whole = 4 * sum(map(prod, work.hyper.shapes().values()))
     room = limit if limit is not None else _of_machine() // 2
     at_ease = Plan(limit, work.huggingface and whole > room, threads, None, _CACHE, 0)
     frugal = dataclasses.replace(at_ease, streamed=work.huggingface, cache=0)
@@ -85,60 +90,124 @@ def plan(work: Work, threads: int, limit: int | None) -> Plan:
         dataclasses.replace(frugal, engines=1, walks=1),
     ]
     for made in plans:
-        made = dataclasses.replace(made, peak=_anonymous() + predicted(work, made))  # noqa: PLW2901  # the same, priced
+        made = dataclasses.replace(made, peak=_anonymous() + predicted(work, made))  # noqa: PLW2901  # the same plan, with its prediction
         if limit is None or made.peak <= limit:
             return made
     raise CannotJudgeError(
         f"memory: expected at least {_size(made.peak)} for this model and windows of {work.length} tokens, found "
-        f"{_size(limit or 0)}: fewer tokens (--length) or windows (--windows) take less"
+        f"{_size(limit or 0)}: give fewer tokens (--length) or windows (--windows)"
     )
 
 
 def predicted(work: Work, made: Plan) -> int:
-    """Bytes beyond what the process has now: what lasts, and the dearest stage."""
-    model, tokens, vocab = work.model, work.length, work.model.vocab_size
-    sizes = {name: prod(shape) for name, shape in model.shapes().items()}
-    in_layer = [size for name, size in sizes.items() if name.startswith("layers.0.")]
-    largest, layer = max(sizes.values()), sum(in_layer)
-    q_dim, kv_dim = model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim
-    # numbers of a token that a layer holds; and scores, of all tokens
-    stream, scores = 4 * model.dim + 2 * q_dim + 4 * kv_dim + 3 * model.hidden_dim, model.n_heads * tokens * tokens
-    session = 2 * _FLOAT * model.n_layers * tokens * kv_dim + _FLOAT * min(tokens, 256) * stream
-    # a tensor as it is stored, as float32, and as the file has it
-    load = 10 * largest
-
-    if not work.huggingface:
-        oracle, wide = (_DOUBLE + _FLOAT) * largest, _DOUBLE
-    elif made.streamed:
-        oracle, wide = max(_FLOAT * layer + 8 * max(in_layer), 8 * largest), _FLOAT
-    else:
-        oracle, wide = _FLOAT * sum(sizes.values()) + 8 * largest, _FLOAT
-    of_source = oracle + work.batch * (wide * (tokens * stream + 3 * scores) + 3 * _DOUBLE * tokens * vocab)
-    engine = made.engines * (session + 2 * (1 + work.q8) * _FLOAT * tokens * vocab)
-    held_positions = work.chosen * work.positions
-    noisy = (1 + DRAWS) * work.chosen * _FLOAT
-    of_noise = load + noisy * (work.positions * stream + 3 * model.n_heads * work.positions**2)
-    of_file = (_DOUBLE + _FLOAT) * largest + held_positions * _DOUBLE * (stream + 3 * vocab)
-    # a gradient, and both kinds of weights
-    slopes = max(18 * largest, _FLOAT * layer + 18 * max(in_layer)) + 6 * _DOUBLE * work.positions * vocab
-    walks = work.chosen if made.walks is None else made.walks
-    recorded = session + 2 * _FLOAT * (tokens * (stream + q_dim) + 2 * scores)
-    of_operations = load + walks * (recorded + 2 * _DOUBLE * tokens * max(in_layer) // model.dim)
-    of_operations += 8 * _DOUBLE * scores + work.chosen * _FLOAT * tokens * vocab
-    stages = (of_source + engine, of_noise, of_file, slopes if work.attributed else 0, of_operations)
-    held = work.held + 2 * made.cache + held_positions * vocab * (2 * _DOUBLE + _FLOAT)
+    """Bytes beyond what the process has now: what lasts, and the stage that takes most."""
+    sizes = _Sizes.of(work)
+    stages = (
+        _source_pass(work, made, sizes) + _engine_pass(work, made, sizes),
+        _rounding_noise(work, sizes),
+        _file_pass(work, sizes),
+        _storage_cost(work, sizes) if work.attributed else 0,
+        _operations(work, made, sizes),
+    )
+    # float64 logits of the source and of the file, and float32 sigmas, of the traced positions
+    logits = work.traced * work.positions * work.hyper.vocab_size * (2 * _DOUBLE + _FLOAT)
+    lasting = work.held + 2 * made.cache + logits
     imports = _TRANSFORMERS if work.huggingface else 0
-    # allocators keep some of what is given back
-    return int(1.05 * (held + _BLOCKS + imports + max(stages)))
+    # allocators keep some of what is freed
+    return int(1.05 * (lasting + _BLOCKS + imports + max(stages)))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Elements. largest: of a tensor. layer, largest_in_layer: of the tensors of a layer. every: of all tensors.
+    stream: numbers of one token that a layer holds. scores: attention scores of all tokens. session: bytes."""
+
+    largest: int
+    layer: int
+    largest_in_layer: int
+    every: int
+    stream: int
+    scores: int
+    session: int
+
+    @classmethod
+    def of(cls, work: Work) -> _Sizes:
+        hyper, tokens = work.hyper, work.length
+        sizes = {name: prod(shape) for name, shape in hyper.shapes().items()}
+        in_layer = [size for name, size in sizes.items() if name.startswith("layers.0.")]
+        q_dim, kv_dim = hyper.n_heads * hyper.head_dim, hyper.n_kv_heads * hyper.head_dim
+        stream = 4 * hyper.dim + 2 * q_dim + 4 * kv_dim + 3 * hyper.hidden_dim
+        return cls(
+            largest=max(sizes.values()),
+            layer=sum(in_layer),
+            largest_in_layer=max(in_layer),
+            every=sum(sizes.values()),
+            stream=stream,
+            scores=hyper.n_heads * tokens * tokens,
+            # the keys and values of all layers, and the scratch of at most 256 tokens
+            session=2 * _FLOAT * hyper.n_layers * tokens * kv_dim + _FLOAT * min(tokens, 256) * stream,
+        )
+
+    @property
+    def load(self) -> int:
+        """Bytes of a tensor as it is stored, as float32, and as the file has it."""
+        return 10 * self.largest
+
+
+def _source_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
+    """The source's own pass over a batch: its weights, a layer's activations and scores, and float64 logits."""
+    if not work.huggingface:
+        weights, wide = (_DOUBLE + _FLOAT) * sizes.largest, _DOUBLE
+    elif made.streamed:
+        weights, wide = max(_FLOAT * sizes.layer + 8 * sizes.largest_in_layer, 8 * sizes.largest), _FLOAT
+    else:
+        weights, wide = _FLOAT * sizes.every + 8 * sizes.largest, _FLOAT
+    activations = wide * (work.length * sizes.stream + 3 * sizes.scores)
+    return weights + work.batch * (activations + 3 * _DOUBLE * work.length * work.hyper.vocab_size)
+
+
+def _engine_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
+    """Windows that the C reader runs beside it: a session, and the logits twice by each kind of activations."""
+    logits = 2 * (1 + work.q8) * _FLOAT * work.length * work.hyper.vocab_size
+    return made.engines * (sizes.session + logits)
+
+
+def _rounding_noise(work: Work, sizes: _Sizes) -> int:
+    """The clean pass and its noisy copies: a layer's activations and scores of the traced positions."""
+    copies = (1 + DRAWS) * work.traced * _FLOAT
+    return sizes.load + copies * (work.positions * sizes.stream + 3 * work.hyper.n_heads * work.positions**2)
+
+
+def _file_pass(work: Work, sizes: _Sizes) -> int:
+    """The float64 reference on the file's weights: one tensor twice, activations and three copies of the logits."""
+    positions = work.traced * work.positions * _DOUBLE
+    return (_DOUBLE + _FLOAT) * sizes.largest + positions * (sizes.stream + 3 * work.hyper.vocab_size)
+
+
+def _storage_cost(work: Work, sizes: _Sizes) -> int:
+    """A gradient, both kinds of weights, and six float64 copies of the logits."""
+    weights = max(18 * sizes.largest, _FLOAT * sizes.layer + 18 * sizes.largest_in_layer)
+    return weights + 6 * _DOUBLE * work.positions * work.hyper.vocab_size
+
+
+def _operations(work: Work, made: Plan, sizes: _Sizes) -> int:
+    """What a recorded layer holds, for each window side by side, and its recomputation in float64."""
+    hyper = work.hyper
+    windows = work.traced if made.walks is None else made.walks
+    q_dim = hyper.n_heads * hyper.head_dim
+    recorded = sizes.session + 2 * _FLOAT * (work.length * (sizes.stream + q_dim) + 2 * sizes.scores)
+    recomputed = 2 * _DOUBLE * work.length * sizes.largest_in_layer // hyper.dim
+    logits = work.traced * _FLOAT * work.length * hyper.vocab_size
+    return sizes.load + windows * (recorded + recomputed) + 8 * _DOUBLE * sizes.scores + logits
 
 
 def batch_of(windows: Sequence[Window], batches: Iterable[list[int]]) -> tuple[int, int]:
-    """(windows, tokens of each) of the batch that has most tokens."""
+    """Return (windows, tokens of each) of the batch with the most tokens."""
     return max(((len(b), len(windows[b[0]].tokens)) for b in batches), key=lambda found: found[0] * found[1])
 
 
 def mapped(path: str | os.PathLike[str], limit: int | None) -> bool | None:
-    """Whether to map a file instead of copying it: None leaves it to the reader."""
+    """Whether to map a file instead of copying it. None leaves the choice to the reader."""
     if limit is None:
         return None
     try:
@@ -149,7 +218,7 @@ def mapped(path: str | os.PathLike[str], limit: int | None) -> bool | None:
 
 @dataclass(frozen=True)
 class Taken:
-    """peak: bytes that could not be given back. read: bytes that the system fetched from disk for this process."""
+    """The measured cost. peak: bytes that could not be reclaimed. read: bytes fetched from disk for this process."""
 
     peak: int
     read: int
@@ -159,7 +228,7 @@ class Taken:
 
 
 class Watch:
-    """What this process takes in a `with`; its anonymous memory is looked at every 20 ms."""
+    """Measures what this process takes within a `with`; it samples anonymous memory every 20 ms."""
 
     def __init__(self) -> None:
         self._peak, self._read_before = 0, 0
@@ -187,26 +256,26 @@ class Watch:
 
 
 def give_back() -> None:
-    """What the C library keeps of what was freed, between two stages."""
+    """Return freed memory that the C library keeps to the system, between two stages."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _anonymous() -> int:
-    """Bytes of this process that no file could give back."""
-    return _told_by("self/status", "RssAnon:") * 1024
+    """Bytes of this process that the system cannot reclaim."""
+    return _from_proc("self/status", "RssAnon:") * 1024
 
 
 def _from_disk() -> int:
-    return _told_by("self/io", "read_bytes:")
+    return _from_proc("self/io", "read_bytes:")
 
 
 def _of_machine() -> int:
-    return _told_by("meminfo", "MemAvailable:") * 1024 or 1 << 34
+    return _from_proc("meminfo", "MemAvailable:") * 1024 or 1 << 34
 
 
-def _told_by(file: str, name: str) -> int:
-    """A number of Linux's; 0 where it does not tell."""
+def _from_proc(file: str, name: str) -> int:
+    """Read a number from Linux's /proc; 0 if it is not there."""
     try:
         lines = (Path("/proc") / file).read_text(encoding="ascii").splitlines()
     except OSError:
@@ -215,5 +284,5 @@ def _told_by(file: str, name: str) -> int:
 
 
 def _size(count: int) -> str:
-    """Rounded up, so that what is asked for is enough."""
+    """Format a size, rounded up, so that the stated memory is enough."""
     return f"{-(-count // (1 << 20)):,} MiB"

@@ -1,4 +1,4 @@
-"""What a run reads, what it judges and what it writes are different files, by whatever names they are reached."""
+"""Path conflicts: the files that a run reads, judges and writes must differ, whatever names lead to them."""
 
 from __future__ import annotations
 
@@ -18,46 +18,45 @@ if TYPE_CHECKING:
 Name = str | os.PathLike[str]
 
 
-def check_apart(file: Name, source: Source, reports: Name | None, others: Iterable[Name | None]) -> None:
-    """Raise CannotJudgeError where file is one of the source's own, so that nothing would be compared, or where a
-    report in the directory would take the place of one of these or of the others."""
+def refuse_conflicts(file: Name, source: Source, report_dir: Name | None, others: Iterable[Name | None]) -> None:
+    """Raise CannotJudgeError if file is one of the source's own files, so that nothing would be compared, or if a
+    report in report_dir would replace any of these files or of the others."""
     of_source = [source.path if name == source.path.name else source.path / name for name in source.files]
     itself = _keys(Path(file))
     if any(itself & _keys(path) for path in of_source):
         raise CannotJudgeError(f"{os.fspath(file)}: expected another file than the source, found the source itself")
-    check_reports(reports, [file, *of_source, *others])
+    refuse_replacing(report_dir, [file, *of_source, *others])
 
 
-def check_reports(directory: Name | None, wanted: Iterable[Name | None]) -> None:
-    """Raise CannotJudgeError where a report in directory would take the place of a file that is wanted for itself.
-    None: there is no such directory, or file."""
+def refuse_replacing(directory: Name | None, needed: Iterable[Name | None]) -> None:
+    """Raise CannotJudgeError if a report in directory would replace a needed file. None: no directory, or no file."""
     if directory is None:
         return
     places = [Path(directory), *(Path(directory) / name for name in NAMES)]
     taken = {key: place for place in places for key in _keys(place)}
-    for path in wanted:
+    for path in needed:
         for key in _keys(Path(path)) & taken.keys() if path is not None else ():
             raise CannotJudgeError(
-                f"{taken[key]}: expected a place for the report alone, found {path}, which it would replace"
+                f"{taken[key]}: expected a place for the report alone, found {path}, which the report would replace"
             )
 
 
-def reports_of(
-    out: Path, directory: Path | None, wanted: Iterable[Path | None], baseline: Path | None
+def report_dirs(
+    out: Path, directory: Path | None, needed: Iterable[Name | None], baseline: Name | None
 ) -> tuple[Path, Path]:
-    """Directories for the report of a release that passes and of one that fails. Raises CannotJudgeError where a
-    report there would take the place of out or of a file that is wanted.
+    """Return the directories for the report of a release that passes and of one that fails.
 
-    The baseline may stand in out.report: it is the last release's, and only the next one that passes takes its place.
+    The baseline may stand in out.report: it belongs to the last release, and only the next release that passes
+    replaces it. Raises CannotJudgeError if a report would replace out or a needed file.
     """
     passed, failed = (directory or out.with_name(f"{out.name}.{kind}") for kind in ("report", "rejected"))
-    check_reports(passed, [out, *wanted])
-    check_reports(failed, [out, *wanted, baseline])
+    refuse_replacing(passed, [out, *needed])
+    refuse_replacing(failed, [out, *needed, baseline])
     return passed, failed
 
 
 def _keys(path: Path) -> set[object]:
-    """What a file is told by: where its name stands, where that leads, and, if it is there, itself."""
+    """The keys that identify a file: where its name stands, where that leads and, if it exists, its inode."""
     keys: set[object] = {os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(path)}  # noqa: PTH118
     with contextlib.suppress(OSError):
         found = path.stat()

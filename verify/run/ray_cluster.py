@@ -1,7 +1,7 @@
-"""Parts of a verdict on many processes, on one machine or many, by Ray.
+"""Batches of a verdict on many processes, on one machine or many, by Ray.
 
-A worker opens the job once, from storage that all machines share. One that dies is started again, by Ray, and the
-part that it was at is done again: parts are pure, and each is merged once, by its place.
+A worker opens the job once, from storage that all machines share. Ray restarts a worker that dies, and its batch is
+judged again: batches are pure, and each is merged once, in its place.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from types import ModuleType
 from typing import Any
 
 from verify.errors import CannotJudgeError
-from verify.run.traced_windows import Proven
-from verify.run.worker import ComparedWindow, Job, Parts, Task
+from verify.run.traced_windows import Traced
+from verify.run.worker import ComparedWindow, Job, Task, Worker
 from verify.system.optional_imports import one_line
 from verify.system.stderr import silent
 
 LOCAL = "local"
-# To be answered by a machine at all.
+# Within which a machine answers if it is there at all.
 _SECONDS = 5
 
 
 def check(address: str) -> None:
-    """Before anything is computed: raise CannotJudgeError where Ray is not installed, or nobody listens at the
-    address. Ray itself would wait for minutes."""
+    """Raise CannotJudgeError if Ray is not installed or nobody listens at the address. Ray itself would wait for
+    minutes."""
     _ray(address)
     if address in (LOCAL, "auto"):
         return
@@ -43,30 +43,33 @@ def check(address: str) -> None:
         raise CannotJudgeError(f"cluster {address}: expected Ray there, found: {one_line(error)}") from error
 
 
-class _Worker:
-    """In a process of its own, on whatever machine."""
+class _Actor:
+    """A Worker in a process of its own, on any machine."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     @cached_property
-    def _parts(self) -> Parts:
-        """Opened by the first part: what Ray tells of a part that fails names the reason, of a worker it does not."""
+    def _worker(self) -> Worker:
+        """Opened by the first batch: Ray reports why a batch failed, but not why a worker could not start."""
         return self._job.open()
 
     def compare(self, numbers: list[int]) -> tuple[ComparedWindow, ...]:
-        (found,) = self._parts.compare([numbers])
+        (found,) = self._worker.compare([numbers])
         return found
 
-    def prove(self, *task: Any) -> Proven:
-        self._parts.done_with_source()
-        (found,) = self._parts.prove([task])
+    def trace(self, *task: Any) -> Traced:
+        self._worker.done_with_source()
+        (found,) = self._worker.trace([task])
         return found
 
 
 class Cluster:
-    """address: "local" to start Ray here, or that of one that runs. A context manager. Raises CannotJudgeError where
-    there is no Ray, or none at the address."""
+    """The workers of a Ray cluster, as a context manager.
+
+    address: "local" starts Ray here; otherwise the address of a running cluster. Raises CannotJudgeError if Ray is
+    not installed or does not answer at the address.
+    """
 
     def __init__(self, address: str, workers: int | None, job: Job) -> None:
         self._ray = _ray(address)
@@ -84,30 +87,30 @@ class Cluster:
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             raise CannotJudgeError(f"cluster {address}: expected Ray there, found: {one_line(error)}") from error
         # a worker that dies comes back, and so does its task
-        worker = self._ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Worker)
+        worker = self._ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Actor)
         self._workers = [worker.remote(job) for _ in range(count)]
 
     def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # what Ray's core thinks of a run that was interrupted would stand beside our own one line, or none
+        # Ray's log lines about an interrupted run would appear beside our own one line
         with silent() if kind else nullcontext():
             self._ray.shutdown()
 
     def compare(self, batches: Sequence[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
-        """As Parts does it, in the batches' order."""
+        """Compare windows as Worker does, in the batches' order."""
         yield from self._map([("compare", (batch,)) for batch in batches])
 
-    def prove(self, tasks: Iterable[Task]) -> Iterator[Proven]:
-        """Likewise, in the tasks' order."""
-        yield from self._map([("prove", task) for task in tasks])
+    def trace(self, tasks: Iterable[Task]) -> Iterator[Traced]:
+        """Trace windows as Worker does, in the tasks' order."""
+        yield from self._map([("trace", task) for task in tasks])
 
     def done_with_source(self) -> None:
-        """Each worker knows by itself."""
+        """Nothing to do: each worker knows by itself."""
 
     def _map(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Iterator[Any]:
-        """Each call by the next worker that has nothing to do."""
+        """Give each call to the next idle worker; yield the results in the calls' order."""
         waiting = list(enumerate(calls))
         idle = list(self._workers)
         busy: dict[Any, tuple[int, Any]] = {}
@@ -133,13 +136,13 @@ class Cluster:
             cause = getattr(error, "cause", None)
             if isinstance(cause, CannotJudgeError):
                 raise cause from error
-            raise CannotJudgeError(f"cluster: expected a part's evidence, found: {one_line(error)}") from error
+            raise CannotJudgeError(f"cluster: expected a batch's evidence, found: {one_line(error)}") from error
 
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """What SIGTERM did before the block it does after it: Ray would end the process with status 1, which says that a
-    file was judged."""
+    """Restore the handler of SIGTERM after the block: Ray's own ends the process with status 1, which means that a
+    file was judged and failed."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -151,11 +154,11 @@ def _own_sigterm() -> Iterator[None]:
 def _ray(address: str) -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == LOCAL:
-        # nobody else has a way to it
+        # no other machine can reach it
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     try:
         return importlib.import_module("ray")
     except ImportError as error:
         raise CannotJudgeError(
-            "ray: wanted for --cluster, found none that imports: pip install export-and-verify[cluster]"
+            "ray: required for --cluster and could not be imported: pip install 'export-and-verify[cluster]'"
         ) from error

@@ -1,5 +1,8 @@
-"""What a release was asked to make. What made the file is not trusted to have made that: a file of another format or
-storage would be judged by the looser limits that are its own."""
+"""The format, storage and group size that a release requested.
+
+The verifier does not trust the exporter to have written them: a file of another format or storage would be judged by
+its own, looser limits.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,26 @@ _LARGEST_GROUP = (2**31 - 1) // (127 * 128)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """format: of the command line; group_size: at most; storage: of v3, one for all tensors, or by patterns of their
-    names, of which the last that matches counts."""
+class Requested:
+    """The request, in the words of the command line.
+
+    format: v0, v1, v1-fp32, v2 or v3. group_size: the largest that is allowed. storage: of v3, one for all tensors,
+    or by patterns of their names; the last pattern that matches counts.
+    """
 
     format: str
     group_size: int
     storage: str | Mapping[str, str] = "source"
 
     def unlike(self, model: reader_c.Model, source: Source) -> dict[str, tuple[object, object]]:
-        """(what was asked for, what the file has), by what it is about."""
+        """Return {field: (requested, found)} for each field in which the file differs from the request."""
         if model.format != self.format:
             return {"format": (self.format, model.format)}
         if self.format in ("v1", "v2"):
             hyper = source.hyperparameters
-            asked = self._group(hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim)
+            requested = self._group(hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim)
             found = model.config.group_size
-            return {} if asked == found else {"group_size": (asked, found)}
+            return {} if requested == found else {"group_size": (requested, found)}
         if self.format != "v3":
             return {}
         wrong: dict[str, tuple[object, object]] = {}
@@ -46,12 +52,12 @@ class Asked:
         return wrong
 
     def _group(self, *widths: int) -> int:
-        """The largest that leaves no group across two rows."""
+        """The largest group size that lets no group straddle two rows."""
         most = min(self.group_size, _LARGEST_GROUP, *widths)
         return next(group for group in range(most, 0, -1) if not any(width % group for width in widths))
 
     def _storage(self, name: str, *, is_vector: bool) -> str | None:
-        """None: as in the source, which goes for vectors that are not asked to be float32."""
+        """None: the source's own dtype, as for every vector whose request is not fp32."""
         patterns = {"*": self.storage} if isinstance(self.storage, str) else self.storage
         matching = [choice for pattern, choice in patterns.items() if fnmatchcase(name, pattern)]
         last = matching[-1] if matching else "source"

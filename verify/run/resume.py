@@ -1,8 +1,8 @@
-"""Evidence that is kept on disk, so that a run that was interrupted goes on where it stopped.
+"""Evidence on disk, so that an interrupted run continues where it stopped.
 
-A part is a file of its own, named by a digest of all that it depends on: other inputs find nothing. Parts are plain
-arrays and JSON; nothing in them is run. They are as trusted as the program: whoever can write to the directory has a
-say in the report.
+Each batch has a file of its own, named by a digest of everything that the evidence depends on: other inputs find
+nothing. The files hold plain arrays and JSON, and nothing in them is executed. They are trusted like the program: a
+user who can write to the directory can change the report.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from verify.report.model import plain
 Found = TypeVar("Found")
 
 
-class Kept:
-    """Parts of one run, in a directory that other runs may share. directory None: nothing is kept."""
+class EvidenceStore:
+    """The evidence of one run, in a directory that other runs may share. directory None: nothing is stored."""
 
     def __init__(self, directory: Path | None, depends_on: Mapping[str, Any]) -> None:
         self._directory = directory
@@ -36,11 +36,11 @@ class Kept:
         self._key = hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def get(self, name: str, kind: type[Found]) -> Found | None:
-        """A part as it was kept; None where it was not, or is damaged."""
+        """Return stored evidence; None if there is none, or if it is damaged."""
         if self._directory is None:
             return None
         try:
-            # read as a whole: numpy leaves files open that it does not understand
+            # read as a whole: numpy leaves a file open if it does not understand it
             content = io.BytesIO(self._path(name).read_bytes())
             with np.load(content, allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in stored.files}
@@ -49,7 +49,7 @@ class Kept:
             return None
 
     def put(self, name: str, found: object) -> None:
-        """Keep a part, whole or not at all. Raises CannotJudgeError where the directory cannot be written to."""
+        """Store evidence, whole or not at all. Raises CannotJudgeError if the directory cannot be written to."""
         if self._directory is None:
             return
         said, arrays = _encode(found)
@@ -73,14 +73,14 @@ class Kept:
 
 
 def program() -> str:
-    """sha256 of what judges: the verifier's and the reader's own files."""
+    """Return the sha256 of the verifier's and the reader's own files."""
     packages = [Path(reader_c.__file__ or "").parent, Path(__file__).parents[1]]
     files = (path for package in packages for path in sorted(package.rglob("*")) if path.suffix in (".py", ".so"))
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
 
 
 def _encode(found: object) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
-    """JSON, in which an array is a reference to it by name."""
+    """Return JSON, in which an array is a reference by name, and the arrays."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
 
     def encode(value: Any) -> Any:
@@ -92,7 +92,7 @@ def _encode(found: object) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
             return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
         if isinstance(value, (list, tuple)):
             return [encode(one) for one in value]
-        # where a check speaks of what it found there are numbers and text alone
+        # the findings of a check hold nothing but numbers and text
         return value
 
     return encode(found), arrays
@@ -107,5 +107,5 @@ def _decode(said: Any, arrays: Mapping[str, np.ndarray[Any, Any]], kind: type[Fo
 
 
 def _is_array(kind: Any) -> bool:
-    """Whether a field's type is numpy's, of whatever numbers."""
+    """Whether a field's type is a numpy array."""
     return bool(get_origin(kind) is np.ndarray)

@@ -13,26 +13,24 @@ from hypothesis import strategies as st
 
 import exporter
 import reader_c
-from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.evidence import Window
 from verify.oracle import llama
 from verify.oracle.expected import numbers
 from verify.oracle.logit_sigma import logit_sigma
 from verify.run.reference_logits import References
-from verify.run.traced_windows import Proof, prove
+from verify.run.traced_windows import Traced, Tracer
 from verify.sources import Source, open_source
 from verify.testing import configs
 
 
-def proven(source: Source, path: Path, length: int) -> tuple[Proof, list[Window], reader_c.Model]:
+def traced(source: Source, path: Path, length: int) -> tuple[Tracer, Traced, list[Window], reader_c.Model]:
     model = reader_c.open(path)
     references = References(source, model)
-    proof = Proof(model, source.hyperparameters, references, "mirror", load_policy(DEFAULT_POLICY, model.format))
+    tracer = Tracer(model, source.hyperparameters, references, "mirror")
     tokens = np.random.default_rng(length).integers(0, source.hyperparameters.vocab_size, length)
     windows = [Window(tokens, "random")]
     of_source = references.of_source(torch.from_numpy(tokens)[None])
-    proof.merge(prove(model, source.hyperparameters, references, "mirror", windows, [0], of_source, attribute=True))
-    return proof, windows, model
+    return tracer, tracer.trace(windows, [0], of_source, share_storage_cost=True), windows, model
 
 
 @given(
@@ -47,9 +45,9 @@ def test_rounding_is_shared_out_among_all_operations(
     source_path, path = directory / "source.bin", directory / "model.bin"
     exporter.export(checkpoint(config), source_path, format="v3")
     exporter.export(checkpoint(config), path, format="v3", storage=storage, group_size=8)
-    proof, windows, model = proven(open_source(source_path), path, min(length, config.max_seq_len))
+    tracer, found, windows, model = traced(open_source(source_path), path, min(length, config.max_seq_len))
     with model:
-        closure = proof.close(windows)
+        closure = tracer.explain(found.execution, windows)
     assert closure is not None
     # what float64 itself loses is a part of a difference that may be tiny
     assert abs(1 - closure.explained) * abs(closure.difference) < 1e-11
@@ -62,9 +60,9 @@ def test_numbers_of_the_file_are_the_references(tmp_path: Path) -> None:
     path, source_path = toy_file(tmp_path, "v2"), tmp_path / "source.bin"
     exporter.export(checkpoint(), source_path, format="v3")
     source = open_source(source_path)
-    proof, windows, model = proven(source, path, 30)
+    tracer, found, windows, model = traced(source, path, 30)
     with model:
-        closure = proof.close(windows)
+        closure = tracer.explain(found.execution, windows)
     assert closure is not None
     tokens = torch.from_numpy(windows[0].tokens)[None]
 

@@ -234,7 +234,7 @@ def test_the_command_line_tells_what_it_expects_and_refuses_what_cannot_be(tmp_p
     exporter.export(exporter.open_checkpoint(source), file, format="v0")
     said = run_on_terminal("verify", source, file, "--depth", "quick", "--memory", "8GiB")
     assert "MiB of memory expected (" in said
-    assert "GB read, less what the system has kept" in said
+    assert "GB to read, less what the system has cached" in said
     assert "MiB of memory taken, " in said
     before = sorted(tmp_path.iterdir())
     refused(run("verify", source, file, "--memory", "10MB"), "memory: expected at least", "found 10 MiB")

@@ -25,9 +25,9 @@ import exporter
 import verify
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
-from verify.run.resume import Kept
-from verify.run.traced_windows import Proven
-from verify.run.worker import ComparedWindow, Job, Parts
+from verify.run.resume import EvidenceStore
+from verify.run.traced_windows import Traced
+from verify.run.worker import ComparedWindow, Job, Worker
 
 EVIDENCE = Evidence(depth="standard", windows=3, length=24)
 
@@ -68,19 +68,19 @@ def judged(case: tuple[Path, Path], **options: Any) -> dict[str, Any]:
 def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the parts that are really done from now on."""
     done: list[str] = []
-    compare, prove = Parts._compare, Parts.prove
+    compare, trace = Worker._compare, Worker.trace
 
-    def counting(self: Parts, number: int, *rest: Any) -> ComparedWindow:
+    def counting(self: Worker, number: int, *rest: Any) -> ComparedWindow:
         done.append(f"compare {number}")
         return compare(self, number, *rest)
 
-    def proving(self: Parts, tasks: Any) -> Iterator[Proven]:
-        for found in prove(self, tasks):
-            done.append("prove")
+    def tracing(self: Worker, tasks: Any) -> Iterator[Traced]:
+        for found in trace(self, tasks):
+            done.append("trace")
             yield found
 
-    monkeypatch.setattr(Parts, "_compare", counting)
-    monkeypatch.setattr(Parts, "prove", proving)
+    monkeypatch.setattr(Worker, "_compare", counting)
+    monkeypatch.setattr(Worker, "trace", tracing)
     return done
 
 
@@ -115,57 +115,57 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_report(
     for after in (1, of_tensors, of_tensors + 1, of_tensors + 3, steps - 1, steps):
         keep = tmp_path / f"after{after}"
         with pytest.raises(StoppedError):
-            judged(case, keep=keep, progress=stopping(after))
+            judged(case, resume=keep, progress=stopping(after))
         done = count_parts(monkeypatch)
-        assert judged(case, keep=keep) == whole
+        assert judged(case, resume=keep) == whole
         # what was finished before is not done again: the last step's own part may be
         assert len(done) <= 5 + 2 - max(0, after - of_tensors - 1)
         done.clear()
-        assert judged(case, keep=keep) == whole
+        assert judged(case, resume=keep) == whole
         assert done == []
         assert not list(keep.glob("*.partial"))
 
 
 def test_other_inputs_find_nothing(case: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged(case, keep=tmp_path)
+    judged(case, resume=tmp_path)
     done = count_parts(monkeypatch)
     for other in (dataclasses.replace(EVIDENCE, seed=1), dataclasses.replace(EVIDENCE, depth="quick")):
-        verify.verify(*case, evidence=other, keep=tmp_path)
+        verify.verify(*case, evidence=other, resume=tmp_path)
         assert done
         done.clear()
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        judged(case, keep=tmp_path)
+        judged(case, resume=tmp_path)
     finally:
         torch.set_num_threads(threads)
     assert done
     done.clear()
     monkeypatch.setattr("verify.verdict.program", lambda: "of another day")
-    judged(case, keep=tmp_path)
+    judged(case, resume=tmp_path)
     assert done
 
 
 def test_damaged_parts_are_done_again(case: tuple[Path, Path], tmp_path: Path) -> None:
-    whole = judged(case, keep=tmp_path)
+    whole = judged(case, resume=tmp_path)
     for number, part in enumerate(sorted(tmp_path.iterdir())):
         content = part.read_bytes()
         damaged = (b"", content[: len(content) // 2], b"PK\x03\x04" + content[4:99], b"no archive")
         part.write_bytes(damaged[number % 4])
-    assert judged(case, keep=tmp_path) == whole
+    assert judged(case, resume=tmp_path) == whole
 
 
 def test_parts_hold_no_code(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, {})
-    kept.put("x", ComparedWindow(0, True, None, None, np.ones((2, 3))))
+    store = EvidenceStore(tmp_path, {})
+    store.put("x", ComparedWindow(0, True, None, None, np.ones((2, 3))))
     (path,) = tmp_path.iterdir()
     with np.load(path, allow_pickle=False) as stored:
         assert sorted(stored.files) == ["array0", "said"]
-    again = kept.get("x", ComparedWindow)
+    again = store.get("x", ComparedWindow)
     assert again is not None
-    assert np.array_equal(again.kept, np.ones((2, 3)))  # type: ignore[arg-type]
+    assert np.array_equal(again.of_source, np.ones((2, 3)))  # type: ignore[arg-type]
     np.savez(path, said=np.array([object()], dtype=object))
-    assert kept.get("x", ComparedWindow) is None
+    assert store.get("x", ComparedWindow) is None
 
 
 def test_a_directory_that_cannot_be_written_to_is_told(case: tuple[Path, Path], tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ ONE = pytest.mark.parametrize("case", ["llama2c"], indirect=True)
 def test_workers_find_the_same_report(case: tuple[Path, Path], workers: int) -> None:
     pytest.importorskip("ray")
     assert judged(case, cluster="local", workers=workers) == judged(case)
-    assert none_left("ray::_Worker")
+    assert none_left("ray::_Actor")
 
 
 @ONE
@@ -220,7 +220,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost_or_counted_twice(cas
     def kill() -> None:
         # a worker is named by what it does only while it does it
         while not killed:
-            for pid in ours("ray::_Worker.compare"):
+            for pid in ours("ray::_Actor.compare"):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
                 return
@@ -279,13 +279,13 @@ def test_who_ends_a_run_on_a_cluster_gets_the_same_status_as_without(case: tuple
     options = ("--depth", "full", "--cluster", "local", "--workers", "1")
     command = [sys.executable, "-m", "verify", "verify", *case, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while process.poll() is None and not ours("ray::_Worker."):  # at work
+        while process.poll() is None and not ours("ray::_Actor."):  # at work
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, said
     assert said == (b"", b"")
-    assert none_left("ray::_Worker")
+    assert none_left("ray::_Actor")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "nowhere.invalid:6379", "127.0.0.1:99999999"])

@@ -14,7 +14,8 @@ import pytest
 
 from verify.demo import CHECKPOINT, HELD_OUT_TEXT
 from verify.errors import CannotJudgeError
-from verify.evidence import Evidence, decode, encode
+from verify.evidence import Evidence
+from verify.evidence.tokenizers import decode, encode
 from verify.sources import Source, open_source
 from verify.system.signals import Interrupted
 

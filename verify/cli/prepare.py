@@ -1,0 +1,90 @@
+"""From the options of the command line to the frozen options of a verdict; refuses early what can be refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verify.engine.command import Engine
+    from verify.run.options import Options
+    from verify.run.progress import Progress
+
+# PyTorch starts as many as it is told to, and ends the process if the system refuses.
+MOST_THREADS = 256
+MOST_WORKERS = 10_000
+
+_OF_EVIDENCE = ("text", "tokenizer", "tokens", "windows", "length", "seed", "depth")
+_OF_ENGINE = ("engine_library", "engine_command", "engine_activations", "engine_timeout", "engine_memory")
+_UNCHANGED = (
+    *("policy", "baseline", "max_seq_len", "source_kind"),
+    *("memory", "resume", "cluster", "workers"),
+)
+
+
+def verdict_options(given: dict[str, Any]) -> Options:
+    """Return the options of a verdict, from those of the command line.
+
+    Raises CannotJudgeError, before PyTorch is imported, for whatever can be refused without it.
+    """
+    _check_numbers(given["seed"], given["threads"], given["cluster"], given["workers"])
+    report_dir = given["report"]
+    if report_dir is not None:
+        check_directory(report_dir)
+    engine = _engine(*(given[name] for name in _OF_ENGINE)) if "engine_library" in given else None
+    from verify.evidence import Evidence  # noqa: PLC0415  # --help does not wait for numpy
+    from verify.run.options import Options  # noqa: PLC0415
+
+    return Options(
+        evidence=Evidence(**{name: given[name] for name in _OF_EVIDENCE}),
+        engine=engine,
+        report_dir=report_dir,
+        **{name: given[name] for name in _UNCHANGED},
+    )
+
+
+def _check_numbers(seed: int, threads: int | None, cluster: str | None, workers: int | None) -> None:
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+    if seed < 0:
+        raise CannotJudgeError(f"--seed: expected 0 or more, found {seed}")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise CannotJudgeError(f"--threads: expected 1 to {MOST_THREADS}, found {threads}")
+    if workers is not None and cluster is None:
+        raise CannotJudgeError("--workers: expected --cluster beside it, found none")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise CannotJudgeError(f"--workers: expected 1 to {MOST_WORKERS}, found {workers}")
+
+
+def _engine(
+    library: Path | None, command: str | None, activations: str, seconds: float, memory: int | None
+) -> Engine | None:
+    """Return the engine that the options name, if they name one; raise CannotJudgeError if it cannot start."""
+    if library is None and command is None:
+        return None
+    from verify.engine.command import Engine  # noqa: PLC0415
+
+    engine = Engine(library, command, seconds, memory, activations)  # type: ignore[arg-type]  # it checks the word
+    engine.check()
+    return engine
+
+
+def check_directory(directory: Path) -> None:
+    """Raise CannotJudgeError for a directory that could not be written to later; create nothing yet."""
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+    # a dangling link exists, too
+    nearest = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise CannotJudgeError(f"{directory}: expected a directory that can be written to, found none")
+
+
+def start_pytorch(threads: int | None, progress: Progress) -> None:
+    """Import PyTorch, which takes longer than anything before it."""
+    progress("PyTorch", 0, 1)
+    import torch  # noqa: PLC0415
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    progress("PyTorch", 1, 1)
