@@ -20,7 +20,7 @@ __all__ = ["CannotJudgeError", "Engine", "Evidence", "Report", "verify"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs torch when it is first asked for, so that --help does not wait for it."""
+    """Import modules that need torch on first use, so that --help does not wait for torch."""
     import importlib  # noqa: PLC0415
 
     homes = {

@@ -1,4 +1,4 @@
-"""What a file says of itself."""
+"""The contents of a file: header, metadata and tensor table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 import reader_c
 from verify.report.console import plain_table, stdout_console
 
-# No reader of v0 to v2 can be told otherwise.
+# The headers of v0 to v2 cannot state other values.
 _ASSUMED = (
     "rope_theta 10000",
     "no RoPE scaling",
@@ -22,20 +22,20 @@ _ASSUMED = (
     "SiLU",
 )
 
-# Tensors that a table is made of: nobody reads more, and each takes some milliseconds.
+# Tensors in the printed table: nobody reads more, and each takes some milliseconds.
 _MOST_ROWS = 2000
 
 
 def headline(path: Path) -> str:
-    """A file in one line, from its head alone. Raises reader_c.ReaderError."""
+    """Describe a file in one line, from its header alone. Raises reader_c.ReaderError."""
     with reader_c.open(path) as model:
         return f"{path}: {model.format}, {model.file_size:,} bytes, {len(model.names)} tensors"
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
-    """Plain data: format, header, metadata, tensors with their places and digests, what the format cannot express.
+    """Return plain data: format, header, metadata, tensors with offsets and digests, what the format cannot express.
 
-    Raises reader_c.ReaderError where the file is damaged: of v3, in any bit.
+    Raises reader_c.ReaderError if the file is damaged; in v3, every changed bit is detected.
     """
     with reader_c.open(path) as model:
         if model.format == "v3":
@@ -70,23 +70,23 @@ def show_inspection(contents: dict[str, Any]) -> None:
         first, *rest = value.splitlines() or [""]
         console.print(f"{key}: {first}", markup=False, soft_wrap=True)
         for line in rest:
-            # indented, so that no value can pass for a line of this report
+            # indented, so that no value can look like a line of this output
             console.print(f"  {line}", markup=False, soft_wrap=True)
     if contents["assumed"]:
         assumed = ", ".join(contents["assumed"])
-        console.print(f"not in this format, so assumed by its readers: {assumed}", soft_wrap=True)
+        console.print(f"assumed by readers, because the format cannot state it: {assumed}", soft_wrap=True)
     else:
-        console.print(f"{len(contents['tensors'])} tensors, every digest is right", soft_wrap=True)
+        console.print(f"{len(contents['tensors'])} tensors, all digests correct", soft_wrap=True)
     _show_tensors(console, contents["tensors"][:_MOST_ROWS])
     if more := contents["tensors"][_MOST_ROWS:]:
-        console.print(f"and {len(more):,} more tensors, which --json lists", soft_wrap=True)
+        console.print(f"{len(more):,} more tensors: use --json to list them", soft_wrap=True)
 
 
 def _show_config(console: Console, config: dict[str, Any]) -> None:
     header = plain_table("field", "value")
     for field, value in config.items():
         if isinstance(value, dict):
-            # what this kind of scaling does not have is zero
+            # parameters that this kind of scaling does not have are zero
             parameters = (f"{name} {number}" for name, number in value.items() if name != "type" and number)
             header.add_row(field, ", ".join((str(value["type"]), *parameters)))
         else:
@@ -95,7 +95,7 @@ def _show_config(console: Console, config: dict[str, Any]) -> None:
 
 
 def _show_tensors(console: Console, tensors: list[dict[str, Any]]) -> None:
-    """One line a part; the digest's beginning stands beside the first."""
+    """Print a line for each part; the first one shows the start of the digest."""
     with_digests = any(tensor["digest"] for tensor in tensors)
     table = plain_table("tensor", "part", "shape", "offset", "bytes", *(["blake3"] if with_digests else []))
     for tensor in tensors:

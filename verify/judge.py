@@ -1,4 +1,4 @@
-"""judge(): a saved report under another policy or beside a baseline, without running a model."""
+"""judge(): judge a saved report under another policy or against a baseline, without running a model."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def judge(
     policy: str | os.PathLike[str] | None = None,
     baseline: str | os.PathLike[str] | None = None,
 ) -> Report:
-    """What verify() would have said with this policy (None: the default) and baseline (None: what the report was
-    compared with is kept as it was judged, under the new policy's limits). Raises CannotJudgeError.
+    """Return the report that verify() would have made with this policy and baseline.
 
-    Checks that tolerate nothing stay as they were found; those with a limit are held against the new one.
+    saved: a report.json. policy: a TOML file of limits; None for the default. baseline: report.json of the last
+    release; None keeps the baseline of the saved report, under the new policy's limits.
+    Exact checks stay as they are; checks with a limit are judged by the new limit. Raises CannotJudgeError.
     """
     report = read_report(Path(saved))
     limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, report.policy.section)
@@ -48,7 +49,7 @@ def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
             return _held_against(check, policy.operations.error_over_bound)
         case "execution" | "engine", "statistical":
             return _held_against(check, policy.execution.noise_sigmas)
-        # without metrics there were none, for the reason that the check itself says
+        # a report without metrics has none for the reason that the check states
         case "quantization", "policy" if report.metrics is not None:
             return check_quantization(report.metrics, policy.quantization)
         case "engine", "policy":

@@ -2,8 +2,8 @@
 
     pytest --verify-source model.pt --verify-file model.bin
 
-Every pytest run of an environment loads this module, so that it imports nothing but pytest before a check runs, and
-does nothing at all without the options.
+Every pytest run in the environment loads this module. So it imports nothing but pytest before a check runs, and does
+nothing without the options.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Raises UsageError for what cannot be meant."""
+    """Raise UsageError for options that cannot be meant."""
     source, files = config.getoption("verify_source"), config.getoption("verify_file")
     if source is None and not files:
         return
@@ -48,12 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
         if path is not None and not (here / path).is_file():
             raise pytest.UsageError(f"{option}: expected a file, found none: {path}")
     if not (here / source).exists():
-        # with one slash it may be a hub's id, which only the verifier can tell
+        # with one slash it may be a hub id, which only the verifier can decide
         if source.count("/") != 1:
             raise pytest.UsageError(f"--verify-source: expected a checkpoint, found none: {source}")
     else:
         source = here / source
-    # as pytest spells paths: without "..", but a link keeps its own name
+    # as pytest writes paths: without "..", but with a link's own name
     paths = list(dict.fromkeys(Path(os.path.abspath(here / file)) for file in files))  # noqa: PTH100
     judge = Judge(source, policy and here / policy, config.getoption("verify_depth"), _shared(config))
     config.stash[_JUDGE] = judge
@@ -61,20 +61,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _shared(config: pytest.Config) -> Path | None:
-    """How the files of this run begin that all workers of pytest-xdist share; None where there are no workers."""
+    """Return the prefix of the files that all workers of pytest-xdist share; None without workers."""
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
     own = config.getoption("basetemp")
-    # a worker on another machine has no base directory given
+    # a worker on another machine has no base directory
     if worker is None or own is None:
         return None
     return Path(own).parent / f"export-and-verify-{worker['testrunuid']}"
 
 
 class Judge:
-    """Judges each file when its first check runs, and no second time: of several workers, one does."""
+    """Judges each file once, when its first check runs; of several workers, one does."""
 
     def __init__(self, source: str | Path, policy: Path | None, depth: str, shared: Path | None) -> None:
-        """shared: where outcomes are kept for the other workers, as the beginning of a path."""
+        """shared: a path prefix, under which outcomes are stored for the other workers."""
         self._source, self._policy, self._depth, self._shared = source, policy, depth, shared
         self._outcomes: dict[Path, Json] = {}
 
@@ -86,14 +86,14 @@ class Judge:
         return self._outcomes[file]
 
     def _first_of_all(self, file: Path, number: int) -> Json:
-        from filelock import FileLock  # noqa: PLC0415  # only wanted here
+        from filelock import FileLock  # noqa: PLC0415  # needed only here
 
         kept = Path(f"{self._shared}-{number}.json")
         with FileLock(f"{kept}.lock"):
             if not kept.exists():
                 partial = kept.with_suffix(".partial")
                 partial.write_text(json.dumps(self._judge(file)), encoding="utf-8")
-                # a worker that dies leaves no half of a report to the next one
+                # a worker that dies leaves no partial report
                 partial.replace(kept)
             outcome: Json = json.loads(kept.read_text(encoding="utf-8"))
         return outcome
@@ -107,7 +107,7 @@ class Judge:
             report = verify(self._source, file, self._policy, depth=self._depth)
         except (CannotJudgeError, reader_c.ReaderError) as error:
             return {"refused": " ".join(str(error).split())}
-        # where everything was skipped, all of it is to blame
+        # if everything was skipped, every check is to blame
         blamed = report.blamed if report.passed or report.blamed else report.checks
         return {
             "verdict": report.verdict,
@@ -118,7 +118,7 @@ class Judge:
 
 
 class CheckedFile(pytest.File):
-    """One file under judgement. number: which of the options' files it is."""
+    """One file that is judged. number: its place among the files of the options."""
 
     def __init__(self, *, number: int, **more: Any) -> None:
         super().__init__(**more)
@@ -138,7 +138,7 @@ class Check(pytest.Item):
         outcome = self.config.stash[_JUDGE].outcome(self.path, file.number)
         refused = outcome.get("refused")
         verdict = "NOT JUDGED" if refused else outcome["verdict"].upper()
-        # a property travels with the result from a worker to where the summary is written
+        # a property travels with the result from the worker to the process that writes the summary
         self.user_properties.append((_PROPERTY, f"{verdict} {file.nodeid}: {refused or outcome['reason']}"))
         if refused:
             pytest.fail(refused, pytrace=False)
@@ -151,27 +151,27 @@ class Check(pytest.Item):
             pytest.skip(check["detail"])
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        # not as the id ends: pytest would take its dots for those of a module
+        # not the end of the id: pytest would read its dots as those of a module
         return self.path, None, f"{self.name} of {self.path.name}"
 
 
 class _Run:
-    """The hooks of a run that has something to judge."""
+    """The hooks of a run with files to judge."""
 
     def __init__(self, files: list[Path]) -> None:
         self._files = files
         self._verdicts: dict[str, None] = {}
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> CheckedFile | None:
-        """Where the tests to run include the file, as an argument such as model.bin::tensors does."""
+        """Collect a file that the arguments name, as model.bin::tensors does."""
         if file_path not in self._files:
             return None
         return CheckedFile.from_parent(parent, path=file_path, number=self._files.index(file_path))
 
-    # before -k and its like choose among the tests
+    # before -k and similar options select tests
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """Where they do not, whatever they are."""
+        """Add the files that the arguments do not name."""
         collected = {item.path for item in items if isinstance(item, Check)}
         for number, path in enumerate(self._files):
             if path not in collected:

@@ -1,4 +1,4 @@
-"""Reports on disk: all files of one report, after the file that they are about, or none."""
+"""Reports on disk: all files of a report appear, after the file that they describe, or none."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from verify.report.model import Report
 
 
 def write_report(report: Report, directory: Path) -> None:
-    """Every rendering, into a directory that is made where it is missing. Raises WriteError."""
+    """Write every rendering into a directory, which is created if it is missing. Raises WriteError."""
     with staged(report, directory) as publish:
         publish()
 
 
 @contextlib.contextmanager
 def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
-    """Everything written and synced where nobody looks; the function that this yields gives it its names."""
+    """Write and sync all files in a hidden place; yield the function that gives them their names."""
     with told_of(directory), _existing(directory), workspace(directory / NAMES[0]) as room:
         for name in NAMES:
-            # found out while nothing has happened, because the renames come last
+            # detected while nothing has happened yet, because the renames come last
             if (directory / name).is_dir():
                 raise WriteError(f"{directory / name}: expected a file or nothing, found a directory")
         for name, content in render(report).items():
@@ -44,17 +44,17 @@ def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
 
 
 def remove_report(directory: Path) -> None:
-    """Remove what write_report wrote, and the directory if nothing else is in it. Raises OSError."""
+    """Remove the files that write_report wrote, and the directory if it is then empty. Raises OSError."""
     for name in NAMES:
         (directory / name).unlink(missing_ok=True)
-    # somebody else's files stay where they are
+    # the directory stays if it holds other files
     with contextlib.suppress(OSError):
         directory.rmdir()
 
 
 @contextlib.contextmanager
 def _existing(directory: Path) -> Iterator[None]:
-    """The directories that had to be made for it are gone again where the block fails."""
+    """Create the directory; remove again what was created if the block fails."""
     missing = [path for path in (directory, *directory.absolute().parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,10 +1,10 @@
-"""For other people's tests: models to draw with Hypothesis, and the assertion that a file of one is right.
+"""For tests of other projects: Hypothesis strategies that draw models, and an assertion that their files are right.
 
     @given(checkpoints())
     def test_what_we_export_is_what_we_have(checkpoint):
         assert_roundtrip(checkpoint, format="v3")
 
-Wants hypothesis: pip install export-and-verify[testing].
+It requires hypothesis: pip install 'export-and-verify[testing]'.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ try:
     from hypothesis.extra import numpy as hnp
 except ImportError as error:
     raise ImportError(
-        "hypothesis: wanted for verify.testing, found none that imports: pip install export-and-verify[testing]"
+        "hypothesis: required for verify.testing and could not be imported: pip install 'export-and-verify[testing]'"
     ) from error
 
 if TYPE_CHECKING:
@@ -64,15 +64,15 @@ def assert_roundtrip(
     policy: str | os.PathLike[str] | None = None,
     depth: str = "quick",
 ) -> Report:
-    """Export source to a file that is gone afterwards, have it verified, and return the report.
+    """Export source to a temporary file, verify it, and return the report.
 
-    source: the path of any source (or a hub's id), or a Checkpoint of numbers in memory, as checkpoints() draws it.
-    Raises AssertionError with what failed and why; exporter.ExportError where there is nothing to export, and
-    CannotJudgeError or reader_c.ReaderError where there is nothing to judge.
+    source: the path of any source, a hub id, or a Checkpoint in memory, as checkpoints() draws it.
+    Raises AssertionError with what failed and why; exporter.ExportError if nothing can be exported; CannotJudgeError
+    or reader_c.ReaderError if nothing can be judged.
     """
     __tracebackhide__ = True
     from verify.run.requested import Requested  # noqa: PLC0415
-    from verify.verdict import verify  # noqa: PLC0415  # torch is not wanted before something is judged
+    from verify.verdict import verify  # noqa: PLC0415  # torch is not needed before a file is judged
 
     judged_by: Source | str | os.PathLike[str]
     if isinstance(source, exporter.Checkpoint):
@@ -87,7 +87,7 @@ def assert_roundtrip(
             format=format,
             group_size=group_size,
             storage=storage,
-            # numbers that were drawn come from no file whose digest could be told
+            # drawn numbers come from no file that could have a digest
             provenance=bool(checkpoint.files),
         )
         report = verify(judged_by, path, policy, depth=depth, requested=Requested(format, group_size, storage))
@@ -101,21 +101,20 @@ def assert_roundtrip(
 
 
 def source_of(checkpoint: exporter.Checkpoint) -> Source:
-    """A checkpoint of numbers in memory as verify() takes it: the numbers themselves, and not a file made of them.
-    Raises CannotJudgeError for one that was read from files.
+    """Return a checkpoint in memory as a source for verify(). Raises CannotJudgeError if it was read from files.
 
-    A llama2.c .pt has no word for head sizes, scalings, biases or activations, and none for a classifier that equals
-    the embedding without being tied to it; a Hugging Face directory has no word for others. Somebody would have to
-    write it, with q and k in another order, and a mistake there would be taken for one of the file's. Nothing of what
-    the exporter makes is used: only the configuration that it was given, and the numbers before it touched them.
+    The numbers are used as they are, and not through a file. A llama2.c .pt cannot express head sizes, scalings,
+    biases or activations, nor a classifier that equals the embedding without being tied to it, and a Hugging Face
+    directory cannot express others. A mistake in writing such a file would look like a mistake of the exporter.
+    Nothing that the exporter computed is used: only its configuration, and the numbers before it changed them.
     """
     from verify.sources import Hyperparameters, RopeScaling  # noqa: PLC0415  # likewise
     from verify.sources.in_memory import MemorySource  # noqa: PLC0415
 
     if checkpoint.files:
         raise CannotJudgeError(
-            f"{checkpoint.where}: expected the path itself, found what the exporter makes of it: the verifier reads "
-            "files by a road of its own"
+            f"{checkpoint.where}: expected the source's path, found a checkpoint that the exporter has read: "
+            "the verifier reads files by its own code"
         )
     said = dataclasses.asdict(checkpoint.config)
     scaling = RopeScaling(**said.pop("rope_scaling"))
@@ -138,9 +137,12 @@ def configs(
     activations: bool = False,
     numbers: bool = False,
 ) -> exporter.ModelConfig:
-    """Any head count and ratio, head sizes from 2 up, widths with few divisors, tied and untied. The switches add
-    what v0 to v2 cannot hold: heads of another size than dim / n_heads, RoPE scalings, biases, activations, and any
-    norm_eps and rope_theta. least_positions: of max_seq_len; verify() wants 2, to have a next token to judge."""
+    """Draw configurations: any head count and ratio, head sizes from 2 up, widths with few divisors, tied and untied.
+
+    The switches add what v0 to v2 cannot express: heads of another size than dim / n_heads, RoPE scalings, biases,
+    activations, and any norm_eps and rope_theta. least_positions: the least max_seq_len; verify() requires 2, to have
+    a next token.
+    """
     n_kv_heads = draw(st.integers(1, 4))
     n_heads = n_kv_heads * (draw(st.integers(1, 4)) if grouped_queries else 1)
     max_seq_len = draw(st.integers(least_positions, 40))
@@ -171,12 +173,12 @@ def configs(
 
 @st.composite
 def rope_scalings(draw: st.DrawFn, max_seq_len: int) -> exporter.RopeScaling:
-    """Any of the kinds, with numbers that no two fields share by accident."""
+    """Draw any kind of RoPE scaling, with different numbers in all fields."""
     kind = draw(st.sampled_from(sorted(ROPE_SCALING_FIELDS)))
     low = draw(st.floats(0.5, 2))
     values: dict[str, Any] = {
         "factor": draw(st.floats(1, 16)),
-        # dynamic: the length from which it scales, the only one that a KV cache can follow up to
+        # dynamic: the length at which scaling begins, the only one that works with a KV cache
         "original_max_positions": max_seq_len if kind == "dynamic" else draw(st.integers(1, 64)),
         "low_freq_factor": low,
         "high_freq_factor": low + draw(st.floats(0.25, 8)),
@@ -193,17 +195,17 @@ def rope_scalings(draw: st.DrawFn, max_seq_len: int) -> exporter.RopeScaling:
 
 @st.composite
 def checkpoints(draw: st.DrawFn, of: st.SearchStrategy[exporter.ModelConfig] | None = None) -> exporter.Checkpoint:
-    """Whole models in memory, that every format can hold unless `of` draws configs() which v3 alone can.
+    """Draw whole models in memory. Every format can hold them, unless `of` draws configs() that only v3 can hold.
 
-    Random weights of a usual size, rounded to float32, float16 or bfloat16, in which groups are made zero, subnormal
-    or small around one outlier. Small enough that float32 arithmetic on them stays within any policy; what Q8_0
-    costs a model of a few dimensions, the default policy may well refuse.
+    The weights are random, of a usual size, rounded to float32, float16 or bfloat16; some groups are made zero,
+    subnormal, or small around one outlier. They are small enough for float32 arithmetic to stay within any policy.
+    The default policy may refuse the cost of Q8_0 for a model of a few dimensions.
     """
     config = draw(configs(least_positions=2) if of is None else of)
     dtype = draw(st.sampled_from(list(_DTYPES)))
     arrays = random_arrays(config, draw(st.integers(0, 2**32 - 1)))
     for name in draw(st.lists(st.sampled_from(sorted(arrays)), max_size=6)):
-        # a view of the rows; a vector is one row
+        # a view of the rows; a vector counts as one row
         rows = arrays[name].reshape(-1, arrays[name].shape[-1])
         first, start = draw(st.integers(0, rows.shape[0] - 1)), draw(st.integers(0, rows.shape[1] - 1))
         last, stop = draw(st.integers(first, rows.shape[0] - 1)), draw(st.integers(start, rows.shape[1] - 1))
@@ -221,7 +223,7 @@ def checkpoints(draw: st.DrawFn, of: st.SearchStrategy[exporter.ModelConfig] | N
 
 
 def random_arrays(config: exporter.ModelConfig, seed: int = 0) -> Arrays:
-    """Random weights by name, of a size that keeps activations near 1, norms near 1."""
+    """Return random weights by name, of a size that keeps activations near 1; norms are near 1."""
     rng = np.random.default_rng(seed)
     made = {}
     for name, shape in tensor_shapes(config).items():
@@ -233,8 +235,10 @@ def random_arrays(config: exporter.ModelConfig, seed: int = 0) -> Arrays:
 
 @st.composite
 def token_windows(draw: st.DrawFn, config: exporter.ModelConfig, *, most: int = 4) -> list[NDArray[np.int64]]:
-    """Up to `most` windows of token ids as verify(windows=...) takes them, of 2 to max_seq_len tokens each.
-    Raises ValueError for a model of one position, in which nothing follows."""
+    """Draw up to `most` windows of 2 to max_seq_len token ids, as verify(windows=...) takes them.
+
+    Raises ValueError for a model of one position, which has no next token.
+    """
     if config.max_seq_len < 2:
         raise ValueError(f"max_seq_len: expected at least 2, to have a next token, found {config.max_seq_len}")
     lengths = st.integers(2, config.max_seq_len)
@@ -244,7 +248,7 @@ def token_windows(draw: st.DrawFn, config: exporter.ModelConfig, *, most: int = 
 
 @st.composite
 def weights(draw: st.DrawFn, group_size: int) -> NDArray[np.float32]:
-    """Rows of whole groups: zero, subnormal, tie-making, huge and mixed values."""
+    """Draw rows of whole groups: zero, subnormal, tie-making, huge and mixed values."""
     shape = (draw(st.integers(1, 5)), group_size * draw(st.integers(1, 4)))
     element = st.one_of(
         st.sampled_from(_AWKWARD).map(np.float32),
@@ -259,7 +263,7 @@ _AWKWARD = [0.0, -0.0, _SUBNORMAL, -_SUBNORMAL, 2.0**-126, -(2.0**-126), 127 * 2
 
 
 def _around_an_outlier(group: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Its first number as it is, the others hundreds of times smaller: an outlier that makes nothing overflow."""
+    """Keep the first number and make the others hundreds of times smaller: an outlier that overflows nothing."""
     small = group / np.float32(512)
     small[:, 0] = group[:, 0]
     return small

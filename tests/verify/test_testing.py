@@ -202,6 +202,6 @@ def test_without_hypothesis_one_line_says_what_to_install() -> None:
     code = "import sys; sys.modules['hypothesis'] = None; import verify.testing"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr.splitlines()[-1] == (
-        "ImportError: hypothesis: wanted for verify.testing, found none that imports: "
-        "pip install export-and-verify[testing]"
+        "ImportError: hypothesis: required for verify.testing and could not be imported: "
+        "pip install 'export-and-verify[testing]'"
     )

@@ -47,13 +47,18 @@ def app() -> None:
 
 @app.command(epilog="Example: export-and-verify demo --out /tmp/demo")
 @click.option(
-    "--out", type=PATH, metavar="DIR", default=Path("demo"), show_default=True, help="For files and reports."
+    "--out",
+    type=PATH,
+    metavar="DIR",
+    default=Path("demo"),
+    show_default=True,
+    help="Directory for files and reports.",
 )
 def demo(out: Path) -> int:
-    """The main job on the bundled checkpoint: export every format, verify each, print the table."""
+    """Export the bundled checkpoint in every format, verify each file, print the table."""
     from verify.report.console import progress_bar, stdout_console, tell  # noqa: PLC0415
 
-    tell(f"every format of the bundled checkpoint, exported and verified: {out}", enabled=True)
+    tell(f"exporting and verifying the bundled checkpoint in every format: {out}", enabled=True)
     import exporter  # noqa: PLC0415
     from verify.demo import CHECKPOINT, HELD_OUT_TEXT  # noqa: PLC0415
     from verify.evidence import Evidence  # noqa: PLC0415
@@ -107,7 +112,7 @@ def export(
     quiet: bool,
     **options: Any,
 ) -> int:
-    """Write one file (or, as hf, a directory). It appears under its name whole or not at all."""
+    """Export one file (or, as hf, a directory). It appears complete or not at all."""
     import exporter  # noqa: PLC0415
     from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
 
@@ -135,7 +140,7 @@ def export(
 
 @contextlib.contextmanager
 def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
-    """Tells what was taken, beside what was predicted."""
+    """Report the measured cost beside the prediction."""
     if not wanted:
         yield
         return
@@ -162,7 +167,7 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     *OUTPUT,
 )
 def verify(source: Path, file: Path, json: bool, quiet: bool, threads: int | None, **given: Any) -> int:
-    """Every check on an existing file, whoever wrote it."""
+    """Run every check on an existing file, whoever wrote it."""
     options = verdict_options({**given, "threads": threads})
     from verify.inspect import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
@@ -199,8 +204,8 @@ def _shown(options: Options, progress: Bar) -> Options:
 def release(
     source: Path, out: Path, format_name: str, json: bool, quiet: bool, threads: int | None, **given: Any
 ) -> int:
-    """Export, verify, judge: only a pass appears as OUT, with its report beside it in OUT.report. A fail leaves an
-    earlier OUT untouched; its report is in OUT.rejected."""
+    """Export, verify, and publish OUT only if it passes, with its report in OUT.report. A fail leaves an earlier OUT
+    untouched; its report is in OUT.rejected."""
     options = verdict_options(given := {**given, "threads": threads})
     export = {name: given[name] for name in _OF_EXPORT}
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
@@ -224,7 +229,7 @@ def release(
 def judge(
     saved: Path, policy: Path | None, baseline: Path | None, report: Path | None, json: bool, quiet: bool
 ) -> int:
-    """A saved report under another policy or beside a baseline. Runs no model."""
+    """Judge a saved report under another policy or against a baseline. Runs no model."""
     if report is not None:
         check_directory(report)
     from verify.judge import judge as judge_again  # noqa: PLC0415
@@ -239,7 +244,7 @@ def judge(
 @click.argument("file", type=PATH)
 @click.option("--json", is_flag=True, help="Print JSON.")
 def inspect(file: Path, json: bool) -> int:
-    """Header, tensor table, sizes, digest, and what the format cannot express. Needs no source."""
+    """Show a file's header, tensor table, sizes and digest, and what the format cannot express. Needs no source."""
     from verify.inspect import inspect_file, show_inspection  # noqa: PLC0415
 
     contents = inspect_file(file)

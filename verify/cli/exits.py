@@ -19,21 +19,21 @@ from verify.system.signals import Interrupted, listening
 
 # sysexits' EX_SOFTWARE
 INTERNAL_ERROR = 70
-# what only writing fails by
+# errors that only writing raises
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# whose status 0 is a verdict
+# commands whose status 0 is a verdict
 JUDGING = ("verify", "release", "judge", "demo")
 
 
 def _refuse(message: object, status: int = 2) -> NoReturn:
-    """One line on standard error, whatever the message held."""
+    """Print one line on standard error, whatever the message contains."""
     _settle_output()
     click.echo(f"error: {printable(' '.join(str(message).split()))}", err=True)
     sys.exit(status)
 
 
 def _leave(status: int) -> NoReturn:
-    """A reader that went away (head, less) is no error of ours; a full disk is."""
+    """A reader that closed the pipe (head, less) is not an error; a full disk is."""
     error = _settle_output()
     if error and not isinstance(error, BrokenPipeError):
         _refuse(f"standard output: cannot be written: {(error.strerror or '').lower()}")
@@ -41,8 +41,8 @@ def _leave(status: int) -> NoReturn:
 
 
 def _settle_output() -> OSError | None:
-    """Flush standard output while an error can still be told; what cannot be flushed is not tried again at exit,
-    where Python would answer with a status of its own."""
+    """Flush standard output while an error can still be reported. Output that cannot be flushed is not tried again at
+    exit, where Python would end with a status of its own."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -53,7 +53,7 @@ def _settle_output() -> OSError | None:
 
 
 class _Aside(io.FileIO):
-    """Standard error, whose reader may go away: what is said there is missed by nobody, and changes no status."""
+    """Standard error, whose reader may close it: lost lines change no exit status."""
 
     def write(self, content: Any) -> int:
         with contextlib.suppress(BrokenPipeError):
@@ -68,17 +68,17 @@ def _speak_aside() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and turn every foreseen failure into one line and its status."""
-    # PyTorch's threads sleep while they wait for each other (its OpenMP asks once, when it is loaded): awake, they
-    # would keep the processor from those they wait for as soon as anything else runs on the machine
+    """Run the command line; turn every foreseen failure into one line and its exit status."""
+    # PyTorch's threads sleep while they wait for each other (its OpenMP reads this once, when it is loaded). If they
+    # spun instead, they would take the processor from the threads they wait for whenever the machine is busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # what standard output has no letters for is spelled, as on standard error: names of files are any bytes
+    # characters that standard output cannot encode are escaped, as on standard error: file names are any bytes
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     _speak_aside()
     context = None
     try:
-        # not app.main(): it has its own answers to a broken pipe and to Ctrl-C
+        # not app.main(), which handles a broken pipe and Ctrl-C in its own way
         with listening(), app.make_context("export-and-verify", sys.argv[1:]) as context:
             status = app.invoke(context)
     except click.exceptions.Exit as stop:
@@ -89,18 +89,18 @@ def main() -> NoReturn:
     except click.ClickException as error:
         _refuse(error.format_message())
     except Interrupted as stop:
-        # SIGTERM is what CI systems end a job with: unwound like Ctrl-C, but nobody is there to be told
+        # CI systems end a job with SIGTERM: unwind as for Ctrl-C, but print nothing
         if stop.code == 128 + signal.SIGTERM:
             raise
         _refuse("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        # of standard output. A verdict that was reached has its status already: deliver() goes on without a reader
+        # of standard output. A verdict keeps its status: deliver() continues without a reader
         _leave(2 if context is not None and context.invoked_subcommand in JUDGING else 0)
     except OSError as error:
         _refuse(_told(error))
     except MemoryError as error:
         _refuse(f"out of memory: {error}")
-    # any other is a bug, or a panic of a library in Rust: it keeps its traceback, but status 1 would say "judged"
+    # anything else is a bug, or a panic in a Rust library: keep its traceback, but not status 1, which means "judged"
     except BaseException as error:
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise
@@ -117,7 +117,7 @@ def _told(error: OSError) -> object:
         return f"{error.filename}: {reason}"
     if error.errno in FULL and not _speaks_of_input(error):
         return f"standard output: cannot be written: {reason}"
-    # exporter's and reader_c's own messages already say what and where
+    # messages of exporter and reader_c already say what and where
     return error
 
 

@@ -1,4 +1,4 @@
-"""The token windows that a file is judged on, each by itself."""
+"""Collects the token windows on which a file is judged: from a text, from token ids, and random ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_WINDOWS = 1_000_000
 
 @dataclass(frozen=True)
 class Evidence:
-    """What to judge on. windows and length default by depth; text and tokens replace none of the random ones."""
+    """The evidence to judge on. windows and length default by depth; text and tokens add to random windows."""
 
     depth: str = "standard"
     windows: int | None = None
@@ -37,13 +37,13 @@ class Evidence:
 
     @property
     def files(self) -> list[Path]:
-        """What it is read from, but for the source's own tokenizer."""
+        """The files that it is read from, except the source's own tokenizer."""
         return [path for path in (self.text, self.tokenizer, self.tokens) if isinstance(path, Path)]
 
     def collect(self, source: Source, max_seq_len: int) -> list[Window]:
-        """Windows of at least two tokens, none longer than max_seq_len. Raises CannotJudgeError."""
+        """Return windows of at least two tokens, none longer than max_seq_len. Raises CannotJudgeError."""
         if self.tokenizer is not None and self.text is None:
-            raise CannotJudgeError("tokenizer: expected a text to use it on, found none")
+            raise CannotJudgeError("tokenizer: expected a text to encode, found none: give --text FILE")
         depth = depth_of(self.depth)
         count = self.windows if self.windows is not None else depth.windows
         length = self.length if self.length is not None else min(depth.length, max_seq_len)
@@ -61,7 +61,7 @@ class Evidence:
         return windows
 
     def describe(self, windows: Sequence[Window]) -> dict[str, Any]:
-        """What a report says of these windows, which collect() gave: how many there are of each origin."""
+        """Describe these windows, which collect() returned, for a report."""
         origins = [window.origin for window in windows]
         return {
             "depth": self.depth,
@@ -72,7 +72,7 @@ class Evidence:
         }
 
     def _from_text(self, source: Source, count: int, length: int) -> list[NDArray[np.int64]]:
-        """Up to count windows, spread over the text."""
+        """Return up to count windows, spread over the text."""
         if self.text is None:
             return []
         ids = encode(self.text, self.tokenizer or source.tokenizer_path, source.hyperparameters.vocab_size)
@@ -119,11 +119,11 @@ def _saved_tokens(path: Path) -> NDArray[np.int64]:
         check_regular(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # mapped, so that a header that lies about its size costs nothing
+            # mapped, so that a header with a false size costs no memory
             array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise CannotJudgeError(f"{path}: expected an .npy file, found: {(error.strerror or '').lower()}") from error
-    except Exception as error:  # the header is an expression of Python's: numpy lets through what that gives
+    except Exception as error:  # numpy evaluates the header, and lets any error through
         raise CannotJudgeError(f"{path}: expected an .npy file of integers, found another kind of file") from error
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
         raise CannotJudgeError(
@@ -133,7 +133,7 @@ def _saved_tokens(path: Path) -> NDArray[np.int64]:
 
 
 def _generated(vocab_size: int, count: int, length: int, seed: int) -> list[Window]:
-    """Seeded random windows, and two fixed ones: one token over and over, and ids in order."""
+    """Return seeded random windows and two fixed ones: one token repeated, and ids in order."""
     rng = np.random.default_rng(seed)
     windows = [Window(rng.integers(0, vocab_size, length), "random") for _ in range(count)]
     windows.append(Window(np.full(length, min(1, vocab_size - 1), np.int64), "fixed"))

@@ -15,14 +15,16 @@ from verify.system.optional_imports import one_line, wanted
 from verify.system.reading import read_given
 from verify.system.stderr import silent
 
-# A novel has less than a thousandth of that.
+# A novel has less than a thousandth of this.
 _MOST_TEXT = 1 << 30
 
 
 def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
-    """Token ids of a UTF-8 file, by a SentencePiece model or, named .json, by Hugging Face's tokenizers library.
-    SentencePiece gets the beginning-of-text token before each line; the other is given the whole text, and adds
-    what special tokens it does. Raises CannotJudgeError, also for an id that the model has no token of."""
+    """Encode a UTF-8 file by a SentencePiece model or, if its name ends in .json, by Hugging Face's tokenizers.
+
+    SentencePiece encodes line by line, each after the beginning-of-text token. Hugging Face's library encodes the
+    whole text and adds its own special tokens. Raises CannotJudgeError, also for an id beyond the model's vocabulary.
+    """
     try:
         content = read_given(text, _MOST_TEXT).decode("utf-8")
     except OSError as error:
@@ -34,15 +36,15 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
         raise CannotJudgeError(f"{tokenizer}: expected the source's {kind}, found no such file")
     if _is_fast(tokenizer):
         processor = _fast(tokenizer)
-        with _believing_nothing(tokenizer, f"a tokenizer that encodes {text}, found none that does"):
+        with _untrusted(tokenizer, f"a tokenizer that encodes {text}, found none that does"):
             ids = processor.encode(content).ids if content.strip() else []
     else:
         processor = _sentencepiece(tokenizer)
-        with _believing_nothing(tokenizer, f"a tokenizer that encodes {text}, found none that does"):
+        with _untrusted(tokenizer, f"a tokenizer that encodes {text}, found none that does"):
             lines = (line for line in content.splitlines() if line.strip())
             ids = [token for line in lines for token in processor.encode(line, add_bos=True)]
     if ids and max(ids) >= vocab_size:
-        # a tokenizer may know more tokens than the model, as long as the text has none of them
+        # a tokenizer may have more tokens than the model, as long as the text contains none of them
         raise CannotJudgeError(
             f"{tokenizer}: expected the model's {vocab_size} tokens alone in {text}, found token {max(ids)}"
         )
@@ -50,11 +52,11 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
 
 
 def decode(tokenizer: Path, ids: Sequence[int]) -> str:
-    """The text of token ids, for a report; empty without a tokenizer. Raises CannotJudgeError."""
+    """Decode token ids for a report; without a tokenizer the text is empty. Raises CannotJudgeError."""
     if not tokenizer.is_file():
         return ""
     processor = (_fast if _is_fast(tokenizer) else _sentencepiece)(tokenizer)
-    with _believing_nothing(tokenizer, "a tokenizer that decodes its own tokens, found none that does"):
+    with _untrusted(tokenizer, "a tokenizer that decodes its own tokens, found none that does"):
         return str(processor.decode([int(i) for i in ids]))
 
 
@@ -63,26 +65,28 @@ def _is_fast(tokenizer: Path) -> bool:
 
 
 def _sentencepiece(path: Path) -> Any:
-    import sentencepiece  # noqa: PLC0415  # only needed where a text is judged
+    import sentencepiece  # noqa: PLC0415  # needed only for a text
 
-    with _believing_nothing(path, "a SentencePiece model, found none that loads"):
+    with _untrusted(path, "a SentencePiece model, found none that loads"):
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
 
 
 def _fast(path: Path) -> Any:
     tokenizers = wanted("tokenizers")
-    with _believing_nothing(path, "a tokenizer.json, found none that loads"):
+    with _untrusted(path, "a tokenizer.json, found none that loads"):
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        # a file may ask for texts to be cut or filled to a length, which is a matter of training
+        # a file may ask to truncate or pad texts, which concerns training only
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
 
 
 @contextmanager
-def _believing_nothing(path: Path, expected: str) -> Iterator[None]:
-    """A library at work on a tokenizer that may hold anything: what it raises is told in one line. A panic of Rust's
-    is no Exception, and is printed by itself before it is raised."""
+def _untrusted(path: Path, expected: str) -> Iterator[None]:
+    """Turn whatever a library raises on an untrusted tokenizer into one line.
+
+    A panic in Rust is not an Exception, and prints to standard error before it is raised.
+    """
     try:
         with silent():
             yield

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Window:
-    """Token ids (length,) and where they come from: "text", "tokens", "random" or "fixed"."""
+    """Token ids (length,) and their origin: "text", "tokens", "random" or "fixed"."""
 
     tokens: NDArray[np.int64]
     origin: str

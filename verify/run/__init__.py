@@ -1,1 +1,1 @@
-"""One verdict on its way: the checks in order, over windows of tokens, on one process or on many."""
+"""The run of one verdict: the checks in their order, over windows of tokens, in one process or in many."""

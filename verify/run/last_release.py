@@ -1,4 +1,4 @@
-"""An earlier release's report beside today's: whether the two can be compared, and what comes of it."""
+"""The last release as baseline: whether its report can be compared with today's, and the comparison."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from verify.sources import Source
 
 
 def check_comparable(earlier: SavedReport, source: Source, windows: Sequence[Window]) -> None:
-    """Before anything is computed: raise CannotJudgeError unless the earlier report is of a release of this very
-    source, judged on these very windows."""
+    """Raise CannotJudgeError unless the earlier report is about a release of the same source on the same windows."""
     _check_source(earlier, source.files)
     _check_windows(earlier, [(window.origin, digest_of(window.tokens)) for window in windows])
 
 
 def with_baseline(report: Report, earlier: SavedReport) -> Report:
-    """The report with the check `baseline` as its last. Raises CannotJudgeError where the two cannot be compared."""
+    """Return the report with the check `baseline` added. Raises CannotJudgeError if the two cannot be compared."""
     _check_source(earlier, report.source["sha256"])
     if report.windows:
         windows = [(w.origin, w.tokens_sha256) for w in report.windows if w.activations == "fp32"]
@@ -43,7 +42,7 @@ def with_baseline(report: Report, earlier: SavedReport) -> Report:
 
 
 def _alike(report: Report, earlier: Report) -> tuple[list[WindowMetrics], list[WindowMetrics]]:
-    """Windows by the activations that both have: a Q8_0 file may follow one in float32."""
+    """Keep the windows of the activations that both have: a Q8_0 file may follow a float32 file."""
     both = {w.activations for w in report.windows} & {w.activations for w in earlier.windows}
     new, old = ([w for w in r.windows if w.activations in both] for r in (report, earlier))
     return new, old
@@ -52,7 +51,7 @@ def _alike(report: Report, earlier: Report) -> tuple[list[WindowMetrics], list[W
 def _check_source(saved: SavedReport, files: Mapping[str, str]) -> None:
     path, earlier = saved.path, saved.report
     if not earlier.passed:
-        raise CannotJudgeError(f"{path}: verdict: expected that of a release, pass, found {earlier.verdict}")
+        raise CannotJudgeError(f"{path}: verdict: expected pass, as of a release, found {earlier.verdict}")
     if not _same_files(earlier.source["sha256"], files):
         raise CannotJudgeError(
             f"{path}: source: expected a report about this source, found one about {earlier.source['path']} with "
@@ -61,8 +60,7 @@ def _check_source(saved: SavedReport, files: Mapping[str, str]) -> None:
 
 
 def _same_files(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
-    """Of several, a name says what a file is to the model: two shards that change places make another. One alone may
-    have any name."""
+    """Compare by name and digest: two shards that swap names make another model. A single file may be renamed."""
     if len(before) == len(now) == 1:
         return list(before.values()) == list(now.values())
     named: dict[str, str] = plain(now)
@@ -74,7 +72,8 @@ def _check_windows(saved: SavedReport, windows: Sequence[tuple[str, str]]) -> No
     sampled = Counter(origin for origin, _digest in windows if origin != "fixed")
     if max(sampled.values(), default=0) < 2:
         raise CannotJudgeError(
-            f"{path}: windows: expected at least 2 of one origin, to tell a difference from chance, found 1"
+            f"{path}: windows: expected at least 2 of one origin, to separate a difference from chance, found 1: "
+            "give more --windows"
         )
     before = [(w.origin, w.tokens_sha256) for w in earlier.windows if w.activations == "fp32"]
     if before != list(windows):

@@ -1,4 +1,4 @@
-"""How long work tells how far it has come."""
+"""Progress of long work."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(_stage: str, _done: int, _total: int) -> None:
-    """Tells nobody."""
+    """Report progress to nobody."""

@@ -1,1 +1,1 @@
-"""The process and its surroundings: signals, standard error, files that a user names, optional packages, threads."""
+"""The process and its environment: signals, standard error, files that a user names, optional packages, threads."""

@@ -1,4 +1,4 @@
-"""What only Hugging Face sources need: imported where it is used, and kept off the terminal."""
+"""Packages that only Hugging Face sources need: imported on use, and kept from writing to the terminal."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from verify.errors import CannotJudgeError
 
 
 def wanted(module: str) -> ModuleType:
-    """transformers, tokenizers or huggingface_hub. Raises CannotJudgeError where it is not installed."""
+    """Import transformers, tokenizers or huggingface_hub. Raises CannotJudgeError if it cannot be imported."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise CannotJudgeError(
-            f"{module}: wanted for a Hugging Face source, found none that imports: "
-            "pip install export-and-verify[huggingface]"
+            f"{module}: required for Hugging Face sources and could not be imported: "
+            "pip install 'export-and-verify[huggingface]'"
         ) from error
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[ModuleType]:
-    """transformers without its log, progress bars and warnings; its settings are put back afterwards."""
+    """Import transformers without its log, progress bars and warnings; restore its settings afterwards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         transformers = wanted("transformers")
         log = importlib.import_module("transformers.utils.logging")
         verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-        # above critical: what matters of its warnings is checked here, by name
+        # above critical: the conditions that it warns about are checked here, by name
         log.set_verbosity(log.CRITICAL + 1)
         log.disable_progress_bar()
         try:
@@ -44,7 +44,7 @@ def quiet_transformers() -> Iterator[ModuleType]:
 
 @contextmanager
 def quiet_hub() -> Iterator[ModuleType]:
-    """huggingface_hub, whose progress bars are for a terminal alone."""
+    """Import huggingface_hub, with progress bars only on a terminal."""
     hub = wanted("huggingface_hub")
     bars = importlib.import_module("huggingface_hub.utils")
     if sys.stderr.isatty() or bars.are_progress_bars_disabled():
@@ -58,5 +58,5 @@ def quiet_hub() -> Iterator[ModuleType]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message, or its kind, as a line that is not too long."""
+    """Return an error's message, or its type, as one line of at most 200 characters."""
     return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -1,4 +1,4 @@
-"""Work that is done on other threads before it is asked for, and never much before."""
+"""Work that other threads do shortly before its result is needed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ Result = TypeVar("Result")
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """function of each item, in order, at most as many of them under way or waiting as there are workers: what they
-    hold in memory stays bounded. One worker is the caller itself. An exception is raised where its result is due."""
+    """Yield function(item) for each item, in order, from at most `workers` items at a time, so memory stays bounded.
+
+    With one worker the caller does the work. An exception is raised in place of its result.
+    """
     if workers == 1:
         yield from map(function, items)
         return

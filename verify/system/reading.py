@@ -1,4 +1,4 @@
-"""Files that a user names: never waited for, never read without end, and JSON that says one thing only."""
+"""Reading files that a user names: without waiting, within a limit, and JSON without ambiguity."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from verify.errors import CannotJudgeError
 
-# where the shell's <(...) and a pipe into standard input have their names: somebody holds their other end
+# where <(...) of the shell and a pipe into standard input have their names: a process holds the other end
 _PIPES = tuple(map(Path, ("/dev/fd", "/proc/self/fd")))
 
 
 def read_given(path: Path, most: int) -> bytes:
-    """All bytes of a file or of the shell's pipe. Raises OSError, also where there are more than so many."""
+    """Return all bytes of a file or of a pipe of the shell. Raises OSError, also for more than `most` bytes."""
     if path != Path("/dev/stdin") and path.parent not in _PIPES:
         check_regular(path)
     with path.open("rb") as file:
@@ -28,22 +28,23 @@ def read_given(path: Path, most: int) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """Raises OSError for what is there and no regular file: a FIFO may have nobody who writes to it, a device no
-    end."""
+    """Raise OSError for a file that is not regular: a FIFO may have no writer, and a device no end."""
     mode = path.stat().st_mode
-    # a directory's error is the system's
+    # opening a directory raises the system's own error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "no regular file", str(path))
 
 
 def read_object(path: Path, most: int, what: str = "a JSON object") -> dict[str, Any]:
-    """A file's JSON object of at most so many bytes; what: is expected there. Raises CannotJudgeError for a key that
-    stands twice, NaN, another kind of value, nesting too deep to follow, and what cannot be read."""
+    """Return a file's JSON object of at most `most` bytes. what: the word for it in error messages.
+
+    Raises CannotJudgeError for a repeated key, NaN, another kind of value, too deep nesting, and an unreadable file.
+    """
     return read_hashed(path, most, what)[0]
 
 
 def read_hashed(path: Path, most: int, what: str = "a JSON object") -> tuple[dict[str, Any], str]:
-    """Likewise, with the sha256 of the very bytes that it was made of."""
+    """Return the JSON object as read_object() does, and the sha256 of the bytes it was read from."""
     try:
         content = read_given(path, most)
         said = json.loads(content.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
@@ -63,4 +64,4 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> None:
-    raise ValueError(f"{word}, which is no number of JSON")
+    raise ValueError(f"{word}, which is not a JSON number")

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM, neither of which gets lost.
+"""Ctrl-C and SIGTERM, so that neither gets lost.
 
-The handler raises. Where that meets a destructor or a callback, Python drops it; an import may turn it into an error
-of its own. So it is also written down, and raised again at the next step and at the end.
+The handler raises an exception. Python drops an exception that is raised in a destructor or a callback, and an import
+may turn it into another error. So the signal is also recorded, and raised again at the next step and at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import FrameType
 
 @dataclass
 class _State:
-    """Of the process, as its signals are. heard: their numbers."""
+    """The state of the process. heard: numbers of the signals that arrived."""
 
     heard: list[int] = field(default_factory=list)
     postponing: bool = False
@@ -26,14 +26,19 @@ _state = _State()
 
 
 class Interrupted(SystemExit):
-    """Carries the status that shells have for a process which the signal ended. Not KeyboardInterrupt: where that
-    passes an exec, as dataclasses have one, the interpreter ends by SIGINT whatever status it was given."""
+    """Ends the process with the exit status that shells use for the signal.
+
+    It is not a KeyboardInterrupt: if that passes through exec(), which dataclasses use, the interpreter ends by
+    SIGINT, whatever exit status it was given.
+    """
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Raises Interrupted in the block for SIGINT and SIGTERM; at its end at the latest, whatever else came of it.
-    Whoever was told to ignore one of them, as a job in the background is, goes on doing so. Main thread only."""
+    """Raise Interrupted in the block for SIGINT and SIGTERM, at its end at the latest.
+
+    A signal that the process ignores, as a background job does, stays ignored. Main thread only.
+    """
     hook = sys.unraisablehook
     sys.unraisablehook = lambda dropped: None if dropped.exc_type is Interrupted else hook(dropped)
     before = {
@@ -55,8 +60,8 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """What listening() raises waits for the end of the block, whose steps belong together; what came before, and got
-    lost, is raised before it."""
+    """Delay interrupts to the end of the block, whose steps belong together; an interrupt that was lost before is
+    raised first."""
     heed()
     _state.postponing = True
     try:
@@ -73,6 +78,6 @@ def _hear(number: int, _frame: FrameType | None) -> None:
 
 
 def heed() -> None:
-    """Raise Interrupted where a signal was heard, by the first. Called between steps."""
+    """Raise Interrupted if a signal has arrived. Call it between steps."""
     if _state.heard:
         raise Interrupted(128 + _state.heard[0])

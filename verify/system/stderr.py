@@ -1,4 +1,4 @@
-"""Libraries whose native parts write to standard error by themselves, past Python."""
+"""Standard error, silenced: native libraries write to it without Python."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Standard error of the whole process goes nowhere."""
+    """Discard whatever the process writes to standard error."""
     try:
         kept = os.dup(2)
-    except OSError:  # closed: there is nothing to keep quiet
+    except OSError:  # it is closed, so nothing can be written
         yield
         return
     try:

@@ -195,7 +195,7 @@ def test_inspect_of_v3_tells_scaling_provenance_and_digests(tmp_path: Path, sour
     result = run("inspect", out)
     assert result.returncode == 0
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    for word in (f"{digest}  {source.name}", "source.kind: llama2c", "every digest is right", "blake3", "fp16"):
+    for word in (f"{digest}  {source.name}", "source.kind: llama2c", "all digests correct", "blake3", "fp16"):
         assert word in result.stdout
     assert "assumed" not in result.stdout
     contents = json.loads(run("inspect", out, "--json").stdout)

@@ -146,7 +146,7 @@ def test_a_check_that_was_asked_for_cannot_be_taken_out(tmp_path: Path, name: st
         (b"{}", "schema: expected export-and-verify/report/1, found None"),
         (b'{"schema": "export-and-verify/report/2"}', "schema: expected export-and-verify/report/1, found 'export"),
         (b'{"schema": "export-and-verify/report/1"}', "the report: expected what the schema says, found: 'verdict'"),
-        (b'{"schema": NaN}', "NaN, which is no number of JSON"),
+        (b'{"schema": NaN}', "NaN, which is not a JSON number"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

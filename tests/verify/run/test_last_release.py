@@ -155,7 +155,7 @@ def shifted(windows: tuple[WindowMetrics, ...]) -> tuple[WindowMetrics, ...]:
 @pytest.mark.parametrize(
     ("earlier", "message"),
     [
-        (failing(), "verdict: expected that of a release, pass, found fail"),
+        (failing(), "verdict: expected pass, as of a release, found fail"),
         (
             dataclasses.replace(passing(), source={**passing().source, "sha256": {"model.pt": "f" * 64}}),
             "source: expected a report about this source",

@@ -255,7 +255,7 @@ def test_defaults_are_the_class_s_own(directory: Path) -> None:
         ({"num_attention_heads": "six"}, "expected a config that transformers accepts"),
         ({"hidden_act": "relu"}, "hidden_act: expected one of silu.* found relu"),
         ({"rms_norm_eps": 0.0}, "rms_norm_eps: expected a positive finite number, found 0.0"),
-        ({"rms_norm_eps": float("nan")}, "expected a JSON object, found: NaN, which is no number of JSON"),
+        ({"rms_norm_eps": float("nan")}, "expected a JSON object, found: NaN, which is not a JSON number"),
         ({"attention_bias": True}, r"layers.0.attention.wk.bias: expected \(30,\), found no such tensor"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "one of rope_scaling and rope_parameters, found both"),
         ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "found"),

@@ -247,7 +247,7 @@ MESSAGES = {
     "max_seq_len": "params.json: max_seq_len: expected a positive integer, found 0",
     "unknown key": "params.json: keys: expected those whose effect on the model is known, found 'moe_args'",
     "a key twice": "params.json: expected a JSON object, found: 'dim' 2 times",
-    "NaN": "params.json: expected a JSON object, found: NaN, which is no number of JSON",
+    "NaN": "params.json: expected a JSON object, found: NaN, which is not a JSON number",
     "a number too large": "params.json: norm_eps: expected a positive finite number, found inf",
     "an array": "params.json: expected a JSON object, found: a list",
     "no JSON": "params.json: expected a JSON object, found:",
