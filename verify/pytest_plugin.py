@@ -101,10 +101,14 @@ class Judge:
     def _judge(self, file: Path) -> Json:
         import reader_c  # noqa: PLC0415  # torch and numpy come with these
         from verify.errors import CannotJudgeError  # noqa: PLC0415
+        from verify.evidence import Evidence  # noqa: PLC0415
+        from verify.run.options import Options  # noqa: PLC0415
         from verify.verdict import verify  # noqa: PLC0415
 
+        options = Options(policy=self._policy, evidence=Evidence(depth=self._depth))
+
         try:
-            report = verify(self._source, file, self._policy, depth=self._depth)
+            report = verify(self._source, file, options=options)
         except (CannotJudgeError, reader_c.ReaderError) as error:
             return {"refused": " ".join(str(error).split())}
         # if everything was skipped, every check is to blame

@@ -35,6 +35,7 @@ from verify.run.resume import EvidenceStore, program
 from verify.run.worker import ARITHMETIC, Job
 from verify.sources import Source, open_source
 from verify.sources.opened import Identity, identity
+from verify.system.numerics import pinned_numerics
 
 
 def verify(
@@ -65,7 +66,7 @@ def verify(
     if options.cluster is not None and isinstance(source, Source):
         raise CannotJudgeError("cluster: expected a source that workers can open by its path, found an open one")
     earlier = None if options.baseline is None else read_saved(Path(options.baseline))
-    with _open(source, path, options) as opened:
+    with pinned_numerics(), _open(source, path, options) as opened:
         plan = _plan(opened, options, earlier)
         store = EvidenceStore(Path(options.resume) if options.resume else None, _dependencies(plan.job, opened))
         findings = Ladder(opened.model, opened.source, plan.job, plan.length, options, store).run()
