@@ -1,11 +1,11 @@
-"""The whole defect matrix, written to docs/defects.md: every known defect in several models and every format, beside
-healthy models that nothing may blame.
+"""This program runs the whole defect matrix and writes docs/defects.md.
+
+It seeds every known defect into several models in every format, beside healthy models that no check may blame.
 
     make defects                    toy models: some minutes
     make defects SMOLLM2=DIR        and some defects in SmolLM2-135M, from its Hugging Face directory: an hour
 
-A comparison of most likely tokens, and one of logits by an absolute tolerance, are shown beside the checks: what
-others judge files by.
+Beside the checks it shows two comparisons that others use: most likely tokens, and logits with an absolute tolerance.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ def alarms(count: int, pool: ProcessPoolExecutor) -> str:
         for found, lossy in results
     )
     return (
-        f"{count} healthy random models, each in a random format and storage: {false} false alarms. Beside these, "
-        f"`quantization` finds {by_policy} of {sum(lossy for _, lossy in results)} that are stored with loss beyond "
-        f"its policy, which is made for models that are trained.\n"
+        f"{count} healthy random models, each in a random format and storage: {false} false alarms.\n"
+        f"  `quantization` also fails {by_policy} of the {sum(lossy for _, lossy in results)} models in lossy "
+        f"storage, because its default policy is made for trained models.\n"
     )
 
 
@@ -164,16 +164,27 @@ def _draft(checkpoint: exporter.Checkpoint) -> Draft:
 
 INTRODUCTION = """# The defect matrix
 
-Every mistake that exporters, files and engines are known to make, put into toy models on purpose, and what each check
-made of it. `make defects` writes this page from its run; the catalogue is `tests/lib/helpers/defects/`. Mistakes of a
-writer are in a file whose digests are right; those of an engine are in copies of the C reader, compiled.
+*You get: what each check catches, and misses, of every mistake that exporters, files and engines are known to make.*
 
-*caught*: in every model and format. *blind*: in none. *not reached*: an earlier check left nothing to judge, as does
-a file that is refused when it is opened. **Bold**: the checks that are meant to catch it, of which one is enough to
-fail a file. The last two columns are what other comparisons make of the file's float32 logits and the source's: the
-most likely token of each position, and an absolute tolerance of 1e-2. Models and formats where the healthy file fails
-such a comparison as well are left out there; *no use*: that is all of them.
+`make defects` seeds each of these defects into toy models, runs the checks, and writes this page.
+The catalogue is `tests/lib/helpers/defects/`.
+An exporter's mistake is in a file with right digests; an engine's mistake is in a compiled copy of the C reader.
+
+In the tables,
+
+- *caught* means that the check failed in every model and format;
+- *blind* means that the check failed in none of them;
+- *not reached* means that an earlier check, or a refusal to open the file, left nothing to judge;
+- **bold** marks the checks that are meant to catch the defect: one of them is enough to fail a file.
+
+The last two columns show what other comparisons of the file's float32 logits with the source's would notice.
+One compares the most likely token of each position, the other compares logits with an absolute tolerance of 1e-2.
+These columns omit every model and format whose healthy file fails the comparison too.
+*No use* means that no model and format is left.
 """
+
+MISSED = """This list has each defect that a check missed although it is meant to catch it.
+If another check caught the defect, the file failed all the same."""
 
 
 def main() -> None:
@@ -192,8 +203,7 @@ def main() -> None:
     page = [
         INTRODUCTION,
         f"## Counts\n\n{counts(results)}- {of_healthy_models}",
-        f"## Missed\n\nBy a check that is meant to catch it: where there is another, the file failed all the same.\n"
-        f"\n{misses(results)}",
+        f"## Missed\n\n{MISSED}\n\n{misses(results)}",
         sections(DEFECTS, results),
     ]
     if arguments.smollm2:
@@ -201,8 +211,10 @@ def main() -> None:
         chosen = [BY_NAME[name] for name, _ in ON_SMOLLM2]
         page.append(
             "## SmolLM2-135M\n\n"
-            "Some of them in a real model: v3, float32 or Q8_0 in groups of 8, windows of 64 tokens.\n\n"
-            f"{counts(real)}\n{misses(real)}\n{sections(chosen, real, '###')}"
+            "This run seeded some of the defects into a real model: v3, float32 or Q8_0 in groups of 8, "
+            "windows of 64 tokens.\n\n"
+            f"{counts(real)}\nMissed by a check that is meant to catch it:\n\n{misses(real)}\n"
+            f"{sections(chosen, real, '###')}"
         )
     PAGE.write_text("\n".join(page), encoding="utf-8")
 

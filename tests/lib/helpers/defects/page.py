@@ -1,4 +1,4 @@
-"""docs/defects.md, from what came of every defect."""
+"""These functions write the parts of docs/defects.md from the outcome of every defect."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from helpers.defects.outcome import CHECKS, Outcome
 
 COLUMNS = (*CHECKS, "diagnosis", "top-1", "atol 1e-2")
 _TITLES = {
-    "writer": "Mistakes of a writer",
-    "file": "Damaged files, and files that are not what they say",
-    "engine": "Mistakes of an engine, on healthy files",
+    "writer": "Mistakes of an exporter",
+    "file": "Damaged and mislabelled files",
+    "engine": "Mistakes of an engine that runs healthy files",
 }
 
 
 @dataclass(frozen=True)
 class Result:
-    """healthy: of the same model and format without the defect."""
+    """One defect in one model and format. healthy: the outcome of the same model and format without the defect."""
 
     case: Case
     found: Outcome
     healthy: Outcome
 
     def noticed(self, comparison: str) -> bool | None:
-        """By "top1" or "atol"; None where nothing was compared, or where the healthy file differs too."""
+        """Say whether "top1" or "atol" differs; None if nothing was compared, or if the healthy file differs too."""
         return None if getattr(self.healthy, comparison) else getattr(self.found, comparison)
 
 
 def table(defects: Sequence[Defect], results: Sequence[Result]) -> str:
-    """A row a defect; those without a result have empty cells, which a complete run has not."""
+    """Write one row per defect; a defect without a result has empty cells, which a complete run does not have."""
     head = "| defect | models and formats | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 2) + "|\n"
     return head + "".join(
         _row(defect, [result for result in results if result.case.defect is defect]) for defect in defects
@@ -72,7 +72,7 @@ def _diagnoses(defect: Defect, results: Sequence[Result]) -> str:
 
 
 def counts(results: Sequence[Result]) -> str:
-    """What the whole table comes to."""
+    """Write the totals of the whole table, one per line."""
     meant = [r for r in results if r.case.defect.caught_by]
     harmless = [r for r in results if not r.case.defect.caught_by]
     caught = [r for r in meant if r.found.caught(r.case.defect)]
@@ -83,24 +83,25 @@ def counts(results: Sequence[Result]) -> str:
     blamed = [r for r in harmless if any(f.status == "fail" for f in r.found.checks.values())]
     lines = [
         f"- defects: {len({r.case.defect.name for r in meant})}, in {len(meant)} files or engines",
-        f"- caught by a check that is meant to: {len(caught)} of {len(meant)}; by all that are: {len(by_all)}",
-        f"- at the right tensor, field, layer or operation: {len(placed)} of {len(caught)}",
-        f"- right diagnosis: {len(diagnosed)} of {len(named)} for which there is one",
-        f"- no mistake by the verifier's measure (compiled with -Ofast, float activations): "
+        f"- caught by at least one check that is meant to catch it: {len(caught)} of {len(meant)}; "
+        f"by all such checks: {len(by_all)}",
+        f"- located at the right tensor, field, layer or operation: {len(placed)} of {len(caught)}",
+        f"- diagnosed correctly: {len(diagnosed)} of {len(named)} that have a diagnosis",
+        f"- engines without a mistake by the verifier's measure (compiled with -Ofast, float activations): "
         f"{len(blamed)} of {len(harmless)} blamed",
     ]
-    for title, comparison in (("most likely token", "top1"), ("absolute tolerance of 1e-2", "atol")):
+    for title, comparison in (("of the most likely tokens", "top1"), ("with an absolute tolerance of 1e-2", "atol")):
         noticed = [said for r in meant if (said := r.noticed(comparison)) is not None]
         useless = sum(bool(getattr(r.healthy, comparison)) for r in meant)
         lines.append(
-            f"- noticed by a comparison by {title}: {sum(noticed)} of {len(noticed)}; "
-            f"for {useless} more, the healthy file fails it as well"
+            f"- noticed by a comparison {title}: {sum(noticed)} of {len(noticed)}; "
+            f"for {useless} more, the healthy file fails that comparison too"
         )
     return "\n".join(lines) + "\n"
 
 
 def misses(results: Sequence[Result]) -> str:
-    """Each result that a meant check missed or put elsewhere, one a line."""
+    """List each result that a check should have caught and missed, or located at another place, one per line."""
     lines = []
     for r in results:
         defect = r.case.defect
@@ -117,7 +118,7 @@ def describe(case: Case) -> str:
 
 
 def sections(defects: Sequence[Defect], results: Sequence[Result], level: str = "##") -> str:
-    """A table for each place that has defects here."""
+    """Write a table for each place that has defects here."""
     parts = []
     for place, title in _TITLES.items():
         of_place = [defect for defect in defects if defect.place == place]
