@@ -14,7 +14,7 @@ BEGIN, END = "<!-- campaigns: begin -->", "<!-- campaigns: end -->"
 
 # What each campaign asks. The mutants of each C file have a record of their own.
 QUESTIONS = {
-    "attacks on the verdict": "Does `verify` detect a file that was changed on purpose, with its digests set right again?",
+    "attacks on the verdict": "Does `verify` detect changed files, even with digests that are right again?",
     "coverage": "How many branches of the reader do tests and fuzzing reach?",
     "determinism": "Does one export give the same bytes in 20 different environments?",
     "faults": "Is the target whole after kill -9, Ctrl-C, concurrent runs and full disks?",
