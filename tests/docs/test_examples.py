@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers.command_line import run
 from helpers.pages import DOCS, NAMES, PROGRAM, ROOT, arguments, commands, examples
+from helpers.wrong_file import export_with_k_permuted_by_n_heads
 
 from verify.checks.policy import load_policy
 from verify.cli.commands import app
@@ -78,6 +79,18 @@ def test_commands_end_as_the_page_shows(name: str, prepared: Path) -> None:
                 assert result.returncode == any(row.startswith("FAIL ") for row in verdicts), result.stderr
                 for row in verdicts:
                     assert row.split(":")[0] in result.stdout
+
+
+def test_the_failing_verdict_of_the_readme_is_a_real_one(prepared: Path) -> None:
+    (shown,) = [part.text for part in examples(ROOT / "README.md") if "\nFAIL model.bin: " in part.text]
+    line, _, output = shown.removeprefix("$ ").partition("\n")
+    export_with_k_permuted_by_n_heads(prepared / "model.pt", prepared / "model.bin")
+    result = run(*arguments(line))
+    assert result.returncode == 1
+    for row in output.splitlines():
+        kept = row.removesuffix("...").rstrip()
+        # a row of the table is as wide as a terminal, and cut here
+        assert not kept or any(real.startswith(kept) for real in result.stdout.splitlines()), row
 
 
 @pytest.mark.parametrize("name", having("json", "toml", "yaml"))

@@ -39,7 +39,16 @@ def code(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+BESIDE = (
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "examples/pytest-project/README.md",
+)
+
+
+@pytest.mark.parametrize("name", [*NAMES, *BESIDE])
 def test_relative_links_and_anchors_lead_somewhere(name: str) -> None:
     page = ROOT / name
     for target in LINK.findall(page.read_text()):
@@ -57,7 +66,19 @@ def test_every_page_is_in_the_site_and_says_what_the_reader_gets() -> None:
     nav = (ROOT / "mkdocs.yml").read_text().partition("nav:")[2].partition("theme:")[0]
     for page in DOCS.glob("*.md"):
         assert f": {page.name}\n" in nav, page.name
-    for name in ("index", "quickstart", "concepts", "architecture", "commands", "policy", "reports", "python", "ci"):
+    for name in (
+        "index",
+        "quickstart",
+        "concepts",
+        "architecture",
+        "commands",
+        "policy",
+        "reports",
+        "python",
+        "ci",
+        "sources",
+        "formats",
+    ):
         assert "\n\n*You get: " in (DOCS / f"{name}.md").read_text(), name
 
 
@@ -126,9 +147,23 @@ def test_what_a_picture_says_stands_on_its_page_too(picture: str, page: str) -> 
     assert "prefers-color-scheme: dark" in path.read_text()
 
 
+def test_the_readme_is_read_to_its_end() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.split()) < 1000
+    assert len(text.splitlines()) < 120
+
+
+@pytest.mark.parametrize("name", [*NAMES, *BESIDE])
+def test_every_test_that_a_page_names_exists(name: str) -> None:
+    if name == "CHANGELOG.md":
+        return  # names of its day
+    for path in re.findall(r"`(tests/[\w/.]+)`", (ROOT / name).read_text()):
+        assert (ROOT / path).exists(), path
+
+
 def test_every_make_target_that_is_spoken_of_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for name in [*NAMES, "CONTRIBUTING.md"]:
+    for name in [*NAMES, *BESIDE]:
         for spoken in re.findall(
             r"(?:`|^ *)make ([a-z0-9-]+(?: \| [a-z0-9-]+)*)", (ROOT / name).read_text(), re.MULTILINE
         ):
