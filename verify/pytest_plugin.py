@@ -143,7 +143,8 @@ class Check(pytest.Item):
         refused = outcome.get("refused")
         verdict = "NOT JUDGED" if refused else outcome["verdict"].upper()
         # a property travels with the result from the worker to the process that writes the summary
-        self.user_properties.append((_PROPERTY, f"{verdict} {file.nodeid}: {refused or outcome['reason']}"))
+        line = f"{verdict} {file.nodeid}: {refused or outcome['reason']}"
+        self.user_properties.append((_PROPERTY, json.dumps([file.number, line])))
         if refused:
             pytest.fail(refused, pytrace=False)
         check = next((check for check in outcome["report"]["checks"] if check["name"] == self.name), None)
@@ -164,7 +165,7 @@ class _Run:
 
     def __init__(self, files: list[Path]) -> None:
         self._files = files
-        self._verdicts: dict[str, None] = {}
+        self._verdicts: dict[int, str] = {}
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> CheckedFile | None:
         """Collect a file that the arguments name, as model.bin::tensors does."""
@@ -182,10 +183,35 @@ class _Run:
                 items += session.genitems(CheckedFile.from_parent(session, path=path, number=number))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._verdicts.update((str(line), None) for name, line in report.user_properties if name == _PROPERTY)
+        for name, line in report.user_properties:
+            if name == _PROPERTY:
+                number, verdict = json.loads(str(line))
+                self._verdicts[number] = verdict
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail the session if a file did not pass, whichever of its checks ran, or was not judged at all."""
+        if session.config.option.collectonly:
+            return
+        if len(self._passed) < len(self._files) and not hasattr(session.config, "workerinput"):
+            session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED, key=_severity)
+
+    @property
+    def _passed(self) -> list[int]:
+        return [number for number, verdict in self._verdicts.items() if verdict.startswith("PASS")]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self._verdicts:
-            terminalreporter.section("export-and-verify")
-            for line in self._verdicts:
-                terminalreporter.write_line(line)
+        if terminalreporter.config.option.collectonly:
+            return
+        terminalreporter.section("export-and-verify")
+        for verdict in self._verdicts.values():
+            terminalreporter.write_line(verdict)
+        if missing := len(self._files) - len(self._verdicts):
+            files = "1 file" if missing == 1 else f"{missing} files"
+            terminalreporter.write_line(
+                f"NOT JUDGED: expected a verdict on {files} more, found that no check of theirs was selected to run"
+            )
+
+
+def _severity(status: int) -> int:
+    """Order exit statuses: a run without tests counts as less than one with a failure."""
+    return -1 if status == pytest.ExitCode.NO_TESTS_COLLECTED else int(status)

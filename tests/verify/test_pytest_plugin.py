@@ -217,3 +217,38 @@ def test_the_example_project_passes(pytester: pytest.Pytester, workers: tuple[st
             shutil.copy(path, pytester.path)
     ran = pytester.runpytest_subprocess(*PLUGIN, *workers)
     assert ran.parseoutcomes() == {"passed": 2}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+@pytest.mark.parametrize(
+    "selection",
+    [("-k", "not tensors"), ("--deselect", "broken.bin::tensors"), ("-k", "config")],
+    ids=" ".join,
+)
+def test_a_file_that_fails_fails_the_session_whichever_checks_are_selected(
+    project: pytest.Pytester, selection: tuple[str, ...], workers: tuple[str, ...]
+) -> None:
+    result = release(project, "broken.bin", *selection, *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["FAIL *broken.bin: tensors: *"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_a_file_none_of_whose_checks_runs_fails_the_session(
+    project: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    project.makepyfile(test_ok="def test_ok():\n    pass\n")
+    result = release(project, "model.bin", "-k", "test_ok", *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["NOT JUDGED: expected a verdict on 1 file more, found that no check of theirs*"])
+    assert result.parseoutcomes()["passed"] == 1
+
+
+def test_a_selection_without_any_test_fails_too(project: pytest.Pytester) -> None:
+    assert release(project, "model.bin", "-k", "nothing_is_called_so").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_collecting_alone_judges_nothing(project: pytest.Pytester) -> None:
+    result = release(project, "broken.bin", "--collect-only")
+    assert result.ret == pytest.ExitCode.OK
+    assert "JUDGED" not in result.stdout.str()
