@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import exporter
-from exporter.errors import NotLastingError, WriteError
-from exporter.identity import identity
-from exporter.place import resolve_target, turn_at, workspace
-from exporter.publish import publish, reason, told_of
+from exporter.disk.locks import lock_target
+from exporter.disk.publish import publish
+from exporter.disk.target import resolve_target
+from exporter.disk.workspace import workspace
+from exporter.errors import NotLastingError, WriteError, as_write_error, reason
+from exporter.file_identity import identity
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.report.model import Report
@@ -93,7 +95,7 @@ def release(
             )
         except NotLastingError as error:
             # only a candidate was written: nothing has happened to what stands at the target
-            with told_of(target):
+            with as_write_error(target):
                 raise (error.__cause__ or error) from None
         made = identity(candidate)
         report = verify(
@@ -119,7 +121,7 @@ def release(
         report = dataclasses.replace(report, file={**report.file, "path": path})
         directory = for_pass if report.passed else for_fail
         # the file and its report appear together, or an interrupt comes before both; no other release's come between
-        with staged(report, directory) as publish_report, turn_at(target), postponed():
+        with staged(report, directory) as publish_report, lock_target(target), postponed():
             if not report.passed:
                 publish_report()
             elif identity(candidate) != made:
@@ -137,7 +139,7 @@ def _publish_both(publish_file: Callable[[], None], publish_report: Callable[[],
     """Raises WriteError, which tells what stands there."""
     doubt = None
     try:
-        with told_of(target):
+        with as_write_error(target):
             publish_file()
     except NotLastingError as error:
         # it stands there, and so must its report
