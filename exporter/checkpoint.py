@@ -76,12 +76,12 @@ class Checkpoint:
             return
         if any(_is(existing, file) for file in self.files):
             raise WriteError(
-                f"{out}: expected another file than the source, found the source itself; choose another path"
+                f"{out}: expected a file other than the source, found the source itself; choose another path"
             )
         beside = (path for parent in {file.parent for file in self.files} for path in parent.glob("tokenizer*"))
         if any(_is(existing, path) for path in beside):
             raise WriteError(
-                f"{out}: expected another file than the source's, found its tokenizer; choose another path"
+                f"{out}: expected a file other than the source's, found its tokenizer; choose another path"
             )
 
     def refuse_as_directory(self, out: Path) -> None:
@@ -96,7 +96,7 @@ class Checkpoint:
         for path in (path for file in files for path in (file.absolute(), file.resolve())):
             if any(_is(existing, parent) for parent in (path, *path.parents)):
                 raise WriteError(
-                    f"{out}: expected another directory than the source's, found {path} in it; choose another path"
+                    f"{out}: expected a directory other than the source's, found {path} in it; choose another path"
                 )
 
     def refuse_changed(self) -> None:
@@ -136,7 +136,7 @@ def _some(names: Iterable[str], most: int = 5) -> str:
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """Return the status of what stands at path, None where nothing does.
+    """Return the status of the file at path, None where there is none.
 
     One call decides: another process may remove it between two.
     """

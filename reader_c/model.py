@@ -89,7 +89,7 @@ class Model(Handle):
         return wide
 
     def spans(self, name: str) -> tuple[Span, ...]:
-        """Return where a tensor's parts stand in the file. Raises KeyError."""
+        """Return the places of a tensor's parts in the file. Raises KeyError."""
         return spans_of(name, *find(self.pointer(), name))
 
     @property

@@ -53,7 +53,7 @@ _VECTORS = {lib.RC_NORM} | {kind for name, kind in _IN_LAYERS.items() if name.en
 
 @dataclass(frozen=True)
 class Span:
-    """Where one part of a tensor stands in the file, in bytes. part: "fp32", "fp16", "bf16", "int8" or "scale"."""
+    """The place of one part of a tensor in the file, in bytes. part: "fp32", "fp16", "bf16", "int8" or "scale"."""
 
     name: str
     part: str
@@ -128,7 +128,7 @@ def find(pointer: Any, name: str) -> tuple[Any, tuple[int, ...]]:
 
 
 def spans_of(name: str, tensor: Any, shape: tuple[int, ...]) -> tuple[Span, ...]:
-    """Return where the parts of a tensor stand that find() returned."""
+    """Return the places of the parts of a tensor that find() returned."""
     storage = STORAGES[tensor.storage]
     if storage != "q8_0":
         return (Span(name, storage, shape, tensor.offset, tensor.length),)

@@ -86,14 +86,14 @@ class Walk:
 
     def _record(self, points: dict[str, int], products: tuple[str, ...], layer: int) -> tuple[dict[str, Any], Any]:
         """Return the arrays by name, and C's table of them. Arrays of the layer before are reused where they fit."""
-        wanted = dict(points)
+        recorded = dict(points)
         if self._int8:
-            wanted |= {f"{name} int8": _INT8[name] for name in products}
-            wanted |= {f"{name} scale": _SCALE[name] for name in products}
+            recorded |= {f"{name} int8": _INT8[name] for name in products}
+            recorded |= {f"{name} scale": _SCALE[name] for name in products}
         at: dict[str, NDArray[Any]] = {}
         trace = ffi.new("void *[]", lib.RC_POINTS)
         n, heads = len(self._tokens), self._model.config.n_heads
-        for name, point in wanted.items():
+        for name, point in recorded.items():
             width = lib.rc_trace_width(self._model.pointer(), point, layer, n)
             if not width:
                 continue  # int8 activations of a matrix that is not Q8_0

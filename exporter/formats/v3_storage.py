@@ -29,7 +29,7 @@ def choose_storage(
             raise FormatError(f"storage: expected one of {', '.join(CHOICES)}, found {choice!r}")
         matching = [name for name in checkpoint.names if fnmatchcase(name, pattern)]
         if not matching:
-            raise FormatError(f"storage: expected a pattern that some tensor's name matches, found {pattern!r}")
+            raise FormatError(f"storage: expected a pattern that matches a tensor's name, found {pattern!r}")
         if choice not in ("source", "fp32") and all(len(checkpoint.shape(name)) == 1 for name in matching):
             raise FormatError(
                 f"storage: expected source or fp32 for vectors, which are never narrowed, found {pattern}={choice}"

@@ -93,13 +93,13 @@ def test_its_own_files_and_tokenizers_are_no_target_by_any_name(tmp_path: Path) 
         with pytest.raises(exporter.WriteError) as caught:
             source.refuse_as_target(tmp_path / name)
         assert str(caught.value) == (
-            f"{tmp_path / name}: expected another file than the source, found the source itself; choose another path"
+            f"{tmp_path / name}: expected a file other than the source, found the source itself; choose another path"
         )
     for name in ("tokenizer.model", "hard"):
         with pytest.raises(exporter.WriteError) as caught:
             source.refuse_as_target(tmp_path / name)
         assert str(caught.value) == (
-            f"{tmp_path / name}: expected another file than the source's, found its tokenizer; choose another path"
+            f"{tmp_path / name}: expected a file other than the source's, found its tokenizer; choose another path"
         )
 
 
@@ -115,7 +115,7 @@ def test_a_directory_that_holds_its_files_is_no_target(tmp_path: Path) -> None:
             with pytest.raises(exporter.WriteError) as caught:
                 source.refuse_as_directory(out)
             assert str(caught.value) == (
-                f"{out}: expected another directory than the source's, found {inner / 'file'} in it; "
+                f"{out}: expected a directory other than the source's, found {inner / 'file'} in it; "
                 "choose another path"
             )
 

@@ -11,7 +11,6 @@ from reader_c._reader import ffi, lib
 import reader_c
 from reader_c.status import check
 
-
 # kept here, because C's status holds no more than pointers to them
 FIELD, RULE = ffi.new("char[]", b"dim"), ffi.new("char[]", b"at least")
 

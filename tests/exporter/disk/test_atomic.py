@@ -147,7 +147,7 @@ def test_the_sources_own_directory_is_refused(tmp_path: Path, through: str, targ
     )
     with pytest.raises(
         exporter.WriteError,
-        match=r"expected another directory than the source's, found .*file in it; choose another path$",
+        match=r"expected a directory other than the source's, found .*file in it; choose another path$",
     ):
         exporter.export(source, root / target, format="hf", overwrite=True)
     assert file.read_bytes() == b"weights"

@@ -54,7 +54,7 @@ def test_each_tensor_backs_off_by_its_own_width() -> None:
     [
         ("fp8", "expected one of source, fp32, .* found 'fp8'"),
         ({"*": "fp8"}, "found 'fp8'"),
-        ({"wq": "fp16"}, "a pattern that some tensor's name matches, found 'wq'"),
+        ({"wq": "fp16"}, "expected a pattern that matches a tensor's name, found 'wq'$"),
         ({"*.bias": "fp16"}, "never narrowed, found \\*.bias=fp16"),
         ({"norm.weight": "q8_0"}, "never narrowed"),
     ],
