@@ -1,9 +1,9 @@
-"""exporter: writes llama2.c-style .bin files from PyTorch checkpoints.
+"""exporter writes llama2.c-style .bin files from PyTorch checkpoints.
 
     checkpoint = exporter.open_checkpoint("model.pt")
     summary = exporter.export(checkpoint, "model.bin", format="v2", group_size=64)
 
-Imports nothing of reader_c or verify: what judges a file must not share a road with what wrote it.
+It imports nothing of reader_c or verify: a verifier that shares code with the exporter would share its mistakes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from exporter.errors import (
     WeightError,
     WriteError,
 )
+from exporter.formats.v3_storage import CHOICES as STORAGES
 from exporter.quantize import Quantized, quantize_q80
 from exporter.sources import KINDS as SOURCE_KINDS
 from exporter.sources import open_checkpoint
-from exporter.storage import CHOICES as STORAGES
-from exporter.write import FORMATS, ExportSummary, TensorSummary, export
+from exporter.summary import ExportSummary, TensorSummary
+from exporter.write import FORMATS, export
 
 __all__ = [
     "FORMATS",

@@ -1,4 +1,4 @@
-"""Checkpoint: a config and a lazy mapping of canonical name to tensor. Nothing is loaded before it is asked for."""
+"""Checkpoint: a config and a lazy mapping of canonical name to tensor, which loads a tensor when it is requested."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WriteError
-from exporter.identity import Identity, refuse_changed
+from exporter.file_identity import Identity, refuse_changed
 
 Weights = NDArray[np.float32]
 Dtype = Literal["fp32", "fp16", "bf16"]
 
 
 class Checkpoint:
-    """A model's weights in llama2.c's names and RoPE convention.
+    """A model's weights in llama2.c's names and RoPE convention (rows 2i and 2i + 1 of q and k rotate together).
 
-    load is called once for each tensor that is asked for and returns float32; where it is a copy or a map,
-    it is freed with the array. dtypes: what each tensor is stored as in the source, float32 where it is silent.
-    files: all that was read or will be; opened: what they were before; tokenizer: the one that stands beside them.
+    shapes: of each tensor, which must be those that config implies. load: called for each request, returns float32
+    in that shape; what it returns is freed with the caller's array. where: the source's name, for messages. kind: of
+    the source. files: every file that is read, now or later. opened: the identity of each file before it was read.
+    dtypes: the type of each tensor in the source, where it is not float32. tokenizer: the file beside the source.
+    Raises CheckpointError where names or shapes differ from what config implies.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Checkpoint:
 
     @classmethod
     def from_arrays(cls, config: ModelConfig, arrays: Mapping[str, Weights]) -> Checkpoint:
-        """A checkpoint over arrays in memory, which are never written to. Raises CheckpointError unless float32."""
+        """Return a checkpoint over float32 arrays in memory, which are never written to. Raises CheckpointError."""
         for name, array in arrays.items():
             if array.dtype != np.float32:
                 raise CheckpointError(f"{name}: expected float32, found {array.dtype}")
@@ -56,37 +58,46 @@ class Checkpoint:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Return every tensor's name, in the order in which a forward pass uses them."""
         return tuple(self._shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape: (out_features, in_features) of a matrix. Raises KeyError."""
         return self._shapes[name]
 
     def dtype(self, name: str) -> Dtype:
-        """The narrowest of float32, float16 and bfloat16 that the source's own type fits in."""
+        """Return the narrowest of "fp32", "fp16" and "bf16" that holds every number of the source's own type."""
         return self._dtypes.get(name, "fp32")
 
     def refuse_as_target(self, out: Path) -> None:
-        """Raise WriteError where out is a file that this checkpoint is read from, or a tokenizer's beside it, by
-        whatever name."""
-        itself = _there(out)
-        if itself is None:
+        """Raise WriteError where out is one of this checkpoint's files, or a tokenizer beside them, by any name."""
+        existing = _stat(out)
+        if existing is None:
             return
-        if any(_is(itself, file) for file in self.files):
-            raise WriteError(f"{out}: expected another file than the source, found the source itself")
-        beside = (path for place in {file.parent for file in self.files} for path in place.glob("tokenizer*"))
-        if any(_is(itself, path) for path in beside):
-            raise WriteError(f"{out}: expected another file than the source's, found its tokenizer")
+        if any(_is(existing, file) for file in self.files):
+            raise WriteError(
+                f"{out}: expected a file other than the source, found the source itself; choose another path"
+            )
+        beside = (path for parent in {file.parent for file in self.files} for path in parent.glob("tokenizer*"))
+        if any(_is(existing, path) for path in beside):
+            raise WriteError(
+                f"{out}: expected a file other than the source's, found its tokenizer; choose another path"
+            )
 
     def refuse_as_directory(self, out: Path) -> None:
-        """Raise WriteError where out is a directory that holds, at any depth, what this checkpoint is read from.
-        A link counts where it stands and where it points."""
-        itself = _there(out)
-        if itself is None:
+        """Raise WriteError where out is a directory that holds, at any depth, a file of this checkpoint.
+
+        A link counts both where it stands and where it points.
+        """
+        existing = _stat(out)
+        if existing is None:
             return
         files = [*self.files, *([self.tokenizer] if self.tokenizer else [])]
         for path in (path for file in files for path in (file.absolute(), file.resolve())):
-            if any(_is(itself, place) for place in (path, *path.parents)):
-                raise WriteError(f"{out}: expected another directory than the source's, found {path} in it")
+            if any(_is(existing, parent) for parent in (path, *path.parents)):
+                raise WriteError(
+                    f"{out}: expected a directory other than the source's, found {path} in it; choose another path"
+                )
 
     def refuse_changed(self) -> None:
         """Raise CheckpointError where a file is no longer the one that was opened."""
@@ -94,7 +105,7 @@ class Checkpoint:
             refuse_changed(path, opened)
 
     def load(self, name: str) -> Weights:
-        """One tensor as a read-only float32 array. Raises KeyError for a name that the model does not have."""
+        """Return one tensor as a read-only float32 array. Raises KeyError for an unknown name, or CheckpointError."""
         shape = self._shapes[name]
         array = self._load(name).view()
         if array.shape != shape:
@@ -106,7 +117,7 @@ class Checkpoint:
 def check_names_and_shapes(
     where: str, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Raise CheckpointError naming every missing, every extra, or the first mis-shaped tensor."""
+    """Raise CheckpointError naming the missing tensors, the extra ones, or the first with a wrong shape."""
     missing = [name for name in expected if name not in found]
     if missing:
         raise CheckpointError(f"{where}: missing {_some(missing)}")
@@ -124,8 +135,11 @@ def _some(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(name[:80] for name in names[:most]) + rest
 
 
-def _there(path: Path) -> os.stat_result | None:
-    """What stands there at one look: another process that replaces it may have it gone at the next."""
+def _stat(path: Path) -> os.stat_result | None:
+    """Return the status of the file at path, None where there is none.
+
+    One call decides: another process may remove it between two.
+    """
     try:
         return path.stat()
     except OSError as error:
@@ -134,6 +148,6 @@ def _there(path: Path) -> os.stat_result | None:
         raise
 
 
-def _is(itself: os.stat_result, path: Path) -> bool:
-    found = _there(path)
-    return found is not None and os.path.samestat(itself, found)
+def _is(existing: os.stat_result, path: Path) -> bool:
+    found = _stat(path)
+    return found is not None and os.path.samestat(existing, found)

@@ -1,4 +1,4 @@
-"""From float32 to what a file stores: float32, half precision or Q8_0."""
+"""Encode a float32 tensor as a file stores it: float32, half precision or Q8_0."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ _BLOCK = 1 << 18
 
 
 class Encoded(NamedTuple):
-    """Parts of a tensor as stored, by name; bfloat16 as its bits, uint16. max_error: largest |w - stored|, exactly;
-    bound: what it cannot pass."""
+    """An encoded tensor.
+
+    parts: arrays by part name ("fp32", "fp16", "bf16", or "int8" and "scale"), bfloat16 as its bits in uint16.
+    max_error: the largest |w - stored|, exactly. bound: a proved limit of max_error.
+    """
 
     parts: dict[str, NDArray[np.generic]]
     max_error: float
@@ -28,7 +31,11 @@ class Encoded(NamedTuple):
 
 
 def encode(weights: Weights, storage: str, group_size: int, where: str) -> Encoded:
-    """storage: "fp32", "fp16", "bf16" or "q8_0". Raises WeightError where a finite weight would become infinite."""
+    """Encode weights as "fp32", "fp16", "bf16" or "q8_0" (in groups of group_size along a row).
+
+    weights: finite. where: the tensor's name, for messages. Raises WeightError where a finite weight would become
+    infinite, FormatError where group_size does not divide the rows.
+    """
     if storage == "fp32":
         return Encoded({"fp32": weights}, 0.0, 0.0)
     if storage == "q8_0":
@@ -38,8 +45,8 @@ def encode(weights: Weights, storage: str, group_size: int, where: str) -> Encod
 
 
 def _encode_halves(weights: Weights, storage: str, where: str) -> Encoded:
-    """Block by block, so that little is made beside the halves themselves."""
-    narrow = _to_fp16 if storage == "fp16" else _to_bf16
+    """Narrow block by block, so that little memory is used beside the result."""
+    narrow = to_fp16 if storage == "fp16" else to_bf16
     flat = weights.reshape(-1)
     halves = np.empty(flat.shape, np.float16 if storage == "fp16" else np.uint16)
     error = largest = 0.0
@@ -50,7 +57,9 @@ def _encode_halves(weights: Weights, storage: str, where: str) -> Encoded:
             flat_index = start + first_index(~np.isfinite(wide))[0]
             index = tuple(int(i) for i in np.unravel_index(flat_index, weights.shape))
             raise WeightError(
-                f"{where}: {list(index)}: expected a weight that {storage} can hold, found {weights[index]}", index
+                f"{where}: {list(index)}: expected a weight that {storage} can hold, found {weights[index]}; "
+                "choose another storage for this tensor",
+                index,
             )
         # float32 subtracts numbers this close without rounding
         error = max(error, float(np.abs(block - wide).max()))
@@ -60,15 +69,18 @@ def _encode_halves(weights: Weights, storage: str, where: str) -> Encoded:
     return Encoded({storage: halves.reshape(weights.shape)}, error, bound)
 
 
-def _to_fp16(weights: Weights) -> tuple[NDArray[np.generic], Weights]:
-    """(halves, what they are as float32), to nearest, ties to even."""
+def to_fp16(weights: Weights) -> tuple[NDArray[np.generic], Weights]:
+    """Round to float16, to nearest, ties to even. Returns (float16, the same numbers as float32)."""
     with np.errstate(over="ignore"):
         halves = weights.astype(np.float16)
     return halves, halves.astype(np.float32)
 
 
-def _to_bf16(weights: Weights) -> tuple[NDArray[np.generic], Weights]:
-    """The same: the upper half of a float32, rounded to nearest, ties to even; of finite numbers."""
+def to_bf16(weights: Weights) -> tuple[NDArray[np.generic], Weights]:
+    """Round finite weights to bfloat16, to nearest, ties to even. Returns (bits in uint16, the numbers as float32).
+
+    A bfloat16 is the upper half of a float32.
+    """
     bits = weights.view(np.uint32)
     halves = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
     return halves.astype(np.uint16), (halves << 16).view(np.float32)

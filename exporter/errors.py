@@ -1,22 +1,26 @@
-"""Errors: one root, and which side is at fault."""
+"""Errors of this package: one root, and a class for each side that can be at fault."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class ExportError(Exception):
-    """The root of every error of this package. The message is one line: what, where, expected, found."""
+    """This is the root of every error of this package. The message is one line: where, field, expected, found."""
 
 
 class CheckpointError(ExportError, ValueError):
-    """The source is not a checkpoint that can be understood exactly."""
+    """The source is not a checkpoint that this package understands exactly."""
 
 
 class FormatError(ExportError, ValueError):
-    """The chosen format cannot hold this model, or the option is none of its own."""
+    """The chosen format cannot hold this model, or has no such option."""
 
 
 class WeightError(ExportError, ValueError):
-    """A weight is NaN, infinite, or not representable. index: where in the tensor."""
+    """A weight is NaN, infinite, or not representable. index: its position in the tensor."""
 
     def __init__(self, message: str, index: tuple[int, ...]) -> None:
         super().__init__(message)
@@ -28,4 +32,20 @@ class WriteError(ExportError, OSError):
 
 
 class NotLastingError(WriteError):
-    """The file stands under its name, whole; the system could not be told to keep it through a crash."""
+    """The file stands complete under its name, but the system did not confirm that it survives a crash."""
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says about an error, in lower case: "no space left on device"."""
+    return (error.strerror or str(error)).lower()
+
+
+@contextlib.contextmanager
+def as_write_error(path: Path) -> Iterator[None]:
+    """Raise every OSError of the block as WriteError, which names path and the system's reason."""
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {reason(error)}") from error

@@ -1,8 +1,8 @@
-"""What Hugging Face calls a Llama's tensors: used by what reads its directories and by what writes them."""
+"""Map llama2.c's tensor names to Hugging Face's, for the source that reads them and the format that writes them."""
 
 from __future__ import annotations
 
-# Of the whole model, and within model.layers.N; each with .weight or .bias behind it.
+# Modules of the model, and of model.layers.N; each name ends in .weight or .bias.
 _MODULES = {
     "tok_embeddings": "model.embed_tokens",
     "attention_norm": "input_layernorm",
@@ -20,7 +20,7 @@ _MODULES = {
 
 
 def hugging_face_name(name: str) -> str:
-    """layers.3.attention.wq.bias -> model.layers.3.self_attn.q_proj.bias"""
+    """Return Hugging Face's name: layers.3.attention.wq.bias becomes model.layers.3.self_attn.q_proj.bias."""
     module, _, kind = name.rpartition(".")
     if not module.startswith("layers."):
         return f"{_MODULES[module]}.{kind}"

@@ -1,4 +1,4 @@
-"""Work on all cores that never holds much more than its largest piece."""
+"""Run work on all cores without holding much more than its largest item."""
 
 from __future__ import annotations
 
@@ -18,41 +18,42 @@ def in_parallel(
     most: int,
     finished: Callable[[Result], None],
 ) -> list[Result]:
-    """work of each item, on as many threads as there are cores; results in the items' order.
+    """Call work with each item, on as many threads as there are cores, and return the results in the items' order.
 
-    Those under way have together at most this size, unless it is one alone, so that memory does not grow with the
-    number of cores. finished is called here, with each result, as they come. Of several exceptions the one
-    whose item stands first is raised, whatever the threads' order, and nothing is under way any more.
+    size: of an item, in any unit. most: the items that run at the same time have at most this size together, unless
+    a single item is larger, so that memory does not grow with the number of cores. finished: called on this thread
+    with each result as it comes. Where several items fail, the exception of the first item in order is raised,
+    whatever the threads' order, after every running item has ended.
     """
     results: dict[int, Result] = {}
-    under_way: dict[Future[Result], int] = {}
+    running: dict[Future[Result], int] = {}
 
     def take_finished() -> None:
-        done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-        failed = [under_way[future] for future in done if future.exception()]
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        failed = [running[future] for future in done if future.exception()]
         if failed:
-            raise _first_error(under_way, min(failed))
+            raise _first_error(running, min(failed))
         for future in done:
-            number = under_way.pop(future)
+            number = running.pop(future)
             results[number] = future.result()
             finished(results[number])
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         try:
             for number, item in enumerate(items):
-                while under_way and sum(size(items[n]) for n in under_way.values()) + size(item) > most:
+                while running and sum(size(items[n]) for n in running.values()) + size(item) > most:
                     take_finished()
-                under_way[pool.submit(work, item)] = number
-            while under_way:
+                running[pool.submit(work, item)] = number
+            while running:
                 take_finished()
         except BaseException:
-            # an interrupt waits for what has begun, not for what stands behind it
+            # an interrupt waits for the items that run, not for those that are queued
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [results[number] for number in range(len(items))]
 
 
-def _first_error(under_way: Mapping[Future[Result], int], failed: int) -> BaseException:
-    """Of the items up to one that failed, that of the first: earlier ones may still fail."""
-    first = [future for future, number in sorted(under_way.items(), key=lambda pair: pair[1]) if number <= failed]
+def _first_error(running: Mapping[Future[Result], int], failed: int) -> BaseException:
+    """Return the error of the first failing item up to item number failed: items before it may still fail."""
+    first = [future for future, number in sorted(running.items(), key=lambda pair: pair[1]) if number <= failed]
     return next(error for future in first if (error := future.exception()))

@@ -1,4 +1,4 @@
-"""Where a file's weights come from: digests of the source's files, taken while the payload is written."""
+"""Record which source a v3 file comes from: digests of its files, computed while the payload is written."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from types import TracebackType
 
 from exporter.checkpoint import Checkpoint
-from exporter.errors import CheckpointError
+from exporter.errors import CheckpointError, reason
 
 _UNKNOWN = "0" * 64
 
 
 class Provenance:
-    """Metadata of a v3 file. The text's length is known before the digests are, so that the layout need not wait.
+    """The metadata of a v3 file that names its source. Use it as a context manager, which ends the hashing thread.
 
-    Use as a context manager: leaving it ends the thread that hashes.
+    The length of the metadata is known before the digests, so that the layout does not wait for them. Raises
+    CheckpointError where a file's name is not printable.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -27,7 +28,7 @@ class Provenance:
             if not path.name.isprintable() or path.name.encode(errors="replace").decode() != path.name:
                 raise CheckpointError(
                     f"{path!r}: expected a printable name to write into the file's provenance, found another; "
-                    "--no-provenance (provenance=False) leaves it out"
+                    "--no-provenance (provenance=False) omits it"
                 )
         paths = [*self._files, *([self._tokenizer] if self._tokenizer else [])]
         self._digests: dict[Path, Future[str]] = {path: self._pool.submit(_sha256, path) for path in paths}
@@ -41,11 +42,11 @@ class Provenance:
         self._pool.shutdown(wait=error is None, cancel_futures=True)
 
     def placeholder(self) -> dict[str, str]:
-        """As metadata() will be, with zeros for digests."""
+        """Return metadata of the same length as metadata(), with zeros as digests."""
         return self._text(dict.fromkeys(self._digests, _UNKNOWN))
 
     def metadata(self) -> dict[str, str]:
-        """Waits for the digests. Raises CheckpointError where a file cannot be read."""
+        """Wait for the digests and return the metadata, key to value. Raises CheckpointError."""
         return self._text({path: future.result() for path, future in self._digests.items()})
 
     def _text(self, digests: dict[Path, str]) -> dict[str, str]:
@@ -62,4 +63,4 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise CheckpointError(f"{path}: {reason(error)}") from error

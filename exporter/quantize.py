@@ -1,12 +1,12 @@
-"""Q8_0 as llama2.c means it: symmetric int8 in groups along a row, one float32 scale a group.
+"""Quantize to Q8_0 as llama2.c defines it: symmetric int8 in groups along a row, with one float32 scale a group.
 
     scale = absmax / 127        q = round_half_even(w / scale)        both in float32
 
-Three answers that the original leaves open:
+llama2.c leaves three cases undefined:
 - A group of zeros has scale 0 and q 0 (the original divides 0 by 0).
 - No scale is subnormal: where absmax / 127 falls below 2^-126, the scale is 2^-126. Then |q| stays within
   127, the error within scale / 2, and an engine that flushes denormals computes the same.
-- No scale is so large that 127 * scale is infinite, as that of the largest float32 would be.
+- No scale is so large that 127 * scale is infinite, as the scale of the largest float32 would be.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LARGEST_Q = np.float32(127)
 SMALLEST_SCALE = np.float32(2.0**-126)
 LARGEST_SCALE = np.float32(float.fromhex("0x1.020406p+121"))  # 127 times the next float32 is infinite
 
-# Elements quantized at a time: enough to vectorise, little beside a tensor.
+# Elements quantized at a time: many enough to vectorise, few beside a tensor.
 _BLOCK = 1 << 17
 
 
 class Quantized(NamedTuple):
-    """q int8, shaped as the input; scale float32, (..., in_features / group_size).
+    """A quantized tensor: q int8 in the input's shape, scale float32 (..., in_features / group_size).
 
-    max_error: largest |w - q * scale| in exact arithmetic.
+    max_error: the largest |w - q * scale| in exact arithmetic.
     """
 
     q: NDArray[np.int8]
@@ -38,16 +38,18 @@ class Quantized(NamedTuple):
 
     @property
     def max_bound(self) -> float:
-        """What max_error cannot pass: largest scale * (1/2 + 128u), u = 2^-24. Half a step, and what rounding
-        the scale and the quotient can add at |q| = 127."""
+        """Return a proved limit of max_error: the largest scale * (1/2 + 128u), u = 2^-24.
+
+        Half a step is the rounding of q; 128u is what the rounding of scale and quotient can add at |q| = 127.
+        """
         return float(self.scale.max()) * (0.5 + 128 * 2.0**-24)
 
 
 def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
-    """Quantize a float32 tensor whose last axis group_size divides.
+    """Quantize a float32 tensor, in groups of group_size along its last axis. w is not changed.
 
-    Raises WeightError with the index of the first NaN or infinity, FormatError where the groups do not fit.
-    Never changes w.
+    Raises WeightError with the index of the first NaN or infinity, FormatError for another dtype or where group_size
+    does not divide the last axis.
     """
     w = np.asarray(w)
     if w.dtype != np.float32:
@@ -68,7 +70,7 @@ def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
             raise not_finite(w, "quantize_q80")
         scale[start : start + step] = s
         divisor = np.where(s > 0, s, np.float32(1))[:, None]
-        # within 127: no scale is smaller than absmax / 127 by more than rounding
+        # at most 127: no scale is smaller than absmax / 127 by more than rounding
         rounded = np.rint(block / divisor)
         q[start : start + step] = rounded
         # in float64, where q * scale is exact
@@ -83,16 +85,16 @@ def _scales(groups: NDArray[np.float32]) -> NDArray[np.float32]:
     # twice as fast as max over such short rows
     largest = np.maximum.reduceat(np.abs(groups).reshape(-1), np.arange(0, groups.size, groups.shape[1]))
     scale: NDArray[np.float32] = np.clip(largest / LARGEST_Q, SMALLEST_SCALE, LARGEST_SCALE)
-    # a NaN or infinity stays, for the caller to refuse
+    # a NaN or infinity stays one, so that the caller refuses it
     return np.where((largest > 0) & (largest < np.inf), scale, largest)
 
 
 def not_finite(w: NDArray[np.float32], where: str) -> WeightError:
-    """The error for the first NaN or infinity in w."""
+    """Return the error that names the first NaN or infinity in w."""
     index = first_index(~np.isfinite(w))
     return WeightError(f"{where}: {list(index)}: expected a finite weight, found {w[index]}", index)
 
 
 def first_index(found: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Where the first true element stands."""
+    """Return the index of the first true element."""
     return tuple(int(i) for i in np.unravel_index(int(found.argmax()), found.shape))

@@ -1,4 +1,4 @@
-"""JSON files that say what a model is: read strictly, since two readers may understand a lax one differently."""
+"""Read JSON files that describe a model, strictly: two readers may understand an ambiguous one differently."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import math
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import CheckpointError
+from exporter.errors import CheckpointError, reason
 
 Json = dict[str, Any]
 
-# Indexes of the largest models have some hundred thousand entries of about a hundred bytes.
-_LARGEST = 10_000_000
+# The largest models have indexes of some hundred thousand entries, of about a hundred bytes each.
+_MOST_BYTES = 10_000_000
 
 
 def read_object(path: Path) -> Json:
-    """A file's JSON object. Raises CheckpointError for a key that stands twice, NaN or Infinity, another kind of
-    value, more than 10 MB, and nesting too deep to follow."""
+    """Return a file's JSON object.
+
+    Raises CheckpointError where the file cannot be read, is no JSON, or holds a repeated key, NaN or Infinity,
+    something else than an object, more than 10 MB, or nesting too deep to parse.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> Json:
         found: Json = {}
@@ -32,11 +35,11 @@ def read_object(path: Path) -> Json:
 
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    if len(content) > _LARGEST:
-        raise CheckpointError(f"{path}: expected at most {_LARGEST} bytes, found more")
+        raise CheckpointError(f"{path}: {reason(error)}") from error
+    if len(content) > _MOST_BYTES:
+        raise CheckpointError(f"{path}: expected at most {_MOST_BYTES} bytes, found more")
     try:
         parsed = json.loads(content.decode(), object_pairs_hook=unique, parse_constant=no_constant)
     except CheckpointError:
@@ -51,8 +54,11 @@ def read_object(path: Path) -> Json:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value from a file, for a message: one line, and a short one. Of lists of lists only the type: a pickle's may
-    be deeper than any repr follows, or hold each other so often that none ends."""
+    """Return a value from a file as text for a message: one line of at most `most` characters and an ellipsis.
+
+    Nested values give their type alone: those of a pickle may be too deep for repr, or contain each other so often
+    that its text does not end.
+    """
     parts = [*value, *value.values()] if type(value) is dict else value if type(value) is list else [value]
     if not all(isinstance(part, (str, int, float, type(None))) for part in parts):
         return type(value).__name__
@@ -61,7 +67,7 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def number(where: str, value: object) -> float:
-    """A finite float; its sign is checked where it is used."""
+    """Return value as a finite float of any sign. Raises CheckpointError, which begins with where."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise CheckpointError(f"{where}: expected a number, found {shown(value)}")
     try:

@@ -1,16 +1,15 @@
-"""reader_c: reads llama2.c-style .bin files with the C code that runs them.
+"""reader_c reads llama2.c-style .bin files, and runs them in C.
 
     with reader_c.open("model.bin") as model:
         logits = model.forward([1, 306, 4658])
 
-Imports nothing of exporter or verify: it is the road that a user's own engine takes.
+It imports nothing of exporter or verify: it reads a file as a user's own engine would.
 """
 
 from __future__ import annotations
 
 import os
 
-from reader_c.choices import Activations, Arithmetic, Path, Rope, best_path, paths
 from reader_c.config import Config, RopeScaling
 from reader_c.errors import (
     ArgumentError,
@@ -21,6 +20,7 @@ from reader_c.errors import (
     ReaderSystemError,
 )
 from reader_c.model import Model
+from reader_c.options import Activations, Arithmetic, Path, Rope, best_path, paths
 from reader_c.session import Session
 from reader_c.tensors import QuantizedTensor, Span, Storage
 from reader_c.trace import Stage, Walk
@@ -51,13 +51,13 @@ __all__ = [
 ]
 
 
-def open(  # noqa: A001  # as one says gzip.open
+def open(  # noqa: A001  # named like gzip.open
     path: str | os.PathLike[str], *, check_digests: bool = False, mapped: bool | None = None
 ) -> Model:
-    """Check and load a .bin file of any format. Raises ReaderError: field, offset, expected, found.
+    """Check and load a .bin file of any format. Raises ReaderError with field, offset, expected and found.
 
-    It is copied into memory, so that nothing that becomes of it can end this process or change what was checked;
-    mapped where it is larger than half of the machine's memory, or where mapped says so.
-    Of a v3 file the head's digest is always checked, those of the tensors where check_digests is set.
+    mapped: by default, a file of up to half of the machine's memory is copied, so that a later change to it neither
+    ends this process nor changes what was checked; a larger one is mapped. check_digests: compare the tensors of a v3
+    file with their digests, too; its head always is.
     """
     return Model(path, check_digests=check_digests, mapped=mapped)

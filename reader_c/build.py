@@ -1,6 +1,6 @@
-"""Builds reader_c._reader, the cffi binding, in API mode: the C compiler checks every declaration.
+"""Build reader_c._reader, the cffi binding, in API mode: the C compiler checks every declaration.
 
-Used by setup.py. The declarations are cut from the marked block of src/reader.h, so there is one interface.
+setup.py uses this module. The declarations are the marked block of src/reader.h, so that there is one interface.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ SOURCES = (
     "forward.c",
 )
 
-# Strict floating point is part of what the reader promises: each rounding happens where the source says.
+# The reader promises strict floating point: each rounding happens where the source says.
 STRICT_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-fast-math")
 
 
 def declarations() -> str:
-    """The block of reader.h that cffi reads."""
+    """Return the block of reader.h that cffi reads."""
     header = (SOURCE_DIR / "reader.h").read_text(encoding="utf-8")
     _, _, rest = header.partition("/* --- cffi begins here --- */")
     block, marker, _ = rest.partition("/* --- cffi ends here --- */")
@@ -56,7 +56,7 @@ ffibuilder.set_source(
     # setuptools wants paths relative to the project, whose root is the working directory of a build
     sources=[os.path.relpath(SOURCE_DIR / name) for name in SOURCES],
     include_dirs=[os.path.relpath(SOURCE_DIR)],
-    # RC_EXTRA_CFLAGS carries what a sanitizer build adds; nothing in it may loosen floating point.
+    # RC_EXTRA_CFLAGS holds the flags of a sanitizer build, none of which may loosen floating point.
     extra_compile_args=[*STRICT_FLAGS, *shlex.split(os.environ.get("RC_EXTRA_CFLAGS", ""))],
     extra_link_args=shlex.split(os.environ.get("RC_EXTRA_LDFLAGS", "")),
     libraries=["m", "pthread"],

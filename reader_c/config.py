@@ -1,4 +1,4 @@
-"""What a file's header says, and what its format implies."""
+"""Config: the fields of a file's header, and what its format implies where it has no field."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _SCALINGS = {
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How RoPE's frequencies differ from theta^(-2i / head_dim). type: "none", "linear", "dynamic", "llama3" or
-    "yarn"; what the type does not have is zero."""
+    """How RoPE's frequencies differ from theta^(-2i / head_dim).
+
+    type: "none", "linear", "dynamic", "llama3" or "yarn". Fields that the type does not use are zero.
+    """
 
     type: str
     factor: float
@@ -36,10 +38,10 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class Config:
-    """The header, field by field, and what the format implies where it has no field.
+    """What the header says, field by field, with what the format implies where it has no field.
 
-    vocab_size is positive whatever sign the file has. group_size is the smallest of any Q8_0 tensor, 0 where there
-    is none. activation: "silu", "gelu" (erf) or "gelu_tanh".
+    vocab_size: positive, also where v0 stores it negative. group_size: the smallest of all Q8_0 tensors, 0 without
+    any. activation: "silu", "gelu" (erf) or "gelu_tanh".
     """
 
     dim: int
@@ -62,7 +64,7 @@ class Config:
 
 
 def config_of(raw: Any) -> Config:
-    """From C's rc_config."""
+    """Return C's rc_config as a Config."""
     scaling = raw.scaling
     return Config(
         dim=raw.dim,

@@ -1,6 +1,6 @@
-"""What v3 adds to a file so that no bit of it changes unseen, and the metadata beside it.
+"""Check the digests of a v3 file, which detect every changed bit, and read its metadata.
 
-BLAKE3 comes from its authors' library. The C reader has checked every size before anything here looks at a byte.
+BLAKE3 comes from its authors' library. The C reader has checked every size before this module reads a byte.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from blake3 import blake3
 from reader_c.errors import InvalidFileError
 
 DIGEST_BYTES = 32
-# The model's digest: over the fields that the logits depend on, and the table.
+# The model's digest covers the fields that the logits depend on, and the table.
 _MODEL_DIGEST_AT = 160
 _MODEL_FIELDS = 128
 _HEADER = 256
@@ -28,7 +28,7 @@ def _digest(*parts: memoryview) -> str:
 
 
 def check_head(path: str, head: memoryview) -> None:
-    """Raise InvalidFileError unless both digests in a v3 file's head are right."""
+    """Raise InvalidFileError unless both digests in a v3 file's head match its bytes."""
     _compare(path, "head digest", len(head) - DIGEST_BYTES, bytes(head[-DIGEST_BYTES:]), head[:-DIGEST_BYTES])
     (count,) = struct.unpack_from("<I", head, _TENSOR_COUNT_AT)
     found = bytes(head[_MODEL_DIGEST_AT : _MODEL_DIGEST_AT + DIGEST_BYTES])
@@ -37,7 +37,7 @@ def check_head(path: str, head: memoryview) -> None:
 
 
 def check_tensor(path: str, name: str, extent: memoryview, digest: str, at: int) -> None:
-    """Raise InvalidFileError unless a tensor's bytes have the digest that the table gives them."""
+    """Raise InvalidFileError unless a tensor's bytes match the digest in the table. at: the digest's offset."""
     _compare(path, f"{name}: digest", at, bytes.fromhex(digest), extent)
 
 
@@ -48,7 +48,7 @@ def _compare(path: str, field: str, at: int, written: bytes, *parts: memoryview)
 
 
 def read_metadata(content: memoryview, count: int) -> dict[str, str]:
-    """Key -> value."""
+    """Return v3's metadata, key to value. count: of pairs in content."""
     pairs: dict[str, str] = {}
     at = 0
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""What the C reader says when it refuses, as exceptions."""
+"""The exceptions of this package, which say what C refused."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 
 
 class ReaderError(Exception):
-    """The root of every error of this package.
+    """This is the root of every error of this package.
 
-    field: what was wrong, in the words of the format ("n_heads", "file size", "token").
-    offset: byte in the file, or index in the argument; None where neither applies.
-    expected, found: text, ready to print.
+    where: the file. field: what is wrong, in the words of the format ("n_heads", "file size", "token"). offset: byte
+    in the file, or index in the argument; None where neither applies. expected, found: as text.
     """
 
     def __init__(self, where: str, field: str, offset: int | None, expected: str, found: str) -> None:
@@ -24,7 +23,7 @@ class ReaderError(Exception):
 
 
 class InvalidFileError(ReaderError, ValueError):
-    """The file is not what its header says, or not of a known format."""
+    """The file is not what its header says, or has no known format."""
 
 
 class ArgumentError(ReaderError, ValueError):
@@ -32,7 +31,7 @@ class ArgumentError(ReaderError, ValueError):
 
 
 class ReaderMemoryError(ReaderError, MemoryError):
-    """A session of this size cannot be allocated."""
+    """Memory for a session of this size cannot be allocated."""
 
 
 class ReaderSystemError(ReaderError, OSError):
@@ -47,12 +46,12 @@ class ReaderSystemError(ReaderError, OSError):
 
 
 class ClosedError(ReaderError):
-    """The model was closed before this call."""
+    """The model or session was closed before this call."""
 
 
 _MAGIC = b"24ka"
 
-# What a file that is no .bin most likely is, by its first bytes.
+# The most likely kind of a file that is no .bin, by its first bytes.
 _OTHER_KINDS = {
     b"GGUF": "a GGUF file",
     b"PK\x03\x04": "a zip archive, as a PyTorch checkpoint is",
@@ -63,7 +62,7 @@ _OTHER_KINDS = {
 
 
 def remark_on_kind(path: str) -> str:
-    """What a refused file's first bytes say about it, in brackets; nothing where they are a .bin's."""
+    """Return, in brackets, which kind of file its first bytes suggest; nothing where they are a .bin's."""
     try:
         with Path(os.fsdecode(path)).open("rb") as file:
             start = file.read(16)

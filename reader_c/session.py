@@ -1,4 +1,4 @@
-"""Session: a KV cache, through which a model's tokens may come in several calls."""
+"""Session: a KV cache, so that tokens may come in several calls."""
 
 from __future__ import annotations
 
@@ -6,44 +6,30 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reader_c import errors
 from reader_c._reader import ffi, lib
-from reader_c.choices import Activations, Arithmetic, Path, Rope, options
+from reader_c.handle import Closing, Handle
+from reader_c.options import Activations, Arithmetic, Path, Rope, c_options
 from reader_c.status import check
 
-if TYPE_CHECKING:
-    from reader_c.model import Model
-
-# The most that one call may use.
+# The most threads that one call may use.
 MOST_THREADS = 256
 
 
-class Closing:
-    """with X() as x: closed at the end."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
 class Session(Closing):
-    """A KV cache: tokens may come in several calls, and the logits are the bits that one call gives (but for
-    which bits a NaN has).
+    """A KV cache for a number of positions. Use it as a context manager.
 
-    One call at a time: a second one from another thread is refused. A Model may have many sessions.
+    Tokens may come in several calls; the logits have the bits of a single call (a NaN may have others). A second call
+    from another thread at the same time is refused; one Model may have many sessions. threads: one a core by default.
+    Raises ArgumentError, ReaderMemoryError, or ClosedError where the model is closed.
     """
 
-    def __init__(self, model: Model, positions: int, threads: int | None = None) -> None:
+    def __init__(self, model: Handle, positions: int, threads: int | None = None) -> None:
         if isinstance(positions, bool) or not isinstance(positions, (int, np.integer)):
             raise errors.ArgumentError(model.path, "positions", None, "an integer", repr(positions))
         if not 1 <= positions <= model.config.max_seq_len:
@@ -59,10 +45,10 @@ class Session(Closing):
             raise errors.ArgumentError(model.path, "threads", None, f"1 to {MOST_THREADS}", repr(threads))
         self._model = model
         self._busy = threading.Lock()
-        # held here, so that the copy outlives the session even if the model is closed first
-        self._handle = model.open_handle()
+        # held here, so that the file's copy outlives the session even if the model is closed first
+        self._pointer = model.pointer()
         out, status = ffi.new("rc_session **"), ffi.new("rc_status *")
-        check(model.path, lib.rc_session_open(self._handle, positions, threads, out, status), status)
+        check(model.path, lib.rc_session_open(self._pointer, positions, threads, out, status), status)
         self._session: Any = ffi.gc(out[0], lib.rc_session_close)
         self.capacity, self.position = int(positions), 0
 
@@ -75,19 +61,22 @@ class Session(Closing):
         rope: Rope = "computed",
         path: Path = "best",
     ) -> NDArray[np.float32]:
-        """Logits (len(tokens), vocab_size) of the next tokens. Raises ArgumentError and changes nothing
-        where a token is outside the vocabulary or the cache is full."""
+        """Return the logits of the next tokens, float32 (len(tokens), vocab_size). For the options see Model.forward.
+
+        Raises ArgumentError and changes nothing where a token is outside the vocabulary or the cache has no room for
+        all tokens; ClosedError.
+        """
         model = self._model
         ids = model.token_array(tokens)
-        chosen = options(model.path, activations, arithmetic, rope, path)
-        with self.alone() as handle:
+        chosen = c_options(model.path, activations, arithmetic, rope, path)
+        with self.alone() as session:
             room = self.capacity - self.position
             if len(ids) > room:
                 raise errors.ArgumentError(model.path, "number of tokens", None, f"at most {room}", str(len(ids)))
             logits = np.empty((len(ids), model.config.vocab_size), np.float32)
             status = ffi.new("rc_status *")
             code = lib.rc_session_forward(
-                handle,
+                session,
                 ffi.from_buffer("int32_t[]", ids),
                 len(ids),
                 chosen,
@@ -99,6 +88,7 @@ class Session(Closing):
             return logits
 
     def close(self) -> None:
+        """Free the cache; a second call does nothing. Raises ArgumentError while another thread computes."""
         with self._locked():
             if self._session is not None:
                 ffi.release(self._session)
@@ -106,7 +96,7 @@ class Session(Closing):
 
     @contextmanager
     def alone(self) -> Iterator[Any]:
-        """C's handle, for one call at a time. Not for users."""
+        """Yield C's rc_session *, for one call at a time and for this package alone. Raises ClosedError."""
         with self._locked():
             if self._session is None:
                 raise errors.ClosedError(self._model.path, "session", None, "an open session", "a closed one")
@@ -114,7 +104,7 @@ class Session(Closing):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """C writes into the session without the interpreter's lock, so a second call must not begin."""
+        """Refuse a second call at the same time: C writes into the session without the interpreter's lock."""
         if not self._busy.acquire(blocking=False):
             raise errors.ArgumentError(self._model.path, "session", None, "one call at a time", "a second one")
         try:
@@ -123,5 +113,5 @@ class Session(Closing):
             self._busy.release()
 
     def __reduce__(self) -> NoReturn:
-        # two objects over one cache would move each other's positions, and free it twice
+        # two objects with one cache would move each other's positions, and free it twice
         raise TypeError("a session cannot be copied or pickled")

@@ -1,4 +1,4 @@
-"""What C says of a call, as exceptions: the only place that turns one into the other."""
+"""Turn C's status into an exception. No other module does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reader_c._reader import ffi, lib
 
 
 def check(path: str, code: int, status: Any) -> None:
-    """Raise what a call on the file at path, which returned code, tells by its status; nothing where all is well."""
+    """Raise the exception for a failed call of C. path: the file. code: the call's result; RC_OK raises nothing."""
     if code == lib.RC_OK:
         return
     field = ffi.string(status.field).decode()

@@ -1,4 +1,4 @@
-"""The tensors of a file: their names, how they are stored and where."""
+"""Find the tensors of a file: their names, how they are stored, and where."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reader_c._reader import ffi, lib
 
 STORAGES = {lib.RC_FP32: "fp32", lib.RC_FP16: "fp16", lib.RC_BF16: "bf16", lib.RC_Q8: "q8_0"}
-# int8 and bfloat16's bits; numpy has no type for the latter
+# numpy has no bfloat16: its bits are uint16
 DTYPES: dict[str, np.dtype[Any]] = {
     "fp32": np.dtype("<f4"),
     "fp16": np.dtype("<f2"),
@@ -53,7 +53,7 @@ _VECTORS = {lib.RC_NORM} | {kind for name, kind in _IN_LAYERS.items() if name.en
 
 @dataclass(frozen=True)
 class Span:
-    """Where one part of a tensor stands in the file. part: "fp32", "fp16", "bf16", "int8" or "scale"."""
+    """The place of one part of a tensor in the file, in bytes. part: "fp32", "fp16", "bf16", "int8" or "scale"."""
 
     name: str
     part: str
@@ -64,8 +64,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Storage:
-    """How a tensor is stored: "fp32", "fp16", "bf16" or "q8_0", the latter in groups of group_size (else 0).
-    digest: v3's own BLAKE3 of the tensor as the table has it, in hexadecimal; empty in other formats."""
+    """How a tensor is stored.
+
+    storage: "fp32", "fp16", "bf16" or "q8_0". group_size: of q8_0, 0 for the others. digest: the BLAKE3 in a v3
+    file's table, in hexadecimal; empty in other formats.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -76,7 +79,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class QuantizedTensor:
-    """A Q8_0 tensor as the file holds it: q int8 (out, in), scale float32 (out, in / group_size), read-only."""
+    """A Q8_0 tensor as the file holds it, read-only: q int8 (out, in), scale float32 (out, in / group_size)."""
 
     q: NDArray[np.int8]
     scale: NDArray[np.float32]
@@ -84,20 +87,21 @@ class QuantizedTensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Return (out, in)."""
         return self.q.shape
 
     def dequantize(self) -> NDArray[np.float32]:
-        """q * scale, one float32 rounding each: (out, in)."""
+        """Return q * scale, rounded once to float32: (out, in)."""
         groups = self.q.reshape(*self.scale.shape, self.group_size).astype(np.float32)
         return (groups * self.scale[..., None]).reshape(self.q.shape)
 
 
-def names_of(handle: Any, n_layers: int) -> tuple[str, ...]:
-    """Every tensor of an open file; a shared classifier has no entry of its own."""
+def names_of(pointer: Any, n_layers: int) -> tuple[str, ...]:
+    """Return the names of an open file's tensors; a shared classifier has no entry of its own."""
     tensor = ffi.new("rc_tensor *")
 
     def present(names: dict[str, int]) -> list[str]:
-        return [name for name, kind in names.items() if lib.rc_model_tensor(handle, kind, 0, tensor)]
+        return [name for name, kind in names.items() if lib.rc_model_tensor(pointer, kind, 0, tensor)]
 
     of_layer = present(_IN_LAYERS)
     return (
@@ -107,22 +111,24 @@ def names_of(handle: Any, n_layers: int) -> tuple[str, ...]:
     )
 
 
-def find(handle: Any, name: str) -> tuple[Any, tuple[int, ...]]:
-    """C's rc_tensor of an open file's tensor, and its shape. Raises KeyError for a name that the file does not have.
-    The name is parsed, not looked up: a file may have very many."""
+def find(pointer: Any, name: str) -> tuple[Any, tuple[int, ...]]:
+    """Return C's rc_tensor of an open file's tensor, and its shape. Raises KeyError for an unknown name.
+
+    The name is parsed, not looked up in a table: a file may have very many tensors.
+    """
     match = _LAYER_NAME.fullmatch(name)
     if match:
         kind, layer = _IN_LAYERS.get(match[2]), int(match[1])
     else:
         kind, layer = (_BEFORE_LAYERS | _AFTER_LAYERS).get(name), 0
     tensor = ffi.new("rc_tensor *")
-    if kind is None or not lib.rc_model_tensor(handle, kind, layer, tensor):
+    if kind is None or not lib.rc_model_tensor(pointer, kind, layer, tensor):
         raise KeyError(name)
     return tensor, (tensor.cols,) if kind in _VECTORS else (tensor.rows, tensor.cols)
 
 
 def spans_of(name: str, tensor: Any, shape: tuple[int, ...]) -> tuple[Span, ...]:
-    """Where the parts of a tensor stand that find() found."""
+    """Return the places of the parts of a tensor that find() returned."""
     storage = STORAGES[tensor.storage]
     if storage != "q8_0":
         return (Span(name, storage, shape, tensor.offset, tensor.length),)

@@ -1,22 +1,21 @@
-"""A forward pass one layer at a time, with everything that its operations read and wrote."""
+"""Record a forward pass one layer at a time, with everything that its operations read and wrote."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reader_c._reader import ffi, lib
+from reader_c.handle import Handle
+from reader_c.session import Session
 from reader_c.status import check
 
-if TYPE_CHECKING:
-    from reader_c.model import Model
-
-# Names of the points, by C's numbers. Where a matrix is Q8_0 and activations are q8, "NAME int8" and "NAME scale" are
-# what the product NAME was given.
+# Names of the recorded points, and C's numbers for them. Where a matrix is Q8_0 and activations are q8, "NAME int8"
+# and "NAME scale" are the input of the product NAME.
 _PRODUCTS = ("q", "k", "v", "wo", "gate", "up", "down", "logits")
 _EMBEDDING = {"embedding": lib.RC_AT_EMBEDDING}
 _LAYER = {
@@ -47,11 +46,11 @@ _SCALE = {name: lib.RC_AT_Q_SCALE + number for number, name in enumerate(_PRODUC
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """What one layer did, or (layer None) the embedding before them or the classifier after them.
+    """What one layer computed; layer is None for the embedding before the layers and the classifier after them.
 
-    at: point -> array (tokens, ...) in the order in which they came about, float32 but for "NAME int8". scores and
-    shares are (tokens, n_heads, tokens), zero beyond a token's own position. The arrays are written again by the next
-    stage: copy what must last.
+    at: point name to array (tokens, ...), in the order of computation; float32, except that "NAME int8" is int8.
+    scores and shares are (tokens, n_heads, tokens), zero beyond a token's own position. The next stage overwrites the
+    arrays: copy what you keep.
     """
 
     layer: int | None
@@ -59,9 +58,9 @@ class Stage:
 
 
 class Walk:
-    """One window of tokens on its way through the model: iterate over its stages, once."""
+    """The pass of one window of tokens through the model. Iterate over its stages once."""
 
-    def __init__(self, model: Model, tokens: NDArray[np.int32], options: Any, *, int8: bool) -> None:
+    def __init__(self, model: Handle, tokens: NDArray[np.int32], options: Any, *, int8: bool) -> None:
         self._model, self._tokens, self._options, self._int8 = model, tokens, options, int8
         self._buffers: dict[str, NDArray[Any]] = {}
 
@@ -70,32 +69,32 @@ class Walk:
         ids, x = ffi.from_buffer("int32_t[]", tokens), np.empty((n, model.config.dim), np.float32)
         stream = ffi.from_buffer("float[]", x, require_writable=True)
         status = ffi.new("rc_status *")
-        with model.session(n) as session, session.alone() as handle:
+        with Session(model, n) as session, session.alone() as pointer:
             at, trace = self._record(_EMBEDDING, (), 0)
-            check(model.path, lib.rc_walk_embedding(handle, ids, n, trace, stream, status), status)
+            check(model.path, lib.rc_walk_embedding(pointer, ids, n, trace, stream, status), status)
             yield Stage(None, at)
             for layer in range(model.config.n_layers):
                 at, trace = self._record(_LAYER, _PRODUCTS[:-1], layer)
-                check(model.path, lib.rc_walk_layer(handle, layer, n, self._options, trace, stream, status), status)
+                check(model.path, lib.rc_walk_layer(pointer, layer, n, self._options, trace, stream, status), status)
                 yield Stage(layer, at)
             at, trace = self._record(_CLASSIFIER, _PRODUCTS[-1:], 0)
             out = ffi.from_buffer("float[]", at["logits"], require_writable=True)
-            # the logits are written where they are wanted; there is nothing to copy
+            # C writes the logits into this array anyway, so that it need not record them
             trace[lib.RC_AT_LOGITS] = ffi.NULL
-            check(model.path, lib.rc_walk_classifier(handle, n, self._options, trace, stream, out, status), status)
+            check(model.path, lib.rc_walk_classifier(pointer, n, self._options, trace, stream, out, status), status)
             yield Stage(None, at)
 
     def _record(self, points: dict[str, int], products: tuple[str, ...], layer: int) -> tuple[dict[str, Any], Any]:
-        """Arrays by name, and C's table of them. Arrays of the layer before are used again where they fit."""
-        wanted = dict(points)
+        """Return the arrays by name, and C's table of them. Arrays of the layer before are reused where they fit."""
+        recorded = dict(points)
         if self._int8:
-            wanted |= {f"{name} int8": _INT8[name] for name in products}
-            wanted |= {f"{name} scale": _SCALE[name] for name in products}
+            recorded |= {f"{name} int8": _INT8[name] for name in products}
+            recorded |= {f"{name} scale": _SCALE[name] for name in products}
         at: dict[str, NDArray[Any]] = {}
         trace = ffi.new("void *[]", lib.RC_POINTS)
         n, heads = len(self._tokens), self._model.config.n_heads
-        for name, point in wanted.items():
-            width = lib.rc_trace_width(self._model.open_handle(), point, layer, n)
+        for name, point in recorded.items():
+            width = lib.rc_trace_width(self._model.pointer(), point, layer, n)
             if not width:
                 continue  # int8 activations of a matrix that is not Q8_0
             shape = (n, heads, n) if name in ("scores", "shares") else (n, width)

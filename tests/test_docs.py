@@ -11,9 +11,10 @@ from helpers.hexdump import hexdump
 
 import exporter
 import reader_c
+from exporter.bin_file import write_v3
 from exporter.config import tensor_shapes
 from exporter.formats import v3
-from exporter.write import _Writer
+from exporter.payload import PayloadWriter
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLE = exporter.ModelConfig(
@@ -36,10 +37,10 @@ def example_file(path: Path) -> bytes:
     weights = {name: np.arange(np.prod(shape), dtype=np.float32) / 8 - 1 for name, shape in shapes.items()}
     arrays = {name: weights[name].reshape(shape) for name, shape in shapes.items()}
     stored = {name: v3.Stored("q8_0", 2) if len(shape) == 2 else v3.Stored("fp32") for name, shape in shapes.items()}
-    writer = _Writer(exporter.Checkpoint.from_arrays(EXAMPLE, arrays), EXAMPLE, None)
+    payload = PayloadWriter(exporter.Checkpoint.from_arrays(EXAMPLE, arrays))
     metadata = {"note": "hello"}
     with path.open("wb+") as file:
-        writer._write_v3(file, v3.plan(EXAMPLE, stored, metadata), lambda: metadata)
+        write_v3(file, payload, v3.plan(EXAMPLE, stored, metadata), lambda: metadata)
     return path.read_bytes()
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import exporter
-from exporter.errors import NotLastingError, WriteError
-from exporter.identity import identity
-from exporter.place import resolve_target, turn_at, workspace
-from exporter.publish import publish, reason, told_of
+from exporter.disk.locks import lock_target
+from exporter.disk.publish import publish
+from exporter.disk.target import resolve_target
+from exporter.disk.workspace import workspace
+from exporter.errors import NotLastingError, WriteError, as_write_error, reason
+from exporter.file_identity import identity
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
 from verify.report_dir import remove_report, staged
@@ -97,7 +99,7 @@ def release(
         report = dataclasses.replace(report, file={**report.file, "path": path})
         report_dir = for_pass if report.passed else for_fail
         # file and report appear together: an interrupt comes before both, and no other release comes between
-        with staged(report, report_dir) as publish_report, turn_at(target), postponed():
+        with staged(report, report_dir) as publish_report, lock_target(target), postponed():
             if not report.passed:
                 publish_report()
             elif identity(candidate) != made:
@@ -130,7 +132,7 @@ def _export(
         )
     except NotLastingError as error:
         # only the candidate was written, so nothing has happened to the file at the target
-        with told_of(target):
+        with as_write_error(target):
             raise (error.__cause__ or error) from None
 
 
@@ -138,7 +140,7 @@ def _publish_both(publish_file: Callable[[], None], publish_report: Callable[[],
     """Publish the file, then its report. Raises WriteError, which says what stands at the target."""
     doubt = None
     try:
-        with told_of(target):
+        with as_write_error(target):
             publish_file()
     except NotLastingError as error:
         # the file stands there, so its report must too

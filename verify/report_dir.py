@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from exporter.errors import WriteError
-from exporter.place import workspace
-from exporter.publish import sync_directory, told_of
+from exporter.disk.sync import sync_directory
+from exporter.disk.workspace import workspace
+from exporter.errors import WriteError, as_write_error
 from verify.report.files import NAMES, render
 from verify.report.model import Report
 
@@ -23,7 +23,7 @@ def write_report(report: Report, directory: Path) -> None:
 @contextlib.contextmanager
 def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
     """Write and sync all files in a hidden place; yield the function that gives them their names."""
-    with told_of(directory), _existing(directory), workspace(directory / NAMES[0]) as room:
+    with as_write_error(directory), _existing(directory), workspace(directory / NAMES[0]) as room:
         for name in NAMES:
             # detected while nothing has happened yet, because the renames come last
             if (directory / name).is_dir():
@@ -35,7 +35,7 @@ def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
                 os.fsync(file.fileno())
 
         def publish() -> None:
-            with told_of(directory):
+            with as_write_error(directory):
                 for name in NAMES:
                     (room / name).replace(directory / name)
                 sync_directory(directory)

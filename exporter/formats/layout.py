@@ -1,5 +1,6 @@
-"""The byte layouts of v0, v1, v1-fp32 and v2, as tables. The C reader has them as code, on purpose: a test
-holds the two against each other, offset by offset.
+"""Byte layouts of v0, v1, v1-fp32 and v2, as tables.
+
+The C reader has the same layouts as code, on purpose: a test compares the two, offset by offset.
 
 All integers and floats are little-endian; matrices are row-major (out_features, in_features).
 """
@@ -21,7 +22,7 @@ PartName = Literal["fp32", "fp16", "bf16", "int8", "scale"]
 
 MAGIC = 0x616B3432
 HEADER_BYTES = 256
-# Above this, a group's sum of int8 products may leave int32.
+# In a larger group, the sum of int8 products may overflow int32.
 LARGEST_GROUP = (2**31 - 1) // (127 * 128)
 
 _NORMS = ("layers.*.attention_norm.weight", "layers.*.ffn_norm.weight", "norm.weight")
@@ -53,8 +54,8 @@ _V0_ORDER = (
     "output.weight",
 )
 
-# Payload of each format: tensors in file order, each with the parts that stand together. A star runs over
-# the layers; output.weight is left out of a tied model.
+# Payload of each format: tensors in file order, each with the parts that stand together. A star stands for every
+# layer; a tied model omits output.weight.
 _Row = tuple[str, tuple[PartName, ...]]
 PAYLOADS: dict[str, tuple[_Row, ...]] = {
     "v0": tuple((name, ("fp32",)) for name in _V0_ORDER),
@@ -75,7 +76,7 @@ QUANTIZED_FORMATS = ("v1", "v2")
 
 @dataclass(frozen=True)
 class Part:
-    """One contiguous stretch of the payload."""
+    """One contiguous part of the payload: a tensor's values or its scales. offset: from the start of the file."""
 
     tensor: str
     part: PartName
@@ -86,7 +87,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """Every byte of a v0 to v2 file: the header, then the parts, without gap or overlap, up to size."""
+    """The place of every byte in a v0 to v2 file: the header, then the parts, without gap or overlap, up to size."""
 
     header: bytes
     parts: tuple[Part, ...]
@@ -94,7 +95,7 @@ class Layout:
 
 
 def check_expressible(config: ModelConfig, format_name: str) -> None:
-    """Raise FormatError naming the first property that a reader of this v0 to v2 format would assume otherwise."""
+    """Raise FormatError naming the first field of config that readers of a v0 to v2 format assume differently."""
     for field, found, implied in _assumptions(config):
         if found != implied:
             raise FormatError(
@@ -104,7 +105,7 @@ def check_expressible(config: ModelConfig, format_name: str) -> None:
 
 
 def _assumptions(config: ModelConfig) -> Iterator[tuple[str, object, object]]:
-    """(field, what the model has, what a header without room for it stands for), as text or as they compare."""
+    """Yield (field, the model's value, the value that readers assume). The float fields are compared as float32."""
     for field, implied in (("rope_theta", 10000.0), ("norm_eps", 1e-5)):
         value = getattr(config, field)
         same = np.float32(value) == np.float32(implied)
@@ -117,27 +118,29 @@ def _assumptions(config: ModelConfig) -> Iterator[tuple[str, object, object]]:
 
 
 def check_group_size(requested: object) -> None:
+    """Raise FormatError unless requested is a positive integer."""
     if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
         raise FormatError(f"group_size: expected a positive integer, found {requested!r}")
 
 
 def choose_group_size(widths: Mapping[str, int], requested: int, *, exact: bool) -> int:
-    """The largest group size up to the requested one that divides every width (in_features, by name), so that no
-    group straddles two rows. Raises FormatError where it is not the requested one and exact is set."""
+    """Return the largest group size up to the requested one that divides every width: no group spans two rows.
+
+    widths: in_features by name. Raises FormatError where it is smaller than requested and exact is set.
+    """
     check_group_size(requested)
     common = gcd(*widths.values())
     chosen = next(g for g in range(min(requested, common, LARGEST_GROUP), 0, -1) if common % g == 0)
     if exact and chosen != requested:
         of_all = " and of ".join(f"{name} = {width}" for name, width in widths.items())
         raise FormatError(
-            f"group_size: expected a divisor of {of_all}, "
-            f"found {requested}; the largest below it that is one: {chosen}"
+            f"group_size: expected a divisor of {of_all}, found {requested}; the largest that fits is {chosen}"
         )
     return chosen
 
 
 def lay_out(config: ModelConfig, format_name: str, group_size: int) -> Layout:
-    """Header and parts of a file; group_size is ignored by the fp32 formats."""
+    """Return header and parts of a v0 to v2 file. group_size: ignored by v0 and v1-fp32. Raises FormatError."""
     check_expressible(config, format_name)
     shapes = tensor_shapes(config)
     shapes["freqs_cos"] = shapes["freqs_sin"] = (config.max_seq_len, config.head_dim // 2)

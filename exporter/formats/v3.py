@@ -1,10 +1,12 @@
-"""v3: the layout that describes itself, as data, and the head that says it. docs/format-v3.md is the specification.
+"""v3, the format whose files describe themselves: the layout as data, and the head's bytes.
+
+docs/format-v3.md is the specification.
 
     fixed header (256 bytes), table (192 bytes a tensor), metadata, zeros, BLAKE3 of all that; then the payload:
     each tensor's values, and its scales if it has any, each at a multiple of `alignment`, zeros between.
 
-Offsets count from the payload's start, so that the table does not depend on the metadata. Every number but storages
-and group sizes follows from the configuration: a reader computes them and compares.
+Offsets count from the payload's start, so that the table does not depend on the metadata. Every number in the table
+except storages and group sizes follows from the config: a reader computes it and compares.
 """
 
 from __future__ import annotations
@@ -26,16 +28,16 @@ DIGEST_BYTES = 32
 
 HEADER = struct.Struct("<Ii7i3I2d2I6d2I2Q4I32s64x")
 ENTRY = struct.Struct("<64s2I4Q2I4Q16x32s")
-# What the model's digest covers beside the table: the fields that the logits depend on.
+# The model's digest covers these first bytes, which are the fields that the logits depend on, and the table.
 MODEL_FIELDS = 128
 
-# Numbers in the file. Those up to 7 are for one number an element, those from 8 on for groups with scales;
-# 16 and above are kept for 4 bits an element.
+# How the file numbers storages. Up to 7: one number for each element; from 8 on: groups with scales; from 16 on:
+# reserved for 4 bits for each element.
 STORAGES = {"fp32": 1, "fp16": 2, "bf16": 3, "q8_0": 8}
 ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "q8_0": 1}
 ROPE_TYPES = tuple(ROPE_SCALING_FIELDS)
 
-# beyond any model, and so few that a head is refused in moments
+# Limits larger than any model needs, and small enough that a wrong head is refused at once.
 MOST_TENSORS = 1 << 16
 MOST_METADATA_BYTES = 1 << 20
 MOST_METADATA = 256
@@ -45,7 +47,7 @@ LONGEST_VALUE = 1 << 16
 
 @dataclass(frozen=True)
 class Stored:
-    """How one tensor is stored: a key of STORAGES, and the size of Q8_0's groups, else 0."""
+    """How one tensor is stored: a key of STORAGES, and the size of Q8_0's groups (0 for the other storages)."""
 
     storage: str
     group_size: int = 0
@@ -53,8 +55,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the table, without its digest. offset and scale_offset count from the payload's start; extent is
-    the bytes from offset to the next tensor, padding included, which the digest covers."""
+    """One row of the table, without its digest.
+
+    offset, scale_offset: from the payload's start. extent: bytes from offset to the next tensor, with the padding;
+    the digest covers them.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -68,7 +73,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every byte's place: the head up to head_size, then the payload up to size."""
+    """The place of every byte in a v3 file: the head up to head_size, then the payload up to size.
+
+    metadata: its encoded bytes.
+    """
 
     config: ModelConfig
     entries: tuple[Entry, ...]
@@ -79,7 +87,7 @@ class Plan:
     size: int
 
     def parts(self) -> list[Part]:
-        """The payload as write.py takes it, offsets from the file's start."""
+        """Return the payload's parts, with offsets from the file's start."""
         parts = []
         for e in self.entries:
             values: PartName = "int8" if e.stored.storage == "q8_0" else e.stored.storage  # type: ignore[assignment]
@@ -93,7 +101,7 @@ class Plan:
 def plan(
     config: ModelConfig, stored: Mapping[str, Stored], metadata: Mapping[str, str], alignment: int = ALIGNMENT
 ) -> Plan:
-    """Lay out a model whose tensors are stored as said. Raises FormatError where v3's own limits are passed."""
+    """Lay out a v3 file. stored: how each tensor is stored. Raises FormatError where a limit of v3 is exceeded."""
     encoded = encode_metadata(metadata)
     shapes = tensor_shapes(config)
     if len(shapes) > MOST_TENSORS:
@@ -116,7 +124,7 @@ def plan(
 
 
 def encode_head(plan: Plan, digests: Sequence[bytes]) -> bytes:
-    """All bytes before the payload. digests: BLAKE3 of each entry's extent, in order."""
+    """Return all bytes before the payload. digests: BLAKE3 of each entry's extent, in the order of plan.entries."""
     table = b"".join(
         ENTRY.pack(
             e.name.encode(),
@@ -166,7 +174,7 @@ def _header(plan: Plan, of_model: bytes) -> bytes:
 
 
 def encode_metadata(metadata: Mapping[str, str]) -> bytes:
-    """Keys ascending, each pair behind its two sizes. Raises FormatError beyond the format's limits."""
+    """Encode metadata with keys ascending, each pair behind its two sizes. Raises FormatError beyond v3's limits."""
     encoded = b""
     for key, value in sorted(metadata.items()):
         k, v = key.encode(), value.encode()
@@ -184,6 +192,7 @@ def encode_metadata(metadata: Mapping[str, str]) -> bytes:
 
 
 def is_key(key: bytes) -> bool:
+    """Return whether key is legal in v3's metadata: 1 to LONGEST_KEY of a-z, 0-9, "." "_" "-"."""
     return 1 <= len(key) <= LONGEST_KEY and not key.strip(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 

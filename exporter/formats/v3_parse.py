@@ -1,7 +1,7 @@
-"""Reading v3's head: strictly, so that one sequence of bytes is legal for what it says.
+"""Parse v3's head strictly: exactly one sequence of bytes is legal for each content.
 
-The free choices (hyper-parameters, storages, group sizes, metadata, digests) are decoded and judged one by one; then
-all of it is encoded again, and the first byte that differs names the field that is wrong.
+The free choices (config, storages, group sizes, metadata, digests) are decoded and checked one by one; then the head
+is encoded again from them, and the first byte that differs names the wrong field.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SCALING_REALS = {
     "attention_factor": 112,
 }
 _MODEL_DIGEST_AT = 160
-# Where each field begins, for bytes that are not what the others imply.
+# Where each field begins whose value follows from the others.
 _HEADER_FIELDS = {
     128: "file size",
     136: "head size",
@@ -61,12 +61,12 @@ _ENTRY_FIELDS = {
     136: "scale length",
     144: "table padding",
 }
-# Told byte by byte.
+# Fields of which the wrong byte is reported alone.
 _PADDING = ("header padding", "table padding", "head padding")
 
 
 class V3Error(CheckpointError):
-    """A rule of v3 that a file breaks: field, and the byte at which it stands."""
+    """A file breaks a rule of v3. field: the one at fault. offset: of its first byte, None for the file's size."""
 
     def __init__(self, where: str, field: str, offset: int | None, expected: object, found: object) -> None:
         self.field, self.offset = field, offset
@@ -76,7 +76,7 @@ class V3Error(CheckpointError):
 
 @dataclass(frozen=True)
 class Head:
-    """A checked head: the layout, the metadata, and the digest of each tensor in the plan's order."""
+    """A checked head: the layout, the metadata, and each tensor's digest in the order of plan.entries."""
 
     plan: v3.Plan
     metadata: dict[str, str]
@@ -84,13 +84,13 @@ class Head:
 
 
 class Parser:
-    """One head. where: the file's name, for messages. size: of the whole file."""
+    """Parses one head. where: the file's name, for messages. head: the head's bytes. size: of the whole file."""
 
     def __init__(self, where: str, head: bytes, size: int) -> None:
         self._where, self._head, self._size = where, head, size
 
     def parse(self) -> Head:
-        """Raises V3Error for the first rule that is broken."""
+        """Return the checked head. Raises V3Error for the first rule that the file breaks."""
         if self._size < v3.HEADER.size:
             raise self._wrong("file size", None, f"at least {v3.HEADER.size}", self._size)
         self._exactly("magic", 0, "<I", MAGIC)
@@ -117,7 +117,7 @@ class Parser:
         }
         plan = v3.plan(config, stored, metadata, alignment)
         if plan.size > self._size + v3.MOST_TENSORS * MOST_ALIGNMENT:
-            # sizes that the header could not even hold; what is merely wrong is told by its field below
+            # the header could not even hold these sizes; a smaller mistake is reported by its field below
             raise self._wrong("file size", None, f"exactly {plan.size}", self._size)
         digests = tuple(self._head[at + 160 : at + 192] for at in range(v3.HEADER.size, table_end, v3.ENTRY.size))
         self._compare(v3.encode_head(plan, digests), table_end)
@@ -195,7 +195,7 @@ class Parser:
         return RopeScaling(kind, original_max_positions=original, truncate=bool(truncate), **reals)
 
     def _tensors(self, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-        """Names and shapes; counted before they are made, since a small file may claim very many layers."""
+        """Return the names and shapes, counted before they are made: a small file may claim very many layers."""
         self._exactly("entry size", 156, "<I", v3.ENTRY.size)
         found = self._u32("tensor count", 152, 1, v3.MOST_TENSORS)
         a_layer = 9 + 3 * config.qkv_bias + config.wo_bias + 3 * config.mlp_bias
@@ -246,8 +246,10 @@ class Parser:
         return metadata
 
     def _compare(self, expected: bytes, table_end: int) -> None:
-        """Everything that follows from the rest: the first difference, by the field that it stands in. The digests
-        come last, since they differ wherever anything does."""
+        """Raise V3Error for the first byte that does not follow from the others, named by its field.
+
+        The digests come last, since they differ wherever anything does.
+        """
         found, end = self._head, len(expected) - v3.DIGEST_BYTES
         without_digests = [
             part[:_MODEL_DIGEST_AT] + bytes(v3.DIGEST_BYTES) + part[_MODEL_DIGEST_AT + v3.DIGEST_BYTES : end]
@@ -257,7 +259,7 @@ class Parser:
         differs = one != other
         first = int(differs.argmax())
         if not differs[first]:
-            # what the file says first: a damaged byte breaks the head's digest and no rule
+            # the head's digest first: a damaged byte breaks it and no other rule
             check_digest(self._where, "head", found[:end], found[end:], end)
             of_model = found[_MODEL_DIGEST_AT : _MODEL_DIGEST_AT + v3.DIGEST_BYTES]
             covered = found[: v3.MODEL_FIELDS] + found[v3.HEADER.size : table_end]
@@ -271,7 +273,7 @@ class Parser:
         raise self._wrong(field, at, *values)
 
     def _field_at(self, byte: int, table_end: int) -> tuple[str, int, int]:
-        """(field, its first byte, its size) of a byte in the head; padding is told byte by byte."""
+        """Return (field, its first byte, its size) for a byte in the head; each byte of padding counts alone."""
         if byte >= table_end:
             return "head padding", byte, 1
         base = 0 if byte < v3.HEADER.size else byte - (byte - v3.HEADER.size) % v3.ENTRY.size
@@ -287,7 +289,7 @@ class Parser:
 
 
 def check_digest(where: str, of: str, content: bytes | memoryview, digest: bytes, at: int) -> None:
-    """Raise V3Error unless content has the digest that stands at byte `at`."""
+    """Raise V3Error unless content has the digest that stands at byte `at` of the file."""
     computed = blake3(content, max_threads=blake3.AUTO).digest()
     if computed != digest:
         raise V3Error(where, f"{of} digest", at, f"{computed.hex()}, as the bytes have it", digest.hex())

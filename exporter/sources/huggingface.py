@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WeightError
+from exporter.file_identity import identity
 from exporter.huggingface_names import hugging_face_name
-from exporter.identity import identity
 from exporter.sources.huggingface_config import read_config
 from exporter.sources.huggingface_files import WeightFiles
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from exporter.checkpoint import Dtype
 from exporter.errors import CheckpointError
-from exporter.identity import identity, refuse_changed
+from exporter.file_identity import identity, refuse_changed
 from exporter.strict_json import read_object, shown
 
 if TYPE_CHECKING:

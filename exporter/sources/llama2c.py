@@ -10,7 +10,7 @@ import torch
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
-from exporter.identity import identity, refuse_changed
+from exporter.file_identity import identity, refuse_changed
 from exporter.sources.torch_files import DTYPES, checked_tensor, load_mapped, same_bits, to_float32
 from exporter.strict_json import shown
 

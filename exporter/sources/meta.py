@@ -13,7 +13,7 @@ import torch
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
-from exporter.identity import identity, refuse_changed
+from exporter.file_identity import identity, refuse_changed
 from exporter.sources.meta_params import params_config, read_params, says_vocab
 from exporter.sources.torch_files import (
     DTYPES,

@@ -10,9 +10,9 @@ import numpy as np
 
 from exporter.checkpoint import Checkpoint, Dtype, Weights
 from exporter.errors import CheckpointError
+from exporter.file_identity import identity, refuse_changed
 from exporter.formats import v3
 from exporter.formats.v3_parse import Head, Parser, V3Error, check_digest
-from exporter.identity import identity, refuse_changed
 
 _DTYPES: dict[str, Dtype] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "q8_0": "fp32"}
 

@@ -110,7 +110,7 @@ def test_a_half_rounded_the_wrong_way_is_caught_at_its_tensor(
         return halves.astype(np.uint16), (halves << 16).view(np.float32)
 
     source, path = huggingface.save(tmp_path / "source", huggingface.model()), tmp_path / "out.bin"
-    monkeypatch.setattr(exporter.encode, "_to_bf16", cut)
+    monkeypatch.setattr(exporter.encode, "to_bf16", cut)
     exporter.export(exporter.open_checkpoint(source), path, format="v3", storage="bf16")
     found = judged(source, path, monkeypatch)["tensors"]
     assert (found.status, found.where["part"]) == ("fail", "bf16")

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from helpers.changing import SOURCES, write_unseen
+from helpers.models import checkpoint
 
 import exporter
+import reader_c
 
 
 @pytest.mark.parametrize(("made", "name"), [source for source in SOURCES if not source[1].endswith(".json")])
@@ -68,3 +70,25 @@ def test_v3_tells_the_digest_of_the_settings_that_were_read(
     with pytest.raises(exporter.CheckpointError, match=rf"{name}: changed while it was being read"):
         exporter.export(exporter.open_checkpoint(source), tmp_path / "out.bin", format="v3")
     assert not (tmp_path / "out.bin").exists()
+
+
+def test_a_v3_source_is_read_a_tensor_at_a_time_and_noticed_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "source.bin"
+    exporter.export(checkpoint(), path, format="v3", storage="bf16")
+    opened = exporter.open_checkpoint(path)
+    content = path.read_bytes()
+    path.write_bytes(content)
+    with pytest.raises(exporter.CheckpointError, match="changed while it was being read"):
+        opened.load("norm.weight")
+    damaged = bytearray(content)
+    with reader_c.open(path) as model:
+        damaged[model.spans("output.weight")[0].offset] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(exporter.CheckpointError, match=r"output\.weight: digest"):
+        exporter.open_checkpoint(path).load("output.weight")
+    from verify.errors import CannotJudgeError
+    from verify.sources import open_source
+
+    with pytest.raises(CannotJudgeError, match=r"output\.weight: digest"):
+        open_source(path)
+    reader_c.open(path).close()

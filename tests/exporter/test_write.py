@@ -63,7 +63,10 @@ def test_group_size_backs_off_to_what_divides_every_row(tmp_path: Path, requeste
 
 
 def test_an_exact_group_size_is_refused_rather_than_changed(tmp_path: Path) -> None:
-    with pytest.raises(exporter.FormatError, match=r"dim = 48 and of hidden_dim = 40, found 16; .* one: 8"):
+    with pytest.raises(
+        exporter.FormatError,
+        match=r"a divisor of dim = 48 and of hidden_dim = 40, found 16; the largest that fits is 8$",
+    ):
         exporter.export(checkpoint(), tmp_path / "out", format="v2", group_size=16, exact_group_size=True)
     assert not list(tmp_path.iterdir())
 
@@ -135,7 +138,10 @@ def test_a_weight_that_is_not_finite_is_refused_with_tensor_and_index(
 def test_an_existing_file_stays_unless_overwriting_is_asked_for(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.write_bytes(b"precious")
-    with pytest.raises(exporter.WriteError, match="expected nothing there, found a file"):
+    with pytest.raises(
+        exporter.WriteError,
+        match=r"expected nothing there, found a file; --overwrite \(overwrite=True\) replaces it$",
+    ):
         exporter.export(checkpoint(), out, format="v0")
     assert out.read_bytes() == b"precious"
     exporter.export(checkpoint(), out, format="v0", overwrite=True)
@@ -183,7 +189,9 @@ def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path, make: Callabl
     out = tmp_path / "out"
     make(out)
     kind = stat.S_IFMT(out.stat().st_mode)
-    with pytest.raises(exporter.WriteError, match="expected a regular file or nothing"):
+    with pytest.raises(
+        exporter.WriteError, match=r"expected a regular file or nothing, found something else; choose another path$"
+    ):
         exporter.export(checkpoint(), out, format="v0", overwrite=True)
     assert stat.S_IFMT(out.stat().st_mode) == kind
 
@@ -198,7 +206,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(exporter.WriteError, match="expected a directory"):
+    with pytest.raises(exporter.WriteError, match=r"expected a directory at .*/no, found none; create it first$"):
         exporter.export(checkpoint(), tmp_path / "no" / "out", format="v0")
 
 
@@ -216,22 +224,3 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path: Path, monkeyp
         exporter.export(checkpoint(seed=1), out, format="v0", overwrite=True)
     assert out.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
-
-
-def test_arrays_of_another_type_are_refused() -> None:
-    mine = arrays(config())
-    mine["norm.weight"] = mine["norm.weight"].astype(np.float64)
-    with pytest.raises(exporter.CheckpointError, match=r"norm\.weight: expected float32, found float64"):
-        exporter.Checkpoint.from_arrays(config(), mine)
-
-
-def test_rope_tables_of_v0_are_the_nearest_float32(tmp_path: Path) -> None:
-    import reader_c
-
-    with reader_c.open(toy_file(tmp_path, "v0")) as model:
-        cosine, sine = model.tensor("freqs_cos"), model.tensor("freqs_sin")
-    for position in (0, 1, 32):
-        for pair in range(4):
-            angle = position * 10000.0 ** (-2 * pair / 8)
-            assert cosine[position, pair] == np.float32(np.cos(angle))  # type: ignore[index]
-            assert sine[position, pair] == np.float32(np.sin(angle))  # type: ignore[index]

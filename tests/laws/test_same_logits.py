@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import exporter
 import reader_c
+from exporter.bin_file import write_v3
 from exporter.config import tensor_shapes
 from exporter.formats import v3
-from exporter.storage import choose_storage
-from exporter.write import _Writer
+from exporter.formats.v3_storage import choose_storage
+from exporter.payload import PayloadWriter
 from verify.testing import configs
 
 MODES: list[tuple[reader_c.Arithmetic, reader_c.Activations]] = [
@@ -75,7 +76,7 @@ def test_mixed_storages_and_group_sizes_compute_what_a_literal_replay_does(
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "out.bin"
         with path.open("wb+") as file:
-            _Writer(source, config, None)._write_v3(file, v3.plan(config, stored, {}), dict)
+            write_v3(file, PayloadWriter(source), v3.plan(config, stored, {}), dict)
         with reader_c.open(path, check_digests=True) as model:
             assert model.config.group_size == min(how.group_size for how in stored.values() if how.group_size)
             for q8 in (False, True):
@@ -95,9 +96,9 @@ def test_every_half_widens_exactly(tmp_path: Path) -> None:
         stored = {n: v3.Stored(storage if n == "tok_embeddings.weight" else "fp32") for n in mine}
         plan = v3.plan(config, stored, {})
         path = tmp_path / storage
-        writer = _Writer(exporter.Checkpoint.from_arrays(config, mine), config, None)
+        payload = PayloadWriter(exporter.Checkpoint.from_arrays(config, mine))
         with path.open("wb+") as file:
-            writer._write_v3(file, plan, dict)
+            write_v3(file, payload, plan, dict)
             # the exporter refuses infinities, so by hand
             file.seek(plan.head_size)
             file.write(bits.tobytes())

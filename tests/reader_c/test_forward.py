@@ -151,36 +151,8 @@ def test_tokens_out_of_range_are_refused(tmp_path: Path, tokens: list[int], mess
         model.forward(tokens)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"activations": "q4"}, "activations: expected fp32 or q8, found 'q4'"),
-        ({"arithmetic": "exact"}, "arithmetic: expected mirror or fast, found 'exact'"),
-        ({"rope": "none"}, "rope: expected computed or file, found 'none'"),
-    ],
-)
-def test_unknown_options_are_refused(tmp_path: Path, options: dict[str, str], message: str) -> None:
-    with reader_c.open(toy_file(tmp_path, "v2")) as model, pytest.raises(reader_c.ArgumentError, match=message):
-        model.forward([1], **options)  # type: ignore[arg-type]
-
-
 def test_options_that_the_file_cannot_serve_are_refused(tmp_path: Path) -> None:
     with reader_c.open(toy_file(tmp_path, "v0")) as model, pytest.raises(reader_c.ArgumentError, match="Q8_0 file"):
         model.forward([1], activations="q8")
     with reader_c.open(toy_file(tmp_path, "v2")) as model, pytest.raises(reader_c.ArgumentError, match="only v0"):
         model.forward([1], rope="file")
-
-
-def test_a_session_has_room_for_what_it_was_opened_with_and_no_more(tmp_path: Path) -> None:
-    with reader_c.open(toy_file(tmp_path, "v2")) as model:
-        for positions in (0, -1, 34):
-            with pytest.raises(reader_c.ArgumentError, match="positions"):
-                model.session(positions)
-        with model.session(5) as session:
-            first = session.forward([1, 2, 3])
-            with pytest.raises(reader_c.ArgumentError, match="number of tokens: expected at most 2, found 3"):
-                session.forward([1, 2, 3])
-            # refused, and nothing changed
-            assert session.position == 3
-            second = session.forward([4, 5])
-        assert same_bits(np.concatenate((first, second)), model.forward([1, 2, 3, 4, 5]))

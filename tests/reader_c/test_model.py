@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import errno
 import gc
 import os
@@ -93,14 +92,6 @@ def test_an_unknown_name_is_a_key_error(tmp_path: Path, format_name: str) -> Non
                 model.tensor(name)
 
 
-def test_errors_survive_a_process_border() -> None:
-    error = reader_c.InvalidFileError("f.bin", "n_heads", 12, "at least 1", "0")
-    again = pickle.loads(pickle.dumps(error))
-    assert str(again) == str(error) == "f.bin: n_heads at 12: expected at least 1, found 0"
-    assert (again.field, again.offset, again.expected, again.found) == ("n_heads", 12, "at least 1", "0")
-    assert isinstance(error, ValueError)
-
-
 def test_two_models_of_different_group_sizes_side_by_side_in_threads(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -145,36 +136,6 @@ def test_no_array_over_the_file_can_be_made_writable(tmp_path: Path) -> None:
             assert memoryview(base).readonly  # type: ignore[arg-type]
 
 
-def test_a_session_cannot_be_copied_or_pickled(tmp_path: Path) -> None:
-    with reader_c.open(toy_file(tmp_path, "v0")) as model, model.session(4) as session:
-        for copier in (copy.copy, copy.deepcopy, pickle.dumps):
-            with pytest.raises(TypeError):
-                copier(session)
-
-
-def test_a_session_refuses_a_second_call_while_one_runs(tmp_path: Path) -> None:
-    """Of many threads on one session, each call either has it alone or is refused."""
-    path = toy_file(tmp_path, "v0", dim=96, hidden_dim=400, n_layers=6, max_seq_len=600)
-    with reader_c.open(path) as model, model.session() as session:
-
-        def call(_number: int) -> int:
-            try:
-                return len(session.forward(np.zeros(30, int)))
-            except reader_c.ArgumentError:
-                return 0
-
-        with ThreadPoolExecutor(8) as pool:
-            fed = sum(pool.map(call, range(40)))
-        assert session.position == fed
-        assert 30 <= fed <= 600
-
-
-def test_tokens_are_copied_before_c_reads_them(tmp_path: Path) -> None:
-    with reader_c.open(toy_file(tmp_path, "v0")) as model:
-        mine = np.arange(5, dtype=np.int32)
-        assert not np.shares_memory(model.token_array(mine), mine)
-
-
 def test_a_small_file_may_claim_very_many_layers_and_opens_at_once(tmp_path: Path) -> None:
     """Sparse, so small on disk: opening must not build a table of them."""
     path = tmp_path / "deep.bin"
@@ -186,23 +147,6 @@ def test_a_small_file_may_claim_very_many_layers_and_opens_at_once(tmp_path: Pat
         assert model.tensor(f"layers.{layers - 1}.attention.wq.weight").shape == (2, 2)
         with pytest.raises(KeyError):
             model.tensor(f"layers.{layers}.attention.wq.weight")
-
-
-@pytest.mark.parametrize("positions", [1.5, "3", True, 1 << 63])
-def test_positions_must_be_a_count(tmp_path: Path, positions: int) -> None:
-    with (
-        reader_c.open(toy_file(tmp_path, "v0")) as model,
-        pytest.raises(reader_c.ArgumentError, match="positions"),
-    ):
-        model.session(positions)
-
-
-def test_a_refusal_comes_before_its_memory(tmp_path: Path) -> None:
-    with reader_c.open(toy_file(tmp_path, "v0")) as model, model.session(4) as session:
-        with pytest.raises(reader_c.ArgumentError, match="number of tokens"):
-            session.forward(np.zeros(10**6, int))
-        with pytest.raises(reader_c.ArgumentError, match="expected integers"):
-            session.forward(np.zeros(3, "timedelta64[s]"))
 
 
 def test_paths_may_be_bytes_and_system_errors_keep_their_number(tmp_path: Path) -> None:

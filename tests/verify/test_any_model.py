@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 import exporter
 import reader_c
 import verify
+from exporter.bin_file import write_v3
 from exporter.formats import v3
-from exporter.write import _Writer
+from exporter.payload import PayloadWriter
 from verify.checks.file import check_file
 from verify.checks.policy import policy_section
 from verify.evidence import Evidence
@@ -142,7 +143,7 @@ def write_with(metadata: dict[str, str], source: Path, path: Path) -> None:
     stored = {name: v3.Stored("fp32") for name in checkpoint.names}
     with path.open("wb+") as file:
         plan = v3.plan(checkpoint.config, stored, metadata)
-        _Writer(checkpoint, checkpoint.config, None)._write_v3(file, plan, lambda: metadata)
+        write_v3(file, PayloadWriter(checkpoint), plan, lambda: metadata)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 import exporter
-import exporter.write
+import exporter.payload
 import verify
 from exporter.encode import Encoded
 from exporter.encode import encode as encode_rightly
@@ -78,7 +78,7 @@ def wrongly(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Encoded
 def test_a_broken_export_is_refused_with_the_place_and_the_likely_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = exporter.Checkpoint.from_arrays(config(), arrays(config()))
     assert_roundtrip(checkpoint)
-    monkeypatch.setattr(exporter.write, "encode", wrongly(lambda values: np.flip(values, 0).copy()))
+    monkeypatch.setattr(exporter.payload, "encode", wrongly(lambda values: np.flip(values, 0).copy()))
     with pytest.raises(AssertionError) as caught:
         assert_roundtrip(checkpoint)
     message = str(caught.value)
@@ -92,7 +92,7 @@ def test_the_smallest_broken_model_is_what_hypothesis_shows(monkeypatch: pytest.
 
     def is_refused(checkpoint: exporter.Checkpoint) -> bool:
         monkeypatch.setattr(
-            exporter.write, "encode", wrongly(lambda values: np.roll(values, checkpoint.config.head_dim, 0))
+            exporter.payload, "encode", wrongly(lambda values: np.roll(values, checkpoint.config.head_dim, 0))
         )
         try:
             assert_roundtrip(checkpoint)

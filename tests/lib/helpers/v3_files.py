@@ -11,10 +11,11 @@ from blake3 import blake3
 
 import exporter
 import reader_c
+from exporter.bin_file import write_v3
 from exporter.formats import v3
 from exporter.formats.v3_parse import V3Error
+from exporter.payload import PayloadWriter
 from exporter.sources.v3 import open_v3
-from exporter.write import _Writer
 from helpers.models import arrays, config
 
 HEADER, ENTRY = 256, 192
@@ -55,9 +56,9 @@ def healthy(
         "layers.1.attention.wo.weight": v3.Stored("q8_0", 20),
     }
     plan = v3.plan(model, storages, METADATA if metadata is None else metadata, alignment)
-    writer = _Writer(exporter.Checkpoint.from_arrays(model, arrays(model)), model, None)
+    payload = PayloadWriter(exporter.Checkpoint.from_arrays(model, arrays(model)))
     with path.open("wb+") as file:
-        writer._write_v3(file, plan, lambda: METADATA if metadata is None else metadata)
+        write_v3(file, payload, plan, lambda: METADATA if metadata is None else metadata)
     return path.read_bytes()
 
 

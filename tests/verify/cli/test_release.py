@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers.command_line import refused, run, run_process
 
-import exporter.write
+import exporter.payload
 import reader_c
 from verify.checks.policy import DEFAULT_POLICY
 from verify.demo import CHECKPOINT
@@ -83,13 +83,13 @@ def test_a_bug_of_the_exporter_is_named_and_nothing_is_released(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two rows of one tensor change places on their way into the file."""
-    honest = exporter.write._Writer._load
+    honest = exporter.payload.PayloadWriter.load
 
     def confused(self: object, name: str) -> object:
         weights = honest(self, name)  # type: ignore[arg-type]
         return weights[::-1].copy() if name == GUILTY else weights
 
-    monkeypatch.setattr(exporter.write._Writer, "_load", confused)
+    monkeypatch.setattr(exporter.payload.PayloadWriter, "load", confused)
     out, report = tmp_path / "out.bin", tmp_path / "report"
     result = run("release", source, out, "--format", "v3", *QUICK, "--report", report)
     assert result.returncode == 1

@@ -1,4 +1,4 @@
-"""How v3 stores each tensor: what was asked for, what the source has, and the group size that fits."""
+"""Choose how v3 stores each tensor, from the caller's patterns, the source's types and the group size that fits."""
 
 from __future__ import annotations
 
@@ -16,33 +16,39 @@ CHOICES = ("source", *STORAGES)
 def choose_storage(
     checkpoint: Checkpoint, storage: str | Mapping[str, str], group_size: int, *, exact: bool
 ) -> dict[str, Stored]:
-    """By tensor. A vector (norm or bias) is never stored narrower than in the source: it is small, and every number
-    of the rows it acts on depends on it. Raises FormatError."""
+    """Return how each tensor is stored, by name.
+
+    storage: one of CHOICES, or a mapping of name patterns to these, of which the last match counts; a tensor without
+    a match is stored as in the source. A vector (norm or bias) is never stored narrower than in the source: it is
+    small, and every number of the rows that it acts on depends on it. exact: refuse a group size below group_size.
+    Raises FormatError for an unknown choice, a pattern without a match, and one that would narrow vectors alone.
+    """
     patterns = {"*": storage} if isinstance(storage, str) else dict(storage)
     for pattern, choice in patterns.items():
         if choice not in CHOICES:
             raise FormatError(f"storage: expected one of {', '.join(CHOICES)}, found {choice!r}")
         matching = [name for name in checkpoint.names if fnmatchcase(name, pattern)]
         if not matching:
-            raise FormatError(f"storage: expected a pattern that some tensor's name matches, found {pattern!r}")
+            raise FormatError(f"storage: expected a pattern that matches a tensor's name, found {pattern!r}")
         if choice not in ("source", "fp32") and all(len(checkpoint.shape(name)) == 1 for name in matching):
             raise FormatError(
                 f"storage: expected source or fp32 for vectors, which are never narrowed, found {pattern}={choice}"
             )
     return {
-        name: _choose(checkpoint, name, _asked(patterns, name), group_size, exact=exact) for name in checkpoint.names
+        name: _choose(checkpoint, name, _requested(patterns, name), group_size, exact=exact)
+        for name in checkpoint.names
     }
 
 
-def _asked(patterns: Mapping[str, str], name: str) -> str:
+def _requested(patterns: Mapping[str, str], name: str) -> str:
     matching = [choice for pattern, choice in patterns.items() if fnmatchcase(name, pattern)]
     return matching[-1] if matching else "source"
 
 
-def _choose(checkpoint: Checkpoint, name: str, asked: str, group_size: int, *, exact: bool) -> Stored:
+def _choose(checkpoint: Checkpoint, name: str, requested: str, group_size: int, *, exact: bool) -> Stored:
     shape = checkpoint.shape(name)
-    if asked == "source" or (len(shape) == 1 and asked != "fp32"):
+    if requested == "source" or (len(shape) == 1 and requested != "fp32"):
         return Stored(checkpoint.dtype(name))
-    if asked == "q8_0":
-        return Stored(asked, choose_group_size({f"the width of {name}": shape[-1]}, group_size, exact=exact))
-    return Stored(asked)
+    if requested == "q8_0":
+        return Stored(requested, choose_group_size({f"the width of {name}": shape[-1]}, group_size, exact=exact))
+    return Stored(requested)

@@ -1,4 +1,4 @@
-"""What a caller may choose of a forward pass, by name and as C numbers it."""
+"""The options of a forward pass, by name and by C's number."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _PATHS = {
 
 
 def paths() -> tuple[str, ...]:
-    """Ways in which this machine can compute `fast`, by name: other speeds, the same bits."""
+    """Return the instruction sets with which this machine can compute "fast": their speeds differ, not their bits."""
     return tuple(name for name, path in _PATHS.items() if path != lib.RC_PATH_BEST and lib.rc_path_is_here(path))
 
 
 def best_path() -> str:
-    """The fastest of them."""
+    """Return the fastest of paths()."""
     return next(name for name, path in _PATHS.items() if path == lib.rc_path_best())
 
 
-def options(file: str, activations: str, arithmetic: str, rope: str, path: str) -> Any:
-    """C's rc_options. Raises ArgumentError, which names the file, for a word that is none of them."""
+def c_options(file: str, activations: str, arithmetic: str, rope: str, path: str) -> Any:
+    """Return C's rc_options. file: for messages. Raises ArgumentError for an unknown word."""
     chosen = (
         _choose(file, "activations", _ACTIVATIONS, activations),
         _choose(file, "arithmetic", _ARITHMETICS, arithmetic),

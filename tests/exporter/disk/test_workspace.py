@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +19,7 @@ import pytest
 from helpers.models import checkpoint, config
 
 import exporter
-from exporter.errors import WriteError
-from exporter.place import clear_stale, resolve_directory_target, turn_at, workspace
+from exporter.disk.workspace import clear_stale, workspace
 
 STALE = "0123abcd"
 FORMATS = ("v0", "hf")
@@ -53,7 +51,7 @@ exporter.export(checkpoint(seed=1), out, format=format_name, overwrite=True)
 # argv: a target. Has a workspace for it until standard input ends.
 HOLDING = """
 import pathlib, sys
-from exporter.place import workspace
+from exporter.disk.workspace import workspace
 
 with workspace(pathlib.Path(sys.argv[1])) as room:
     print(room.name, flush=True)
@@ -264,9 +262,10 @@ def test_without_locks_strays_stay_and_exports_go_on(
 
 @contextlib.contextmanager
 def interrupting(event: int) -> Iterator[Callable[[], int]]:
-    """Raises KeyboardInterrupt at the given one of the moments at which Python looks for signals in exporter.place
-    and what it calls: when a function has begun, and when a call of C returns. Gives how many there were."""
-    files = ("/place.py", "/contextlib.py", "/pathlib.py", "/shutil.py")
+    """Raise KeyboardInterrupt at the given one of the moments at which Python looks for signals in exporter.disk and
+    what it calls: when a function begins, and when a call of C returns. Yields a function that counts them."""
+    ours = ("atomic", "locks", "publish", "sync", "target", "workspace")
+    files = (*(f"/exporter/disk/{name}.py" for name in ours), "/contextlib.py", "/pathlib.py", "/shutil.py")
     seen = 0
 
     def look(frame: Any, what: str, _argument: Any) -> None:
@@ -309,50 +308,3 @@ def test_an_interrupt_at_any_moment_leaves_the_old_or_the_new_and_nothing_else(
         if found == new:
             write(0)
     assert event > 50
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_directory_is_not_looked_at_while_another_process_replaces_it(tmp_path: Path, *, overwrite: bool) -> None:
-    target, aside = tmp_path / "model", tmp_path / "aside"
-    target.mkdir()
-    (target / "other").write_bytes(b"no model")
-    found: list[object] = []
-
-    def look() -> None:
-        try:
-            found.append(resolve_directory_target(target, overwrite=overwrite))
-        except WriteError as error:
-            found.append(error)
-
-    looking = threading.Thread(target=look)
-    with turn_at(target):
-        target.rename(aside)
-        looking.start()
-        looking.join(0.5)
-        assert found == []
-        aside.rename(target)
-    looking.join()
-    assert isinstance(found[0], WriteError)
-    assert "config.json" in str(found[0]) if overwrite else "found a directory" in str(found[0])
-
-
-@pytest.mark.parametrize("refuse", ["refuse_as_target", "refuse_as_directory"])
-def test_what_another_process_replaces_between_two_looks_is_no_error(
-    tmp_path: Path, refuse: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exporter.export(checkpoint(), tmp_path / "source.bin", format="v3")
-    opened = exporter.open_checkpoint(tmp_path / "source.bin")
-    out = tmp_path / "out"
-    out.mkdir()
-    stat, looks = os.stat, []
-
-    def seen_once(path: Any, **options: Any) -> os.stat_result:
-        found = stat(path, **options)
-        if os.fspath(path) == str(out):
-            looks.append(path)
-            out.rename(tmp_path / "aside")
-        return found
-
-    monkeypatch.setattr(os, "stat", seen_once)
-    getattr(opened, refuse)(out)
-    assert len(looks) == 1

@@ -1,0 +1,109 @@
+"""Build the config.json that transformers reads, from a ModelConfig."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from exporter.checkpoint import Dtype
+from exporter.config import ROPE_SCALING_FIELDS, ModelConfig, RopeScaling
+from exporter.errors import FormatError
+
+_ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
+_TORCH_DTYPES: dict[Dtype, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+_SCALING_NAMES = {"original_max_positions": "original_max_position_embeddings"}
+_SCALING_FLOATS = {field.name for field in fields(RopeScaling) if field.type == "float"}
+
+
+def config_json(config: ModelConfig, dtype: Dtype) -> dict[str, Any]:
+    """Return the content of config.json. dtype: the type that most weights have.
+
+    rope_theta, rope_scaling and torch_dtype are the names of transformers 4. Version 5 accepts them as its own,
+    without a warning; version 4 does not know the names of version 5. Token ids are null: the weights do not say
+    them, and Llama's defaults, which null replaces, would name two tokens of any vocabulary.
+
+    Raises FormatError naming the first field that transformers cannot express.
+    """
+    c = config
+    architecture = _architecture(c)
+    _check_rope(c)
+    described: dict[str, Any] = {
+        "hidden_size": c.dim,
+        "intermediate_size": c.hidden_dim,
+        "num_hidden_layers": c.n_layers,
+        "num_attention_heads": c.n_heads,
+        "num_key_value_heads": c.n_kv_heads,
+        "head_dim": c.head_dim,
+        "vocab_size": c.vocab_size,
+        "max_position_embeddings": c.max_seq_len,
+        "hidden_act": _ACTIVATIONS[c.activation],
+        # transformers requires a number that is no integer
+        "rms_norm_eps": float(c.norm_eps),
+        "rope_theta": float(c.rope_theta),
+        "rope_scaling": _rope_scaling(c),
+        "tie_word_embeddings": c.tied,
+        "torch_dtype": _TORCH_DTYPES[dtype],
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    return {**described, **architecture}
+
+
+def _architecture(config: ModelConfig) -> dict[str, Any]:
+    """Return the fields that select transformers' class by the model's biases. Raises FormatError where none fits."""
+    c = config
+    if c.wo_bias and not c.qkv_bias:
+        raise FormatError(
+            "wo_bias: expected none without qkv_bias, because transformers' Llama has both or neither, found one; "
+            "use v3"
+        )
+    if c.qkv_bias and not c.wo_bias:
+        if c.mlp_bias:
+            raise FormatError(
+                "mlp_bias: expected none beside qkv_bias without wo_bias, because transformers' Qwen2, which is "
+                "so, has no mlp_bias, found one; use v3"
+            )
+        # Qwen2Config has no field for head_dim, but its model uses the one in config.json
+        return {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": False}
+    if c.dim % c.n_heads:
+        raise FormatError(
+            f"n_heads: expected a divisor of dim = {c.dim}, which transformers' Llama requires for any head_dim, "
+            f"found {c.n_heads}; use v3"
+        )
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "attention_bias": c.qkv_bias,
+        "mlp_bias": c.mlp_bias,
+    }
+
+
+def _check_rope(config: ModelConfig) -> None:
+    """Raise FormatError where transformers computes another RoPE than ModelConfig means, or divides by zero."""
+    scaling = config.rope_scaling
+    if scaling.type == "dynamic":
+        if config.max_seq_len != scaling.original_max_positions:
+            raise FormatError(
+                f"max_seq_len: expected {scaling.original_max_positions} (original_max_positions), beyond which "
+                f"transformers scales dynamic RoPE, found {config.max_seq_len}; use v3"
+            )
+        if config.head_dim == 2:
+            raise FormatError(
+                "head_dim: expected at least 4, which transformers' dynamic RoPE scaling requires, found 2; use v3"
+            )
+
+
+def _rope_scaling(config: ModelConfig) -> dict[str, Any] | None:
+    scaling = config.rope_scaling
+    if scaling.type == "none":
+        return None
+    described: dict[str, Any] = {"rope_type": scaling.type}
+    for field in ROPE_SCALING_FIELDS[scaling.type]:
+        # dynamic scaling takes it from max_position_embeddings; transformers warns about a second one
+        if (scaling.type, field) == ("dynamic", "original_max_positions"):
+            continue
+        value = getattr(scaling, field)
+        # transformers warns about an attention_factor that is an integer
+        described[_SCALING_NAMES.get(field, field)] = float(value) if field in _SCALING_FLOATS else value
+    return described
