@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -325,9 +326,9 @@ def test_tokens_and_lengths_of_ones_own(tmp_path: Path, source: Path, good: Path
 
 def test_the_demo_exports_and_verifies_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On less evidence than a user gets, whose full run the wheel's test makes."""
-    import verify.evidence
+    from verify.evidence.depth import DEPTHS
 
-    monkeypatch.setitem(verify.evidence.DEPTHS, "standard", (2, 128))
+    monkeypatch.setitem(DEPTHS, "standard", replace(DEPTHS["standard"], windows=2, length=128))
     result = run("demo", "--out", tmp_path / "out")
     assert result.returncode == 0
     for name in (*BIN_FORMATS, "v3-q8_0"):
