@@ -39,7 +39,7 @@ def code(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", [*NAMES, "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "tests/README.md"])
 def test_relative_links_and_anchors_lead_somewhere(name: str) -> None:
     page = ROOT / name
     for target in LINK.findall(page.read_text()):
@@ -126,9 +126,21 @@ def test_what_a_picture_says_stands_on_its_page_too(picture: str, page: str) -> 
     assert "prefers-color-scheme: dark" in path.read_text()
 
 
+def test_the_readme_of_the_tests_names_every_folder_and_helper() -> None:
+    text = (ROOT / "tests" / "README.md").read_text()
+    assert len(text.splitlines()) < 80
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(re.findall(r"`tests/(\w+)/", text))
+    helpers = ROOT / "tests" / "lib" / "helpers"
+    named = [name for name in code(text.partition("## Helpers")[2]) if re.fullmatch(r"[\w*]+(\.py|/)", name)]
+    found = {path.name for name in named for path in helpers.glob(name.rstrip("/"))}
+    there = {path.name for path in helpers.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found == there - {"__init__.py"}
+
+
 def test_every_make_target_that_is_spoken_of_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for name in [*NAMES, "CONTRIBUTING.md"]:
+    for name in [*NAMES, "CONTRIBUTING.md", "tests/README.md"]:
         for spoken in re.findall(
             r"(?:`|^ *)make ([a-z0-9-]+(?: \| [a-z0-9-]+)*)", (ROOT / name).read_text(), re.MULTILINE
         ):

@@ -33,7 +33,8 @@ BETTER = {
 }
 PATTERNS = {re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE): better for pattern, better in BETTER.items()}
 
-PROSE = [*PAGES, *(ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")), ROOT / "action.yml"]
+OTHERS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md", "action.yml")
+PROSE = [*PAGES, *(ROOT / name for name in OTHERS)]
 TEMPLATES = [path for path in sorted((ROOT / "verify" / "report").iterdir()) if path.suffix in (".j2", ".js")]
 CODE = [path for package in ("exporter", "reader_c", "verify") for path in sorted((ROOT / package).rglob("*.py"))]
 
