@@ -14,6 +14,8 @@ from helpers.models import arrays, config
 import exporter
 from exporter.memory import room_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:

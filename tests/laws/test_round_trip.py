@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.models import BIN_FORMATS, LEGACY_FORMATS, LLAMA_2_7B, arrays, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,7 @@ def test_header_and_offsets_of_reader_and_writer_agree(
             assert model.config.group_size == group
 
 
+@pytest.mark.slow
 def test_a_model_of_llama_2_7b_shape_is_laid_out_beyond_32_bits(tmp_path: Path) -> None:
     """Sparse file, real sizes: vocab * dim, layers * dim * dim and every offset past 2^32 bytes."""
     stored = {

@@ -175,6 +175,7 @@ def test_tokens_are_copied_before_c_reads_them(tmp_path: Path) -> None:
         assert not np.shares_memory(model.token_array(mine), mine)
 
 
+@pytest.mark.slow
 def test_a_small_file_may_claim_very_many_layers_and_opens_at_once(tmp_path: Path) -> None:
     """Sparse, so small on disk: opening must not build a table of them."""
     path = tmp_path / "deep.bin"

@@ -35,6 +35,7 @@ def proven(source: Source, path: Path, length: int) -> tuple[Proof, list[Window]
     return proof, windows, model
 
 
+@pytest.mark.slow
 @given(
     configs(max_layers=3, head_sizes=True, biases=True, activations=True, scalings=True),
     st.sampled_from(("fp32", "q8_0")),

@@ -168,6 +168,7 @@ def test_no_noise_is_no_change() -> None:
         assert result is y
 
 
+@pytest.mark.slow
 @given(huggingface.models(), st.integers(0, 99))
 def test_reference_is_transformers_to_float64(made: tuple[str, dict[str, Any]], seed: int) -> None:
     architecture, changes = made

@@ -216,6 +216,7 @@ def test_what_no_plan_can_do_is_refused_before_anything_is_computed(limit: int) 
         plan(llama_7b(), 2, limit)
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_what_it_expects_and_refuses_what_cannot_be(tmp_path: Path) -> None:
     source, file = save(tmp_path, state_dict()), tmp_path / "model.bin"
     exporter.export(exporter.open_checkpoint(source), file, format="v0")

@@ -29,6 +29,8 @@ from verify.run.resume import Kept
 from verify.run.traced_windows import Proven
 from verify.run.worker import ComparedWindow, Job, Parts
 
+pytestmark = pytest.mark.slow
+
 EVIDENCE = Evidence(depth="standard", windows=3, length=24)
 
 
