@@ -53,7 +53,10 @@ def plans(root: Path) -> list[Plan]:
 def package(root: Path, name: str) -> Plan:
     files = {module_name(path.relative_to(root)): path for path in sorted((root / name).rglob("*.py"))}
     packages = {module for module, path in files.items() if path.name == "__init__.py"}
-    imports, rooms, lines, functions = {}, {}, {}, {}
+    imports: Graph = {}
+    rooms: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    functions: dict[str, int] = {}
     for module, path in files.items():
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
@@ -93,8 +96,10 @@ def python_functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, int
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield prefix + node.name, (node.end_lineno or node.lineno) - node.lineno + 1
-        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        yield from python_functions(node, f"{prefix}{node.name}." if named else prefix)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from python_functions(node, f"{prefix}{node.name}.")
+        else:
+            yield from python_functions(node, prefix)
 
 
 def c_sources(root: Path) -> Plan:
