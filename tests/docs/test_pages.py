@@ -45,6 +45,7 @@ BESIDE = (
     "CHANGELOG.md",
     "benchmarks/README.md",
     "examples/pytest-project/README.md",
+    "tests/README.md",
 )
 
 
@@ -159,6 +160,18 @@ def test_every_test_that_a_page_names_exists(name: str) -> None:
         return  # names of its day
     for path in re.findall(r"`(tests/[\w/.]+)`", (ROOT / name).read_text()):
         assert (ROOT / path).exists(), path
+
+
+def test_the_readme_of_the_tests_names_every_folder_and_helper() -> None:
+    text = (ROOT / "tests" / "README.md").read_text()
+    assert len(text.splitlines()) < 80
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(re.findall(r"`tests/(\w+)/", text))
+    helpers = ROOT / "tests" / "lib" / "helpers"
+    named = [name for name in code(text.partition("## Helpers")[2]) if re.fullmatch(r"[\w*]+(\.py|/)", name)]
+    found = {path.name for name in named for path in helpers.glob(name.rstrip("/"))}
+    there = {path.name for path in helpers.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found == there - {"__init__.py"}
 
 
 def test_every_make_target_that_is_spoken_of_exists() -> None:

@@ -25,6 +25,8 @@ import exporter
 from verify.errors import CannotJudgeError
 from verify.sources import open_source
 
+pytestmark = pytest.mark.slow
+
 # Odd, but what it holds is beyond doubt: where an archive's directory stands is found by search.
 HARMLESS = {"archive: directory beyond the file"}
 

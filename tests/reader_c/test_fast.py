@@ -49,6 +49,7 @@ def test_fast_has_the_bits_of_a_literal_replay(
             assert same_bits(model.forward(tokens, activations="q8"), replay(model, tokens, q8=True))
 
 
+@pytest.mark.slow
 @given(configs(biases=True, head_sizes=True, numbers=True), st.integers(0, 99))
 def test_what_v3_adds_has_the_bits_of_a_literal_replay(model_config: exporter.ModelConfig, seed: int) -> None:
     tokens = [(seed + i) % model_config.vocab_size for i in range(min(4, model_config.max_seq_len))]

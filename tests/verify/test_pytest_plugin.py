@@ -16,6 +16,8 @@ import exporter
 import verify
 from verify.pytest_plugin import CHECKS
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["pytester"]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pytest-project"

@@ -22,6 +22,7 @@ META_SCALING = exporter.RopeScaling(
 )
 
 
+@pytest.mark.slow
 @given(meta.sharded())
 def test_shards_give_the_tensors_that_they_were_made_of(
     tmp_path_factory: pytest.TempPathFactory, model: tuple[exporter.ModelConfig, int, int]
@@ -128,6 +129,7 @@ def test_a_shard_that_changes_under_the_reader_is_refused(tmp_path: Path, number
         opened.load("tok_embeddings.weight")
 
 
+@pytest.mark.slow
 def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
     largest = meta.write_large(tmp_path)
     grown = meta.peak_growth(

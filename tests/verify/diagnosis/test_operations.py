@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.models import arrays, checkpoint, config
+from helpers.models import arrays, checkpoint, config, hyperparameters
 
 import exporter
 import reader_c
@@ -23,7 +23,6 @@ from verify.diagnosis.operations import _int8
 from verify.operations.int8 import half_away
 from verify.operations.recompute import Recompute
 from verify.operations.record import record
-from verify.sources import Hyperparameters
 
 MODELS = {
     "grouped queries": {},
@@ -40,9 +39,8 @@ class World:
         self.weights = {name: torch.from_numpy(array) for name, array in arrays(self.config).items()}
         path = directory / "model.bin"
         exporter.export(checkpoint(self.config), path, format="v3", overwrite=True)
-        fields = dataclasses.fields(Hyperparameters)
-        hyper = Hyperparameters(**{field.name: getattr(self.config, field.name) for field in fields})
-        self.recompute = Recompute(hyper, self.weights.__getitem__, lambda _name: None, "fp32", "mirror")
+        model = hyperparameters(self.config)
+        self.recompute = Recompute(model, self.weights.__getitem__, lambda _name: None, "fp32", "mirror")
         self.tokens = np.random.default_rng(0).integers(0, 29, 20)
         self.stages: dict[int | str, Stage] = {}
         x, tokens = torch.empty(1, 0), torch.from_numpy(self.tokens)[None]

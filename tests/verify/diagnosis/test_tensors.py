@@ -234,6 +234,7 @@ def test_of_two_mistakes_the_larger_is_named_and_the_rest_counted(tmp_path: Path
     assert "1 of 12 differing tensors" in found.sentence
 
 
+@pytest.mark.slow
 def test_nine_of_ten_seeds_in_random_models_get_their_name(tmp_path: Path) -> None:
     """Any ratio of heads, sizes that are no multiples of one another: where two mistakes give the same bits, the
     likelier one is named."""

@@ -30,6 +30,8 @@ from verify.judge import judge
 from verify.report.model import Report
 from verify.report.saved import read_report
 
+pytestmark = pytest.mark.slow
+
 EVIDENCE = Evidence(depth="quick", windows=2, length=24)
 MODEL = config(dim=48, hidden_dim=48, n_heads=6, n_kv_heads=3, max_seq_len=33)
 

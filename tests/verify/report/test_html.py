@@ -201,6 +201,7 @@ def with_numbers(value: Any, draw: Callable[[], float]) -> Any:
     return value
 
 
+@pytest.mark.slow
 @given(st.lists(floats, min_size=1, max_size=11))
 def test_any_numbers_are_shown_within_their_frames(numbers: list[float]) -> None:
     endless = itertools.cycle(numbers)

@@ -223,6 +223,7 @@ def test_every_field_that_was_edited_is_noticed(tmp_path: Path, report: Report, 
     counted("fields of saved reports, each edited or taken out", count + len(places), "refused")
 
 
+@pytest.mark.slow
 def test_an_edited_field_with_its_digest_mended_never_makes_a_failing_report_pass(
     tmp_path: Path, counted: Counted
 ) -> None:

@@ -13,6 +13,7 @@ import torch
 from helpers import huggingface
 from helpers.checkpoints import save, state_dict
 from helpers.command_line import refused, run, run_on_terminal
+from helpers.models import LLAMA_2_7B, hyperparameters
 from safetensors.torch import load_file, save_file
 
 import exporter
@@ -27,7 +28,6 @@ from verify.sources import open_source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.sources.llama2c import Llama2cSource
 from verify.sources.shards import Shards
-from verify.sources.source import Hyperparameters
 
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (3, 20)))
 EVIDENCE = Evidence(depth="quick", windows=2, length=16)
@@ -144,20 +144,7 @@ def test_blocks_of_rows_change_no_number(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def llama_7b(**changes: Any) -> Work:
-    model = Hyperparameters(
-        dim=4096,
-        hidden_dim=11008,
-        n_layers=32,
-        n_heads=32,
-        n_kv_heads=32,
-        head_dim=128,
-        vocab_size=32000,
-        max_seq_len=4096,
-        tied=False,
-        norm_eps=1e-5,
-        rope_theta=1e4,
-    )
-    work = Work(model, 512, 1, 2, 128, held=0, q8=True, huggingface=True, attributed=True)
+    work = Work(hyperparameters(LLAMA_2_7B), 512, 1, 2, 128, held=0, q8=True, huggingface=True, attributed=True)
     return dataclasses.replace(work, **changes)
 
 
@@ -229,6 +216,7 @@ def test_what_no_plan_can_do_is_refused_before_anything_is_computed(limit: int) 
         plan(llama_7b(), 2, limit)
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_what_it_expects_and_refuses_what_cannot_be(tmp_path: Path) -> None:
     source, file = save(tmp_path, state_dict()), tmp_path / "model.bin"
     exporter.export(exporter.open_checkpoint(source), file, format="v0")
