@@ -49,7 +49,7 @@ def verify(
     options: Options | None = None,
     **changes: Any,
 ) -> Report:
-    """Judge a .bin file against the checkpoint that it was made from, whoever wrote it.
+    """Judge a .bin file, written by any program, against the checkpoint that it was made from.
 
     source: where the checkpoint is, or an open source. policy: a TOML file of limits; the default is in the package.
     baseline: report.json of the last release; a file that is worse fails. windows: how many random windows, or the

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from verify.run.options import Options
     from verify.run.progress import Progress
 
-# PyTorch starts as many as it is told to, and ends the process if the system refuses.
+# PyTorch starts as many as requested, and ends the process if the system refuses.
 MOST_THREADS = 256
 MOST_WORKERS = 10_000
 
