@@ -17,14 +17,15 @@ from helpers.reports import GUILTY, failing, passing, replaced, without_logits
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from verify.checks.baseline import Comparison
+from verify.checks.baseline import BaselineComparison
 from verify.checks.operations import LayerReport
 from verify.checks.result import CHECKS, CheckResult, skipped, within
 from verify.diagnosis import Diagnosis
 from verify.report import html
 from verify.report.advice import next_step
-from verify.report.heat import STEPS, heat_maps
-from verify.report.model import Baseline, Report
+from verify.report.findings import Baseline
+from verify.report.heat_map import STEPS, heat_maps
+from verify.report.model import Report
 from verify.report.plots import LogScale, log_scale
 from verify.report.saved import read_report
 
@@ -43,7 +44,10 @@ def with_baseline(report: Report, **changes: Any) -> Report:
         "interval": (5e-4, 2e-3),
         "limit": 1e-5,
     }
-    worse, same = Comparison(**{**fields, **changes}), Comparison(**{**fields, "interval": (-1e-3, 1e-6)})
+    worse, same = (
+        BaselineComparison(**{**fields, **changes}),
+        BaselineComparison(**{**fields, "interval": (-1e-3, 1e-6)}),
+    )
     check = within("baseline", "statistical", 5e-4, 1e-5, "kl_mean is worse", {"metric": "kl_mean", "origin": "text"})
     return dataclasses.replace(
         report,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from verify.report.words import beside, number
+from verify.checks.digits import beside, number
 
 
 @pytest.mark.parametrize(
