@@ -14,7 +14,7 @@ _STEPS = {
     "file": "Copy the file again and compare its sha256 with the sender's; where they are equal, "
     "`export-and-verify inspect FILE` shows what its writer got wrong.",
     "tensors": "Fix how the exporter writes {tensor}, export again and verify again; "
-    f"{_GUIDE} tells damage from a mistake with names or order.",
+    f"{_GUIDE} helps to tell damage from a mistake with names or order.",
     "operations": "Check the engine's code and inputs at {operation}, and nothing after it: every operation is "
     f"judged by its own inputs ({_GUIDE}).",
     "execution": "{again} how the engine connects its operations: each of them is right by itself " + f"({_GUIDE}).",

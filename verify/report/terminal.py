@@ -84,7 +84,7 @@ def _show_reasons(console: Console, findings: Findings) -> None:
         )
         lines.append(
             f"logit {closure.index} at window {closure.window}, position {closure.position} is "
-            f"{closure.difference:+.3g} off: {parts}; all operations together explain "
+            f"off by {closure.difference:+.3g}: {parts}; all operations together explain "
             f"{percentage(closure.explained, 2)} of it"
         )
     for line in lines:

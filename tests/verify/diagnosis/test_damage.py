@@ -17,7 +17,7 @@ RIGHT = healthy(0, MODEL)
 
 def with_elements(count: int) -> np.ndarray:
     wrong = RIGHT[NAME].copy()
-    wrong[4, :count] *= np.float32(1.7)
+    wrong[5, :count] *= np.float32(1.7)
     return wrong
 
 
@@ -50,8 +50,8 @@ def seen(tmp_path: Path, wrong: np.ndarray) -> tuple[str, str] | None:
     ("wrong", "name", "text"),
     [
         (with_bit(), "bit-flipped", "the right values except one bit: bit 9 of fp32 [6, 2] is flipped"),
-        (with_elements(1), "few-elements", "the right values except fp32 [4, 0]: bits 0x"),
-        (with_elements(3), "few-elements", "the right values except 3 elements, the first of them fp32 [4, 0]"),
+        (with_elements(1), "few-elements", "the right values except fp32 [5, 0]: bits 0x"),
+        (with_elements(3), "few-elements", "the right values except 3 elements, the first of them fp32 [5, 0]"),
         (with_tail(1), "row-tails-zero", "zeros in the last column of each row"),
         (with_tail(3), "row-tails-zero", "zeros in the last 3 columns of each row"),
         (cut_short(), "cut-short", "the source's values up to one element, and zeros from there to the end"),
