@@ -14,8 +14,8 @@ from verify.checks.policy import DEFAULT_POLICY
 from verify.checks.result import CHECKS
 from verify.cli.commands import app
 from verify.cli.exits import INTERNAL_ERROR
+from verify.report.document import schema
 from verify.report.files import NAMES as REPORT_FILES
-from verify.report.model import schema
 
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
 SVG = "{http://www.w3.org/2000/svg}"

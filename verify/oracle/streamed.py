@@ -1,7 +1,7 @@
-"""transformers' own model with one of its modules in memory at a time.
+"""transformers' own model with the weights of one module in memory at a time.
 
-The model is made without weights; right before transformers runs a decoder layer, its weights are read from the
-source's files, and right after it they are forgotten. What runs, and in which order, is transformers' code alone.
+The model is created without weights. Before transformers runs a decoder layer, the layer's weights are read from the
+source's files; after it they are freed. Only transformers' code decides what runs and in which order.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ import torch
 
 from verify.errors import CannotJudgeError
 
-# (name as the directory has it) -> the tensor as it is stored
+# (name in the directory) -> the tensor as it is stored
 Read = Callable[[str], torch.Tensor]
 
-# A buffer that old checkpoints hold, and that every model computes for itself.
+# A buffer that old checkpoints hold, although every model computes it.
 COMPUTED = "rotary_emb.inv_freq"
 _EMBEDDING, _CLASSIFIER = "model.embed_tokens.weight", "lm_head.weight"
 
 
 def streamed_model(transformers: Any, directory: Path, read: Read, shapes: dict[str, tuple[int, ...]]) -> Any:
-    """A model that can be called like any other. shapes: of every tensor that the directory has, by name. Raises
-    CannotJudgeError unless they are those of the model."""
+    """Create a model that can be called like any other.
+
+    shapes: of every tensor in the directory, by name. Raises CannotJudgeError unless they are those of the model.
+    """
     config = transformers.AutoConfig.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False
         ).eval()
-    # computed of the configuration, and by no file
+    # computed from the configuration, not read from a file
     model.model.rotary_emb = type(model.model.rotary_emb)(config=config)
     tied = bool(config.tie_word_embeddings)
     _check_names(directory, model, shapes, tied=tied)

@@ -1,4 +1,4 @@
-"""Hugging Face's own model on the CPU: what a Hugging Face source computes, by the code that it was made for."""
+"""Hugging Face's own model on the CPU: what a Hugging Face source computes with the code it was made for."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from verify.system.optional_imports import one_line, quiet_transformers, wanted
 
 
 class TransformersOracle:
-    """A model in float32 with plain ("eager") attention. Nothing is downloaded, and no code but transformers' runs.
+    """A model in float32 with plain ("eager") attention. Nothing is downloaded, and only transformers' code runs.
 
-    Raises CannotJudgeError where transformers is not installed, cannot load the directory, or finds other tensors
-    in it than its model has: it would make up those that are missing.
+    Raises CannotJudgeError if transformers is not installed, cannot load the directory, or finds other tensors in it
+    than its model has; transformers would initialise missing ones at random.
     """
 
     def __init__(self, directory: Path, stored: tuple[Read, dict[str, tuple[int, ...]]] | None = None) -> None:
-        """stored: how a tensor is read by the directory's name for it, and all their shapes, where the model is to be
-        taken layer by layer; None to load it whole."""
+        """Load the model. stored: a function that reads a tensor by its name in the directory, and the shapes of all
+        tensors, to run the model layer by layer; None to load it whole."""
         self._directory = directory
         with quiet_transformers() as transformers:
             try:
@@ -35,9 +35,9 @@ class TransformersOracle:
                     dtype=torch.float32,
                     attn_implementation="eager",
                     output_loading_info=True,
-                    # or a file would be read that is no part of the source, and that nothing has checked
+                    # otherwise transformers reads a file that is not part of the source and that nothing has checked
                     generation_config=transformers.GenerationConfig(),
-                    ignore_mismatched_sizes=True,  # to be refused by name, below
+                    ignore_mismatched_sizes=True,  # refused by name below
                 )
             except CannotJudgeError:
                 raise
@@ -50,11 +50,12 @@ class TransformersOracle:
 
     @property
     def version(self) -> str:
-        """Of transformers."""
+        """The version of transformers."""
         return str(wanted("transformers").__version__)
 
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (windows, length, vocab_size), float32, at all positions of integer tokens (windows, length)."""
+        """Compute logits (windows, length, vocab_size), float32, at all positions of integer tokens (windows,
+        length)."""
         with quiet_transformers(), torch.no_grad():
             try:
                 output = self._model(input_ids=tokens.to(torch.int64), use_cache=False, logits_to_keep=0)
@@ -72,7 +73,7 @@ class TransformersOracle:
 
 
 def _check_complete(directory: Path, info: dict[str, Any], *, tied: bool) -> None:
-    """Each key that transformers did not find, did not know, or could not use is one too many."""
+    """Refuse every key that transformers did not find, did not know, or could not use."""
     for kind, found in info.items():
         for entry in sorted(found, key=str):
             # a name, or a name with two shapes
@@ -82,6 +83,6 @@ def _check_complete(directory: Path, info: dict[str, Any], *, tied: bool) -> Non
             if kind != "error_msgs" and tied and name == "lm_head.weight":
                 continue
             raise CannotJudgeError(
-                f"{directory}: expected every tensor of transformers' model and no other, found {name[:200]} among "
+                f"{directory}: expected exactly the tensors of transformers' model, found {name[:200]} among "
                 f"its {kind}"
             )

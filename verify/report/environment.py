@@ -1,4 +1,4 @@
-"""What a report says about where it was made."""
+"""The environment of a report: versions, processor, threads."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PACKAGES = ("export-and-verify", "torch", "numpy")
 
 
 def environment(versions: Mapping[str, str], arithmetic: str) -> dict[str, Any]:
-    """versions: of what was used besides what always is. arithmetic: of the C reader."""
+    """Describe this environment. versions: of packages that only some runs use. arithmetic: of the C reader."""
     always = {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
     return {
         "versions": {**always, **versions},
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "arithmetic": arithmetic,
-        # mirror is compiled for one instruction set at a time, and sums alike on all
+        # mirror is compiled for one instruction set, and sums in the same order on all
         "path": reader_c.best_path() if arithmetic == "fast" else "mirror",
     }
 

@@ -258,12 +258,12 @@ def test_a_ratio_is_one_more_rounding_of_a_frequency(scaling: RopeScaling, of_ra
     config = toy(dim=4, n_heads=1, n_kv_heads=1, max_seq_len=4000)
     model = dataclasses.replace(hyperparameters(config), rope_scaling=scaling)
     positions = torch.arange(4000, dtype=torch.float64)[:, None]
-    exact = rope.turns(model, 4000, torch.float64, Noise())
-    turns = rope.turns(model, 4000, torch.float64, Noise(1, 8))
-    assert torch.equal(turns[0], exact)
-    turned = (turns[1:] / exact).angle()
+    exact = rope.rotations(model, 4000, torch.float64, Noise())
+    rotations = rope.rotations(model, 4000, torch.float64, Noise(1, 8))
+    assert torch.equal(rotations[0], exact)
+    rotated = (rotations[1:] / exact).angle()
     # what all positions share, as a part of the frequency
-    shared = (turned * positions).sum(dim=1) / positions.square().sum(dim=0) / rope.frequencies(model)
+    shared = (rotated * positions).sum(dim=1) / positions.square().sum(dim=0) / rope.frequencies(model)
     # the first pair's power of theta is exact, the second one's is not
     expected = torch.tensor([0.0, 2.0], dtype=torch.float64) + of_ratio
     variance = shared.square().mean(dim=0) / (0.18 * UNIT**2)

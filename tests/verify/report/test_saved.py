@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from verify.checks.result import CHECKS, exact
 from verify.engine.trial import EngineReport
 from verify.errors import CannotJudgeError
-from verify.report.model import Baseline, Report, digest_of_report
+from verify.report.document import digest_of_report
+from verify.report.findings import Baseline
+from verify.report.model import Report
 from verify.report.saved import read_report
 
 

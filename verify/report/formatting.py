@@ -1,28 +1,17 @@
-"""Numbers and metrics as words, alike in every rendering."""
+"""Metrics and free values in words, the same in every rendering."""
 
 from __future__ import annotations
 
+from verify.checks.digits import counted, percentage
 from verify.checks.metrics import Metrics
 
 
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def beside(value: float | None, limit: float | None) -> str:
-    """A number that stands beside its limit: with as many digits as it takes to tell the two apart."""
-    if value is None or limit is None or value == limit:
-        return number(value)
-    digits = (f"{value:.{count}g}" for count in range(4, 18))
-    return next((text for text in digits if text != number(limit)), number(value))
-
-
 def describe(metrics: Metrics) -> str:
-    """One line of metrics, with what they were taken over."""
+    """Write one line of metrics, with the number of positions that they cover."""
     words = [
-        f"{metrics.positions} positions",
+        counted(metrics.positions, "position"),
         f"KL mean {metrics.kl_mean:.3g}{_interval(metrics.kl_mean_ci)}, max {metrics.kl_max:.3g} nats",
-        f"top-1 {metrics.top1_agreement:.2%}",
+        f"top-1 {percentage(metrics.top1_agreement, 2)}",
         f"largest logit error {metrics.max_abs_logit_error:.3g}",
     ]
     if metrics.perplexity_source is not None and metrics.perplexity_file is not None:
@@ -38,7 +27,7 @@ def _interval(interval: tuple[float, float] | None) -> str:
 
 
 def anything(value: object) -> str:
-    """Whatever a report's free fields hold, in one line: numbers to six digits, lists with brackets."""
+    """Write any value of a report's free fields in one line: numbers with six digits, lists in brackets."""
     if value is None:
         return "-"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""The heat map of error over bound: a row for each operation, a column for each layer."""
+"""The heat map of error over bound, with a row for each operation and a column for each layer."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verify.checks.digits import beside, number, percentage
 from verify.checks.operations import LayerReport, name_of
-from verify.report.words import anything, beside, number
+from verify.report.formatting import anything
 
 # Upper ends of the steps of the colour scale, in error over bound: logarithmic, and finer near the bound. Step 0 is
-# no error at all, the one after the last is beyond the bound and yet within what the policy lets pass.
+# no error at all; the step after the last is beyond the bound but within the policy's limit.
 STEPS = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 
-# Columns up to which there is room to write into the cells, and for the panel beside the map.
+# The largest number of columns with room for numbers in the cells, and for the panel beside the map.
 _ROOM_FOR_NUMBERS, _ROOM_FOR_PANEL = 14, 36
 
 
 @dataclass(frozen=True)
 class Cell:
-    """step: of the colour scale. data: what the panel shows of it, by the panel's own keys."""
+    """One operation in one layer. step: of the colour scale. data: what the panel shows, by the panel's keys."""
 
     step: int
     failed: bool
@@ -32,14 +33,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
+    """One operation in all layers."""
+
     operation: str
     cells: Sequence[Cell | None]
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Of one kind of activations. active: the cell to start at, the first that failed or the nearest to its bound.
-    columns are "few", where there is room for numbers, "some", or "many"."""
+    """The heat map of one kind of activations.
+
+    active: the cell to start at: the first that failed, or the one nearest to its bound. room: "few" columns leave
+    room for numbers; otherwise "some" or "many".
+    """
 
     activations: str
     columns: Sequence[str]
@@ -50,7 +56,7 @@ class HeatMap:
 
 
 def heat_maps(layers: Sequence[LayerReport], limit: float) -> list[HeatMap]:
-    """One for each kind of activations. limit: of error over bound, the policy's."""
+    """Return one map for each kind of activations. limit: the policy's, of error over bound."""
     kinds = dict.fromkeys(report.activations for report in layers)
     return [_heat_map([report for report in layers if report.activations == kind], limit) for kind in kinds]
 
@@ -89,7 +95,7 @@ def _cell(report: LayerReport, limit: float, active: bool) -> Cell:
     step = 0 if ratio == 0 else next((n for n, end in enumerate(STEPS, 1) if ratio <= end), len(STEPS) + 1)
     size = f"{beside(ratio, limit)}, {'beyond' if failed else 'within'} the limit of {number(limit)}"
     if not math.isfinite(ratio):
-        size = "wrong where one answer is right, or not finite"
+        size = "not the one right answer, or not finite"
     return Cell(
         step=step,
         failed=failed,
@@ -106,23 +112,23 @@ def _cell(report: LayerReport, limit: float, active: bool) -> Cell:
 
 
 def _where(at: Mapping[str, Any]) -> dict[str, str]:
-    """The place, the values there, and the weight that would explain them."""
+    """Describe the place, the values there, and the weight that would explain them."""
     place = ", ".join(f"{key} {anything(at[key])}" for key in ("window", "position", "index") if key in at)
     found = {"at": place, **{key: anything(at[key]) for key in ("expected", "found", "tensor") if key in at}}
     if "row" in at and "column" in at:
         found["weight"] = (
-            f"[{anything(at['row'])}, {anything(at['column'])}], off by {anything(at.get('delta'))}: explains "
-            f"{_part(at.get('explained'))} of its row's squared error; rows off: {anything(at.get('rows'))}"
+            f"[{anything(at['row'])}, {anything(at['column'])}] off by {anything(at.get('delta'))} would explain "
+            f"{_part(at.get('explained'))} of its row's squared error; wrong rows: {anything(at.get('rows'))}"
         )
     return found
 
 
 def _part(share: Any) -> str:
-    return f"{share:.2%}" if isinstance(share, float) else anything(share)
+    return percentage(share, 2) if isinstance(share, float) else anything(share)
 
 
 def _short(ratio: float) -> str:
-    """Two digits, for a cell."""
+    """Write a ratio with two digits, for a cell."""
     if not math.isfinite(ratio):
         return "∞" if ratio == math.inf else "nan"
     if ratio == 0:

@@ -1,5 +1,7 @@
-"""Failures in plain lines, of the dictionary that report.json holds. Imports next to nothing, so that whoever has
-that dictionary need not load what made it."""
+"""Failures as plain lines, from the dictionary that report.json holds.
+
+This module imports almost nothing, so that a program with that dictionary need not load the rest of the package.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ Json = Mapping[str, Any]
 
 
 def finding(check: Json) -> str:
-    """ "tensors: <detail>", and on a line of its own where, if the check names a place."""
+    """Write "tensors: <detail>", and the place on a line of its own if the check names one."""
     text = (
         f"{check['name']}: {'' if check['status'] == 'fail' else check['status'] + ': '}{printable(check['detail'])}"
     )
@@ -21,5 +23,5 @@ def finding(check: Json) -> str:
 
 
 def likely(report: Json) -> str:
-    """What the mistake most likely is, on a line of its own; nothing where nobody knows."""
+    """Write the most likely mistake on a line of its own; nothing if there is no diagnosis."""
     return f"\nmost likely: {printable(report['diagnosis']['sentence'])}" if report["diagnosis"] else ""

@@ -1,9 +1,8 @@
-"""A file beside its source, and how a supposed mistake is held against it: rows at a time, bit for bit."""
+"""A file compared with its source bit by bit, as if its writer had made a certain mistake."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,95 +10,54 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.oracle.expected import parts
-from verify.sources import Hyperparameters, Source
+from verify.diagnosis.derivation import Derivation, Rows, healthy
+from verify.sources import Source
 
-Parts = dict[str, torch.Tensor]
+# Part's name -> its values as unsigned integers.
 Bits = dict[str, NDArray[Any]]
 
-# Elements derived at a time: enough to vectorise, little beside a tensor.
+# Elements that are derived at a time: enough for fast array operations, and few compared with a tensor.
 _BLOCK = 1 << 18
-# Rows from the first difference on that a mistake must get right before the whole tensor is derived.
+# Rows from the first difference on that a mistake must explain before the whole tensor is derived.
 _PROBE_ROWS = 16
 
 _UNSIGNED: dict[int, type[np.unsignedinteger[Any]]] = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows first to last (exclusive) of one of the file's tensors, to be derived.
-
-    weights: the whole of the source's tensor, float32 (rows, width); a vector is one column.
-    """
-
-    name: str
-    weights: torch.Tensor
-    first: int
-    last: int
-    storage: str
-    group_size: int
-    model: Hyperparameters
-
-    @property
-    def own(self) -> torch.Tensor:
-        """The source's same rows."""
-        return self.weights[self.first : self.last]
-
-    @property
-    def numbers(self) -> torch.Tensor:
-        """int64: which rows these are."""
-        return torch.arange(self.first, self.last)
-
-    def stored(self, weights: torch.Tensor) -> Parts:
-        """What the file would hold of these rows if they were the weights given."""
-        return parts(weights, self.storage, self.group_size)
-
-    def healthy(self) -> Parts:
-        return self.stored(self.own)
-
-
-# What a mistake leaves of some rows, in the parts and shapes of their storage; None where it cannot be made.
-Derivation = Callable[[Rows], Parts | None]
-
-
-def healthy(rows: Rows) -> Parts:
-    return rows.healthy()
-
-
-class Case:
-    """One tensor of the source is held at a time."""
+class BitComparison:
+    """Compares the tensors of a file with those of its source; it holds one source tensor at a time."""
 
     def __init__(self, model: reader_c.Model, source: Source) -> None:
         self.model, self.source = model, source
-        self.hyperparameters = source.hyperparameters
-        self.shapes = self.hyperparameters.shapes()
+        self.hyper = source.hyperparameters
+        self.shapes = self.hyper.shapes()
         self._held: tuple[str, torch.Tensor] | None = None
         self._first_differences: dict[str, int | None] = {}
 
     def weights(self, name: str) -> torch.Tensor:
-        """The source's tensor, float32 (rows, width); a vector is one column."""
+        """Return the source's tensor, float32 (rows, width); a vector has one column."""
         if self._held is None or self._held[0] != name:
-            self._held = None  # let go before the next one is read
+            self._held = None  # freed before the next tensor is read
             tensor = self.source.tensor(name)
             self._held = name, tensor.view(len(tensor), -1)
         return self._held[1]
 
     def found(self, name: str) -> Bits:
-        """The file's parts as unsigned integers: (rows, width), and (rows, groups) of scales."""
+        """Return the file's parts as unsigned integers: (rows, width), and (rows, groups) for scales."""
         spans = self.model.spans(name)
         views = {span.part: self.model.view(span) for span in spans}
         return {part: _unsigned(view.reshape(len(view), -1)) for part, view in views.items()}
 
     def rows(self, name: str, first: int, last: int) -> Rows:
+        """Describe rows of a tensor for a derivation."""
         how = self.model.storage(name)
-        weights = self.weights(name)
-        return Rows(name, weights, first, last, how.storage, how.group_size, self.hyperparameters)
+        return Rows(name, self.weights(name), first, last, how.storage, how.group_size, self.hyper)
 
     def differences(
         self, name: str, derive: Derivation, first: int = 0, last: int | None = None
     ) -> Iterator[tuple[Rows, Bits, Bits, dict[str, NDArray[np.bool_]]] | None]:
-        """(rows, derived, found, where they differ), a block of rows at a time; None where the mistake cannot be
-        made."""
+        """Yield (rows, derived, found, where they differ) for each block of rows; None if the mistake cannot happen
+        to this tensor."""
         found, weights = self.found(name), self.weights(name)
         last = len(weights) if last is None else min(last, len(weights))
         step = max(1, _BLOCK // weights.shape[1])
@@ -110,12 +68,12 @@ class Case:
                 yield None
                 return
             derived = {part: bits(tensor) for part, tensor in made.items()}
-            # copies, because parts may stand at any address
+            # copies, because parts in a file may have any address
             here = {part: np.array(view[rows.first : rows.last]) for part, view in found.items()}
             yield rows, derived, here, {part: derived[part] != here[part] for part in here}
 
     def first_difference(self, name: str) -> int | None:
-        """The first row that is not what the source gives; None where there is none."""
+        """Return the first row that differs from what the source gives; None if no row does."""
         if name not in self._first_differences:
             self._first_differences[name] = self._first_wrong_row(name)
         return self._first_differences[name]
@@ -130,7 +88,7 @@ class Case:
         return None
 
     def explains(self, name: str, derive: Derivation, unknown: int = 0) -> bool:
-        """Whether the mistake gives every bit of a tensor that differs, but for at most this many rows."""
+        """Whether the mistake gives every bit of a differing tensor, except in at most `unknown` rows."""
         at = self.first_difference(name)
         return (
             at is not None
@@ -149,7 +107,7 @@ class Case:
             right += rows.last - rows.first - bad
             if wrong > unknown:
                 return False
-        # what is left open must be little beside what came out right
+        # unexplained rows must be few compared with the explained ones
         return wrong == 0 or right > 2 * wrong
 
 
@@ -160,7 +118,7 @@ def _wrong_rows(differ: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
 
 
 def bits(tensor: torch.Tensor) -> NDArray[Any]:
-    """A part as unsigned integers of its width."""
+    """Return a part as unsigned integers of its width."""
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.view(torch.int16)
     return _unsigned(tensor.contiguous().numpy())
