@@ -34,7 +34,7 @@ from verify.run.requested import Asked
 from verify.run.resume import Kept, program
 from verify.run.worker import ARITHMETIC, Job
 from verify.sources import Source, open_source
-from verify.sources.opened import Identity, identity
+from verify.sources.unchanged_files import Identity, identity
 
 
 def verify(
