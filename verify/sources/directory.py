@@ -31,6 +31,12 @@ class SourceDirectory:
         """Whether a file of that name is there, or a link that leads to one."""
         return (self.path / name).is_file()
 
+    def followable(self, name: str) -> Path:
+        """Return the path of a file that is read elsewhere, and that need not exist; refuse a link out of here."""
+        path = self.path / name
+        expect_followable(path, follow_links=self.follow_links)
+        return path
+
     def note(self, name: str) -> Path:
         """Return a file's path once it is known to be a regular file that may be read, and remember which one."""
         path = self.path / name

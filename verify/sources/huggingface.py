@@ -66,7 +66,7 @@ class HuggingFaceSource(Source):
     @property
     def tokenizer_path(self) -> Path:
         fast = self.path / "tokenizer.json"
-        return fast if fast.is_file() else self.path / "tokenizer.model"
+        return self._directory.followable("tokenizer.json" if fast.is_file() else "tokenizer.model")
 
     def tensor(self, name: str) -> torch.Tensor:
         tensor = self._widened(name)
@@ -85,8 +85,10 @@ class HuggingFaceSource(Source):
         return ARCHITECTURES[self._settings.family]
 
     def transformers_config(self) -> Any:
-        """Return a new config object of transformers for this model."""
-        return resolved(self.path / "config.json", self._settings)
+        """Return a new config object of transformers for this model, which asks for logits alone."""
+        config = resolved(self.path / "config.json", self._settings)
+        config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
+        return config
 
     def transformers_tensors(self) -> dict[str, str]:
         """Return llama2.c's name of each tensor by the name that transformers' model has for it; a tied classifier is
