@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from verify.errors import CannotJudgeError
+from verify.sources.adapter import WEIGHT_NAMES, Adapter
 from verify.sources.directory import SourceDirectory
 from verify.sources.finite import expect_finite
 from verify.sources.huggingface_config import derived, resolved
@@ -26,7 +27,6 @@ from verify.sources.torch_files import identical
 
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 _EMBEDDING, _OUTPUT = "tok_embeddings.weight", "output.weight"
-_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 class HuggingFaceSource(Source):
@@ -39,7 +39,7 @@ class HuggingFaceSource(Source):
         self.path = path
         self._directory = SourceDirectory(path, follow_links=options.follow_links)
         where = path / "config.json"
-        notes = _judge_adapter_files(self._directory)
+        notes = _judge_adapter_files(self._directory, options)
         self._settings = judged_settings(where, self._directory.read_json("config.json"))
         self._shards = Shards(self._directory)
         _check_layers(where, self._settings.said, len(self._shards.headers))
@@ -54,14 +54,20 @@ class HuggingFaceSource(Source):
             check_frequencies(self._shards.place(own), own, self._shards.read(own), self.hyperparameters)
         if names.frequencies:
             notes.append("rotary_emb.inv_freq: stored buffers hold what config.json says; they were dropped")
-        self.files = dict(sorted(self._directory.digests.items()))
+        self._adapter = self._opened_adapter(options)
+        of_adapter = self._adapter.files if self._adapter else {}
+        self.files = dict(sorted({**self._directory.digests, **of_adapter}.items()))
         self.notes = (*self._settings.notes, *of_config, *names.notes, *notes)
+        self.notes += self._adapter.notes if self._adapter else ()
         # transformers' own loader can take it as it stands
-        self.is_plain = names.standard and not self._directory.has("adapter_config.json")
+        adapted = self._adapter is not None or self._directory.has("adapter_config.json")
+        self.is_plain = names.standard and not adapted
         self.expect_unchanged()
 
     def expect_unchanged(self) -> None:
         self._directory.expect_unchanged()
+        if self._adapter is not None:
+            self._adapter.expect_unchanged()
 
     @property
     def tokenizer_path(self) -> Path:
@@ -77,6 +83,8 @@ class HuggingFaceSource(Source):
         return tensor
 
     def dtype(self, name: str) -> str:
+        if self._adapter is not None and self._adapter.changes(name):
+            return "fp32"
         return _DTYPE_NAMES.get(self._shards.headers[self._stored_name(name)].dtype, "fp32")
 
     @property
@@ -106,10 +114,24 @@ class HuggingFaceSource(Source):
         expect_finite(self._shards.place(own), own, stored)
         if stored.dtype == torch.float64 and not torch.equal(tensor.double(), stored):
             raise refusal(self._shards.place(own), own, "values that float32 can hold", "others")
+        if self._adapter is not None and self._adapter.changes(name):
+            return self._adapter.merged(name, tensor)
         return tensor
 
     def _stored_name(self, name: str) -> str:
         return self._own[_EMBEDDING if name == _OUTPUT and self.hyperparameters.tied else name]
+
+    def _opened_adapter(self, options: SourceOptions) -> Adapter | None:
+        """Open the adapter that the user gave. A classifier that was saved with it must be the base's own."""
+        if options.adapter is None:
+            return None
+        adapter = Adapter(Path(options.adapter), self.hyperparameters, follow_links=options.follow_links)
+        copy = adapter.classifier_copy()
+        if copy is not None:
+            own = self._shards.read(self._own[_OUTPUT])
+            if copy.shape != own.shape or not torch.equal(copy.double(), own.double()):
+                raise refusal(options.adapter, "lm_head", "the classifier of the base", "another one")
+        return adapter
 
     def _check_tie(self, embedding: str, classifier: str) -> None:
         """A tied model may hold its classifier a second time, but no other one."""
@@ -118,7 +140,7 @@ class HuggingFaceSource(Source):
             raise refusal(self.path, what, f"the bits of {embedding}", "others")
 
 
-def _judge_adapter_files(directory: SourceDirectory) -> list[str]:
+def _judge_adapter_files(directory: SourceDirectory, options: SourceOptions) -> list[str]:
     """Return a note where an adapter's config stands beside a whole model. Raises CannotJudgeError where its weights
     do, or where there is nothing else."""
     if not directory.has("adapter_config.json"):
@@ -129,7 +151,10 @@ def _judge_adapter_files(directory: SourceDirectory) -> list[str]:
             f"{directory.path}: expected a whole model, found an adapter: give the base model as SOURCE and this "
             "directory as --adapter, or merge it"
         )
-    if any(directory.has(name) for name in _ADAPTER_WEIGHTS):
+    given = options.adapter is not None and directory.path.resolve() == Path(options.adapter).resolve()
+    if given:
+        return []
+    if any(directory.has(name) for name in WEIGHT_NAMES):
         raise CannotJudgeError(
             f"{directory.path}: expected a model or an adapter, found both: move the adapter away, or give it as "
             "--adapter DIR"
