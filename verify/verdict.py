@@ -34,7 +34,7 @@ from verify.run.reference_logits import versions_of
 from verify.run.resume import EvidenceStore, program
 from verify.run.worker import ARITHMETIC, Job
 from verify.sources import Source, open_source
-from verify.sources.opened import Identity, identity
+from verify.sources.unchanged_files import Identity, identity
 from verify.system.numerics import pinned_numerics
 
 
@@ -110,7 +110,7 @@ def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator
         if isinstance(source, Source):
             opened, where = source, os.fspath(source.path)
         else:
-            opened = open_source(source, options.source_kind, max_seq_len=options.max_seq_len)
+            opened = open_source(source, **options.reading)
             where = os.fspath(source)
         refuse_conflicts(path, opened, options.report_dir, options.files_read)
         yield _Opened(opened, where, model, path, sha256, at_first, watch)
@@ -144,9 +144,8 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
             options.announce(cost.describe())
     job = Job(
         source=str(source.path.absolute()),
-        source_kind=source.kind,
+        reading={**options.reading, "kind": source.kind},
         source_files=source.files,
-        max_seq_len=options.max_seq_len,
         file=os.path.abspath(model.path),  # noqa: PTH100  # a path of any bytes
         sha256=opened.sha256,
         policy=limits,
@@ -164,7 +163,12 @@ def _report(opened: _Opened, plan: _Plan, findings: Findings, options: Options, 
     # the cost differs from run to run, so it is reported only where a limit was given
     memory = {"memory": cost.beside(taken)} if options.memory is not None and cost is not None else {}
     return Report(
-        source={"path": opened.where, "kind": opened.source.kind, "sha256": opened.source.files},
+        source={
+            "path": opened.where,
+            "kind": opened.source.kind,
+            "sha256": opened.source.files,
+            "notes": list(opened.source.notes),
+        },
         file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": opened.sha256},
         # the header's fields, and what the format implies
         config=dataclasses.asdict(model.config),
@@ -201,7 +205,7 @@ def _dependencies(job: Job, opened: _Opened) -> dict[str, Any]:
     return {
         "source": opened.source.files,
         "file": opened.sha256,
-        "length": job.max_seq_len,
+        "reading": {name: None if value is None else str(value) for name, value in job.reading.items()},
         "windows": [(window.origin, digest_of(window.tokens)) for window in job.windows],
         "depth": job.depth,
         "policy": job.policy.sha256,
