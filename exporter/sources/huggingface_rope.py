@@ -82,7 +82,7 @@ def _fields(raw: Json) -> tuple[str, Json, list[str]]:
 def _theta(raw: Json, where: str, fields: Json, notes: list[str]) -> float:
     if "rope_theta" in fields:
         theta = number(f"{where}: rope_theta", fields["rope_theta"])
-        if raw.get("rope_theta", theta) != theta:
+        if raw.get("rope_theta") not in (None, theta):
             notes.append(f"rope_theta is ignored: transformers goes by the {theta:g} of {where}")
     else:
         theta = number("rope_theta", raw.get("rope_theta", _DEFAULT_THETA))

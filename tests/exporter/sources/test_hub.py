@@ -73,8 +73,8 @@ def refused(message: str, name: str = "org/name") -> None:
 def test_what_is_not_in_the_cache_is_refused(cache: Path) -> None:
     assert not cache.exists()
     refused(
-        "^org/name: no such file or directory here: expected all of its files in the hub's cache, since HF_HUB_OFFLINE "
-        "is set, found some missing or none there$"
+        "^org/name: no such file or directory here: expected all of its files in the hub's cache, since "
+        "HF_HUB_OFFLINE is set, found some missing or none there$"
     )
 
 
@@ -141,7 +141,10 @@ _RESPONSE: Any = SimpleNamespace(headers={}, status_code=404, request=None)
     ("error", "message"),
     [
         (errors.RepositoryNotFoundError("a\nb", response=_RESPONSE), "found no such repository, or a private one"),
-        (errors.GatedRepoError("a\nb", response=_RESPONSE), "here: expected access to the hub's, found a gated repository: hf auth login$"),
+        (
+            errors.GatedRepoError("a\nb", response=_RESPONSE),
+            "access to the hub's, found a gated repository: hf auth login$",
+        ),
         (errors.LocalEntryNotFoundError("a\nb"), "since the hub is out of reach, found some missing or none"),
         (
             errors.HfHubHTTPError("500 broken\nb", response=_RESPONSE),
