@@ -22,7 +22,6 @@ from exporter.disk.atomic import atomic_directory
 from exporter.disk.target import resolve_directory_target
 from exporter.errors import WeightError
 from exporter.formats.huggingface_files import NUMPY_DTYPES, StoredTensor, plan_files
-from exporter.quantize import not_finite
 from exporter.summary import Progress, TensorSummary
 
 # Elements narrowed, checked and written together: few beside a tensor.
@@ -105,7 +104,7 @@ def _stored_blocks(checkpoint: Checkpoint, config: ModelConfig, tensor: StoredTe
     for start in range(0, len(rows), step):
         block = np.ascontiguousarray(rows[start : start + step])
         if not np.isfinite(block).all():
-            raise not_finite(weights, where)
+            raise checkpoint.not_finite(tensor.name, weights)
         narrow = _narrowed(block, stored)
         if narrow is None:
             raise _not_exact(weights, stored, where)
