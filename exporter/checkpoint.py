@@ -28,7 +28,8 @@ class Checkpoint:
     in that shape; what it returns is freed with the caller's array. where: the source's name, for messages. kind: of
     the source. files: every file that is read, now or later. opened: the identity of each file before it was read.
     notes: lines that say how the source was read, for its user. locate: finds an element in the source's own files,
-    whose names and order of rows may differ. dtypes: the type of each tensor in the source, where it is not float32. tokenizer: the file beside the source.
+    whose names and order of rows may differ. dtypes: the type of each tensor in the source, if it is not float32.
+    tokenizer: the file beside the source.
     Raises CheckpointError where names or shapes differ from what config implies.
     """
 
