@@ -277,8 +277,8 @@ static int promised(enum refused what)
     }
 }
 
-/* And what it says: the system's word, or numbers. */
-static bool told(enum refused what, const rc_status *status)
+/* And the status that goes with it: the system's error, numbers, or a text. */
+static bool status_holds(enum refused what, const rc_status *status)
 {
     static const int errors[REFUSALS] = {[OPEN] = EMFILE, [STAT] = EIO, [READ] = EIO, [MAP] = ENODEV};
     if (status->system_error != errors[what] || !status->field || !*status->field || !status->rule)
@@ -287,7 +287,7 @@ static bool told(enum refused what, const rc_status *status)
     case MEMORY: /* bytes; of a session, for so many positions */
         return status->expected > 0 && status->found == (strcmp(status->field, "session") ? 0 : TOKENS);
     case ANOTHER_TIME:
-    case ANOTHER_CHANGE: return status->expected == 0 && status->found == 1;
+    case ANOTHER_CHANGE: return status->found_text && !strcmp(status->found_text, "a write");
     default: return !errors[what] || (status->expected == 0 && status->found == 0);
     }
 }
@@ -307,7 +307,7 @@ static int refuse_each(const char *path, int mapped, enum refused what, bool all
         const int struck = plan.struck;
         HOLDS(code == (struck ? promised(what) : RC_OK));
         if (code) {
-            HOLDS(status.code == code && told(what, &status));
+            HOLDS(status.code == code && status_holds(what, &status));
         } else {
             HOLDS(found_size == size && !memcmp(found, expected, size));
             free(found);
