@@ -1,4 +1,5 @@
-/* Numbers in a file, which are little-endian and may start at any address: never read through a pointer of their type. */
+/* Numbers in a file. They are little-endian and may start at any address, so they are never read through a pointer of
+ * their type. */
 #ifndef EXPORT_AND_VERIFY_BYTES_H
 #define EXPORT_AND_VERIFY_BYTES_H
 

@@ -1,5 +1,6 @@
 /* The arithmetic `fast`, once, over the V and I of the vectors_*.h that the including file has included: a table of
- * functions, named RC_FAST_TABLE. Every sum has its one order here; tiles, blocks and registers change the speed alone. */
+ * functions, named RC_FAST_TABLE. Every sum has its one order here; tiles, blocks and registers change the speed
+ * alone. */
 #include "bytes.h"
 #include "fast.h"
 #include "mirror_rows.h"

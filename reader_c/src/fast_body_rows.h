@@ -117,8 +117,8 @@ TARGET static void gated(float *gate, const float *up, int64_t n, int activation
             gate[i] = gate[i] * sigmoid_fast(gate[i]) * up[i];
     else if (activation == RC_GELU_TANH)
         for (int64_t i = 0; i < n; i++)
-            gate[i] = gate[i] * sigmoid_fast(0x1.988454p+0f * (gate[i] + 0x1.6e4e26p-5f * gate[i] * gate[i] * gate[i])) *
-                      up[i];
+            gate[i] = gate[i] *
+                      sigmoid_fast(0x1.988454p+0f * (gate[i] + 0x1.6e4e26p-5f * gate[i] * gate[i] * gate[i])) * up[i];
     else
         rc_gated(gate, up, n, activation);
 }

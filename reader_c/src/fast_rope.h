@@ -1,5 +1,5 @@
-/* RoPE's functions for `fast`, this reader's own: in double precision, so that the float is correctly rounded unless the
- * exact value lies within a ten-millionth of an ulp of the middle between two floats. */
+/* RoPE's functions for `fast`, this reader's own: in double precision, so that the float is correctly rounded unless
+ * the exact value lies within a ten-millionth of an ulp of the middle between two floats. */
 #ifndef EXPORT_AND_VERIFY_FAST_ROPE_H
 #define EXPORT_AND_VERIFY_FAST_ROPE_H
 

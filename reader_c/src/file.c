@@ -108,8 +108,8 @@ static bool same_time(struct timespec a, struct timespec b)
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-/* A writer can put mtime back, but not ctime. ctime also changes when the file gets or loses a name: a file that another
- * one replaces meanwhile is still whole. */
+/* A writer can put mtime back, but not ctime. ctime also changes when the file gets or loses a name: a file that
+ * another one replaces meanwhile is still whole. */
 static bool was_written(const struct stat *before, const struct stat *after)
 {
     if (!same_time(before->st_mtim, after->st_mtim))

@@ -1,5 +1,5 @@
-/* All tokens of a call go through a layer together, in batches, which changes no bit: no sum in the model runs over tokens
- * but attention's, and that one runs over the cache in the order of positions. */
+/* All tokens of a call go through a layer together, in batches, which changes no bit: no sum in the model runs over
+ * tokens but attention's, and that one runs over the cache in the order of positions. */
 #include "fast_path.h"
 #include "layer.h"
 #include "status.h"
@@ -11,8 +11,8 @@ static int check_options(const rc_session *s, const rc_options *o, rc_status *st
     if (o->activations == RC_ACTIVATIONS_Q8 && !s->model->config.group_size)
         return rc_fail(status, RC_ARGUMENT, "group_size (q8 activations need a Q8_0 file)", -1, "at least", 1, 0);
     if (o->arithmetic == RC_FAST && !rc_fast_path(o->path))
-        return rc_fail(status, RC_ARGUMENT, "path (this machine has no such instructions)", -1, "a path of this machine, such as",
-                       rc_path_best(), o->path);
+        return rc_fail(status, RC_ARGUMENT, "path (this machine has no such instructions)", -1,
+                       "a path of this machine, such as", rc_path_best(), o->path);
     if (o->rope == RC_ROPE_FROM_FILE && s->model->config.format != RC_V0)
         return rc_fail(status, RC_ARGUMENT, "RoPE tables in the file (only v0 has them)", -1, "exactly", 1, 0);
     return RC_OK;

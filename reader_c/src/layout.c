@@ -134,8 +134,8 @@ static void take_scales(cursor *c, int kind)
     c->at = add(c, c->at, multiply(c, stack->scale_stride, stack->layers));
 }
 
-static const int V0_ORDER[] = {RC_TOK_EMBEDDINGS, RC_ATTENTION_NORM, RC_WQ, RC_WK, RC_WV,        RC_WO,        RC_FFN_NORM,
-                               RC_W1,             RC_W2,             RC_W3, RC_NORM, RC_FREQS_COS, RC_FREQS_SIN, RC_OUTPUT};
+static const int V0_ORDER[] = {RC_TOK_EMBEDDINGS, RC_ATTENTION_NORM, RC_WQ, RC_WK, RC_WV, RC_WO, RC_FFN_NORM, RC_W1,
+                               RC_W2, RC_W3, RC_NORM, RC_FREQS_COS, RC_FREQS_SIN, RC_OUTPUT};
 /* v1 and v2: norms, which are always fp32, then matrices */
 static const int NORMS[] = {RC_ATTENTION_NORM, RC_FFN_NORM, RC_NORM};
 static const int MATRICES[] = {RC_TOK_EMBEDDINGS, RC_WQ, RC_WK, RC_WV, RC_WO, RC_W1, RC_W2, RC_W3, RC_OUTPUT};

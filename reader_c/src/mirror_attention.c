@@ -61,7 +61,8 @@ void rc_mirror_attend(const rc_session *s, const rc_trace *trace, int64_t layer,
         const rc_lanes *value_lanes = rc_to_lanes(s->value_room, values, head_size, 1, positions, kv_dim);
         const rc_lanes *key_lanes = rc_to_lanes(s->key_room, keys, positions, kv_dim, head_size, 1);
         for (int64_t first = 0; first < n * sharing; first += RC_ROWS) {
-            queries a = {.head_size = head_size, .count = n * sharing - first < RC_ROWS ? n * sharing - first : RC_ROWS};
+            const int64_t rest = n * sharing - first;
+            queries a = {.head_size = head_size, .count = rest < RC_ROWS ? rest : RC_ROWS};
             int64_t token[RC_ROWS], head[RC_ROWS];
             for (int64_t r = 0; r < RC_ROWS; r++) {
                 const int64_t distinct = r < a.count ? r : a.count - 1;

@@ -1,5 +1,5 @@
-/* 16 tokens side by side: the lanes of a vector are tokens, so each sum stays in index order, as run.c has it, while the
- * vector unit does the work. Several rows at once, because an addition waits for the one before it. Inputs are
+/* 16 tokens side by side: the lanes of a vector are tokens, so each sum stays in index order, as run.c has it, while
+ * the vector unit does the work. Several rows at once, because an addition waits for the one before it. Inputs are
  * transposed for that: a block of 16 tokens is (cols,) lanes, zero where there is no token. */
 #include "mirror_products.h"
 

@@ -111,7 +111,7 @@ enum rc_point {
     RC_AT_FFN_RESIDUAL,       /* (dim) */
     RC_AT_FINAL_NORM,         /* (dim) */
     RC_AT_LOGITS,             /* (vocab_size) */
-    /* int8 activations that each Q8_0 matrix was given, int8 (in_features), and their scales (in_features / group_size) */
+    /* int8 activations that go into each Q8_0 matrix, int8 (in_features); their scales (in_features / group_size) */
     RC_AT_Q_INT8,
     RC_AT_K_INT8,
     RC_AT_V_INT8,

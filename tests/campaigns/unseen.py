@@ -24,10 +24,7 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         "if (overflow || end > w->config->file_size + MOST_PADDING)",
         ">=",
     ): "there is room to spare",
-    **{
-        ("v3_table.c", "MOST_PADDING = 2 * 4096,", new): "there is room to spare"
-        for new in ("+", "3", "4097")
-    },
+    **{("v3_table.c", "MOST_PADDING = 2 * 4096,", new): "there is room to spare" for new in ("+", "3", "4097")},
     (
         "v3_table.c",
         "if (group && (!w->config->group_size || group < w->config->group_size))",
@@ -35,7 +32,11 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ): "the same number",
     ("v3_head.c", "if (alignment & (alignment - 1))", "2"): "from 64 to 4096 the same numbers",
     ("v3_metadata.c", "if (more < 0 || n - i < more)", "+"): "what follows a value cannot be the rest of a character",
-    ("v3_metadata.c", "if (end - at < SIZES)", "<="): "a key has a letter, so that eight bytes are too few all the same",
+    (
+        "v3_metadata.c",
+        "if (end - at < SIZES)",
+        "<=",
+    ): "a key has a letter, so that eight bytes are too few all the same",
     (
         "v3_metadata.c",
         "const int order = memcmp(last.bytes, key.bytes, (size_t)(last.size < key.size ? last.size : key.size));",
@@ -71,9 +72,8 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ("v3_table.c", "status->is_name = 1;", "2"): "who asks, asks whether",
     ("v3_metadata.c", "status->is_name = 1;", "2"): "who asks, asks whether",
     ("v3_table.c", "return 1;", "2"): "the same",
-    **{
-        (file, *changed): "it is written over"
-        for file, *changed in (
+    **dict.fromkeys(
+        (
             ("v3_config.c", "int32_t flags = 0;", "1"),
             ("v3_table.c", 'memcpy(name, "layers.", 7);', "8"),
             ("v3_table.c", "int32_t found = 0;", "1"),
@@ -84,8 +84,9 @@ UNSEEN: dict[tuple[str, str, str], str] = {
             ("v3_metadata.c", "text last = {NULL, 0};", "1"),
             ("v3_head.c", "int32_t alignment = 0;", "1"),
             ("v3_head.c", "int32_t entry = 0, count = 0, metadata_size = 0, metadata_count = 0;", "1"),
-        )
-    },
+        ),
+        "it is written over",
+    ),
     ("v3_table.c", "char digits[20];", "21"): "there is room to spare",
     ("v3_table.c", "for (int kind = 0; kind < RC_KINDS; kind++) {", "1"): "the embedding, kind 0, has no slot",
     ("v3_table.c", "for (int kind = 0; kind < RC_KINDS; kind++)", "1"): "the embedding, kind 0, has no slot",

@@ -169,7 +169,7 @@ _ATTENTION = (
     _engine(
         "softmax without the last position",
         {
-            _SOFTMAX: "const bool last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
+            _SOFTMAX: "const int last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
             " if (last) a.scores[r][a.seen[r] - 1] = 0.0f;"
         },
         _found("shares"),
