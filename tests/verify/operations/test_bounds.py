@@ -88,7 +88,7 @@ _kernels = ctypes.CDLL(_reader.__file__)
 
 
 class _Matrix(ctypes.Structure):
-    """rc_matrix of kernels.h"""
+    """rc_matrix of matrix.h"""
 
     _fields_ = (
         ("storage", ctypes.c_int),

@@ -1,12 +1,6 @@
-/* Which path there is on this machine. */
-#include "fast.h"
+#include "fast_path.h"
 
-extern const rc_fast rc_fast_scalar;
-#if defined(__x86_64__)
-extern const rc_fast rc_fast_avx2, rc_fast_avx512;
-#elif defined(__aarch64__)
-extern const rc_fast rc_fast_neon;
-#endif
+#include <stddef.h>
 
 const rc_fast *rc_fast_path(int path)
 {

@@ -1,5 +1,10 @@
 /* One register for each vector; VNNI adds up four products of int8 in each 32-bit lane. */
+#ifndef EXPORT_AND_VERIFY_VECTORS_AVX512_H
+#define EXPORT_AND_VERIFY_VECTORS_AVX512_H
+
 #include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
 
 typedef __m512 V;
 typedef __m512i I;
@@ -138,10 +143,10 @@ TARGET static void pack_rows(uint8_t *packed, const int8_t *const *rows, int64_t
                 *packed++ = (uint8_t)(rows[l][j + k] + 128);
 }
 
-#define OWN_SIDE_BY_SIDE
+#define OWN_TRANSPOSE_ROWS
 
 /* Of the last rest of elements the lanes beyond are zeros that are not stored. */
-TARGET static void side_by_side(float *to, const float *from, int64_t stride, int64_t size)
+TARGET static void transpose_rows(float *to, const float *from, int64_t stride, int64_t size)
 {
     for (int64_t j = 0; j < size; j += 16) {
         const int64_t count = size - j < 16 ? size - j : 16;
@@ -209,3 +214,5 @@ TARGET static void one_int8(float *out, const int8_t *q, const float *scale, con
     }
     _mm512_mask_storeu_ps(out, (__mmask16)(0xffffu >> (16 - count)), value);
 }
+
+#endif

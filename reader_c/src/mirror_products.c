@@ -1,10 +1,11 @@
-/* Products with weight matrices, by the arithmetic `mirror`.
- *
- * It takes 16 tokens side by side: the lanes of a vector are tokens, so each sum stays in index order, as run.c has
- * it, while the work is the vector unit's. Several rows at once, because an addition waits for the one before it.
- * Inputs are transposed for that: a block of 16 tokens is (cols,) lanes, zero where there is no token. */
-#include "kernels.h"
-#include "wide.h"
+/* 16 tokens side by side: the lanes of a vector are tokens, so each sum stays in index order, as run.c has it, while
+ * the vector unit does the work. Several rows at once, because an addition waits for the one before it. Inputs are
+ * transposed for that: a block of 16 tokens is (cols,) lanes, zero where there is no token. */
+#include "mirror_products.h"
+
+#include "bytes.h"
+#include "clones.h"
+#include "lanes.h"
 
 enum {
     EXACT_GROUP = 1024, /* 127 * 128 * 1024 < 2^24: floats hold all sums of int8 products in such a group exactly */
@@ -14,14 +15,14 @@ enum {
 /* ---- some rows by 16 tokens ---- */
 
 /* int8 q (n, cols) as lanes of floats. */
-static const lanes *int8_to_lanes(float *lane_room, const int8_t *q, int64_t n, int64_t cols)
+static const rc_lanes *int8_to_lanes(float *lane_room, const int8_t *q, int64_t n, int64_t cols)
 {
     float *to = lane_room;
     for (int64_t start = 0; start < n; start += RC_LANES)
         for (int64_t j = 0; j < cols; j++)
             for (int64_t t = start; t < start + RC_LANES; t++)
                 *to++ = t < n ? (float)q[t * cols + j] : 0.0f;
-    return (const lanes *)(const void *)lane_room;
+    return (const rc_lanes *)(const void *)lane_room;
 }
 
 /* Row `r` of those from `first` on; past the last row, the last one again, whose sums nobody stores. */
@@ -30,14 +31,15 @@ static inline int64_t row_at(const rc_matrix *w, int64_t first, int64_t r)
     return first + r < w->rows ? first + r : w->rows - 1;
 }
 
+/* row (RC_ROWS,) points to the rows from `first` on as floats; row_room is (RC_ROWS, cols). */
 static inline void load_rows(const float **row, const rc_matrix *w, int64_t first, float *row_room)
 {
     for (int64_t r = 0; r < RC_ROWS; r++)
         row[r] = rc_matrix_row(w, row_at(w, first, r), row_room + r * w->cols);
 }
 
-/* What rows from `first` on and tokens from `start` on have come to, to out (n, rows). */
-static inline void store(float *out, const lanes *sum, int64_t n, int64_t start, int64_t rows, int64_t first)
+/* Store the sums of rows from `first` on and tokens from `start` on to out (n, rows). */
+static inline void store(float *out, const rc_lanes *sum, int64_t n, int64_t start, int64_t rows, int64_t first)
 {
     for (int64_t t = start; t < n && t < start + RC_LANES; t++)
         for (int64_t i = first; i < rows && i < first + RC_ROWS; i++)
@@ -59,13 +61,13 @@ static void matmul_one(float *out, const float *x, const rc_matrix *w, float *ro
     }
 }
 
-static void matmul_mirror(float *out, const lanes *x, int64_t n, const rc_matrix *w, float *row_room)
+static void matmul_mirror(float *out, const rc_lanes *x, int64_t n, const rc_matrix *w, float *row_room)
 {
     for (int64_t first = 0; first < w->rows; first += RC_ROWS) {
         const float *row[RC_ROWS];
         load_rows(row, w, first, row_room);
         for (int64_t start = 0; start < n; start += RC_LANES) {
-            lanes sum[RC_ROWS];
+            rc_lanes sum[RC_ROWS];
             rc_sum_products(sum, row, x + start / RC_LANES * w->cols, w->cols);
             store(out, sum, n, start, w->rows, first);
         }
@@ -95,8 +97,8 @@ static inline int32_t dot_int8(const int8_t *a, const int8_t *b, int64_t n)
     return sum;
 }
 
-WIDE("avx2") static void matmul_integers(float *out, const int8_t *q, const float *scale, int64_t n,
-                                         const rc_matrix *w)
+RC_CLONES("avx2") static void matmul_integers(float *out, const int8_t *q, const float *scale, int64_t n,
+                                              const rc_matrix *w)
 {
     const int64_t size = w->group_size, groups = w->cols / size;
     for (int64_t i = 0; i < w->rows; i++) {
@@ -114,8 +116,8 @@ WIDE("avx2") static void matmul_integers(float *out, const int8_t *q, const floa
 }
 
 /* The same with floats that hold the integers: q is (cols,) lanes a block, scale (groups,). */
-WIDE("avx2") static void matmul_exact(float *out, const lanes *q, const lanes *scale, int64_t n, const rc_matrix *w,
-                                      float *row_room)
+RC_CLONES("avx2") static void matmul_exact(float *out, const rc_lanes *q, const rc_lanes *scale, int64_t n,
+                                           const rc_matrix *w, float *row_room)
 {
     const int64_t size = w->group_size, groups = w->cols / size;
     for (int64_t first = 0; first < w->rows; first += RC_ROWS) {
@@ -128,9 +130,9 @@ WIDE("avx2") static void matmul_exact(float *out, const lanes *q, const lanes *s
         }
         for (int64_t start = 0; start < n; start += RC_LANES) {
             const int64_t block = start / RC_LANES;
-            lanes value[RC_ROWS] = {{{0.0f}}};
+            rc_lanes value[RC_ROWS] = {{{0.0f}}};
             for (int64_t g = 0; g < groups; g++) {
-                lanes sum[RC_ROWS];
+                rc_lanes sum[RC_ROWS];
                 const float *row[RC_ROWS];
                 for (int r = 0; r < RC_ROWS; r++)
                     row[r] = row_room + r * w->cols + g * size;
@@ -154,6 +156,6 @@ void rc_matmul_q8(float *out, const int8_t *q, const float *scale, int64_t n, co
         return;
     }
     const int64_t groups = w->cols / w->group_size, blocks = (n + RC_LANES - 1) / RC_LANES;
-    const lanes *scales = rc_to_lanes(lane_room + blocks * w->cols * RC_LANES, scale, n, groups, groups, 1);
+    const rc_lanes *scales = rc_to_lanes(lane_room + blocks * w->cols * RC_LANES, scale, n, groups, groups, 1);
     matmul_exact(out, int8_to_lanes(lane_room, q, n, w->cols), scales, n, w, row_room);
 }

@@ -1,4 +1,11 @@
 /* Vectors of 16 floats and of 16 integers in plain C: what every other path must agree with. */
+#ifndef EXPORT_AND_VERIFY_VECTORS_SCALAR_H
+#define EXPORT_AND_VERIFY_VECTORS_SCALAR_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
 typedef struct {
     float at[16];
 } V;
@@ -101,3 +108,5 @@ static void pack_rows(uint8_t *packed, const int8_t *const *rows, int64_t cols)
     for (int64_t j = 0; j < cols; j += INT8_STEP)
         EACH for (int k = 0; k < INT8_STEP; k++) *packed++ = (uint8_t)(rows[l][j + k] + 128);
 }
+
+#endif

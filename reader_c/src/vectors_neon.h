@@ -1,5 +1,9 @@
 /* Four registers for each vector. */
+#ifndef EXPORT_AND_VERIFY_VECTORS_NEON_H
+#define EXPORT_AND_VERIFY_VECTORS_NEON_H
+
 #include <arm_neon.h>
+#include <stdint.h>
 
 typedef struct {
     float32x4_t at[4];
@@ -107,3 +111,5 @@ static void pack_rows(uint8_t *packed, const int8_t *const *rows, int64_t cols)
         for (int l = 0; l < 16; l++)
             *to++ = rows[l][j];
 }
+
+#endif

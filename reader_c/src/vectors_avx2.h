@@ -1,6 +1,10 @@
 /* Two registers for each vector. Integers are 16 bits wide from the start: AVX2 has no sum of int8 products that
  * cannot saturate. */
+#ifndef EXPORT_AND_VERIFY_VECTORS_AVX2_H
+#define EXPORT_AND_VERIFY_VECTORS_AVX2_H
+
 #include <immintrin.h>
+#include <stdint.h>
 
 typedef struct {
     __m256 low, high;
@@ -97,3 +101,5 @@ TARGET static void pack_rows(uint8_t *packed, const int8_t *const *rows, int64_t
             for (int k = 0; k < INT8_STEP; k++)
                 *to++ = rows[l][j + k];
 }
+
+#endif
