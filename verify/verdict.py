@@ -25,7 +25,7 @@ from verify.report.environment import environment
 from verify.report.model import Report
 from verify.report.saved import SavedReport, read_saved
 from verify.run.cost import Cost, cost_of
-from verify.run.ladder import Findings, Ladder
+from verify.run.ladder import CheckFindings, Ladder
 from verify.run.last_release import check_comparable, with_baseline
 from verify.run.memory import AT_EASE, Taken, Watch, mapped
 from verify.run.options import Options, StrPath
@@ -158,7 +158,7 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
     return _Plan(job, length, cost)
 
 
-def _report(opened: _Opened, plan: _Plan, findings: Findings, options: Options, taken: Taken) -> Report:
+def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Options, taken: Taken) -> Report:
     model, cost = opened.model, plan.cost
     # the cost differs from run to run, so it is reported only where a limit was given
     memory = {"memory": cost.beside(taken)} if options.memory is not None and cost is not None else {}

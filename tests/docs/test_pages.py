@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import tomllib
+from fnmatch import fnmatchcase
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -181,3 +182,21 @@ def test_every_make_target_that_is_spoken_of_exists() -> None:
             r"(?:`|^ *)make ([a-z0-9-]+(?: \| [a-z0-9-]+)*)", (ROOT / name).read_text(), re.MULTILINE
         ):
             assert set(spoken.split(" | ")) <= targets, (name, spoken)
+
+
+def test_the_architecture_page_names_every_module() -> None:
+    """A module is named by its own name or by a pattern, in a row of the table of its room or package."""
+    text = (DOCS / "architecture.md").read_text()
+    spans = {span.rpartition("/")[2] for span in code(text)}
+    modules = [path for name in ("exporter", "reader_c", "verify") for path in (ROOT / name).rglob("*.py")]
+    names = {path.name for path in modules if not path.name.startswith("__")}
+    names |= {path.name for path in (ROOT / "reader_c" / "src").glob("*.c")}
+    assert {name for name in names if not any(fnmatchcase(name, span) for span in spans)} == set()
+    # and nothing that does not exist
+    named = {span for span in spans if re.fullmatch(r"[\w]+\.(py|c|h|toml|json)", span)}
+    exist = {
+        path.name
+        for place in ("exporter", "reader_c", "verify", "tests", ".ci")
+        for path in (ROOT / place).rglob("*")
+    }
+    assert named <= exist
