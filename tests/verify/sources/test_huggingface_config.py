@@ -303,7 +303,7 @@ UNSUPPORTED = r"\(transformers reads it for llama, and this project does not sup
         ({"dtype": 5}, "dtype: expected the name of a PyTorch dtype, found 5"),
         ({"rms_norm_eps": 0.0}, "rms_norm_eps: expected a positive finite number, found 0.0"),
         ({"rms_norm_eps": 1}, "expected a config that transformers accepts, found: .*rms_norm_eps"),
-        ({"rms_norm_eps": float("nan")}, "expected a JSON object, found: NaN, which is no number of JSON"),
+        ({"rms_norm_eps": float("nan")}, "expected a JSON object, found: NaN, which is not a JSON number"),
         ({"attention_bias": True}, r"layers.0.attention.wk.bias: expected \(30,\), found no such tensor"),
         ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "found"),
         ({"rope_parameters": {"rope_type": "mrope", "factor": 2.0}}, "rope_type: expected one of default"),
