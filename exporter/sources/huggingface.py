@@ -119,7 +119,7 @@ def _adapter_beside(path: Path) -> list[str]:
 
 
 def _check(path: Path, tensors: Tensors, config: ModelConfig, expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise CheckpointError unless the tensors are the config's. What has a reason of its own is told first."""
+    """Raise CheckpointError unless the tensors are the config's. Specific reasons come first."""
     if config.tied:
         tensors.take_out_tied_classifier()
     elif CLASSIFIER not in tensors.shapes:

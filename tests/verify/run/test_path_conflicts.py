@@ -43,7 +43,7 @@ def test_a_report_replaces_no_input(opened: Source, good: Path, tmp_path: Path) 
             with pytest.raises(CannotJudgeError, match=rf"report/{name}: expected a place for the report alone"):
                 refuse_conflicts(good, opened, report, [given])
     (report / NAMES[0]).symlink_to(good)
-    with pytest.raises(CannotJudgeError, match="which it would replace"):
+    with pytest.raises(CannotJudgeError, match="which the report would replace"):
         refuse_conflicts(good, opened, report, [])
 
 
@@ -57,8 +57,8 @@ def test_a_baseline_may_stand_where_the_next_passing_report_goes(tmp_path: Path)
     out = tmp_path / "model.bin"
     passed, failed = report_dirs(out, None, [], tmp_path / "model.bin.report" / "report.json")
     assert (passed, failed) == (tmp_path / "model.bin.report", tmp_path / "model.bin.rejected")
-    with pytest.raises(CannotJudgeError, match="which it would replace"):
+    with pytest.raises(CannotJudgeError, match="which the report would replace"):
         report_dirs(out, None, [], failed / "report.json")
     assert report_dirs(out, tmp_path / "both", [], None) == (tmp_path / "both", tmp_path / "both")
-    with pytest.raises(CannotJudgeError, match="which it would replace"):
+    with pytest.raises(CannotJudgeError, match="which the report would replace"):
         report_dirs(tmp_path / "both", tmp_path / "both", [], None)
