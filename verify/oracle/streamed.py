@@ -1,4 +1,4 @@
-"""transformers' own model with the weights of one module in memory at a time.
+"""Run transformers' own model with the weights of one module in memory at a time.
 
 The model is created without weights. Before transformers runs a decoder layer, the layer's weights are read from the
 source's files; after it they are freed. Only transformers' code decides what runs and in which order.

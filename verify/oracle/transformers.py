@@ -1,4 +1,4 @@
-"""Hugging Face's own model on the CPU: what a Hugging Face source computes with the code it was made for."""
+"""Run Hugging Face's own model on the CPU: a Hugging Face source with the code that it was made for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from verify.system.optional_imports import one_line, quiet_transformers, wanted
 
 
 class TransformersOracle:
-    """A model in float32 with plain ("eager") attention. Nothing is downloaded, and only transformers' code runs.
+    """Runs a model in float32 with plain ("eager") attention. Nothing is downloaded, and only transformers' code
+    runs.
 
     Raises CannotJudgeError if transformers is not installed, cannot load the directory, or finds other tensors in it
     than its model has; transformers would initialise missing ones at random.
@@ -50,7 +51,7 @@ class TransformersOracle:
 
     @property
     def version(self) -> str:
-        """The version of transformers."""
+        """Return the version of transformers."""
         return str(wanted("transformers").__version__)
 
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
