@@ -23,7 +23,7 @@ from verify.sources import Hyperparameters, Source
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One tensor compared with its source.
+    """Compares one tensor with its source.
 
     bound: of its storage at the largest scale or weight. utilisation: the largest error divided by the bound of its
     own group or weight. Both are None for a lossless storage.
@@ -56,7 +56,7 @@ class _Finding:
 
 @dataclass(frozen=True)
 class FoundTensors:
-    """The result of the check. differing: names of the tensors whose bits differ."""
+    """Holds the result of the check. differing: names of the tensors whose bits differ."""
 
     verdict: CheckResult
     reports: tuple[TensorReport, ...]
