@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.companions import Companions
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WriteError
 from exporter.file_identity import Identity, refuse_changed
@@ -26,6 +27,7 @@ class Checkpoint:
     in that shape; what it returns is freed with the caller's array. where: the source's name, for messages. kind: of
     the source. files: every file that is read, now or later. opened: the identity of each file before it was read.
     dtypes: the type of each tensor in the source, where it is not float32. tokenizer: the file beside the source.
+    companions: files beside the source that an export to a directory carries along.
     Raises CheckpointError where names or shapes differ from what config implies.
     """
 
@@ -41,9 +43,11 @@ class Checkpoint:
         opened: Mapping[Path, Identity] | None = None,
         dtypes: Mapping[str, Dtype] | None = None,
         tokenizer: Path | None = None,
+        companions: Companions | None = None,
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
         self.config, self.where, self.kind, self.files, self.tokenizer = config, where, kind, files, tokenizer
+        self.companions = companions or Companions()
         self._load, self._dtypes, self._opened = load, dict(dtypes or {}), dict(opened or {})
         self._shapes = tensor_shapes(config)
 

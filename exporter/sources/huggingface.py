@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
+from exporter.companions import find_companions
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WeightError
 from exporter.file_identity import identity
@@ -79,6 +80,7 @@ def _open(path: Path) -> Checkpoint:
         opened={config_path: opened, **weights.opened},
         dtypes={canonical: weights.dtype(name) for canonical, name in names.items()},
         tokenizer=tokenizers[0] if tokenizers else None,
+        companions=find_companions(path),
     )
 
 
