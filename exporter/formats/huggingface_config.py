@@ -21,8 +21,8 @@ def config_json(config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, objec
 
     rope_theta, rope_scaling and torch_dtype are the names of transformers 4. Version 5 accepts them as its own,
     without a warning; version 4 does not know the names of version 5. The token ids are those of a Hugging Face
-    source, and null for others: the weights do not say them, and Llama's defaults, which null replaces, would name two
-    tokens of any vocabulary.
+    source, and null for others: the weights do not say them, and Llama's defaults, which null replaces, would name
+    two tokens of any vocabulary.
 
     Raises FormatError naming the first field that transformers cannot express.
     """

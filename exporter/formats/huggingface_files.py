@@ -67,9 +67,8 @@ def plan_files(checkpoint: Checkpoint, config: ModelConfig, shard_bytes: int) ->
         StoredTensor(name, hugging_face_name(name), checkpoint.dtype(name), shape)
         for name, shape in tensor_shapes(config).items()
     ]
-    files = [
-        PlannedFile("config.json", _json(config_json(config, _commonest(tensors), checkpoint.companions.token_ids)))
-    ]
+    described = config_json(config, _commonest(tensors), checkpoint.companions.token_ids)
+    files = [PlannedFile("config.json", _json(described))]
     shards = list(_shards(tensors, shard_bytes))
     if len(shards) == 1:
         return [*files, _container("model.safetensors", tensors)]
