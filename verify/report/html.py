@@ -112,7 +112,7 @@ def _values(report: Report) -> dict[str, Any]:
         ],
         "costs": _costs(report),
         "activations": _ACTIVATIONS,
-        "heat_maps": heat_maps(report.layers, report.policy.operations.error_over_bound),
+        "heat_maps": heat_maps(report.layers, _limit_of_operations(report)),
         "steps": [*STEPS],
         "why_no_layers": _why(checks.get("operations")),
         "plots": position_plots(report.windows, measured, quantities),
@@ -124,6 +124,11 @@ def _values(report: Report) -> dict[str, Any]:
         "policy": dataclasses.asdict(report.policy),
         "digest": report.to_dict()["digest"],
     }
+
+
+def _limit_of_operations(report: Report) -> float:
+    """A directory has no operations, and so no limit that a colour would depend on."""
+    return report.policy.operations.error_over_bound if report.policy.operations else math.inf
 
 
 def _costs(report: Report) -> list[tuple[Use, Use | None]]:

@@ -75,8 +75,12 @@ def _rebuild(path: Path, found: dict[str, Any]) -> Report:
 
 def _contract(report: Report) -> list[str]:
     """The checks that a verdict is made of, in their order. What could not run is among them, as skipped; two are
-    there only where there was something to hold the file, or an engine, against."""
-    asked_for = {"engine": report.engine is not None, "baseline": report.baseline is not None}
+    there only where there was something to hold the file, or an engine, against. A directory has no `operations`."""
+    asked_for = {
+        "operations": report.file["format"] != "hf",
+        "engine": report.engine is not None,
+        "baseline": report.baseline is not None,
+    }
     return [name for name in CHECKS if asked_for.get(name, True)]
 
 
