@@ -10,15 +10,21 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 READER_TESTS := tests/reader_c $(addprefix --ignore=tests/reader_c/,test_refused_calls.py test_portability.py)
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
-.PHONY: demo test smollm2 deep conformance lint lint-c docs asan clang wheel bench bench-smollm2 bench-verify \
-  bench-wait bench-reader bench-large bench-cluster plots calibrate defects faults functions same-bits fuzz fuzz-ci coverage \
-  attacks syscalls determinism tsan tsan-ci mutants refusals campaign clean
+PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
+
+.PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
+  bench-smollm2 bench-verify bench-wait bench-reader bench-large bench-cluster plots calibrate defects faults functions \
+  same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants refusals campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
 
+# The quick check before a pull request: lint, and the tests that are not marked slow. Two minutes on two cores.
+check: lint
+	$(PYTEST) -m "not slow"
+
 test: $(READY)
-	$(BIN)/pytest -n auto --dist worksteal
+	$(PYTEST)
 
 # A model that people use, from its Hugging Face directory to released files: some three minutes.
 smollm2: $(VENV)/smollm2/config.json
@@ -28,7 +34,9 @@ smollm2: $(VENV)/smollm2/config.json
 deep: $(READY)
 	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n auto
 
-lint: $(VENV)/.lint lint-c
+lint: lint-python lint-c
+
+lint-python: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -37,6 +45,10 @@ lint: $(VENV)/.lint lint-c
 lint-c:
 	for compiler in gcc clang; do \
 	  for file in reader_c/src/*.c; do $$compiler $(CFLAGS_CI) -c $$file -o /dev/null || exit 1; done; done
+
+# The floor plan: rooms, imports between them, floors, circles, longest modules and functions. OF=DIR: another checkout.
+rooms:
+	$(PYTHON) .ci/rooms.py $(OF)
 
 # The documentation, in site/: a dead link or anchor is an error, which --quiet would hide.
 docs: $(VENV)/.docs
@@ -157,7 +169,8 @@ tsan-ci: $(READY)
 
 # Each check of the reader's parser taken out, each limit moved: does a test fail?
 mutants: $(READY)
-	for file in layout.c v3.c file.c; do PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file || exit 1; done
+	for file in shape layout v3_fields v3_config v3_table v3_metadata v3_head parse file; do \
+	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
 # All that is counted in docs/reliability.md: hours.
 campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from exporter.companions import Companions
 from exporter.config import ModelConfig, tensor_shapes
-from exporter.errors import CheckpointError, WriteError
+from exporter.errors import CheckpointError, WeightError, WriteError
 from exporter.file_identity import Identity, refuse_changed
 
 Weights = NDArray[np.float32]
 Dtype = Literal["fp32", "fp16", "bf16"]
+# (canonical name, index) -> (file and name there, index there)
+Locate = Callable[[str, tuple[int, ...]], tuple[str, tuple[int, ...]]]
 
 
 class Checkpoint:
@@ -26,8 +28,9 @@ class Checkpoint:
     shapes: of each tensor, which must be those that config implies. load: called for each request, returns float32
     in that shape; what it returns is freed with the caller's array. where: the source's name, for messages. kind: of
     the source. files: every file that is read, now or later. opened: the identity of each file before it was read.
-    dtypes: the type of each tensor in the source, where it is not float32. tokenizer: the file beside the source.
-    companions: files beside the source that an export to a directory carries along.
+    notes: lines that say how the source was read, for its user. locate: finds an element in the source's own files,
+    whose names and order of rows may differ. dtypes: the type of each tensor in the source, if it is not float32.
+    tokenizer: the file beside the source. companions: finds what an export to a directory carries along.
     Raises CheckpointError where names or shapes differ from what config implies.
     """
 
@@ -43,12 +46,15 @@ class Checkpoint:
         opened: Mapping[Path, Identity] | None = None,
         dtypes: Mapping[str, Dtype] | None = None,
         tokenizer: Path | None = None,
-        companions: Companions | None = None,
+        companions: Callable[[], Companions] = Companions,
+        notes: tuple[str, ...] = (),
+        locate: Locate | None = None,
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
         self.config, self.where, self.kind, self.files, self.tokenizer = config, where, kind, files, tokenizer
-        self.companions = companions or Companions()
+        self.notes, self.companions = notes, companions
         self._load, self._dtypes, self._opened = load, dict(dtypes or {}), dict(opened or {})
+        self._locate = locate
         self._shapes = tensor_shapes(config)
 
     @classmethod
@@ -72,6 +78,17 @@ class Checkpoint:
     def dtype(self, name: str) -> Dtype:
         """Return the narrowest of "fp32", "fp16" and "bf16" that holds every number of the source's own type."""
         return self._dtypes.get(name, "fp32")
+
+    def place(self, name: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        """Where an element of a tensor stands in the source: the file and the tensor's name there, and its index."""
+        return self._locate(name, index) if self._locate else (f"{self.where}: {name}", index)
+
+    def not_finite(self, name: str, weights: Weights) -> WeightError:
+        """The error for the first NaN or infinity in a loaded tensor, at its place in the source."""
+        first = int((~np.isfinite(weights)).argmax())
+        index = tuple(int(i) for i in np.unravel_index(first, weights.shape))
+        where, there = self.place(name, index)
+        return WeightError(f"{where}: {list(there)}: expected a finite weight, found {weights[index]}", there)
 
     def refuse_as_target(self, out: Path) -> None:
         """Raise WriteError where out is one of this checkpoint's files, or a tokenizer beside them, by any name."""

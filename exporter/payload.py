@@ -18,7 +18,6 @@ from exporter.formats.layout import Part
 from exporter.formats.rope_tables import TABLES, rope_table
 from exporter.formats.v3 import Stored
 from exporter.parallel import in_parallel
-from exporter.quantize import not_finite
 from exporter.summary import Progress, TensorSummary
 
 # Elements of v0's RoPE tables computed at a time: the tables grow with max_seq_len, and no tensor of the source does.
@@ -90,7 +89,7 @@ class PayloadWriter:
         flat = weights.reshape(-1)
         for start in range(0, flat.size, _FINITE_BLOCK):
             if not np.isfinite(flat[start : start + _FINITE_BLOCK]).all():
-                raise not_finite(weights, f"{self._checkpoint.where}: {name}")
+                raise self._checkpoint.not_finite(name, weights)
         return weights
 
     def _write_table(self, file: BinaryIO, part: Part) -> None:

@@ -13,18 +13,25 @@ def check(path: str, code: int, status: Any) -> None:
     if code == lib.RC_OK:
         return
     field = ffi.string(status.field).decode()
-    rule = ffi.string(status.rule).decode()
     if code == lib.RC_SYSTEM:
         raise errors.ReaderSystemError(path, field, status.system_error)
     offset = None if status.offset < 0 else status.offset
     if code == lib.RC_MEMORY:
         raise errors.ReaderMemoryError(path, field, offset, f"{status.expected} bytes of memory", "fewer")
-    expected, found = f"{rule} {status.expected}", str(status.found)
-    if status.is_real:
-        expected, found = rule, repr(status.found_real)
-    elif status.expected_name[0] != b"\0":
-        names = (ffi.string(name).decode() for name in (status.expected_name, status.found_name))
-        expected, found = (repr(name) for name in names)
+    expected, found = _expected_and_found(status)
     if code == lib.RC_ARGUMENT:
         raise errors.ArgumentError(path, field, offset, expected, found)
     raise errors.InvalidFileError(path, field, offset, expected, found + errors.remark_on_kind(path))
+
+
+def _expected_and_found(status: Any) -> tuple[str, str]:
+    """What a status says was expected and found: whole numbers, unless it has a real number, a text or a name."""
+    rule = ffi.string(status.rule).decode()
+    if status.is_real:
+        return rule, repr(status.found_real)
+    if status.found_text != ffi.NULL:
+        return rule, ffi.string(status.found_text).decode()
+    if status.is_name:
+        name = ffi.string(status.expected_name).decode()
+        return f"{rule} {name!r}".strip() if name else rule, repr(ffi.string(status.found_name).decode())
+    return f"{rule} {status.expected}", str(status.found)

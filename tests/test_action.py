@@ -49,6 +49,7 @@ def act(directory: Path, **inputs: object) -> tuple[int, str, str, str]:
     return result.returncode, verdict, summary.read_text(), result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_a_pass_a_fail_and_bad_input_are_three_verdicts(tmp_path: Path, source: Path, good: Path) -> None:
     status, verdict, summary, _ = act(tmp_path, source=source, file=good, depth="quick")
     assert (status, verdict) == (0, "pass")
@@ -65,6 +66,7 @@ def test_a_pass_a_fail_and_bad_input_are_three_verdicts(tmp_path: Path, source: 
     assert "error: " in said
 
 
+@pytest.mark.slow
 def test_a_release_appears_with_its_report_where_it_is_asked_for(tmp_path: Path, source: Path) -> None:
     inputs = {"source": source, "out": tmp_path / "out.bin", "format": "v2", "depth": "quick"}
     status, verdict, _, _ = act(tmp_path, **inputs, report=tmp_path / "a report", arguments="--group-size\n8")
@@ -73,6 +75,7 @@ def test_a_release_appears_with_its_report_where_it_is_asked_for(tmp_path: Path,
     assert json.loads((tmp_path / "a report" / "report.json").read_text())["config"]["group_size"] == 8
 
 
+@pytest.mark.slow
 def test_only_what_was_judged_is_a_pass(tmp_path: Path, source: Path, good: Path) -> None:
     good.write_bytes(good.read_bytes()[:-1])
     for inputs in (
@@ -87,6 +90,7 @@ def test_only_what_was_judged_is_a_pass(tmp_path: Path, source: Path, good: Path
         assert (status, verdict, summary) == (2, "error", "")
 
 
+@pytest.mark.slow
 def test_the_report_is_this_run_s_or_none(tmp_path: Path, source: Path, good: Path) -> None:
     report = tmp_path / "-r"
     inputs = {"source": source, "file": good, "depth": "quick", "report": report.name}

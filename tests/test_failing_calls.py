@@ -18,6 +18,8 @@ from helpers.models import checkpoint
 import exporter
 from verify.report.files import NAMES
 
+pytestmark = pytest.mark.slow
+
 CAMPAIGN = Path(__file__).parent / "campaigns" / "syscalls.py"
 QUICK = ("--depth", "quick", "--windows", "1", "--length", "4")
 

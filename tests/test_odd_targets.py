@@ -262,6 +262,7 @@ def test_any_name_is_a_target_and_its_report_s(tmp_path: Path, source: Path, nam
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_text_is_spelled_wherever_it_is_written(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,8 @@ from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, within
 from verify.engine.trial import of_engine
 from verify.errors import CannotJudgeError
-from verify.report.model import Baseline, Report
+from verify.report.findings import Baseline
+from verify.report.model import Report
 from verify.report.saved import read_report, read_saved
 from verify.run.last_release import with_baseline
 

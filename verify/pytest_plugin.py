@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from verify.report.plain import Json, finding, likely
+from verify.report.finding_lines import Json, finding, likely
 
 CHECKS = ("config", "file", "tensors", "operations", "execution", "quantization")
 

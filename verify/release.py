@@ -80,7 +80,7 @@ def release(
         )
     out = Path(out)
     target = resolve_target(out, overwrite=export.overwrite)
-    checkpoint = exporter.open_checkpoint(source, options.source_kind, max_seq_len=options.max_seq_len)
+    checkpoint = exporter.open_checkpoint(source, **options.reading)
     checkpoint.refuse_as_target(out)
     read = [*checkpoint.files, checkpoint.tokenizer, options.policy, *options.evidence.files]
     directory = None if options.report_dir is None else Path(options.report_dir)

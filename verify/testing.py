@@ -24,7 +24,7 @@ import exporter
 from exporter.checkpoint import Dtype
 from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS, tensor_shapes
 from verify.errors import CannotJudgeError
-from verify.report.plain import finding, likely
+from verify.report.finding_lines import finding, likely
 
 try:
     from hypothesis import strategies as st

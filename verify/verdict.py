@@ -22,7 +22,7 @@ from verify.report.environment import environment
 from verify.report.model import Report
 from verify.report.saved import SavedReport, read_saved
 from verify.run.cost import Cost
-from verify.run.findings import Findings
+from verify.run.findings import CheckFindings
 from verify.run.last_release import check_comparable, with_baseline
 from verify.run.memory import AT_EASE, Taken, Watch
 from verify.run.options import Options, StrPath
@@ -44,7 +44,8 @@ def verify(
     options: Options | None = None,
     **changes: Any,
 ) -> Report:
-    """Judge a .bin file or a Hugging Face directory against the checkpoint that it was made from, whoever wrote it.
+    """Judge a .bin file or a Hugging Face directory, written by any program, against the checkpoint that it was made
+    from.
 
     source: where the checkpoint is, or an open source. policy: a TOML file of limits; the default is in the package.
     baseline: report.json of the last release; a file that is worse fails. windows: how many random windows, or the
@@ -96,7 +97,7 @@ def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator
         if isinstance(source, Source):
             opened, where = source, os.fspath(source.path)
         else:
-            opened = open_source(source, options.source_kind, max_seq_len=options.max_seq_len)
+            opened = open_source(source, **options.reading)
             where = os.fspath(source)
         subject.refuse_conflicts(opened, options)
         yield _Opened(opened, where, subject, watch)
@@ -127,9 +128,8 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
         options.announce(cost.describe())
     job = Job(
         source=str(source.path.absolute()),
-        source_kind=source.kind,
+        reading={**options.reading, "kind": source.kind},
         source_files=source.files,
-        max_seq_len=options.max_seq_len,
         file=os.path.abspath(subject.path),  # noqa: PTH100  # a path of any bytes
         sha256=subject.sha256,
         policy=limits,
@@ -142,12 +142,17 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
     return _Plan(job, length, cost)
 
 
-def _report(opened: _Opened, plan: _Plan, findings: Findings, options: Options, taken: Taken) -> Report:
+def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Options, taken: Taken) -> Report:
     subject, cost = opened.subject, plan.cost
     # the cost differs from run to run, so it is reported only where a limit was given
     memory = {"memory": cost.beside(taken)} if options.memory is not None and cost is not None else {}
     return Report(
-        source={"path": opened.where, "kind": opened.source.kind, "sha256": opened.source.files},
+        source={
+            "path": opened.where,
+            "kind": opened.source.kind,
+            "sha256": opened.source.files,
+            "notes": list(opened.source.notes),
+        },
         file=subject.described(),
         config=subject.config(),
         policy=plan.job.policy,
@@ -175,7 +180,7 @@ def _dependencies(job: Job, opened: _Opened) -> dict[str, Any]:
     return {
         "source": opened.source.files,
         "file": opened.subject.sha256,
-        "length": job.max_seq_len,
+        "reading": {name: None if value is None else str(value) for name, value in job.reading.items()},
         "windows": [(window.origin, digest_of(window.tokens)) for window in job.windows],
         "depth": job.depth,
         "policy": job.policy.sha256,

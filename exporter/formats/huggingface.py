@@ -23,7 +23,6 @@ from exporter.disk.atomic import atomic_directory
 from exporter.disk.target import resolve_directory_target
 from exporter.errors import WeightError
 from exporter.formats.huggingface_files import NUMPY_DTYPES, StoredTensor, plan_files
-from exporter.quantize import not_finite
 from exporter.summary import Progress, TensorSummary
 
 # Elements narrowed, checked and written together: few beside a tensor.
@@ -60,11 +59,11 @@ def export_huggingface(
     Raises CheckpointError, FormatError, WeightError or WriteError; nothing on disk has changed then, unless the
     message says what was written.
     """
-    files = plan_files(checkpoint, config, shard_bytes)
+    companions = checkpoint.companions()
+    files = plan_files(checkpoint, config, shard_bytes, companions.token_ids)
     target = resolve_directory_target(out, overwrite=overwrite)
     checkpoint.refuse_as_directory(target)
-    companions = checkpoint.companions.files
-    total = sum(file.bytes for file in files) + checkpoint.companions.bytes
+    total = sum(file.bytes for file in files) + companions.bytes
     done = 0
     digests: dict[str, str] = {}
     summaries: dict[str, TensorSummary] = {}
@@ -82,7 +81,7 @@ def export_huggingface(
                 file.flush()
                 os.fsync(file.fileno())
             digests[planned.name] = digest.hexdigest()
-        for path, opened in companions.items():
+        for path, opened in companions.files.items():
             digests[path.name] = copy_companion(path, opened, directory / path.name)
             done += opened[2]
             if progress:
@@ -113,7 +112,7 @@ def _stored_blocks(checkpoint: Checkpoint, config: ModelConfig, tensor: StoredTe
     for start in range(0, len(rows), step):
         block = np.ascontiguousarray(rows[start : start + step])
         if not np.isfinite(block).all():
-            raise not_finite(weights, where)
+            raise checkpoint.not_finite(tensor.name, weights)
         narrow = _narrowed(block, stored)
         if narrow is None:
             raise _not_exact(weights, stored, where)

@@ -3,9 +3,7 @@
 
 #if defined(__x86_64__)
 
-#include <math.h>
-
-#include "fast_avx2.h"
+#include "vectors_avx2.h"
 
 #define RC_FAST_TABLE rc_fast_avx2
 #include "fast_body.h"

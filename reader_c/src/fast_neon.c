@@ -3,9 +3,7 @@
 
 #if defined(__aarch64__)
 
-#include <math.h>
-
-#include "fast_neon.h"
+#include "vectors_neon.h"
 
 #define RC_FAST_TABLE rc_fast_neon
 #include "fast_body.h"

@@ -1,8 +1,7 @@
-/* RoPE for `fast`, with functions of our own: in double precision, so that what is rounded to float is right but where
- * the exact value lies within a ten-millionth of an ulp of the middle between two floats. */
-#include "fast.h"
+#include "fast_rope.h"
 
 #include <math.h>
+#include <string.h>
 
 #define LN2_HIGH 0x1.62e42fefa39efp-1
 #define LN2_LOW 0x1.abc9e3b39803fp-56
@@ -36,7 +35,7 @@ static double natural_log(double x)
     return fma((double)exponent, LN2_HIGH, fma((double)exponent, LN2_LOW, 2.0 * s * sum));
 }
 
-/* e^y for |y| < 700: Taylor's polynomial of what is left of y after whole ln 2. */
+/* e^y for |y| < 700: Taylor's polynomial of the rest of y after whole ln 2. */
 static double exponential(double y)
 {
     const double n = nearbyint(y * 0x1.71547652b82fep+0);
@@ -52,7 +51,7 @@ float rc_pow_fast(float base, float exponent)
     return (float)exponential((double)exponent * natural_log(base));
 }
 
-void rc_turn_fast(float *cosine, float *sine, float angle)
+void rc_cosine_sine_fast(float *cosine, float *sine, float angle)
 {
     const double k = nearbyint(angle * 0x1.45f306dc9c883p-1);
     const double r = fma(-k, HALF_PI_LOW, fma(-k, HALF_PI_HIGH, angle)), square = r * r;
@@ -73,7 +72,7 @@ void rc_turn_fast(float *cosine, float *sine, float angle)
 void rc_rope_row_fast(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor)
 {
     for (int64_t i = 0; i < half; i++) {
-        rc_turn_fast(&cosine[i], &sine[i], (float)position * frequency[i]);
+        rc_cosine_sine_fast(&cosine[i], &sine[i], (float)position * frequency[i]);
         cosine[i] *= factor;
         sine[i] *= factor;
     }

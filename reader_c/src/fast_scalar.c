@@ -1,9 +1,7 @@
 /* `fast` in plain C, for every machine. */
 #include "fast.h"
 
-#include <math.h>
-
-#include "fast_scalar.h"
+#include "vectors_scalar.h"
 
 #define RC_FAST_TABLE rc_fast_scalar
 #include "fast_body.h"

@@ -1,12 +1,15 @@
 /* Opening, reading and closing a file. */
 /* for madvise, which POSIX does not have */
 #define _DEFAULT_SOURCE
-#include "model.h"
+#include "parse.h"
+#include "shape.h"
+#include "status.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,7 +19,7 @@
 #endif
 
 enum {
-    LARGEST_READ = 1 << 30, /* the system's own limit is little more */
+    LARGEST_READ = 1 << 30, /* the system's own limit is slightly larger */
     SMALL_PAGE = 4096,
     HUGE_PAGE = 2 << 20,
 };
@@ -28,14 +31,19 @@ static int fail_system(rc_status *status, const char *field, int error)
     return RC_SYSTEM;
 }
 
-/* Bytes from `from` up to `to`, to the same place in `bytes`. A file that has become shorter is refused. */
+static int fail_size(rc_status *status, int64_t at_open, int64_t found)
+{
+    return rc_fail(status, RC_INVALID, "file size", -1, "unchanged since it was opened:", at_open, found);
+}
+
+/* Read bytes `from` up to `to` into bytes (to,), to the same place. Refuses a file that has become shorter. */
 static int read_span(int fd, uint8_t *bytes, int64_t from, int64_t to, rc_status *status)
 {
     while (from < to) {
         const int64_t rest = to - from;
         const ssize_t n = pread(fd, bytes + from, (size_t)(rest < LARGEST_READ ? rest : LARGEST_READ), (off_t)from);
         if (n == 0)
-            return rc_fail(status, RC_INVALID, "file size", -1, "what it was when it was opened,", to, from);
+            return fail_size(status, to, from);
         if (n > 0)
             from += n;
         else if (errno != EINTR)
@@ -44,20 +52,21 @@ static int read_span(int fd, uint8_t *bytes, int64_t from, int64_t to, rc_status
     return RC_OK;
 }
 
-/* Room for a file. Weights are read over and over: huge pages spare the processor the search for small ones. */
+/* Memory for a file. Every pass reads all weights: with huge pages the processor looks up fewer addresses. */
 static uint8_t *allocate(int64_t size)
 {
     void *bytes = NULL;
     const size_t alignment = size < 2 * HUGE_PAGE ? SMALL_PAGE : HUGE_PAGE;
     if ((uint64_t)size > PTRDIFF_MAX || posix_memalign(&bytes, alignment, (size_t)size))
         return NULL;
-    /* only advice: where there are none, small pages do */
+    /* only advice: without huge pages, small ones do */
     if (alignment == HUGE_PAGE)
         (void)madvise(bytes, (size_t)size, MADV_HUGEPAGE);
     return bytes;
 }
 
-/* The head, checked before memory for the rest is asked for. It is always a copy: where tensors are must not change. */
+/* Read and check the head before asking for memory for the rest. It is always a copy, so that the places of tensors
+ * cannot change. */
 static int load_head(int fd, int64_t size, rc_model *model, rc_status *status)
 {
     uint8_t start[RC_HEADER];
@@ -99,8 +108,8 @@ static bool same_time(struct timespec a, struct timespec b)
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-/* Whoever writes can put mtime back, not ctime. That is another too where a name was given or taken: a file in whose
- * place another one appears meanwhile is whole. */
+/* A writer can put mtime back, but not ctime. ctime also changes when the file gets or loses a name: a file that
+ * another one replaces meanwhile is still whole. */
 static bool was_written(const struct stat *before, const struct stat *after)
 {
     if (!same_time(before->st_mtim, after->st_mtim))
@@ -108,7 +117,7 @@ static bool was_written(const struct stat *before, const struct stat *after)
     return !same_time(before->st_ctim, after->st_ctim) && before->st_nlink == after->st_nlink;
 }
 
-/* Load an open descriptor; the caller closes it whatever happens. */
+/* Load an open descriptor, which the caller closes in any case. */
 static int load_file(int fd, bool mapped, rc_model *model, rc_status *status)
 {
     struct stat info, after;
@@ -120,17 +129,16 @@ static int load_file(int fd, bool mapped, rc_model *model, rc_status *status)
     if (!code)
         code = (mapped ? map_whole : load_whole)(fd, info.st_size, model, status);
     if (!code)
-        code = rc_check_seams(model, status);
+        code = rc_check_padding(model, status);
     if (code)
         return code;
     if (fstat(fd, &after))
         return fail_system(status, "file", errno);
-    /* half of one file and half of another would be neither; a longer one is another file too */
+    /* part of the old content and part of the new would be neither */
     if (after.st_size != info.st_size)
-        return rc_fail(status, RC_INVALID, "file size", -1, "what it was when it was opened,", info.st_size,
-                       after.st_size);
+        return fail_size(status, info.st_size, after.st_size);
     if (was_written(&info, &after))
-        return rc_fail(status, RC_INVALID, "file", -1, "writes while it is read:", 0, 1);
+        return rc_fail_text(status, "file", -1, "no writes while it is read", "a write");
     return RC_OK;
 }
 
@@ -172,29 +180,6 @@ void rc_close(rc_model *model)
 const rc_config *rc_model_config(const rc_model *model)
 {
     return &model->config;
-}
-
-int rc_model_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor)
-{
-    *tensor = (rc_tensor){0};
-    if (kind < 0 || kind >= RC_KINDS || layer < 0)
-        return 0;
-    if (model->config.format == RC_V3)
-        return rc_v3_tensor(model, kind, layer, tensor);
-    const rc_stack *stack = &model->stacks[kind];
-    if (stack->storage == RC_ABSENT || layer >= stack->layers)
-        return 0;
-    const bool q8 = stack->storage == RC_Q8;
-    const int64_t elements = stack->rows * stack->cols;
-    *tensor = (rc_tensor){.storage = stack->storage,
-                          .group_size = q8 ? model->config.group_size : 0,
-                          .rows = stack->rows,
-                          .cols = stack->cols,
-                          .offset = stack->offset + layer * stack->stride,
-                          .length = elements * (q8 ? 1 : 4),
-                          .scale_offset = q8 ? stack->scale_offset + layer * stack->scale_stride : 0,
-                          .scale_length = q8 ? elements / model->config.group_size * 4 : 0};
-    return 1;
 }
 
 const uint8_t *rc_model_bytes(const rc_model *model)

@@ -1,48 +1,18 @@
-/* From the bytes of a header to a checked table of tensors. The payload is never looked at here. */
-#include "model.h"
+#include "layout.h"
 
-#include <limits.h>
+#include "bytes.h"
+#include "shape.h"
+#include "status.h"
 
 enum {
-    LEGACY_HEADER = 28,
-    SHAPE_FIELDS = 7,
+    VERSION_AT = 4,
+    SHAPE_AT = 8,
     FLAG_AT = 36,
     GROUP_AT = 37,
     PADDING_AT = 41,
 };
 
-/* ---- the seven shape fields, and the rules between them ---- */
-
-int rc_parse_shape(const uint8_t *bytes, int64_t at, rc_config *config, rc_status *status)
-{
-    static const char *const names[SHAPE_FIELDS] = {"dim",        "hidden_dim", "n_layers",   "n_heads",
-                                                    "n_kv_heads", "vocab_size", "max_seq_len"};
-    int32_t *const fields[SHAPE_FIELDS] = {&config->dim,        &config->hidden_dim, &config->n_layers,
-                                           &config->n_heads,    &config->n_kv_heads, &config->vocab_size,
-                                           &config->max_seq_len};
-    for (int i = 0; i < SHAPE_FIELDS; i++) {
-        const int64_t offset = at + 4 * i;
-        int32_t value = rc_load_i32(bytes + offset);
-        if (config->format == RC_V0 && fields[i] == &config->vocab_size) {
-            /* v0 says "not shared" by a negative vocabulary; INT_MIN has no positive counterpart. */
-            if (value == INT32_MIN)
-                return rc_fail(status, RC_INVALID, names[i], offset, "at least", -(int64_t)INT32_MAX, value);
-            config->shared_classifier = value > 0;
-            value = value < 0 ? -value : value;
-        }
-        if (value < 1)
-            return rc_fail(status, RC_INVALID, names[i], offset, "at least", 1, value);
-        *fields[i] = value;
-    }
-    return RC_OK;
-}
-
-int rc_check_kv_heads(int64_t at, const rc_config *config, rc_status *status)
-{
-    if (config->n_heads % config->n_kv_heads)
-        return rc_fail(status, RC_INVALID, "n_kv_heads", at, "a divisor of", config->n_heads, config->n_kv_heads);
-    return RC_OK;
-}
+/* ---- the header ---- */
 
 /* v0 to v2 have no field for the head size. */
 static int divide_heads(int64_t at, rc_config *config, rc_status *status)
@@ -55,33 +25,9 @@ static int divide_heads(int64_t at, rc_config *config, rc_status *status)
     return rc_check_kv_heads(at + 16, config, status);
 }
 
-static int parse_legacy(const uint8_t *bytes, rc_config *config, rc_status *status)
+static int parse_group_size(const uint8_t *bytes, int32_t least, rc_config *config, rc_status *status)
 {
-    config->format = RC_V0;
-    const int code = rc_parse_shape(bytes, 0, config, status);
-    return code ? code : divide_heads(0, config, status);
-}
-
-static int parse_versioned(const uint8_t *bytes, rc_config *config, rc_status *status)
-{
-    const int32_t version = rc_load_i32(bytes + 4);
-    if (version < 1)
-        return rc_fail(status, RC_INVALID, "version", 4, "at least", 1, version);
-    if (version > 2)
-        return rc_fail(status, RC_INVALID, "version", 4, "at most", 3, version);
-    config->format = version == 1 ? RC_V1 : RC_V2;
-
-    int code = rc_parse_shape(bytes, 8, config, status);
-    if (!code)
-        code = divide_heads(8, config, status);
-    if (code)
-        return code;
-    if (bytes[FLAG_AT] > 1)
-        return rc_fail(status, RC_INVALID, "shared_classifier", FLAG_AT, "at most", 1, bytes[FLAG_AT]);
-    config->shared_classifier = bytes[FLAG_AT];
-
     const int32_t group = rc_load_i32(bytes + GROUP_AT);
-    const int32_t least = version == 1 ? 0 : 1;
     if (group < least)
         return rc_fail(status, RC_INVALID, "group_size", GROUP_AT, "at least", least, group);
     if (group > RC_LARGEST_GROUP)
@@ -92,7 +38,25 @@ static int parse_versioned(const uint8_t *bytes, rc_config *config, rc_status *s
         return rc_fail(status, RC_INVALID, "group_size", GROUP_AT, "a divisor of hidden_dim =", config->hidden_dim,
                        group);
     config->group_size = group;
-    if (group == 0)
+    return RC_OK;
+}
+
+static int parse_header(const uint8_t *bytes, rc_config *config, rc_status *status)
+{
+    const int32_t version = rc_load_i32(bytes + VERSION_AT);
+    if (version < 1)
+        return rc_fail(status, RC_INVALID, "version", VERSION_AT, "at least", 1, version);
+    if (version > 2)
+        return rc_fail(status, RC_INVALID, "version", VERSION_AT, "at most", 3, version);
+    config->format = version == 1 ? RC_V1 : RC_V2;
+
+    RC_TRY(rc_parse_shape(bytes, SHAPE_AT, config, status));
+    RC_TRY(divide_heads(SHAPE_AT, config, status));
+    if (bytes[FLAG_AT] > 1)
+        return rc_fail(status, RC_INVALID, "shared_classifier", FLAG_AT, "at most", 1, bytes[FLAG_AT]);
+    config->shared_classifier = bytes[FLAG_AT];
+    RC_TRY(parse_group_size(bytes, version == 1 ? 0 : 1, config, status));
+    if (config->group_size == 0)
         config->format = RC_V1_FP32;
 
     for (int64_t i = PADDING_AT; i < RC_HEADER; i++)
@@ -104,10 +68,10 @@ static int parse_versioned(const uint8_t *bytes, rc_config *config, rc_status *s
 /* ---- the payload, kind after kind ---- */
 
 typedef struct {
-    rc_stack *stacks;
-    int64_t at;         /* first byte not yet given to a tensor */
-    int64_t group_size; /* of Q8_0 tensors */
-    bool overflow;      /* an offset left int64: no file is that long */
+    const rc_config *config;
+    rc_stack *stacks; /* (RC_KINDS,) */
+    int64_t at;       /* first byte that no tensor has yet */
+    bool overflow;    /* an offset left int64: no file is that long */
 } cursor;
 
 static int64_t multiply(cursor *c, int64_t a, int64_t b)
@@ -117,142 +81,141 @@ static int64_t multiply(cursor *c, int64_t a, int64_t b)
     return product;
 }
 
-static void advance(cursor *c, int64_t bytes)
+static int64_t add(cursor *c, int64_t a, int64_t b)
 {
-    c->overflow |= __builtin_add_overflow(c->at, bytes, &c->at);
+    int64_t sum = 0;
+    c->overflow |= __builtin_add_overflow(a, b, &sum);
+    return sum;
 }
 
-static rc_stack *describe(cursor *c, int kind, int storage, int64_t layers, int64_t rows, int64_t cols)
+static rc_stack *describe(cursor *c, int kind, int storage)
 {
-    rc_stack *tensor = &c->stacks[kind];
-    *tensor = (rc_stack){.storage = storage, .layers = layers, .rows = rows, .cols = cols};
-    return tensor;
+    const rc_shape shape = rc_shape_of(c->config, kind);
+    rc_stack *stack = &c->stacks[kind];
+    *stack = (rc_stack){.storage = storage,
+                        .layers = shape.in_layers ? c->config->n_layers : 1,
+                        .rows = shape.rows,
+                        .cols = shape.cols,
+                        .offset = c->at};
+    return stack;
 }
 
-static void take_fp32(cursor *c, int kind, int64_t layers, int64_t rows, int64_t cols)
+static void take_fp32(cursor *c, int kind)
 {
-    rc_stack *tensor = describe(c, kind, RC_FP32, layers, rows, cols);
-    tensor->offset = c->at;
-    tensor->stride = multiply(c, multiply(c, rows, cols), 4);
-    advance(c, multiply(c, tensor->stride, layers));
+    rc_stack *stack = describe(c, kind, RC_FP32);
+    stack->stride = multiply(c, multiply(c, stack->rows, stack->cols), 4);
+    c->at = add(c, c->at, multiply(c, stack->stride, stack->layers));
 }
 
 /* v2: each tensor's int8, and its scales right behind it. */
-static void take_interleaved(cursor *c, int kind, int64_t layers, int64_t rows, int64_t cols)
+static void take_interleaved(cursor *c, int kind)
 {
-    rc_stack *tensor = describe(c, kind, RC_Q8, layers, rows, cols);
-    const int64_t values = multiply(c, rows, cols);
-    const int64_t scales = multiply(c, values / c->group_size, 4);
-    int64_t stride = values;
-    c->overflow |= __builtin_add_overflow(values, scales, &stride);
-    tensor->offset = c->at;
-    tensor->stride = tensor->scale_stride = stride;
-    c->overflow |= __builtin_add_overflow(c->at, values, &tensor->scale_offset);
-    advance(c, multiply(c, stride, layers));
+    rc_stack *stack = describe(c, kind, RC_Q8);
+    const int64_t values = multiply(c, stack->rows, stack->cols);
+    const int64_t scales = multiply(c, values / c->config->group_size, 4);
+    stack->stride = stack->scale_stride = add(c, values, scales);
+    stack->scale_offset = add(c, c->at, values);
+    c->at = add(c, c->at, multiply(c, stack->stride, stack->layers));
 }
 
 /* v1: the int8 of all tensors, and later their scales in the same order. */
-static void take_int8(cursor *c, int kind, int64_t layers, int64_t rows, int64_t cols)
+static void take_int8(cursor *c, int kind)
 {
-    rc_stack *tensor = describe(c, kind, RC_Q8, layers, rows, cols);
-    tensor->offset = c->at;
-    tensor->stride = multiply(c, rows, cols);
-    advance(c, multiply(c, tensor->stride, layers));
+    rc_stack *stack = describe(c, kind, RC_Q8);
+    stack->stride = multiply(c, stack->rows, stack->cols);
+    c->at = add(c, c->at, multiply(c, stack->stride, stack->layers));
 }
 
-static void take_scales(cursor *c, int kind, int64_t layers, int64_t rows, int64_t cols)
+static void take_scales(cursor *c, int kind)
 {
-    rc_stack *tensor = &c->stacks[kind];
-    tensor->scale_offset = c->at;
-    tensor->scale_stride = multiply(c, multiply(c, rows, cols) / c->group_size, 4);
-    advance(c, multiply(c, tensor->scale_stride, layers));
+    rc_stack *stack = &c->stacks[kind];
+    stack->scale_offset = c->at;
+    stack->scale_stride = multiply(c, multiply(c, stack->rows, stack->cols) / c->config->group_size, 4);
+    c->at = add(c, c->at, multiply(c, stack->scale_stride, stack->layers));
 }
 
-typedef void take_function(cursor *, int kind, int64_t layers, int64_t rows, int64_t cols);
+static const int V0_ORDER[] = {RC_TOK_EMBEDDINGS, RC_ATTENTION_NORM, RC_WQ, RC_WK, RC_WV, RC_WO, RC_FFN_NORM, RC_W1,
+                               RC_W2, RC_W3, RC_NORM, RC_FREQS_COS, RC_FREQS_SIN, RC_OUTPUT};
+/* v1 and v2: norms, which are always fp32, then matrices */
+static const int NORMS[] = {RC_ATTENTION_NORM, RC_FFN_NORM, RC_NORM};
+static const int MATRICES[] = {RC_TOK_EMBEDDINGS, RC_WQ, RC_WK, RC_WV, RC_WO, RC_W1, RC_W2, RC_W3, RC_OUTPUT};
+#define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static void take_matrices(cursor *c, const rc_config *p, take_function *take)
+static void take_all(cursor *c, const int *kinds, size_t count, void (*take)(cursor *, int kind))
 {
-    const int64_t kv_dim = (int64_t)p->head_dim * p->n_kv_heads;
-    take(c, RC_TOK_EMBEDDINGS, 1, p->vocab_size, p->dim);
-    take(c, RC_WQ, p->n_layers, p->dim, p->dim);
-    take(c, RC_WK, p->n_layers, kv_dim, p->dim);
-    take(c, RC_WV, p->n_layers, kv_dim, p->dim);
-    take(c, RC_WO, p->n_layers, p->dim, p->dim);
-    take(c, RC_W1, p->n_layers, p->hidden_dim, p->dim);
-    take(c, RC_W2, p->n_layers, p->dim, p->hidden_dim);
-    take(c, RC_W3, p->n_layers, p->hidden_dim, p->dim);
-    if (!p->shared_classifier)
-        take(c, RC_OUTPUT, 1, p->vocab_size, p->dim);
+    for (size_t i = 0; i < count; i++)
+        if (rc_has_tensor(c->config, kinds[i]))
+            take(c, kinds[i]);
 }
 
-static void lay_out_v0(cursor *c, const rc_config *p)
+static void lay_out(cursor *c)
 {
-    const int64_t kv_dim = (int64_t)p->head_dim * p->n_kv_heads;
-    take_fp32(c, RC_TOK_EMBEDDINGS, 1, p->vocab_size, p->dim);
-    take_fp32(c, RC_ATTENTION_NORM, p->n_layers, 1, p->dim);
-    take_fp32(c, RC_WQ, p->n_layers, p->dim, p->dim);
-    take_fp32(c, RC_WK, p->n_layers, kv_dim, p->dim);
-    take_fp32(c, RC_WV, p->n_layers, kv_dim, p->dim);
-    take_fp32(c, RC_WO, p->n_layers, p->dim, p->dim);
-    take_fp32(c, RC_FFN_NORM, p->n_layers, 1, p->dim);
-    take_fp32(c, RC_W1, p->n_layers, p->hidden_dim, p->dim);
-    take_fp32(c, RC_W2, p->n_layers, p->dim, p->hidden_dim);
-    take_fp32(c, RC_W3, p->n_layers, p->hidden_dim, p->dim);
-    take_fp32(c, RC_NORM, 1, 1, p->dim);
-    take_fp32(c, RC_FREQS_COS, 1, p->max_seq_len, p->head_dim / 2);
-    take_fp32(c, RC_FREQS_SIN, 1, p->max_seq_len, p->head_dim / 2);
-    if (!p->shared_classifier)
-        take_fp32(c, RC_OUTPUT, 1, p->vocab_size, p->dim);
-}
-
-static void lay_out_versioned(cursor *c, const rc_config *p)
-{
-    take_fp32(c, RC_ATTENTION_NORM, p->n_layers, 1, p->dim);
-    take_fp32(c, RC_FFN_NORM, p->n_layers, 1, p->dim);
-    take_fp32(c, RC_NORM, 1, 1, p->dim);
-    if (p->format == RC_V1_FP32) {
-        take_matrices(c, p, take_fp32);
-    } else if (p->format == RC_V2) {
-        take_matrices(c, p, take_interleaved);
+    const int format = c->config->format;
+    if (format == RC_V0) {
+        take_all(c, V0_ORDER, COUNT(V0_ORDER), take_fp32);
+        return;
+    }
+    take_all(c, NORMS, COUNT(NORMS), take_fp32);
+    if (format == RC_V1_FP32) {
+        take_all(c, MATRICES, COUNT(MATRICES), take_fp32);
+    } else if (format == RC_V2) {
+        take_all(c, MATRICES, COUNT(MATRICES), take_interleaved);
     } else {
-        take_matrices(c, p, take_int8);
-        take_matrices(c, p, take_scales);
+        take_all(c, MATRICES, COUNT(MATRICES), take_int8);
+        take_all(c, MATRICES, COUNT(MATRICES), take_scales);
     }
 }
 
-int64_t rc_head_bytes(const uint8_t *start, int64_t size)
-{
-    const int64_t least = size < RC_HEADER ? size : RC_HEADER;
-    const bool is_v3 = least == RC_HEADER && rc_load_i32(start) == RC_MAGIC && rc_load_i32(start + 4) == 3;
-    return is_v3 ? rc_v3_head_bytes(start, size) : least;
-}
+/* ---- a whole file ---- */
 
-int rc_parse(const uint8_t *bytes, int64_t size, rc_model *model, rc_status *status)
+static int check_size(rc_model *model, int64_t head_size, rc_status *status)
 {
     rc_config *config = &model->config;
-    /* run.c's and runq.c's own constants, which v3 alone can change */
-    *config = (rc_config){.file_size = size, .norm_eps = 1e-5, .rope_theta = 10000.0};
-    if (size < LEGACY_HEADER)
-        return rc_fail(status, RC_INVALID, "file size", -1, "at least", LEGACY_HEADER, size);
-
-    const bool versioned = rc_load_i32(bytes) == RC_MAGIC;
-    if (versioned && size < RC_HEADER)
-        return rc_fail(status, RC_INVALID, "file size", -1, "at least", RC_HEADER, size);
-    if (versioned && rc_load_i32(bytes + 4) == 3)
-        return rc_parse_v3(bytes, size, model, status);
-    const int code = versioned ? parse_versioned(bytes, config, status) : parse_legacy(bytes, config, status);
-    if (code)
-        return code;
-
-    config->head_size = versioned ? RC_HEADER : LEGACY_HEADER;
-    cursor c = {.stacks = model->stacks, .at = config->head_size, .group_size = config->group_size};
-    if (versioned)
-        lay_out_versioned(&c, config);
-    else
-        lay_out_v0(&c, config);
+    config->head_size = head_size;
+    cursor c = {.config = config, .stacks = model->stacks, .at = head_size};
+    lay_out(&c);
     if (c.overflow)
-        return rc_fail(status, RC_INVALID, "file size", -1, "at least", INT64_MAX, size);
-    if (c.at != size)
-        return rc_fail(status, RC_INVALID, "file size", -1, "exactly", c.at, size);
+        return rc_fail(status, RC_INVALID, "file size", -1, "at least", INT64_MAX, config->file_size);
+    if (c.at != config->file_size)
+        return rc_fail(status, RC_INVALID, "file size", -1, "exactly", c.at, config->file_size);
     return RC_OK;
+}
+
+/* The constants of run.c and runq.c, which v3 alone can change. */
+static rc_config config_of(int format, int64_t size)
+{
+    return (rc_config){.format = format, .file_size = size, .norm_eps = 1e-5, .rope_theta = 10000.0};
+}
+
+int rc_parse_v0(const uint8_t *head, int64_t size, rc_model *model, rc_status *status)
+{
+    model->config = config_of(RC_V0, size);
+    RC_TRY(rc_parse_shape(head, 0, &model->config, status));
+    RC_TRY(divide_heads(0, &model->config, status));
+    return check_size(model, RC_V0_HEADER, status);
+}
+
+int rc_parse_v1_v2(const uint8_t *head, int64_t size, rc_model *model, rc_status *status)
+{
+    model->config = config_of(RC_V1, size);
+    RC_TRY(parse_header(head, &model->config, status));
+    return check_size(model, RC_HEADER, status);
+}
+
+int rc_stacked_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor)
+{
+    const rc_stack *stack = &model->stacks[kind];
+    if (stack->storage == RC_ABSENT || layer >= stack->layers)
+        return 0;
+    const bool q8 = stack->storage == RC_Q8;
+    const int64_t elements = stack->rows * stack->cols;
+    *tensor = (rc_tensor){.storage = stack->storage,
+                          .group_size = q8 ? model->config.group_size : 0,
+                          .rows = stack->rows,
+                          .cols = stack->cols,
+                          .offset = stack->offset + layer * stack->stride,
+                          .length = elements * (q8 ? 1 : 4),
+                          .scale_offset = q8 ? stack->scale_offset + layer * stack->scale_stride : 0,
+                          .scale_length = q8 ? elements / model->config.group_size * 4 : 0};
+    return 1;
 }

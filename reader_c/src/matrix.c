@@ -1,5 +1,7 @@
-/* A weight matrix in the file, and its rows as floats. */
-#include "wide.h"
+#include "matrix.h"
+
+#include "bytes.h"
+#include "clones.h"
 
 rc_matrix rc_matrix_of(const rc_model *model, int kind, int64_t layer)
 {
@@ -42,7 +44,7 @@ static float widen_fp16(uint16_t half)
     return from_bits(sign | bits);
 }
 
-WIDE("avx2") static void widen_row(float *room, const uint8_t *halves, int storage, int64_t cols)
+RC_CLONES("avx2") static void widen_row(float *room, const uint8_t *halves, int storage, int64_t cols)
 {
     for (int64_t j = 0; j < cols; j++) {
         uint16_t half;
@@ -51,8 +53,8 @@ WIDE("avx2") static void widen_row(float *room, const uint8_t *halves, int stora
     }
 }
 
-WIDE("avx2") static void dequantize_row(float *room, const int8_t *q, const uint8_t *scales, int64_t group_size,
-                                        int64_t cols)
+RC_CLONES("avx2") static void dequantize_row(float *room, const int8_t *q, const uint8_t *scales, int64_t group_size,
+                                             int64_t cols)
 {
     for (int64_t start = 0; start < cols; start += group_size, scales += sizeof(float)) {
         const float scale = rc_load_f32(scales);

@@ -1,14 +1,38 @@
 /* The C reader's whole interface.
  *
- * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, told apart by
- * the file itself. It is immutable after rc_open and may be shared between threads. A session holds
+ * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, which the
+ * reader tells apart by the file itself. It is immutable after rc_open, and threads may share it. A session holds
  * everything that a forward pass writes (activations and KV cache) and belongs to one caller.
  *
- * Nothing here exits, prints or keeps global state. A function that can fail returns a code, and says
- * in rc_status which field was wrong, where it stands, what was expected and what was found.
+ * Nothing here exits, prints or keeps global state. A function that can fail returns a code, and says in rc_status
+ * which field is wrong, where it stands, what was expected and what was found.
  *
- * v3's digests are not computed here: hashing is left to a library. Whoever opens a v3 file must hold BLAKE3 of
- * its head against the head's last RC_DIGEST_BYTES, as reader_c.open does.
+ * C does not compute v3's digests: a library in the caller's language does. A caller that opens a v3 file must compare
+ * BLAKE3 of its head with the head's last RC_DIGEST_BYTES, as reader_c.open does.
+ *
+ * The files, from the bottom up. A file includes headers of files above it in this list, and never of files below it;
+ * NAME.h declares what NAME.c defines, but for this header, whose functions stand in the files in brackets.
+ *
+ *     status.h, bytes.h, model.h       a failure; numbers in a file; what is behind a rc_model
+ *     shape                            which tensors a header implies, with names and shapes
+ *     layout                           v0 to v2: header, and where each tensor stands
+ *     v3_fields, v3_config, v3_table, v3_metadata, v3_head
+ *                                      v3: one field; hyper-parameters; tensors; metadata; the whole head
+ *     parse                            tells formats apart                          [rc_model_tensor]
+ *     file.c                           opens, reads and closes a file               [rc_open and what follows it]
+ *     clones.h, lanes, matrix          wide loops; the loop of `mirror`'s products; a weight matrix and its rows
+ *     quantize, rope                   int8 activations; RoPE: shared by both arithmetics, but for sines and powers
+ *     mirror_products, mirror_rows     `mirror`: products; norm, softmax and gate
+ *     fast.h, fast_rope                `fast`: its functions on one instruction set; sines and powers
+ *     fast_scalar.c, fast_avx2.c, fast_avx512.c, fast_neon.c
+ *                                      `fast` compiled for each: vectors_*.h define the vectors, fast_body*.h the sums
+ *     fast_path                        which of them this machine can run           [rc_path_is_here, rc_path_best]
+ *     team, trace                      threads; what a walk records                 [rc_trace_width]
+ *     session                          scratch and KV cache                         [rc_session_open, _close]
+ *     mirror_attention, fast_products, fast_attention
+ *                                      attention, and one thread's part of `fast`
+ *     batch.h, project, layer          a batch of tokens through a projection, and through a layer
+ *     forward.c                        the forward pass and the walk                [rc_session_forward, rc_walk_*]
  */
 #ifndef EXPORT_AND_VERIFY_READER_H
 #define EXPORT_AND_VERIFY_READER_H
@@ -36,6 +60,7 @@ enum rc_rope { RC_ROPE_COMPUTED = 0, RC_ROPE_FROM_FILE = 1 };
 /* How `fast` is computed: another speed, the same bits. */
 enum rc_path { RC_PATH_BEST = 0, RC_PATH_SCALAR = 1, RC_PATH_AVX2 = 2, RC_PATH_AVX512 = 3, RC_PATH_NEON = 4 };
 
+/* In the order in which v3 stores them. */
 enum rc_kind {
     RC_TOK_EMBEDDINGS,
     RC_ATTENTION_NORM,
@@ -62,7 +87,7 @@ enum rc_kind {
 };
 
 /* What a walk can record of each token, float32 where nothing else is said. `seen` is the number of positions that
- * a call's last token looks back on, its own included. */
+ * a call's last token attends to, its own included. */
 enum rc_point {
     RC_AT_EMBEDDING,          /* (dim) */
     RC_AT_COSINE,             /* (head_dim / 2) */
@@ -86,7 +111,7 @@ enum rc_point {
     RC_AT_FFN_RESIDUAL,       /* (dim) */
     RC_AT_FINAL_NORM,         /* (dim) */
     RC_AT_LOGITS,             /* (vocab_size) */
-    /* int8 activations as each Q8_0 matrix got them, int8 (in_features), and their scales (in_features / group_size) */
+    /* int8 activations that go into each Q8_0 matrix, int8 (in_features); their scales (in_features / group_size) */
     RC_AT_Q_INT8,
     RC_AT_K_INT8,
     RC_AT_V_INT8,
@@ -114,9 +139,13 @@ typedef struct {
     int64_t offset;    /* byte in the file or index in the argument; -1 where neither applies */
     int64_t expected;
     int64_t found;
-    int32_t is_real;   /* 1: `rule` says all that was expected, and found_real is what was found */
+    /* Where one of the three below is set, `rule` and expected_name say what was expected, and expected and found mean
+     * nothing: what was found is a real number, a text, or a name. */
+    int32_t is_real; /* 1 for found_real */
     double found_real;
-    char expected_name[64]; /* not empty: names were compared, `expected` and `found` mean nothing */
+    const char *found_text; /* static text; NULL for none */
+    int32_t is_name;        /* 1 for found_name */
+    char expected_name[64];
     char found_name[64];
 } rc_status;
 
@@ -132,7 +161,7 @@ typedef struct {
     int32_t truncate; /* 0 or 1 */
 } rc_rope_scaling;
 
-/* What v0 to v2 do not say is filled in as their readers assume it. */
+/* A field that v0 to v2 do not have holds what their readers assume. */
 typedef struct {
     int32_t format; /* enum rc_format */
     int32_t dim;
@@ -155,7 +184,7 @@ typedef struct {
     int64_t file_size;
     int64_t head_size;      /* bytes before the first tensor */
     int64_t alignment;      /* of tensors and scales; 0 where the format has none */
-    int64_t metadata_at;    /* v3: where the metadata stand; 0 elsewhere */
+    int64_t metadata_at;    /* v3: where the metadata begin; 0 elsewhere */
     int64_t metadata_size;  /* v3: their bytes */
     int64_t metadata_count; /* v3: their number */
 } rc_config;
@@ -176,9 +205,9 @@ typedef struct {
 typedef struct rc_model rc_model;
 typedef struct rc_session rc_session;
 
-/* mapped: 0 for a copy in memory, which nothing that becomes of the file can change. 1 for a map, where the file may be
- * larger than memory: another process that truncates it ends this one with SIGBUS when its pages are looked at. The
- * head, which says where tensors are, is a copy in both. */
+/* mapped: 0 for a copy in memory, which later changes of the file cannot reach. 1 for a map, which suits a file that is
+ * larger than memory: if another process truncates it, reading its pages ends this process with SIGBUS. The head,
+ * which says where tensors are, is a copy in both. */
 int rc_open(const char *path, int mapped, rc_model **model, rc_status *status);
 void rc_close(rc_model *model);
 const rc_config *rc_model_config(const rc_model *model);
@@ -187,7 +216,7 @@ const rc_config *rc_model_config(const rc_model *model);
 int rc_model_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor);
 const uint8_t *rc_model_bytes(const rc_model *model);
 
-/* Whether this machine and this build have the path; and the fastest of those. */
+/* Whether this machine and this build have the path; and the fastest path that they have. */
 int rc_path_is_here(int path);
 int rc_path_best(void);
 
@@ -203,20 +232,21 @@ typedef struct {
     int path;        /* enum rc_path, of fast */
 } rc_options;
 
-/* Feed n more tokens; logits is (n, vocab_size), row-major. On an error the session is as it was. */
+/* Feed n more tokens, tokens (n,); logits is (n, vocab_size), row-major. After an error the session is as it was. */
 int rc_session_forward(rc_session *session, const int32_t *tokens, int64_t n, const rc_options *options,
                        float *logits, rc_status *status);
-/* The same pass layer by layer, for whoever wants to see inside. `x` (n, dim) is the residual stream of n tokens,
- * which the caller keeps between the calls; trace[RC_POINTS] says where to record, NULL where not: an array of
- * (n, rc_trace_width) elements each. A layer's tokens stand at the positions after those that it has seen; other
- * layers must have seen as many before rc_session_forward is called again. On an error nothing has changed. */
-/* Elements that one token has at a point of this layer (0 outside the layers); 0 where it has none. seen counts for
+/* Elements that one token has at a point of this layer (0 outside the layers); 0 where it has none. seen matters for
  * scores and shares. */
 int64_t rc_trace_width(const rc_model *model, int point, int64_t layer, int64_t seen);
+/* The same pass one layer at a time, for a caller that wants to see inside. `x` (n, dim) is the residual stream of n
+ * tokens, which the caller keeps between the calls; trace[RC_POINTS] says where to record, NULL where not: an array of
+ * (n, rc_trace_width) elements each. A layer's tokens follow the positions that this layer has seen; before the next
+ * rc_session_forward, all layers must have seen equally many. After an error nothing has changed. */
 int rc_walk_embedding(rc_session *session, const int32_t *tokens, int64_t n, void *const *trace, float *x,
                       rc_status *status);
 int rc_walk_layer(rc_session *session, int64_t layer, int64_t n, const rc_options *options, void *const *trace,
                   float *x, rc_status *status);
+/* logits is (n, vocab_size). */
 int rc_walk_classifier(rc_session *session, int64_t n, const rc_options *options, void *const *trace,
                        const float *x, float *logits, rc_status *status);
 /* --- cffi ends here --- */

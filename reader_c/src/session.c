@@ -1,30 +1,109 @@
-/* Opening and closing a session: how much scratch a model needs, in one allocation. */
 #define _ISOC11_SOURCE
 #include "session.h"
+
+#include "fast_rope.h"
+#include "lanes.h"
+#include "rope.h"
+#include "status.h"
 #include "team.h"
 
+#include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
+enum { ALIGNMENT = 64 }; /* of every array */
+
+/* Memory that arrays are placed in, one after the other. */
 typedef struct {
-    int64_t size;
-    bool overflow;
-} measure;
+    uint8_t *start; /* NULL while the size is measured */
+    int64_t size;   /* bytes of the arrays so far */
+    bool overflow;  /* the size left int64 */
+} arena;
 
-static int64_t round_up(int64_t count, int64_t multiple)
+/* The place of an array of shape (a, b, c). */
+static void *place(arena *m, size_t element, int64_t a, int64_t b, int64_t c)
 {
-    return (count + multiple - 1) / multiple * multiple;
-}
-
-/* Reserve count * width * depth bytes and return where they start. */
-static int64_t reserve(measure *m, int64_t count, int64_t width, int64_t depth)
-{
-    const int64_t start = m->size;
+    void *array = m->start ? m->start + m->size : NULL;
     int64_t bytes = 0;
-    m->overflow |= __builtin_mul_overflow(count, width, &bytes);
-    m->overflow |= __builtin_mul_overflow(bytes, depth, &bytes);
+    m->overflow |= __builtin_mul_overflow(a, b, &bytes);
+    m->overflow |= __builtin_mul_overflow(bytes, c, &bytes);
+    m->overflow |= __builtin_mul_overflow(bytes, (int64_t)element, &bytes);
     m->overflow |= __builtin_add_overflow(bytes, ALIGNMENT - 1, &bytes);
     m->overflow |= __builtin_add_overflow(m->size, bytes & ~(int64_t)(ALIGNMENT - 1), &m->size);
-    return start;
+    return array;
+}
+
+/* Every array, in the same order each time: the first run measures the arena, the second one fills in the session. */
+static void place_arrays(rc_session *s, arena *m)
+{
+    const rc_config *p = &s->model->config;
+    const int64_t half = p->head_dim / 2, f = sizeof(float), threads = s->threads;
+    const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
+    s->fed = place(m, sizeof *s->fed, p->n_layers, 1, 1);
+    s->keys = place(m, f, p->n_layers, s->capacity, kv_dim);
+    s->values = place(m, f, p->n_layers, s->capacity, kv_dim);
+    s->x = place(m, f, s->batch, p->dim, 1);
+    s->h = place(m, f, s->batch, p->dim > q_dim ? p->dim : q_dim, 1);
+    s->projected = place(m, f, s->batch, p->dim, 1);
+    s->q = place(m, f, s->batch, q_dim, 1);
+    s->gate = place(m, f, s->batch, p->hidden_dim, 1);
+    s->up = place(m, f, s->batch, p->hidden_dim, 1);
+    s->cosine = place(m, f, s->batch, half, 1);
+    s->sine = place(m, f, s->batch, half, 1);
+    s->act = place(m, sizeof *s->act, s->batch, s->widest, 1);
+    s->act_scale = place(m, f, s->batch, s->scales_a_row, 1);
+    s->act_sum = place(m, sizeof *s->act_sum, s->batch, s->scales_a_row, 1);
+    s->row_room = place(m, f, threads > RC_ROWS ? threads : RC_ROWS, s->widest, 1);
+
+    s->frequency = place(m, f, half, 1, 1);
+    s->scores = place(m, f, RC_ROWS, s->padded, 1);
+    s->key_room = place(m, f, p->head_dim, s->padded, 1);
+    s->value_room = place(m, f, s->capacity, s->padded_head, 1);
+    s->lane_room = place(m, f, s->widest + s->scales_a_row, RC_MIRROR_BATCH, 1);
+
+    s->frequency_fast = place(m, f, half, 1, 1);
+    s->all_keys = place(m, f, p->n_kv_heads, s->padded, p->head_dim);
+    s->all_values = place(m, f, p->n_kv_heads, s->capacity, s->padded_head);
+    s->own_rows = place(m, f, threads, RC_FAST_ROWS, s->widest);
+    s->own_scales = place(m, f, threads, s->scales_a_row, RC_FAST_ROWS);
+    s->own_scores = place(m, f, threads, RC_FAST_QUERIES, s->padded);
+}
+
+static int64_t round_up(int64_t count)
+{
+    return (count + RC_LANES - 1) / RC_LANES * RC_LANES;
+}
+
+/* A session without its arrays. */
+static rc_session sizes_of(const rc_model *model, int64_t capacity, int threads)
+{
+    const rc_config *p = &model->config;
+    const int64_t q_dim = (int64_t)p->n_heads * p->head_dim;
+    const int64_t stream = p->dim > q_dim ? p->dim : q_dim, widest = stream > p->hidden_dim ? stream : p->hidden_dim;
+    return (rc_session){
+        .model = model,
+        .capacity = capacity,
+        .padded = round_up(capacity),
+        .padded_head = round_up(p->head_dim),
+        .batch = capacity < RC_FAST_BATCH ? capacity : RC_FAST_BATCH,
+        .widest = widest,
+        .scales_a_row = p->group_size ? widest / p->group_size : 1,
+        .threads = threads,
+    };
+}
+
+static int check_arguments(const rc_config *p, int64_t capacity, int threads, rc_status *status)
+{
+    if (capacity < 1)
+        return rc_fail(status, RC_ARGUMENT, "positions", -1, "at least", 1, capacity);
+    if (capacity > p->max_seq_len)
+        return rc_fail(status, RC_ARGUMENT, "positions", -1, "at most", p->max_seq_len, capacity);
+    if (threads < 1)
+        return rc_fail(status, RC_ARGUMENT, "threads", -1, "at least", 1, threads);
+    if (threads > RC_MOST_MEMBERS)
+        return rc_fail(status, RC_ARGUMENT, "threads", -1, "at most", RC_MOST_MEMBERS, threads);
+    return RC_OK;
 }
 
 int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_session **session, rc_status *status)
@@ -32,94 +111,26 @@ int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_ses
     const rc_config *p = &model->config;
     *session = NULL;
     *status = (rc_status){.code = RC_OK, .offset = -1};
-    if (capacity < 1)
-        return rc_fail(status, RC_ARGUMENT, "positions", -1, "at least", 1, capacity);
-    if (capacity > p->max_seq_len)
-        return rc_fail(status, RC_ARGUMENT, "positions", -1, "at most", p->max_seq_len, capacity);
-    if (threads < 1 || threads > RC_MOST_MEMBERS)
-        return rc_fail(status, RC_ARGUMENT, "threads", -1, threads < 1 ? "at least" : "at most",
-                       threads < 1 ? 1 : RC_MOST_MEMBERS, threads);
-
-    const int64_t half = p->head_dim / 2, f = sizeof(float);
-    const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
-    const int64_t stream = p->dim > q_dim ? p->dim : q_dim, widest = stream > p->hidden_dim ? stream : p->hidden_dim;
-    const int64_t group_size = p->group_size ? p->group_size : widest;
-    const int64_t padded = round_up(capacity, RC_LANES), padded_head = round_up(p->head_dim, RC_LANES);
-    const int64_t batch = capacity < FAST_BATCH ? capacity : FAST_BATCH;
-    int64_t cache = 0, share = 0;
-    measure m = {0};
-    m.overflow = __builtin_mul_overflow(capacity, kv_dim, &cache);
-    m.overflow |= __builtin_mul_overflow(padded, (int64_t)threads, &share);
-    const int64_t x = reserve(&m, batch, p->dim, f), h = reserve(&m, batch, stream, f);
-    const int64_t projected = reserve(&m, batch, p->dim, f), q = reserve(&m, batch, q_dim, f);
-    const int64_t gate = reserve(&m, batch, p->hidden_dim, f), up = reserve(&m, batch, p->hidden_dim, f);
-    const int64_t scores = reserve(&m, padded, RC_ROWS, f), key_room = reserve(&m, padded, p->head_dim, f);
-    const int64_t value_room = reserve(&m, capacity, padded_head, f);
-    const int64_t frequency = reserve(&m, half, 1, f);
-    const int64_t cosine = reserve(&m, batch, half, f), sine = reserve(&m, batch, half, f);
-    const int64_t row_room = reserve(&m, widest, threads > RC_ROWS ? threads : RC_ROWS, f);
-    const int64_t lane_room = reserve(&m, widest + widest / group_size, BATCH, f);
-    const int64_t keys = reserve(&m, cache, p->n_layers, f), values = reserve(&m, cache, p->n_layers, f);
-    const int64_t act_scale = reserve(&m, batch, widest / group_size, f), act = reserve(&m, batch, widest, 1);
-    const int64_t fed = reserve(&m, p->n_layers, 1, sizeof(int64_t));
-    const int64_t act_sum = reserve(&m, batch, widest / group_size, sizeof(int32_t));
-    const int64_t frequency_fast = reserve(&m, half, 1, f);
-    const int64_t all_keys = reserve(&m, padded, kv_dim, f);
-    const int64_t all_values = reserve(&m, capacity, p->n_kv_heads * padded_head, f);
-    const int64_t own_rows = reserve(&m, (int64_t)threads * RC_FAST_ROWS, widest, f);
-    const int64_t own_scales = reserve(&m, (int64_t)threads * RC_FAST_ROWS, widest / group_size, f);
-    const int64_t own_scores = reserve(&m, share, RC_FAST_LOOKS, f);
-    if (m.overflow || (uint64_t)m.size > SIZE_MAX)
+    RC_TRY(check_arguments(p, capacity, threads, status));
+    rc_session sized = sizes_of(model, capacity, threads);
+    arena measured = {0};
+    place_arrays(&sized, &measured);
+    if (measured.overflow || (uint64_t)measured.size > SIZE_MAX)
         return rc_fail(status, RC_MEMORY, "session", -1, "bytes", INT64_MAX, capacity);
 
     rc_session *opened = calloc(1, sizeof *opened);
-    uint8_t *arena = aligned_alloc(ALIGNMENT, (size_t)m.size);
-    if (!opened || !arena) {
+    arena placed = {.start = aligned_alloc(ALIGNMENT, (size_t)measured.size)};
+    if (!opened || !placed.start) {
         free(opened);
-        free(arena);
-        return rc_fail(status, RC_MEMORY, "session", -1, "bytes", m.size, capacity);
+        free(placed.start);
+        return rc_fail(status, RC_MEMORY, "session", -1, "bytes", measured.size, capacity);
     }
-#define AT(offset) ((float *)(void *)(arena + (offset)))
-    *opened = (rc_session){
-        .model = model,
-        .capacity = capacity,
-        .x = AT(x),
-        .h = AT(h),
-        .projected = AT(projected),
-        .q = AT(q),
-        .gate = AT(gate),
-        .up = AT(up),
-        .padded = padded,
-        .scores = AT(scores),
-        .key_room = AT(key_room),
-        .value_room = AT(value_room),
-        .frequency = AT(frequency),
-        .cosine = AT(cosine),
-        .sine = AT(sine),
-        .row_room = AT(row_room),
-        .lane_room = AT(lane_room),
-        .keys = AT(keys),
-        .values = AT(values),
-        .act_scale = AT(act_scale),
-        .act = (int8_t *)(arena + act),
-        .threads = threads,
-        .widest = widest,
-        .scales_a_row = widest / group_size,
-        .batch = batch,
-        .act_sum = (int32_t *)(void *)(arena + act_sum),
-        .frequency_fast = AT(frequency_fast),
-        .all_keys = AT(all_keys),
-        .all_values = AT(all_values),
-        .own_rows = AT(own_rows),
-        .own_scales = AT(own_scales),
-        .own_scores = AT(own_scores),
-        .fed = (int64_t *)(void *)(arena + fed),
-        .arena = arena,
-    };
-#undef AT
+    *opened = sized;
+    opened->arena = placed.start;
+    place_arrays(opened, &placed);
     memset(opened->fed, 0, (size_t)p->n_layers * sizeof *opened->fed);
-    rc_rope_frequencies(opened->frequency, p);
-    rc_rope_frequencies_fast(opened->frequency_fast, p);
+    rc_rope_frequencies(opened->frequency, p, powf);
+    rc_rope_frequencies(opened->frequency_fast, p, rc_pow_fast);
     *session = opened;
     return RC_OK;
 }

@@ -1,7 +1,7 @@
 /* Threads that go through one piece of work together: each does its share of every step and waits for the others.
  *
- * They live as long as the call that wants them. Where fewer can be had than were asked for, fewer do all of it: how
- * many there are changes no bit. */
+ * They live as long as the call that starts them. If the system gives fewer threads than a call asks for, those do all
+ * of the work: their number changes no bit. */
 #ifndef EXPORT_AND_VERIFY_TEAM_H
 #define EXPORT_AND_VERIFY_TEAM_H
 
@@ -12,13 +12,13 @@
 enum { RC_MOST_MEMBERS = 256 };
 
 typedef struct {
-    atomic_int members; /* 0 until all that can be had are there */
-    atomic_int arrived;
-    atomic_int turn;
-    int patience; /* turns of a loop that a member waits for the others before it lets them have its processor */
-    atomic_int asleep;
-    pthread_mutex_t bed;
-    pthread_cond_t alarm;
+    atomic_int members; /* 0 until the number of threads is known */
+    atomic_int arrived; /* members at the barrier */
+    atomic_int round;   /* barriers that all have passed */
+    int spins;          /* turns of a loop that a member waits for the others before it sleeps */
+    atomic_int sleepers;
+    pthread_mutex_t lock; /* of those who go to sleep */
+    pthread_cond_t wake_up;
 } rc_team;
 
 typedef void (*rc_task)(void *work, rc_team *team, int member, int members);
@@ -27,9 +27,9 @@ typedef void (*rc_task)(void *work, rc_team *team, int member, int members);
 void rc_team_run(rc_task task, void *work, int members);
 
 /* Wait until every member has come here. */
-void rc_team_meet(rc_team *team, int members);
+void rc_team_barrier(rc_team *team, int members);
 
-/* The part of `count` things that is this member's, in whole multiples: from *first up to *last. */
+/* This member's part of `count` things, in whole multiples: from *first up to *last. */
 static inline void rc_share(int member, int members, int64_t count, int64_t multiple, int64_t *first, int64_t *last)
 {
     const int64_t pieces = (count + multiple - 1) / multiple;

@@ -1,7 +1,9 @@
-/* How much there is to record at each point of a pass. */
 #include "trace.h"
 
-#include "kernels.h"
+#include "matrix.h"
+
+#include <stdbool.h>
+#include <string.h>
 
 /* The matrix for which a point has int8 activations; RC_KINDS where it has none. */
 static int product_of(const rc_model *model, int point)
@@ -65,7 +67,8 @@ void rc_record(const rc_trace *trace, int point, int64_t layer, const void *from
     memcpy((uint8_t *)trace->at[point] + trace->token * width, from, (size_t)(n * width));
 }
 
-void rc_record_looks(const rc_trace *trace, int point, int64_t token, int64_t head, const float *from, int64_t count)
+void rc_record_attention(const rc_trace *trace, int point, int64_t token, int64_t head, const float *from,
+                         int64_t count)
 {
     if (!trace->at || !trace->at[point])
         return;

@@ -1,4 +1,4 @@
-/* Recording what passes through a forward pass, into buffers of the caller's. */
+/* Recording what a forward pass computes, into buffers of the caller's. */
 #ifndef EXPORT_AND_VERIFY_TRACE_H
 #define EXPORT_AND_VERIFY_TRACE_H
 
@@ -9,12 +9,15 @@ typedef struct {
     const rc_model *model;
     void *const *at; /* [RC_POINTS], or NULL: nothing is recorded */
     int64_t token;   /* of the call, with which the batch begins */
-    int64_t seen;    /* positions that the call's last token looks back on */
+    int64_t seen;    /* positions that the call's last token attends to */
 } rc_trace;
 
-/* n tokens' values of a point, as rc_trace_width has them */
+/* Record n tokens' values of a point: from (n, rc_trace_width), float or int8. */
 void rc_record(const rc_trace *trace, int point, int64_t layer, const void *from, int64_t n);
-/* what one head of one token of the batch found at its `count` positions: scores or shares */
-void rc_record_looks(const rc_trace *trace, int point, int64_t token, int64_t head, const float *from, int64_t count);
+
+/* Record one head's scores or shares, from (count,), of one token of the batch; zeros beyond the token's own
+ * position. */
+void rc_record_attention(const rc_trace *trace, int point, int64_t token, int64_t head, const float *from,
+                         int64_t count);
 
 #endif

@@ -24,6 +24,8 @@ from selenium import webdriver  # noqa: E402  # after the skip
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 Browser = webdriver.Chrome
 
 LAYERS = 80

@@ -16,12 +16,12 @@ from pathlib import Path
 from fuzz import FLAGS, FORMATS, PLACE, ROOT, TARGET
 from helpers.models import BIN_FORMATS, toy_file
 from helpers.refused import build
+from mutants import PARSER
 from record import Row, finish, options
 
 from reader_c.build import SOURCE_DIR
 
 INSTRUMENT = ("-fprofile-instr-generate", "-fcoverage-mapping")
-PARSER = ("layout.c", "v3.c", "file.c")
 
 
 def main() -> None:

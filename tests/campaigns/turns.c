@@ -1,10 +1,11 @@
 /* turns FROM TO: sine and cosine of every float from bit pattern FROM up to TO, beside long double's. Prints how many
  * were looked at, how many are off by more than 0.5001 ulp, and the largest error in ulp. */
-#include "fast.h"
+#include "fast_rope.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static long double off(float found, long double exact)
 {
@@ -22,7 +23,7 @@ int main(int argc, char **argv)
     for (uint32_t bits = from; bits < to; bits++) {
         float angle, cosine, sine;
         memcpy(&angle, &bits, sizeof angle);
-        rc_turn_fast(&cosine, &sine, angle);
+        rc_cosine_sine_fast(&cosine, &sine, angle);
         const long double c = off(cosine, cosl(angle)), s = off(sine, sinl(angle));
         const long double more = c > s ? c : s;
         wrong += !(more <= 0.5001L);

@@ -13,6 +13,8 @@ from helpers.defects.engine import Patch
 from helpers.defects.judging import seeded
 from helpers.defects.kinds import TOYS, spread
 
+pytestmark = pytest.mark.slow
+
 # Of the formats that a defect is in, so many, each with a model of its own; make defects takes all.
 MODELS = 2
 

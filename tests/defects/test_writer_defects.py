@@ -53,6 +53,7 @@ def test_a_file_of_another_shape_is_judged_no_further(tmp_path: Path, name: str)
         assert {status.status for check, status in found.checks.items() if check != "config"} == {"skipped"}
 
 
+@pytest.mark.slow
 def test_every_flipped_payload_bit_is_caught_whatever_the_logits_say(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -39,6 +39,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prepared")
 @pytest.mark.parametrize("name", having("python"))
 def test_python_examples_run_one_after_the_other(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import tomllib
+from fnmatch import fnmatchcase
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -14,8 +15,8 @@ from verify.checks.policy import DEFAULT_POLICY
 from verify.checks.result import CHECKS
 from verify.cli.commands import app
 from verify.cli.exits import INTERNAL_ERROR
+from verify.report.document import schema
 from verify.report.files import NAMES as REPORT_FILES
-from verify.report.model import schema
 
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -45,6 +46,7 @@ BESIDE = (
     "CHANGELOG.md",
     "benchmarks/README.md",
     "examples/pytest-project/README.md",
+    "tests/README.md",
 )
 
 
@@ -161,6 +163,18 @@ def test_every_test_that_a_page_names_exists(name: str) -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_the_readme_of_the_tests_names_every_folder_and_helper() -> None:
+    text = (ROOT / "tests" / "README.md").read_text()
+    assert len(text.splitlines()) < 80
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(re.findall(r"`tests/(\w+)/", text))
+    helpers = ROOT / "tests" / "lib" / "helpers"
+    named = [name for name in code(text.partition("## Helpers")[2]) if re.fullmatch(r"[\w*]+(\.py|/)", name)]
+    found = {path.name for name in named for path in helpers.glob(name.rstrip("/"))}
+    there = {path.name for path in helpers.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found == there - {"__init__.py"}
+
+
 def test_every_make_target_that_is_spoken_of_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name in [*NAMES, *BESIDE]:
@@ -168,3 +182,21 @@ def test_every_make_target_that_is_spoken_of_exists() -> None:
             r"(?:`|^ *)make ([a-z0-9-]+(?: \| [a-z0-9-]+)*)", (ROOT / name).read_text(), re.MULTILINE
         ):
             assert set(spoken.split(" | ")) <= targets, (name, spoken)
+
+
+def test_the_architecture_page_names_every_module() -> None:
+    """A module is named by its own name or by a pattern, in a row of the table of its room or package."""
+    text = (DOCS / "architecture.md").read_text()
+    spans = {span.rpartition("/")[2] for span in code(text)}
+    modules = [path for name in ("exporter", "reader_c", "verify") for path in (ROOT / name).rglob("*.py")]
+    names = {path.name for path in modules if not path.name.startswith("__")}
+    names |= {path.name for path in (ROOT / "reader_c" / "src").glob("*.c")}
+    assert {name for name in names if not any(fnmatchcase(name, span) for span in spans)} == set()
+    # and nothing that does not exist
+    named = {span for span in spans if re.fullmatch(r"[\w]+\.(py|c|h|toml|json)", span)}
+    exist = {
+        path.name
+        for place in ("exporter", "reader_c", "verify", "tests", ".ci")
+        for path in (ROOT / place).rglob("*")
+    }
+    assert named <= exist

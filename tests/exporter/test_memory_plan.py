@@ -13,6 +13,8 @@ from helpers.models import arrays, config
 import exporter
 from exporter.memory_plan import plan_memory
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -146,22 +146,12 @@ static int64_t add_metadata(uint8_t *at, dice *d)
     return size;
 }
 
-int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
+/* An entry for each tensor, in the order of the format. */
+static void add_all(table *t, int64_t vocab, int64_t dim, int64_t hidden, int64_t layers, int64_t q, int64_t kv,
+                    int32_t flags)
 {
-    const int64_t dim = load(data + 8), hidden = load(data + 12), layers = load(data + 16), heads = load(data + 20);
-    const int64_t kv_heads = load(data + 24), vocab = load(data + 28), head_dim = load(data + 36);
-    const int32_t flags = load(data + 40);
-    int64_t alignment = load(data + 124);
-    if (alignment < 64 || alignment > 4096 || alignment & (alignment - 1))
-        store32(data + 124, (uint32_t)(alignment = 64));
-    const int64_t numbers[] = {dim, hidden, layers, heads, kv_heads, vocab, head_dim};
-    for (int i = 0; i < 7; i++)
-        if (numbers[i] < 1 || numbers[i] > 1024)
-            return -1;
-    table t = {.data = data, .size = size, .most = most, .d = d, .alignment = alignment};
-    const int64_t q = heads * head_dim, kv = kv_heads * head_dim;
-    add(&t, "tok_embeddings.weight", vocab, dim);
-    for (int64_t layer = 0; layer < layers && !t.too_large; layer++) {
+    add(t, "tok_embeddings.weight", vocab, dim);
+    for (int64_t layer = 0; layer < layers && !t->too_large; layer++) {
         const struct {
             const char *name;
             int64_t rows, cols; /* no rows: a vector */
@@ -178,11 +168,43 @@ int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
         };
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
             if (kinds[i].there)
-                in_layer(&t, layer, kinds[i].name, kinds[i].rows, kinds[i].cols);
+                in_layer(t, layer, kinds[i].name, kinds[i].rows, kinds[i].cols);
     }
-    add(&t, "norm.weight", 0, dim);
+    add(t, "norm.weight", 0, dim);
     if (!(flags & 1))
-        add(&t, "output.weight", vocab, dim);
+        add(t, "output.weight", vocab, dim);
+}
+
+/* Zeros between values and scales, and between tensors, of a payload that begins at `head`. */
+static void clear_padding(const table *t, int64_t head)
+{
+    for (int64_t i = 0; i < t->number; i++) {
+        const uint8_t *entry = t->data + HEADER + i * ENTRY;
+        int64_t place[4];
+        memcpy(place, entry + 112, sizeof place);
+        const int64_t next = i + 1 < t->number ? load(entry + ENTRY + 112) : t->end;
+        const int64_t after = place[0] + place[1];
+        memset(t->data + head + after, 0, (size_t)((place[3] ? place[2] : next) - after));
+        if (place[3])
+            memset(t->data + head + place[2] + place[3], 0, (size_t)(next - place[2] - place[3]));
+    }
+}
+
+int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
+{
+    const int64_t dim = load(data + 8), hidden = load(data + 12), layers = load(data + 16), heads = load(data + 20);
+    const int64_t kv_heads = load(data + 24), vocab = load(data + 28), head_dim = load(data + 36);
+    const int32_t flags = load(data + 40);
+    int64_t alignment = load(data + 124);
+    if (alignment < 64 || alignment > 4096 || alignment & (alignment - 1))
+        store32(data + 124, (uint32_t)(alignment = 64));
+    const int64_t numbers[] = {dim, hidden, layers, heads, kv_heads, vocab, head_dim};
+    for (int i = 0; i < 7; i++)
+        if (numbers[i] < 1 || numbers[i] > 1024)
+            return -1;
+    table t = {.data = data, .size = size, .most = most, .d = d, .alignment = alignment};
+    const int64_t q = heads * head_dim, kv = kv_heads * head_dim;
+    add_all(&t, vocab, dim, hidden, layers, q, kv, flags);
     const int64_t at = HEADER + t.number * ENTRY;
     if (t.too_large || at + 256 + 4096 + t.end > (int64_t)most)
         return -1;
@@ -203,15 +225,6 @@ int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
     store32(data + 152, (uint32_t)t.number);
     store32(data + 156, ENTRY);
     fill(data, (size_t)head, (size_t)total, d);
-    for (int64_t i = 0; i < t.number; i++) {
-        const uint8_t *entry = data + HEADER + i * ENTRY;
-        int64_t place[4];
-        memcpy(place, entry + 112, sizeof place);
-        const int64_t next = i + 1 < t.number ? load(entry + ENTRY + 112) : t.end;
-        const int64_t after = place[0] + place[1];
-        memset(data + head + after, 0, (size_t)((place[3] ? place[2] : next) - after));
-        if (place[3])
-            memset(data + head + place[2] + place[3], 0, (size_t)(next - place[2] - place[3]));
-    }
+    clear_padding(&t, head);
     return total;
 }

@@ -9,6 +9,8 @@ from helpers import huggingface
 from helpers.checkpoints import save, state_dict
 from helpers.surroundings import digests, twenty
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("options", [("--format", "v3", "--storage", "q8_0"), ("--format", "hf")], ids=lambda o: o[1])
 def test_an_export_depends_on_nothing_but_source_and_options(tmp_path: Path, options: tuple[str, ...]) -> None:

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from helpers.models import BIN_FORMATS, LEGACY_FORMATS, arrays, same_bits
+import pytest
+from helpers.models import BIN_FORMATS, LEGACY_FORMATS, LLAMA_2_7B, arrays, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,24 +67,15 @@ def test_header_and_offsets_of_reader_and_writer_agree(
             assert model.config.group_size == group
 
 
+@pytest.mark.slow
 def test_a_model_of_llama_2_7b_shape_is_laid_out_beyond_32_bits(tmp_path: Path) -> None:
     """Sparse file, real sizes: vocab * dim, layers * dim * dim and every offset past 2^32 bytes."""
-    config = exporter.ModelConfig(
-        dim=4096,
-        hidden_dim=11008,
-        n_layers=32,
-        n_heads=32,
-        n_kv_heads=32,
-        vocab_size=32000,
-        max_seq_len=4096,
-        tied=False,
-    )
     stored = {
         name: v3.Stored("q8_0", 64) if len(shape) == 2 else v3.Stored("fp32")
-        for name, shape in tensor_shapes(config).items()
+        for name, shape in tensor_shapes(LLAMA_2_7B).items()
     }
-    plan = v3.plan(config, stored, {})
-    layouts = {name: lay_out(config, name, 64) for name in LEGACY_FORMATS}
+    plan = v3.plan(LLAMA_2_7B, stored, {})
+    layouts = {name: lay_out(LLAMA_2_7B, name, 64) for name in LEGACY_FORMATS}
     # the digests of tensors are not checked on opening
     layouts["v3"] = Layout(v3.encode_head(plan, [bytes(32)] * len(stored)), tuple(plan.parts()), plan.size)
     for format_name, layout in layouts.items():

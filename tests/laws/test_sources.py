@@ -53,6 +53,7 @@ def sharded(directory: Path, out: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_layout_of_one_model_gives_the_same_bytes_in_every_format(tmp_path: Path, *, tied: bool) -> None:
     model = dataclasses.replace(MODEL, tied=tied)

@@ -71,6 +71,7 @@ def judged(path: Path, header: Header) -> None:
         assert opened(path) == ("file size" if off else counts), header
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADERS)
 def test_every_pair_of_fields_at_their_edges_is_judged_by_the_rules(
     tmp_path: Path, name: str, counted: Counted
@@ -156,6 +157,7 @@ def by_both(path: Path) -> tuple[object, object]:
     return by_c, by_python
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", V3_FIELDS)
 def test_every_pair_of_v3s_fields_is_judged_alike_by_two_parsers(
     tmp_path: Path, first: str, counted: Counted

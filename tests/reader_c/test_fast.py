@@ -49,6 +49,7 @@ def test_fast_has_the_bits_of_a_literal_replay(
             assert same_bits(model.forward(tokens, activations="q8"), replay(model, tokens, q8=True))
 
 
+@pytest.mark.slow
 @given(configs(biases=True, head_sizes=True, numbers=True), st.integers(0, 99))
 def test_what_v3_adds_has_the_bits_of_a_literal_replay(model_config: exporter.ModelConfig, seed: int) -> None:
     tokens = [(seed + i) % model_config.vocab_size for i in range(min(4, model_config.max_seq_len))]
@@ -175,7 +176,7 @@ def test_a_frequency_s_power_is_the_nearest_float_or_nearly_so(base: float, expo
 @given(st.floats(0, 2.0**20, width=32))
 def test_a_turn_is_the_nearest_float_or_nearly_so(angle: float) -> None:
     cosine, sine = ctypes.c_float(), ctypes.c_float()
-    LIBRARY.rc_turn_fast(ctypes.byref(cosine), ctypes.byref(sine), ctypes.c_float(angle))
+    LIBRARY.rc_cosine_sine_fast(ctypes.byref(cosine), ctypes.byref(sine), ctypes.c_float(angle))
     assert (F(cosine.value), F(sine.value)) == turn(F(angle))
     for found, exact in ((cosine.value, np.cos(np.longdouble(angle))), (sine.value, np.sin(np.longdouble(angle)))):
         assert abs(found - exact) <= TURN_ULPS * np.spacing(F(abs(found)))

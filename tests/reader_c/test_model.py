@@ -136,6 +136,7 @@ def test_no_array_over_the_file_can_be_made_writable(tmp_path: Path) -> None:
             assert memoryview(base).readonly  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_small_file_may_claim_very_many_layers_and_opens_at_once(tmp_path: Path) -> None:
     """Sparse, so small on disk: opening must not build a table of them."""
     path = tmp_path / "deep.bin"

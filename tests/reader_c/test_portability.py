@@ -13,6 +13,8 @@ from helpers.models import same_bits, toy_file
 import reader_c
 from reader_c.build import SOURCE_DIR, STRICT_FLAGS
 
+pytestmark = pytest.mark.slow
+
 MAIN = Path(__file__).parent.parent / "lib" / "helpers" / "logits.c"
 TOKENS = 29
 PATHS = {"best": 0, "scalar": 1, "avx2": 2, "avx512": 3, "neon": 4}

@@ -12,6 +12,8 @@ from helpers.refused import build
 
 import exporter
 
+pytestmark = pytest.mark.slow
+
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 

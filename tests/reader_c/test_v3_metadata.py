@@ -31,6 +31,40 @@ def test_no_other_letter_is(tmp_path: Path, letter: bytes) -> None:
     assert (by_c.field, by_c.offset) == (by_python.field, by_python.offset) == ("metadata key", METADATA + 8)
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        (b"Ab", "Ab"),
+        (b"a b", "a?b"),
+        (b"~\x7f", "~?"),
+        (b"a\x00", "a?"),
+        (b"!a\xff", "!a?"),
+        (b"A" * 64, "A" * 63),
+    ],
+)
+def test_a_key_with_another_letter_is_shown(tmp_path: Path, key: bytes, shown: str) -> None:
+    """Up to 63 of its letters, with a question mark for each that cannot be printed."""
+    path = tmp_path / "model.bin"
+    content = healthy(path, metadata={"k" * len(key): "value"})
+    by_c, _ = refusals(path, patched(content, (METADATA + 8, key)))
+    expected = f"metadata key at {METADATA + 8}: expected only a-z, 0-9 and . _ -, found {shown!r}"
+    assert str(by_c) == f"{path}: {expected}"
+
+
+def test_a_key_that_does_not_ascend_is_shown_with_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    content = healthy(path, metadata={"a": "", "b": ""})
+    by_c, _ = refusals(path, patched(content, (METADATA + 8, b"c")))
+    assert str(by_c) == f"{path}: metadata key at {METADATA + 17}: expected more than 'c', found 'b'"
+
+
+def test_a_value_that_is_not_utf_8_is_said_to_be_other_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    content = healthy(path, metadata={"a": "value"})
+    by_c, _ = refusals(path, patched(content, (METADATA + 9, b"\xff")))
+    assert str(by_c) == f"{path}: metadata value at {METADATA + 9}: expected UTF-8, found other bytes"
+
+
 def test_utf_8_is_what_python_takes_for_it(tmp_path: Path, counted: Counted) -> None:
     """Bytes at the edges of what each place of a character may hold."""
     leads = (

@@ -432,6 +432,7 @@ def test_bytes_behind_the_last_tensor_are_refused_however_they_are_signed(tmp_pa
     assert by_c.expected == f"exactly {len(content) - 64}"
 
 
+@pytest.mark.slow
 def test_every_bit_of_a_file_is_under_a_digest(tmp_path: Path, counted: Counted) -> None:
     path = tmp_path / "flipped.bin"
     content = small_file(path)

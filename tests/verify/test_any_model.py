@@ -38,6 +38,7 @@ def judged(source: Path, path: Path) -> dict[str, Any]:
     return {check.name: check for check in report.checks}
 
 
+@pytest.mark.slow
 @given(
     huggingface.models(),
     st.sampled_from(

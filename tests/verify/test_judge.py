@@ -74,7 +74,7 @@ def test_a_wider_policy_passes_what_only_a_limit_had_failed(tmp_path: Path) -> N
 def with_engine(metrics: Metrics | None) -> Report:
     """Of an engine with int8 activations, which lies within the default's limits."""
     engine = EngineReport(None, "mine", DIGEST, "q8", 2, 1392, 0, None, "", "", metrics)
-    detail = "kl_mean: limit 0.03, found 0.001; 0.0% of its logits are the C reader's bits"
+    detail = "kl_mean: limit 0.03, found 0.001; 0.0% of its logits have the C reader's bits"
     check = within("engine", "policy", 1e-3, 0.03, detail)
     checks = passing().checks
     return dataclasses.replace(passing(), checks=(*checks[:5], check, *checks[5:]), engine=engine)
@@ -85,7 +85,7 @@ def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_p
     strict = policy(tmp_path, kl_mean="0.01")
     report = judge(beyond, strict)
     assert [blamed.name for blamed in report.blamed] == ["engine"]
-    assert report.reason == "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits are the C reader's bits"
+    assert report.reason == "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits have the C reader's bits"
     # and back again
     assert judge(saved(tmp_path, report)).passed
 

@@ -79,7 +79,7 @@ def test_what_was_not_asked_for_is_not_released(
     released = release(source, tmp_path / "out.bin", "v3")
     config = released.report.checks[0]
     assert (released.report.passed, config.name, config.status) == (False, "config", "fail")
-    assert "tok_embeddings.weight: storage: expected fp32, found q8_0 instead of what was asked for" in config.detail
+    assert "tok_embeddings.weight: storage: expected fp32, found q8_0 instead of what was requested" in config.detail
     assert not (tmp_path / "out.bin").exists()
 
 

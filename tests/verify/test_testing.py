@@ -30,6 +30,7 @@ EVERYTHING = checkpoints(
 QUIETLY = settings(database=None, max_examples=2000, deadline=None)
 
 
+@pytest.mark.slow
 @given(checkpoints(), st.sampled_from(["v0", "v1-fp32", "v3"]))
 def test_a_drawn_model_survives_what_loses_nothing(checkpoint: exporter.Checkpoint, format_name: str) -> None:
     report = assert_roundtrip(checkpoint, format=format_name)
@@ -37,6 +38,7 @@ def test_a_drawn_model_survives_what_loses_nothing(checkpoint: exporter.Checkpoi
     assert report.source["kind"] == "memory"
 
 
+@pytest.mark.slow
 @given(EVERYTHING)
 def test_a_drawn_model_of_any_kind_survives_v3(checkpoint: exporter.Checkpoint) -> None:
     assert_roundtrip(checkpoint)
@@ -169,6 +171,7 @@ def test_weights_are_finite_rows_of_whole_groups(drawn: np.ndarray) -> None:
     assert np.isfinite(drawn).all()
 
 
+@pytest.mark.slow
 @given(EVERYTHING, st.data())
 def test_token_windows_are_what_verify_takes(checkpoint: exporter.Checkpoint, data: st.DataObject) -> None:
     windows = data.draw(token_windows(checkpoint.config))

@@ -19,7 +19,7 @@ import reader_c
 import verify
 from verify.checks.file import check_file
 from verify.checks.result import skipped
-from verify.report.model import schema
+from verify.report.document import schema
 from verify.sources import open_source
 
 ORDER = ["config", "file", "tensors", "operations", "execution", "quantization"]

@@ -1,1 +1,1 @@
-"""What causes what: which operation made a logit wrong, and what the storage of each tensor costs."""
+"""Attribution: which operation caused how much of a logit's error, and what the storage of each tensor costs."""

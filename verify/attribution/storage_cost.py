@@ -1,10 +1,10 @@
-"""Which tensors cost what: the change that storage made in the logits, shared out among the weights that it changed.
+"""What the storage of each tensor costs: the change of the logits, attributed to the weights that storage changed.
 
-For weights W_s of the source and W_f of the file, a quantity changes by the integral of its gradient along the way
-from one to the other. The gradient in the middle times (W_f - W_s) is that integral for anything quadratic: so it is
-right for KL divergence, whose gradient at the source is zero, and right to third order for a logit. The product is
-taken tensor by tensor and keeps its sign, because errors of tensors do cancel. What the shares miss of the change
-that was measured is the linearity residual: shares are worth as much as it is small.
+For weights W_s of the source and W_f of the file, a quantity changes by the integral of its gradient on the way from
+one to the other. For a quadratic quantity that integral is the gradient in the middle times (W_f - W_s): it is right
+for KL divergence, whose gradient at the source is zero, and right to third order for a logit. The product is computed
+for each tensor and keeps its sign, because errors of tensors cancel. The linearity residual is the part of the
+measured change that the shares do not explain; the smaller it is, the more the shares can be trusted.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ from verify.sources import Hyperparameters
 
 # (name) -> (the source's tensor, the file's), float32
 Pair = Callable[[str], tuple[torch.Tensor, torch.Tensor]]
-# Two numbers that are shared out among the tensors.
+# Logits -> the two numbers that are attributed to the tensors.
 Measures = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 _EMBEDDING = "tok_embeddings.weight"
-# nats
+# A divergence, in nats, below which the shares are computed in float64.
 _TINY = 1e-6
 
 
 @dataclass(frozen=True)
 class TensorShare:
-    """Parts of what was measured, which add up to 1 less the linearity residual; negative where a tensor's error made
-    up for others'."""
+    """One tensor's shares of what was measured.
+
+    The shares of all tensors add up to 1 minus the linearity residual. A negative share means that the tensor's error
+    cancelled errors of others.
+    """
 
     tensor: str
     kl_share: float
@@ -45,7 +48,7 @@ class TensorShare:
 
 @dataclass(frozen=True)
 class Residual:
-    """What the shares leave of each measured change, as a part of it."""
+    """The share of each measured change that no tensor explains."""
 
     kl: float
     logit_error: float
@@ -53,7 +56,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Attribution:
-    """Of one window: its mean KL(source || file), and the logit at `position` and `index` that is furthest off."""
+    """The shares of one window: of its mean KL(source || file), and of its worst logit, at `position` and `index`."""
 
     window: int
     kl: float
@@ -65,17 +68,17 @@ class Attribution:
 
 
 def attribute(
-    model: Hyperparameters,
+    hyper: Hyperparameters,
     pair: Pair,
     tokens: torch.Tensor,
     of_source: NDArray[np.float64],
     of_file: NDArray[np.float64],
     window: int = 0,
 ) -> Attribution | None:
-    """Shares of every tensor, the largest of KL first; None where nothing changed or is not finite.
+    """Compute the shares of every tensor, the largest of KL first; None if nothing changed or is not finite.
 
-    tokens (length,); of_source, of_file: logits (length, vocab_size) by the weights on either side of pair.
-    Memory: two of one layer's weights, and the stream between the layers. Every weight is loaded twice.
+    tokens: (length,). of_source, of_file: logits (length, vocab_size) with the weights on either side of pair.
+    Memory holds two copies of one layer's weights, and the stream between the layers. Every weight is loaded twice.
     """
     before, after = torch.from_numpy(of_source), torch.from_numpy(of_file)
     at = int((after - before).abs().argmax())
@@ -85,8 +88,8 @@ def attribute(
     kl = float(_divergence(likely, after))
     if logit_error == 0 or not 0 < kl < math.inf:
         return None
-    # float32 gives the same shares to four digits, unless there is next to nothing to share out
-    slopes = _Slopes(model, pair, tokens, torch.float32 if kl > _TINY else torch.float64)
+    # float32 gives the same shares to four digits, unless the divergence is tiny
+    slopes = _Slopes(hyper, pair, tokens, torch.float32 if kl > _TINY else torch.float64)
     found = slopes.of(lambda logits: (_divergence(likely, logits), logits[position, index]))
     shares = [TensorShare(name, by_kl / kl, by_logit / logit_error) for name, (by_kl, by_logit) in found.items()]
     residual = Residual(1 - sum(s.kl_share for s in shares), 1 - sum(s.logit_error_share for s in shares))
@@ -95,8 +98,10 @@ def attribute(
 
 
 class _Between(torch.autograd.Function):
-    """The middle of source's and file's weights, as a function of a step from one to the other: a gradient by the
-    weights is multiplied with their change at once, and never kept."""
+    """The mean of the source's and the file's weights, as a function of the step from one to the other.
+
+    A gradient by the weights is multiplied with their change at once and never kept.
+    """
 
     @staticmethod
     def forward(ctx: Any, step: torch.Tensor, pair: Pair, name: str) -> torch.Tensor:
@@ -115,24 +120,25 @@ class _Between(torch.autograd.Function):
 
 
 class _Slopes:
-    """Derivatives of two measures by the step of each tensor, with the graph of one layer at a time."""
+    """Computes the derivatives of two measures by the step of each tensor, with the graph of one layer at a time."""
 
-    def __init__(self, model: Hyperparameters, pair: Pair, tokens: torch.Tensor, dtype: torch.dtype) -> None:
-        self._model, self._pair, self._tokens, self._dtype = model, pair, tokens, dtype
-        self._silent = Noise()
-        self._turns = rope.turns(model, len(tokens), dtype, self._silent)
-        self._found = {name: [0.0, 0.0] for name in model.shapes()}
+    def __init__(self, hyper: Hyperparameters, pair: Pair, tokens: torch.Tensor, dtype: torch.dtype) -> None:
+        self._hyper, self._pair, self._tokens, self._dtype = hyper, pair, tokens, dtype
+        self._no_noise = Noise()
+        self._rotations = rope.rotations(hyper, len(tokens), dtype, self._no_noise)
+        self._found = {name: [0.0, 0.0] for name in hyper.shapes()}
 
     def of(self, measures: Measures) -> dict[str, list[float]]:
-        """By name, in the model's order; measures: both, from logits (length, vocab_size) in float64."""
+        """Return both derivatives by tensor name, in the model's order. measures: of logits (length, vocab_size),
+        float64."""
         streams = [self._embed()]
         with torch.no_grad():
-            for number in range(self._model.n_layers):
+            for number in range(self._hyper.n_layers):
                 streams.append(self._layer(number, self._load({}), streams[-1]))
         gradients = self._back(
-            lambda load, x: measures(llama.head(self._model, load, x, self._silent)[0].double()), streams.pop()
+            lambda load, x: measures(llama.head(self._hyper, load, x, self._no_noise)[0].double()), streams.pop()
         )
-        for number in reversed(range(self._model.n_layers)):
+        for number in reversed(range(self._hyper.n_layers)):
             gradients = self._back(
                 lambda load, x, number=number: (self._layer(number, load, x),) * 2,  # type: ignore[misc]
                 streams.pop(),
@@ -149,10 +155,10 @@ class _Slopes:
         return ((source[self._tokens].to(self._dtype) + file[self._tokens]) / 2).unsqueeze(0)
 
     def _layer(self, number: int, load: llama.Load, x: torch.Tensor) -> torch.Tensor:
-        return llama.layer(self._model, load, number, x, self._turns, self._silent)
+        return llama.layer(self._hyper, load, number, x, self._rotations, self._no_noise)
 
     def _load(self, steps: dict[str, torch.Tensor]) -> llama.Load:
-        """Weights in the middle; steps: filled with the step of each."""
+        """Load the mean weights, and add the step of each to steps."""
 
         def load(name: str) -> torch.Tensor:
             steps[name] = torch.zeros((), dtype=self._dtype, requires_grad=True)
@@ -167,7 +173,7 @@ class _Slopes:
         x: torch.Tensor,
         gradients: tuple[torch.Tensor | None, ...] = (None, None),
     ) -> tuple[torch.Tensor, ...]:
-        """Gradients of both measures by x, from those by what run makes of it; adds those by the steps."""
+        """Return the gradients of both measures by x, from those by run's result; adds those by the steps."""
         steps: dict[str, torch.Tensor] = {}
         with torch.enable_grad():
             x = x.requires_grad_()
@@ -182,13 +188,13 @@ class _Slopes:
 
 
 def _divergence(likely: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Mean KL of the distributions with log-probabilities `likely` from those of logits, in nats.
+    """Compute the mean KL divergence, in nats, of logits from the distributions with log-probabilities `likely`.
 
-    With d = log q - log p it is the sum of p (e^d - 1 - d), because the sum of p e^d is 1; and no term of that is
-    negative, so that a small divergence does not drown in the rounding of large terms that cancel.
+    With d = log q - log p it is the sum of p (e^d - 1 - d), because the sum of p e^d is 1. No term of that sum is
+    negative, so large terms that cancel cannot hide a small divergence by their rounding.
     """
     p, log_q = likely.exp(), logits.log_softmax(-1)
     d = log_q - likely
-    # e^d may be infinite where p is nothing
+    # e^d may be infinite where p is 0
     gained = torch.where(d < 1, p * d.clamp(max=1).expm1(), log_q.exp() - p)
     return (gained - p * d).sum(-1).mean()

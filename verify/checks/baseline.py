@@ -1,9 +1,9 @@
 """Check `baseline`: is the file worse than the last release, by more than chance explains?
 
-Both were judged on the same windows of tokens, so each window's figures are compared with its own earlier ones, and
-what the windows differ by among themselves does not count. The mean of the differences has a confidence interval by
-Student's t; worse is what lies, with the whole of its interval, beyond what the policy lets pass. All intervals hold
-together with 95 % (Bonferroni), so that the number of figures does not make false alarms.
+Both files were judged on the same windows of tokens, so the figures of each window are compared with its own earlier
+figures, and differences between windows have no effect. The mean difference has a confidence interval by Student's t.
+A figure is worse if the whole interval is beyond the policy's limit. All intervals together hold with 95 % confidence
+(Bonferroni), so that many figures do not cause false alarms.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from itertools import groupby
 
 import numpy as np
 
+from verify.checks.digits import counted
 from verify.checks.metrics import CONFIDENCE, WindowMetrics
 from verify.checks.policy import BaselineLimits
 from verify.checks.result import CheckResult, skipped, within
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One figure over the windows of one origin. difference: how much worse, in the mean over windows, with its
-    interval; limit: what the policy lets pass of it. Perplexity is compared as nats a token, `nll`."""
+class BaselineComparison:
+    """One figure over the windows of one origin, compared with the baseline.
+
+    difference: how much worse the mean over windows is, with its interval. limit: how much worse the policy allows.
+    Perplexity is compared as nats per token, `nll`.
+    """
 
     metric: str
     activations: str
@@ -37,13 +41,13 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """A NaN counts as worse."""
+        """Whether the whole interval is beyond the limit; a NaN counts as worse."""
         return not self.interval[0] <= self.limit
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """worse_by: of (found, baseline)."""
+    """A figure to compare. sign: 1 if larger is worse, -1 if smaller is. only_text: compared only on text."""
 
     metric: str
     of: Callable[[WindowMetrics], float]
@@ -63,9 +67,12 @@ def _figures(limits: BaselineLimits) -> tuple[_Figure, ...]:
 
 def compare(
     windows: Sequence[WindowMetrics], baseline: Sequence[WindowMetrics], limits: BaselineLimits
-) -> tuple[Comparison, ...]:
-    """Every figure, by activations and origin of the windows. The fixed windows are left out: they are no sample of
-    anything. Both sequences hold the same windows in one order (check that before)."""
+) -> tuple[BaselineComparison, ...]:
+    """Compare every figure, by activations and origin of the windows.
+
+    Fixed windows are skipped, because they are not a sample. Both sequences must hold the same windows in the same
+    order.
+    """
     pairs = [
         (new, old)
         for new, old in zip(windows, baseline, strict=True)
@@ -75,22 +82,22 @@ def compare(
     kinds = sorted(pairs, key=lambda pair: (pair[0].activations, pair[0].origin))
     for _kind, group in groupby(kinds, key=lambda pair: (pair[0].activations, pair[0].origin)):
         members = list(group)
-        # one window has no spread to tell chance from
+        # one window has no spread from which chance could be estimated
         if len(members) > 1:
             text = members[0][0].origin in ("text", "tokens")
             found += [(figure, members) for figure in _figures(limits) if text or not figure.only_text]
     return tuple(_compare(figure, members, len(found)) for figure, members in found)
 
 
-def _compare(figure: _Figure, pairs: list[tuple[WindowMetrics, WindowMetrics]], of: int) -> Comparison:
-    """of: how many comparisons share the confidence."""
+def _compare(figure: _Figure, pairs: list[tuple[WindowMetrics, WindowMetrics]], of: int) -> BaselineComparison:
+    """Compare one figure. of: how many comparisons share the confidence."""
     from scipy.stats import t  # noqa: PLC0415  # heavy, and only needed here
 
     new, old = (np.array([figure.of(pair[side]) for pair in pairs]) for side in (0, 1))
     worse = figure.sign * (new - old)
     mean, count = float(worse.mean()), len(worse)
     half = float(t.ppf(1 - (1 - CONFIDENCE) / (2 * of), count - 1) * worse.std(ddof=1) / math.sqrt(count))
-    return Comparison(
+    return BaselineComparison(
         metric=figure.metric,
         activations=pairs[0][0].activations,
         origin=pairs[0][0].origin,
@@ -103,36 +110,37 @@ def _compare(figure: _Figure, pairs: list[tuple[WindowMetrics, WindowMetrics]], 
     )
 
 
-def under(limits: BaselineLimits, comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The same comparisons under other limits."""
+def under(limits: BaselineLimits, comparisons: Sequence[BaselineComparison]) -> tuple[BaselineComparison, ...]:
+    """Return the same comparisons with other limits."""
     limit = {figure.metric: figure.limit for figure in _figures(limits)}
     return tuple(replace(comparison, limit=limit[comparison.metric]) for comparison in comparisons)
 
 
-def check_baseline(comparisons: Sequence[Comparison]) -> CheckResult:
-    """observed is the lower end of the interval of what is worst, by its own limit."""
+def check_baseline(comparisons: Sequence[BaselineComparison]) -> CheckResult:
+    """Judge the comparisons. observed: the lower end of the worst figure's interval, beside that figure's limit."""
     if not comparisons:
-        return skipped("baseline", "statistical", "no window of logits was there to compare")
+        return skipped("baseline", "statistical", "no windows with logits could be compared")
     worst = max(comparisons, key=_urgency)
     failed = sum(comparison.worse for comparison in comparisons)
     detail = describe(worst)
     if not failed:
-        detail = f"none of {len(comparisons)} figures is worse than chance explains; nearest to it: {detail}"
+        detail = f"none of {counted(len(comparisons), 'figure')} is worse than chance explains; the nearest: {detail}"
     elif failed > 1:
-        detail += f"; {failed - 1} of {len(comparisons) - 1} other figures {'are' if failed > 2 else 'is'} worse too"
+        others = counted(len(comparisons) - 1, "other figure")
+        detail += f"; {failed - 1} of {others} {'are' if failed > 2 else 'is'} also worse"
     where = {key: asdict(worst)[key] for key in ("metric", "activations", "origin", "difference")}
     return within("baseline", "statistical", worst.interval[0], worst.limit, detail, where)
 
 
-def _urgency(comparison: Comparison) -> tuple[bool, float]:
-    """Beyond its limit first; then by how far the interval reaches beyond it, in parts of the baseline's figure."""
+def _urgency(comparison: BaselineComparison) -> tuple[bool, float]:
+    """Rank figures beyond their limit first, then by how far, relative to the baseline's figure."""
     beyond = comparison.interval[0] - comparison.limit
     share = beyond / abs(comparison.baseline) if comparison.baseline else math.copysign(math.inf, beyond)
     return comparison.worse, math.inf if math.isnan(share) else share
 
 
-def describe(comparison: Comparison) -> str:
-    """By how much, in one clause."""
+def describe(comparison: BaselineComparison) -> str:
+    """Say in one clause by how much a figure differs."""
     low, high = comparison.interval
     direction = "worse" if comparison.difference > 0 else "better"
     how = f"{abs(comparison.difference):.4g} {direction} than" if comparison.difference else "the same as"

@@ -1,4 +1,4 @@
-"""Check `config`: every hyper-parameter that the logits depend on is in the header, or is what the format implies."""
+"""Check `config`: every hyperparameter that affects the logits is in the header, or is what the format implies."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 import reader_c
+from verify.checks.digits import counted
 from verify.checks.result import CheckResult, exact
 from verify.sources import Hyperparameters
 
 _IN_EVERY_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len", "tied")
-# What decides which tensors there are, and of what shape.
+# The fields that determine the tensors and their shapes.
 _SHAPING = (
     *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "tied"),
     *("qkv_bias", "wo_bias", "mlp_bias"),
@@ -22,13 +23,16 @@ _SHAPING = (
 
 def check_config(
     model: reader_c.Model,
-    source: Hyperparameters,
+    hyper: Hyperparameters,
     max_seq_len: int,
     unlike: Mapping[str, tuple[object, object]] | None = None,
 ) -> CheckResult:
-    """max_seq_len: what the file was meant to say, which may be shorter than the source's. unlike: what else was
-    asked for and what was found, by field."""
-    expected, found = flat(dataclasses.replace(source, max_seq_len=max_seq_len)), effective(model)
+    """Compare the header with the source.
+
+    max_seq_len: what the file should have, which may be shorter than the source's. unlike: other requested fields
+    that differ, as (expected, found).
+    """
+    expected, found = flat(dataclasses.replace(hyper, max_seq_len=max_seq_len)), effective(model)
     in_header = len(found) if model.format == "v3" else len(_IN_EVERY_HEADER)
     wrong: dict[str, tuple[object, object]] = dict(unlike or {})
     wrong |= {field: (value, found[field]) for field, value in expected.items() if not _same(value, found[field])}
@@ -36,7 +40,7 @@ def check_config(
 
         def says(field: str) -> str:
             if unlike and field in unlike:
-                return " instead of what was asked for"
+                return " instead of what was requested"
             implied = model.format != "v3" and field not in _IN_EVERY_HEADER
             return f", which {model.format} implies" if implied else ""
 
@@ -44,32 +48,32 @@ def check_config(
         detail = "; ".join(f"{name}: expected {e}, found {f}{says(name)}" for name, (e, f) in wrong.items())
         return exact("config", len(wrong), detail, {"field": field, "expected": value, "found": str(other)})
     implied = len(found) - in_header
-    and_implied = f" and {implied} implied values agree" if implied else " agree"
+    and_implied = f" and {counted(implied, 'implied value')} agree" if implied else " agree"
     return exact("config", 0, f"{in_header} header fields{and_implied} with the source")
 
 
-def same_shapes(model: reader_c.Model, source: Hyperparameters) -> bool:
-    """Whether the file's tensors can be held against the source's at all."""
-    expected, found = flat(source), effective(model)
+def same_shapes(model: reader_c.Model, hyper: Hyperparameters) -> bool:
+    """Whether the file's tensors can be compared with the source's at all."""
+    expected, found = flat(hyper), effective(model)
     return all(expected[field] == found[field] for field in _SHAPING)
 
 
 def flat(hyper: Hyperparameters) -> dict[str, Any]:
-    """Hyper-parameters by name; those of the scaling with a prefix."""
+    """Return hyperparameters by name; those of the scaling have a prefix."""
     fields = dataclasses.asdict(hyper)
     scaling = fields.pop("rope_scaling")
     return fields | {f"rope_scaling_{name}": value for name, value in scaling.items()}
 
 
 def effective(model: reader_c.Model) -> dict[str, Any]:
-    """What an engine computes this file with, under the names of `flat`."""
+    """Return the hyperparameters with which an engine runs this file, under the names of `flat`."""
     fields = dataclasses.asdict(model.config)
     scaling = fields.pop("rope_scaling")
     fields["tied"] = fields.pop("shared_classifier")
     del fields["group_size"]
     fields |= {f"rope_scaling_{name}": value for name, value in scaling.items()}
     if model.format != "v3":
-        # not what our reader fills in, but what run.c and runq.c have
+        # the constants of run.c and runq.c, not the values that our reader fills in
         implied = Hyperparameters(
             **{field: fields[field] for field in _IN_EVERY_HEADER},
             head_dim=model.config.dim // model.config.n_heads,
@@ -81,7 +85,7 @@ def effective(model: reader_c.Model) -> dict[str, Any]:
 
 
 def _same(expected: Any, found: Any) -> bool:
-    """Real numbers as the engines have them: float32."""
+    """Compare values; real numbers as float32, which engines use."""
     if isinstance(expected, float) and isinstance(found, float):
         return bool(np.float32(expected) == np.float32(found))
     return bool(expected == found)

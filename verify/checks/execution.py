@@ -1,7 +1,7 @@
-"""Check `execution`: logits of the C reader against PyTorch in float64, on the same dequantized weights.
+"""Check `execution`: the C reader's logits compared with PyTorch's in float64, on the same dequantized weights.
 
-No fixed tolerance: float32 rounding is sent through the reference as random noise, and the engine's
-difference is measured in standard deviations of what that noise does to the same logits.
+There is no fixed tolerance. Random noise of the size of float32 rounding runs through the reference, and the engine's
+difference is measured in standard deviations of that noise in the same logits.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.checks.digits import beside, counted
 from verify.checks.result import CheckResult, skipped, within
 
-# Of 600 random healthy models (benchmarks/calibrate_execution.py) the worst reached 7.0, half of them less than 4.3.
+# Of 600 random healthy models (benchmarks/calibrate_execution.py) the worst reached 7.0; the median was 4.3.
 LIMIT_SIGMAS = 10.0
 
 
 @dataclass(frozen=True)
 class WorstLogit:
-    """Of some windows: the worst logit in standard deviations, where it is, the largest difference, and how many
-    logits were compared."""
+    """The worst logit of some windows.
+
+    sigmas: its difference in standard deviations. where: its place and values. largest: the largest difference of any
+    logit. logits: how many were compared.
+    """
 
     sigmas: float
     where: dict[str, Any]
@@ -31,7 +35,7 @@ class WorstLogit:
 
 
 class Execution:
-    """Gathers windows; verdict() judges the worst logit of them all, which stands at `where`."""
+    """Gathers windows; verdict() judges the worst logit of them all, whose place is `where`."""
 
     def __init__(self) -> None:
         self._worst = -math.inf
@@ -42,11 +46,11 @@ class Execution:
     def add(
         self, window: int, reference: NDArray[np.float64], sigma: NDArray[np.float64], engine: NDArray[np.float32]
     ) -> None:
-        """Arrays (length, vocab_size) of one window. A NaN or infinity anywhere counts as infinitely wrong."""
+        """Add one window: arrays (length, vocab_size). A NaN or infinity anywhere counts as infinitely wrong."""
         if not reference.shape == sigma.shape == engine.shape or not engine.size:
             raise ValueError(f"logits: {reference.shape}, {sigma.shape} and {engine.shape}")
         error = np.abs(engine - reference)
-        # where noise moves nothing (an all-zero model), equality is all there is to ask for
+        # where noise changes nothing (an all-zero model), the logits must be equal
         sigmas = np.divide(error, sigma, out=np.where(error == 0, 0.0, np.inf), where=sigma > 0)
         sigmas = np.where(np.isfinite(engine) & np.isfinite(reference) & np.isfinite(sigma), sigmas, np.inf)
         at = int(sigmas.argmax())
@@ -65,21 +69,25 @@ class Execution:
 
     @property
     def found(self) -> WorstLogit:
+        """The worst logit so far, for merge()."""
         return WorstLogit(self._worst, self.where, self._largest, self._logits)
 
     def merge(self, found: WorstLogit) -> None:
-        """What another one found of later windows."""
+        """Add what another instance found in later windows."""
         self._logits += found.logits
         self._largest = max(self._largest, found.largest)
         if found.sigmas > self._worst:
             self._worst, self.where = found.sigmas, found.where
 
     def verdict(self, engine: str, limit: float = LIMIT_SIGMAS) -> CheckResult:
-        """engine: whose logits these are, in words. limit: standard deviations."""
+        """Judge the worst logit. engine: names the engine. limit: in standard deviations."""
         if not self._logits:
             return skipped("execution", "statistical", "no logits were compared")
+        sigmas = f"{self._worst:.2f}"
+        if float(sigmas) == limit != self._worst:
+            sigmas = beside(self._worst, limit)
         detail = (
-            f"{self._logits} logits of {engine} against PyTorch float64 on the same weights: "
-            f"largest difference {self._largest:.3g}, {self._worst:.2f} standard deviations of float32 rounding"
+            f"{counted(self._logits, 'logit')} of {engine} against PyTorch float64 on the same weights: "
+            f"largest difference {self._largest:.3g}, {sigmas} standard deviations of float32 rounding"
         )
         return within("execution", "statistical", self._worst, limit, detail, self.where)

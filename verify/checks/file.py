@@ -1,7 +1,7 @@
 """Check `file`: header and tensors cover the file to the byte.
 
-The header is decoded here a second time, and the size is counted from the model's parameters rather than by
-walking the tensors, so that the reader's own parse is judged too.
+The header is decoded here a second time, and the size is computed from the model's parameters instead of its tensors,
+so that this check also judges the reader's own parser.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _MAGIC = 0x616B3432
 
 
 def check_file(model: reader_c.Model, source: Source, max_seq_len: int) -> CheckResult:
-    """Exact: any finding fails."""
+    """Check the layout; any finding fails."""
     if model.format == "v3":
         findings = head_findings(model, source, max_seq_len)
         if findings:
             return exact("file", len(findings), "; ".join(findings))
-        detail = f"{len(model.names)} tensors cover {model.file_size} bytes, each bit under a digest that is right"
+        detail = f"{len(model.names)} tensors cover {model.file_size} bytes, every bit covered by a correct digest"
         return exact("file", 0, detail)
     findings = _header_findings(model) + _size_findings(model, source.hyperparameters) + _gap_findings(model)
     if findings:
@@ -46,12 +46,12 @@ def _header_findings(model: reader_c.Model) -> list[str]:
         expected = struct.pack("<Ii7i?i", _MAGIC, version, *shape, c.shared_classifier, c.group_size) + bytes(215)
     wrong = [at for at, (a, b) in enumerate(zip(expected, header, strict=False)) if a != b]
     if len(header) != len(expected) or wrong:
-        return [f"header: byte {wrong[0] if wrong else len(header)} is not what was read from it"]
+        return [f"header: byte {wrong[0] if wrong else len(header)} differs from what was read from it"]
     return []
 
 
-def _size_findings(model: reader_c.Model, source: Hyperparameters) -> list[str]:
-    s = source
+def _size_findings(model: reader_c.Model, hyper: Hyperparameters) -> list[str]:
+    s = hyper
     kv_dim = s.dim // s.n_heads * s.n_kv_heads
     a_layer = 2 * s.dim * (s.dim + kv_dim) + 3 * s.dim * s.hidden_dim
     matrices = s.n_layers * a_layer + s.vocab_size * s.dim * (1 if s.tied else 2)

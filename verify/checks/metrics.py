@@ -1,6 +1,6 @@
-"""What a file costs, from pairs of logits: pure arrays in, frozen results out.
+"""What a file costs, computed from pairs of logits: arrays in, frozen results out.
 
-Evidence of windows merges, so that it may be gathered in any number of pieces.
+The evidence of windows merges, so that any number of processes can gather it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ WORST_POSITIONS = 5
 
 @dataclass(frozen=True)
 class WindowEvidence:
-    """One window judged: arrays (length,) in the order of positions.
+    """The evidence of one window: arrays (length,) in the order of positions.
 
-    kl: KL(source || file) in nats. agree: same most likely token. source_nll, file_nll: nats of the token
-    that follows, (length - 1,). error, squared: largest and mean square logit difference.
+    kl: KL(source || file) in nats. agree: whether the most likely token is the same. source_nll, file_nll: nats of
+    the next token, (length - 1,). error, squared: largest and mean square logit difference.
     """
 
     origin: str
@@ -37,8 +37,10 @@ class WindowEvidence:
 def compare_window(
     origin: str, tokens: NDArray[np.int64], source_logits: Floats, file_logits: NDArray[np.float32]
 ) -> WindowEvidence:
-    """Evidence from logits (length, vocab_size) of both sides, all finite. Raises ValueError on a shape
-    mismatch or on nothing to compare."""
+    """Compare finite logits (length, vocab_size) of both sides.
+
+    Raises ValueError if shapes differ or nothing can be compared.
+    """
     if source_logits.shape != file_logits.shape or source_logits.shape[0] != len(tokens) or not source_logits.size:
         raise ValueError(f"logits: {source_logits.shape} against {file_logits.shape} for {len(tokens)} tokens")
     source, file = _log_softmax(source_logits), _log_softmax(file_logits.astype(np.float64))
@@ -46,7 +48,7 @@ def compare_window(
     following = tokens[1:, None]
     return WindowEvidence(
         origin=origin,
-        # rounding can leave a KL of two nearly equal distributions a little below zero
+        # rounding can make the KL of two nearly equal distributions slightly negative
         kl=np.maximum((np.exp(source) * (source - file)).sum(axis=1), 0.0),
         agree=source_logits.argmax(axis=1) == file_logits.argmax(axis=1),
         source_nll=-np.take_along_axis(source[:-1], following, axis=1)[:, 0],
@@ -63,6 +65,8 @@ def _log_softmax(logits: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class WorstPosition:
+    """One of the positions with the largest KL. text: the end of the text before it."""
+
     window: int
     position: int
     kl: float
@@ -72,9 +76,10 @@ class WorstPosition:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Over all windows, but perplexities over windows of text alone: None where there is none.
+    """The cost over all windows.
 
-    Confidence intervals are 95 % percentile bootstraps over windows: None with fewer than two windows.
+    Perplexities cover only windows of text, and are None without any. Confidence intervals are 95 % percentile
+    bootstraps over windows, and are None with fewer than two windows.
     """
 
     positions: int
@@ -92,6 +97,7 @@ class Metrics:
 
     @property
     def perplexity_ratio(self) -> float | None:
+        """Perplexity of the file divided by that of the source; None without text."""
         if self.perplexity_source is None or self.perplexity_file is None:
             return None
         return self.perplexity_file / self.perplexity_source
@@ -99,8 +105,11 @@ class Metrics:
 
 @dataclass(frozen=True)
 class WindowMetrics:
-    """One window, as a report keeps it: means over its positions, which a later release is paired with, and every
-    position's KL and largest logit error to four digits, for plots. nll: nats of the token that follows."""
+    """One window in a report.
+
+    The means over its positions are paired with those of a later release. kl, logit_error: each position's KL and
+    largest logit error with four digits, for plots. nll_source, nll_file: mean nats of the next token.
+    """
 
     window: int
     activations: str
@@ -117,12 +126,12 @@ class WindowMetrics:
 
 
 def digest_of(tokens: NDArray[np.int64]) -> str:
-    """sha256 of the ids as little-endian int64: what makes two reports' windows the same."""
+    """Return the sha256 of the ids as little-endian int64, by which two reports recognise the same window."""
     return hashlib.sha256(tokens.astype("<i8").tobytes()).hexdigest()
 
 
 def of_window(window: int, activations: str, tokens: NDArray[np.int64], evidence: WindowEvidence) -> WindowMetrics:
-    """What is kept of a window's evidence."""
+    """Summarise a window's evidence for the report."""
     return WindowMetrics(
         window=window,
         activations=activations,
@@ -144,7 +153,7 @@ def _four_digits(values: Floats) -> tuple[float, ...]:
 
 
 def summarise(windows: list[WindowEvidence], seed: int = 0) -> Metrics:
-    """Merge the evidence. Raises ValueError where there is none."""
+    """Merge the evidence. Raises ValueError without any."""
     if not windows:
         raise ValueError("no evidence to summarise")
     kl = np.concatenate([w.kl for w in windows])
@@ -172,8 +181,8 @@ def summarise(windows: list[WindowEvidence], seed: int = 0) -> Metrics:
 
 
 def _bootstrap(means: list[float], sizes: list[int], seed: int) -> tuple[float, float] | None:
-    """Interval of the mean over positions, windows drawn with replacement: a window's positions depend on
-    each other, windows do not."""
+    """Return the interval of the mean over positions. It resamples whole windows, because positions within a window
+    depend on each other."""
     if len(means) < 2:
         return None
     from scipy.stats import bootstrap  # noqa: PLC0415  # heavy, and only needed here

@@ -1,7 +1,7 @@
-"""Check `operations`: each operation of the engine within the rounding of its own float32 arithmetic.
+"""Check `operations`: each operation of the engine is within the error bound of its own float32 arithmetic.
 
-Rigorous: a bound holds for every input, and nothing of it is fitted. A wrong weight, table, epsilon or order of
-anything shows where it happens, at its layer and operation, however deep the model is.
+The check is rigorous: a bound holds for every input and has no fitted constants. A wrong weight, table, epsilon or
+order shows at the layer and operation where it happens, however deep the model is.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from typing import Any
 
 import torch
 
+from verify.checks.digits import beside, counted
 from verify.checks.result import CheckResult, skipped, within
 from verify.operations import bounds
-from verify.operations.judged import Judged
+from verify.operations.comparison import Comparison
 from verify.operations.matched_filter import find_weight
 
-# Share of a row's squared error above which one weight is the plain explanation.
+# Above this share of a row's squared error, one weight is named as the explanation.
 _ONE_WEIGHT = 0.9
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One operation of one layer (None: embedding or classifier) over all windows. error_over_bound: the largest, of
-    which 1 is still right; infinite where something that has one right answer is another, or is not finite."""
+    """One operation of one layer (None: embedding or classifier) over all windows.
+
+    max_error_over_bound: 1 is still right. It is infinite if the result is not finite, or if it differs from the only
+    right answer.
+    """
 
     activations: str
     layer: int | None
@@ -37,14 +41,14 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class FoundOperations:
-    """Of some windows, in the order in which they were found; order: of operations within a layer."""
+    """The reports on some windows, as they were found. order: of operations within a layer."""
 
     layers: tuple[LayerReport, ...]
     order: tuple[str, ...]
 
 
 class Operations:
-    """Gathers what was judged, in the order of the pass."""
+    """Gathers comparisons in the order of the pass."""
 
     def __init__(self) -> None:
         self._reports: dict[tuple[str, int | None, str], LayerReport] = {}
@@ -52,35 +56,38 @@ class Operations:
 
     @property
     def layers(self) -> tuple[LayerReport, ...]:
+        """The reports in the order of the pass."""
         return tuple(sorted(self._reports.values(), key=self._place))
 
     @property
     def found(self) -> FoundOperations:
+        """What was gathered so far, for merge()."""
         return FoundOperations(tuple(self._reports.values()), tuple(self._order))
 
     def merge(self, found: FoundOperations) -> None:
-        """What another one found in later windows."""
+        """Add what another instance found in later windows."""
         for operation in found.order:
             self._order.setdefault(operation, len(self._order))
         for report in found.layers:
             self._keep(report)
 
     def _keep(self, report: LayerReport) -> None:
-        """The larger ratio of two, the earlier of equal ones; and the larger error of both."""
+        """Keep the larger of two ratios, or the earlier of equal ones, and the larger of both errors."""
         key = (report.activations, report.layer, report.operation)
         before = self._reports.get(key, report)
         kept = report if not before.max_error_over_bound >= report.max_error_over_bound else before
         self._reports[key] = dataclasses.replace(kept, max_error=max(before.max_error, report.max_error))
 
     def _place(self, report: LayerReport) -> tuple[str, float, int]:
-        """By activations, layer and operation, as a pass goes; the classifier comes last."""
+        """Sort by activations, layer and operation in the order of a pass; the classifier comes last."""
         order = self._order[report.operation]
         first_of_all = report.operation == "embedding"
         layer = -1.0 if first_of_all else math.inf if report.layer is None else float(report.layer)
         return report.activations, layer, order
 
-    def add(self, activations: str, layer: int | None, windows: list[int], judged: Judged) -> float:
-        """The largest error over its bound. windows: numbers of those along the first axis of what was judged."""
+    def add(self, activations: str, layer: int | None, windows: list[int], judged: Comparison) -> float:
+        """Add a comparison; return its largest error over bound. windows: the numbers of those along its first
+        axis."""
         self._order.setdefault(judged.operation, len(self._order))
         error = (judged.out - judged.exact).abs_()
         largest = float(torch.nan_to_num(error, nan=math.inf).max())
@@ -114,52 +121,56 @@ class Operations:
 
     @property
     def failures(self) -> list[LayerReport]:
-        """Beyond their bound, the first of a pass first."""
+        """The reports beyond their bound, in the order of the pass."""
         return self.beyond(1.0)
 
     def beyond(self, limit: float) -> list[LayerReport]:
-        """Further off than this many times their bound, the first of a pass first."""
+        """Return the reports beyond this many times their bound, in the order of the pass."""
         return [report for report in self.layers if not report.max_error_over_bound <= limit]
 
     def verdict(self, limit: float = 1.0) -> CheckResult:
-        """limit: of an error over its bound."""
+        """Judge all operations. limit: of error over bound."""
         if not self._reports:
             return skipped("operations", "rigorous", "no operation was recorded")
         reports, failures = self.layers, self.beyond(limit)
         worst = max(report.max_error_over_bound for report in reports)
         if not failures:
             highest = max(reports, key=lambda report: report.max_error_over_bound)
-            detail = f"{len(reports)} operations; nearest to its bound: {name_of(highest)}"
+            detail = f"{counted(len(reports), 'operation')}; nearest to its bound: {name_of(highest)}"
             return within("operations", "rigorous", worst, limit, detail, where_of(highest))
         first = failures[0]
         return within("operations", "rigorous", worst, limit, describe(first, len(failures)), where_of(first))
 
 
 def name_of(report: LayerReport) -> str:
+    """Name an operation: "layer 1 down, int8 activations"."""
     layer = "" if report.layer is None else f"layer {report.layer} "
     int8 = ", int8 activations" if report.activations == "q8" else ""
     return f"{layer}{report.operation}{int8}"
 
 
 def describe(report: LayerReport, failures: int) -> str:
-    """A failed operation in one sentence."""
+    """Describe a failed operation in one sentence."""
     at = report.where
     factor = report.max_error_over_bound
-    size = "is not what it must be" if math.isinf(factor) else f"is {factor:.3g} times its bound off"
+    size = f"exceeds its error bound {beside(factor, 1.0, digits=3)} times"
+    if math.isinf(factor):
+        size = "is not the one right answer"
     text = (
         f"{name_of(report)} {size} at window {at['window']}, position {at['position']}, index {at['index']}: "
         f"expected {at['expected']:.9g}, found {at['found']:.9g}"
     )
     if "row" in at:
-        text += f"; {at['rows']} rows of {at['tensor']} are off"
+        text += f"; {counted(at['rows'], 'row')} of {at['tensor']} {'is' if at['rows'] == 1 else 'are'} wrong"
         if at["explained"] > _ONE_WEIGHT:
-            text += f", as if weight [{at['row']}, {at['column']}] were {at['delta']:+.3g} off"
+            text += f", as if weight [{at['row']}, {at['column']}] were off by {at['delta']:+.3g}"
     if failures > 1:
-        text += f"; {failures - 1} later operation{'s are' if failures > 2 else ' is'} off too"
+        text += f"; {failures - 1} later operation{'s are' if failures > 2 else ' is'} also wrong"
     return text
 
 
 def where_of(report: LayerReport) -> dict[str, Any]:
+    """Return the place of an operation for a check's result."""
     return {
         "activations": report.activations,
         "layer": report.layer,

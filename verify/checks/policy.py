@@ -1,4 +1,4 @@
-"""Policies: how far each check may go before a file is refused, and which checks may be left out."""
+"""Policies: the limits of each check, and which checks may be skipped."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from verify.system.reading import read_given
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
 _DEFAULT = "default"
 
-# What a limit may be; those that are shares of something end at 1.
+# The largest value of a limit; shares end at 1.
 _MOST = {"top1_agreement": 1.0}
 _MOST_OF_OTHERS = 1e9
 
-# The default has a tenth of that, and lines of a tenth.
+# Ten times the size and the line length of the default policy.
 _MOST_BYTES = 1 << 16
 _LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True)
 class OperationLimits:
-    """error_over_bound: the most that an operation's error may be of its bound. 1 is what is proved."""
+    """error_over_bound: the largest error of an operation, divided by its bound. The proved bound is 1."""
 
     error_over_bound: float
 
 
 @dataclass(frozen=True)
 class ExecutionLimits:
-    """noise_sigmas: the most that a logit may be off, in standard deviations of float32 rounding."""
+    """noise_sigmas: the largest difference of a logit, in standard deviations of float32 rounding."""
 
     noise_sigmas: float
 
 
 @dataclass(frozen=True)
 class QuantizationLimits:
-    """top1_agreement is the least that passes, all others are the most. KL in nats."""
+    """top1_agreement is the smallest value that passes, all others are the largest. KL is in nats."""
 
     kl_mean: float
     kl_max: float
@@ -54,8 +54,11 @@ class QuantizationLimits:
 
 @dataclass(frozen=True)
 class BaselineLimits:
-    """By how much a file may be worse than its baseline without being called so: what is added to mean KL or to RMS
-    logit error, taken from top-1 agreement, or multiplied on perplexity."""
+    """How much worse than its baseline a file may be.
+
+    The limits are added to mean KL and RMS logit error, subtracted from top-1 agreement, and multiplied on
+    perplexity.
+    """
 
     kl_mean: float
     top1_agreement: float
@@ -65,8 +68,10 @@ class BaselineLimits:
 
 @dataclass(frozen=True)
 class Policy:
-    """One table of a policy file, and where it stood: "default" is the package's own. may_be_skipped: names of
-    checks. operations: None for a directory, whose engine records none."""
+    """One table of a policy file, with the file's path; "default" is the package's own file.
+
+    may_be_skipped: names of checks. operations: None for a directory, whose engine records none.
+    """
 
     path: str
     sha256: str
@@ -78,7 +83,7 @@ class Policy:
     baseline: BaselineLimits
 
 
-# check -> what its table holds
+# check -> the class of its limits
 _TABLES: dict[str, Any] = {
     "operations": OperationLimits,
     "execution": ExecutionLimits,
@@ -89,8 +94,10 @@ _TABLES_OF_DIRECTORY = {check: kind for check, kind in _TABLES.items() if check 
 
 
 def policy_section(model: reader_c.Model, source: Source) -> str:
-    """The policy's table for a file: its format; for v3 "v3" where no tensor lost anything, "v3-q8_0" where one is
-    Q8_0, else "v3-half"."""
+    """Return the name of the policy's table for a file: its format.
+
+    For v3 it is "v3" if no tensor lost anything, "v3-q8_0" if one is Q8_0, and "v3-half" otherwise.
+    """
     if model.format != "v3":
         return model.format
     stored = [model.storage(name) for name in model.names]
@@ -102,8 +109,11 @@ def policy_section(model: reader_c.Model, source: Source) -> str:
 
 
 def load_policy(path: Path, section: str) -> Policy:
-    """One table of a policy. Every key must be known and present, every limit a finite number: a policy that is
-    misread would pass what it was written to stop. Raises CannotJudgeError."""
+    """Load one table of a policy. Raises CannotJudgeError.
+
+    Every key must be known and present, and every limit a finite number, because a misread policy would pass files
+    that it was written to stop.
+    """
     content, policy = _read(path)
     with DEFAULT_POLICY.open("rb") as file:
         formats = tomllib.load(file).keys()
@@ -133,7 +143,7 @@ def _tables_of(section: str) -> dict[str, Any]:
 
 
 def _named(path: Path) -> str:
-    """How a report names a policy: by one word the package's own, and by that word no other."""
+    """Return the policy's name in a report: "default" for the package's own, and for no other."""
     if path == DEFAULT_POLICY:
         return _DEFAULT
     return f"./{path}" if str(path) == _DEFAULT else str(path)
@@ -144,7 +154,7 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
         content = read_given(path, _MOST_BYTES)
     except OSError as error:
         raise CannotJudgeError(f"{path}: expected a policy, found: {(error.strerror or '').lower()}") from error
-    # a key of many parts takes the parser the square of their number
+    # the parser needs quadratic time for a key of many parts
     if (longest := max(map(len, content.split(b"\n")))) > _LONGEST_LINE:
         raise CannotJudgeError(f"{path}: expected lines of at most {_LONGEST_LINE} bytes, found one of {longest}")
     try:
@@ -175,6 +185,6 @@ def _check_limits(where: str, table: object, known: set[str]) -> None:
     _check_keys(where, table, known)
     for key, value in table.items():
         most = _MOST.get(key, _MOST_OF_OTHERS)
-        # a NaN is in no range
+        # a NaN is outside every range
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
             raise CannotJudgeError(f"{where} {key}: expected 0 to {most:g}, found {value!r:.80}")

@@ -1,4 +1,4 @@
-"""Check `tensors`: what the C reader hands back is, bit for bit, what the source gives by the verifier's own road."""
+"""Check `tensors`: every bit that the C reader returns is what the verifier derives from the source."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.checks.digits import beside, counted
 from verify.checks.result import CheckResult, exact, within
 from verify.operations import bounds
 from verify.operations.rope_tables import rope_tables
@@ -22,8 +23,11 @@ from verify.sources import Hyperparameters, Source
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One tensor against its source. bound is that of its storage at the largest scale or weight, utilisation the
-    largest error over its own group's or weight's bound; None where nothing is lost."""
+    """One tensor compared with its source.
+
+    bound: of its storage at the largest scale or weight. utilisation: the largest error divided by the bound of its
+    own group or weight. Both are None for a lossless storage.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -52,7 +56,7 @@ class _Finding:
 
 @dataclass(frozen=True)
 class FoundTensors:
-    """differing: names of the tensors whose bits differ."""
+    """The result of the check. differing: names of the tensors whose bits differ."""
 
     verdict: CheckResult
     reports: tuple[TensorReport, ...]
@@ -60,12 +64,17 @@ class FoundTensors:
 
 
 def check_tensors(model: reader_c.Model, source: Source, progress: Callable[[int, int], None]) -> FoundTensors:
-    """Every tensor of the file, one at a time."""
+    """Check every tensor of the file, one at a time."""
     shapes = source.hyperparameters.shapes()
     tables = {"freqs_cos", "freqs_sin"} if model.format == "v0" else set()
     if set(model.names) != shapes.keys() | tables:
         odd = sorted(set(model.names) ^ (shapes.keys() | tables))
-        verdict = exact("tensors", len(odd), f"names: {odd[0]} is on one side alone", {"tensor": odd[0]})
+        verdict = exact(
+            "tensors",
+            len(odd),
+            f"names: {odd[0]} is only in the {'file' if odd[0] in model.names else 'source'}",
+            {"tensor": odd[0]},
+        )
         return FoundTensors(verdict, (), ())
     findings: list[_Finding] = []
     reports: list[TensorReport] = []
@@ -82,8 +91,9 @@ def check_tensors(model: reader_c.Model, source: Source, progress: Callable[[int
 def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: float) -> CheckResult:
     if findings:
         first = findings[0]
-        others = f"; {len(findings) - 1} other parts of tensors differ too" if len(findings) > 1 else ""
-        detail = first.text() + others
+        others = len(findings) - 1
+        also = f"; {others} other part{'s' if others > 1 else ''} of tensors also differ{'' if others > 1 else 's'}"
+        detail = first.text() + (also if others else "")
         where = {
             "tensor": first.name,
             "part": first.part,
@@ -94,25 +104,36 @@ def _verdict(findings: list[_Finding], reports: list[TensorReport], table_use: f
         return exact("tensors", sum(f.count for f in findings), detail, where)
     worst = max(reports, key=_use)
     used = _use(worst)
-    # the same bits as derived, and yet too far from the source: then the derivation is at fault, or the source
+    # the bits are as derived but too far from the source: then the derivation or the source is wrong
     if not used <= 1:
-        odd = "" if math.isfinite(worst.max_abs_error) else ", because of a number that is not finite"
-        detail = f"{worst.name}: beyond the bound of {worst.storage}{odd}"
+        odd = "" if math.isfinite(worst.max_abs_error) else ", because a number is not finite"
+        detail = f"{worst.name}: beyond the error bound of {worst.storage}{odd}"
         return within("tensors", "rigorous", used, 1.0, detail, {"tensor": worst.name})
     if not table_use <= 1:
         return within(
-            "tensors", "rigorous", table_use, 1.0, "RoPE tables: beyond float32's bound", {"tensor": "freqs"}
+            "tensors",
+            "rigorous",
+            table_use,
+            1.0,
+            "RoPE tables: beyond the error bound of float32",
+            {"tensor": "freqs"},
         )
-    detail = f"{len(reports)} tensors, every bit as derived from the source"
+    detail = f"{counted(len(reports), 'tensor')}, every bit as derived from the source"
     if used:
-        detail += f"; rounding to storage reaches {used:.5f} of its bound"
+        detail += f"; rounding to storage reaches {_beside_one(used, 5)} of its bound"
     if table_use:
-        detail += f"; RoPE tables reach {table_use:.3f} of theirs"
+        detail += f"; RoPE tables reach {_beside_one(table_use, 3)} of theirs"
     return exact("tensors", 0, detail)
 
 
+def _beside_one(share: float, decimals: int) -> str:
+    """Write a share of a bound; only a share of exactly 1 reads as 1."""
+    shown = f"{share:.{decimals}f}"
+    return beside(share, 1.0) if float(shown) == 1 else shown
+
+
 def _use(report: TensorReport) -> float:
-    """Of the tensor's bound; infinite where an error is, or is none at all, which nothing bounds."""
+    """Return the used share of the tensor's bound; infinite if an error is not finite, because no bound covers it."""
     return (report.utilisation or 0.0) if math.isfinite(report.max_abs_error) else math.inf
 
 
@@ -134,7 +155,7 @@ def _judge(model: reader_c.Model, source: Source, name: str) -> tuple[TensorRepo
 
 
 class _Errors:
-    """How far a tensor's numbers are from its source's, gathered over blocks of rows."""
+    """Gathers how far a tensor's numbers are from its source's, over blocks of rows."""
 
     def __init__(self, how: reader_c.Storage, *, lossless: bool) -> None:
         self._how, self._lossless = how, lossless
@@ -142,7 +163,7 @@ class _Errors:
         self._squares = self._signal = self._most = self._bound = self._used = 0.0
 
     def add(self, weights: torch.Tensor, stored: dict[str, NDArray[Any]]) -> None:
-        """Judged on what the file holds, in float64, where q * scale is exact. A NaN stays one."""
+        """Add a block. It is computed in float64, where q * scale is exact; a NaN stays a NaN."""
         wide = weights.double()
         if "int8" in stored:
             scale = torch.from_numpy(stored["scale"].copy()).double()
@@ -161,6 +182,7 @@ class _Errors:
             self._used = _larger(self._used, float(torch.where(error == 0, 0.0, error / limit).max()))
 
     def report(self, shape: tuple[int, ...]) -> TensorReport:
+        """Return what was gathered."""
         rms, signal = (math.sqrt(total / self._count) for total in (self._squares, self._signal))
         return TensorReport(
             name=self._how.name,
@@ -176,12 +198,12 @@ class _Errors:
 
 
 def _larger(a: float, b: float) -> float:
-    """A NaN is larger than anything."""
+    """Return the larger number; a NaN is larger than anything."""
     return a if math.isnan(a) or a > b else b
 
 
 def _widened(stored: dict[str, NDArray[Any]]) -> torch.Tensor:
-    """float32 of what the file holds in any of its float types."""
+    """Convert what the file holds in any of its float types to float32."""
     ((part, array),) = stored.items()
     if part == "bf16":
         return torch.from_numpy((array.astype(np.uint32) << 16).view(np.float32))
@@ -189,7 +211,7 @@ def _widened(stored: dict[str, NDArray[Any]]) -> torch.Tensor:
 
 
 def _bits(part: torch.Tensor) -> NDArray[Any]:
-    """As numpy has it, bfloat16 as its bits."""
+    """Return a part as numpy, with bfloat16 as its bits."""
     if part.dtype == torch.bfloat16:
         return part.view(torch.int16).numpy().view(np.uint16)
     array: NDArray[Any] = part.numpy()
@@ -197,19 +219,19 @@ def _bits(part: torch.Tensor) -> NDArray[Any]:
 
 
 class _Differing:
-    """Of one part of a tensor: the first element whose bits differ, and how many do."""
+    """Finds the first element of a tensor's part whose bits differ, and counts them."""
 
     def __init__(self, name: str, part: str) -> None:
         self._name, self._part = name, part
         self.finding: _Finding | None = None
 
     def add(self, first: int, expected: NDArray[Any], found: NDArray[Any]) -> None:
-        """Rows from `first` on."""
+        """Compare rows from `first` on."""
         if expected.shape != found.shape:
             self.finding = _Finding(self._name, self._part, (), expected.shape, found.shape, 1)
             return
         bits = {1: np.uint8, 2: np.uint16, 4: np.uint32}[expected.dtype.itemsize]
-        # a copy, because scales in a file may stand at any address and views want aligned ones
+        # a copy, because scales in a file may have any address and views need aligned ones
         differ = np.ascontiguousarray(expected).view(bits) != np.array(found, expected.dtype).view(bits)
         count = int(np.count_nonzero(differ))
         if not count:
@@ -222,14 +244,14 @@ class _Differing:
         self.finding = _Finding(self._name, self._part, place, expected[index].item(), found[index].item(), count)
 
 
-def _rope_table_use(model: reader_c.Model, source: Hyperparameters) -> float:
-    """Largest error over bound of v0's own tables; NaN counts as infinite.
+def _rope_table_use(model: reader_c.Model, hyper: Hyperparameters) -> float:
+    """Return the largest error over bound of v0's own tables; a NaN counts as infinite.
 
-    Not bits: how a writer computes the tables is not part of the format. Float32 is the coarsest that a healthy
-    one uses.
+    Their bits are not compared, because the format does not say how to compute the tables. Float32 is the coarsest
+    arithmetic that a healthy writer uses.
     """
     worst = 0.0
-    for name, table in zip(("freqs_cos", "freqs_sin"), rope_tables(source, model.config.max_seq_len), strict=True):
+    for name, table in zip(("freqs_cos", "freqs_sin"), rope_tables(hyper, model.config.max_seq_len), strict=True):
         error = (torch.from_numpy(np.array(model.tensor(name), np.float64)) - table.exact).abs()
         worst = max(worst, float(bounds.utilisation(error, table.bound).max()))
     return worst

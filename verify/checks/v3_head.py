@@ -1,7 +1,7 @@
-"""v3's head, put together here a second time: from the source, the storages, and the bytes themselves.
+"""Assemble v3's head a second time, from the source, the storages and the bytes of the tensors.
 
-Deliberately shares nothing with the exporter's layout or the reader's: this one joins fields to bytes by name, one
-after the other, and takes every digest of the mapped file again.
+This module shares nothing with the layouts of the exporter and the reader, on purpose: it packs the fields by name,
+one after the other, and computes every digest of the mapped file again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ACTIVATION_NUMBERS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
 
 
 def head_findings(model: reader_c.Model, source: Source, max_seq_len: int) -> list[str]:
-    """What is wrong with the head and the digests; empty where nothing is."""
+    """Return what is wrong with the head and the digests; empty if nothing is."""
     content = model.content
     alignment = int.from_bytes(content[_ALIGNMENT_AT : _ALIGNMENT_AT + 4], "little")
     names = _order(source.hyperparameters)
@@ -46,12 +46,12 @@ def head_findings(model: reader_c.Model, source: Source, max_seq_len: int) -> li
         findings.append(f"size: expected {head_size + end} bytes, found {len(content)}")
     if head != found:
         at = next((i for i, (a, b) in enumerate(zip(head, found, strict=False)) if a != b), len(found))
-        findings.append(f"head: byte {at} is not what the source, the storages and the tensors make it")
+        findings.append(f"head: byte {at} differs from what the source, the storages and the tensors require")
     return findings + _provenance_findings(model.metadata, source)
 
 
 def _order(hyper: Hyperparameters) -> list[str]:
-    """Names in the order of the file: the embedding, the layers in the order of `shapes`, the rest."""
+    """Return names in the order of the file: the embedding, the layers in the order of `shapes`, the rest."""
     first, last = ["tok_embeddings.weight"], ["norm.weight", "output.weight"]
     biased = {"qkv": hyper.qkv_bias, "wo": hyper.wo_bias, "mlp": hyper.mlp_bias}
 
@@ -70,7 +70,7 @@ def _order(hyper: Hyperparameters) -> list[str]:
 
 
 def _table(model: reader_c.Model, names: list[str], alignment: int) -> tuple[bytes, int, list[str]]:
-    """(table, bytes of the payload, digests that the file's own table has otherwise)."""
+    """Return (table, bytes of the payload, digests that differ in the file's own table)."""
     table, at, findings = b"", 0, []
     for name in names:
         how = model.storage(name)
@@ -85,7 +85,7 @@ def _table(model: reader_c.Model, names: list[str], alignment: int) -> tuple[byt
         start = model.head_size + at
         digest = blake3(model.content[start : start + extent], max_threads=blake3.AUTO).digest()
         if digest.hex() != how.digest:
-            findings.append(f"{name}: digest: expected {digest.hex()}, as its bytes have it, found {how.digest}")
+            findings.append(f"{name}: digest: expected {digest.hex()}, computed from its bytes, found {how.digest}")
         shape = [*how.shape, 0, 0, 0][:4]
         table += name.encode().ljust(64, b"\0")
         table += struct.pack("<II4Q", len(how.shape), _STORAGE_NUMBERS[how.storage], *shape)
@@ -96,7 +96,7 @@ def _table(model: reader_c.Model, names: list[str], alignment: int) -> tuple[byt
 
 
 def _header(hyper: Hyperparameters, max_seq_len: int) -> bytes:
-    """Its first 124 bytes: what decides the logits."""
+    """Pack its first 124 bytes, which determine the logits."""
     h, s = hyper, hyper.rope_scaling
     flags = sum(bit for bit, is_set in ((1, h.tied), (2, h.qkv_bias), (4, h.wo_bias), (8, h.mlp_bias)) if is_set)
     return b"".join(
@@ -123,13 +123,16 @@ def _metadata(pairs: dict[str, str]) -> bytes:
     return encoded
 
 
-_KINDS = ("llama2c", "meta", "huggingface", "v3", "memory")
+_KINDS = ("llama2c", "meta", "huggingface", "v3", "bin", "memory")
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
 def _provenance_findings(metadata: dict[str, str], source: Source) -> list[str]:
-    """What the file says of where it comes from and is not so. Of a source of the same kind: exactly its files; of
-    another, which may hold the same weights: well-formed lines, and right ones for names that both have."""
+    """Return what is wrong with the file's statements about its source.
+
+    For a source of the same kind they must name exactly its files. A source of another kind may hold the same
+    weights: then the lines must be well-formed, and right for names that both have.
+    """
     findings: list[str] = []
     kind = metadata.get("source.kind")
     if kind is None:

@@ -26,7 +26,7 @@ from verify.cli.options import (
     with_options,
 )
 from verify.cli.prepare import check_directory, start_pytorch, verdict_options
-from verify.cli.results import deliver, tell_group_size
+from verify.cli.results import deliver, show_notes, tell_group_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def _in_format(progress: Progress, name: str, stage: str, done: int, total: int)
 
 
 @app.command(epilog="Example: export-and-verify export model.pt model.bin --format v2")
-@with_options(SOURCE[0], click.argument("out", type=PATH), *EXPORT, MAX_SEQ_LEN, SOURCE[1], MEMORY, OUTPUT[2])
+@with_options(SOURCE[0], click.argument("out", type=PATH), *EXPORT, MAX_SEQ_LEN, *SOURCE[1:], MEMORY, OUTPUT[2])
 def export(
     source: Path,
     out: Path,
@@ -110,23 +110,26 @@ def export(
     max_seq_len: int | None,
     memory: int | None,
     quiet: bool,
-    **options: Any,
+    **given: Any,
 ) -> int:
     """Export one file (or, as hf, a directory). It appears complete or not at all."""
     import exporter  # noqa: PLC0415
     from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
 
     with progress_bar(enabled=not quiet) as progress, _watched(progress, wanted=memory is not None):
+        reading = {name: given[name] for name in given.keys() - _OF_EXPORT}
+        checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len, **reading)
         summary = exporter.export(
-            exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len),
+            checkpoint,
             out,
             format=format_name,
             max_seq_len=max_seq_len,
             memory=memory,
             announce=None if memory is None else progress.tell,
             progress=lambda done, total: progress("export", done, total),
-            **options,
+            **{name: given[name] for name in _OF_EXPORT},
         )
+    show_notes(checkpoint.notes)
     tell_group_size(summary)
     if not quiet:
         stdout_console().print(
@@ -157,7 +160,7 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     SOURCE[0],
     click.argument("file", type=PATH),
     MAX_SEQ_LEN,
-    SOURCE[1],
+    *SOURCE[1:],
     *EVIDENCE,
     *ENGINE,
     MEMORY,
@@ -167,7 +170,7 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     *OUTPUT,
 )
 def verify(source: Path, file: Path, json: bool, quiet: bool, threads: int | None, **given: Any) -> int:
-    """Run every check on an existing file, whoever wrote it."""
+    """Run every check on an existing file, written by any program."""
     options = verdict_options({**given, "threads": threads})
     from verify.inspect import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
@@ -193,7 +196,7 @@ def _shown(options: Options, progress: Bar) -> Options:
     click.argument("out", type=PATH),
     *EXPORT,
     MAX_SEQ_LEN,
-    SOURCE[1],
+    *SOURCE[1:],
     *EVIDENCE,
     MEMORY,
     RESUME,

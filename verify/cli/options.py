@@ -64,7 +64,20 @@ def _print_policy(context: click.Context, _: click.Parameter, wanted: bool) -> N
 
 SOURCE = (
     click.argument("source", type=PATH),
-    click.option("--source-kind", metavar="KIND", help="llama2c, meta, huggingface or v3.  [default: detected]"),
+    click.option("--source-kind", metavar="KIND", help="llama2c, meta, huggingface, v3 or bin.  [default: detected]"),
+    click.option(
+        "--follow-links", is_flag=True, help="Also read files outside the source's directory that links lead to."
+    ),
+    click.option(
+        "--adapter", type=PATH, metavar="DIR", help="Merge this LoRA adapter of PEFT into a Hugging Face model."
+    ),
+    click.option("--rope-theta", type=float, metavar="X", help="RoPE's theta, where Meta's params.json omits it."),
+    click.option(
+        "--rope-scaling-factor",
+        type=float,
+        metavar="X",
+        help="RoPE's scaling factor, where Meta's params.json omits it: 8 for Llama 3.1, 32 for Llama 3.2.",
+    ),
 )
 EXPORT = (
     click.option("--format", "format_name", metavar="F", required=True, help="v0, v1, v1-fp32, v2, v3 or hf."),

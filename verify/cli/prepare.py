@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from verify.run.options import Options
     from verify.run.progress import Progress
 
-# PyTorch starts as many as it is told to, and ends the process if the system refuses.
+# PyTorch starts as many as requested, and ends the process if the system refuses.
 MOST_THREADS = 256
 MOST_WORKERS = 10_000
 
@@ -19,6 +19,7 @@ _OF_EVIDENCE = ("text", "tokenizer", "tokens", "windows", "length", "seed", "dep
 _OF_ENGINE = ("engine_library", "engine_command", "engine_activations", "engine_timeout", "engine_memory")
 _UNCHANGED = (
     *("policy", "baseline", "max_seq_len", "source_kind"),
+    *("follow_links", "adapter", "rope_theta", "rope_scaling_factor"),
     *("memory", "resume", "cluster", "workers"),
 )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from verify.system.printable import printable
 
 if TYPE_CHECKING:
     import exporter
@@ -20,6 +23,8 @@ def deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool, 
 
         write_report(result, directory)
         written = directory
+    if not quiet:
+        show_notes(result.source.get("notes", ()))
     # a reader that closes the pipe does not change the verdict
     with contextlib.suppress(BrokenPipeError):
         if json:
@@ -30,6 +35,12 @@ def deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool, 
 
             show_report(stdout_console(), result, written)
     return 0 if result.passed else 1
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Print what was decided about the source without being asked, on standard error."""
+    for note in notes:
+        click.echo(f"note: {printable(note)}", err=True)
 
 
 def tell_group_size(summary: exporter.ExportSummary) -> None:

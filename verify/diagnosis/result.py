@@ -1,4 +1,4 @@
-"""A diagnosis, and how tensors are named in its sentence."""
+"""The result of a diagnosis, and how its sentence names tensors."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
-# Beyond this many kinds of tensors a sentence counts them instead.
+# A sentence that would name more kinds of tensors than this counts them instead.
 _KINDS_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """signature: short and stable, for programs. sentence: for people. tensors: those that it is about.
+    """The mistake that a report calls most likely.
 
-    explained: the share of the differing tensors whose every bit the mistake gives; 0 where no known mistake
-    gives any, and the sentence tells what was measured instead.
+    signature: the mistake's name, for programs; report.json calls it so. sentence: for people. tensors: which tensors
+    it concerns. explained: the share of the differing tensors whose every bit the mistake gives; 0 if no known
+    mistake explains a tensor and the sentence describes what was measured instead.
     """
 
     signature: str
@@ -26,25 +27,27 @@ class Diagnosis:
 
 
 def layer_and_kind(name: str) -> tuple[int | None, str]:
-    """("layers.3.ffn_norm.weight") -> (3, "ffn_norm.weight"); (None, name) outside the layers."""
+    """Split "layers.3.ffn_norm.weight" into (3, "ffn_norm.weight"); other names give (None, name)."""
     match = _LAYER.fullmatch(name)
     return (int(match[1]), match[2]) if match else (None, name)
 
 
-def diagnosis(signature: str, what: str, about: Sequence[str], explained: Sequence[str], of: int) -> Diagnosis:
-    """The sentence "<tensors> hold <what>", and how many of the differing tensors it leaves unexplained.
+def diagnosis_of_tensors(
+    mistake: str, what: str, about: Sequence[str], explained: Sequence[str], of: int
+) -> Diagnosis:
+    """Make the sentence "<tensors> hold <what>", with the number of differing tensors that it leaves unexplained.
 
-    about: the tensors to name; explained: those that the mistake gives every bit of; of: how many differ.
+    about: the tensors to name. explained: those whose every bit the mistake gives. of: how many tensors differ.
     """
     sentence = f"{subject(about)} {'holds' if len(about) == 1 else 'hold'} {what}"
     rest = of - len(explained)
     if explained and rest:
         sentence += f"; this leaves {rest} of {of} differing tensors unexplained"
-    return Diagnosis(signature, sentence, tuple(about), len(explained) / of)
+    return Diagnosis(mistake, sentence, tuple(about), len(explained) / of)
 
 
 def subject(names: Iterable[str]) -> str:
-    """Names by kind: "layers.1.ffn_norm.weight", "layers.*.attention.wk.weight (30 tensors)"."""
+    """Name tensors by kind: "layers.1.ffn_norm.weight", "layers.*.attention.wk.weight (30 tensors)"."""
     kinds: dict[str, list[int | None]] = {}
     for name in names:
         layer, kind = layer_and_kind(name)

@@ -1,1 +1,1 @@
-"""The engine that a user ships, on trial: whatever turns token ids into logits, run in a process of its own."""
+"""The trial of a user's own engine: any program that computes logits of token ids, run in its own process."""

@@ -1,4 +1,4 @@
-"""An engine as a process: what is given to it, what comes back, and how it ended."""
+"""An engine as a process: its input, its output, and how it ended."""
 
 from __future__ import annotations
 
@@ -26,20 +26,24 @@ from verify.errors import CannotJudgeError
 
 _CONFINE = Path(__file__).with_name("confine.py")
 _PLACES = ("{file}", "{tokens}", "{logits}")
-# What an engine may write besides its logits, in bytes, to any one file.
-_ROOM_TO_TALK = 1 << 26
-_LAST_WORDS = 200
+# Bytes that an engine may write to any one file besides its logits.
+_MOST_OUTPUT = 1 << 26
+# Characters of an engine's last line that a message quotes.
+_LAST_LINE = 200
 
 
 class EngineFailedError(Exception):
-    """The engine ran and did not give what was asked of it: a verdict, with its reason."""
+    """The engine ran but did not give the requested logits: the reason of a failing verdict."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """library: a shared library with llama2.c's functions; command: a program with its arguments, among them {file},
-    {tokens} and {logits}. One of both. seconds: the most that a window may take. memory: bytes of address space, or
-    None. activations: "q8" where the engine rounds them to int8, as runq.c does."""
+    """An engine: either a library or a command.
+
+    library: a shared library with llama2.c's functions. command: a program with its arguments, which include {file},
+    {tokens} and {logits}. seconds: the time limit of a window. memory: the limit of address space in bytes, or None.
+    activations: "q8" if the engine rounds them to int8, as runq.c does.
+    """
 
     library: Path | None = None
     command: str | None = None
@@ -49,7 +53,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         if (self.library is None) == (self.command is None):
-            raise CannotJudgeError("engine: expected a library or a command, found both or none")
+            raise CannotJudgeError("engine: expected either a library or a command, found both or none")
         if not 0 < self.seconds < math.inf:
             raise CannotJudgeError(f"engine timeout: expected seconds above 0, found {self.seconds:g}")
         if self.memory is not None and self.memory < 1:
@@ -58,53 +62,55 @@ class Engine:
             raise CannotJudgeError(f"engine activations: expected fp32 or q8, found {self.activations!r}")
 
     def check(self) -> None:
-        """Before anything is computed: raise CannotJudgeError where there is nothing to run."""
+        """Raise CannotJudgeError, before anything is computed, if there is no engine to run."""
         if self.library is not None:
             if not self.library.is_file():
                 raise CannotJudgeError(f"{self.library}: expected an engine's shared library, found no such file")
             return
         words = self._words()
         if shutil.which(words[0]) is None:
-            raise CannotJudgeError(f"engine command: expected a program that can be run, found {words[0]!r}")
+            raise CannotJudgeError(f"engine command: expected an executable program, found {words[0]!r}")
         for place in _PLACES:
             if not any(place in word for word in words):
                 raise CannotJudgeError(f"engine command: expected {place} in it, found {self.command!r}")
 
     def program(self) -> Path:
-        """The file that runs: the library, or the command's first word as the shell would find it."""
+        """Return the file that runs: the library, or the command's first word as the shell would find it."""
         return self.library or Path(shutil.which(self._words()[0]) or self._words()[0])
 
     def digest(self) -> str:
-        """sha256 of it. Raises CannotJudgeError."""
+        """Return the sha256 of that file. Raises CannotJudgeError."""
         path = self.program()
         try:
             return hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise CannotJudgeError(f"{path}: expected an engine that can be read, found: {reason}") from error
+            raise CannotJudgeError(f"{path}: expected a readable engine, found: {reason}") from error
 
     def _words(self) -> list[str]:
         try:
             words = shlex.split(self.command or "")
         except ValueError as error:
-            raise CannotJudgeError(f"engine command: expected words as a shell has them, found: {error}") from error
+            raise CannotJudgeError(
+                f"engine command: expected words that a shell can split, found: {error}"
+            ) from error
         if not words:
             raise CannotJudgeError("engine command: expected a program and its arguments, found nothing")
         return words
 
     def logits(self, file: str, tokens: NDArray[np.int64], vocab_size: int) -> NDArray[np.float32]:
-        """Logits (len(tokens), vocab_size) of one window; the engine starts anew. Raises EngineFailedError."""
+        """Run the engine on one window and return its logits (len(tokens), vocab_size). Raises EngineFailedError."""
         expected = 4 * len(tokens) * vocab_size
         with tempfile.TemporaryDirectory(prefix="engine-") as directory:
             room = Path(directory)
-            asked, answer, said = room / "tokens", room / "logits", room / "said"
+            asked, answer, said = room / "tokens", room / "logits", room / "output"
             asked.write_bytes(tokens.astype("<i4").tobytes())
             given = dict(zip(_PLACES, (str(Path(file).absolute()), str(asked), str(answer)), strict=True))
-            self._run(given, vocab_size, expected + _ROOM_TO_TALK, said)
+            self._run(given, vocab_size, expected + _MOST_OUTPUT, said)
             try:
                 made = answer.stat()
             except OSError as error:
-                raise EngineFailedError(f"it wrote no logits{_words_of(said)}") from error
+                raise EngineFailedError(f"it wrote no logits{_last_line(said)}") from error
             if not stat.S_ISREG(made.st_mode) or made.st_size != expected:
                 found = f"{made.st_size} bytes" if stat.S_ISREG(made.st_mode) else "no file"
                 raise EngineFailedError(
@@ -125,7 +131,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stdout=words,
                 stderr=words,
-                # so that whatever it starts can be ended with it
+                # a process group, to end everything that the engine starts
                 start_new_session=True,
             )
             try:
@@ -135,13 +141,15 @@ class Engine:
             finally:
                 _end(process)
         if status is None:
-            raise EngineFailedError(f"it took more than {time.monotonic() - began:.0f} seconds{_words_of(said)}")
+            raise EngineFailedError(f"it took more than {time.monotonic() - began:.0f} seconds{_last_line(said)}")
         if status == NOT_STARTED:
-            raise CannotJudgeError(f"engine: expected one that starts, found{_words_of(said) or ': it does not'}")
+            raise CannotJudgeError(
+                f"engine: expected a program that starts, found{_last_line(said) or ': it does not start'}"
+            )
         if status < 0:
-            raise EngineFailedError(f"it was ended by {_name_of(-status)}{_words_of(said)}")
+            raise EngineFailedError(f"it was ended by {_name_of(-status)}{_last_line(said)}")
         if status:
-            raise EngineFailedError(f"it ended with status {status}{_words_of(said)}")
+            raise EngineFailedError(f"it ended with status {status}{_last_line(said)}")
 
 
 def _filled(word: str, given: dict[str, str]) -> str:
@@ -151,7 +159,7 @@ def _filled(word: str, given: dict[str, str]) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The engine and all that it started."""
+    """End the engine and everything that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -164,12 +172,12 @@ def _name_of(number: int) -> str:
         return f"signal {number}"
 
 
-def _words_of(said: Path) -> str:
-    """The last line that an engine said, for a reason's end; nothing where it was silent."""
+def _last_line(said: Path) -> str:
+    """Return ": " and the last line of the engine's output; nothing if it printed nothing."""
     with said.open("rb") as words:
         words.seek(0, os.SEEK_END)
         words.seek(max(0, words.tell() - 4096))
         lines = words.read().decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     shown = "".join(letter if letter.isprintable() else "?" for letter in last)
-    return f": {shown[-_LAST_WORDS:]}" if shown else ""
+    return f": {shown[-_LAST_LINE:]}" if shown else ""

@@ -1,12 +1,12 @@
-"""Runs one engine within limits: a program of its own, which imports nothing of this package.
+"""Run one engine within limits: a separate program, which imports nothing of this package.
 
     python -I confine.py MEMORY MOST_BYTES command ARGUMENT...
     python -I confine.py MEMORY MOST_BYTES library LIBRARY FILE TOKENS LOGITS VOCABULARY
 
-MEMORY and MOST_BYTES (of any file that is written): limits in bytes, 0 for none. A library has llama2.c's functions:
-build_transformer(Transformer *, char *), forward(Transformer *, int, int) and free_transformer(Transformer *).
-TOKENS is a file of int32, LOGITS one of float32, both little-endian. What cannot be started at all exits with
-NOT_STARTED; every other end is the engine's own.
+MEMORY and MOST_BYTES (of any file that is written) are limits in bytes; 0 means no limit. A library has llama2.c's
+functions: build_transformer(Transformer *, char *), forward(Transformer *, int, int) and free_transformer(Transformer
+*). TOKENS is a file of int32, LOGITS a file of float32, both little-endian. An engine that cannot be started gives
+the exit status NOT_STARTED; every other exit status is the engine's own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import resource
 import sys
 
 NOT_STARTED = 113
-# Of a struct whose layout is the engine's own: llama2.c's has some 300 bytes.
+# Room for a struct whose layout only the engine knows; llama2.c's has about 300 bytes.
 TRANSFORMER_BYTES = 1 << 16
 FUNCTIONS = ("build_transformer", "forward", "free_transformer")
 
@@ -33,7 +33,7 @@ def _limit(memory: int, most_bytes: int) -> None:
 
 def _not_started(reason: object) -> None:
     os.write(2, f"{reason}\n".encode())
-    # nothing of the engine's runs any more
+    # without running any code of the engine
     os._exit(NOT_STARTED)
 
 
@@ -45,7 +45,7 @@ def _run_library(library_path: str, file: str, tokens_path: str, logits_path: st
         _not_started(error)
     forward.restype = ctypes.POINTER(ctypes.c_float)
     tokens = array.array("i")
-    with open(tokens_path, "rb") as source:  # noqa: PTH123  # pathlib would take longer to import than all else
+    with open(tokens_path, "rb") as source:  # noqa: PTH123  # importing pathlib would take longer than everything else
         tokens.frombytes(source.read())
     transformer = ctypes.create_string_buffer(TRANSFORMER_BYTES)
     build(transformer, os.fsencode(file))

@@ -1,8 +1,8 @@
-"""What an engine does otherwise, told from its logits alone: the reference is made to commit known mistakes one by
-one, and the mistake that gives the engine's own logits is named.
+"""Hints: which known mistake gives exactly the logits of an engine.
 
-A mistake is a change of the reference's numbers or of what one of its operations gives. Nothing is guessed: a hint is
-given only where the changed reference lies as near to the engine as a healthy engine does to the right one.
+The reference is computed again with one known mistake at a time: with other hyperparameters, other weights, or
+another result of one of its operations. A hint is given only if the changed reference is as near to the engine as a
+healthy engine is to the right one; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from functools import partial
 
 import torch
 
+from verify.diagnosis import mistakes as m
+from verify.diagnosis.mistakes import Mistake
 from verify.oracle import llama, rope
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters, RopeScaling
 
 Load = llama.Load
-# Of one layer and pass: sees what each operation gives, and may change it.
+# (hyperparameters, rotations) -> a watch over one layer, which sees the result of each operation and may change it
 MakeWatch = Callable[[Hyperparameters, torch.Tensor], llama.Watch]
 
-# Values that engines have built in.
-_THETAS = (1e4, 5e5, 1e6)
-_EPS = (1e-5, 1e-6, 1e-8, 0.0)
-_ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
-# Widths that a loop over the inputs of a product may take at a time, leaving out a rest.
-_WIDTHS = (4, 8, 16, 32, 64)
+# Inputs that a loop over a row may take at a time, so that it omits the rest.
+_LANES = (4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One mistake. name: short and stable. sentence: what the engine does. model, load: what the reference computes
-    with; watch: what becomes of its operations; backwards: layers; late: logits are those of the position before."""
+class MistakenReference:
+    """The reference with one mistake in it.
 
-    name: str
+    sentence: what an engine with the mistake does. hyper, load: what the reference computes with. watch: changes the
+    results of its operations. backwards: runs the layers in reverse order. late: gives each position the logits of
+    the position before.
+    """
+
+    mistake: Mistake
     sentence: str
-    model: Hyperparameters
+    hyper: Hyperparameters
     load: Load
     watch: MakeWatch | None = None
     backwards: bool = False
@@ -45,92 +47,99 @@ class Fault:
 
 
 @torch.no_grad()
-def logits_of(fault: Fault, tokens: torch.Tensor) -> torch.Tensor:
-    """Logits (length, vocab_size), float64, of tokens (length,) as an engine with the fault computes them."""
-    model, silent = fault.model, Noise()
-    # one more, for what turns by the position after its own
-    turns = rope.turns(model, len(tokens) + 1, torch.float64, silent)
-    x = llama.embed(fault.load, tokens.unsqueeze(0), torch.float64)
-    layers = range(model.n_layers)
-    for number in reversed(layers) if fault.backwards else layers:
-        watch = fault.watch(model, turns) if fault.watch else llama.unwatched
-        x = llama.layer(model, fault.load, number, x, turns[:-1], silent, watch)
-    logits = llama.head(model, fault.load, x, silent)[0]
-    return torch.cat((logits[:1], logits[:-1])) if fault.late else logits
+def logits_of(reference: MistakenReference, tokens: torch.Tensor) -> torch.Tensor:
+    """Compute logits (length, vocab_size), float64, of tokens (length,) with the mistake."""
+    hyper, load, exact = reference.hyper, reference.load, Noise()
+    # one more than the tokens, for mistakes that rotate by the next position
+    rotations = rope.rotations(hyper, len(tokens) + 1, torch.float64, exact)
+    x = llama.embed(load, tokens.unsqueeze(0), torch.float64)
+    layers = range(hyper.n_layers)
+    for number in reversed(layers) if reference.backwards else layers:
+        watch = reference.watch(hyper, rotations) if reference.watch else llama.unwatched
+        x = llama.layer(hyper, load, number, x, rotations[:-1], exact, watch)
+    logits = llama.head(hyper, load, x, exact)[0]
+    return torch.cat((logits[:1], logits[:-1])) if reference.late else logits
 
 
-def faults(model: Hyperparameters, load: Load, group_size: int) -> Iterator[Fault]:
-    """Every known mistake that this model can show. group_size: of its Q8_0 tensors, 0 where there is none."""
-    yield from _of_numbers(model, load)
-    yield from _of_attention(model, load)
-    yield from _of_weights(model, load, group_size)
-    if model.n_layers > 1:
-        yield Fault("layers-reversed", "runs the layers in reverse order", model, load, backwards=True)
-    yield Fault("logits-late", "gives each position the logits of the position before", model, load, late=True)
+def mistaken_references(hyper: Hyperparameters, load: Load, group_size: int) -> Iterator[MistakenReference]:
+    """Yield every known mistake that shows in this model. group_size: of its Q8_0 tensors, 0 if it has none."""
+    yield from _of_hyperparameters(hyper, load)
+    yield from _of_rope(hyper, load)
+    yield from _of_attention(hyper, load)
+    yield from _of_weights(hyper, load)
+    yield from _of_omitted_inputs(hyper, load, group_size)
+    if hyper.n_layers > 1:
+        yield MistakenReference(m.LAYERS_REVERSED, m.LAYERS_REVERSED.of_engine(), hyper, load, backwards=True)
+    yield MistakenReference(m.LOGITS_LATE, m.LOGITS_LATE.of_engine(), hyper, load, late=True)
 
 
-def _of_numbers(model: Hyperparameters, load: Load) -> Iterator[Fault]:
-    for theta in _THETAS:
-        if theta != model.rope_theta:
-            told = f"turns by RoPE's theta of {theta:g} instead of {model.rope_theta:g}"
-            yield Fault("rope-theta", told, replace(model, rope_theta=theta), load)
-    if model.rope_scaling.type != "none":
-        told = f"leaves out RoPE's scaling ({model.rope_scaling.type})"
-        yield Fault("rope-scaling", told, replace(model, rope_scaling=RopeScaling()), load)
-    for eps in _EPS:
-        if eps != model.norm_eps:
-            told = f"adds {eps:g} instead of {model.norm_eps:g} to a norm's mean square"
-            yield Fault("norm-eps", told, replace(model, norm_eps=eps), load)
-    for activation in _ACTIVATIONS:
-        if activation != model.activation:
-            told = f"computes {activation} instead of {model.activation}"
-            yield Fault("activation", told, replace(model, activation=activation), load)
-    unbiased = replace(model, qkv_bias=False, wo_bias=False, mlp_bias=False)
-    if unbiased != model:
-        yield Fault("bias-dropped", "leaves out the biases", unbiased, load)
-    if not model.tied:
-        told = "uses the token embeddings as classifier, though the file has one of its own"
-        yield Fault("tied-classifier", told, replace(model, tied=True), load)
+def _of_hyperparameters(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    for theta in m.ROPE_THETA.numbers:
+        if theta != hyper.rope_theta:
+            sentence = m.ROPE_THETA.of_engine(found=theta, expected=hyper.rope_theta)
+            yield MistakenReference(m.ROPE_THETA, sentence, replace(hyper, rope_theta=theta), load)
+    if hyper.rope_scaling.type != "none":
+        sentence = m.ROPE_SCALING_IGNORED.of_engine(scaling=hyper.rope_scaling.type)
+        yield MistakenReference(m.ROPE_SCALING_IGNORED, sentence, replace(hyper, rope_scaling=RopeScaling()), load)
+    for eps in m.NORM_EPS.numbers:
+        if eps != hyper.norm_eps:
+            sentence = m.NORM_EPS.of_engine(found=eps, expected=hyper.norm_eps)
+            yield MistakenReference(m.NORM_EPS, sentence, replace(hyper, norm_eps=eps), load)
+    for activation in m.ACTIVATION.words:
+        if activation != hyper.activation:
+            sentence = m.ACTIVATION.of_engine(found=activation, expected=hyper.activation)
+            yield MistakenReference(m.ACTIVATION, sentence, replace(hyper, activation=activation), load)
+    unbiased = replace(hyper, qkv_bias=False, wo_bias=False, mlp_bias=False)
+    if unbiased != hyper:
+        yield MistakenReference(m.BIAS_DROPPED, m.BIAS_DROPPED.of_engine(what="the biases"), unbiased, load)
+    if not hyper.tied:
+        tied = replace(hyper, tied=True)
+        yield MistakenReference(m.TIED_CLASSIFIER, m.TIED_CLASSIFIER.of_engine(), tied, load)
 
 
-# ---- attention, by what its operations give ----
+# ---- RoPE and attention: other results of their operations ----
 
 
-def _of_attention(model: Hyperparameters, load: Load) -> Iterator[Fault]:
-    if model.head_dim > 2:
-        told = "turns the two halves of each head against each other instead of its pairs"
-        yield Fault("rope-half-split", told, model, load, _turning(_halves))
-    yield Fault("rope-backwards", "turns the other way", model, load, _turning(_backwards))
-    yield Fault("rope-position", "turns nothing: the position is always 0", model, load, _turning(_not_at_all))
-    told = "turns queries by the position after their own"
-    yield Fault("rope-position", told, model, load, _turning(_one_further, keys=False))
-    sharing = model.n_heads // model.n_kv_heads
-    if 1 < model.n_kv_heads < model.n_heads:
-        order = [slot % sharing * model.n_kv_heads + slot // sharing for slot in range(model.n_heads)]
-        told = "takes kv head h % n_kv_heads instead of h / (n_heads / n_kv_heads) for head h"
-        yield Fault("kv-heads", told, model, load, _queries_of(order))
-    if model.n_kv_heads > 1:
-        for step, where in ((-1, "after"), (1, "before")):
-            order = [(slot + step * sharing) % model.n_heads for slot in range(model.n_heads)]
-            yield Fault("kv-heads", f"takes the kv head {where} the right one", model, load, _queries_of(order))
-    root = math.sqrt(model.head_dim)
-    yield Fault("score-scale", "does not divide scores by sqrt(head_dim)", model, load, _scores_times(root))
-    yield Fault("score-scale", "divides scores by head_dim, not its root", model, load, _scores_times(1 / root))
-    yield Fault("own-position", "leaves each position itself out of its attention", model, load, _without_itself)
+def _of_rope(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    if hyper.head_dim > 2:
+        yield MistakenReference(m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), hyper, load, _rotating(_halves))
+    yield MistakenReference(m.ROPE_BACKWARDS, m.ROPE_BACKWARDS.of_engine(), hyper, load, _rotating(_backwards))
+    missing = m.ROPE_MISSING.of_engine(what="queries and keys, or takes every position for 0")
+    yield MistakenReference(m.ROPE_MISSING, missing, hyper, load, _rotating(_not_at_all))
+    further = m.ROPE_POSITION.of_engine(what="queries", side="after")
+    yield MistakenReference(m.ROPE_POSITION, further, hyper, load, _rotating(_one_further, keys=False))
 
 
-def _turning(turn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], *, keys: bool = True) -> MakeWatch:
-    """turn: of (windows, length, heads, head_dim) and complex (length + 1, head_dim / 2), in place of RoPE."""
+def _of_attention(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    sharing = hyper.n_heads // hyper.n_kv_heads
+    modulo, higher, lower, _always_first = m.KV_HEADS.words
+    if 1 < hyper.n_kv_heads < hyper.n_heads:
+        order = [slot % sharing * hyper.n_kv_heads + slot // sharing for slot in range(hyper.n_heads)]
+        yield MistakenReference(m.KV_HEADS, m.KV_HEADS.of_engine(found=modulo), hyper, load, _queries_of(order))
+    if hyper.n_kv_heads > 1:
+        for step, found in ((-1, higher), (1, lower)):
+            order = [(slot + step * sharing) % hyper.n_heads for slot in range(hyper.n_heads)]
+            yield MistakenReference(m.KV_HEADS, m.KV_HEADS.of_engine(found=found), hyper, load, _queries_of(order))
+    root = math.sqrt(hyper.head_dim)
+    for found, factor in zip(m.SCORE_SCALE.words, (root, 1 / root), strict=True):
+        sentence = m.SCORE_SCALE.of_engine(found=found)
+        yield MistakenReference(m.SCORE_SCALE, sentence, hyper, load, _scores_times(factor))
+    yield MistakenReference(m.OWN_POSITION, m.OWN_POSITION.of_engine(), hyper, load, _without_itself)
 
-    def make(model: Hyperparameters, turns: torch.Tensor) -> llama.Watch:
+
+def _rotating(rotate: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], *, keys: bool = True) -> MakeWatch:
+    """Replace RoPE. rotate: of (windows, length, heads, head_dim) and complex rotations (length + 1, head_dim /
+    2)."""
+
+    def make(hyper: Hyperparameters, rotations: torch.Tensor) -> llama.Watch:
         seen: dict[str, torch.Tensor] = {}
 
         def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
             if operation in ("q", "k"):
                 seen[operation] = y
             if operation == "q_rotated" or (keys and operation == "k_rotated"):
-                heads = seen[operation[0]].unflatten(-1, (-1, model.head_dim))
-                return turn(heads, turns).flatten(2)
+                heads = seen[operation[0]].unflatten(-1, (-1, hyper.head_dim))
+                return rotate(heads, rotations).flatten(2)
             return y
 
         return watch
@@ -142,34 +151,34 @@ def _complex(heads: torch.Tensor) -> torch.Tensor:
     return torch.view_as_complex(heads.unflatten(-1, (-1, 2)).contiguous())
 
 
-def _halves(heads: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+def _halves(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
     low, high = heads.chunk(2, dim=-1)
-    turned = torch.complex(low.contiguous(), high.contiguous()) * turns[:-1].unsqueeze(1)
-    return torch.cat((turned.real, turned.imag), dim=-1)
+    rotated = torch.complex(low.contiguous(), high.contiguous()) * rotations[:-1].unsqueeze(1)
+    return torch.cat((rotated.real, rotated.imag), dim=-1)
 
 
-def _backwards(heads: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    return torch.view_as_real(_complex(heads) * turns[:-1].conj().unsqueeze(1)).flatten(-2)
+def _backwards(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(_complex(heads) * rotations[:-1].conj().unsqueeze(1)).flatten(-2)
 
 
-def _not_at_all(heads: torch.Tensor, _turns: torch.Tensor) -> torch.Tensor:
+def _not_at_all(heads: torch.Tensor, _rotations: torch.Tensor) -> torch.Tensor:
     return heads
 
 
-def _one_further(heads: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    return torch.view_as_real(_complex(heads) * turns[1:].unsqueeze(1)).flatten(-2)
+def _one_further(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(_complex(heads) * rotations[1:].unsqueeze(1)).flatten(-2)
 
 
 def _queries_of(order: list[int]) -> MakeWatch:
-    """Slot s of the queries, in the order of the kv heads, is taken by head order[s]."""
+    """Let head order[s] take slot s of the queries, which are in the order of the kv heads."""
     there = torch.tensor(order)
     back = there.argsort()
 
-    def make(model: Hyperparameters, _turns: torch.Tensor) -> llama.Watch:
+    def make(hyper: Hyperparameters, _rotations: torch.Tensor) -> llama.Watch:
         def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
             if operation not in ("q_rotated", "attended"):
                 return y
-            heads: torch.Tensor = y.unflatten(-1, (-1, model.head_dim))
+            heads: torch.Tensor = y.unflatten(-1, (-1, hyper.head_dim))
             return heads[:, :, there if operation == "q_rotated" else back].flatten(2)
 
         return watch
@@ -178,28 +187,28 @@ def _queries_of(order: list[int]) -> MakeWatch:
 
 
 def _scores_times(factor: float) -> MakeWatch:
-    def make(_model: Hyperparameters, _turns: torch.Tensor) -> llama.Watch:
+    def make(_hyper: Hyperparameters, _rotations: torch.Tensor) -> llama.Watch:
         return lambda operation, y: y * factor if operation == "scores" else y
 
     return make
 
 
-def _without_itself(_model: Hyperparameters, _turns: torch.Tensor) -> llama.Watch:
+def _without_itself(_hyper: Hyperparameters, _rotations: torch.Tensor) -> llama.Watch:
     def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
         if operation != "scores":
             return y
         own = torch.eye(y.shape[-1], dtype=torch.bool)
-        # the first position has nothing but itself
+        # the first position can attend to nothing else
         own[0, 0] = False
         return y.masked_fill(own, -torch.inf)
 
     return watch
 
 
-# ---- weights, by name ----
+# ---- other weights ----
 
 
-def _of_weights(model: Hyperparameters, load: Load, group_size: int) -> Iterator[Fault]:
+def _of_weights(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
     swapped = {"feed_forward.w1.": "feed_forward.w3.", "feed_forward.w3.": "feed_forward.w1."}
 
     def exchanged(name: str) -> torch.Tensor:
@@ -208,33 +217,37 @@ def _of_weights(model: Hyperparameters, load: Load, group_size: int) -> Iterator
                 return load(name.replace(mine, other))
         return load(name)
 
-    yield Fault("other-tensor", "takes gate (w1) and up (w3) for each other", model, exchanged)
+    yield MistakenReference(m.GATE_UP_SWAPPED, m.GATE_UP_SWAPPED.of_engine(), hyper, exchanged)
 
     def without_norms(name: str) -> torch.Tensor:
         return torch.ones_like(load(name)) if name.endswith("norm.weight") else load(name)
 
-    yield Fault("norm-weights", "does not multiply by the norms' weights", model, without_norms)
+    yield MistakenReference(m.NORM_WEIGHTS, m.NORM_WEIGHTS.of_engine(), hyper, without_norms)
 
-    # a tied classifier is cut like any other matrix, while embeddings are looked up whole
-    untied = replace(model, tied=False)
 
-    def cut(name: str, told: str, until: Callable[[int], int]) -> Fault:
-        return Fault(name, told, untied, _cut(load, llama.classifier(model), until))
+def _of_omitted_inputs(hyper: Hyperparameters, load: Load, group_size: int) -> Iterator[MistakenReference]:
+    # a tied classifier omits inputs like any other matrix, but embeddings are looked up whole
+    untied = replace(hyper, tied=False)
+    widths = (hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim)
+
+    def omitting(mistake: Mistake, sentence: str, until: Callable[[int], int]) -> MistakenReference:
+        return MistakenReference(mistake, sentence, untied, _cut(load, llama.classifier(hyper), until))
 
     if group_size:
-        told = f"leaves out the last group of {group_size} inputs of each row"
-        yield cut("last-group", told, partial(_fewer, group_size))
-    for width in _WIDTHS:
-        if any(columns % width for columns in (model.dim, model.hidden_dim, model.n_heads * model.head_dim)):
-            told = f"leaves out the inputs of each row that {width} at a time do not fill"
-            yield cut("last-inputs-dropped", told, partial(_whole, width))
-    for dropped in (1, 4, 8):
-        told = f"leaves out the last {'input' if dropped == 1 else f'{dropped} inputs'} of each row"
-        yield cut("last-inputs-dropped", told, partial(_fewer, dropped))
+        sentence = m.LAST_GROUP.of_engine(count=group_size)
+        yield omitting(m.LAST_GROUP, sentence, partial(_fewer, group_size))
+    for lanes in _LANES:
+        if any(columns % lanes for columns in widths):
+            sentence = m.LAST_INPUTS_DROPPED.of_engine(which=f"the inputs after the last multiple of {lanes}")
+            yield omitting(m.LAST_INPUTS_DROPPED, sentence, partial(_whole, lanes))
+    for count in map(int, m.LAST_INPUTS_DROPPED.numbers):
+        if count < min(widths):
+            sentence = m.LAST_INPUTS_DROPPED.of_engine(which=m.last_inputs(count))
+            yield omitting(m.LAST_INPUTS_DROPPED, sentence, partial(_fewer, count))
 
 
-def _whole(width: int, columns: int) -> int:
-    return columns // width * width
+def _whole(lanes: int, columns: int) -> int:
+    return columns // lanes * lanes
 
 
 def _fewer(dropped: int, columns: int) -> int:
@@ -242,7 +255,7 @@ def _fewer(dropped: int, columns: int) -> int:
 
 
 def _cut(load: Load, classifier: str, until: Callable[[int], int]) -> Load:
-    """Matrices whose columns from until(columns) on do not count."""
+    """Load matrices whose columns from until(columns) on are zero."""
 
     def cut(name: str) -> torch.Tensor:
         if name.startswith("tok_"):

@@ -1,4 +1,4 @@
-"""Judging an engine: at every position of the windows that are looked into, as our own reader is judged there."""
+"""The trial of an engine, at every position of the traced windows, by the same limits as our own reader."""
 
 from __future__ import annotations
 
@@ -13,33 +13,37 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.checks.digits import percentage
 from verify.checks.execution import Execution
 from verify.checks.metrics import Metrics, WindowEvidence, compare_window, summarise
 from verify.checks.policy import Policy
 from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, exact
 from verify.engine.command import Engine, EngineFailedError
-from verify.engine.hints import Fault, faults, logits_of
+from verify.engine.hints import MistakenReference, logits_of, mistaken_references
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.oracle import llama
 from verify.sources import Hyperparameters
 
-# Positions that mistakes are tried on: what a mistake does shows early, and each costs a pass.
+# Positions on which mistakes are tried: most mistakes show early, and each position costs time.
 _TRIED_POSITIONS = 48
-# A mistake is named where the engine is this near to a reference that makes it: in limits of `execution`, since
-# a mistake may make a model more sensitive to rounding than it is.
+# A mistake is named if the engine is this near to the reference that makes it, in limits of `execution`. It is more
+# than 1 because a mistake may make a model more sensitive to rounding.
 _NEAR = 3.0
-# With int8 activations nothing is as near as that: there, this part of the difference may be left.
+# With int8 activations no reference is as near as that, so this share of the difference may remain.
 _LEFT = 0.3
 
 
 @dataclass(frozen=True)
 class EngineReport:
-    """What an engine is and what it did. first: the first window and position that are beyond what the policy of its
-    trial allows; None where none is. same_bits: of all logits, how many are the C reader's to the bit. hint: what the
-    engine does, where a known mistake gives its logits; hint_name: of that mistake. metrics: what its logits cost,
-    where int8 activations are judged by that, so that another policy can judge them again."""
+    """An engine and the result of its trial.
+
+    first: the first window and position beyond the policy's limits, or None. same_bits: how many of all logits have
+    exactly the C reader's bits. hint: what the engine does, if a known mistake gives its logits; hint_name: the name
+    of that mistake. metrics: the cost of its logits if int8 activations are judged by it, so that another policy can
+    judge them again.
+    """
 
     library: str | None
     command: str | None
@@ -55,8 +59,8 @@ class EngineReport:
 
 
 @dataclass(frozen=True)
-class _Off:
-    """A window's logits, what they should have been, and by how much they are off."""
+class _Difference:
+    """A window's logits, the right logits, and the largest difference."""
 
     tokens: NDArray[np.int64]
     engine: NDArray[np.float32]
@@ -66,13 +70,14 @@ class _Off:
 
 
 def of_engine(judged: CheckResult, same_bits: int, logits: int) -> CheckResult:
-    """What was found of an engine's logits, as the check `engine`."""
-    detail = f"{judged.detail}; {same_bits / max(1, logits):.1%} of its logits are the C reader's bits"
+    """Turn the result about an engine's logits into the check `engine`."""
+    share = percentage(same_bits / max(1, logits), 1)
+    detail = f"{judged.detail}; {share} of its logits have the C reader's bits"
     return dataclasses.replace(judged, name="engine", detail=detail)
 
 
 class Trial:
-    """Gathers windows; verdict() and report speak of them all."""
+    """Gathers windows; verdict() and report cover all of them."""
 
     def __init__(
         self, engine: Engine, model: reader_c.Model, hyper: Hyperparameters, load: llama.Load, policy: Policy
@@ -80,18 +85,19 @@ class Trial:
         if engine.activations == "q8" and not model.config.group_size:
             engine = dataclasses.replace(engine, activations="fp32")
         self._engine, self._model, self._hyper, self._load, self._policy = engine, model, hyper, load, policy
-        # before it first runs: what it leaves under its name may be another
+        # before it first runs, because it may replace its own file
         self._sha256 = engine.digest()
         self._execution = Execution()
         # by their windows' numbers
         self._compared: dict[int, WindowEvidence] = {}
         self._failure: tuple[str, dict[str, Any]] | None = None
-        self._furthest: _Off | None = None
+        self._furthest: _Difference | None = None
         self._first: dict[str, int] | None = None
         self._windows = self._logits = self._same = 0
 
     @property
     def activations(self) -> reader_c.Activations:
+        """The activations by which the engine is judged."""
         return self._engine.activations
 
     def add(
@@ -103,8 +109,11 @@ class Trial:
         sigma: NDArray[np.float32],
         ours: NDArray[np.float32],
     ) -> None:
-        """Run the engine on a window. Arrays (length, vocab_size): logits of the source, of its weights as the file
-        stores them, what rounding does to those, and the C reader's by the engine's kind of activations."""
+        """Run the engine on a window.
+
+        Arrays (length, vocab_size): logits of the source's weights, of the file's weights, the standard deviation of
+        the latter under rounding, and the C reader's logits with the engine's kind of activations.
+        """
         if self._failure is not None:
             return
         try:
@@ -120,7 +129,7 @@ class Trial:
             many = int(np.count_nonzero(~np.isfinite(found)))
             self._first = {"window": number, "position": position}
             self._failure = (
-                f"{many} of {found.size} logits are not finite",
+                f"{many} of {found.size} logits {'is' if many == 1 else 'are'} not finite",
                 {**self._first, "index": index, "found": str(found[position, index])},
             )
             return
@@ -132,13 +141,14 @@ class Trial:
             last = self._compared[number] = compare_window(window.origin, window.tokens, of_source, found)
             limits = self._policy.quantization
             beyond = (last.kl > limits.kl_max) | (last.error > limits.max_abs_logit_error)
-        off = _Off(window.tokens, found, of_file, wide, float(np.abs(found - of_file).max()))
+        off = _Difference(window.tokens, found, of_file, wide, float(np.abs(found - of_file).max()))
         if self._furthest is None or off.by > self._furthest.by:
             self._furthest = off
         if beyond.any() and self._first is None:
             self._first = {"window": number, "position": int(np.flatnonzero(beyond)[0])}
 
     def verdict(self) -> CheckResult:
+        """Judge all windows."""
         if self._failure is not None:
             reason, where = self._failure
             at = ", ".join(f"{key} {where[key]}" for key in ("window", "position") if key in where)
@@ -155,10 +165,10 @@ class Trial:
 
     @property
     def report(self) -> EngineReport:
-        """Asked for when all windows have been seen. Raises CannotJudgeError unless one engine saw them all."""
+        """What the report says, after all windows. Raises CannotJudgeError if the engine changed in between."""
         if (now := self._engine.digest()) != self._sha256:
             raise CannotJudgeError(
-                "engine: expected one that stays as it is, found that it changed while it was on trial: "
+                "engine: expected the same file before and after, found that it changed during its trial: "
                 f"sha256 {self._sha256} before, {now} after"
             )
         library, hint = self._engine.library, self._hint
@@ -171,7 +181,7 @@ class Trial:
             logits=self._logits,
             same_bits=self._same,
             first=self._first,
-            hint_name=hint.name if hint else "",
+            hint_name=hint.mistake.name if hint else "",
             hint=f"It gives the logits of an engine that {hint.sentence}." if hint else "",
             metrics=self._metrics,
         )
@@ -184,7 +194,7 @@ class Trial:
 
     @cached_property
     def _metrics(self) -> Metrics | None:
-        """Asked for when all windows have been seen."""
+        """Computed after all windows."""
         if self._failure is not None or not self._compared:
             return None
         metrics, numbers = summarise(list(self._compared.values())), list(self._compared)
@@ -192,21 +202,21 @@ class Trial:
         return dataclasses.replace(metrics, worst_positions=tuple(worst))
 
     @cached_property
-    def _hint(self) -> Fault | None:
-        """Asked for when all windows have been seen."""
+    def _hint(self) -> MistakenReference | None:
+        """Computed after all windows."""
         off = self._furthest
         if off is None or self._failure is not None or self._judged.status != "fail":
             return None
         first = 0 if self._first is None else self._first["position"]
-        # past the first position that is off, where there is something to be told
+        # a few positions beyond the first wrong one, where the mistake shows
         count = min(len(off.tokens), max(_TRIED_POSITIONS, first + 8))
         tokens, seen = torch.from_numpy(off.tokens[:count]), slice(0, count)
         best, least = None, math.inf
-        for fault in faults(self._hyper, self._load, self._model.config.group_size):
-            made = logits_of(fault, tokens).numpy()
+        for candidate in mistaken_references(self._hyper, self._load, self._model.config.group_size):
+            made = logits_of(candidate, tokens).numpy()
             left = self._left(made, off.engine[seen], off.reference[seen], off.sigma[seen])
             if left < least:
-                best, least = fault, left
+                best, least = candidate, left
         return best if least <= 1 else None
 
     def _left(
@@ -216,7 +226,7 @@ class Trial:
         reference: NDArray[np.float64],
         sigma: NDArray[np.float64],
     ) -> float:
-        """How far the engine is from a reference with a mistake, in what is near enough. NaN is far."""
+        """Return the engine's distance from a reference with a mistake; up to 1 it is near enough. A NaN is far."""
         error = np.abs(engine - made)
         if self.activations == "fp32":
             far = float((error / sigma).max() / (_NEAR * self._policy.execution.noise_sigmas))

@@ -1,1 +1,1 @@
-"""Every operation of an engine, judged by itself: recorded, computed again in float64, held against its bound."""
+"""The operations of an engine: each is recorded, computed again in float64, and compared within its error bound."""

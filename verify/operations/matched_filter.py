@@ -1,7 +1,7 @@
-"""Which weight of a product is wrong, from what the product is off by.
+"""Find the wrong weight of a product from the product's errors.
 
-If weight (i, j) is off by d, then output i is off by d * x[j] at every position: the column whose inputs look most
-like the errors of row i is the one to blame.
+If weight (i, j) is off by d, then output i is off by d * x[j] at every position. So the wrong column is the one whose
+inputs resemble the errors of row i most.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import torch
 
 @dataclass(frozen=True)
 class Suspect:
-    """explained: share of row's squared error that one weight, off by `delta`, accounts for: 1 where it is that and
-    nothing else. rows: how many rows are beyond their bound."""
+    """The weight that explains most of a row's error.
+
+    explained: the share of the row's squared error that this weight, off by `delta`, explains; 1 if nothing else is
+    wrong. rows: how many rows are beyond their bound.
+    """
 
     row: int
     column: int
@@ -24,14 +27,17 @@ class Suspect:
 
 
 def find_weight(residual: torch.Tensor, beyond: torch.Tensor, inputs: torch.Tensor) -> Suspect:
-    """residual: what was found less what was expected, float64 (tokens, rows); beyond: error over bound, the same
-    shape; inputs (tokens, columns)."""
+    """Find the suspect in the row that exceeds its bound most.
+
+    residual: found minus expected, float64 (tokens, rows). beyond: error over bound, in the same shape. inputs:
+    (tokens, columns).
+    """
     residual = residual.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     row = int(beyond.amax(0).argmax())
     errors, inputs = residual[:, row], inputs.double()
     norms = inputs.square().sum(0)
     likeness = errors @ inputs
-    # squared error that each column alone can explain
+    # the squared error that each column explains by itself
     explained = torch.where(norms > 0, likeness.square() / norms, 0.0)
     column = int(explained.argmax())
     total = float(errors.square().sum())

@@ -1,7 +1,7 @@
-"""The operations of a recorded pass again, in float64, each from the very numbers that it read.
+"""Recompute the operations of a recorded pass in float64, each from the numbers that it read.
 
-What an operation wrote may differ from this by its own roundings and by nothing else: nothing adds up with depth.
-Weights are the verifier's, derived from the source; the recorded inputs are all that is taken from the engine.
+The recorded result of an operation may differ from this only by the operation's own roundings, so errors do not add
+up with depth. The weights are derived from the source by the verifier; only the recorded inputs come from the engine.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 
 import reader_c
 from verify.operations import bounds
+from verify.operations.comparison import Comparison, replayed, same
 from verify.operations.int8 import Replay, judge_steps
-from verify.operations.judged import Judged, replayed, same
 from verify.operations.rope_tables import rope_tables
 from verify.oracle import llama
 from verify.sources import Hyperparameters
@@ -25,63 +25,70 @@ Recorded = dict[str, torch.Tensor]
 Load = Callable[[str], torch.Tensor]
 Quantized = Callable[[str], tuple[torch.Tensor, torch.Tensor] | None]
 
-# Elements of a product that are judged at a time: a classifier's are too many to be held in float64.
+# Elements of a product that are judged at a time, because those of a classifier are too many to hold in float64.
 _BLOCK = 1 << 21
-# Of one that is done group by group, over and over the same sums: what fits into a core's cache.
+# The same for a product that is added group by group, where the sums should fit into a core's cache.
 _REPLAYED_BLOCK = 1 << 17
 
 
 @dataclass(frozen=True)
 class Recompute:
-    """weights: float32, as an engine with float activations multiplies. quantized: (int8, scale) of a matrix that the
-    file has as Q8_0, used where activations are "q8". Recorded tensors are (windows, length, ...)."""
+    """Recomputes the operations of an engine.
 
-    model: Hyperparameters
+    weights: float32, by which an engine with float activations multiplies. quantized: (int8, scale) of a matrix that
+    the file stores as Q8_0, used if activations are "q8". Recorded tensors are (windows, length, ...).
+    """
+
+    hyper: Hyperparameters
     weights: Load
     quantized: Quantized
     activations: reader_c.Activations
     arithmetic: reader_c.Arithmetic
 
-    def embedding(self, at: Recorded, tokens: torch.Tensor) -> Iterator[Judged]:
+    def embedding(self, at: Recorded, tokens: torch.Tensor) -> Iterator[Comparison]:
+        """Compare the embeddings of tokens (windows, length)."""
         exact = self.weights("tok_embeddings.weight")[tokens]
         yield same("embedding", at["embedding"], exact, tensor="tok_embeddings.weight")
 
-    def layer(self, number: int, at: Recorded, x: torch.Tensor) -> Iterator[Judged]:
-        """x: the residual stream that the layer read, float32."""
-        prefix, model = f"layers.{number}.", self.model
+    def layer(self, number: int, at: Recorded, x: torch.Tensor) -> Iterator[Comparison]:
+        """Compare every operation of a layer. x: the residual stream that the layer read, float32."""
+        prefix, hyper = f"layers.{number}.", self.hyper
         yield from self._rope(at)
         yield self._norm("attention_norm", at, x, f"{prefix}attention_norm.weight")
         for name in "qkv":
             tensor = f"{prefix}attention.w{name}"
-            yield from self._product(name, at, at["attention_norm"], tensor, biased=model.qkv_bias)
+            yield from self._product(name, at, at["attention_norm"], tensor, biased=hyper.qkv_bias)
         yield self._rotated("q", at)
         yield self._rotated("k", at)
         yield from self._attention(at)
-        yield from self._product("wo", at, at["attended"], f"{prefix}attention.wo", biased=model.wo_bias)
+        yield from self._product("wo", at, at["attended"], f"{prefix}attention.wo", biased=hyper.wo_bias)
         yield same("attention_residual", at["attention_residual"], x + at["wo"])
         yield self._norm("ffn_norm", at, at["attention_residual"], f"{prefix}ffn_norm.weight")
         for name, tensor in (("gate", f"{prefix}feed_forward.w1"), ("up", f"{prefix}feed_forward.w3")):
-            yield from self._product(name, at, at["ffn_norm"], tensor, biased=model.mlp_bias)
+            yield from self._product(name, at, at["ffn_norm"], tensor, biased=hyper.mlp_bias)
         yield self._gated(at)
-        yield from self._product("down", at, at["gated"], f"{prefix}feed_forward.w2", biased=model.mlp_bias)
+        yield from self._product("down", at, at["gated"], f"{prefix}feed_forward.w2", biased=hyper.mlp_bias)
         yield same("ffn_residual", at["ffn_residual"], at["attention_residual"] + at["down"])
 
-    def classifier(self, at: Recorded, x: torch.Tensor) -> Iterator[Judged]:
+    def classifier(self, at: Recorded, x: torch.Tensor) -> Iterator[Comparison]:
+        """Compare the last norm and the logits. x: the residual stream after the last layer."""
         yield self._norm("final_norm", at, x, "norm.weight")
-        name = llama.classifier(self.model).removesuffix(".weight")
+        name = llama.classifier(self.hyper).removesuffix(".weight")
         yield from self._product("logits", at, at["final_norm"], name, biased=False)
 
     # ---- one kind of operation each ----
 
-    def _norm(self, operation: str, at: Recorded, x: torch.Tensor, tensor: str) -> Judged:
+    def _norm(self, operation: str, at: Recorded, x: torch.Tensor, tensor: str) -> Comparison:
         x, weight = x.double(), self.weights(tensor).double()
-        eps = torch.tensor(self.model.norm_eps, dtype=torch.float32).item()
+        eps = torch.tensor(self.hyper.norm_eps, dtype=torch.float32).item()
         mean_square = x.square().mean(dim=-1, keepdim=True)
         exact = weight * (x * torch.rsqrt(mean_square + eps))
-        bound = bounds.rms_norm(exact, weight, mean_square, eps, self.model.dim)
-        return Judged(operation, at[operation].double(), exact, bound, tensor=tensor)
+        bound = bounds.rms_norm(exact, weight, mean_square, eps, self.hyper.dim)
+        return Comparison(operation, at[operation].double(), exact, bound, tensor=tensor)
 
-    def _product(self, operation: str, at: Recorded, x: torch.Tensor, name: str, *, biased: bool) -> Iterator[Judged]:
+    def _product(
+        self, operation: str, at: Recorded, x: torch.Tensor, name: str, *, biased: bool
+    ) -> Iterator[Comparison]:
         tensor = f"{name}.weight"
         bias = self.weights(f"{name}.bias") if biased else None
         stored = self.quantized(tensor) if self.activations == "q8" else None
@@ -95,7 +102,7 @@ class Recompute:
         wide, magnitude = flat.double(), flat.abs()
         rows = max(1, (_BLOCK if replay is None else _REPLAYED_BLOCK) // len(flat))
 
-        def judge(first: int) -> list[Judged]:
+        def judge(first: int) -> list[Comparison]:
             part, judged = slice(first, first + rows), []
             if replay is not None:
                 bits, exact, bound = replay.judge(part, bias)
@@ -103,28 +110,28 @@ class Recompute:
             else:
                 w = weights[part]
                 exact = wide @ w.double().T
-                # of positive terms, so a float32 product is right to gamma of their number
+                # the terms are positive, so the relative error of a float32 product is a gamma
                 magnitudes = (magnitude @ w.abs().T).double() * (1 + 2 * bounds.gamma(w.shape[1]))
                 bound = bounds.product(magnitudes, w.shape[1], self.arithmetic)
             if bias is not None:
                 exact = exact + bias[part].double()
                 bound = bounds.biased(bound, exact)
             found, exact, bound = (one.view(*x.shape[:-1], -1) for one in (out[:, part].double(), exact, bound))
-            return [*judged, Judged(operation, found, exact, bound, first, inputs=x, tensor=tensor)]
+            return [*judged, Comparison(operation, found, exact, bound, first, inputs=x, tensor=tensor)]
 
         firsts = range(0, len(weights), rows)
-        # a product of doubles uses all threads by itself; the many small steps of a replay do not
+        # one product of doubles already uses all threads; the many small steps of a replay do not
         for judged in ahead(judge, firsts, 1 if replay is None else torch.get_num_threads()):
             yield from judged
 
-    def _rope(self, at: Recorded) -> Iterator[Judged]:
-        for name, table in zip(("cosine", "sine"), rope_tables(self.model, at["cosine"].shape[1]), strict=True):
+    def _rope(self, at: Recorded) -> Iterator[Comparison]:
+        for name, table in zip(("cosine", "sine"), rope_tables(self.hyper, at["cosine"].shape[1]), strict=True):
             out = at[name].double()
-            yield Judged(name, out, table.exact.expand_as(out), table.bound.expand_as(out))
+            yield Comparison(name, out, table.exact.expand_as(out), table.bound.expand_as(out))
 
-    def _rotated(self, name: str, at: Recorded) -> Judged:
-        """The recorded table turned it: what is wrong with the table is the table's."""
-        pairs = at[name].double().unflatten(-1, (-1, self.model.head_dim // 2, 2))
+    def _rotated(self, name: str, at: Recorded) -> Comparison:
+        """Compare a rotation by the recorded table; errors of the table itself are judged with the table."""
+        pairs = at[name].double().unflatten(-1, (-1, self.hyper.head_dim // 2, 2))
         even, odd = pairs.unbind(-1)
         cosine, sine = (at[table].double().unsqueeze(2) for table in ("cosine", "sine"))
         exact = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1)
@@ -133,27 +140,27 @@ class Recompute:
         )
         operation = f"{name}_rotated"
         bound = bounds.rotation(sizes).flatten(2)
-        return Judged(operation, at[operation].double(), exact.flatten(2), bound)
+        return Comparison(operation, at[operation].double(), exact.flatten(2), bound)
 
-    def _attention(self, at: Recorded) -> Iterator[Judged]:
-        """One window at a time: scores are length^2 for each head."""
-        model = self.model
+    def _attention(self, at: Recorded) -> Iterator[Comparison]:
+        """Compare attention one window at a time, because scores have length^2 elements for each head."""
+        hyper = self.hyper
         windows, length = at["q"].shape[:2]
-        queries = model.n_heads // model.n_kv_heads
+        queries = hyper.n_heads // hyper.n_kv_heads
         counts = torch.arange(1, length + 1)[:, None, None]
         future = torch.ones(length, length, dtype=torch.bool).triu(1)[:, None, :]
         parts: dict[str, list[tuple[torch.Tensor, ...]]] = {"scores": [], "shares": [], "attended": []}
         for window in range(windows):
             # (heads, length, head_dim)
             q, k, v = (
-                at[name][window].double().unflatten(-1, (-1, model.head_dim)).transpose(0, 1)
+                at[name][window].double().unflatten(-1, (-1, hyper.head_dim)).transpose(0, 1)
                 for name in ("q_rotated", "k_rotated", "v")
             )
             k, v = (part.repeat_interleave(queries, dim=0) for part in (k, v))
-            root = math.sqrt(model.head_dim)
+            root = math.sqrt(hyper.head_dim)
             exact = (q @ k.mT).transpose(0, 1) / root
             sizes = (q.abs() @ k.abs().mT).transpose(0, 1) / root
-            bound = bounds.score(sizes, model.head_dim)
+            bound = bounds.score(sizes, hyper.head_dim)
             scores = at["scores"][window].double()
             parts["scores"].append((scores, exact.masked_fill_(future, 0), bound.masked_fill_(future, 0)))
 
@@ -168,17 +175,17 @@ class Recompute:
             parts["attended"].append((at["attended"][window].double(), mixed.flatten(1), bound.flatten(1)))
         for operation, found in parts.items():
             out, exact, bound = (torch.stack(side) for side in zip(*found, strict=True))
-            yield Judged(operation, out, exact, bound)
+            yield Comparison(operation, out, exact, bound)
 
-    def _gated(self, at: Recorded) -> Judged:
+    def _gated(self, at: Recorded) -> Comparison:
         gate, up = at["gate"].double(), at["up"].double()
-        exact = _activated(gate, self.model.activation) * up
-        bound = bounds.gated(exact, gate, up, self.model.activation)
-        return Judged("gated", at["gated"].double(), exact, bound)
+        exact = _activated(gate, self.hyper.activation) * up
+        bound = bounds.gated(exact, gate, up, self.hyper.activation)
+        return Comparison("gated", at["gated"].double(), exact, bound)
 
 
 def _activated(gate: torch.Tensor, activation: str) -> torch.Tensor:
-    """silu, gelu or gelu_tanh in forms that lose nothing where they are almost 0: 1 + erf and 1 + tanh would."""
+    """Compute silu, gelu or gelu_tanh without cancellation near 0, which 1 + erf and 1 + tanh would have."""
     if activation == "gelu":
         return gate / 2 * torch.erfc(-gate * math.sqrt(0.5))
     inner = gate

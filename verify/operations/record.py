@@ -1,4 +1,4 @@
-"""Runs an engine over windows of one length and hands out what it recorded, layer by layer."""
+"""Run an engine over windows of one length and yield what it records, layer by layer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ def record(
     activations: reader_c.Activations,
     arithmetic: reader_c.Arithmetic,
 ) -> Iterator[tuple[int | None, Recorded]]:
-    """(layer, point -> tensor (windows, length, ...)), the embedding first and the classifier last, both layer None.
-    Windows walk side by side on as many threads as PyTorch has; memory is one layer of each."""
+    """Yield (layer, point -> tensor (windows, length, ...)), with the embedding first and the classifier last.
+
+    Both of those have layer None. The windows run side by side on as many threads as PyTorch has; memory holds one
+    layer of each.
+    """
     walks = [iter(model.trace(tokens, activations=activations, arithmetic=arithmetic)) for tokens in windows]
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         while stages := list(pool.map(lambda walk: next(walk, None), walks)):

@@ -1,4 +1,4 @@
-"""RoPE's table of cosines and sines, exact, and how far one computed in float32 may be from it."""
+"""RoPE's exact table of cosines and sines, and how far a table computed in float32 may be from it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from verify.sources import Hyperparameters
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One of the two: float64 (length, head_dim / 2)."""
+    """The cosines or the sines: float64 (length, head_dim / 2)."""
 
     exact: torch.Tensor
     bound: torch.Tensor
 
 
-def rope_tables(model: Hyperparameters, length: int) -> tuple[Table, Table]:
-    """Cosines and sines of the first positions, times yarn's factor."""
+def rope_tables(hyper: Hyperparameters, length: int) -> tuple[Table, Table]:
+    """Compute cosines and sines of the first positions, times yarn's factor."""
     positions = torch.arange(length, dtype=torch.float64).unsqueeze(1)
-    frequency = rope.frequencies(model)
+    frequency = rope.frequencies(hyper)
     angle = positions * frequency
-    of_angle = bounds.rope_angle(frequency, positions, bounds.rope_frequency(frequency, model))
-    factor = model.rope_scaling.attention_factor if model.rope_scaling.type == "yarn" else 1.0
+    of_angle = bounds.rope_angle(frequency, positions, bounds.rope_frequency(frequency, hyper))
+    factor = hyper.rope_scaling.attention_factor if hyper.rope_scaling.type == "yarn" else 1.0
     cosine, sine = factor * angle.cos(), factor * angle.sin()
     return (
         Table(cosine, bounds.rope_table(cosine, of_angle, factor)),

@@ -1,6 +1,7 @@
-"""What a file must hold, derived from the source alone.
+"""What a file must hold, derived only from the source.
 
-The exporter quantizes with numpy; this is written against the format's page again, with torch, on purpose.
+The exporter quantizes with numpy. This module implements the page of the format a second time, with torch, on
+purpose.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ UNIT = 2.0**-24  # half the distance from 1 to the next float32
 SMALLEST_NORMAL = 2.0**-126
 LARGEST_SCALE = 2.0**128 / 127 * (1 - 2.0**-23)  # rounds to the largest float32 s with 127 * s finite
 
-# Elements of a block of rows: what fits into a core's cache.
+# Elements of a block of rows, which fits into a core's cache.
 _BLOCK = 1 << 19
 
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -24,10 +25,10 @@ _HALF_UNITS = {"fp16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
 
 
 def quantized(weights: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(q int8 (out, in), scale float32 (out, in / group_size)) of a float32 matrix.
+    """Quantize a float32 matrix: (q int8 (out, in), scale float32 (out, in / group_size)).
 
-    scale is the group's largest magnitude over 127, unless that is all zeros at least 2^-126, and never so
-    large that 127 * scale is infinite; q is weights / scale to the nearest integer, halves to even.
+    scale is the group's largest magnitude over 127, at least 2^-126 unless the group is all zeros, and never so large
+    that 127 * scale is infinite. q is weights / scale rounded to the nearest integer, halves to even.
     """
     steps = torch.empty(weights.shape, dtype=torch.int8)
     scales = torch.empty(len(weights), weights.shape[1] // group_size)
@@ -44,12 +45,12 @@ def _quantized(rows: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch
     peak = grouped.abs().amax(dim=2)
     scale = torch.where(peak == 0, peak, (peak / 127.0).clamp(SMALLEST_NORMAL, LARGEST_SCALE))
     divisor = torch.where(scale == 0, 1.0, scale)
-    # as integers, which have one zero
+    # integers, which have no negative zero
     return (grouped / divisor.unsqueeze(2)).round_().clamp_(-127, 127).to(torch.int8).view(rows.shape), scale
 
 
 def parts(weights: torch.Tensor, storage: str, group_size: int) -> dict[str, torch.Tensor]:
-    """What the file holds of a float32 tensor, by part: "fp32", "fp16", "bf16", or "int8" and "scale"."""
+    """Return what the file holds of a float32 tensor by part: "fp32", "fp16", "bf16", or "int8" and "scale"."""
     if storage == "q8_0":
         q, scale = quantized(weights, group_size)
         return {"int8": q, "scale": scale}
@@ -57,7 +58,7 @@ def parts(weights: torch.Tensor, storage: str, group_size: int) -> dict[str, tor
 
 
 def numbers(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tensor:
-    """What an engine multiplies with: float32, q * scale rounded once."""
+    """Return the weights that an engine multiplies by: float32, q * scale rounded once."""
     if storage != "q8_0":
         return weights.to(_HALVES.get(storage, torch.float32)).float()
     made = torch.empty_like(weights)
@@ -72,27 +73,31 @@ def numbers(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tenso
 
 
 def blocks(weights: torch.Tensor) -> Iterator[slice]:
-    """Rows that are taken together: what a step makes of them has a fraction of a large matrix's size."""
+    """Yield slices of rows, so that what a step makes of a slice is small compared with a large matrix."""
     step = max(1, _BLOCK * len(weights) // weights.numel())
     for first in range(0, len(weights), step):
         yield slice(first, first + step)
 
 
 def _each_block(work: Callable[[slice], None], weights: torch.Tensor) -> None:
-    """A thread for each block, not each of torch's many small steps: those wait for each other, and where another
-    process has one of their cores they wait long."""
+    """Run one thread for each block instead of threads within each of torch's many small steps.
+
+    Those wait for each other, and wait long if another process uses one of their cores.
+    """
     slices = list(blocks(weights))
     for _done in ahead(work, slices, min(len(slices), torch.get_num_threads())):
         pass
 
 
 def rounding_bound(scale: torch.Tensor) -> torch.Tensor:
-    """scale * (1/2 + 128u), float64: how far a Q8_0 weight may lie from its source. Half a step; the rest is
-    what rounding the scale and the quotient moves at |q| = 127."""
+    """Return scale * (1/2 + 128u), float64: how far a Q8_0 weight may be from its source.
+
+    This is half a step, and what rounding the scale and the quotient adds at |q| = 127.
+    """
     return scale.double() * (0.5 + 128 * UNIT)
 
 
 def half_bound(weights: torch.Tensor, storage: str) -> torch.Tensor:
-    """How far a weight in half precision may lie from its source, float64: half a unit in its last place."""
+    """Return how far a weight in half precision may be from its source, float64: half a unit in its last place."""
     relative, least = _HALF_UNITS[storage]
     return (weights.double().abs() * relative).clamp_(min=least)

@@ -1,11 +1,11 @@
-"""Float32 rounding as random noise, to learn how far it may carry logits.
+"""Float32 rounding as random noise, to measure how far it may move logits.
 
-A rounding of a value y moves it by y * e with E[e^2] = 0.18 u^2, u = 2^-24: the error is uniform within half
-a unit in the last place, and mantissas are spread log-uniformly, so E[e^2] = u^2 / 3 * 3 / (8 ln 2).
+A rounding of a value y moves it by y * e with E[e^2] = 0.18 u^2, u = 2^-24: the error is uniform within half a unit
+in the last place, and mantissas are distributed log-uniformly, so E[e^2] = u^2 / 3 * 3 / (8 ln 2).
 
-A sum of n products p_j, added one after the other, rounds each partial sum s_k. Given that the walk ends in
-y, E[s_k^2] is a Brownian bridge's: k/n (1 - k/n) * sum p^2 + (k/n)^2 y^2; over all k that makes
-n/6 * sum p^2 + n/3 * y^2 (and 1 * sum p^2 for the products' own roundings).
+A sum of n products p_j that are added in order rounds each partial sum s_k. Given that the sum is y, E[s_k^2] is that
+of a Brownian bridge: k/n (1 - k/n) * sum p^2 + (k/n)^2 y^2. Over all k this is n/6 * sum p^2 + n/3 * y^2, plus
+1 * sum p^2 for the roundings of the products themselves.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ UNIT = 2.0**-24
 ROUNDING_VARIANCE = 0.18 * UNIT**2
 
 
-# Normal numbers are drawn once and read from random places: drawing takes longer than the products they disturb.
+# Normal numbers are drawn once and read from random places, because drawing takes longer than the products that the
+# numbers disturb.
 _POOL = 1 << 22
 
 
 class Noise:
     """Perturbs results as a float32 engine that sums in index order would.
 
-    Tensors are (windows, ...), with (1 + draws) * clean windows: the first `clean` stay as they are and lend their
-    sizes to the others, noisy copies of them, draw after draw. So all draws go through the model together, and the
-    size of a rounding is computed once. scale: how many times a rounding's size, for passes whose own arithmetic must
-    not count. Without draws nothing changes; otherwise results are written to in place.
+    Tensors are (windows, ...) with (1 + draws) * clean windows: the first `clean` stay exact, and the others are
+    noisy copies of them, draw after draw. So all draws go through the model together, and the size of each rounding
+    is computed once, from the exact windows. scale: enlarges the roundings, so that those of the passes themselves do
+    not matter. Without draws nothing changes; otherwise results are changed in place.
     """
 
     def __init__(self, clean: int = 0, draws: int = 0, scale: float = 1.0, seed: int = 0) -> None:
@@ -38,24 +39,24 @@ class Noise:
         self._pool = torch.empty(0)
 
     def rounded(self, y: torch.Tensor, roundings: float = 1.0) -> torch.Tensor:
-        """y after this many independent roundings of its own size."""
+        """Perturb y by this many independent roundings of its own size."""
         return self.within(y, y, roundings)
 
     def within(self, y: torch.Tensor, size: torch.Tensor, roundings: float) -> torch.Tensor:
-        """y after roundings of values of another size, broadcast over y."""
+        """Perturb y by roundings of values of another size, which is broadcast over y."""
         if self.draws:
             self._add(y, size[: self.clean] * math.sqrt(roundings))
         return y
 
     def product(self, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """y = a @ b, each element a sum over the index in order. b is one matrix, or (windows, ...) of them."""
+        """Perturb y = a @ b, whose elements are sums in index order. b is one matrix, or (windows, ...) matrices."""
         if self.draws:
             b = b if b.ndim == 2 else b[: self.clean]
             self._add(y, self.of_product(y[: self.clean], a[: self.clean], b).sqrt_())
         return y
 
     def softmax(self, shares: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """exp of a rounded difference, its own rounding, one common sum, one division."""
+        """Perturb a softmax: exp of a rounded difference, its own rounding, one common sum, one division."""
         if self.draws:
             scores, size = scores[: self.clean], shares[: self.clean].clone()
             depth = (scores.amax(dim=-1, keepdim=True) - scores).nan_to_num(posinf=0.0)
@@ -65,10 +66,12 @@ class Noise:
         return shares
 
     def angle(self, angle: torch.Tensor, head_dim: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
-        """RoPE's position * frequency (length, head_dim / 2): one rounding for each entry, and the frequency's own
-        error, which is the same at every position: powf, a reciprocal, and the exponent 2j / head_dim, whose error as
-        a float32 is known and grows by log(theta) in the power; and, where RoPE is scaled, the product with a ratio.
-        The first pair's power is exactly 1. With draws the result is (windows, length, head_dim / 2)."""
+        """Perturb RoPE's position * frequency (length, head_dim / 2); with draws (windows, length, head_dim / 2).
+
+        Each entry has one rounding, and the error of its frequency, which is the same at every position: powf, a
+        reciprocal, the exponent 2j / head_dim, whose float32 error is known and grows by log(theta) in the power, and
+        with a scaled RoPE the product with a ratio. The power of the first pair is exactly 1.
+        """
         if not self.draws:
             return angle
         exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / head_dim
@@ -80,7 +83,8 @@ class Noise:
         return torch.cat((angle.expand(self.clean, -1, -1), noisy))
 
     def by_constant(self, y: torch.Tensor, constant: float) -> torch.Tensor:
-        """y scaled by a constant that an engine has in float32: its rounding moves all of y alike."""
+        """Perturb y, scaled by a constant that an engine has in float32: its rounding moves all of y by one
+        factor."""
         if self.draws:
             rounded = torch.tensor(constant, dtype=torch.float32).item()
             error = self._signs(*(1,) * y.ndim) * (rounded / constant - 1)
@@ -89,12 +93,12 @@ class Noise:
 
     @staticmethod
     def of_product(y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Variance of y = a @ b, each element a sum over the index in order, in units of ROUNDING_VARIANCE."""
+        """Return the variance of y = a @ b, summed in index order, in units of ROUNDING_VARIANCE."""
         n = a.shape[-1]
         return (n / 6 + 1) * (a.square() @ b.square()) + n / 3 * y.square()
 
     def _noisy(self, y: torch.Tensor) -> torch.Tensor:
-        """(draws, clean, ...), a view."""
+        """View the noisy windows as (draws, clean, ...)."""
         noisy: torch.Tensor = y[self.clean :].unflatten(0, (self.draws, self.clean))
         return noisy
 
@@ -103,8 +107,10 @@ class Noise:
         noisy.addcmul_(self._normal(noisy.shape, y.dtype), size)
 
     def _signs(self, *shape: int) -> torch.Tensor:
-        """Random signs times scale, (draws, *shape). For the few errors that move every logit at once: a handful of
-        draws tells their variance, which that many normal ones would not."""
+        """Draw random signs times scale, (draws, *shape), for the few errors that move every logit at once.
+
+        A few random signs have the exact variance; that few normal numbers would not.
+        """
         return (torch.randint(0, 2, (self.draws, *shape), generator=self._generator) * 2 - 1) * self.scale
 
     def _normal(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A small cache before a source: the reference asks for the same weights once for every pass."""
+"""A small cache in front of a source, because the reference loads the same weights for every pass."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import torch
 
 
 class WeightCache:
-    """Calls load(name) once for each tensor until limit bytes are held; what no longer fits is loaded each
-    time, so that memory stays bounded for any model. The tensors are shared: do not change them."""
+    """Calls load(name) once for each tensor until the cache holds limit bytes, and each time for tensors beyond that.
+
+    Memory is therefore bounded for any model. The tensors are shared: do not change them.
+    """
 
     def __init__(self, load: Callable[[str], torch.Tensor], limit: int) -> None:
         self._load, self._room = load, limit
         self._held: dict[str, torch.Tensor] = {}
 
     def holds(self, name: str) -> bool:
-        """Whether to ask for it costs nothing."""
+        """Whether the cache holds the tensor."""
         return name in self._held
 
     def __call__(self, name: str) -> torch.Tensor:

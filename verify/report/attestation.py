@@ -1,7 +1,8 @@
-"""attestation.json: the verdict as an in-toto Statement, for tools that sign and check such.
+"""attestation.json: the verdict as an in-toto Statement, for tools that sign and verify such statements.
 
-The subject is the file by its digest, the predicate a test result (in-toto's test-result, version 0.1). It is not
-signed: whoever publishes the file signs it, with `cosign attest-blob --statement` or any tool of in-toto's.
+The subject is the file, by its digest; the predicate is a test result (in-toto's test-result, version 0.1). The
+statement is not signed: the publisher of the file signs it, with `cosign attest-blob --statement` or another in-toto
+tool.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import json
 from pathlib import PurePath
 from typing import Any
 
-from verify.report.model import Report, readable
+from verify.report.document import readable
+from verify.report.model import Report
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 
 
 def render(report: Report) -> str:
-    """What it was judged by stands under configuration: source, policy, baseline, and the report itself."""
+    """Return attestation.json. Its configuration names the source, the policy, the baseline and the report."""
     blamed = [check.name for check in report.blamed]
     passed = [check.name for check in report.checks if check.status == "pass"]
     allowed = [check.name for check in report.checks if check.name not in (*blamed, *passed)]

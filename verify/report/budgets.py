@@ -1,33 +1,39 @@
-"""What of each limit is used up, for bars. Whether a limit holds is the checks' own word."""
+"""How much of each limit is used, for bars. Only the checks decide whether a limit holds."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from verify.checks.digits import beside, number
 from verify.checks.metrics import Metrics
 from verify.checks.policy import QuantizationLimits
 from verify.checks.quantization import against_limits
 from verify.checks.result import CheckResult
-from verify.report.words import beside, number
 
 
 @dataclass(frozen=True)
 class Use:
-    """One bar: percent of it is filled; beyond: how many times the limit was found, where it did not hold."""
+    """One bar.
+
+    percent: how much of it is filled. share: the same in words. beyond: how many times the limit was found, if it did
+    not hold. interval: of what was observed.
+    """
 
     label: str
     observed: str
     limit: str
     percent: float
+    share: str
     fine: bool
     beyond: str = ""
     interval: str = ""
 
 
 def use_of(check: CheckResult, label: str = "") -> Use | None:
-    """Of a check with a limit; None where nothing is tolerated or nothing was found."""
+    """Return the use of a check's limit; None if the limit is 0 or nothing was measured."""
     if check.observed is None or not check.limit:
         return None
     return _use(label or check.name, check.observed, check.limit, fine=check.status != "fail")
@@ -43,7 +49,7 @@ _LABELS = {
 
 
 def uses_of_format(metrics: Metrics, limits: QuantizationLimits) -> Iterator[Use]:
-    """One for each of the policy's limits, with the intervals that there are."""
+    """Yield the use of each of the policy's limits, with the intervals that were computed."""
     intervals = {"kl_mean": metrics.kl_mean_ci, "perplexity_ratio": metrics.perplexity_ratio_ci}
     for judged in against_limits(metrics, limits):
         # a ratio of 1 costs nothing
@@ -51,14 +57,14 @@ def uses_of_format(metrics: Metrics, limits: QuantizationLimits) -> Iterator[Use
         interval = intervals.get(judged.name)
         use = _use(_LABELS[judged.name], judged.observed, judged.limit, fine=judged.fine, free=free)
         shown = "" if interval is None else f"95 %: {number(interval[0])} to {number(interval[1])}"
-        yield Use(use.label, use.observed, use.limit, use.percent, use.fine, use.beyond, shown)
+        yield dataclasses.replace(use, interval=shown)
 
 
 def percent(part: float | None, whole: float | None) -> float:
-    """0 to 100, for the width of a bar; what is not finite fills it."""
+    """Return 0 to 100 for the width of a bar; a share that is not finite fills it."""
     if part is None or not whole:
         return 0.0 if not part else 100.0
-    share = 100.0 * part / whole
+    share = 100.0 * (part / whole)
     return 100.0 if math.isnan(share) else round(min(max(share, 0.0), 100.0), 2)
 
 
@@ -69,6 +75,19 @@ def _use(label: str, observed: float, limit: float, *, fine: bool, free: float =
         observed=beside(observed, limit),
         limit=number(limit),
         percent=percent(observed - free, limit - free) if fine else 100.0,
+        share=_in_words(observed - free, limit - free),
         fine=fine,
-        beyond="" if fine else f"{number(times)} times the limit" if math.isfinite(times) else "beyond any limit",
+        beyond=""
+        if fine
+        else f"{beside(times, 1.0)} times the limit"
+        if math.isfinite(times)
+        else "beyond any limit",
     )
+
+
+def _in_words(part: float, whole: float) -> str:
+    """Write the share in percent; only a part that equals the whole reads 100 %."""
+    text = f"{percent(part, whole):.3g}"
+    if text == "100" and whole and 0 < part < whole:
+        text = beside(100.0 * (part / whole), 100.0, digits=3)
+    return f"{text} %"

@@ -1,4 +1,4 @@
-"""The terminal: where reports are shown, and how far the work has come."""
+"""The terminal: output of reports, and progress bars."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from rich.text import Text
 from verify.system.printable import printable
 from verify.system.signals import heed
 
-# Where there is no terminal whose width could be asked for: wide enough that no row is cut.
+# Width of output that is not on a terminal: wide enough that no row is cut.
 _FILE_WIDTH = 160
 
 
 class _Output(Console):
     def render_str(self, text: str, **how: Any) -> Text:
-        """Every text and cell passes here, before rich adds what a terminal obeys."""
+        """Make every text and cell printable, before rich adds control sequences."""
         return super().render_str(printable(text), **how)
 
     def on_broken_pipe(self) -> None:
-        """rich would exit with status 1; a reader that went away is the command line's to answer."""
+        """Let the command line handle a reader that went away; rich would exit with status 1."""
         raise BrokenPipeError
 
 
 def stdout_console() -> Console:
+    """Return the console of standard output."""
     console = _Output(highlight=False)
     return console if console.is_terminal else _Output(highlight=False, width=_FILE_WIDTH)
 
 
 def plain_table(*headings: str) -> Table:
-    """Columns without a frame, which read the same in a terminal, a log and a mail."""
+    """Return a table without a frame, which looks the same in a terminal, a log and a mail."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -42,15 +43,17 @@ def plain_table(*headings: str) -> Table:
 
 
 def tell(line: str, *, enabled: bool) -> None:
-    """A line on standard error, on a terminal alone."""
+    """Print a line on standard error, but only on a terminal."""
     console = Console(stderr=True, highlight=False)
     if enabled and console.is_terminal:
         console.print(line, soft_wrap=True, markup=False)
 
 
 class Bar:
-    """Called with (stage, done, total), it moves one bar for each stage. Between two steps it also heeds an interrupt
-    that got lost, and raises Interrupted."""
+    """Moves one bar for each stage when it is called with (stage, done, total).
+
+    It also raises Interrupted for an interrupt that arrived while no code could handle it.
+    """
 
     def __init__(self, bar: Progress, *, shown: bool) -> None:
         self._bar, self._shown = bar, shown
@@ -63,14 +66,14 @@ class Bar:
         self._bar.update(self._tasks[stage], completed=done, total=total)
 
     def tell(self, line: str) -> None:
-        """A line above the bars, where there are any."""
+        """Print a line above the bars, if they are shown."""
         if self._shown:
             self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[Bar]:
-    """Bars on standard error, on a terminal alone."""
+    """Show bars on standard error, but only on a terminal."""
     console = Console(stderr=True)
     shown = enabled and console.is_terminal
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

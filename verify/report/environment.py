@@ -1,4 +1,4 @@
-"""What a report says about where it was made."""
+"""The environment of a report: versions, processor, threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("export-and-verify", "torch", "numpy")
 
 
 def environment(versions: Mapping[str, str], arithmetic: str) -> dict[str, Any]:
-    """versions: of what was used besides what always is. arithmetic: of the C reader, or
+    """Describe this environment. versions: of packages that only some runs use. arithmetic: of the C reader, or
     "transformers", which runs a directory."""
     always = {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
     return {
@@ -24,7 +24,7 @@ def environment(versions: Mapping[str, str], arithmetic: str) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "arithmetic": arithmetic,
-        # mirror is compiled for one instruction set at a time, and sums alike on all
+        # mirror is compiled for one instruction set, and sums in the same order on all
         "path": reader_c.best_path() if arithmetic == "fast" else arithmetic,
     }
 

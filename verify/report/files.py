@@ -1,15 +1,16 @@
-"""The files of a report, by name."""
+"""The files of a report directory, by name."""
 
 from __future__ import annotations
 
 from verify.report import attestation, junit, summary
-from verify.report.model import Report, readable
+from verify.report.document import readable
+from verify.report.model import Report
 
 NAMES = ("report.json", "report.html", "junit.xml", "attestation.json", "summary.md")
 
 
 def render(report: Report) -> dict[str, bytes]:
-    """Every rendering of one report, in UTF-8."""
+    """Return every rendering of one report, in UTF-8."""
     texts = (
         report.to_json(),
         report.to_html(),

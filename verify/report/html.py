@@ -1,7 +1,7 @@
-"""report.html: what the page shows, as plain values, and the template filled with them.
+"""report.html: the values that the page shows, and the template that shows them.
 
-One file that asks for nothing else: a policy in its head forbids every request and every script but its own. All that
-the report says is text, which the template escapes. The same report gives the same bytes.
+The page is one file that loads nothing else: a policy in its head forbids every request and every script except its
+own. Everything from the report is text, which the template escapes. The same report gives the same bytes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from verify.checks.digits import beside, number, percentage
 from verify.checks.result import CheckResult
 from verify.report.advice import next_step
 from verify.report.budgets import Use, percent, use_of, uses_of_format
-from verify.report.heat import STEPS, heat_maps
-from verify.report.model import Report
+from verify.report.findings import Findings
+from verify.report.formatting import anything
+from verify.report.heat_map import STEPS, heat_maps
 from verify.report.plots import Quantity, intervals, position_plots, signed_bar
-from verify.report.words import anything, number
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,25 +32,28 @@ _HERE = Path(__file__).parent
 
 # check -> the question that it answers
 _QUESTIONS = {
-    "config": "Does the header say what the source is?",
-    "file": "Is the file whole and laid out as its format says?",
-    "tensors": "Is every bit of every tensor what the source gives?",
-    "operations": "Is each operation of the engine within its rounding?",
-    "execution": "Do they add up to the right logits?",
+    "config": "Does the header match the source?",
+    "file": "Is the file complete and laid out as its format requires?",
+    "tensors": "Does every bit of every tensor follow from the source?",
+    "operations": "Is each operation of the engine within its error bound?",
+    "execution": "Do the operations together give the right logits?",
     "engine": "Does the engine that you ship give them too?",
-    "quantization": "Is what the format costs within the policy?",
+    "quantization": "Is the cost of the format within the policy?",
     "baseline": "Is it worse than the last release?",
 }
 
 _ACTIVATIONS = {"fp32": "float32 activations", "q8": "int8 activations"}
 
-# Tensors of a diagnosis that are named at the top of the page.
+# How many tensors of a diagnosis the top of the page names.
 _NAMED = 8
 
 
-def render(report: Report) -> str:
-    """The page. Lone surrogates, which a file's name may hold and UTF-8 has not, are written as escapes."""
-    page = _environment().get_template("page.html.j2").render(_values(report))
+def render(findings: Findings, digest: str) -> str:
+    """Return the page. digest: of the report's document.
+
+    Lone surrogates, which a file's name may hold and UTF-8 cannot encode, are escaped.
+    """
+    page = _environment().get_template("page.html.j2").render(_values(findings), digest=digest)
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -67,6 +71,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "number": number,
+        "beside": beside,
+        "percentage": percentage,
         "anything": anything,
         "share": _share,
         "order": _order,
@@ -84,22 +90,22 @@ def _environment() -> Environment:
     return environment
 
 
-def _values(report: Report) -> dict[str, Any]:
-    metrics = {"fp32": report.metrics, "q8": report.metrics_q8_activations}
+def _values(findings: Findings) -> dict[str, Any]:
+    metrics = {"fp32": findings.metrics, "q8": findings.metrics_q8_activations}
     measured = {kind: found for kind, found in metrics.items() if found is not None}
-    limits = report.policy.quantization
-    checks = {check.name: check for check in report.checks}
+    limits = findings.policy.quantization
+    checks = {check.name: check for check in findings.checks}
     quantities = (
         Quantity("kl", "KL in nats", limits.kl_max),
         Quantity("logit_error", "largest logit error", limits.max_abs_logit_error),
     )
     return {
-        "report": report,
-        "name": PurePath(str(report.file["path"])).name or str(report.file["path"]),
-        "blamed": [(check, next_step(check, report)) for check in report.blamed],
-        "guilty": _guilty(report),
-        "unnamed": max(len(_of_diagnosis(report)) - _NAMED, 0),
-        "checks": [(check, _QUESTIONS.get(check.name, ""), use_of(check)) for check in report.checks],
+        "report": findings,
+        "name": PurePath(str(findings.file["path"])).name or str(findings.file["path"]),
+        "blamed": [(check, next_step(check, findings)) for check in findings.blamed],
+        "guilty": _guilty(findings),
+        "unnamed": max(len(_of_diagnosis(findings)) - _NAMED, 0),
+        "checks": [(check, _QUESTIONS.get(check.name, ""), use_of(check)) for check in findings.checks],
         "layout": [checks[name] for name in ("config", "file", "tensors") if name in checks],
         "engine": [
             (checks[name], use_of(checks[name], label))
@@ -110,42 +116,41 @@ def _values(report: Report) -> dict[str, Any]:
             )
             if name in checks
         ],
-        "costs": _costs(report),
+        "costs": _costs(findings),
         "activations": _ACTIVATIONS,
-        "heat_maps": heat_maps(report.layers, _limit_of_operations(report)),
+        "heat_maps": heat_maps(findings.layers, _limit_of_operations(findings)),
         "steps": [*STEPS],
         "why_no_layers": _why(checks.get("operations")),
-        "plots": position_plots(report.windows, measured, quantities),
+        "plots": position_plots(findings.windows, measured, quantities),
         "measured": measured,
-        "origins": {(w.activations, w.window): w.origin for w in report.windows},
+        "origins": {(w.activations, w.window): w.origin for w in findings.windows},
         "why_no_tensors": _why(checks.get("tensors")),
         "why_no_windows": _why(checks.get("quantization")),
-        "intervals": intervals(report.baseline.comparisons) if report.baseline else [],
-        "policy": dataclasses.asdict(report.policy),
-        "digest": report.to_dict()["digest"],
+        "intervals": intervals(findings.baseline.comparisons) if findings.baseline else [],
+        "policy": dataclasses.asdict(findings.policy),
     }
 
 
-def _limit_of_operations(report: Report) -> float:
+def _limit_of_operations(findings: Findings) -> float:
     """A directory has no operations, and so no limit that a colour would depend on."""
-    return report.policy.operations.error_over_bound if report.policy.operations else math.inf
+    return findings.policy.operations.error_over_bound if findings.policy.operations else math.inf
 
 
-def _costs(report: Report) -> list[tuple[Use, Use | None]]:
-    """Each limit's use with float32 activations, which the policy judges, and with int8 ones."""
-    limits, of_q8 = report.policy.quantization, report.metrics_q8_activations
-    judged = list(uses_of_format(report.metrics, limits)) if report.metrics else []
+def _costs(findings: Findings) -> list[tuple[Use, Use | None]]:
+    """Pair each limit's use with float32 activations, which the policy judges, and with int8 activations."""
+    limits, of_q8 = findings.policy.quantization, findings.metrics_q8_activations
+    judged = list(uses_of_format(findings.metrics, limits)) if findings.metrics else []
     return list(zip_longest(judged, uses_of_format(of_q8, limits) if of_q8 and judged else []))
 
 
-def _guilty(report: Report) -> list[str]:
-    """What the verdict is about, by name: each blamed check's own place, and the tensors of the diagnosis."""
-    found = [_place(check) for check in report.blamed if check.status == "fail"]
-    return [name for name in dict.fromkeys([*found, *_of_diagnosis(report)[:_NAMED]]) if name]
+def _guilty(findings: Findings) -> list[str]:
+    """Name what is wrong: the place of each blamed check, and the tensors of the diagnosis."""
+    found = [_place(check) for check in findings.blamed if check.status == "fail"]
+    return [name for name in dict.fromkeys([*found, *_of_diagnosis(findings)[:_NAMED]]) if name]
 
 
-def _of_diagnosis(report: Report) -> tuple[str, ...]:
-    return report.diagnosis.tensors if report.diagnosis else ()
+def _of_diagnosis(findings: Findings) -> tuple[str, ...]:
+    return findings.diagnosis.tensors if findings.diagnosis else ()
 
 
 def _place(check: CheckResult) -> str:
@@ -165,21 +170,21 @@ def _place(check: CheckResult) -> str:
 
 
 def _why(check: CheckResult | None) -> str:
-    """Of an empty section."""
-    return "nothing was recorded" if check is None else f"{check.name}: {check.status}: {check.detail}"
+    """Say why a section is empty."""
+    return "Nothing was recorded." if check is None else f"{check.name}: {check.status}: {check.detail}"
 
 
 def _share(value: float) -> str:
-    """Without the sign that a rounded zero would keep."""
+    """Write a share in percent, without the sign of a rounded zero."""
     shown = f"{value:+.1%}"
     return "0.0%" if shown in ("+0.0%", "-0.0%") else shown
 
 
 def _order(value: float | None) -> str:
-    """To sort a column by; empty sorts last."""
+    """Return the key by which a column is sorted; empty sorts last."""
     return "" if value is None or math.isnan(value) else repr(float(value))
 
 
 def _most(values: Iterable[float]) -> float:
-    """The largest size, for the scale of signed bars."""
+    """Return the largest magnitude, for the scale of signed bars."""
     return max((abs(value) for value in values if math.isfinite(value)), default=0.0)

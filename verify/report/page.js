@@ -3,7 +3,7 @@
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   for (const button of all("button[hidden]")) button.hidden = false;
 
-  // ---- theme: the system's, unless switched for this visit; storage may be forbidden for local files ----
+  // ---- theme: the system's, unless switched for this visit; browsers may forbid storage for local files ----
   const root = document.documentElement;
   const theme = document.getElementById("theme");
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -12,13 +12,13 @@
     const storage = window.sessionStorage;
     kept.get = () => storage.getItem("theme");
     kept.set = (value) => storage.setItem("theme", value);
-  } catch { /* the switch then holds for this page */ }
+  } catch { /* the choice then lasts for this page */ }
   const now = () => root.dataset.theme || (dark.matches ? "dark" : "light");
   const show = () => { theme.textContent = now() === "dark" ? "Light theme" : "Dark theme"; };
   if (["dark", "light"].includes(kept.get())) root.dataset.theme = kept.get();
   theme.addEventListener("click", () => {
     root.dataset.theme = now() === "dark" ? "light" : "dark";
-    try { kept.set(root.dataset.theme); } catch { /* likewise */ }
+    try { kept.set(root.dataset.theme); } catch { /* as above */ }
     show();
   });
   dark.addEventListener("change", show);
@@ -38,7 +38,7 @@
     });
   }
 
-  // ---- heat maps: one tab stop each; arrows move, over empty cells too ----
+  // ---- heat maps: each is one tab stop; arrow keys move, and skip empty cells ----
   const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   for (const grid of all("[role=grid]")) {
     const rows = all("tbody tr", grid).map((row) => [...row.cells].slice(1));
@@ -75,7 +75,7 @@
       cell.tabIndex = 0;
       tell(cell);
     });
-    // what failed is in sight from the start
+    // show the first failed cell from the start
     const first = grid.querySelector(".first");
     if (first) grid.parentElement.scrollLeft = first.offsetLeft - grid.parentElement.clientWidth / 2;
     grid.addEventListener("click", (event) => event.target.closest("[role=gridcell]")?.focus());
@@ -88,7 +88,7 @@
     });
   }
 
-  // ---- tables: sorted by a heading, numbers from the largest down at first, what is missing last ----
+  // ---- tables: a heading sorts, numbers from the largest at first, missing values last ----
   for (const table of all("table.sortable")) {
     const headings = all("thead th", table);
     headings.forEach((heading, column) => heading.firstElementChild.addEventListener("click", () => {
@@ -108,7 +108,7 @@
       body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b))));
     }));
   }
-  // ---- long lists: twenty rows, in whatever order they stand ----
+  // ---- long lists: show the first twenty rows of any order ----
   for (const button of all("[data-more]")) {
     const table = document.getElementById(button.dataset.more);
     const closed = button.textContent;

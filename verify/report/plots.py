@@ -1,4 +1,4 @@
-"""Where things are drawn, in percent of the plot: only scaling. The template draws them, in the page's colours."""
+"""Positions of what the page draws, in percent of the plot. The template draws them, in the page's colours."""
 
 from __future__ import annotations
 
@@ -7,40 +7,47 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from verify.checks.baseline import Comparison
+from verify.checks.baseline import BaselineComparison
+from verify.checks.digits import counted, number
 from verify.checks.metrics import Metrics, WindowMetrics
-from verify.report.words import number
 
-# Positions that a plot tells apart: a wider one has no more pixels.
+# Columns of a plot; more would not be visible.
 _MOST_COLUMNS = 256
-# Decades below the largest value that are shown; what is smaller stands on the ground.
+# Decades below the largest value that are shown; smaller values are drawn at the bottom.
 _MOST_DECADES = 8
-# A limit this many decades above the largest value is drawn, a further one said in words.
+# A limit at most this many decades above the largest value is drawn; a higher one is only written.
 _LIMIT_DECADES = 1
 
 
 @dataclass(frozen=True)
 class LogScale:
-    """Decades from low to high: 0 to 100 percent, from the ground up."""
+    """A scale of decades from low to high: 0 to 100 percent, from the bottom up."""
 
     low: int
     high: int
 
     def at(self, value: float) -> float:
+        """Return the height of a value."""
         if math.isnan(value) or value <= 0:
             return 0.0
-        exponent = math.log10(value) if math.isfinite(value) else self.high
+        return self._height(math.log10(value) if math.isfinite(value) else self.high)
+
+    def reaches(self, value: float) -> bool:
+        """Whether the value is on the scale or below it. The top may be above every float: 10^309."""
+        return value > 0 and math.log10(value) <= self.high
+
+    def _height(self, exponent: float) -> float:
         return _percent((exponent - self.low) / (self.high - self.low))
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """(percent, label): a few whole decades."""
+        """(percent, label) of a few whole decades."""
         every = math.ceil((self.high - self.low) / 4)
-        return [(self.at(10.0**power), f"1e{power}") for power in range(self.low, self.high + 1, every)]
+        return [(self._height(power), f"1e{power}") for power in range(self.low, self.high + 1, every)]
 
 
 def log_scale(values: Iterable[float], limit: float) -> LogScale:
-    """Wide enough for the values, and for the limit if it is near."""
+    """Return a scale that is wide enough for the values, and for the limit if it is near."""
     drawn = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
     if not drawn:
         return LogScale(-1, 0)
@@ -53,7 +60,7 @@ def log_scale(values: Iterable[float], limit: float) -> LogScale:
 
 @dataclass(frozen=True)
 class Band:
-    """Paths in a field of 1000 by 100: the range over windows, and the median."""
+    """The range over windows and the median, as paths in a field of 1000 by 100."""
 
     activations: str
     range: str
@@ -62,6 +69,8 @@ class Band:
 
 @dataclass(frozen=True)
 class Mark:
+    """A worst position, in percent of the plot."""
+
     left: float
     bottom: float
     label: str
@@ -70,7 +79,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class PositionPlot:
-    """One quantity of one origin's windows along the positions."""
+    """One quantity along the positions, of the windows of one origin."""
 
     title: str
     summary: str
@@ -84,7 +93,7 @@ class PositionPlot:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is plotted: kl or logit_error, and the policy's limit of it."""
+    """What is plotted: kl or logit_error, and the policy's limit for it."""
 
     field: str
     title: str
@@ -94,16 +103,17 @@ class Quantity:
 def position_plots(
     windows: Sequence[WindowMetrics], metrics: dict[str, Metrics], quantities: Sequence[Quantity]
 ) -> list[tuple[str, list[PositionPlot]]]:
-    """(origin and how many windows, its plots). metrics: by activations; their worst positions are marked. A quantity
-    has one scale in all plots."""
+    """Return (origin and number of windows, its plots).
+
+    metrics: by activations; their worst positions are marked. A quantity has the same scale in all plots.
+    """
     found = []
     scales = [
         log_scale((value for window in windows for value in getattr(window, q.field)), q.limit) for q in quantities
     ]
     for origin in dict.fromkeys(window.origin for window in windows):
         chosen = [window for window in windows if window.origin == origin]
-        count = len({window.window for window in chosen})
-        title = f"{origin}, {count} window{'' if count == 1 else 's'}"
+        title = f"{origin}, {counted(len({window.window for window in chosen}), 'window')}"
         plots = [_plot(chosen, title, q, scale, metrics) for q, scale in zip(quantities, scales, strict=True)]
         found.append((title, plots))
     return found
@@ -120,13 +130,13 @@ def _plot(
     every = [value for rows in values.values() for row in rows for value in row]
     return PositionPlot(
         title=quantity.title,
-        summary=f"{quantity.title} along {length} positions of {title}: median {number(_median(every))}, "
+        summary=f"{quantity.title} at {counted(length, 'position')} of {title}: median {number(_median(every))}, "
         f"largest {number(max(every, default=math.nan))}",
         scale=scale,
         ends=("0", str(max(length - 1, 0))),
         bands=[_band(kind, rows, length, scale) for kind, rows in values.items()],
         marks=_marks(windows, quantity, length, scale, metrics),
-        limit=scale.at(quantity.limit) if 0 < quantity.limit <= 10.0**scale.high else None,
+        limit=scale.at(quantity.limit) if scale.reaches(quantity.limit) else None,
         limit_text=f"limit {number(quantity.limit)}",
     )
 
@@ -149,7 +159,7 @@ def _marks(
 
 
 def _band(activations: str, rows: Sequence[Sequence[float]], length: int, scale: LogScale) -> Band:
-    """Of each column's values over all windows: least, middle, largest."""
+    """Draw the smallest, the median and the largest value of each column over all windows."""
     width = max(1, math.ceil(length / _MOST_COLUMNS))
     top, middle, ground = [], [], []
     for first in range(0, length, width):
@@ -176,10 +186,12 @@ def _along(position: float, length: int) -> float:
 
 @dataclass(frozen=True)
 class Interval:
-    """A comparison with the baseline, and where it lies: zero, limit, mean, and its interval from low on. drawn: all
-    of it is finite."""
+    """A comparison with the baseline, and the places of zero, limit and mean; its interval starts at low.
 
-    comparison: Comparison
+    drawn: whether all of them are finite.
+    """
+
+    comparison: BaselineComparison
     zero: float
     limit: float
     mean: float
@@ -188,12 +200,12 @@ class Interval:
     drawn: bool
 
 
-def intervals(comparisons: Sequence[Comparison]) -> list[Interval]:
-    """All of one metric share a scale."""
+def intervals(comparisons: Sequence[BaselineComparison]) -> list[Interval]:
+    """Place all comparisons; those of one metric share a scale."""
     return [_interval(one, [c for c in comparisons if c.metric == one.metric]) for one in comparisons]
 
 
-def _interval(comparison: Comparison, group: Sequence[Comparison]) -> Interval:
+def _interval(comparison: BaselineComparison, group: Sequence[BaselineComparison]) -> Interval:
     ends = [0.0, *(x for c in group for x in (*c.interval, c.difference, c.limit) if math.isfinite(x))]
     low, high = min(ends), max(ends)
     room = 0.04 * (high - low) or 1.0
@@ -214,21 +226,21 @@ def _interval(comparison: Comparison, group: Sequence[Comparison]) -> Interval:
 
 
 def _percent(share: float) -> float:
-    """Of a whole, and never outside of it; a NaN has no place but the start."""
+    """Return 0 to 100 for a share, and 0 for a NaN."""
     return 0.0 if math.isnan(share) else round(min(max(100 * share, 0.0), 100.0), 2)
 
 
 @dataclass(frozen=True)
 class SignedBar:
-    """From the middle to the left or to the right."""
+    """A bar from the middle to the left or to the right."""
 
     left: float
     width: float
 
 
 def signed_bar(value: float, most: float) -> SignedBar:
-    """most: what fills one side, finite."""
+    """Place a signed value. most: the finite magnitude that fills one side."""
     if math.isnan(value) or not most:
         return SignedBar(50.0, 0.0)
-    width = round(min(50.0 * abs(value) / most, 50.0), 2)
+    width = round(min(50.0 * (abs(value) / most), 50.0), 2)
     return SignedBar(50.0 if value >= 0 else round(50.0 - width, 2), width)

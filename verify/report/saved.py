@@ -1,4 +1,4 @@
-"""Reports that were written earlier: read back, if they still say what they said then."""
+"""Reports that were written earlier: they are read back only if nothing in them has changed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 from verify.checks.result import CHECKS, CheckResult
 from verify.errors import CannotJudgeError
-from verify.report.model import SCHEMA_ID, Report, against_schema, digest_of_report
+from verify.report.document import SCHEMA_ID, against_schema, digest_of_report
+from verify.report.model import Report
 from verify.system.reading import read_hashed
 
-# A report of a thousand windows of 4,096 tokens has a tenth of that.
+# Ten times the size of a report on a thousand windows of 4,096 tokens.
 _MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class SavedReport:
-    """A report, where it was read, and the sha256 of the bytes that it was read from."""
+    """A report, the path that it was read from, and the sha256 of its bytes."""
 
     path: Path
     sha256: str
@@ -26,12 +27,12 @@ class SavedReport:
 
 
 def read_report(path: Path) -> Report:
-    """The report that a report.json holds. Raises CannotJudgeError, also where it was changed by hand."""
+    """Read the report in a report.json. Raises CannotJudgeError, also if it was changed by hand."""
     return read_saved(path).report
 
 
 def read_saved(path: Path) -> SavedReport:
-    """The same, with what tells it from others."""
+    """Read a report with its path and digest. Raises CannotJudgeError as read_report() does."""
     found, sha256 = read_hashed(path, _MOST_BYTES, "a report.json")
     return SavedReport(path, sha256, _rebuild(path, found))
 
@@ -40,29 +41,31 @@ def _rebuild(path: Path, found: dict[str, Any]) -> Report:
     if found.get("schema") != SCHEMA_ID:
         said = repr(found.get("schema"))[:80]
         raise CannotJudgeError(f"{path}: schema: expected {SCHEMA_ID}, found {said}")
-    # first, since whatever was changed by hand is told best as that
+    # first, because a change by hand explains everything else that may be wrong
     try:
         digest = digest_of_report(found)
     except (ValueError, RecursionError) as error:
-        # infinity is a number of JSON; a report has a word for it
+        # JSON numbers may be beyond float64; a report writes infinity as text
         raise CannotJudgeError(f"{path}: expected numbers within float64, found: {error}") from error
     if found.get("digest", digest) != digest:
         said = str(found["digest"])[:80]
-        raise CannotJudgeError(f"{path}: digest: expected {digest}, found {said!r}: the report was changed")
+        raise CannotJudgeError(
+            f"{path}: digest: expected {digest}, found {said!r}: the report was changed after it was written"
+        )
     if wrong := against_schema(found):
         where = "/".join(map(str, wrong.absolute_path)) or "the report"
         raise CannotJudgeError(f"{path}: {where}: expected what the schema says, found: {wrong.message}") from wrong
     try:
         report = _report(found)
     except ExceptionGroup as error:
-        # the schema's numbers have no end, a float's have
+        # the schema allows numbers that no float64 can hold
         raise CannotJudgeError(f"{path}: expected values that a report can hold, found: {_cause(error)}") from error
     expected, names = _contract(report), [check.name for check in report.checks]
     if names != expected:
         raise CannotJudgeError(
             f"{path}: checks: expected {', '.join(expected)}, each once, found {', '.join(names)[:200]}"
         )
-    # whoever edits a report may mend its digest, but not what follows from what it says
+    # an edited report may have a new digest, but its verdict and statuses must still follow from its numbers
     follows = {
         "verdict": found["verdict"] == report.verdict,
         "checks": found["checks"] == report.to_dict()["checks"] and all(map(_follows, report.checks)),
@@ -74,18 +77,21 @@ def _rebuild(path: Path, found: dict[str, Any]) -> Report:
 
 
 def _contract(report: Report) -> list[str]:
-    """The checks that a verdict is made of, in their order. What could not run is among them, as skipped; two are
-    there only where there was something to hold the file, or an engine, against. A directory has no `operations`."""
-    asked_for = {
+    """Return the names of the checks that a verdict needs, in their order.
+
+    A check that could not run is among them, as skipped. `engine` and `baseline` are there only if they were
+    requested, `operations` for all but a directory.
+    """
+    needed = {
         "operations": report.file["format"] != "hf",
         "engine": report.engine is not None,
         "baseline": report.baseline is not None,
     }
-    return [name for name in CHECKS if asked_for.get(name, True)]
+    return [name for name in CHECKS if needed.get(name, True)]
 
 
 def _follows(check: CheckResult) -> bool:
-    """Whether a check's status is that of its numbers. A NaN is beyond any limit."""
+    """Whether a check's status follows from its numbers. A NaN is beyond any limit."""
     if check.observed is None or check.limit is None:
         return check.status == "skipped"
     return check.status == ("pass" if check.observed <= check.limit else "fail")
@@ -100,7 +106,7 @@ def _report(found: dict[str, Any]) -> Report:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The first of what went wrong in a structure, and within that."""
+    """Return the first and innermost error of a group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -108,7 +114,7 @@ def _cause(error: BaseException) -> BaseException:
 
 @cache
 def _converter() -> Any:
-    """Plain data to dataclasses; float() reads "inf" and "nan" back."""
+    """Return a converter from plain data to dataclasses; float() reads "inf" and "nan" back."""
     from cattrs import Converter  # noqa: PLC0415  # only needed here
 
     return Converter()

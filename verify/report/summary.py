@@ -1,36 +1,38 @@
-"""summary.md: the verdict for a pull request or a job's summary page, in GitHub's Markdown."""
+"""summary.md: the verdict in GitHub's Markdown, for a pull request or a job's summary page."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
+from verify.checks.digits import beside, number
 from verify.report.advice import next_step
-from verify.report.model import Report
-from verify.report.words import beside, describe, number
+from verify.report.findings import Findings
+from verify.report.formatting import describe
 
 _SIGNS = {"pass": "✅", "fail": "❌", "skipped": "⚠️"}
 
-# Of attribution: tensors that are worth a line in a summary.
+# How many tensors of the attribution a summary names.
 _TENSORS = 5
 
 
-def render(report: Report) -> str:
-    return "\n".join(_lines(report)) + "\n"
+def render(findings: Findings) -> str:
+    """Return summary.md."""
+    return "\n".join(_lines(findings)) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
-    yield f"## {_SIGNS[report.verdict]} {report.verdict.upper()} {_text(report.file['path'])}"
+def _lines(findings: Findings) -> Iterator[str]:
+    yield f"## {_SIGNS[findings.verdict]} {findings.verdict.upper()} {_text(findings.file['path'])}"
     yield ""
-    yield f"{_text(report.reason)}"
-    if report.diagnosis:
+    yield f"{_text(findings.reason)}"
+    if findings.diagnosis:
         yield ""
-        yield f"**Most likely:** {_text(report.diagnosis.sentence)}"
-    for check in report.blamed[:1]:
+        yield f"**Most likely:** {_text(findings.diagnosis.sentence)}"
+    for check in findings.blamed[:1]:
         yield ""
-        yield f"**Next:** {_text(next_step(check, report))}"
+        yield f"**Next:** {_text(next_step(check, findings))}"
     yield ""
-    yield f"{report.file['format']}, {report.file['bytes']:,} bytes, sha256 `{report.file['sha256']}`"
+    yield f"{findings.file['format']}, {findings.file['bytes']:,} bytes, sha256 `{findings.file['sha256']}`"
     yield ""
     yield from _table(
         ("check", "status", "bound", "observed", "limit", "detail"),
@@ -43,19 +45,19 @@ def _lines(report: Report) -> Iterator[str]:
                 number(c.limit),
                 c.detail,
             )
-            for c in report.checks
+            for c in findings.checks
         ],
     )
     for heading, metrics in (
-        ("float32 activations", report.metrics),
-        ("int8 activations", report.metrics_q8_activations),
+        ("float32 activations", findings.metrics),
+        ("int8 activations", findings.metrics_q8_activations),
     ):
         if metrics:
             yield ""
             yield f"**{heading}:** {_text(describe(metrics))}"
-    if report.baseline:
+    if findings.baseline:
         yield ""
-        yield f"**Against the baseline** {_text(report.baseline.path)}:"
+        yield f"**Against the baseline** {_text(findings.baseline.path)}:"
         yield ""
         yield from _table(
             ("figure", "windows", "activations", "baseline", "found", "worse by", "limit"),
@@ -69,14 +71,14 @@ def _lines(report: Report) -> Iterator[str]:
                     f"{c.difference:.3g} ({c.interval[0]:.3g} to {c.interval[1]:.3g})",
                     number(c.limit),
                 )
-                for c in report.baseline.comparisons
+                for c in findings.baseline.comparisons
             ],
         )
-    if report.attribution:
-        shares = report.attribution.shares[:_TENSORS]
+    if findings.attribution:
+        shares = findings.attribution.shares[:_TENSORS]
         named = ", ".join(f"{share.tensor} {share.kl_share:.1%}" for share in shares)
         yield ""
-        yield f"**What storage costs most:** {_text(named)} of KL {report.attribution.kl:.3g}"
+        yield f"**What storage costs most:** {_text(named)} of KL {findings.attribution.kl:.3g}"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -87,5 +89,5 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
 
 
 def _text(value: object) -> str:
-    """One line in which nothing is taken for Markdown or HTML: names come from files."""
+    """Write one line with Markdown and HTML escaped, because names come from files."""
     return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(str(value).split()))

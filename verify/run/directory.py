@@ -23,7 +23,7 @@ from verify.errors import CannotJudgeError
 from verify.evidence.depth import traced_positions, traced_windows
 from verify.run.cost import batches_of
 from verify.run.directory_engine import DirectoryEngine, NotRunError
-from verify.run.findings import Findings, unusable_tensor, with_text
+from verify.run.findings import CheckFindings, unusable_tensor, with_text
 from verify.run.memory import give_back
 from verify.run.options import Options
 from verify.run.reference_logits import References, disagreement
@@ -79,7 +79,7 @@ class DirectoryLadder:
         self._references = References(source, self._as_file, job.memory)
         self._engine: DirectoryEngine | None = None  # loaded with the first tokens
 
-    def run(self) -> Findings:
+    def run(self) -> CheckFindings:
         """Run every check that can run; those that cannot are skipped, with the reason."""
         findings, reason = self._run_on_files()
         if reason is None:
@@ -95,7 +95,7 @@ class DirectoryLadder:
             self._companions.expect_unchanged()
         return replace(findings, versions=directory_versions())
 
-    def _run_on_files(self) -> tuple[Findings, str | None]:
+    def _run_on_files(self) -> tuple[CheckFindings, str | None]:
         """Run `config` and `file`. Return why nothing else can run, if it cannot."""
         directory, hyper = self._directory, self._source.hyperparameters
         wrong = weight_findings(directory, implied(directory))
@@ -105,7 +105,7 @@ class DirectoryLadder:
             unlike = self._options.requested.unlike(self._as_file, self._source)
         config = check_directory_config(directory, self._source, self._max_seq_len, read, unlike)
         file = check_directory_file(directory, wrong, self._companions)
-        findings = Findings(checks=(config, file))
+        findings = CheckFindings(checks=(config, file))
         if wrong:
             return findings, "the directory's weights are not whole"
         if isinstance(read, CannotJudgeError):
@@ -121,7 +121,7 @@ class DirectoryLadder:
         except CannotJudgeError as error:
             return error
 
-    def _run_on_tensors(self, findings: Findings) -> Findings:
+    def _run_on_tensors(self, findings: CheckFindings) -> CheckFindings:
         found = self._store.get("tensors", FoundTensors)
         if found is None:
             progress = self._options.progress
@@ -142,7 +142,7 @@ class DirectoryLadder:
         place = self._directory.place(at["tensor"], at["index"])
         return replace(verdict, detail=f"{verdict.detail}; in {place}", where={**at, "stored": place})
 
-    def _run_on_windows(self, findings: Findings) -> Findings:
+    def _run_on_windows(self, findings: CheckFindings) -> CheckFindings:
         """Run the checks that run the model."""
         windows = self._job.windows
         try:

@@ -25,7 +25,7 @@ _TEXT_SHOWN = 80
 
 
 @dataclass(frozen=True)
-class Findings:
+class CheckFindings:
     """Everything that the checks found, except the baseline. versions: of the libraries that judged."""
 
     checks: tuple[CheckResult, ...] = ()
@@ -40,7 +40,7 @@ class Findings:
     versions: dict[str, str] = field(default_factory=dict)
     engine: EngineReport | None = None
 
-    def with_checks(self, *checks: CheckResult) -> Findings:
+    def with_checks(self, *checks: CheckResult) -> CheckFindings:
         return replace(self, checks=(*self.checks, *checks))
 
 

@@ -20,7 +20,7 @@ from verify.diagnosis import diagnose_tensors
 from verify.engine.trial import Trial
 from verify.evidence.depth import traced_windows
 from verify.run.cost import batches_of
-from verify.run.findings import Findings, unusable_tensor, with_text
+from verify.run.findings import CheckFindings, unusable_tensor, with_text
 from verify.run.memory import give_back
 from verify.run.options import Options
 from verify.run.reference_logits import References
@@ -51,7 +51,7 @@ class Ladder:
         engine, weights = options.engine, self._references.file_weights
         self._trial = None if engine is None else Trial(engine, model, source.hyperparameters, weights, job.policy)
 
-    def run(self) -> Findings:
+    def run(self) -> CheckFindings:
         """Run every check that can run; those that cannot are skipped, with the reason."""
         findings, comparable = self._run_on_bytes()
         if comparable:
@@ -59,7 +59,7 @@ class Ladder:
         trial = self._trial
         return replace(findings, versions=self._references.versions, engine=None if trial is None else trial.report)
 
-    def _run_on_bytes(self) -> tuple[Findings, bool]:
+    def _run_on_bytes(self) -> tuple[CheckFindings, bool]:
         """Run `config`, `file` and `tensors`. False: no logits can be compared, and all other checks are skipped."""
         hyper, requested = self._source.hyperparameters, self._options.requested
         same = same_shapes(self._model, hyper)
@@ -67,11 +67,11 @@ class Ladder:
         config = check_config(self._model, hyper, self._max_seq_len, unlike)
         if not same or self._model.config.max_seq_len < self._max_seq_len:
             reason = "the file is of another shape than the source"
-            return Findings((config, *_skipped((*_OF_TENSORS, *self._on_windows), reason))), False
+            return CheckFindings((config, *_skipped((*_OF_TENSORS, *self._on_windows), reason))), False
         file = check_file(self._model, self._source, self._max_seq_len)
         tensors = self._check_tensors()
         differing = list(tensors.differing)
-        findings = Findings(
+        findings = CheckFindings(
             checks=(config, file, tensors.verdict),
             tensors=tuple(tensors.reports),
             diagnosis=diagnose_tensors(self._model, self._source, differing) if differing else None,
@@ -95,7 +95,7 @@ class Ladder:
         engine: tuple[tuple[str, Bound], ...] = () if self._trial is None else (("engine", "statistical"),)
         return (("operations", "rigorous"), ("execution", "statistical"), *engine, ("quantization", "policy"))
 
-    def _run_on_windows(self, findings: Findings) -> Findings:
+    def _run_on_windows(self, findings: CheckFindings) -> CheckFindings:
         """Run the checks that run the model."""
         with self._workers() as workers:
             compared, traced = self._judge_windows(workers)
@@ -139,7 +139,7 @@ class Ladder:
             self._options.progress("windows", done, steps)
         return compared, traced
 
-    def _with_metrics(self, findings: Findings, compared: list[ComparedWindow]) -> Findings:
+    def _with_metrics(self, findings: CheckFindings, compared: list[ComparedWindow]) -> CheckFindings:
         """Add the check `quantization`, and what it rests on."""
         if not all(found.finite for found in compared):
             detail = "logits, the file's by float32 or int8 activations or the source's, are not finite"

@@ -10,7 +10,9 @@ from verify.checks.baseline import check_baseline, compare
 from verify.checks.metrics import WindowMetrics, digest_of
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
-from verify.report.model import Baseline, Report, plain
+from verify.report.document import plain
+from verify.report.findings import Baseline
+from verify.report.model import Report
 from verify.report.saved import SavedReport
 from verify.sources import Source
 

@@ -30,6 +30,7 @@ class Options:
     requested: the format, storage and group size that the file must have, where these are known.
     max_seq_len: the length that the file should state, where it was shortened on purpose.
     source_kind: one of verify.sources.KINDS; None to detect it.
+    follow_links, adapter, rope_theta, rope_scaling_factor: as in verify.sources.open_source().
     memory: bytes that the process may take. A larger model is read layer by layer; a verdict that cannot be
         reached within the limit is refused before it begins.
     resume: a directory for evidence; an interrupted run continues from there.
@@ -46,6 +47,10 @@ class Options:
     requested: Requested | None = None
     max_seq_len: int | None = None
     source_kind: str | None = None
+    follow_links: bool = False
+    adapter: StrPath | None = None
+    rope_theta: float | None = None
+    rope_scaling_factor: float | None = None
     memory: int | None = None
     resume: StrPath | None = None
     report_dir: StrPath | None = None
@@ -74,6 +79,18 @@ class Options:
             from verify.run.ray_cluster import check  # noqa: PLC0415  # Ray is optional
 
             check(self.cluster)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments with which both open_source() and exporter.open_checkpoint() read the source."""
+        return {
+            "kind": self.source_kind,
+            "max_seq_len": self.max_seq_len,
+            "follow_links": self.follow_links,
+            "adapter": self.adapter,
+            "rope_theta": self.rope_theta,
+            "rope_scaling_factor": self.rope_scaling_factor,
+        }
 
     @property
     def files_read(self) -> list[StrPath | None]:

@@ -22,7 +22,7 @@ import numpy as np
 
 import reader_c
 from verify.errors import CannotJudgeError
-from verify.report.model import plain
+from verify.report.document import plain
 
 Found = TypeVar("Found")
 

@@ -19,7 +19,7 @@ from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.run.cost import Cost, cost_of, cost_of_directory
 from verify.run.directory import DirectoryLadder, directory_versions
-from verify.run.findings import Findings
+from verify.run.findings import CheckFindings
 from verify.run.ladder import Ladder
 from verify.run.memory import mapped
 from verify.run.options import Options, StrPath
@@ -28,7 +28,7 @@ from verify.run.reference_logits import same_numbers, versions_of
 from verify.run.resume import EvidenceStore
 from verify.run.worker import ARITHMETIC, Job
 from verify.sources import Source
-from verify.sources.opened import Identity, identity
+from verify.sources.unchanged_files import Identity, identity
 
 
 class Subject(Protocol):
@@ -54,7 +54,7 @@ class Subject(Protocol):
         """Predict the cost; None if the shape differs from the source's, as little is judged."""
         ...
 
-    def run(self, source: Source, job: Job, length: int, options: Options, store: EvidenceStore) -> Findings:
+    def run(self, source: Source, job: Job, length: int, options: Options, store: EvidenceStore) -> CheckFindings:
         """Run the checks. length: positions that the subject should state."""
         ...
 
@@ -107,7 +107,7 @@ class FileSubject:
         whole = options.engine is not None
         return cost_of(self._model, source, windows, options.evidence.depth, options.memory, whole=whole)
 
-    def run(self, source: Source, job: Job, length: int, options: Options, store: EvidenceStore) -> Findings:
+    def run(self, source: Source, job: Job, length: int, options: Options, store: EvidenceStore) -> CheckFindings:
         return Ladder(self._model, source, job, length, options, store).run()
 
     def versions(self, source: Source) -> dict[str, str]:
@@ -161,7 +161,7 @@ class DirectorySubject:
         size = directory.files.bytes
         return cost_of_directory(source, size, windows, options.evidence.depth, options.memory, lossless=lossless)
 
-    def run(self, source: Source, job: Job, length: int, options: Options, store: EvidenceStore) -> Findings:
+    def run(self, source: Source, job: Job, length: int, options: Options, store: EvidenceStore) -> CheckFindings:
         return DirectoryLadder(self._directory, source, job, length, options, store).run()
 
     def versions(self, source: Source) -> dict[str, str]:  # noqa: ARG002  # a file's depend on it

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -57,13 +57,13 @@ class ComparedWindow:
 class Job:
     """What every batch needs, and what a worker on another machine opens it all from.
 
-    source_files: as in Source. sha256: of the file. whole: every position of the traced windows counts.
+    reading: the arguments of open_source(). source_files: as in Source. sha256: of the file. whole: every position of
+    the traced windows counts.
     """
 
     source: str
-    source_kind: str | None
+    reading: dict[str, Any]
     source_files: dict[str, str]
-    max_seq_len: int | None
     file: str
     sha256: str
     policy: Policy
@@ -77,7 +77,7 @@ class Job:
         """Open the job in another process. Raises CannotJudgeError if its paths lead to other bytes there."""
         torch.set_num_threads(self.threads)
         model = reader_c.open(self.file, mapped=mapped(self.file, self.memory.limit))
-        source = open_source(self.source, self.source_kind, max_seq_len=self.max_seq_len)
+        source = open_source(self.source, **self.reading)
         other = next((name for name, digest in self.source_files.items() if source.files.get(name) != digest), None)
         if other is not None:
             raise CannotJudgeError(f"{self.source}: {other}: expected the same bytes for every worker, found others")

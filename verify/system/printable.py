@@ -1,4 +1,4 @@
-"""What others wrote, made fit for a terminal. Imports nothing: whoever refuses early is quick."""
+"""Text of unknown origin, made safe for a terminal. Imports nothing, so that an early refusal is quick."""
 
 from __future__ import annotations
 

@@ -113,6 +113,7 @@ KILLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format_name", "function", "call"), KILLS)
 def test_a_killed_export_leaves_the_old_or_the_new_and_the_next_run_nothing_else(
     tmp_path: Path, format_name: str, function: str, call: int
@@ -170,6 +171,7 @@ def test_a_workspace_that_a_living_process_holds_stays_until_it_is_killed(tmp_pa
     assert names(tmp_path) == {"out"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_concurrent_exports_of_one_target_do_not_disturb_each_other(tmp_path: Path, format_name: str) -> None:
     wholes = []
@@ -283,6 +285,7 @@ def interrupting(event: int) -> Iterator[Callable[[], int]]:
 
 
 # an interrupt between opening and keeping leaves the closing to the destructor, which warns
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_an_interrupt_at_any_moment_leaves_the_old_or_the_new_and_nothing_else(

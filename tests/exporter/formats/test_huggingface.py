@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import subprocess
 import weakref
@@ -15,7 +14,7 @@ import safetensors
 import torch
 import transformers
 from helpers.hf_exports import NUMPY, TORCH, as_transformers_has_it, everything, exported, expressible, loaded, typed
-from helpers.models import arrays, checkpoint, config, same_bits
+from helpers.models import arrays, checkpoint, config, hyperparameters, same_bits
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.special import erf
@@ -110,15 +109,11 @@ def test_transformers_computes_the_same_logits(model: exporter.ModelConfig, seed
 @given(configs(), st.integers(0, 2**32 - 1))
 def test_a_plain_model_agrees_with_the_verifiers_reference(model: exporter.ModelConfig, seed: int) -> None:
     from verify.oracle import llama
-    from verify.sources import Hyperparameters
 
     source = checkpoint(model, seed)
-    # the fields have the same names on both sides; a plain model has nothing else
-    fields = [field.name for field in dataclasses.fields(exporter.ModelConfig) if field.name != "rope_scaling"]
-    judge = Hyperparameters(**{name: getattr(model, name) for name in fields})
     tokens = np.random.default_rng(seed).integers(0, model.vocab_size, (1, min(model.max_seq_len, 12)))
-    weights = arrays(model, seed)
-    expected = llama.logits(judge, lambda name: torch.from_numpy(weights[name]), torch.from_numpy(tokens))[0].numpy()
+    weights = {name: torch.from_numpy(array) for name, array in arrays(model, seed).items()}
+    expected = llama.logits(hyperparameters(model), weights.__getitem__, torch.from_numpy(tokens))[0].numpy()
     with exported(source) as (out, _), torch.inference_mode():
         found = loaded(out)(torch.from_numpy(tokens)).logits[0].numpy()
     assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())

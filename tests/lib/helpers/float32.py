@@ -1,5 +1,5 @@
 """The engine's operations again, in numpy float32 and the C library's own functions: one rounding an operation, in
-the order that reader_c/src/kernels.c has. It shares no code with the C reader."""
+the order that reader_c/src/mirror_*.c have. It shares no code with the C reader."""
 
 from __future__ import annotations
 

@@ -101,15 +101,8 @@ MODEL = model_config(vocab_size=32)
 
 def write_large(directory: Path) -> int:
     """Four shards, 110 MB in all, so that what stays in memory shows. Returns the largest tensor's bytes."""
-    config = exporter.ModelConfig(
-        dim=512,
-        hidden_dim=1408,
-        n_layers=6,
-        n_heads=8,
-        n_kv_heads=8,
-        vocab_size=8192,
-        max_seq_len=64,
-        tied=False,
+    config = model_config(
+        dim=512, hidden_dim=1408, n_layers=6, n_heads=8, n_kv_heads=8, vocab_size=8192, max_seq_len=64
     )
     write(directory, arrays(config), config, 4)
     return 4 * config.vocab_size * config.dim

@@ -1,11 +1,11 @@
-"""The table of writers' mistakes with numbers and parts: what seeds each, and the signature that it must get."""
+"""The table of mistakes with numbers and parts: what seeds each, and the name that it must get."""
 
 from __future__ import annotations
 
 import numpy as np
 from ml_dtypes import bfloat16
 
-from helpers import mistakes as m
+from helpers import mistake_seeds as m
 from helpers.mistake_tables import FLOATS, FP32, GROUP, QUANTIZED, STORED
 
 
@@ -60,7 +60,7 @@ def nudge_three(array: np.ndarray) -> np.ndarray:
     return changed
 
 
-# name -> what seeds it, the signature, and the storages that it shows in
+# name -> what seeds it, the mistake's name, and the storages that it shows in
 IN_PARTS: dict[str, tuple[m.InParts, str, tuple[str, ...]]] = {
     "scales in fp16": (
         m.to_parts("scale", change=half),

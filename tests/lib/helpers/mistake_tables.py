@@ -1,11 +1,11 @@
-"""Models, and the table of writers' mistakes with whole tensors: what seeds each, the signature that it must get."""
+"""Models, and the table of mistakes with whole tensors: what seeds each, and the name that it must get."""
 
 from __future__ import annotations
 
 import numpy as np
 
 import exporter
-from helpers import mistakes as m
+from helpers import mistake_seeds as m
 from helpers.models import LEGACY_FORMATS, Arrays, arrays, config
 
 GROUP = 8
@@ -45,7 +45,7 @@ def healthy(seed: int, model: exporter.ModelConfig) -> Arrays:
     return mine
 
 
-# name -> what seeds it, the signature, and models that it does not show in
+# name -> what seeds it, the mistake's name, and models that it does not show in
 IN_ARRAYS: dict[str, tuple[m.InArrays, str, tuple[str, ...]]] = {
     "q not unpermuted": (m.each(Q, lambda w, c: m.half_split(w, c.n_heads)), "q-k-not-unpermuted", ()),
     "q and k not unpermuted": (

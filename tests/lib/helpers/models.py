@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import exporter
 from verify.testing import random_arrays as arrays
 
+if TYPE_CHECKING:
+    from verify.sources import Hyperparameters
+
 Arrays = dict[str, np.ndarray]
 
 LEGACY_FORMATS = ("v0", "v1", "v1-fp32", "v2")
 BIN_FORMATS = (*LEGACY_FORMATS, "v3")
+
+LLAMA_2_7B = exporter.ModelConfig(
+    dim=4096,
+    hidden_dim=11008,
+    n_layers=32,
+    n_heads=32,
+    n_kv_heads=32,
+    vocab_size=32000,
+    max_seq_len=4096,
+    tied=False,
+)
 
 
 def config(**changes: object) -> exporter.ModelConfig:
@@ -29,6 +44,14 @@ def config(**changes: object) -> exporter.ModelConfig:
         "tied": False,
     }
     return exporter.ModelConfig(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def hyperparameters(model: exporter.ModelConfig) -> Hyperparameters:
+    """The verifier's description of the same model; its fields have the exporter's names."""
+    from verify.sources import Hyperparameters, RopeScaling
+
+    fields = {name: getattr(model, name) for name in Hyperparameters.__dataclass_fields__}
+    return Hyperparameters(**{**fields, "rope_scaling": RopeScaling(**vars(model.rope_scaling))})
 
 
 def checkpoint(model: exporter.ModelConfig | None = None, seed: int = 0) -> exporter.Checkpoint:

@@ -2,76 +2,18 @@
  *
  *     refused FILE...
  *
- * Linked with the reader's sources, whose calls -Wl,--wrap leads here. A refusal must come out as a code with its
+ * Linked with the reader's sources and refused_calls.c. A refusal must come out as a code with its
  * field, leave nothing allocated (the leak sanitizer looks at the end), and not change what comes after it. Prints
  * how many of each were refused; status 1 where a promise is broken. */
-#define _GNU_SOURCE
 #include "reader.h"
+#include "refused_calls.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { TOKENS = 7, THREADS = 4, WAYS = 3 };
-enum refused {
-    MEMORY,
-    THREAD,
-    OPEN,
-    STAT,
-    READ,
-    INTERRUPTED_READ,
-    SHORT_READ,
-    ENDED_READ,
-    ANOTHER_SIZE,
-    ANOTHER_TIME,
-    ANOTHER_CHANGE,
-    ANOTHER_NAME,
-    MAP,
-    ADVICE,
-    REFUSALS
-};
-static const char *const names[REFUSALS] = {
-    [MEMORY] = "memory",
-    [THREAD] = "thread",
-    [OPEN] = "open",
-    [STAT] = "fstat",
-    [READ] = "pread",
-    [INTERRUPTED_READ] = "interrupted pread",
-    [SHORT_READ] = "short pread",
-    [ENDED_READ] = "pread of a shorter file",
-    [ANOTHER_SIZE] = "fstat of another size",
-    [ANOTHER_TIME] = "fstat of another time",
-    [ANOTHER_CHANGE] = "fstat of a change with its time put back",
-    [ANOTHER_NAME] = "fstat of a name more or less",
-    [MAP] = "mmap",
-    [ADVICE] = "madvise",
-};
-
-static struct {
-    enum refused what;
-    int nth; /* from 1; 0: none */
-    bool all_after;
-    int seen, struck;
-} plan;
-
-/* Whether the call that is being made is to be refused. */
-static bool refuses(enum refused what)
-{
-    if (what != plan.what || !plan.nth)
-        return false;
-    plan.seen++;
-    const bool struck = plan.seen == plan.nth || (plan.all_after && plan.seen > plan.nth);
-    plan.struck += struck;
-    return struck;
-}
 
 #define HOLDS(condition) \
     do { \
@@ -80,95 +22,6 @@ static bool refuses(enum refused what)
             exit(1); \
         } \
     } while (0)
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-int __real_posix_memalign(void **bytes, size_t alignment, size_t size);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *own);
-int __real_open(const char *path, int flags, ...);
-int __real_fstat(int fd, struct stat *info);
-ssize_t __real_pread(int fd, void *bytes, size_t size, off_t at);
-void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-int __real_madvise(void *bytes, size_t size, int advice);
-
-void *__wrap_malloc(size_t size)
-{
-    return refuses(MEMORY) ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return refuses(MEMORY) ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return refuses(MEMORY) ? NULL : __real_aligned_alloc(alignment, size);
-}
-
-int __wrap_posix_memalign(void **bytes, size_t alignment, size_t size)
-{
-    return refuses(MEMORY) ? ENOMEM : __real_posix_memalign(bytes, alignment, size);
-}
-
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *own)
-{
-    return refuses(THREAD) ? EAGAIN : __real_pthread_create(thread, how, run, own);
-}
-
-static int refuse(int error)
-{
-    errno = error;
-    return -1;
-}
-
-int __wrap_open(const char *path, int flags, ...)
-{
-    return refuses(OPEN) ? refuse(EMFILE) : __real_open(path, flags);
-}
-
-int __wrap_fstat(int fd, struct stat *info)
-{
-    if (refuses(STAT))
-        return refuse(EIO);
-    const int code = __real_fstat(fd, info);
-    info->st_size += refuses(ANOTHER_SIZE);
-    /* no two of them alike */
-    if (refuses(ANOTHER_TIME))
-        *(plan.seen % 2 ? &info->st_mtim.tv_sec : &info->st_mtim.tv_nsec) ^= plan.seen;
-    const bool another_name = refuses(ANOTHER_NAME);
-    if (another_name || refuses(ANOTHER_CHANGE))
-        *(plan.seen % 2 ? &info->st_ctim.tv_sec : &info->st_ctim.tv_nsec) ^= plan.seen;
-    if (another_name)
-        info->st_nlink += (nlink_t)plan.seen;
-    return code;
-}
-
-ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t at)
-{
-    if (refuses(READ))
-        return refuse(EIO);
-    if (refuses(INTERRUPTED_READ))
-        return refuse(EINTR);
-    if (refuses(ENDED_READ))
-        return 0;
-    return __real_pread(fd, bytes, refuses(SHORT_READ) ? (size + 1) / 2 : size, at);
-}
-
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
-{
-    if (refuses(MAP)) {
-        errno = ENODEV;
-        return MAP_FAILED;
-    }
-    return __real_mmap(at, size, protection, flags, fd, offset);
-}
-
-int __wrap_madvise(void *bytes, size_t size, int advice)
-{
-    return refuses(ADVICE) ? refuse(EINVAL) : __real_madvise(bytes, size, advice);
-}
 
 /* Layer by layer, with every point recorded. */
 static int walk(rc_session *session, const rc_model *model, const int32_t *tokens, const rc_options *options,
@@ -277,8 +130,8 @@ static int promised(enum refused what)
     }
 }
 
-/* And what it says: the system's word, or numbers. */
-static bool told(enum refused what, const rc_status *status)
+/* And the status that goes with it: the system's error, numbers, or a text. */
+static bool status_holds(enum refused what, const rc_status *status)
 {
     static const int errors[REFUSALS] = {[OPEN] = EMFILE, [STAT] = EIO, [READ] = EIO, [MAP] = ENODEV};
     if (status->system_error != errors[what] || !status->field || !*status->field || !status->rule)
@@ -287,7 +140,7 @@ static bool told(enum refused what, const rc_status *status)
     case MEMORY: /* bytes; of a session, for so many positions */
         return status->expected > 0 && status->found == (strcmp(status->field, "session") ? 0 : TOKENS);
     case ANOTHER_TIME:
-    case ANOTHER_CHANGE: return status->expected == 0 && status->found == 1;
+    case ANOTHER_CHANGE: return status->found_text && !strcmp(status->found_text, "a write");
     default: return !errors[what] || (status->expected == 0 && status->found == 0);
     }
 }
@@ -307,7 +160,7 @@ static int refuse_each(const char *path, int mapped, enum refused what, bool all
         const int struck = plan.struck;
         HOLDS(code == (struck ? promised(what) : RC_OK));
         if (code) {
-            HOLDS(status.code == code && told(what, &status));
+            HOLDS(status.code == code && status_holds(what, &status));
         } else {
             HOLDS(found_size == size && !memcmp(found, expected, size));
             free(found);

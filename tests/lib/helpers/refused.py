@@ -1,4 +1,4 @@
-"""refused.c, linked with the reader so that it can refuse what the reader asks of the system."""
+"""Builds refused.c: the reader, whose calls of the system it can refuse."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build(program: Path, compiler: str, *flags: str) -> None:
     sources = [path.relative_to(PLACE) for path in sorted(SOURCE_DIR.glob("*.c"))]
     command = [compiler, *FLAGS, *flags]
     kept = Path(os.environ.get(KEPT, program.parent))
-    sources.append(Path(__file__).with_suffix(".c"))
+    sources += [Path(__file__).with_name(name) for name in ("refused.c", "refused_calls.c")]
     made = objects(sources, SOURCE_DIR.relative_to(PLACE), command, PLACE, kept)
     wrapped = [f"-Wl,--wrap={name}" for name in WRAPPED]
     subprocess.run([*command, *made, *wrapped, "-o", program, "-lm", "-lpthread"], check=True, cwd=PLACE)

@@ -131,7 +131,7 @@ def failing() -> Report:
         "rigorous",
         float("inf"),
         1.0,
-        "layer 1 down is not what it must be",
+        "layer 1 down is not the one right answer",
         {"layer": 1, "operation": "down"},
     )
     layers = tuple(
@@ -166,3 +166,13 @@ def without_logits(report: Report) -> Report:
     return dataclasses.replace(
         report, checks=skipped, metrics=None, metrics_q8_activations=None, windows=(), layers=(), attribution=None
     )
+
+
+def skipping_allowed() -> Report:
+    """A report without logits under a policy that allows it."""
+    report = without_logits(passing())
+    names = ("operations", "execution", "quantization")
+    return dataclasses.replace(report, policy=dataclasses.replace(report.policy, may_be_skipped=names))
+
+
+REPORTS = {"pass": passing(), "fail": failing(), "no logits": without_logits(passing())}

@@ -33,6 +33,7 @@ def traced(source: Source, path: Path, length: int) -> tuple[Tracer, Traced, lis
     return tracer, tracer.trace(windows, [0], of_source, share_storage_cost=True), windows, model
 
 
+@pytest.mark.slow
 @given(
     configs(max_layers=3, head_sizes=True, biases=True, activations=True, scalings=True),
     st.sampled_from(("fp32", "q8_0")),

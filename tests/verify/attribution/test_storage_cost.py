@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.models import arrays, config
+from helpers.models import arrays, config, hyperparameters
 
 from verify.attribution.storage_cost import Attribution, attribute
 from verify.oracle import llama
@@ -22,11 +21,6 @@ MODELS: list[dict[str, Any]] = [
     {"tied": True},
     {"n_kv_heads": 1, "qkv_bias": True, "wo_bias": True, "head_dim": 8},
 ]
-
-
-def hyperparameters(**changes: Any) -> Hyperparameters:
-    model = config(**changes)
-    return Hyperparameters(**{f.name: getattr(model, f.name) for f in dataclasses.fields(Hyperparameters)})
 
 
 def source(seed: int, **changes: Any) -> Weights:
@@ -62,7 +56,7 @@ def run(model: Hyperparameters, before: Weights, after: Weights) -> Attribution 
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize("seed", range(3))
 def test_shares_of_a_logit_are_like_measuring_one_tensor_at_a_time(changes: dict[str, Any], seed: int) -> None:
-    model, before = hyperparameters(**changes), source(seed, **changes)
+    model, before = hyperparameters(config(**changes)), source(seed, **changes)
     after = stored(before)
     found = run(model, before, after)
     assert found is not None
@@ -84,7 +78,7 @@ def test_shares_of_a_logit_are_like_measuring_one_tensor_at_a_time(changes: dict
 
 
 def test_a_derivative_is_what_differences_say() -> None:
-    model, before = hyperparameters(), source(0)
+    model, before = hyperparameters(config()), source(0)
     after = stored(before)
     found = run(model, before, after)
     assert found is not None
@@ -100,7 +94,7 @@ def test_a_derivative_is_what_differences_say() -> None:
 
 
 def test_the_tensor_that_was_spoiled_ranks_first() -> None:
-    model, before = hyperparameters(), source(1)
+    model, before = hyperparameters(config()), source(1)
     after = stored(before)
     for name in ("layers.1.attention.wv.weight", "layers.0.feed_forward.w2.weight", "output.weight"):
         noise = torch.randn(before[name].shape, generator=torch.Generator().manual_seed(0))
@@ -111,7 +105,7 @@ def test_the_tensor_that_was_spoiled_ranks_first() -> None:
 
 
 def test_the_linearity_residual_grows_with_the_error_and_is_told() -> None:
-    model, before = hyperparameters(), source(2)
+    model, before = hyperparameters(config()), source(2)
     fine, coarse = run(model, before, stored(before)), run(model, before, stored(before, bits=3))
     assert fine is not None
     assert coarse is not None
@@ -120,7 +114,7 @@ def test_the_linearity_residual_grows_with_the_error_and_is_told() -> None:
 
 def test_a_tiny_change_is_shared_out_as_well_as_a_large_one() -> None:
     """A KL of 1e-15, less than what rounding leaves of terms that cancel."""
-    model, before = hyperparameters(), source(3)
+    model, before = hyperparameters(config()), source(3)
     after = {**before, "layers.0.attention.wv.weight": before["layers.0.attention.wv.weight"] * (1 + 2.0**-22)}
     found = run(model, before, after)
     assert found is not None
@@ -131,5 +125,5 @@ def test_a_tiny_change_is_shared_out_as_well_as_a_large_one() -> None:
 
 
 def test_nothing_changed_is_no_attribution() -> None:
-    model, before = hyperparameters(), source(0)
+    model, before = hyperparameters(config()), source(0)
     assert run(model, before, before) is None

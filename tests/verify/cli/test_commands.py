@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def test_verify_passes_a_healthy_file_and_writes_the_report(tmp_path: Path, sour
     assert report["file"]["path"] == str(good)
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_standard_output(source: Path, good: Path) -> None:
     result = run_process("verify", source, good, "--depth", "quick", "--json", "--threads", 1)
     assert result.returncode == 0
@@ -177,6 +179,7 @@ def test_inspect_tells_header_tensors_and_what_is_assumed(good: Path) -> None:
     assert sum(parts) + 256 == contents["head_bytes"] + sum(parts) == contents["bytes"] == good.stat().st_size
 
 
+@pytest.mark.slow
 def test_inspect_of_very_many_tensors_lists_what_somebody_may_read(tmp_path: Path) -> None:
     layers, path = 3000, tmp_path / "deep.bin"
     with path.open("wb") as file:
@@ -323,11 +326,12 @@ def test_tokens_and_lengths_of_ones_own(tmp_path: Path, source: Path, good: Path
     assert report["metrics"]["perplexity_ratio_ci"] is not None
 
 
+@pytest.mark.slow
 def test_the_demo_exports_and_verifies_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On less evidence than a user gets, whose full run the wheel's test makes."""
-    from verify.evidence.depth import DEPTHS, Depth
+    from verify.evidence.depth import DEPTHS
 
-    monkeypatch.setitem(DEPTHS, "standard", Depth(windows=2, length=128, traced=2, positions=128))
+    monkeypatch.setitem(DEPTHS, "standard", replace(DEPTHS["standard"], windows=2, length=128))
     result = run("demo", "--out", tmp_path / "out")
     assert result.returncode == 0
     for name in (*BIN_FORMATS, "v3-q8_0"):

@@ -20,6 +20,8 @@ from helpers.v3_files import patched
 from verify.demo import CHECKPOINT
 from verify.report.files import NAMES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("number", "status", "said"),

@@ -35,6 +35,7 @@ def strict_policy(directory: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_release_of_the_bundled_checkpoint_leaves_the_file_and_its_report(tmp_path: Path) -> None:
     out = tmp_path / "out.bin"
     result = run_process("release", CHECKPOINT, out, "--format", "v2", *QUICK)
@@ -171,6 +172,7 @@ def waits_for_a_lock(process: subprocess.Popen[bytes]) -> bool:
     return any("->" in line and str(process.pid) in line.split() for line in lines)
 
 
+@pytest.mark.slow
 def test_of_two_releases_at_once_the_file_and_the_report_are_of_the_same(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

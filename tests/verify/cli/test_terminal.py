@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from helpers.command_line import run_on_terminal, run_process
+
+pytestmark = pytest.mark.slow
 
 COLOUR = "\x1b[1;32m"  # of a verdict that is bold and green
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import mistakes as m
+from helpers import mistake_seeds as m
+from helpers.mistake_files import diagnosed, written
 from helpers.mistake_parts import IN_PARTS
 from helpers.mistake_tables import (
     ELEVEN,
-    GROUP,
     IN_ARRAYS,
     MODELS,
     QUANTIZED,
@@ -20,13 +20,11 @@ from helpers.mistake_tables import (
     K,
     healthy,
 )
-from helpers.models import LEGACY_FORMATS, Arrays, arrays, config
+from helpers.models import LEGACY_FORMATS, arrays, config
 
 import exporter
 import reader_c
-from verify.diagnosis import Diagnosis, diagnose_tensors
-from verify.diagnosis.signatures import SIGNATURES
-from verify.testing import source_of
+from verify.diagnosis.tensor_mistakes import TENSOR_MISTAKES
 
 
 def nans(part: np.ndarray) -> np.ndarray:
@@ -34,25 +32,10 @@ def nans(part: np.ndarray) -> np.ndarray:
     return np.full(part.shape, -1, f"i{part.itemsize}").view(part.dtype)
 
 
-def written(path: Path, model: exporter.ModelConfig, mine: Arrays, kind: str) -> Path:
-    format_name, _, storage = kind.partition("-") if kind.startswith("v3") else (kind, "", "")
-    more = {"storage": storage} if storage else {}
-    source = exporter.Checkpoint.from_arrays(model, mine)
-    exporter.export(source, path, format=format_name, group_size=GROUP, overwrite=True, **more)
-    return path
-
-
-def diagnosed(path: Path, model: exporter.ModelConfig, right: Arrays) -> Diagnosis | None:
-    source = source_of(exporter.Checkpoint.from_arrays(model, right))
-    with reader_c.open(path) as file:
-        names = [name for name in source.hyperparameters.shapes() if name in file.names]
-        return diagnose_tensors(file, source, names)
-
-
 @pytest.mark.parametrize("kind", STORED)
 @pytest.mark.parametrize("defect", IN_ARRAYS)
 def test_a_mistake_with_tensors_gets_its_name(tmp_path: Path, defect: str, kind: str) -> None:
-    seed_defect, signature, not_in = IN_ARRAYS[defect]
+    seed_defect, mistake, not_in = IN_ARRAYS[defect]
     models = MODELS | (WIDER if kind.startswith("v3") else {})
     for seed, model in enumerate(model for name, model in models.items() if name not in not_in):
         right = healthy(seed, model)
@@ -60,26 +43,26 @@ def test_a_mistake_with_tensors_gets_its_name(tmp_path: Path, defect: str, kind:
         seed_defect(wrong, model)
         found = diagnosed(written(tmp_path / "out.bin", model, wrong, kind), model, right)
         assert found is not None
-        assert found.signature == signature, found
+        assert found.signature == mistake, found
         differing = {name for name in right if right[name].tobytes() != wrong[name].tobytes()}
-        if signature != "unrelated-numbers":
+        if mistake != "unrelated-numbers":
             assert found.explained == 1
             assert set(found.tensors) == differing
 
 
 @pytest.mark.parametrize(("defect", "kind"), [(d, kind) for d, (_, _, kinds) in IN_PARTS.items() for kind in kinds])
 def test_a_mistake_with_parts_gets_its_name(tmp_path: Path, defect: str, kind: str) -> None:
-    change, signature, _ = IN_PARTS[defect]
+    change, mistake, _ = IN_PARTS[defect]
     for seed, model in enumerate(SMALL):
         right = healthy(seed, model)
         path = written(tmp_path / "out.bin", model, right, kind)
         names = ["layers.1.feed_forward.w1.weight"]
-        if signature not in ("bit-flipped", "few-elements"):
+        if mistake not in ("bit-flipped", "few-elements"):
             names = [name for name, array in right.items() if array.ndim == 2]
         m.patch_parts(path, names, right, change)
         found = diagnosed(path, model, right)
         assert found is not None
-        assert (found.signature, found.explained) == (signature, 1), found
+        assert (found.signature, found.explained) == (mistake, 1), found
 
 
 @pytest.mark.parametrize("kind", QUANTIZED)
@@ -140,7 +123,7 @@ def test_a_tensor_written_twice_gets_its_name(tmp_path: Path, kind: str) -> None
         found = diagnosed(path, model, right)
         assert found is not None
         assert found.signature == "bytes-shifted", found
-        assert f"as if {twice} stood there twice" in found.sentence
+        assert f"as if {twice} had been written twice" in found.sentence
 
 
 def test_both_parts_left_out_of_v1_are_two_distances(tmp_path: Path) -> None:
@@ -184,9 +167,9 @@ def test_nans_are_called_that(tmp_path: Path, kind: str) -> None:
         assert (found.signature, found.explained) == ("not-comparable", 0), found
 
 
-def test_every_signature_has_a_seed() -> None:
-    seeded = {signature for _, signature, _ in (*IN_ARRAYS.values(), *IN_PARTS.values())}
-    assert {signature.name for signature in SIGNATURES} - seeded == {"quantized-on-the-way"}  # above
+def test_every_mistake_within_tensors_has_a_seed() -> None:
+    seeded = {mistake for _, mistake, _ in (*IN_ARRAYS.values(), *IN_PARTS.values())}
+    assert {known.mistake.name for known in TENSOR_MISTAKES} - seeded == {"quantized-on-the-way"}  # above
 
 
 @pytest.mark.parametrize(("format_name", "said"), [("v1", 2), ("v2", 1)])
@@ -234,6 +217,7 @@ def test_of_two_mistakes_the_larger_is_named_and_the_rest_counted(tmp_path: Path
     assert "1 of 12 differing tensors" in found.sentence
 
 
+@pytest.mark.slow
 def test_nine_of_ten_seeds_in_random_models_get_their_name(tmp_path: Path) -> None:
     """Any ratio of heads, sizes that are no multiples of one another: where two mistakes give the same bits, the
     likelier one is named."""
@@ -243,7 +227,7 @@ def test_nine_of_ten_seeds_in_random_models_get_their_name(tmp_path: Path) -> No
         model = random_model(rng)
         right = arrays(model, seeds)
         wrong = dict(right)
-        seed_defect, signature, _ = list(IN_ARRAYS.values())[rng.integers(len(IN_ARRAYS))]
+        seed_defect, mistake, _ = list(IN_ARRAYS.values())[rng.integers(len(IN_ARRAYS))]
         try:
             seed_defect(wrong, model)
         except (ValueError, KeyError):
@@ -254,7 +238,7 @@ def test_nine_of_ten_seeds_in_random_models_get_their_name(tmp_path: Path) -> No
         kind = STORED[rng.integers(len(STORED))]
         found = diagnosed(written(tmp_path / "out.bin", model, wrong, kind), model, right)
         assert found is not None
-        right_names += found.signature == signature
+        right_names += found.signature == mistake
     assert right_names >= 90
 
 

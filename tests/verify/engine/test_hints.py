@@ -14,7 +14,7 @@ import exporter
 import reader_c
 from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.engine.command import Engine
-from verify.engine.hints import Fault, faults, logits_of
+from verify.engine.hints import MistakenReference, logits_of, mistaken_references
 from verify.engine.trial import Trial
 from verify.evidence import Window
 from verify.oracle import llama
@@ -42,14 +42,14 @@ class Scene:
         exporter.export(checkpoint, directory / "file.bin", format="v3", storage="q8_0", group_size=8)
         self.source = open_source(directory / "source.bin")
         self.file = directory / "file.bin"
-        self.model = self.source.hyperparameters
+        self.hyper = self.source.hyperparameters
         with reader_c.open(self.file) as read:
             self.weights = {
-                name: torch.from_numpy(np.array(_dequantized(read, name))) for name in self.model.shapes()
+                name: torch.from_numpy(np.array(_dequantized(read, name))) for name in self.hyper.shapes()
             }
         tokens = torch.from_numpy(TOKENS).unsqueeze(0)
-        self.reference = llama.logits(self.model, self.load, tokens).numpy()[0]
-        self.sigma = logit_sigma(self.model, self.load, tokens, seed=0).numpy()[0]
+        self.reference = llama.logits(self.hyper, self.load, tokens).numpy()[0]
+        self.sigma = logit_sigma(self.hyper, self.load, tokens, seed=0).numpy()[0]
 
     def load(self, name: str) -> torch.Tensor:
         return self.weights[name]
@@ -71,7 +71,7 @@ def told(scene: Scene, logits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> t
     monkeypatch.setattr(Engine, "digest", lambda *_: "0" * 64)
     with reader_c.open(scene.file) as model:
         policy = load_policy(DEFAULT_POLICY, "v3-q8_0")
-        trial = Trial(Engine(Path("x")), model, scene.model, scene.load, policy)
+        trial = Trial(Engine(Path("x")), model, scene.hyper, scene.load, policy)
         zeros = np.zeros_like(scene.sigma)
         trial.add(0, Window(TOKENS, "random"), scene.reference, scene.reference, scene.sigma, zeros)
         return trial.verdict().status, trial.report.hint_name, trial.report.hint
@@ -81,24 +81,24 @@ def test_the_right_logits_pass_without_a_hint(scene: Scene, monkeypatch: pytest.
     assert told(scene, scene.reference, monkeypatch) == ("pass", "", "")
 
 
-def known(scene: Scene) -> list[Fault]:
-    return list(faults(scene.model, scene.load, 8))
+def known(scene: Scene) -> list[MistakenReference]:
+    return list(mistaken_references(scene.hyper, scene.load, 8))
 
 
 def test_every_mistake_is_told_by_its_name(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong, names = [], set()
-    for fault in known(scene):
-        status, name, hint = told(scene, logits_of(fault, torch.from_numpy(TOKENS)).numpy(), monkeypatch)
-        names.add(fault.name)
-        # two ways to say the same thing of rows that both leave cut alike
-        if status != "fail" or name not in (fault.name, "last-inputs-dropped", "last-group") or not hint:
-            wrong.append((fault.name, fault.sentence, status, name))
+    for wrong_one in known(scene):
+        status, name, hint = told(scene, logits_of(wrong_one, torch.from_numpy(TOKENS)).numpy(), monkeypatch)
+        names.add(wrong_one.mistake.name)
+        # two descriptions of the same omission, where rows have the same end
+        if status != "fail" or name not in (wrong_one.mistake.name, "last-inputs-dropped", "last-group") or not hint:
+            wrong.append((wrong_one.mistake.name, wrong_one.sentence, status, name))
     assert not wrong
-    assert len(names) == 18
+    assert len(names) == 19
 
 
 def test_two_mistakes_at_once_are_not_told_as_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    by_name = {fault.name: fault for fault in known(scene)}
-    both = dataclasses.replace(by_name["score-scale"], model=by_name["activation"].model)
+    by_name = {one.mistake.name: one for one in known(scene)}
+    both = dataclasses.replace(by_name["score-scale"], hyper=by_name["activation"].hyper)
     status, name, _ = told(scene, logits_of(both, torch.from_numpy(TOKENS)).numpy(), monkeypatch)
     assert (status, name) == ("fail", "")

@@ -30,6 +30,8 @@ from verify.judge import judge
 from verify.report.model import Report
 from verify.report.saved import read_report
 
+pytestmark = pytest.mark.slow
+
 EVIDENCE = Evidence(depth="quick", windows=2, length=24)
 MODEL = config(dim=48, hidden_dim=48, n_heads=6, n_kv_heads=3, max_seq_len=33)
 
@@ -79,7 +81,7 @@ def test_the_documented_example_passes_with_every_bit(tmp_path: Path, mine: Path
     assert report.passed, report.reason
     assert report.engine is not None
     assert report.engine.same_bits == report.engine.logits == 2 * 24 * MODEL.vocab_size
-    assert "100.0% of its logits are the C reader's bits" in of_engine(report)[1]
+    assert "100.0% of its logits have the C reader's bits" in of_engine(report)[1]
     path = tmp_path / "report.json"
     path.write_text(report.to_json())
     assert read_report(path).to_json() == report.to_json()
@@ -97,13 +99,14 @@ def test_upstreams_engine_passes_by_a_command(tmp_path: Path) -> None:
 # the catalogue's mistake -> the hint that must be given, and the file that shows it
 MISTAKES = {
     "theta 1e4 for the header's 5e5": ("rope-theta", "v3", {"rope_theta": 5e5}),
+    "theta 1e5 for 1e4": ("rope-theta", "v0", {}),
     "eps 1e-6 for 1e-5": ("norm-eps", "v0", {}),
     "half-split rotation": ("rope-half-split", "v2", {}),
     "rotated the other way": ("rope-backwards", "v0", {}),
     "kv head = head % n_kv_heads": ("kv-heads", "v2", {}),
     "kv head off by one": ("kv-heads", "v0", {}),
     "scores not divided by sqrt(head_dim)": ("score-scale", "v0", {}),
-    "gate and up taken for each other": ("other-tensor", "v2", {}),
+    "gate and up taken for each other": ("gate-up-swapped", "v2", {}),
     "the last 8 inputs of each row dropped": ("last-inputs-dropped", "v0", {}),
     "gelu for silu": ("activation", "v0", {}),
     "tied classifier used on an untied model": ("tied-classifier", "v0", {}),
@@ -128,12 +131,14 @@ def test_a_mistake_compiled_in_fails_and_is_told(tmp_path: Path, kept: Path, nam
 
 
 def test_a_mistake_that_nobody_knows_fails_without_a_hint(tmp_path: Path, kept: Path) -> None:
-    patch = patch_of("theta 1e5 for 1e4")
+    """A theta that no program is known to have built in."""
+    ((theta, _),) = patch_of("theta 1e5 for 1e4").pieces
+    patch = Patch(((theta, "3e4f"),))
     report = judged(*files(tmp_path, "v0"), Engine(library(tmp_path / "engine", kept, patch)))
     assert of_engine(report)[0] == "fail"
     assert report.engine is not None
     assert report.engine.hint == ""
-    # the first position turns nothing, whatever theta is
+    # RoPE does not rotate the first position, whatever theta is
     assert report.engine.first is not None
     assert report.engine.first["position"] > 0
 
@@ -143,12 +148,12 @@ def test_an_engine_with_int8_activations_is_judged_by_the_policy(tmp_path: Path,
     report = judged(source, file, Engine(mine, activations="q8"))
     status, detail = of_engine(report)
     assert status == "pass"
-    assert "0.0% of its logits are the C reader's bits" in detail
+    assert "0.0% of its logits have the C reader's bits" in detail
     patch = patch_of("gate and up taken for each other")
     report = judged(source, file, Engine(library(tmp_path / "engine", kept, patch), activations="q8"))
     assert of_engine(report)[0] == "fail"
     assert report.engine is not None
-    assert report.engine.hint_name == "other-tensor"
+    assert report.engine.hint_name == "gate-up-swapped"
 
 
 def test_judge_says_of_an_engine_with_int8_activations_what_verify_says(tmp_path: Path, kept: Path) -> None:
@@ -281,7 +286,7 @@ def test_an_engine_that_changed_while_it_was_on_trial_is_not_judged(tmp_path: Pa
     engine.write_text(f"#!{sys.executable} -S\n{(tmp_path / 'engine.py').read_text()}")
     engine.chmod(0o755)
     source, file = files(tmp_path, "v0")
-    with pytest.raises(CannotJudgeError, match=r"changed while it was on trial|expected an engine that can be read"):
+    with pytest.raises(CannotJudgeError, match=r"changed during its trial|expected a readable engine"):
         judged(source, file, Engine(command=f"{engine} {{file}} {{tokens}} {{logits}}"))
 
 
@@ -304,7 +309,7 @@ def test_zeros_are_logits_and_are_judged(tmp_path: Path) -> None:
     [
         (["--engine", "none.so"], ["none.so: expected an engine's shared library, found no such file"]),
         (["--engine-command", ""], ["expected a program and its arguments, found nothing"]),
-        (["--engine-command", "'"], ["expected words as a shell has them"]),
+        (["--engine-command", "'"], ["expected words that a shell can split"]),
         (["--engine-command", "nosuchprogram {file} {tokens} {logits}"], ["found 'nosuchprogram'"]),
         (["--engine-command", "cat {file} {tokens}"], ["expected {logits} in it"]),
         (["--engine", "x", "--engine-command", "y"], ["found both or none"]),
@@ -313,8 +318,8 @@ def test_zeros_are_logits_and_are_judged(tmp_path: Path) -> None:
         (["--engine", "MINE", "--engine-memory", "much"], ["expected a size as 4GiB or 500MB, found 'much'"]),
         (["--engine", "MINE", "--engine-memory", "0"], ["expected a size as 4GiB or 500MB, found '0'"]),
         (["--engine", "MINE", "--engine-activations", "q4"], ["expected fp32 or q8, found 'q4'"]),
-        (["--engine", "SOURCE"], ["engine: expected one that starts, found"]),
-        (["--engine", "/lib/x86_64-linux-gnu/libm.so.6"], ["expected one that starts", "build_transformer"]),
+        (["--engine", "SOURCE"], ["engine: expected a program that starts, found"]),
+        (["--engine", "/lib/x86_64-linux-gnu/libm.so.6"], ["expected a program that starts", "build_transformer"]),
     ],
 )
 def test_what_cannot_be_run_is_refused(

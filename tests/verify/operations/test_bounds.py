@@ -11,15 +11,14 @@ import torch
 from helpers import float32
 from helpers.attacks import pair_of_rows
 from helpers.float32 import F, Row
-from helpers.models import same_bits
+from helpers.models import config, hyperparameters, same_bits
 from reader_c._reader import lib
 
 from reader_c import _reader
 from verify.operations import bounds
-from verify.sources import Hyperparameters
 
 T = torch.Tensor
-MODEL = Hyperparameters(4, 4, 1, 1, 1, 4, 3, 8, True, 1e-5, 10000.0)
+MODEL = hyperparameters(config(dim=4, n_heads=1, n_kv_heads=1))
 
 
 def silu(gate: T, up: T) -> T:
@@ -89,7 +88,7 @@ _kernels = ctypes.CDLL(_reader.__file__)
 
 
 class _Matrix(ctypes.Structure):
-    """rc_matrix of kernels.h"""
+    """rc_matrix of matrix.h"""
 
     _fields_ = (
         ("storage", ctypes.c_int),

@@ -191,7 +191,7 @@ def test_gates_in_bfloat16_or_of_another_kind_break_the_bound(activation: str) -
 
 
 def test_constants_of_the_gates_are_the_nearest_float32() -> None:
-    """As the bound has it, and as kernels.c writes them."""
+    """As the bound has it, and as mirror_rows.c writes them."""
     assert F(0.5**0.5) == F(float.fromhex("0x1.6a09e6p-1"))
     assert F(2 * (2 / np.pi) ** 0.5) == F(float.fromhex("0x1.988454p+0"))
     assert F(0.044715) == F(float.fromhex("0x1.6e4e26p-5"))

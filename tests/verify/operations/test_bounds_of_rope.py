@@ -10,6 +10,7 @@ import torch
 from helpers import float32
 from helpers.attacks import doubles, in_bfloat16, use
 from helpers.float32 import F, Row
+from helpers.models import config, hyperparameters
 from hypothesis import example, given, target
 from hypothesis import strategies as st
 
@@ -28,20 +29,8 @@ SCALINGS = {
 
 
 def model_of(head_dim: int, theta: float, scaling: str = "none") -> Hyperparameters:
-    return Hyperparameters(
-        dim=head_dim,
-        hidden_dim=8,
-        n_layers=1,
-        n_heads=1,
-        n_kv_heads=1,
-        head_dim=head_dim,
-        vocab_size=3,
-        max_seq_len=8192,
-        tied=True,
-        norm_eps=1e-5,
-        rope_theta=theta,
-        rope_scaling=SCALINGS[scaling],
-    )
+    shape = {"dim": head_dim, "n_heads": 1, "n_kv_heads": 1, "max_seq_len": 8192}
+    return dataclasses.replace(hyperparameters(config(**shape, rope_theta=theta)), rope_scaling=SCALINGS[scaling])
 
 
 def engine_frequencies(model: Hyperparameters) -> Row:

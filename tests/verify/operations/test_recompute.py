@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.models import arrays, checkpoint, config
+from helpers.models import arrays, checkpoint, config, hyperparameters
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,6 @@ from verify.operations.matched_filter import find_weight
 from verify.operations.recompute import Recompute, Recorded
 from verify.operations.record import record
 from verify.oracle.expected import numbers, quantized
-from verify.sources import Hyperparameters
 from verify.testing import configs
 
 
@@ -35,8 +34,6 @@ def judge(
 ) -> Operations:
     """The file's engine, against these weights."""
     found = Operations()
-    fields = dataclasses.fields(Hyperparameters)
-    hyper = Hyperparameters(**{field.name: getattr(model, field.name) for field in fields})
     tokens = torch.from_numpy(np.stack(windows))
     with reader_c.open(path) as opened:
 
@@ -48,7 +45,7 @@ def judge(
             how = opened.storage(name)
             return quantized(weights[name], how.group_size) if how.storage == "q8_0" else None
 
-        recompute = Recompute(hyper, load, int8, activations, arithmetic)
+        recompute = Recompute(hyperparameters(model), load, int8, activations, arithmetic)
         x = torch.empty(0)
         at: Recorded
         for layer, at in record(opened, windows, activations, arithmetic):

@@ -12,21 +12,18 @@ import numpy as np
 import pytest
 import torch
 from helpers import huggingface
-from helpers.models import arrays
+from helpers.models import arrays, hyperparameters
+from helpers.models import config as toy
 from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter
 from verify.oracle import llama, rope
 from verify.oracle.rounding_noise import UNIT, Noise
-from verify.sources import Hyperparameters, RopeScaling
+from verify.sources import RopeScaling
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import quiet_transformers
 from verify.testing import configs
-
-
-def hyperparameters(config: exporter.ModelConfig) -> Hyperparameters:
-    return Hyperparameters(**{field: getattr(config, field) for field in Hyperparameters.__dataclass_fields__})
 
 
 def slow_logits(config: exporter.ModelConfig, weights: dict[str, np.ndarray], tokens: list[int]) -> np.ndarray:
@@ -93,9 +90,7 @@ def test_reference_is_the_formulas_to_float64(
 
 
 def test_windows_of_a_batch_do_not_touch_each_other() -> None:
-    config = exporter.ModelConfig(
-        dim=48, hidden_dim=40, n_layers=2, n_heads=6, n_kv_heads=3, vocab_size=29, max_seq_len=33, tied=True
-    )
+    config = toy(tied=True)
     weights = {name: torch.from_numpy(array) for name, array in arrays(config).items()}
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (3, 20)))
     together = llama.logits(hyperparameters(config), weights.__getitem__, tokens)
@@ -111,9 +106,7 @@ def test_windows_of_a_batch_do_not_touch_each_other() -> None:
 
 
 def test_float32_reference_is_float64s_to_float32() -> None:
-    config = exporter.ModelConfig(
-        dim=48, hidden_dim=40, n_layers=2, n_heads=6, n_kv_heads=3, vocab_size=29, max_seq_len=33, tied=True
-    )
+    config = toy(tied=True)
     weights = {name: torch.from_numpy(array) for name, array in arrays(config).items()}
     tokens = torch.arange(29)[None]
     wide = llama.logits(hyperparameters(config), weights.__getitem__, tokens)
@@ -175,6 +168,7 @@ def test_no_noise_is_no_change() -> None:
         assert result is y
 
 
+@pytest.mark.slow
 @given(huggingface.models(), st.integers(0, 99))
 def test_reference_is_transformers_to_float64(made: tuple[str, dict[str, Any]], seed: int) -> None:
     architecture, changes = made
@@ -245,10 +239,8 @@ def test_yarn_at_its_edges_is_transformers(edge: dict[str, Any]) -> None:
         attention_factor=1.0,
         truncate=edge.get("truncate", True),
     )
-    config = exporter.ModelConfig(
-        dim=32, hidden_dim=8, n_layers=1, n_heads=2, n_kv_heads=1, vocab_size=9, max_seq_len=9, tied=True
-    )
-    found = rope.frequencies(dataclasses.replace(hyperparameters(config), rope_scaling=scaling))
+    model = hyperparameters(toy(dim=32, n_heads=2, n_kv_heads=1))
+    found = rope.frequencies(dataclasses.replace(model, rope_scaling=scaling))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
@@ -263,17 +255,15 @@ def test_yarn_at_its_edges_is_transformers(edge: dict[str, Any]) -> None:
     ],
 )
 def test_a_ratio_is_one_more_rounding_of_a_frequency(scaling: RopeScaling, of_ratio: int) -> None:
-    config = exporter.ModelConfig(
-        dim=4, hidden_dim=8, n_layers=1, n_heads=1, n_kv_heads=1, vocab_size=9, max_seq_len=4000, tied=True
-    )
+    config = toy(dim=4, n_heads=1, n_kv_heads=1, max_seq_len=4000)
     model = dataclasses.replace(hyperparameters(config), rope_scaling=scaling)
     positions = torch.arange(4000, dtype=torch.float64)[:, None]
-    exact = rope.turns(model, 4000, torch.float64, Noise())
-    turns = rope.turns(model, 4000, torch.float64, Noise(1, 8))
-    assert torch.equal(turns[0], exact)
-    turned = (turns[1:] / exact).angle()
+    exact = rope.rotations(model, 4000, torch.float64, Noise())
+    rotations = rope.rotations(model, 4000, torch.float64, Noise(1, 8))
+    assert torch.equal(rotations[0], exact)
+    rotated = (rotations[1:] / exact).angle()
     # what all positions share, as a part of the frequency
-    shared = (turned * positions).sum(dim=1) / positions.square().sum(dim=0) / rope.frequencies(model)
+    shared = (rotated * positions).sum(dim=1) / positions.square().sum(dim=0) / rope.frequencies(model)
     # the first pair's power of theta is exact, the second one's is not
     expected = torch.tensor([0.0, 2.0], dtype=torch.float64) + of_ratio
     variance = shared.square().mean(dim=0) / (0.18 * UNIT**2)

@@ -13,19 +13,18 @@ from typing import Any
 
 import pytest
 from helpers.html import Page, text_of
-from helpers.reports import GUILTY, failing, passing, replaced, without_logits
-from hypothesis import example, given
+from helpers.reports import GUILTY, failing, passing, without_logits
+from hypothesis import given
 from hypothesis import strategies as st
 
-from verify.checks.baseline import Comparison
-from verify.checks.operations import LayerReport
-from verify.checks.result import CHECKS, CheckResult, skipped, within
+from verify.checks.baseline import BaselineComparison
+from verify.checks.result import CHECKS, within
 from verify.diagnosis import Diagnosis
 from verify.report import html
 from verify.report.advice import next_step
-from verify.report.heat import STEPS, heat_maps
-from verify.report.model import Baseline, Report
-from verify.report.plots import LogScale, log_scale
+from verify.report.findings import Baseline
+from verify.report.heat_map import heat_maps
+from verify.report.model import Report
 from verify.report.saved import read_report
 
 HOSTILE = "</script></style></title>\"'><img src=x onerror=alert(1)><!--{{ 7 * 7 }}{% raw %}&lt;"
@@ -43,7 +42,10 @@ def with_baseline(report: Report, **changes: Any) -> Report:
         "interval": (5e-4, 2e-3),
         "limit": 1e-5,
     }
-    worse, same = Comparison(**{**fields, **changes}), Comparison(**{**fields, "interval": (-1e-3, 1e-6)})
+    worse, same = (
+        BaselineComparison(**{**fields, **changes}),
+        BaselineComparison(**{**fields, "interval": (-1e-3, 1e-6)}),
+    )
     check = within("baseline", "statistical", 5e-4, 1e-5, "kl_mean is worse", {"metric": "kl_mean", "origin": "text"})
     return dataclasses.replace(
         report,
@@ -184,7 +186,7 @@ def test_an_empty_section_says_why() -> None:
     assert said.count("the source's norm.weight holds a NaN") >= 3
 
 
-floats = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1.8e308])
+floats = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1.7e308, 1e308])
 
 
 def with_numbers(value: Any, draw: Callable[[], float]) -> Any:
@@ -201,6 +203,7 @@ def with_numbers(value: Any, draw: Callable[[], float]) -> Any:
     return value
 
 
+@pytest.mark.slow
 @given(st.lists(floats, min_size=1, max_size=11))
 def test_any_numbers_are_shown_within_their_frames(numbers: list[float]) -> None:
     endless = itertools.cycle(numbers)
@@ -243,57 +246,6 @@ def test_every_operation_has_its_cell_and_the_failed_ones_a_sign() -> None:
     stops = [cell for cell in cells if cell.attributes["tabindex"] == "0"]
     assert len(stops) == len(page.all("table", role="grid"))
     assert all("failed" in stop.classes for stop in stops)
-
-
-@example(1.0, 1.0)
-@example(1.001, 1.0)
-@example(1.5, 2.0)
-@given(st.floats(min_value=0), st.floats(min_value=0, max_value=1e9))
-def test_a_cell_is_failed_where_and_only_where_it_is_beyond_the_policy_s_limit(ratio: float, limit: float) -> None:
-    layer = LayerReport("fp32", 3, "down", 1.0, ratio, {})
-    (heat,) = heat_maps([layer], limit)
-    assert heat.active.failed == (ratio > limit)
-    assert heat.active.step == 0 if ratio == 0 else ratio <= (*STEPS, math.inf)[heat.active.step - 1]
-
-
-@given(st.lists(st.floats(min_value=0, allow_nan=False), min_size=1), st.floats(min_value=0, max_value=1e9))
-def test_a_larger_value_never_stands_lower(values: list[float], limit: float) -> None:
-    scale = log_scale(values, limit)
-    places = [scale.at(value) for value in sorted(values)]
-    assert places == sorted(places)
-    assert all(0 <= place <= 100 for place in places)
-
-
-def test_a_decade_is_everywhere_as_high() -> None:
-    assert [LogScale(-4, 0).at(10.0**power) for power in range(-4, 1)] == [0, 25, 50, 75, 100]
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_every_check_that_does_not_pass_has_a_next_step_of_its_own(name: str) -> None:
-    report = passing()
-    failed = CheckResult(name, "fail", "policy", 2.0, 1.0, "it is so")
-    left_out = skipped(name, "policy", "there was nothing")
-    steps = [
-        next_step(check, dataclasses.replace(report, checks=replaced(report.checks, check)))
-        for check in (failed, left_out)
-    ]
-    others = [
-        next_step(CheckResult(other, "fail", "policy", 2.0, 1.0, "it is so"), dataclasses.replace(report, checks=()))
-        for other in CHECKS
-        if other != name
-    ]
-    assert len({*steps, *others}) == 2 + len(others)
-    for step in steps:
-        assert step.endswith(".")
-        assert "\n" not in step
-        assert "{" not in step
-
-
-def test_what_follows_from_an_earlier_failure_sends_back_to_it() -> None:
-    report = failing()
-    first, second = report.blamed
-    assert GUILTY in next_step(first, report)
-    assert first.name in next_step(second, report)
 
 
 def test_the_page_is_in_the_package() -> None:

@@ -29,6 +29,8 @@ from verify.run.resume import EvidenceStore
 from verify.run.traced_windows import Traced
 from verify.run.worker import ComparedWindow, Job, Worker
 
+pytestmark = pytest.mark.slow
+
 EVIDENCE = Evidence(depth="standard", windows=3, length=24)
 
 

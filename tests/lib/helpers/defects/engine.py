@@ -42,19 +42,19 @@ _POSITION = "rc_rope_row(cosine, sine, b->position + t,"
 _HEAD = "kv_head * sharing + (first + distinct) % sharing"
 _ROOT = "root = sqrtf((float)head_size)"
 _SOFTMAX = "rc_softmax(a.scores[r], a.seen[r]);"
-_KIND = "shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;\n    project"
+_KIND = "shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;\n    const rc_projection"
 _GATE, _UP = "{{RC_W1, RC_W1_BIAS,", "{RC_W3, RC_W3_BIAS,"
 _NORM_WEIGHT = "weight[j] * (scale * x[j])"
 _RESIDUAL = "b->x[i] += b->s->projected[i];"
 _PROJECTED = "rc_matrix_of(s->model, to->kind, layer)"
-_LOGITS = "RC_AT_LOGITS_INT8, logits});"
+_LOGITS = "rc_project(b, b->s->h, 0, 1, &output);"
 _ROUND = "half_away(x[j] / s)"
 _SCALES = "model->bytes + tensor.scale_offset :"
 _KEYS = "float *keys = s->keys + (layer * s->capacity + b->position) * kv_dim;"
 _SILU = "return x * sigmoid(x);"
 _PRODUCT = "rc_matmul(out, x, b->n, w, s->row_room, s->lane_room);"
-_PRODUCTS_Q8 = "for (int64_t t = 0; t < b->n; t += BATCH)"
-_PRODUCTS_Q8_END = ": BATCH, w, s->row_room, s->lane_room);"
+_PRODUCTS_Q8 = "for (int64_t t = 0; t < b->n; t += RC_MIRROR_BATCH)"
+_PRODUCTS_Q8_END = ": RC_MIRROR_BATCH, w, s->row_room, s->lane_room);"
 
 
 def _product(stop: str, accumulate: str) -> tuple[tuple[str, str], ...]:
@@ -169,14 +169,14 @@ _ATTENTION = (
     _engine(
         "softmax without the last position",
         {
-            _SOFTMAX: "const bool last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
+            _SOFTMAX: "const int last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
             " if (last) a.scores[r][a.seen[r] - 1] = 0.0f;"
         },
         _found("shares"),
     ),
     _engine(
         "keys of a second batch written one place too early",
-        {_KEYS: _KEYS.replace("b->position)", "b->position - (b->position >= BATCH))")},
+        {_KEYS: _KEYS.replace("b->position)", "b->position - (b->position >= RC_MIRROR_BATCH))")},
         _found("scores"),
         needs={"max_seq_len": 80},
         length=72,

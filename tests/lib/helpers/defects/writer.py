@@ -25,7 +25,7 @@ from helpers.defects.drafts import (
     with_scales,
 )
 from helpers.defects.kinds import PLAIN, QUANTIZED, V3, Defect, Where
-from helpers.mistakes import half_split, interleaved
+from helpers.mistake_seeds import half_split, interleaved
 
 Q, K, V, O = (f"layers.1.attention.w{letter}.weight" for letter in "qkvo")  # noqa: E741
 W1, W3 = (f"layers.0.feed_forward.w{digit}.weight" for digit in "13")

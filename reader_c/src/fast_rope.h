@@ -1,0 +1,17 @@
+/* RoPE's functions for `fast`, this reader's own: in double precision, so that the float is correctly rounded unless
+ * the exact value lies within a ten-millionth of an ulp of the middle between two floats. */
+#ifndef EXPORT_AND_VERIFY_FAST_ROPE_H
+#define EXPORT_AND_VERIFY_FAST_ROPE_H
+
+#include <stdint.h>
+
+/* base^exponent, for rc_rope_frequencies */
+float rc_pow_fast(float base, float exponent);
+
+/* Cosine and sine of an angle. */
+void rc_cosine_sine_fast(float *cosine, float *sine, float angle);
+
+/* cosine and sine (half,) of position * frequency (half,), times `factor`, which yarn alone has other than 1 */
+void rc_rope_row_fast(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor);
+
+#endif

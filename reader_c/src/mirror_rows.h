@@ -1,0 +1,16 @@
+/* `mirror`'s norm, softmax and gate, each over one array. */
+#ifndef EXPORT_AND_VERIFY_MIRROR_ROWS_H
+#define EXPORT_AND_VERIFY_MIRROR_ROWS_H
+
+#include <stdint.h>
+
+/* out (dim,) = x (dim,) / sqrt(mean(x^2) + eps) * weight (dim,) */
+void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, float eps);
+
+/* x (n,) in place */
+void rc_softmax(float *x, int64_t n);
+
+/* gate (n,) = activation(gate) * up (n,); activation is an enum rc_gate */
+void rc_gated(float *gate, const float *up, int64_t n, int activation);
+
+#endif

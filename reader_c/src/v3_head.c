@@ -1,0 +1,85 @@
+#include "v3_head.h"
+
+#include "bytes.h"
+#include "shape.h"
+#include "status.h"
+#include "v3_config.h"
+#include "v3_fields.h"
+#include "v3_metadata.h"
+#include "v3_table.h"
+
+enum {
+    ALIGNMENT_AT = 124,
+    FILE_SIZE_AT = 128,
+    HEAD_SIZE_AT = 136,
+    METADATA_COUNT_AT = 148,
+    TENSOR_COUNT_AT = 152,
+    ENTRY_SIZE_AT = 156,
+    RESERVED_AT = 192, /* the model's digest stands before it */
+
+    LEAST_ALIGNMENT = 64,
+    MOST_ALIGNMENT = 4096,
+    MOST_TENSORS = 1 << 16,
+    MOST_METADATA = 1 << 20, /* bytes */
+    MOST_METADATA_COUNT = 256,
+};
+
+static int parse_alignment(const uint8_t *head, rc_config *c, rc_status *status)
+{
+    int32_t alignment = 0;
+    RC_TRY(rc_read_u32(head, ALIGNMENT_AT, "alignment", LEAST_ALIGNMENT, MOST_ALIGNMENT, &alignment, status));
+    if (alignment & (alignment - 1))
+        return rc_fail(status, RC_INVALID, "alignment", ALIGNMENT_AT, "a power of two up to", MOST_ALIGNMENT,
+                       alignment);
+    c->alignment = alignment;
+    return RC_OK;
+}
+
+/* What the fixed header says of table, metadata, head and file. */
+static int parse_sizes(const uint8_t *head, rc_model *model, rc_status *status)
+{
+    rc_config *c = &model->config;
+    int32_t entry = 0, count = 0, metadata_size = 0, metadata_count = 0;
+    RC_TRY(parse_alignment(head, c, status));
+    /* expected is what the header says, and found is the file's size: the file is what was cut */
+    if (rc_load_i64(head + FILE_SIZE_AT) != c->file_size)
+        return rc_fail(status, RC_INVALID, "file size", -1, "exactly", rc_load_i64(head + FILE_SIZE_AT),
+                       c->file_size);
+    RC_TRY(rc_read_u32(head, ENTRY_SIZE_AT, "entry size", RC_V3_ENTRY, RC_V3_ENTRY, &entry, status));
+    RC_TRY(rc_read_u32(head, TENSOR_COUNT_AT, "tensor count", 1, MOST_TENSORS, &count, status));
+    const int64_t tensors = rc_v3_tensor_count(model);
+    if (count != tensors)
+        return rc_fail(status, RC_INVALID, "tensor count", TENSOR_COUNT_AT, "exactly", tensors, count);
+    RC_TRY(rc_read_u32(head, RC_V3_METADATA_SIZE_AT, "metadata size", 0, MOST_METADATA, &metadata_size, status));
+    RC_TRY(rc_read_u32(head, METADATA_COUNT_AT, "metadata count", 0, MOST_METADATA_COUNT, &metadata_count, status));
+    c->metadata_at = RC_HEADER + (int64_t)count * RC_V3_ENTRY;
+    c->metadata_size = metadata_size;
+    c->metadata_count = metadata_count;
+    c->head_size = rc_aligned(c->metadata_at + metadata_size + RC_DIGEST_BYTES, c->alignment);
+    RC_TRY(rc_read_exactly(head, HEAD_SIZE_AT, "head size", c->head_size, status));
+    if (c->head_size > c->file_size)
+        return rc_fail(status, RC_INVALID, "file size", -1, "at least", c->head_size, c->file_size);
+    return rc_check_zeros(head, RESERVED_AT, RC_HEADER, "header padding", status);
+}
+
+int64_t rc_v3_head_bytes(const uint8_t *start, int64_t size)
+{
+    /* the header's own number, within what the format's limits allow; rc_parse_v3 says whether it is right */
+    const int64_t most = rc_aligned(RC_HEADER + (int64_t)MOST_TENSORS * RC_V3_ENTRY + MOST_METADATA + RC_DIGEST_BYTES,
+                                    MOST_ALIGNMENT);
+    const int64_t said = rc_load_i64(start + HEAD_SIZE_AT), within = said < most ? said : most;
+    return within < RC_HEADER ? RC_HEADER : within < size ? within : size;
+}
+
+int rc_parse_v3(const uint8_t *head, int64_t size, rc_model *model, rc_status *status)
+{
+    rc_config *c = &model->config;
+    *c = (rc_config){.format = RC_V3, .file_size = size};
+    RC_TRY(rc_v3_parse_config(head, c, status));
+    rc_v3_choose_slots(model);
+    RC_TRY(parse_sizes(head, model, status));
+    RC_TRY(rc_v3_check_metadata(head, c, status));
+    RC_TRY(rc_check_zeros(head, c->metadata_at + c->metadata_size, c->head_size - RC_DIGEST_BYTES, "head padding",
+                          status));
+    return rc_v3_check_table(head, model, status);
+}

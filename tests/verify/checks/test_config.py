@@ -1,0 +1,59 @@
+"""Each hyperparameter that the logits depend on is compared, whether the header has it or the format implies it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.mistake_files import hyperparameters
+from helpers.models import BIN_FORMATS, config, toy_file
+
+import reader_c
+from verify.checks.config import check_config, effective, flat, same_shapes
+
+HYPER = hyperparameters(config())
+
+
+@pytest.mark.parametrize("format_name", BIN_FORMATS)
+def test_a_healthy_header_agrees(tmp_path: Path, format_name: str) -> None:
+    with reader_c.open(toy_file(tmp_path, format_name)) as model:
+        found = check_config(model, HYPER, HYPER.max_seq_len)
+        assert found.status == "pass"
+        implied = 0 if format_name == "v3" else len(flat(HYPER)) - 8
+        in_header = len(flat(HYPER)) - implied
+        rest = f" and {implied} implied values agree" if implied else " agree"
+        assert found.detail == f"{in_header} header fields{rest} with the source"
+        assert effective(model).keys() == flat(HYPER).keys()
+        assert same_shapes(model, HYPER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"n_heads": 3, "n_kv_heads": 3}, "n_heads: expected 3, found 6; head_dim: expected 8, found 8"),
+        ({"norm_eps": 1e-6}, "norm_eps: expected 1e-06, found 1e-05, which v2 implies"),
+        ({"rope_theta": 5e5}, "rope_theta: expected 500000.0, found 10000.0, which v2 implies"),
+    ],
+)
+def test_a_field_that_differs_is_named_with_both_values(tmp_path: Path, changes: dict[str, Any], detail: str) -> None:
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
+        found = check_config(model, dataclasses.replace(HYPER, **changes), HYPER.max_seq_len)
+    assert found.status == "fail"
+    assert found.detail.startswith(detail.split(";", maxsplit=1)[0])
+    assert found.where["field"] == next(iter(changes))
+    assert found.observed == (1 if len(changes) == 1 else found.detail.count("expected"))
+
+
+def test_a_real_number_is_compared_as_float32(tmp_path: Path) -> None:
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
+        assert check_config(model, dataclasses.replace(HYPER, norm_eps=1e-5 * (1 + 1e-9)), 33).status == "pass"
+
+
+def test_what_was_requested_and_what_has_another_shape(tmp_path: Path) -> None:
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
+        found = check_config(model, HYPER, 33, {"group_size": (16, 8)})
+        assert found.detail == "group_size: expected 16, found 8 instead of what was requested"
+        assert not same_shapes(model, dataclasses.replace(HYPER, hidden_dim=44))
+        assert same_shapes(model, dataclasses.replace(HYPER, norm_eps=1.0))

@@ -1,0 +1,30 @@
+"""A check passes within its limit, fails on a NaN, and tolerates nothing where it is exact."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verify.checks.result import exact, skipped, within
+
+
+@given(st.floats(), st.floats())
+def test_a_pass_is_a_finite_number_within_a_finite_limit(observed: float, limit: float) -> None:
+    found = within("execution", "statistical", observed, limit, "x")
+    assert (found.status == "pass") == (math.isfinite(observed) and math.isfinite(limit) and observed <= limit)
+
+
+@pytest.mark.parametrize(("findings", "status"), [(0, "pass"), (1, "fail"), (7, "fail")])
+def test_an_exact_check_passes_on_zero_findings(findings: int, status: str) -> None:
+    found = exact("file", findings, "x")
+    assert (found.status, found.observed, found.limit, found.utilisation) == (status, float(findings), 0.0, None)
+
+
+def test_utilisation_is_the_factor_that_would_have_passed() -> None:
+    found = within("execution", "statistical", 25.0, 10.0, "x")
+    assert found.utilisation == 2.5
+    assert within("execution", "statistical", 25.0, 10.0 * 2.5, "x").status == "pass"
+    assert skipped("execution", "statistical", "why").utilisation is None

@@ -1,0 +1,62 @@
+"""v3's head is assembled a second time, and what differs is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.checkpoints import save, state_dict
+from helpers.models import toy_file
+
+import reader_c
+from verify.checks.v3_head import head_findings
+from verify.sources import open_source
+
+
+class Shown:
+    """A model whose reader shows another content or other metadata."""
+
+    def __init__(self, model: reader_c.Model, **shown: object) -> None:
+        self._model, self._shown = model, shown
+
+    def __getattr__(self, name: str) -> object:
+        return self._shown.get(name) or getattr(self._model, name)
+
+
+def test_a_healthy_head_has_no_findings(tmp_path: Path) -> None:
+    source = open_source(save(tmp_path, state_dict()))
+    with reader_c.open(toy_file(tmp_path, "v3")) as model:
+        assert head_findings(model, source, 33) == []
+        assert head_findings(model, source, 20) == [
+            "head: byte 32 differs from what the source, the storages and the tensors require"
+        ]
+
+
+def test_a_changed_payload_is_found_by_its_digest(tmp_path: Path) -> None:
+    source = open_source(save(tmp_path, state_dict()))
+    with reader_c.open(toy_file(tmp_path, "v3")) as model:
+        content = bytearray(model.content)
+        content[model.head_size + 5] ^= 1
+        findings = head_findings(Shown(model, content=memoryview(bytes(content))), source, 33)  # type: ignore[arg-type]
+        assert findings[0].startswith("tok_embeddings.weight: digest: expected ")
+        assert ", computed from its bytes, found " in findings[0]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "finding"),
+    [
+        ({"source.sha256": "x\n"}, "source.sha256: expected a source.kind beside it, found none"),
+        (
+            {"source.kind": "gguf"},
+            "expected one of llama2c, meta, huggingface, v3, memory, found 'gguf'",
+        ),
+        ({"source.kind": "meta", "source.sha256": "x\n"}, "expected digest, two spaces and a name, found 'x'"),
+        ({"source.kind": "meta", "source.sha256": "0" * 64 + "  a"}, "expected a line break at its end"),
+        ({"source.kind": "llama2c", "source.sha256": ""}, "checkpoint.pt: expected "),
+    ],
+)
+def test_wrong_statements_about_the_source_are_named(tmp_path: Path, metadata: dict[str, str], finding: str) -> None:
+    source = open_source(save(tmp_path, state_dict()))
+    with reader_c.open(toy_file(tmp_path, "v3")) as model:
+        findings = head_findings(Shown(model, metadata=metadata), source, 33)  # type: ignore[arg-type]
+    assert any(finding in found for found in findings if found.startswith("provenance: ")), findings

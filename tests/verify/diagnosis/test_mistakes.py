@@ -1,0 +1,120 @@
+"""The table of known mistakes: every name is kept, and every sentence can be said."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+
+from verify.diagnosis import mistakes
+from verify.diagnosis.mistakes import Mistake, last_inputs
+
+TABLE = {name: value for name, value in vars(mistakes).items() if isinstance(value, Mistake)}
+
+# Names that saved reports hold: in `diagnosis.signature` and `engine.hint_name`.
+KEPT = [
+    "activation",
+    "bias-dropped",
+    "big-endian",
+    "bit-flipped",
+    "bytes-displaced",
+    "bytes-shifted",
+    "classifier-is-embedding",
+    "cut-short",
+    "cut-to-bf16",
+    "cut-to-fp16",
+    "divided-by-128",
+    "embedding-is-classifier",
+    "few-elements",
+    "gate-up-swapped",
+    "halves-mixed-up",
+    "halves-rounded-away-from-zero",
+    "halves-rounded-up",
+    "int8-negated",
+    "int8-rounding",
+    "int8-unsigned",
+    "k-permuted-with-n-heads",
+    "kv-heads",
+    "last-group",
+    "last-inputs-dropped",
+    "layers-in-another-order",
+    "layers-in-order-of-text",
+    "layers-reversed",
+    "layers-shifted",
+    "layers-swapped",
+    "logits-late",
+    "multiplied-by-reciprocal",
+    "narrowed",
+    "no-known-mistake",
+    "norm-eps",
+    "norm-weights",
+    "not-comparable",
+    "one-scale",
+    "one-scale-a-row",
+    "other-layer",
+    "other-tensor",
+    "own-position",
+    "q-k-not-unpermuted",
+    "q-k-permuted-backwards",
+    "q-k-permuted-twice",
+    "q-permuted-with-n-kv-heads",
+    "quantized-in-double",
+    "quantized-on-the-way",
+    "query-heads-regrouped",
+    "residual",
+    "rope-backwards",
+    "rope-half-split",
+    "rope-missing",
+    "rope-position",
+    "rope-scaling-ignored",
+    "rope-theta",
+    "rounded-down",
+    "rounded-to-bf16",
+    "rounded-to-fp16",
+    "rounded-towards-zero",
+    "row-tails-zero",
+    "rows-rolled",
+    "rows-shifted",
+    "scales-inverted",
+    "scales-not-divided",
+    "scales-of-another-tensor",
+    "scales-rounded-to-bf16",
+    "scales-rounded-to-fp16",
+    "scales-shifted-by-a-group",
+    "scales-shifted-by-a-row",
+    "scales-zero",
+    "score-scale",
+    "tensors-swapped",
+    "tied-classifier",
+    "transposed",
+    "unrelated-numbers",
+    "v-permuted",
+    "v1-v2-mixed-up",
+    "values-of-another-tensor",
+    "zeros",
+]
+
+
+def test_every_name_is_kept() -> None:
+    assert sorted({mistake.name for mistake in TABLE.values()}) == sorted(KEPT)
+
+
+def test_a_name_is_one_mistake() -> None:
+    twice = [mistake.name for mistake in TABLE.values()]
+    # two sentences about the same mistake: one tensor of the layer, or any tensors
+    twice.remove("values-of-another-tensor")
+    assert len(twice) == len(set(twice))
+
+
+def test_every_sentence_can_be_said() -> None:
+    for mistake in TABLE.values():
+        assert mistake.in_file or mistake.by_engine, mistake
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", mistake.name)
+        for template, said in ((mistake.in_file, mistake.of_file), (mistake.by_engine, mistake.of_engine)):
+            fields = {field: 1.5 for _, field, _, _ in Formatter().parse(template) if field}
+            text = said(**fields)
+            assert "{" not in text
+            assert not text.endswith(".")
+
+
+def test_the_number_of_omitted_inputs_is_said_in_singular_and_plural() -> None:
+    assert (last_inputs(1), last_inputs(8)) == ("the last input", "the last 8 inputs")

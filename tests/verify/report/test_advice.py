@@ -1,0 +1,67 @@
+"""Every check that does not pass has a next step: one sentence that says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from helpers.reports import GUILTY, failing, passing, replaced
+
+from verify.checks.result import CHECKS, CheckResult, exact, skipped
+from verify.report.advice import next_step
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_check_that_does_not_pass_has_a_next_step_of_its_own(name: str) -> None:
+    report = passing()
+    failed = CheckResult(name, "fail", "policy", 2.0, 1.0, "it is so")
+    left_out = skipped(name, "policy", "there was nothing")
+    steps = [
+        next_step(check, dataclasses.replace(report, checks=replaced(report.checks, check)))
+        for check in (failed, left_out)
+    ]
+    others = [
+        next_step(CheckResult(other, "fail", "policy", 2.0, 1.0, "it is so"), dataclasses.replace(report, checks=()))
+        for other in CHECKS
+        if other != name
+    ]
+    assert len({*steps, *others}) == 2 + len(others)
+    for step in steps:
+        assert step.endswith(".")
+        assert "\n" not in step
+        assert "{" not in step
+
+
+def test_what_follows_from_an_earlier_failure_sends_back_to_it() -> None:
+    report = failing()
+    first, second = report.blamed
+    assert GUILTY in next_step(first, report)
+    assert first.name in next_step(second, report)
+
+
+def test_the_guilty_place_is_in_the_sentence() -> None:
+    report = failing()
+    tensors, operations = report.blamed
+    assert next_step(tensors, report) == (
+        f"Fix how the exporter writes {GUILTY}, export again and verify again; "
+        "docs/debugging-a-mismatch.md helps to tell damage from a mistake with names or order."
+    )
+    alone = dataclasses.replace(report, checks=(operations,))
+    assert next_step(operations, alone).startswith(
+        "Check the engine's code and inputs at layer 1, down, and nothing after"
+    )
+
+
+def test_a_shallow_verdict_is_repeated_in_full_before_the_engine_is_searched() -> None:
+    report, check = passing(), CheckResult("execution", "fail", "statistical", 11.0, 10.0, "x")
+    deep = dataclasses.replace(report, evidence={**report.evidence, "depth": "full"})
+    steps = [next_step(check, dataclasses.replace(one, checks=(check,))) for one in (report, deep)]
+    assert steps[0].startswith("Verify again with --depth full and check how the engine connects its operations")
+    assert steps[1].startswith("Check how the engine connects its operations")
+
+
+def test_activations_that_a_recomputation_contradicts_have_a_step_of_their_own() -> None:
+    check = exact("execution", 1, "int8 activations, computed again: x")
+    assert next_step(check, dataclasses.replace(passing(), checks=(check,))).startswith(
+        "Check how the engine rounds activations to int8 and in which order it adds the groups"
+    )

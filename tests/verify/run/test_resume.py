@@ -1,0 +1,81 @@
+"""Evidence on disk is found again by the same run only, and damage to it costs time, never a wrong answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from verify.errors import CannotJudgeError
+from verify.run.resume import Kept, program
+
+RUN = {"file": "a digest", "windows": [1, 2]}
+
+
+@dataclass(frozen=True)
+class Inner:
+    name: str
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Part:
+    count: int
+    inners: tuple[Inner, ...]
+    table: NDArray[np.int64]
+    missing: float | None = None
+
+
+def part() -> Part:
+    inners = (Inner("a", np.array([0.1, -0.0, np.inf])), Inner("b", np.zeros(0)))
+    return Part(3, inners, np.arange(6, dtype=np.int64).reshape(2, 3))
+
+
+def same(one: Part, other: Part) -> bool:
+    arrays = [[part.table, *(inner.values for inner in part.inners)] for part in (one, other)]
+    rest = [(part.count, part.missing, [inner.name for inner in part.inners]) for part in (one, other)]
+    bits = [[(array.dtype, array.shape, array.tobytes()) for array in each] for each in arrays]
+    return rest[0] == rest[1] and bits[0] == bits[1]
+
+
+def test_a_part_comes_back_with_the_same_bits(tmp_path: Path) -> None:
+    Kept(tmp_path / "kept", RUN).put("window-1", part())
+    found = Kept(tmp_path / "kept", RUN).get("window-1", Part)
+    assert found is not None
+    assert same(found, part())
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".npz"]
+
+
+def test_another_run_another_name_and_no_directory_find_nothing(tmp_path: Path) -> None:
+    Kept(tmp_path, RUN).put("window-1", part())
+    assert Kept(tmp_path, RUN).get("window-2", Part) is None
+    assert Kept(tmp_path, {**RUN, "file": "another digest"}).get("window-1", Part) is None
+    Kept(None, RUN).put("window-1", part())
+    assert Kept(None, RUN).get("window-1", Part) is None
+
+
+def test_a_damaged_part_is_no_part(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, RUN)
+    kept.put("window-1", part())
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:100], whole[:-30], b"PK" + whole[2:60], b"not a zip"):
+        path.write_bytes(damaged)
+        assert kept.get("window-1", Part) is None
+    path.write_bytes(whole)
+    assert kept.get("window-1", Inner) is None
+    assert kept.get("window-1", Part) is not None
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotJudgeError, match=r"file: expected a directory .*found: (file exists|not a directory)$"):
+        Kept(tmp_path / "file", RUN).put("window-1", part())
+
+
+def test_the_program_has_one_digest() -> None:
+    assert program() == program()
+    assert len(bytes.fromhex(program())) == 32

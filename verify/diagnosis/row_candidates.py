@@ -1,0 +1,74 @@
+"""Candidates for what an engine does with whole rows: norms, gates, residual sums, embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+
+from verify.diagnosis import mistakes as m
+from verify.diagnosis.candidate import Candidate, with_hyper
+from verify.diagnosis.stage import Stage
+from verify.operations.recompute import Recompute
+
+
+def of_norms(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
+    """Propose other epsilons of RMSNorm."""
+    if not operation.endswith("norm"):
+        return
+    expected = recompute.hyper.norm_eps
+    for eps in (*m.NORM_EPS.numbers, *_fitted_epsilon(recompute, stage, operation)):
+        if eps != expected:
+            sentence = m.NORM_EPS.of_engine(found=eps, expected=expected)
+            yield Candidate(m.NORM_EPS, sentence, stage, with_hyper(recompute, norm_eps=eps))
+
+
+def _fitted_epsilon(recompute: Recompute, stage: Stage, operation: str) -> Iterator[float]:
+    """Compute epsilon from the largest output of the quietest position, where it matters most."""
+    judged = next(found for found in stage.judge(recompute) if found.operation == operation)
+    x = stage.at["attention_residual"] if operation == "ffn_norm" else stage.x
+    flat = x.double().flatten(0, 1)
+    mean_square = flat.square().mean(-1)
+    row = int(mean_square.argmin())
+    out = judged.out.flatten(0, 1)[row]
+    column = int(out.abs().argmax())
+    numerator = float(recompute.weights(judged.tensor)[column]) * float(flat[row, column])
+    found = (numerator / float(out[column])) ** 2 - float(mean_square[row]) if out[column] else 0.0
+    if found > 0:
+        yield float(f"{found:.2g}")
+
+
+def of_gates(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
+    """Propose other activations, and gate and up swapped."""
+    if operation != "gated":
+        return
+    expected = recompute.hyper.activation
+    for activation in m.ACTIVATION.words:
+        if activation != expected:
+            sentence = m.ACTIVATION.of_engine(found=activation, expected=expected)
+            yield Candidate(m.ACTIVATION, sentence, stage, with_hyper(recompute, activation=activation))
+    swapped = stage.with_recorded(gate=stage.at["up"], up=stage.at["gate"])
+    yield Candidate(m.GATE_UP_SWAPPED, m.GATE_UP_SWAPPED.of_engine(), swapped, recompute)
+
+
+def of_sums(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
+    """Propose residual sums without one of their two terms."""
+    if not operation.endswith("_residual"):
+        return
+    at = stage.at
+    added, before = ("wo", stage.x) if operation == "attention_residual" else ("down", at["attention_residual"])
+    nothing = stage.with_recorded(**{added: torch.zeros_like(at[added])})
+    yield Candidate(m.RESIDUAL, m.RESIDUAL.of_engine(what=f"{added}'s result"), nothing, recompute)
+    alone = stage.with_recorded(**{operation: before + at[operation]})
+    yield Candidate(m.RESIDUAL, m.RESIDUAL.of_engine(what="the stream before it"), alone, recompute)
+
+
+def of_embeddings(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
+    """Propose the embedding of the next or the previous token."""
+    if operation != "embedding":
+        return
+    for by, side in ((1, "after"), (-1, "before")):
+        tokens = (stage.tokens + by) % recompute.hyper.vocab_size
+        sentence = m.ROWS_SHIFTED.of_engine(tensor="tok_embeddings.weight", side=side)
+        yield Candidate(m.ROWS_SHIFTED, sentence, dataclasses.replace(stage, tokens=tokens), recompute)

@@ -1,0 +1,68 @@
+"""Mistakes with the order of values in a tensor: rows permuted, rows rolled, a matrix transposed.
+
+llama2.c keeps the two rows of a head that RoPE rotates together side by side. Hugging Face keeps the first row of
+each pair in the first half of the head and the second row in the second half ("half-split").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from verify.diagnosis.derivation import Derivation, Parts, Rows
+from verify.sources import Hyperparameters
+
+# (number of rows, hyperparameters) -> for each row of the file, the row of the source that it holds; None if the
+# order does not exist
+Order = Callable[[int, Hyperparameters], torch.Tensor | None]
+
+
+def of_heads(kind: str, order: Order) -> Derivation:
+    """Derive the rows of one kind of tensor ("attention.wq"), weight or bias, in another order."""
+
+    def derive(rows: Rows) -> Parts | None:
+        index = order(len(rows.weights), rows.hyper) if f".{kind}." in rows.name else None
+        return None if index is None else rows.stored(rows.weights[index[rows.first : rows.last]])
+
+    return derive
+
+
+def half_split(rows: int, heads: int) -> torch.Tensor | None:
+    """Return Hugging Face's order of rows in llama2.c's order."""
+    return torch.arange(rows).view(heads, -1, 2).mT.reshape(-1) if rows % (2 * heads) == 0 else None
+
+
+def interleaved(rows: int, heads: int) -> torch.Tensor | None:
+    """Return llama2.c's order of rows in Hugging Face's order."""
+    return torch.arange(rows).view(heads, 2, -1).mT.reshape(-1) if rows % (2 * heads) == 0 else None
+
+
+def then(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
+    """Apply one order after the other."""
+    return None if first is None or second is None else first[second]
+
+
+def heads_regrouped(rows: int, hyper: Hyperparameters) -> torch.Tensor | None:
+    """Return the order in which query heads that share a key are n_kv_heads apart instead of side by side."""
+    by_key = torch.arange(rows).view(hyper.n_kv_heads, hyper.n_heads // hyper.n_kv_heads, -1)
+    return by_key.transpose(0, 1).reshape(-1)
+
+
+def rolled(by: int) -> Derivation:
+    """Derive every row (or element of a vector) `by` rows further down."""
+
+    def derive(rows: Rows) -> Parts:
+        return rows.stored(rows.weights[(rows.numbers - by) % len(rows.weights)])
+
+    return derive
+
+
+def transposed(rows: Rows) -> Parts | None:
+    """Derive the transpose, written flat if the matrix is not square."""
+    height, width = rows.weights.shape
+    if width == 1:
+        return None
+    flat = torch.arange(rows.first * width, rows.last * width)
+    values = rows.weights.view(-1)[flat % height * width + flat // height]
+    return rows.stored(values.view(-1, width))

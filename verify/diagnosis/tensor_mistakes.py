@@ -1,0 +1,153 @@
+"""The known mistakes that show within one tensor, each with the derivations that make it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+
+from verify.diagnosis import conversions as c
+from verify.diagnosis import mistakes as m
+from verify.diagnosis.bit_comparison import BitComparison
+from verify.diagnosis.derivation import Derivation
+from verify.diagnosis.row_orders import half_split, heads_regrouped, interleaved, of_heads, rolled, then, transposed
+from verify.sources import Hyperparameters
+
+
+@dataclass(frozen=True)
+class TensorMistake:
+    """A mistake with its derivations, any of which may have happened.
+
+    unknown: rows at the tensor's edge for which the mistake gives no values. direction: for the sentence.
+    """
+
+    mistake: m.Mistake
+    derivations: tuple[Derivation, ...]
+    unknown: int = 0
+    direction: str = ""
+
+    def sentence(self, hyper: Hyperparameters) -> str:
+        """What the tensors hold."""
+        return self.mistake.of_file(**asdict(hyper), direction=self.direction)
+
+    def explains(self, compared: BitComparison, name: str) -> bool:
+        """Whether the mistake gives every bit of the file's tensor."""
+        return any(compared.explains(name, derive, self.unknown) for derive in self.derivations)
+
+
+Q, K, V = "attention.wq", "attention.wk", "attention.wv"
+
+_ORDERS = (
+    TensorMistake(
+        m.Q_K_NOT_UNPERMUTED,
+        (of_heads(Q, lambda n, h: half_split(n, h.n_heads)), of_heads(K, lambda n, h: half_split(n, h.n_kv_heads))),
+    ),
+    TensorMistake(
+        m.K_PERMUTED_WITH_N_HEADS,
+        (
+            of_heads(K, lambda n, h: then(half_split(n, h.n_kv_heads), interleaved(n, h.n_heads))),
+            of_heads(K, lambda n, h: half_split(n, h.n_heads)),
+        ),
+    ),
+    TensorMistake(
+        m.Q_PERMUTED_WITH_N_KV_HEADS,
+        (
+            of_heads(Q, lambda n, h: then(half_split(n, h.n_heads), interleaved(n, h.n_kv_heads))),
+            of_heads(Q, lambda n, h: half_split(n, h.n_kv_heads)),
+        ),
+    ),
+    TensorMistake(
+        m.Q_K_PERMUTED_TWICE,
+        (
+            of_heads(Q, lambda n, h: interleaved(n, h.n_heads)),
+            of_heads(K, lambda n, h: interleaved(n, h.n_kv_heads)),
+        ),
+    ),
+    TensorMistake(
+        m.Q_K_PERMUTED_BACKWARDS,
+        (
+            of_heads(Q, lambda n, h: then(half_split(n, h.n_heads), half_split(n, h.n_heads))),
+            of_heads(K, lambda n, h: then(half_split(n, h.n_kv_heads), half_split(n, h.n_kv_heads))),
+        ),
+    ),
+    TensorMistake(
+        m.V_PERMUTED,
+        (
+            of_heads(V, lambda n, h: interleaved(n, h.n_kv_heads)),
+            of_heads(V, lambda n, h: half_split(n, h.n_kv_heads)),
+        ),
+    ),
+    TensorMistake(m.QUERY_HEADS_REGROUPED, (of_heads(Q, heads_regrouped),)),
+    TensorMistake(m.TRANSPOSED, (transposed,)),
+    TensorMistake(m.ROWS_ROLLED, (rolled(1),), unknown=1, direction="down"),
+    TensorMistake(m.ROWS_ROLLED, (rolled(-1),), unknown=1, direction="up"),
+)
+
+_ZEROS = (
+    TensorMistake(
+        m.ZEROS,
+        (
+            c.changed("fp32", "fp16", "bf16", "int8", "scale", change=torch.zeros_like),
+            c.changed("int8", change=torch.zeros_like),
+        ),
+    ),
+    TensorMistake(m.SCALES_ZERO, (c.changed("scale", change=torch.zeros_like),)),
+)
+
+_PARTS = (
+    TensorMistake(m.BIG_ENDIAN, (c.changed("fp32", "fp16", "bf16", "scale", change=c.byte_swapped),)),
+    TensorMistake(m.HALVES_MIXED_UP, (c.other_half,)),
+    TensorMistake(m.INT8_NEGATED, (c.changed("int8", change=torch.neg),)),
+    TensorMistake(m.INT8_UNSIGNED, (c.changed("int8", change=lambda part: part ^ -128),)),
+    TensorMistake(
+        m.SCALES_SHIFTED_BY_A_GROUP, (c.scales_moved(by_groups=1), c.scales_moved(by_groups=-1)), unknown=1
+    ),
+    TensorMistake(m.SCALES_SHIFTED_BY_A_ROW, (c.scales_moved(by_rows=1), c.scales_moved(by_rows=-1)), unknown=1),
+)
+
+_RECIPES = (
+    TensorMistake(
+        m.SCALES_ROUNDED_TO_FP16,
+        (
+            c.requantized(store=lambda scale: scale.half()),
+            c.requantized(divide_by=lambda scale: scale.half().float(), store=lambda scale: scale.half()),
+        ),
+    ),
+    TensorMistake(
+        m.SCALES_ROUNDED_TO_BF16,
+        (
+            c.requantized(store=lambda scale: scale.bfloat16()),
+            c.requantized(divide_by=lambda scale: scale.bfloat16().float(), store=lambda scale: scale.bfloat16()),
+        ),
+    ),
+    TensorMistake(
+        m.HALVES_ROUNDED_AWAY_FROM_ZERO, (c.requantized(steps=c.away_from_zero), c.requantized(steps=c.half_added))
+    ),
+    TensorMistake(
+        m.HALVES_ROUNDED_UP, (c.requantized(steps=c.upwards), c.requantized(steps=c.half_added_then_floor))
+    ),
+    TensorMistake(m.ROUNDED_DOWN, (c.requantized(steps=c.downwards, least=-128),)),
+    TensorMistake(m.ROUNDED_TOWARDS_ZERO, (c.requantized(steps=c.towards_zero),)),
+    TensorMistake(
+        m.DIVIDED_BY_128, tuple(c.requantized(lambda peak: peak / 128, least=least) for least in (-127, -128))
+    ),
+    TensorMistake(
+        m.MULTIPLIED_BY_RECIPROCAL, (c.requantized(steps=c.by_reciprocal), c.requantized(steps=c.by_reciprocal_away))
+    ),
+    TensorMistake(m.QUANTIZED_IN_DOUBLE, (c.in_double,)),
+    TensorMistake(m.ONE_SCALE_A_ROW, (c.requantized(peak_of=c.of_row),)),
+    TensorMistake(m.ONE_SCALE, (c.requantized(peak_of=c.of_tensor),)),
+    TensorMistake(m.SCALES_NOT_DIVIDED, (c.requantized(c.same, divide_by=c.by_127),)),
+    TensorMistake(m.SCALES_INVERTED, (c.requantized(store=torch.reciprocal),)),
+)
+
+_ON_THE_WAY = (
+    TensorMistake(m.ROUNDED_TO_BF16, (c.on_the_way(torch.Tensor.bfloat16),)),
+    TensorMistake(m.ROUNDED_TO_FP16, (c.on_the_way(torch.Tensor.half),)),
+    TensorMistake(m.CUT_TO_BF16, (c.on_the_way(c.cut_to_bf16),)),
+    TensorMistake(m.CUT_TO_FP16, (c.on_the_way(c.cut_to_fp16),)),
+    TensorMistake(m.QUANTIZED_ON_THE_WAY, tuple(map(c.through_q8, (32, 64, 128)))),
+)
+
+# In the order in which they are tried: of two that give the same bits, the likelier one comes first.
+TENSOR_MISTAKES = (*_ZEROS, *_ORDERS, *_PARTS, *_RECIPES, *_ON_THE_WAY)

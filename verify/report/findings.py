@@ -1,0 +1,87 @@
+"""Findings: everything that a verdict is made of, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from verify.attribution.logit_error import Closure
+from verify.attribution.storage_cost import Attribution
+from verify.checks.baseline import BaselineComparison
+from verify.checks.metrics import Metrics, WindowMetrics
+from verify.checks.operations import LayerReport
+from verify.checks.policy import Policy
+from verify.checks.result import CheckResult
+from verify.checks.tensors import TensorReport
+from verify.diagnosis import Diagnosis
+from verify.engine.trial import EngineReport
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """The report of an earlier release, and the figures that were compared with it.
+
+    path, sha256: of that report. file: what it says about the file that it judged.
+    """
+
+    path: str
+    sha256: str
+    file: Mapping[str, Any]
+    comparisons: tuple[BaselineComparison, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """A verdict and its evidence.
+
+    metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8.
+    """
+
+    source: Mapping[str, Any]
+    file: Mapping[str, Any]
+    config: Mapping[str, Any]
+    policy: Policy
+    evidence: Mapping[str, Any]
+    checks: tuple[CheckResult, ...]
+    metrics: Metrics | None
+    metrics_q8_activations: Metrics | None
+    windows: tuple[WindowMetrics, ...]
+    tensors: tuple[TensorReport, ...]
+    layers: tuple[LayerReport, ...]
+    diagnosis: Diagnosis | None
+    closure: Closure | None
+    attribution: Attribution | None
+    baseline: Baseline | None
+    environment: Mapping[str, Any]
+    engine: EngineReport | None = None
+
+    @property
+    def blamed(self) -> tuple[CheckResult, ...]:
+        """The checks that keep the file from passing: those that failed, then those that may not be skipped."""
+        failed = [check for check in self.checks if check.status == "fail"]
+        skipped = [check for check in self.checks if check.status == "skipped"]
+        return (*failed, *(check for check in skipped if check.name not in self.policy.may_be_skipped))
+
+    @property
+    def verdict(self) -> Literal["pass", "fail"]:
+        """Pass if at least one check passed and no check is blamed."""
+        seen = any(check.status == "pass" for check in self.checks)
+        return "pass" if seen and not self.blamed else "fail"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is a pass."""
+        return self.verdict == "pass"
+
+    @property
+    def reason(self) -> str:
+        """The reason of the verdict in one sentence."""
+        if self.passed:
+            allowed = [check.name for check in self.checks if check.status == "skipped"]
+            without = f", without {', '.join(allowed)}, as the policy allows" if allowed else ""
+            return f"{sum(c.status == 'pass' for c in self.checks)} of {len(self.checks)} checks passed{without}"
+        if not self.blamed:
+            return "no check passed"
+        first = self.blamed[0]
+        return f"{first.name}: {'skipped: ' if first.status == 'skipped' else ''}{first.detail}"

@@ -1,0 +1,37 @@
+"""Metrics and free values in words, the same in every rendering."""
+
+from __future__ import annotations
+
+from verify.checks.digits import counted, percentage
+from verify.checks.metrics import Metrics
+
+
+def describe(metrics: Metrics) -> str:
+    """Write one line of metrics, with the number of positions that they cover."""
+    words = [
+        counted(metrics.positions, "position"),
+        f"KL mean {metrics.kl_mean:.3g}{_interval(metrics.kl_mean_ci)}, max {metrics.kl_max:.3g} nats",
+        f"top-1 {percentage(metrics.top1_agreement, 2)}",
+        f"largest logit error {metrics.max_abs_logit_error:.3g}",
+    ]
+    if metrics.perplexity_source is not None and metrics.perplexity_file is not None:
+        words.append(
+            f"perplexity {metrics.perplexity_source:.4f} -> {metrics.perplexity_file:.4f}, "
+            f"ratio{_interval(metrics.perplexity_ratio_ci) or ' without an interval'}"
+        )
+    return "; ".join(words)
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.4g} to {interval[1]:.4g})"
+
+
+def anything(value: object) -> str:
+    """Write any value of a report's free fields in one line: numbers with six digits, lists in brackets."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(anything, value))}]"
+    return str(value)
