@@ -18,7 +18,8 @@ from verify.checks.metrics import WindowEvidence, compare_window, of_window, sum
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.tensors import FoundTensors, check_tensors
-from verify.diagnosis import diagnose_tensors
+from verify.diagnosis import Diagnosis, diagnose_tensors
+from verify.diagnosis.result import subject
 from verify.errors import CannotJudgeError
 from verify.evidence.depth import traced_positions, traced_windows
 from verify.run.cost import batches_of
@@ -36,6 +37,19 @@ from verify.system.optional_imports import wanted
 # How much the reference of a window weighs on the progress bar, compared with running it.
 _REFERENCE_STEPS = 20
 _ON_WINDOWS: tuple[tuple[str, Bound], ...] = (("execution", "statistical"), ("quantization", "policy"))
+
+
+# A mistake with the order of rows as llama2.c's order shows it -> (name, what) as the directory has it.
+_ORDERS = {
+    "q-k-permuted-twice": (
+        "q-k-not-permuted",
+        "the source's rows in llama2.c's order: they were never permuted to Hugging Face's half-split order",
+    ),
+    "q-k-not-unpermuted": (
+        "q-k-permuted-twice",
+        "the source's rows permuted to Hugging Face's half-split order twice",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -131,8 +145,21 @@ class DirectoryLadder:
         return replace(
             findings.with_checks(self._with_place(found.verdict)),
             tensors=tuple(found.reports),
-            diagnosis=diagnose_tensors(self._as_file, self._source, differing) if differing else None,
+            diagnosis=self._diagnosis(differing) if differing else None,
         )
+
+    def _diagnosis(self, differing: list[str]) -> Diagnosis | None:
+        """Return what was done wrong with the tensors that differ, said of the rows as the directory has them.
+
+        The tensors are compared in llama2.c's order, so a mistake with the order looks like its opposite.
+        """
+        found = diagnose_tensors(self._as_file, self._source, differing)
+        if found is None or found.signature not in _ORDERS:
+            return found
+        verb = "holds" if len(found.tensors) == 1 else "hold"
+        rest = "" if found.explained == 1 else "; this leaves other differing tensors unexplained"
+        name, what = _ORDERS[found.signature]
+        return replace(found, signature=name, sentence=f"{subject(found.tensors)} {verb} {what}{rest}")
 
     def _with_place(self, verdict: CheckResult) -> CheckResult:
         """Say where the element stands in the directory, whose names and order of rows are others."""

@@ -34,6 +34,7 @@ _KEYS = {
     "norm_eps": "rms_norm_eps",
     "rope_theta": "rope_theta",
     "activation": "hidden_act",
+    **{name: name for name in ("qkv_bias", "wo_bias", "mlp_bias")},
     "rope_scaling_type": "rope_type",
     "rope_scaling_original_max_positions": "original_max_position_embeddings",
     **{
