@@ -21,8 +21,8 @@ from verify.evidence import Evidence
 from verify.report.environment import environment
 from verify.report.model import Report
 from verify.report.saved import SavedReport, read_saved
+from verify.run.check_findings import CheckFindings
 from verify.run.cost import Cost
-from verify.run.findings import CheckFindings
 from verify.run.last_release import check_comparable, with_baseline
 from verify.run.memory import AT_EASE, Taken, Watch
 from verify.run.options import Options, StrPath

@@ -19,8 +19,8 @@ from verify.checks.tensors import FoundTensors, check_tensors
 from verify.diagnosis import diagnose_tensors
 from verify.engine.trial import Trial
 from verify.evidence.depth import traced_windows
+from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.cost import batches_of
-from verify.run.findings import CheckFindings, unusable_tensor, with_text
 from verify.run.memory import give_back
 from verify.run.options import Options
 from verify.run.reference_logits import References

@@ -13,13 +13,13 @@ from typing import Any, Protocol, cast
 import reader_c
 from verify.checks.config import same_shapes
 from verify.checks.directory.config import implied, report_config
-from verify.checks.directory.opened import Directory
+from verify.checks.directory.target import Directory
 from verify.checks.policy import policy_section
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
+from verify.run.check_findings import CheckFindings
 from verify.run.cost import Cost, cost_of, cost_of_directory
-from verify.run.directory import DirectoryLadder, directory_versions
-from verify.run.findings import CheckFindings
+from verify.run.directory_ladder import DirectoryLadder, directory_versions
 from verify.run.ladder import Ladder
 from verify.run.memory import mapped
 from verify.run.options import Options, StrPath

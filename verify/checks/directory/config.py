@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from verify.checks.config import flat
-from verify.checks.directory.opened import Directory, transformers_config
+from verify.checks.directory.target import Directory, transformers_config
 from verify.checks.result import CheckResult, exact
 from verify.errors import CannotJudgeError
 from verify.sources import Hyperparameters, Source

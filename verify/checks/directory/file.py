@@ -9,7 +9,7 @@ import numpy as np
 
 from verify.checks.directory.file_set import FileSet
 from verify.checks.directory.names import stored_name
-from verify.checks.directory.opened import Directory
+from verify.checks.directory.target import Directory
 from verify.checks.result import CheckResult, exact
 from verify.sources import Hyperparameters, Source
 

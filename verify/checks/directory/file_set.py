@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from verify.errors import CannotJudgeError
+from verify.sources.links import expect_followable
 
 Identity = tuple[int, int, int, int, int]
 
@@ -59,6 +60,13 @@ def _identity(path: Path) -> Identity:
     """Return what changes when a file is written to or replaced. Raises CannotJudgeError for an odd one."""
     if not path.name.isprintable():
         raise CannotJudgeError(f"{path.parent}: expected printable names of files, found {path.name[:80]!a}")
+    try:
+        # a directory that somebody else made could otherwise have any file of the user's read
+        expect_followable(path, follow_links=False)
+    except CannotJudgeError:
+        raise CannotJudgeError(
+            f"{path}: expected a file in its directory, found a link out of it: replace the link by the file"
+        ) from None
     found = path.stat()
     # a FIFO would be waited for, a device read without end
     if not path.is_file():

@@ -74,6 +74,8 @@ def _files(directory: Path, names: set[str], weights: Weights) -> tuple[str | No
 def _holds_weights(name: str) -> bool:
     """Whether transformers, or a program that reads such directories, may take weights from a file of this name."""
     beginning = name.startswith(("model", "pytorch_model", "consolidated", "adapter_"))
+    if name == "adapter_config.json":
+        return True
     return name.endswith((".safetensors", ".index.json")) or (beginning and name.endswith((".bin", ".pth")))
 
 

@@ -47,6 +47,9 @@ class Directory:
             if isinstance(said, int) and said > most:
                 raise CannotJudgeError(f"{path / 'config.json'}: {key}: expected at most {most}, found {said}")
         self.config = transformers_config(path)
+        # transformers reads it with the model
+        if "generation_config.json" in self.files.digests:
+            read_object(path / "generation_config.json", _MOST_BYTES)
         self.weights = read_weights(path, set(self.files.digests))
         self._hyper: Hyperparameters | None = None
         self._held: tuple[str, NDArray[Any]] | None = None

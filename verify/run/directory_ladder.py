@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import reader_c
 from verify.checks.directory.config import check_directory_config, implied
 from verify.checks.directory.file import check_directory_file, companions_of, weight_findings
-from verify.checks.directory.opened import Directory
+from verify.checks.directory.target import Directory
 from verify.checks.execution import Execution, WorstLogit
 from verify.checks.metrics import WindowEvidence, compare_window, of_window, summarise
 from verify.checks.quantization import check_quantization
@@ -22,9 +22,9 @@ from verify.diagnosis import Diagnosis, diagnose_tensors
 from verify.diagnosis.result import subject
 from verify.errors import CannotJudgeError
 from verify.evidence.depth import traced_positions, traced_windows
+from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.cost import batches_of
 from verify.run.directory_engine import DirectoryEngine, NotRunError
-from verify.run.findings import CheckFindings, unusable_tensor, with_text
 from verify.run.memory import give_back
 from verify.run.options import Options
 from verify.run.reference_logits import References, disagreement
