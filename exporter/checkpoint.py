@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.companions import Companions
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError, WeightError, WriteError
 from exporter.file_identity import Identity, refuse_changed
@@ -29,7 +30,7 @@ class Checkpoint:
     the source. files: every file that is read, now or later. opened: the identity of each file before it was read.
     notes: lines that say how the source was read, for its user. locate: finds an element in the source's own files,
     whose names and order of rows may differ. dtypes: the type of each tensor in the source, if it is not float32.
-    tokenizer: the file beside the source.
+    tokenizer: the file beside the source. companions: finds what an export to a directory carries along.
     Raises CheckpointError where names or shapes differ from what config implies.
     """
 
@@ -45,12 +46,13 @@ class Checkpoint:
         opened: Mapping[Path, Identity] | None = None,
         dtypes: Mapping[str, Dtype] | None = None,
         tokenizer: Path | None = None,
+        companions: Callable[[], Companions] = Companions,
         notes: tuple[str, ...] = (),
         locate: Locate | None = None,
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
         self.config, self.where, self.kind, self.files, self.tokenizer = config, where, kind, files, tokenizer
-        self.notes = notes
+        self.notes, self.companions = notes, companions
         self._load, self._dtypes, self._opened = load, dict(dtypes or {}), dict(opened or {})
         self._locate = locate
         self._shapes = tensor_shapes(config)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 import reader_c
+from verify.errors import CannotJudgeError
 from verify.report.console import plain_table, stdout_console
 
 # The headers of v0 to v2 cannot state other values.
@@ -27,7 +28,10 @@ _MOST_ROWS = 2000
 
 
 def headline(path: Path) -> str:
-    """Describe a file in one line, from its header alone. Raises reader_c.ReaderError."""
+    """Describe a file in one line, from its header alone, or a directory. Raises reader_c.ReaderError."""
+    if path.is_dir():
+        size = sum(entry.stat().st_size for entry in path.iterdir() if entry.is_file())
+        return f"{path}: hf, {size:,} bytes"
     with reader_c.open(path) as model:
         return f"{path}: {model.format}, {model.file_size:,} bytes, {len(model.names)} tensors"
 
@@ -37,6 +41,8 @@ def inspect_file(path: Path) -> dict[str, Any]:
 
     Raises reader_c.ReaderError if the file is damaged; in v3, every changed bit is detected.
     """
+    if path.is_dir():
+        raise CannotJudgeError(f"{path}: expected a .bin file, found a directory: judge it by verify SOURCE {path}")
     with reader_c.open(path) as model:
         if model.format == "v3":
             model.check_digests()

@@ -46,7 +46,7 @@ def _baseline_again(report: Report, baseline: Baseline) -> Report:
 
 def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
     match check.name, check.bound:
-        case "operations", "rigorous":
+        case "operations", "rigorous" if policy.operations is not None:
             return _held_against(check, policy.operations.error_over_bound)
         case "execution" | "engine", "statistical":
             return _held_against(check, policy.execution.noise_sigmas)

@@ -19,6 +19,8 @@ import pytest
 from verify.report.finding_lines import Json, finding, likely
 
 CHECKS = ("config", "file", "tensors", "operations", "execution", "quantization")
+# transformers, which runs a directory, records no operations
+CHECKS_OF_DIRECTORY = tuple(name for name in CHECKS if name != "operations")
 
 _JUDGE = pytest.StashKey["Judge"]()
 _PROPERTY = "export-and-verify"
@@ -28,7 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("export-and-verify", "what a llama2.c-style .bin file computes, proved")
     group.addoption("--verify-source", metavar="SOURCE", help="The checkpoint that the files were made from.")
     group.addoption(
-        "--verify-file", metavar="FILE", action="append", default=[], help="A .bin file to judge; may be repeated."
+        "--verify-file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="A .bin file or a Hugging Face directory to judge; may be repeated.",
     )
     group.addoption("--verify-policy", metavar="P", help="Thresholds, in TOML. Default: shipped in the package.")
     group.addoption("--verify-depth", metavar="D", default="standard", help="quick, standard (default) or full.")
@@ -44,9 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{given}: expected {absent} beside it, found none")
     here = config.invocation_params.dir
     policy = config.getoption("verify_policy")
-    for option, path in (*(("--verify-file", file) for file in files), ("--verify-policy", policy)):
-        if path is not None and not (here / path).is_file():
-            raise pytest.UsageError(f"{option}: expected a file, found none: {path}")
+    for file in files:
+        if not (here / file).is_file() and not (here / file / "config.json").is_file():
+            raise pytest.UsageError(f"--verify-file: expected a file, found none: {file}")
+    if policy is not None and not (here / policy).is_file():
+        raise pytest.UsageError(f"--verify-policy: expected a file, found none: {policy}")
     if not (here / source).exists():
         # with one slash it may be a hub id, which only the verifier can decide
         if source.count("/") != 1:
@@ -122,14 +130,14 @@ class Judge:
 
 
 class CheckedFile(pytest.File):
-    """One file that is judged. number: its place among the files of the options."""
+    """One file or directory that is judged. number: its place among the files of the options."""
 
     def __init__(self, *, number: int, **more: Any) -> None:
         super().__init__(**more)
         self.number = number
 
     def collect(self) -> Iterator[Check]:
-        for name in CHECKS:
+        for name in CHECKS_OF_DIRECTORY if self.path.is_dir() else CHECKS:
             yield Check.from_parent(self, name=name)
 
 
@@ -143,7 +151,8 @@ class Check(pytest.Item):
         refused = outcome.get("refused")
         verdict = "NOT JUDGED" if refused else outcome["verdict"].upper()
         # a property travels with the result from the worker to the process that writes the summary
-        line = f"{verdict} {file.nodeid}: {refused or outcome['reason']}"
+        # a directory that is pytest's root has no id
+        line = f"{verdict} {file.nodeid or self.path.name}: {refused or outcome['reason']}"
         self.user_properties.append((_PROPERTY, json.dumps([file.number, line])))
         if refused:
             pytest.fail(refused, pytrace=False)

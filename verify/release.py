@@ -11,16 +11,16 @@ from typing import Any
 
 import exporter
 from exporter.disk.locks import lock_target
-from exporter.disk.publish import publish
-from exporter.disk.target import resolve_target
+from exporter.disk.publish import publish, publish_directory
+from exporter.disk.target import resolve_directory_target, resolve_target
 from exporter.disk.workspace import workspace
 from exporter.errors import NotLastingError, WriteError, as_write_error, reason
-from exporter.file_identity import identity
+from exporter.file_identity import Identity, identity
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
 from verify.report_dir import remove_report, staged
 from verify.run.options import Options, StrPath
-from verify.run.path_conflicts import report_dirs
+from verify.run.path_conflicts import refuse_inside, report_dirs
 from verify.run.requested import Requested
 from verify.system.signals import postponed
 from verify.verdict import verify
@@ -62,7 +62,8 @@ def release(
 ) -> Released:
     """Export, verify, and publish the file at out only if it passes; an earlier file there stays otherwise.
 
-    format: v0, v1, v1-fp32, v2 or v3. options: as in verify(). changes: fields of ExportOptions and of Options by
+    format: v0, v1, v1-fp32, v2, v3, or hf for a directory, for which all of this holds as well. options: as in
+    verify(). changes: fields of ExportOptions and of Options by
     name. report_dir: a directory for the report; the default is out.report for a pass and out.rejected for a fail, so
     that the report of an earlier file stays with it.
 
@@ -74,21 +75,18 @@ def release(
     of_export = {field.name for field in dataclasses.fields(ExportOptions)} & changes.keys()
     export = ExportOptions(format, **{name: changes.pop(name) for name in of_export})
     options = dataclasses.replace(options or Options(), **changes)
-    if export.format == "hf":
-        raise CannotJudgeError(
-            "format: expected v0, v1, v1-fp32, v2 or v3, found hf: what another engine runs is exported, not judged"
-        )
-    out = Path(out)
-    target = resolve_target(out, overwrite=export.overwrite)
+    out, kind = Path(out), _Directory if export.format == "hf" else _File
+    target = kind.resolve(out, overwrite=export.overwrite)
     checkpoint = exporter.open_checkpoint(source, **options.reading)
-    checkpoint.refuse_as_target(out)
+    kind.refuse_source(checkpoint, out)
     read = [*checkpoint.files, checkpoint.tokenizer, options.policy, *options.evidence.files]
     directory = None if options.report_dir is None else Path(options.report_dir)
     for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
+    refuse_inside(directory, out)
     with workspace(target) as room:
         candidate = room / target.name
         summary = _export(checkpoint, candidate, target, export, options)
-        made = identity(candidate)
+        made = kind.identities(candidate)
         # the report goes elsewhere than verify() would look for it
         judged = dataclasses.replace(options, requested=export.requested, report_dir=None)
         report = verify(source, candidate, options=judged)
@@ -102,13 +100,61 @@ def release(
         with staged(report, report_dir) as publish_report, lock_target(target), postponed():
             if not report.passed:
                 publish_report()
-            elif identity(candidate) != made:
+            elif kind.identities(candidate) != made:
                 raise CannotJudgeError(f"{target}: changed after its verdict, before it was published")
             else:
-                publish_file = partial(publish, candidate, target, overwrite=export.overwrite)
+                publish_file = partial(kind.publish, room, target, overwrite=export.overwrite)
                 _publish_both(publish_file, publish_report, target)
                 _remove_stale_reports(out, report_dir, target)
     return Released(dataclasses.replace(summary, path=out), report, report_dir)
+
+
+class _File:
+    """How a file is released."""
+
+    @staticmethod
+    def resolve(out: Path, *, overwrite: bool) -> Path:
+        return resolve_target(out, overwrite=overwrite)
+
+    @staticmethod
+    def refuse_source(checkpoint: exporter.Checkpoint, out: Path) -> None:
+        checkpoint.refuse_as_target(out)
+
+    @staticmethod
+    def identities(candidate: Path) -> dict[str, Identity]:
+        return {candidate.name: identity(candidate)}
+
+    @staticmethod
+    def publish(room: Path, target: Path, *, overwrite: bool) -> None:
+        publish(room / target.name, target, overwrite=overwrite)
+
+
+class _Directory:
+    """How a Hugging Face directory is released."""
+
+    @staticmethod
+    def resolve(out: Path, *, overwrite: bool) -> Path:
+        return resolve_directory_target(out, overwrite=overwrite)
+
+    @staticmethod
+    def refuse_source(checkpoint: exporter.Checkpoint, out: Path) -> None:
+        checkpoint.refuse_as_directory(out)
+
+    @staticmethod
+    def identities(candidate: Path) -> dict[str, Identity]:
+        return {path.name: identity(path) for path in sorted(candidate.iterdir())}
+
+    @staticmethod
+    def publish(room: Path, target: Path, *, overwrite: bool) -> None:
+        """Raises NotLastingError if the directory has its name and something else went wrong: its report must get
+        its own then."""
+        made = (room / target.name).stat()
+        try:
+            publish_directory(room, target, overwrite=overwrite, locked=True)
+        except WriteError as error:
+            if target.exists() and os.path.samestat(target.stat(), made):
+                raise NotLastingError(str(error)) from error
+            raise
 
 
 def _export(

@@ -80,7 +80,7 @@ def assert_roundtrip(
     else:
         checkpoint, judged_by = exporter.open_checkpoint(source), source
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "model.bin"
+        path = Path(directory) / ("model" if format == "hf" else "model.bin")
         exporter.export(
             checkpoint,
             path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,26 +14,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import reader_c
-from verify.checks.config import same_shapes
 from verify.checks.metrics import digest_of
-from verify.checks.policy import DEFAULT_POLICY, load_policy, policy_section
+from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.report.environment import environment
 from verify.report.model import Report
 from verify.report.saved import SavedReport, read_saved
-from verify.run.cost import Cost, cost_of
-from verify.run.ladder import CheckFindings, Ladder
+from verify.run.check_findings import CheckFindings
+from verify.run.cost import Cost
 from verify.run.last_release import check_comparable, with_baseline
-from verify.run.memory import AT_EASE, Taken, Watch, mapped
+from verify.run.memory import AT_EASE, Taken, Watch
 from verify.run.options import Options, StrPath
-from verify.run.path_conflicts import refuse_conflicts
-from verify.run.reference_logits import versions_of
 from verify.run.resume import EvidenceStore, program
-from verify.run.worker import ARITHMETIC, Job
+from verify.run.subjects import Subject, open_subject
+from verify.run.worker import Job
 from verify.sources import Source, open_source
-from verify.sources.unchanged_files import Identity, identity
 from verify.system.numerics import pinned_numerics
 
 
@@ -49,7 +44,8 @@ def verify(
     options: Options | None = None,
     **changes: Any,
 ) -> Report:
-    """Judge a .bin file, written by any program, against the checkpoint that it was made from.
+    """Judge a .bin file or a Hugging Face directory, written by any program, against the checkpoint that it was made
+    from.
 
     source: where the checkpoint is, or an open source. policy: a TOML file of limits; the default is in the package.
     baseline: report.json of the last release; a file that is worse fails. windows: how many random windows, or the
@@ -69,7 +65,7 @@ def verify(
     with pinned_numerics(), _open(source, path, options) as opened:
         plan = _plan(opened, options, earlier)
         store = EvidenceStore(Path(options.resume) if options.resume else None, _dependencies(plan.job, opened))
-        findings = Ladder(opened.model, opened.source, plan.job, plan.length, options, store).run()
+        findings = opened.subject.run(opened.source, plan.job, plan.length, options, store)
         taken = opened.watch.taken
         if options.announce is not None:
             options.announce(taken.describe())
@@ -80,40 +76,31 @@ def verify(
 
 @dataclass(frozen=True)
 class _Opened:
-    """The source and the file, while they are judged. where: the source's path as it was given. sha256: of the
-    file's bytes that were read, whatever its path names by now. at_first: the file's identity before that."""
+    """The source and the file or directory, while they are judged. where: the source's path as it was given."""
 
     source: Source
     where: str
-    model: reader_c.Model
-    path: StrPath
-    sha256: str
-    at_first: Identity | None
+    subject: Subject
     watch: Watch
 
     def expect_unchanged(self) -> None:
-        """Raise CannotJudgeError if the file or the source is no longer the one that was judged."""
-        # the reader may have copied the file, so its path must still lead to the same bytes
-        same_bytes = self.sha256 == hashlib.sha256(self.model.content).hexdigest()
-        if not same_bytes or _identity(self.path) != self.at_first:
-            raise CannotJudgeError(f"{self.path}: changed while it was being judged")
+        """Raise CannotJudgeError if the subject or the source is no longer the one that was judged."""
+        self.subject.expect_unchanged()
         self.source.expect_unchanged()
 
 
 @contextmanager
 def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator[_Opened]:
-    """Open the file, then the source; refuse paths that conflict."""
-    at_first = _identity(path)
+    """Open what is judged, then the source; refuse paths that conflict."""
     watch = Watch()
-    with reader_c.open(path, mapped=mapped(path, options.memory)) as model, watch.watching():
-        sha256 = hashlib.sha256(model.content).hexdigest()
+    with open_subject(path, options) as subject, watch.watching():
         if isinstance(source, Source):
             opened, where = source, os.fspath(source.path)
         else:
             opened = open_source(source, **options.reading)
             where = os.fspath(source)
-        refuse_conflicts(path, opened, options.report_dir, options.files_read)
-        yield _Opened(opened, where, model, path, sha256, at_first, watch)
+        subject.refuse_conflicts(opened, options)
+        yield _Opened(opened, where, subject, watch)
 
 
 @dataclass(frozen=True)
@@ -127,31 +114,28 @@ class _Plan:
 
 def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Plan:
     """Choose the windows and predict the cost; refuse before anything is computed what cannot be judged."""
-    source, model = opened.source, opened.model
+    source, subject = opened.source, opened.subject
     most = source.hyperparameters.max_seq_len
     length = options.max_seq_len if options.max_seq_len is not None else most
     if not 1 <= length <= most:
         raise CannotJudgeError(f"max_seq_len: expected 1 to the source's {most}, found {length}")
-    limits = load_policy(Path(options.policy) if options.policy else DEFAULT_POLICY, policy_section(model, source))
+    limits = load_policy(Path(options.policy) if options.policy else DEFAULT_POLICY, subject.section(source))
     windows = options.evidence.collect(source, length)
     if earlier is not None:
         check_comparable(earlier, source, windows)
-    whole, depth = options.engine is not None, options.evidence.depth
-    cost = None
-    if same_shapes(model, source.hyperparameters):
-        cost = cost_of(model, source, windows, depth, options.memory, whole=whole)
-        if options.announce is not None:
-            options.announce(cost.describe())
+    cost = subject.cost(source, windows, options)
+    if cost is not None and options.announce is not None:
+        options.announce(cost.describe())
     job = Job(
         source=str(source.path.absolute()),
         reading={**options.reading, "kind": source.kind, "adapter": options.adapter and _absolute(options.adapter)},
         source_files=source.files,
-        file=_absolute(model.path),
-        sha256=opened.sha256,
+        file=_absolute(subject.path),
+        sha256=subject.sha256,
         policy=limits,
         windows=tuple(windows),
-        depth=depth,
-        whole=whole,
+        depth=options.evidence.depth,
+        whole=options.engine is not None,
         memory=AT_EASE if cost is None else cost.plan,
         threads=torch.get_num_threads(),
     )
@@ -159,7 +143,7 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
 
 
 def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Options, taken: Taken) -> Report:
-    model, cost = opened.model, plan.cost
+    subject, cost = opened.subject, plan.cost
     # the cost differs from run to run, so it is reported only where a limit was given
     memory = {"memory": cost.beside(taken)} if options.memory is not None and cost is not None else {}
     return Report(
@@ -169,9 +153,8 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
             "sha256": opened.source.files,
             "notes": list(opened.source.notes),
         },
-        file={"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": opened.sha256},
-        # the header's fields, and what the format implies
-        config=dataclasses.asdict(model.config),
+        file=subject.described(),
+        config=subject.config(),
         policy=plan.job.policy,
         evidence=options.evidence.describe(plan.job.windows),
         checks=findings.checks,
@@ -185,7 +168,7 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
         attribution=findings.storage_cost,
         baseline=None,
         environment={
-            **environment(findings.versions, ARITHMETIC),
+            **environment(findings.versions, subject.arithmetic),
             **memory,
         },
         engine=findings.engine,
@@ -197,25 +180,17 @@ def _absolute(path: StrPath) -> str:
     return os.path.abspath(path)  # noqa: PTH100  # a path of any bytes
 
 
-def _identity(path: StrPath) -> Identity | None:
-    """Return a file's identity; None if there is no file, which the reader then reports."""
-    try:
-        return identity(path)
-    except (OSError, ValueError):
-        return None
-
-
 def _dependencies(job: Job, opened: _Opened) -> dict[str, Any]:
     """Everything that evidence depends on. If any of it differs, the evidence of an earlier run is not used."""
     return {
         "source": opened.source.files,
-        "file": opened.sha256,
+        "file": opened.subject.sha256,
         "reading": {name: None if value is None else str(value) for name, value in job.reading.items()},
         "windows": [(window.origin, digest_of(window.tokens)) for window in job.windows],
         "depth": job.depth,
         "policy": job.policy.sha256,
         "threads": job.threads,
-        "environment": environment(versions_of(opened.source), ARITHMETIC),
+        "environment": environment(opened.subject.versions(opened.source), opened.subject.arithmetic),
         # a version stays the same while its code changes
         "program": program(),
     }

@@ -38,9 +38,10 @@ def publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
             os.close(parent)
 
 
-def publish_directory(workspace: Path, target: Path, *, overwrite: bool) -> None:
+def publish_directory(workspace: Path, target: Path, *, overwrite: bool, locked: bool = False) -> None:
     """Give the complete, synced directory in target's workspace its name, durably, and remove its predecessor.
 
+    locked: the caller holds the lock of target's directory (lock_target), which this would wait for forever.
     Raises OSError; the end of the workspace then restores the predecessor. Two renames replace a directory that has
     content: a process that is killed between them leaves the predecessor in the workspace, and the next process with
     this target restores it.
@@ -51,7 +52,8 @@ def publish_directory(workspace: Path, target: Path, *, overwrite: bool) -> None
     # interrupt never leaves a lock behind that the end of the workspace would wait for.
     lock = open_directory(target.parent)
     try:
-        wait_for_lock(lock)
+        if not locked:
+            wait_for_lock(lock)
         if overwrite:
             require_replaceable(target)
             if target.exists() and any(target.iterdir()):

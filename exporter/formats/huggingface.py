@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.checkpoint import Checkpoint, Weights
+from exporter.companions import copy_companion
 from exporter.config import ModelConfig
 from exporter.disk.atomic import atomic_directory
 from exporter.disk.target import resolve_directory_target
@@ -53,14 +54,16 @@ def export_huggingface(
 ) -> HuggingFaceSummary:
     """Write the directory out, each tensor in its source's type, in several files above shard_bytes.
 
+    The tokenizer and generation_config.json of a Hugging Face source are carried along (see Companions).
     config: the checkpoint's, or the same with a shorter max_seq_len. progress: receives (bytes done, bytes in all).
     Raises CheckpointError, FormatError, WeightError or WriteError; nothing on disk has changed then, unless the
     message says what was written.
     """
-    files = plan_files(checkpoint, config, shard_bytes)
+    companions = checkpoint.companions()
+    files = plan_files(checkpoint, config, shard_bytes, companions.token_ids)
     target = resolve_directory_target(out, overwrite=overwrite)
     checkpoint.refuse_as_directory(target)
-    total = sum(file.bytes for file in files)
+    total = sum(file.bytes for file in files) + companions.bytes
     done = 0
     digests: dict[str, str] = {}
     summaries: dict[str, TensorSummary] = {}
@@ -78,6 +81,11 @@ def export_huggingface(
                 file.flush()
                 os.fsync(file.fileno())
             digests[planned.name] = digest.hexdigest()
+        for path, opened in companions.files.items():
+            digests[path.name] = copy_companion(path, opened, directory / path.name)
+            done += opened[2]
+            if progress:
+                progress(done, total)
         checkpoint.refuse_changed()
     lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     combined = hashlib.sha256(lines.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -15,12 +16,13 @@ _SCALING_NAMES = {"original_max_positions": "original_max_position_embeddings"}
 _SCALING_FLOATS = {field.name for field in fields(RopeScaling) if field.type == "float"}
 
 
-def config_json(config: ModelConfig, dtype: Dtype) -> dict[str, Any]:
-    """Return the content of config.json. dtype: the type that most weights have.
+def config_json(config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, object]) -> dict[str, Any]:
+    """Return the content of config.json. dtype: the type that most weights have. token_ids: fields that name tokens.
 
     rope_theta, rope_scaling and torch_dtype are the names of transformers 4. Version 5 accepts them as its own,
-    without a warning; version 4 does not know the names of version 5. Token ids are null: the weights do not say
-    them, and Llama's defaults, which null replaces, would name two tokens of any vocabulary.
+    without a warning; version 4 does not know the names of version 5. The token ids are those of a Hugging Face
+    source, and null for others: the weights do not say them, and Llama's defaults, which null replaces, would name
+    two tokens of any vocabulary.
 
     Raises FormatError naming the first field that transformers cannot express.
     """
@@ -43,11 +45,8 @@ def config_json(config: ModelConfig, dtype: Dtype) -> dict[str, Any]:
         "rope_scaling": _rope_scaling(c),
         "tie_word_embeddings": c.tied,
         "torch_dtype": _TORCH_DTYPES[dtype],
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
     }
-    return {**described, **architecture}
+    return {**described, **token_ids, **architecture}
 
 
 def _architecture(config: ModelConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ tensors' bytes, so that the exporter writes it itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -57,17 +57,20 @@ class PlannedFile:
         return len(self.head) + sum(tensor.bytes for tensor in self.tensors)
 
 
-def plan_files(checkpoint: Checkpoint, config: ModelConfig, shard_bytes: int) -> list[PlannedFile]:
+def plan_files(
+    checkpoint: Checkpoint, config: ModelConfig, shard_bytes: int, token_ids: Mapping[str, object]
+) -> list[PlannedFile]:
     """Return the files of a directory, each tensor in its source's type.
 
-    shard_bytes: the most bytes of tensors in one file; a larger tensor gets a file of its own. Raises FormatError
-    where transformers cannot express config.
+    shard_bytes: the most bytes of tensors in one file; a larger tensor gets a file of its own. token_ids: fields of
+    config.json. Raises FormatError where transformers cannot express config.
     """
     tensors = [
         StoredTensor(name, hugging_face_name(name), checkpoint.dtype(name), shape)
         for name, shape in tensor_shapes(config).items()
     ]
-    files = [PlannedFile("config.json", _json(config_json(config, _commonest(tensors))))]
+    described = config_json(config, _commonest(tensors), token_ids)
+    files = [PlannedFile("config.json", _json(described))]
     shards = list(_shards(tensors, shard_bytes))
     if len(shards) == 1:
         return [*files, _container("model.safetensors", tensors)]

@@ -14,6 +14,7 @@ from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
 from exporter.file_identity import Identity, identity
 from exporter.huggingface_names import hugging_face_name
+from exporter.sources.huggingface_companions import find_companions
 from exporter.sources.huggingface_config import read_config
 from exporter.sources.huggingface_files import WeightFiles, has_weights
 from exporter.sources.huggingface_tensors import CLASSIFIER, EMBEDDING, Tensors
@@ -67,6 +68,7 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
         opened={config_path: opened, **files.opened, **adapter.opened},
         dtypes={canonical: adapter.dtype(name, tensors.dtype(name)) for canonical, name in names.items()},
         tokenizer=tokenizers[0] if tokenizers else None,
+        companions=lambda: find_companions(path, follow_links=options.follow_links),
         notes=(*notes, *tensors.notes, *adapter.notes),
         locate=lambda canonical, index: (
             tensors.where(names[canonical]),

@@ -16,7 +16,7 @@ from helpers.models import toy_file
 
 import exporter
 import verify
-from verify import verdict as ladder
+from verify.run import subjects
 from verify.sources import Hyperparameters, open_source
 from verify.sources.in_memory import MemorySource
 
@@ -24,7 +24,7 @@ from verify.sources.in_memory import MemorySource
 def test_a_mapped_file_that_is_another_one_while_it_is_judged_is_no_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ladder, "mapped", lambda _path, _memory: True)  # as a large one is
+    monkeypatch.setattr(subjects, "mapped", lambda _path, _memory: True)  # as a large one is
     source, path = save(tmp_path, state_dict()), toy_file(tmp_path, "v1-fp32")
     good = path.read_bytes()
     bad = good[:-4] + np.float32(123).tobytes()

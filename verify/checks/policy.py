@@ -6,7 +6,7 @@ import hashlib
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import reader_c
 from verify.checks.result import CHECKS
@@ -70,14 +70,14 @@ class BaselineLimits:
 class Policy:
     """Holds one table of a policy file, with the file's path; "default" is the package's own file.
 
-    may_be_skipped: names of checks.
+    may_be_skipped: names of checks. operations: None for a directory, whose engine records none.
     """
 
     path: str
     sha256: str
     section: str
     may_be_skipped: tuple[str, ...]
-    operations: OperationLimits
+    operations: OperationLimits | None
     execution: ExecutionLimits
     quantization: QuantizationLimits
     baseline: BaselineLimits
@@ -85,8 +85,12 @@ class Policy:
 
 # check -> the class of its limits
 _TABLES: dict[str, Any] = {
-    name: kind for name, kind in get_type_hints(Policy).items() if name in CHECKS and name != "may_be_skipped"
+    "operations": OperationLimits,
+    "execution": ExecutionLimits,
+    "quantization": QuantizationLimits,
+    "baseline": BaselineLimits,
 }
+_TABLES_OF_DIRECTORY = {check: kind for check, kind in _TABLES.items() if check != "operations"}
 
 
 def policy_section(model: reader_c.Model, source: Source) -> str:
@@ -116,20 +120,26 @@ def load_policy(path: Path, section: str) -> Policy:
     for name, table in policy.items():
         if name not in formats or not isinstance(table, dict):
             raise CannotJudgeError(f"{path}: expected tables {', '.join(formats)}, found {name!r:.80}")
-        _check_keys(f"{path}: [{name}]", table, {"may_be_skipped", *_TABLES})
+        tables = _tables_of(name)
+        _check_keys(f"{path}: [{name}]", table, {"may_be_skipped", *tables})
         _check_skipping(f"{path}: [{name}] may_be_skipped", table["may_be_skipped"])
-        for check, kind in _TABLES.items():
+        for check, kind in tables.items():
             _check_limits(f"{path}: [{name}.{check}]", table[check], {field.name for field in fields(kind)})
     if section not in policy:
         raise CannotJudgeError(f"{path}: expected a table [{section}], found none")
     chosen = policy[section]
+    limits = {check: kind(**chosen[check]) for check, kind in _tables_of(section).items()}
     return Policy(
         path=_named(path),
         sha256=hashlib.sha256(content).hexdigest(),
         section=section,
         may_be_skipped=tuple(chosen["may_be_skipped"]),
-        **{check: kind(**chosen[check]) for check, kind in _TABLES.items()},
+        **{"operations": None, **limits},
     )
+
+
+def _tables_of(section: str) -> dict[str, Any]:
+    return _TABLES_OF_DIRECTORY if section == "hf" else _TABLES
 
 
 def _named(path: Path) -> str:

@@ -170,7 +170,7 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     *OUTPUT,
 )
 def verify(source: str, file: Path, json: bool, quiet: bool, threads: int | None, **given: Any) -> int:
-    """Run every check on an existing file, written by any program."""
+    """Run every check on an existing file or Hugging Face directory, written by any program."""
     options = verdict_options({**given, "threads": threads})
     from verify.inspect import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415

@@ -26,7 +26,7 @@ def render(report: Report) -> str:
     allowed = [check.name for check in report.checks if check.name not in (*blamed, *passed)]
     statement = {
         "_type": STATEMENT,
-        "subject": [_resource(PurePath(report.file["path"]).name, report.file["sha256"])],
+        "subject": _subjects(report),
         "predicateType": TEST_RESULT,
         "predicate": {
             "result": ("WARNED" if allowed else "PASSED") if report.passed else "FAILED",
@@ -37,6 +37,15 @@ def render(report: Report) -> str:
         },
     }
     return json.dumps(statement, indent=2) + "\n"
+
+
+def _subjects(report: Report) -> list[dict[str, Any]]:
+    """Return the file; of a directory each file, because tools compare digests of files."""
+    name = PurePath(report.file["path"]).name
+    files = report.file.get("files")
+    if files is None:
+        return [_resource(name, report.file["sha256"])]
+    return [_resource(f"{name}/{own}", digest) for own, digest in files.items()]
 
 
 def _configuration(report: Report) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ _PACKAGES = ("export-and-verify", "torch", "numpy")
 
 
 def environment(versions: Mapping[str, str], arithmetic: str) -> dict[str, Any]:
-    """Describe this environment. versions: of packages that only some runs use. arithmetic: of the C reader."""
+    """Describe this environment. versions: of packages that only some runs use. arithmetic: of the C reader, or
+    "transformers", which runs a directory."""
     always = {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
     return {
         "versions": {**always, **versions},
@@ -24,7 +25,7 @@ def environment(versions: Mapping[str, str], arithmetic: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "arithmetic": arithmetic,
         # mirror is compiled for one instruction set, and sums in the same order on all
-        "path": reader_c.best_path() if arithmetic == "fast" else "mirror",
+        "path": reader_c.best_path() if arithmetic == "fast" else arithmetic,
     }
 
 

@@ -118,7 +118,7 @@ def _values(findings: Findings) -> dict[str, Any]:
         ],
         "costs": _costs(findings),
         "activations": _ACTIVATIONS,
-        "heat_maps": heat_maps(findings.layers, findings.policy.operations.error_over_bound),
+        "heat_maps": heat_maps(findings.layers, _limit_of_operations(findings)),
         "steps": [*STEPS],
         "why_no_layers": _why(checks.get("operations")),
         "plots": position_plots(findings.windows, measured, quantities),
@@ -129,6 +129,11 @@ def _values(findings: Findings) -> dict[str, Any]:
         "intervals": intervals(findings.baseline.comparisons) if findings.baseline else [],
         "policy": dataclasses.asdict(findings.policy),
     }
+
+
+def _limit_of_operations(findings: Findings) -> float:
+    """A directory has no operations, and so no limit that a colour would depend on."""
+    return findings.policy.operations.error_over_bound if findings.policy.operations else math.inf
 
 
 def _costs(findings: Findings) -> list[tuple[Use, Use | None]]:

@@ -28,6 +28,8 @@ _WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2}
 # Passes by the checks on bytes: `tensors` reads source and file; the source is read again to see that it is finite,
 # the file for its digest.
 _CHECKED = 2
+# Passes over a directory: two digests, the source's reader, `tensors`, and transformers.
+_CHECKED_OF_DIRECTORY = 5
 # Passes over the source that attribute the cost of storage to tensors.
 _ATTRIBUTED = 2
 
@@ -79,6 +81,35 @@ def cost_of(
     )
     made = plan(work, torch.get_num_threads(), limit)
     return Cost(made, _reads(source, model, made, batches, traced))
+
+
+def cost_of_directory(
+    source: Source, size: int, windows: Sequence[Window], depth: str, limit: int | None, *, lossless: bool
+) -> Cost:
+    """Predict the cost of a verdict on a directory. size: bytes of its files. lossless: it holds the source's bits.
+
+    Raises CannotJudgeError if no plan stays within the limit.
+    """
+    hyper, by_others = source.hyperparameters, source.kind == "huggingface"
+    batches = list(batches_of(windows, list(range(len(windows))), hyper))
+    traced = list(batches_of(windows, traced_windows(windows, depth), hyper, times=2))
+    (batch, length), (windows_traced, length_traced) = batch_of(windows, batches), batch_of(windows, traced)
+    work = Work(
+        hyper=hyper,
+        length=max(length, length_traced),
+        batch=batch,
+        traced=windows_traced,
+        positions=traced_positions(depth, length_traced),
+        held=0,
+        q8=False,
+        huggingface=by_others,
+        attributed=False,
+        directory=True,
+    )
+    made = plan(work, torch.get_num_threads(), limit)
+    of_source = _CHECKED + (1 if by_others and not made.streamed else len(batches))
+    of_source += len(traced) * (1 + (not lossless) + by_others)
+    return Cost(made, of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size)
 
 
 def batches_of(

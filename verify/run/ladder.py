@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.attribution.logit_error import Closure
-from verify.attribution.storage_cost import Attribution
 from verify.checks.config import check_config, same_shapes
 from verify.checks.file import check_file
-from verify.checks.metrics import Metrics, WindowMetrics, of_window, summarise
-from verify.checks.operations import LayerReport
+from verify.checks.metrics import of_window, summarise
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
-from verify.checks.tensors import FoundTensors, TensorReport, check_tensors
-from verify.diagnosis import Diagnosis, diagnose_tensors
-from verify.engine.trial import EngineReport, Trial
-from verify.evidence import Window
+from verify.checks.tensors import FoundTensors, check_tensors
+from verify.diagnosis import diagnose_tensors
+from verify.engine.trial import Trial
 from verify.evidence.depth import traced_windows
-from verify.evidence.tokenizers import decode
+from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.cost import batches_of
 from verify.run.memory import give_back
 from verify.run.options import Options
@@ -36,28 +31,6 @@ from verify.sources import Source
 
 # How much tracing a window weighs on the progress bar, compared with running it.
 _TRACE_STEPS = 20
-# Characters of text shown before a position that differs most.
-_TEXT_SHOWN = 80
-
-
-@dataclass(frozen=True)
-class CheckFindings:
-    """Everything that the checks found, except the baseline. versions: of the libraries that judged."""
-
-    checks: tuple[CheckResult, ...] = ()
-    tensors: tuple[TensorReport, ...] = ()
-    layers: tuple[LayerReport, ...] = ()
-    diagnosis: Diagnosis | None = None
-    logit_error: Closure | None = None
-    storage_cost: Attribution | None = None
-    metrics: Metrics | None = None
-    metrics_q8: Metrics | None = None
-    windows: tuple[WindowMetrics, ...] = ()
-    versions: dict[str, str] = field(default_factory=dict)
-    engine: EngineReport | None = None
-
-    def with_checks(self, *checks: CheckResult) -> CheckFindings:
-        return replace(self, checks=(*self.checks, *checks))
 
 
 class Ladder:
@@ -103,11 +76,10 @@ class Ladder:
             tensors=tuple(tensors.reports),
             diagnosis=diagnose_tensors(self._model, self._source, differing) if differing else None,
         )
-        unusable = self._unusable_tensor()
+        unusable = unusable_tensor(self._source, self._references)
         if unusable is None:
             return findings, True
-        reason = f"the source's {unusable} holds a NaN or an infinity"
-        return findings.with_checks(*_skipped(self._on_windows, reason)), False
+        return findings.with_checks(*_skipped(self._on_windows, unusable)), False
 
     def _check_tensors(self) -> FoundTensors:
         found = self._store.get("tensors", FoundTensors)
@@ -116,13 +88,6 @@ class Ladder:
             found = check_tensors(self._model, self._source, lambda done, total: progress("tensors", done, total))
             self._store.put("tensors", found)
         return found
-
-    def _unusable_tensor(self) -> str | None:
-        """Return the first tensor of the source with a NaN or an infinity: such a source has no logits."""
-        for name in self._source.hyperparameters.shapes():
-            if not torch.isfinite(self._references.source_weights(name)).all():
-                return name
-        return None
 
     @property
     def _on_windows(self) -> tuple[tuple[str, Bound], ...]:
@@ -182,14 +147,14 @@ class Ladder:
         windows = self._job.windows
         plain = [found.plain for found in compared if found.plain is not None]
         q8 = [found.q8 for found in compared if found.q8 is not None]
-        metrics = self._with_text(summarise(plain))
+        metrics = with_text(summarise(plain), self._options.evidence, windows, self._source)
         per_window = [
             of_window(number, activations, windows[number].tokens, evidence)
             for activations, of_all in (("fp32", plain), ("q8", q8))
             for number, evidence in enumerate(of_all)
         ]
         findings = findings.with_checks(check_quantization(metrics, self._policy.quantization))
-        metrics_q8 = self._with_text(summarise(q8)) if q8 else None
+        metrics_q8 = with_text(summarise(q8), self._options.evidence, windows, self._source) if q8 else None
         return replace(findings, metrics=metrics, metrics_q8=metrics_q8, windows=tuple(per_window))
 
     def _compared(self, workers: Workers, batches: list[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
@@ -231,24 +196,6 @@ class Ladder:
 
         with Cluster(self._options.cluster, self._options.workers, self._job) as cluster:
             yield cluster
-
-    def _with_text(self, metrics: Metrics) -> Metrics:
-        """Add the text before the worst positions, if the windows come from a text."""
-        evidence, windows = self._options.evidence, self._job.windows
-        if evidence.text is None:
-            return metrics
-        tokenizer = evidence.tokenizer or self._source.tokenizer_path
-
-        def text_before(window: Window, position: int) -> str:
-            return decode(tokenizer, window.tokens[: position + 1].tolist())[-_TEXT_SHOWN:]
-
-        worst = tuple(
-            replace(at, text=text_before(windows[at.window], at.position))
-            if windows[at.window].origin == "text"
-            else at
-            for at in metrics.worst_positions
-        )
-        return replace(metrics, worst_positions=worst)
 
 
 # The checks on bytes after `config`.

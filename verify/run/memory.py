@@ -63,6 +63,7 @@ class Work:
 
     length: tokens of the longest window. batch: windows in one pass of the source. traced: windows that are traced at
     a time. positions: of each traced window, those compared with the reference. held: bytes of the file's copy.
+    directory: transformers runs what is judged, whole, instead of the C reader.
     """
 
     hyper: Hyperparameters
@@ -74,6 +75,7 @@ class Work:
     q8: bool
     huggingface: bool
     attributed: bool
+    directory: bool = False
 
 
 def plan(work: Work, threads: int, limit: int | None) -> Plan:
@@ -103,16 +105,16 @@ def predicted(work: Work, made: Plan) -> int:
     """Bytes beyond what the process has now: what lasts, and the stage that takes most."""
     sizes = _Sizes.of(work)
     stages = (
-        _source_pass(work, made, sizes) + _engine_pass(work, made, sizes),
+        _source_pass(work, made, sizes) + _judged_pass(work, made, sizes),
         _rounding_noise(work, sizes),
         _file_pass(work, sizes),
         _storage_cost(work, sizes) if work.attributed else 0,
-        _operations(work, made, sizes),
+        0 if work.directory else _operations(work, made, sizes),
     )
     # float64 logits of the source and of the file, and float32 sigmas, of the traced positions
     logits = work.traced * work.positions * work.hyper.vocab_size * (2 * _DOUBLE + _FLOAT)
     lasting = work.held + 2 * made.cache + logits
-    imports = _TRANSFORMERS if work.huggingface else 0
+    imports = _TRANSFORMERS if work.huggingface or work.directory else 0
     # allocators keep some of what is freed
     return int(1.05 * (lasting + _BLOCKS + imports + max(stages)))
 
@@ -164,6 +166,14 @@ def _source_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
         weights, wide = _FLOAT * sizes.every + 8 * sizes.largest, _FLOAT
     activations = wide * (work.length * sizes.stream + 3 * sizes.scores)
     return weights + work.batch * (activations + 3 * _DOUBLE * work.length * work.hyper.vocab_size)
+
+
+def _judged_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
+    """The pass of what is judged, beside the source's own: a directory by transformers, a file by the C reader."""
+    if not work.directory:
+        return _engine_pass(work, made, sizes)
+    whole = dataclasses.replace(made, streamed=False)
+    return _source_pass(dataclasses.replace(work, huggingface=True), whole, sizes)
 
 
 def _engine_pass(work: Work, made: Plan, sizes: _Sizes) -> int:

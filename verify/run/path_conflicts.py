@@ -28,6 +28,26 @@ def refuse_conflicts(file: Name, source: Source, report_dir: Name | None, others
     refuse_replacing(report_dir, [file, *of_source, *others])
 
 
+def refuse_directory_conflicts(
+    directory: Path, names: Iterable[str], source: Source, report_dir: Name | None, others: Iterable[Name | None]
+) -> None:
+    """Raise CannotJudgeError as refuse_conflicts() does, for each file of a directory, and if the report would stand
+    in the directory, whose files are the release."""
+    refuse_inside(report_dir, directory)
+    others = list(others)
+    for name in names:
+        refuse_conflicts(directory / name, source, report_dir, others)
+
+
+def refuse_inside(report_dir: Name | None, directory: Path) -> None:
+    """Raise CannotJudgeError if report_dir is the directory or in it."""
+    if report_dir is None:
+        return
+    place, around = Path(report_dir).resolve(), directory.resolve()
+    if around in (place, *place.parents):
+        raise CannotJudgeError(f"{report_dir}: expected a place outside {directory}, for the report, found it inside")
+
+
 def refuse_replacing(directory: Name | None, needed: Iterable[Name | None]) -> None:
     """Raise CannotJudgeError if a report in directory would replace a needed file. None: no directory, or no file."""
     if directory is None:

@@ -21,8 +21,8 @@ _LARGEST_GROUP = (2**31 - 1) // (127 * 128)
 class Requested:
     """The request, in the words of the command line.
 
-    format: v0, v1, v1-fp32, v2 or v3. group_size: the largest that is allowed. storage: of v3, one for all tensors,
-    or by patterns of their names; the last pattern that matches counts.
+    format: v0, v1, v1-fp32, v2, v3 or hf. group_size: the largest that is allowed. storage: of v3, one for all
+    tensors, or by patterns of their names; the last pattern that matches counts.
     """
 
     format: str
@@ -38,7 +38,7 @@ class Requested:
             requested = self._group(hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim)
             found = model.config.group_size
             return {} if requested == found else {"group_size": (requested, found)}
-        if self.format != "v3":
+        if self.format not in ("v3", "hf"):
             return {}
         wrong: dict[str, tuple[object, object]] = {}
         for name, shape in source.hyperparameters.shapes().items():

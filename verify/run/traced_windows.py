@@ -72,6 +72,7 @@ class Traced:
         execution = disagreement(_merge_logits(self.agreement)) or self._float_execution(policy, arithmetic)
         if self.replays.layers:
             execution = self._with_replays(execution)
+        assert policy.operations is not None  # of every .bin format
         operations = _merge_operations(self.operations).verdict(policy.operations.error_over_bound)
         return [operations, execution]
 

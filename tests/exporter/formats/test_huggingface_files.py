@@ -28,14 +28,14 @@ def test_the_commonest_type_counts_weights_and_prefers_the_wider(tmp_path: Path)
         # as many weights of each: two of a layer's norms
         ({name: "fp16" for name in tensor_shapes(config()) if "layers.0." in name}, "float32"),
     ):
-        (first, *_) = plan_files(typed(config(), dtypes), config(), 10**9)
+        (first, *_) = plan_files(typed(config(), dtypes), config(), 10**9, {})
         assert first.name == "config.json"
         assert json.loads(first.head)["torch_dtype"] == expected
     assert not list(tmp_path.iterdir())
 
 
 def test_a_tensor_that_is_larger_than_a_shard_stands_alone() -> None:
-    files = plan_files(checkpoint(), config(), 1)
+    files = plan_files(checkpoint(), config(), 1, {})
     shapes = tensor_shapes(config())
     assert [file.name for file in files[:3]] == [
         "config.json",

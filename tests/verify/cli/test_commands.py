@@ -221,12 +221,10 @@ def test_release_of_v3_in_any_storage_passes(tmp_path: Path, source: Path) -> No
             assert model.metadata == {}
 
 
-def test_a_directory_for_transformers_is_exported_and_not_released(tmp_path: Path, source: Path) -> None:
+def test_a_directory_for_transformers_is_a_source_again(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "for transformers"
     assert run("export", source, out, "--format", "hf").returncode == 0
     assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors"}
-    refused(run("release", source, tmp_path / "other", "--format", "hf"), "found hf")
-    assert not (tmp_path / "other").exists()
     result = run("verify", out, tmp_path / "v3.bin", "--source-kind", "meta")
     refused(result, "v3.bin")
     assert run("release", out, tmp_path / "v3.bin", "--format", "v3", "--depth", "quick").returncode == 0

@@ -124,7 +124,7 @@ def test_a_limit_changes_nothing_in_the_report(tmp_path: Path, kind: str, monkey
         return plans[-1]
 
     monkeypatch.setattr("verify.run.cost.plan", least)
-    monkeypatch.setattr("verify.verdict.mapped", lambda *_: True)
+    monkeypatch.setattr("verify.run.subjects.mapped", lambda *_: True)
     assert report(source, file, room) == at_ease
     assert plans[0].streamed == (kind == "huggingface")
 

@@ -1,0 +1,279 @@
+"""The checks on a Hugging Face directory, in their order. transformers is the engine; it records no operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import reader_c
+from verify.checks.directory.config import check_directory_config, implied
+from verify.checks.directory.file import check_directory_file, companions_of, weight_findings
+from verify.checks.directory.target import Directory
+from verify.checks.execution import Execution, WorstLogit
+from verify.checks.metrics import WindowEvidence, compare_window, of_window, summarise
+from verify.checks.quantization import check_quantization
+from verify.checks.result import Bound, CheckResult, exact, skipped
+from verify.checks.tensors import FoundTensors, check_tensors
+from verify.diagnosis import Diagnosis, diagnose_tensors
+from verify.diagnosis.result import subject
+from verify.errors import CannotJudgeError
+from verify.evidence.depth import traced_positions, traced_windows
+from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
+from verify.run.cost import batches_of
+from verify.run.directory_engine import DirectoryEngine, NotRunError
+from verify.run.memory import give_back
+from verify.run.options import Options
+from verify.run.reference_logits import References, disagreement
+from verify.run.resume import EvidenceStore
+from verify.run.worker import Job
+from verify.sources import Hyperparameters, Source
+from verify.sources.huggingface import HuggingFaceSource
+from verify.system.optional_imports import wanted
+
+# How much the reference of a window weighs on the progress bar, compared with running it.
+_REFERENCE_STEPS = 20
+_ON_WINDOWS: tuple[tuple[str, Bound], ...] = (("execution", "statistical"), ("quantization", "policy"))
+
+
+# A mistake with the order of rows as llama2.c's order shows it -> (name, what) as the directory has it.
+_ORDERS = {
+    "q-k-permuted-twice": (
+        "q-k-not-permuted",
+        "the source's rows in llama2.c's order: they were never permuted to Hugging Face's half-split order",
+    ),
+    "q-k-not-unpermuted": (
+        "q-k-permuted-twice",
+        "the source's rows permuted to Hugging Face's half-split order twice",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One window by both sides. evidence: None where a logit is not finite. of_source, found: the logits (positions,
+    vocab_size) of a window that is compared with the reference."""
+
+    number: int
+    evidence: WindowEvidence | None
+    of_source: NDArray[np.float64] | None
+    found: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One batch, as it is stored."""
+
+    windows: tuple[_Window, ...]
+
+
+@dataclass(frozen=True)
+class _Referred:
+    """One batch of windows against the reference. agreement: of the two references, as for .bin files."""
+
+    execution: WorstLogit
+    agreement: WorstLogit
+
+
+class DirectoryLadder:
+    """Runs the checks on one directory."""
+
+    def __init__(
+        self, directory: Directory, source: Source, job: Job, max_seq_len: int, options: Options, store: EvidenceStore
+    ) -> None:
+        self._directory, self._source, self._job, self._policy = directory, source, job, job.policy
+        self._max_seq_len, self._options, self._store = max_seq_len, options, store
+        self._companions = companions_of(source)
+        directory.of_model(source.hyperparameters)
+        # the checks on tensors ask a file for its tensors and their storage alone, which a directory answers
+        self._as_file = cast("reader_c.Model", directory)
+        self._references = References(source, self._as_file, job.memory)
+        self._engine: DirectoryEngine | None = None  # loaded with the first tokens
+
+    def run(self) -> CheckFindings:
+        """Run every check that can run; those that cannot are skipped, with the reason."""
+        findings, reason = self._run_on_files()
+        if reason is None:
+            findings = self._run_on_tensors(findings)
+            reason = unusable_tensor(self._source, self._references)
+        else:
+            findings = findings.with_checks(skipped("tensors", "exact", reason))
+        if reason is None:
+            findings = self._run_on_windows(findings)
+        else:
+            findings = findings.with_checks(*(skipped(name, bound, reason) for name, bound in _ON_WINDOWS))
+        if self._companions:
+            self._companions.expect_unchanged()
+        return replace(findings, versions=directory_versions())
+
+    def _run_on_files(self) -> tuple[CheckFindings, str | None]:
+        """Run `config` and `file`. Return why nothing else can run, if it cannot."""
+        directory, hyper = self._directory, self._source.hyperparameters
+        wrong = weight_findings(directory, implied(directory))
+        read = None if wrong else self._read()
+        unlike = {}
+        if self._options.requested and not wrong and _same_shapes(read, hyper):
+            unlike = self._options.requested.unlike(self._as_file, self._source)
+        config = check_directory_config(directory, self._source, self._max_seq_len, read, unlike)
+        file = check_directory_file(directory, wrong, self._companions)
+        findings = CheckFindings(checks=(config, file))
+        if wrong:
+            return findings, "the directory's weights are not whole"
+        if isinstance(read, CannotJudgeError):
+            return findings, "what the directory's config.json means is not known"
+        if not _same_shapes(read, hyper) or implied(directory).max_seq_len < self._max_seq_len:
+            return findings, "the directory is of another shape than the source"
+        return findings, None
+
+    def _read(self) -> Hyperparameters | CannotJudgeError:
+        """Read the directory as a source is read."""
+        try:
+            return HuggingFaceSource(self._directory.path).hyperparameters
+        except CannotJudgeError as error:
+            return error
+
+    def _run_on_tensors(self, findings: CheckFindings) -> CheckFindings:
+        found = self._store.get("tensors", FoundTensors)
+        if found is None:
+            progress = self._options.progress
+            found = check_tensors(self._as_file, self._source, lambda done, total: progress("tensors", done, total))
+            self._store.put("tensors", found)
+        differing = list(found.differing)
+        return replace(
+            findings.with_checks(self._with_place(found.verdict)),
+            tensors=tuple(found.reports),
+            diagnosis=self._diagnosis(differing) if differing else None,
+        )
+
+    def _diagnosis(self, differing: list[str]) -> Diagnosis | None:
+        """Return what was done wrong with the tensors that differ, said of the rows as the directory has them.
+
+        The tensors are compared in llama2.c's order, so a mistake with the order looks like its opposite.
+        """
+        found = diagnose_tensors(self._as_file, self._source, differing)
+        if found is None or found.signature not in _ORDERS:
+            return found
+        verb = "holds" if len(found.tensors) == 1 else "hold"
+        rest = "" if found.explained == 1 else "; this leaves other differing tensors unexplained"
+        name, what = _ORDERS[found.signature]
+        return replace(found, signature=name, sentence=f"{subject(found.tensors)} {verb} {what}{rest}")
+
+    def _with_place(self, verdict: CheckResult) -> CheckResult:
+        """Say where the element stands in the directory, whose names and order of rows are others."""
+        at = verdict.where
+        if verdict.status != "fail" or not at.get("index"):
+            return verdict
+        place = self._directory.place(at["tensor"], at["index"])
+        return replace(verdict, detail=f"{verdict.detail}; in {place}", where={**at, "stored": place})
+
+    def _run_on_windows(self, findings: CheckFindings) -> CheckFindings:
+        """Run the checks that run the model."""
+        windows = self._job.windows
+        try:
+            compared, referred = self._judge_windows()
+        except NotRunError as error:
+            detail = f"transformers on the directory: {error}"
+            reason = "transformers does not run the directory"
+            return findings.with_checks(exact("execution", 1, detail), skipped("quantization", "policy", reason))
+        findings = findings.with_checks(self._execution(referred))
+        evidence = [window.evidence for window in compared if window.evidence is not None]
+        if len(evidence) < len(compared):
+            detail = "logits, the directory's or the source's, are not finite"
+            return findings.with_checks(exact("quantization", 1, detail))
+        metrics = with_text(summarise(evidence), self._options.evidence, windows, self._source)
+        return replace(
+            findings.with_checks(check_quantization(metrics, self._policy.quantization)),
+            metrics=metrics,
+            windows=tuple(of_window(n, "fp32", windows[n].tokens, one) for n, one in enumerate(evidence)),
+        )
+
+    def _execution(self, referred: list[_Referred]) -> CheckResult:
+        execution, agreement = Execution(), Execution()
+        for batch in referred:
+            execution.merge(batch.execution)
+            agreement.merge(batch.agreement)
+        limit = self._policy.execution.noise_sigmas
+        return disagreement(agreement) or execution.verdict("transformers on the directory", limit)
+
+    def _judge_windows(self) -> tuple[list[_Window], list[_Referred]]:
+        """Run every window by both sides, then the reference on the windows that the depth asks for."""
+        windows, hyper = self._job.windows, self._source.hyperparameters
+        numbers = traced_windows(windows, self._job.depth)
+        steps, done = len(windows) + _REFERENCE_STEPS * len(numbers), 0
+        compared: list[_Window] = []
+        kept: dict[int, _Window] = {}
+        for batch in batches_of(windows, list(range(len(windows))), hyper):
+            for window in self._compared(batch):
+                if window.of_source is not None:
+                    kept[window.number] = window
+                compared.append(replace(window, of_source=None, found=None))
+                done += 1
+                self._options.progress("windows", done, steps)
+        self._references.done_with_source()
+        self._engine = None
+        give_back()
+        referred = []
+        for batch in batches_of(windows, numbers, hyper, times=2):
+            referred.append(self._referred([kept.pop(number) for number in batch]))
+            give_back()
+            done += _REFERENCE_STEPS * len(batch)
+            self._options.progress("windows", done, steps)
+        return compared, referred
+
+    def _compared(self, batch: list[int]) -> tuple[_Window, ...]:
+        """Run one batch by both sides; one that an earlier run stored is not run again."""
+        stored = self._store.get(f"compare-{batch[0]}", _Compared)
+        if stored is None:
+            tokens = self._tokens(batch)
+            of_source = self._references.of_source(tokens)
+            if self._engine is None:
+                self._engine = DirectoryEngine(self._directory.path)
+            logits = self._engine.logits(tokens)
+            stored = _Compared(tuple(map(self._compare, batch, of_source, logits)))
+            self._store.put(f"compare-{batch[0]}", stored)
+        return stored.windows
+
+    def _compare(self, number: int, of_source: NDArray[np.float64], logits: NDArray[np.float32]) -> _Window:
+        window, depth = self._job.windows[number], self._job.depth
+        finite = bool(np.isfinite(of_source).all() and np.isfinite(logits).all())
+        evidence = compare_window(window.origin, window.tokens, of_source, logits) if finite else None
+        if number not in traced_windows(self._job.windows, depth):
+            return _Window(number, evidence, None, None)
+        first = traced_positions(depth, len(window.tokens))
+        return _Window(number, evidence, of_source[:first].copy(), logits[:first].copy())
+
+    def _referred(self, kept: list[_Window]) -> _Referred:
+        """Compare one batch with the float64 reference on the weights that the directory should hold."""
+        numbers = [window.number for window in kept]
+        stored = self._store.get(f"refer-{numbers[0]}", _Referred)
+        if stored is None:
+            of_source, found = (np.stack(side) for side in zip(*map(_logits, kept), strict=True))
+            tokens = self._tokens(numbers)[:, : of_source.shape[1]]
+            reference, sigma, agreement = self._references.of_file(tokens, numbers, of_source)
+            execution = Execution()
+            for row, number in enumerate(numbers):
+                execution.add(number, reference[row], sigma[row], found[row])
+            stored = _Referred(execution.found, agreement)
+            self._store.put(f"refer-{numbers[0]}", stored)
+        return stored
+
+    def _tokens(self, numbers: list[int]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([self._job.windows[number].tokens for number in numbers]))
+
+
+def directory_versions() -> dict[str, str]:
+    """Return {name: version} of the library that runs the directory."""
+    return {"transformers": str(wanted("transformers").__version__)}
+
+
+def _logits(window: _Window) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    assert window.of_source is not None
+    assert window.found is not None
+    return window.of_source, window.found
+
+
+def _same_shapes(read: Hyperparameters | CannotJudgeError | None, hyper: Hyperparameters) -> bool:
+    return isinstance(read, Hyperparameters) and read.shapes() == hyper.shapes()
