@@ -86,7 +86,9 @@ def test_text_with_nothing_in_it_is_refused(source: Source, tmp_path: Path, cont
 
 
 def test_a_tokenizer_that_is_missing_or_none_is_refused(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(CannotJudgeError, match="expected the source's SentencePiece tokenizer, found no such file"):
+    with pytest.raises(
+        CannotJudgeError, match="expected a tokenizer, found no such file: give one with --tokenizer FILE"
+    ):
         Evidence(text=HELD_OUT_TEXT, tokenizer=tmp_path / "none.model").collect(source, 256)
     with pytest.raises(CannotJudgeError, match="expected a SentencePiece model"):
         Evidence(text=HELD_OUT_TEXT, tokenizer=CHECKPOINT).collect(source, 256)
@@ -226,13 +228,13 @@ def test_more_tokens_than_the_model_has_matter_where_they_are_used(source: Sourc
 
 def test_a_tokenizer_json_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tokenizer.json"
-    with pytest.raises(CannotJudgeError, match=r"expected the source's tokenizer.json, found no such file"):
+    with pytest.raises(CannotJudgeError, match=r"expected a tokenizer, found no such file"):
         encode(HELD_OUT_TEXT, path, 512)
     path.write_text("{}")
     with pytest.raises(CannotJudgeError, match=r"expected a tokenizer.json, found none that loads: "):
         encode(HELD_OUT_TEXT, path, 512)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(CannotJudgeError, match=r"^tokenizers: .*pip install export-and-verify\[huggingface\]$"):
+    with pytest.raises(CannotJudgeError, match=r"^tokenizers: .*pip install 'export-and-verify\[huggingface\]'$"):
         encode(HELD_OUT_TEXT, path, 512)
 
 
