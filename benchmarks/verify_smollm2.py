@@ -29,6 +29,7 @@ import exporter
 import verify
 from verify.evidence import Evidence
 from verify.oracle.transformers import TransformersOracle
+from verify.sources.huggingface import HuggingFaceSource
 
 WINDOWS, LENGTH = 8, 256
 FILES = {"v3 fp32": "source", "v3 q8_0": "q8_0"}
@@ -40,7 +41,7 @@ def measure(source: Path, path: Path) -> dict[str, object]:
     report = verify.verify(source, path, evidence=Evidence(windows=WINDOWS, length=LENGTH))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    oracle = TransformersOracle(source)
+    oracle = TransformersOracle(HuggingFaceSource(source))
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 49152, (WINDOWS + 2, 1, LENGTH)))
     passes = []
     for _ in range(2):

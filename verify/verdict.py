@@ -34,7 +34,7 @@ from verify.run.reference_logits import versions_of
 from verify.run.resume import EvidenceStore, program
 from verify.run.worker import ARITHMETIC, Job
 from verify.sources import Source, open_source
-from verify.sources.opened import Identity, identity
+from verify.sources.unchanged_files import Identity, identity
 from verify.system.numerics import pinned_numerics
 
 

@@ -88,8 +88,8 @@ STEPS = {
     "checkpoint.pt": "verify.sources.llama2c._derive",
     "params.json": "verify.sources.meta.MetaSource._derive",
     "consolidated.01.pth": "verify.sources.meta.MetaSource._derive",
-    "config.json": "verify.sources.huggingface._check_keys",
-    "model.safetensors": "verify.sources.huggingface._derive",
+    "config.json": "verify.sources.huggingface.judged_settings",
+    "model.safetensors": "verify.sources.huggingface.derived",
     "v3.bin": "reader_c.Model.check_digests",
 }
 

@@ -123,7 +123,7 @@ def _metadata(pairs: dict[str, str]) -> bytes:
     return encoded
 
 
-_KINDS = ("llama2c", "meta", "huggingface", "v3", "memory")
+_KINDS = ("llama2c", "meta", "huggingface", "v3", "bin", "memory")
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 

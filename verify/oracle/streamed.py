@@ -1,68 +1,82 @@
-"""transformers' own model with one of its modules in memory at a time.
+"""Makes transformers' own model without weights, and gives it those that the source reads.
 
-The model is made without weights; right before transformers runs a decoder layer, its weights are read from the
-source's files, and right after it they are forgotten. What runs, and in which order, is transformers' code alone.
+All at once, or with one of its modules in memory at a time: right before transformers runs a decoder layer, its
+weights are read, and right after it they are forgotten. What runs, and in which order, is transformers' code alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from verify.errors import CannotJudgeError
-
-# (name as the directory has it) -> the tensor as it is stored
-Read = Callable[[str], torch.Tensor]
+from verify.sources.huggingface import HuggingFaceSource
 
 # A buffer that old checkpoints hold, and that every model computes for itself.
 COMPUTED = "rotary_emb.inv_freq"
-_EMBEDDING, _CLASSIFIER = "model.embed_tokens.weight", "lm_head.weight"
+_CLASSIFIER = "lm_head.weight"
 
 
-def streamed_model(transformers: Any, directory: Path, read: Read, shapes: dict[str, tuple[int, ...]]) -> Any:
-    """A model that can be called like any other. shapes: of every tensor that the directory has, by name. Raises
-    CannotJudgeError unless they are those of the model."""
-    config = transformers.AutoConfig.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+def empty_model(transformers: Any, source: HuggingFaceSource) -> Any:
+    """Return the model in evaluation mode, its weights on the meta device. Raises CannotJudgeError unless it has the
+    tensors of the source."""
+    config = source.transformers_config()
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(
-            config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False
-        ).eval()
+        model = getattr(transformers, source.architecture)._from_config(
+            config, attn_implementation="eager", dtype=torch.float32
+        )
     # computed of the configuration, and by no file
-    model.model.rotary_emb = type(model.model.rotary_emb)(config=config)
-    tied = bool(config.tie_word_embeddings)
-    _check_names(directory, model, shapes, tied=tied)
-    parts = {"model.embed_tokens": model.model.embed_tokens, "model.norm": model.model.norm, "lm_head": model.lm_head}
-    parts |= {f"model.layers.{number}": layer for number, layer in enumerate(model.model.layers)}
-    for prefix, module in parts.items():
-        module.register_forward_pre_hook(partial(_load, prefix, read, tied))
+    model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config)
+    _check_names(source, model)
+    return model.eval()
+
+
+def fill(model: Any, source: HuggingFaceSource) -> None:
+    """Give the model all its weights."""
+    names = _names(source)
+    for prefix, module in _modules(model).items():
+        _load(prefix, source, names, module)
+
+
+def stream(model: Any, source: HuggingFaceSource) -> None:
+    """Give each module its weights when it runs, and take them away afterwards."""
+    names = _names(source)
+    for prefix, module in _modules(model).items():
+        module.register_forward_pre_hook(partial(_load, prefix, source, names))
         module.register_forward_hook(_forget)
-    return model
 
 
-def _check_names(directory: Path, model: Any, shapes: dict[str, tuple[int, ...]], *, tied: bool) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if tied:
-        wanted.pop(_CLASSIFIER, None)
-    found = {name: shape for name, shape in shapes.items() if not name.endswith(COMPUTED)}
-    if tied:
-        found.pop(_CLASSIFIER, None)
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
+def _modules(model: Any) -> dict[str, torch.nn.Module]:
+    """The modules that hold weights, by name: each runs once in a pass."""
+    parts = {"model.embed_tokens": model.model.embed_tokens, "model.norm": model.model.norm, "lm_head": model.lm_head}
+    return parts | {f"model.layers.{number}": layer for number, layer in enumerate(model.model.layers)}
+
+
+def _check_names(source: HuggingFaceSource, model: Any) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if source.hyperparameters.tied:
+        expected.pop(_CLASSIFIER, None)
+    shapes = source.hyperparameters.shapes()
+    found = {theirs: shapes[name] for theirs, name in source.transformers_tensors().items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
             raise CannotJudgeError(
-                f"{directory}: {name}: expected {wanted.get(name, 'no such tensor')}, as transformers' model has it, "
-                f"found {found.get(name, 'none')}"
+                f"{source.path}: {name}: expected {expected.get(name, 'no such tensor')}, as transformers' model has "
+                f"it, found {found.get(name, 'none')}"
             )
 
 
-def _load(prefix: str, read: Read, tied: bool, module: torch.nn.Module, _inputs: Any) -> None:
-    state = {}
-    for name in module.state_dict():
-        whole = f"{prefix}.{name}"
-        state[name] = read(_EMBEDDING if tied and whole == _CLASSIFIER else whole).to(torch.float32)
+def _names(source: HuggingFaceSource) -> dict[str, str]:
+    """The source's name of each of the model's weights, a tied classifier too."""
+    return {_CLASSIFIER: "output.weight", **source.transformers_tensors()}
+
+
+def _load(
+    prefix: str, source: HuggingFaceSource, names: dict[str, str], module: torch.nn.Module, _inputs: Any = None
+) -> None:
+    state = {name: source.transformers_tensor(names[f"{prefix}.{name}"]) for name in module.state_dict()}
     module.load_state_dict(state, strict=True, assign=True)
 
 

@@ -1,52 +1,44 @@
-"""Hugging Face's own model on the CPU: what a Hugging Face source computes, by the code that it was made for."""
+"""Runs Hugging Face's own model on the CPU: it computes what a Hugging Face source means."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from verify.errors import CannotJudgeError
-from verify.oracle.streamed import COMPUTED, Read, streamed_model
+from verify.oracle.streamed import COMPUTED, empty_model, fill, stream
+from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import one_line, quiet_transformers, wanted
 
 
 class TransformersOracle:
     """A model in float32 with plain ("eager") attention. Nothing is downloaded, and no code but transformers' runs.
 
-    Raises CannotJudgeError where transformers is not installed, cannot load the directory, or finds other tensors
-    in it than its model has: it would make up those that are missing.
+    The config object comes from the source, whose config.json is judged already. Transformers' own loader reads the
+    weights where the directory stands as that loader expects it; where names were changed, an adapter was merged or
+    an adapter's config stands beside the model, the source reads them, and the model gets them one by one.
+
+    Raises CannotJudgeError where transformers is not installed, cannot load the directory, or finds other tensors in
+    it than its model has: it would make up those that are missing.
     """
 
-    def __init__(self, directory: Path, stored: tuple[Read, dict[str, tuple[int, ...]]] | None = None) -> None:
-        """stored: how a tensor is read by the directory's name for it, and all their shapes, where the model is to be
-        taken layer by layer; None to load it whole."""
-        self._directory = directory
+    def __init__(self, source: HuggingFaceSource, *, streamed: bool = False) -> None:
+        """streamed: hold one layer's weights at a time."""
+        self._path = source.path
         with quiet_transformers() as transformers:
             try:
-                if stored is not None:
-                    self._model = streamed_model(transformers, directory, *stored)
-                    return
-                model, info = transformers.AutoModelForCausalLM.from_pretrained(
-                    str(directory),
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    dtype=torch.float32,
-                    attn_implementation="eager",
-                    output_loading_info=True,
-                    # or a file would be read that is no part of the source, and that nothing has checked
-                    generation_config=transformers.GenerationConfig(),
-                    ignore_mismatched_sizes=True,  # to be refused by name, below
-                )
+                if source.is_plain and not streamed:
+                    self._model = _loaded(transformers, source)
+                else:
+                    self._model = empty_model(transformers, source)
+                    (stream if streamed else fill)(self._model, source)
             except CannotJudgeError:
                 raise
             except Exception as error:  # from_pretrained's failures have no common class
                 raise CannotJudgeError(
-                    f"{directory}: expected a model that transformers loads, found: {one_line(error)}"
+                    f"{source.path}: expected a model that transformers loads, found: {one_line(error)}"
                 ) from error
-        _check_complete(directory, info, tied=bool(model.config.tie_word_embeddings))
-        self._model = model.eval()
 
     @property
     def version(self) -> str:
@@ -54,25 +46,46 @@ class TransformersOracle:
         return str(wanted("transformers").__version__)
 
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (windows, length, vocab_size), float32, at all positions of integer tokens (windows, length)."""
+        """Return float32 logits (windows, length, vocab_size) at all positions of integer tokens (windows,
+        length)."""
         with quiet_transformers(), torch.no_grad():
             try:
-                output = self._model(input_ids=tokens.to(torch.int64), use_cache=False, logits_to_keep=0)
+                output = self._model(
+                    input_ids=tokens.to(torch.int64), use_cache=False, logits_to_keep=0, return_dict=True
+                )
             except Exception as error:  # as above
                 raise CannotJudgeError(
-                    f"{self._directory}: expected logits from transformers, found: {one_line(error)}"
+                    f"{self._path}: expected logits from transformers, found: {one_line(error)}"
                 ) from error
         logits: torch.Tensor = output.logits
         if logits.shape[:2] != tokens.shape or logits.dtype != torch.float32:
             raise CannotJudgeError(
-                f"{self._directory}: logits of transformers: expected float32 for each of {tuple(tokens.shape)} "
+                f"{self._path}: logits of transformers: expected float32 for each of {tuple(tokens.shape)} "
                 f"tokens, found {logits.dtype} {tuple(logits.shape)}"
             )
         return logits
 
 
-def _check_complete(directory: Path, info: dict[str, Any], *, tied: bool) -> None:
-    """Each key that transformers did not find, did not know, or could not use is one too many."""
+def _loaded(transformers: Any, source: HuggingFaceSource) -> Any:
+    """The model as transformers' own loader makes it of the directory."""
+    config = source.transformers_config()
+    model, info = getattr(transformers, source.architecture).from_pretrained(
+        str(source.path),
+        config=config,
+        local_files_only=True,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        output_loading_info=True,
+        # or a file would be read that is no part of the source, and that nothing has checked
+        generation_config=transformers.GenerationConfig(),
+        ignore_mismatched_sizes=True,  # to be refused by name, below
+    )
+    _check_complete(source, info, tied=bool(config.tie_word_embeddings))
+    return model.eval()
+
+
+def _check_complete(source: HuggingFaceSource, info: dict[str, Any], *, tied: bool) -> None:
+    """Refuse each key that transformers did not find, did not know, or could not use."""
     for kind, found in info.items():
         for entry in sorted(found, key=str):
             # a name, or a name with two shapes
@@ -82,6 +95,6 @@ def _check_complete(directory: Path, info: dict[str, Any], *, tied: bool) -> Non
             if kind != "error_msgs" and tied and name == "lm_head.weight":
                 continue
             raise CannotJudgeError(
-                f"{directory}: expected every tensor of transformers' model and no other, found {name[:200]} among "
+                f"{source.path}: expected every tensor of transformers' model and no other, found {name[:200]} among "
                 f"its {kind}"
             )

@@ -18,7 +18,6 @@ from verify.checks.result import CheckResult, exact
 from verify.oracle import llama
 from verify.oracle.expected import numbers, quantized
 from verify.oracle.logit_sigma import logit_sigma
-from verify.oracle.streamed import Read
 from verify.oracle.transformers import TransformersOracle
 from verify.oracle.weight_cache import WeightCache
 from verify.run.memory import AT_EASE, Plan
@@ -51,7 +50,7 @@ class References:
         self.source_weights = WeightCache(source.tensor, memory.cache)
         self.file_weights = WeightCache(self._file_tensor, memory.cache)
         self._streamed, self.walks = memory.streamed, memory.walks
-        self._directory = source.path if source.kind == "huggingface" else None
+        self._hub_source = source if isinstance(source, HuggingFaceSource) else None
         self._transformers: TransformersOracle | None = None  # loaded with the first tokens
         self.versions = versions_of(source)
 
@@ -76,18 +75,11 @@ class References:
 
     def of_source(self, tokens: torch.Tensor) -> Floats:
         """Return the source's logits (windows, length, vocab_size), from transformers for a Hugging Face source."""
-        if self._directory is None:
+        if self._hub_source is None:
             return llama.logits(self._hyper, self.source_weights, tokens).numpy()
         if self._transformers is None:
-            self._transformers = TransformersOracle(self._directory, self._stored)
+            self._transformers = TransformersOracle(self._hub_source, streamed=self._streamed)
         return self._transformers.logits(tokens).numpy().astype(np.float64)
-
-    @property
-    def _stored(self) -> tuple[Read, dict[str, tuple[int, ...]]] | None:
-        source = self._source
-        if not self._streamed or not isinstance(source, HuggingFaceSource):
-            return None
-        return source.stored, source.stored_shapes
 
     def done_with_source(self) -> None:
         """Free the memory that only of_source() needs."""
@@ -107,7 +99,7 @@ class References:
         weights = self.source_weights if self.same_numbers else self.file_weights
         sigma = logit_sigma(self._hyper, weights, tokens, seed=windows[0]).numpy()
         by_plain = of_source
-        if self._directory is not None:
+        if self._hub_source is not None:
             by_plain = llama.logits(self._hyper, self.source_weights, tokens).numpy()
             for row, number in enumerate(windows):
                 # quantizing changes weights, and so what rounding does to logits, by a fraction of a percent

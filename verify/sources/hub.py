@@ -1,4 +1,4 @@
-"""A model by its id on the Hugging Face hub, as a directory of the local cache."""
+"""Fetches a model by its id on the Hugging Face hub, as a directory of the local cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 
 
 def snapshot(hub_id: str) -> Path:
-    """The directory of a model "owner/name", downloaded unless it is in the cache or HF_HUB_OFFLINE is set.
+    """Return the directory of a model "owner/name", downloaded unless it is in the cache or HF_HUB_OFFLINE is set.
     Pickled weights are only asked for where there are no safetensors. Raises CannotJudgeError."""
     with quiet_hub() as hub:
         try:
@@ -22,6 +22,7 @@ def snapshot(hub_id: str) -> Path:
                 directory = Path(hub.snapshot_download(hub_id, allow_patterns=_SETTINGS + _PICKLED))
         except Exception as error:  # of the hub, of the network, of the cache's file system
             raise CannotJudgeError(
-                f"{hub_id}: expected a file, a directory or a model on the Hugging Face hub, found: {one_line(error)}"
+                f"{hub_id}: expected a path or a model on the Hugging Face hub, found no such file or directory "
+                f"here, and on the hub: {one_line(error)}"
             ) from error
     return directory

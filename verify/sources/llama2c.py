@@ -1,6 +1,6 @@
-"""A llama2.c checkpoint, read by the verifier's own road.
+"""Reads a llama2.c checkpoint by the verifier's own road.
 
-Deliberately shares nothing with the exporter's loader: a mistake that both sides make is the one that no
+It deliberately shares nothing with the exporter's loader: a mistake that both sides make is the one that no
 verifier finds. Where that one starts from model_args, this one starts from the tensors themselves and
 holds the arguments against them.
 """
@@ -8,15 +8,20 @@ holds the arguments against them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from verify.errors import CannotJudgeError
-from verify.sources.opened import Opened
+from verify.sources.directory import expect_no_pointer
+from verify.sources.finite import expect_finite
+from verify.sources.name_prefixes import note_of_removed, shared_unknown_prefix, unwrapped
+from verify.sources.old_buffers import check_mask, check_rotations
 from verify.sources.source import Hyperparameters, Source
 from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256, shown
+from verify.sources.unchanged_files import UnchangedFiles
 
 # How the checkpoint's modules are called in the files' own vocabulary.
 _LAYER_TENSOR = re.compile(
@@ -24,12 +29,14 @@ _LAYER_TENSOR = re.compile(
 )
 _TENSORS_A_LAYER = 9
 _OUTER_TENSORS = {"tok_embeddings.weight", "norm.weight", "output.weight"}
+# Buffers of old versions of llama2.c's model.py.
+_MASK = re.compile(r"(.+\.)?(attention|attn)\.mask")
+_ROTATIONS = re.compile(r"(.+\.)?freqs_(cos|sin|cis)")
 _HARMLESS_ARGS = {"dropout", "multiple_of"}
 _NUMERIC_ARGS = {
     *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len"),
     *("norm_eps", "rope_theta"),
 }
-
 
 # Bytes of a file whose map is kept: to map it anew costs more than to read it.
 _SMALL = 64 << 20
@@ -42,14 +49,24 @@ class Llama2cSource(Source):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened = Opened(path)
+        self._opened = UnchangedFiles(path)
+        expect_no_pointer(path)
         self.files = {path.name: sha256(path)}
-        self._kept: dict[str, torch.Tensor] = {}
-        state, arguments = self._read()
-        self.hyperparameters = _derive(path, state, arguments)
-        self._dtypes = {name: dtype_name(tensor.dtype) for name, tensor in state.items()}
+        self._kept: Mapping[str, torch.Tensor] = {}
+        saved, arguments = self._read()
+        short = unwrapped(path, saved, _is_known)
+        buffers = [own for own, bare in short.items() if _is_buffer(bare)]
+        self._own = {bare: own for own, bare in short.items() if own not in buffers}
+        self.hyperparameters = _derive(path, {bare: saved[own] for bare, own in self._own.items()}, arguments)
+        self._dtypes = {bare: dtype_name(saved[own].dtype) for bare, own in self._own.items()}
+        self.notes = (*note_of_removed(own.removesuffix(bare) for own, bare in short.items()), *self._notes())
+        for own in buffers:
+            check = check_mask if _MASK.fullmatch(short[own]) else check_rotations
+            check(path, own, saved[own], *([] if check is check_mask else [self.hyperparameters]))
+        if buffers:
+            self.notes += (f"{_listed(buffers)}: stored buffers hold what the model computes; they were dropped",)
         if path.stat().st_size <= _SMALL:
-            self._kept = state
+            self._kept = saved
         self.expect_unchanged()
 
     def expect_unchanged(self) -> None:
@@ -61,11 +78,12 @@ class Llama2cSource(Source):
 
     def tensor(self, name: str) -> torch.Tensor:
         self.expect_unchanged()
-        state = self._kept or self._read()[0]
-        wanted = "tok_embeddings.weight" if name == "output.weight" and self.hyperparameters.tied else name
-        source = state[wanted]
+        saved = self._kept or self._read()[0]
+        own = self._own["tok_embeddings.weight" if name == "output.weight" and self.hyperparameters.tied else name]
+        source = saved[own].detach()
+        expect_finite(self.path, own, source)
         # clone: detached from the map, which may go when this returns
-        tensor = source.detach().to(torch.float32).clone()
+        tensor = source.to(torch.float32).clone()
         if source.dtype == torch.float64 and not torch.equal(tensor.double(), source):
             raise CannotJudgeError(f"{self.path}: {name}: expected values that float32 can hold, found others")
         return tensor
@@ -74,22 +92,58 @@ class Llama2cSource(Source):
         return self._dtypes[name]
 
     def _read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors by their stored names, and model_args."""
         with refusing(self.path, "a llama2.c checkpoint"):
             saved = mapped(self.path)
+            _expect_checkpoint(self.path, saved)
             state, arguments = dict(saved["model"]), dict(saved["model_args"])
-        renamed: dict[str, torch.Tensor] = {}
-        for key, value in state.items():
-            short = key.removeprefix("_orig_mod.") if isinstance(key, str) else key
-            if not isinstance(key, str) or short in renamed or not is_plain(value):
+        for name, value in state.items():
+            buffer = isinstance(value, torch.Tensor) and isinstance(name, str) and _is_buffer(name)
+            if not isinstance(name, str) or not (is_plain(value) or buffer):
                 raise CannotJudgeError(
-                    f"{self.path}: {shown(short)}: expected one dense float tensor, found otherwise"
+                    f"{self.path}: {shown(name)}: expected one dense float tensor, found otherwise"
                 )
-            renamed[short] = value
-        return renamed, arguments
+        return state, arguments
+
+    def _notes(self) -> list[str]:
+        if self.hyperparameters.tied:
+            return []
+        # model.py ties them when it is built, so that what is loaded last, output.weight, is in both places
+        return [
+            "tok_embeddings.weight and output.weight differ; llama2.c's own model.py, which ties them, would compute "
+            "with output.weight in both places"
+        ]
+
+
+def _expect_checkpoint(path: Path, saved: object) -> None:
+    """Raise CannotJudgeError for what torch.save writes when somebody saves only a part of a checkpoint."""
+    if not isinstance(saved, dict):
+        raise _refuse(path, "checkpoint", "a dict with the keys model and model_args", f"a {type(saved).__name__}")
+    absent = [key for key in ("model", "model_args") if key not in saved]
+    if not absent:
+        return
+    bare = bool(saved) and all(isinstance(value, torch.Tensor) for value in saved.values())
+    found = "a bare state dict" if bare else f"no {absent[0]}"
+    raise CannotJudgeError(
+        f"{path}: expected the keys model and model_args (dim, n_layers, n_heads, n_kv_heads, vocab_size, "
+        f"multiple_of, max_seq_len), found {found}: save both, as llama2.c's train.py does"
+    )
+
+
+def _is_buffer(name: str) -> bool:
+    return bool(_MASK.fullmatch(name) or _ROTATIONS.fullmatch(name))
+
+
+def _is_known(name: str) -> bool:
+    return name in _OUTER_TENSORS or bool(_LAYER_TENSOR.fullmatch(name)) or _is_buffer(name)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
 def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any]) -> Hyperparameters:
-    """Hyper-parameters from shapes; only what no shape tells (heads, length, epsilon) from the arguments."""
+    """Return hyper-parameters from shapes; only heads, length and epsilon, which no shape has, from the arguments."""
     n_layers = _count_layers(path, state)
     embedding, first_gate = state["tok_embeddings.weight"], state["layers.0.feed_forward.w1.weight"]
     first_key = state["layers.0.attention.wk.weight"]
@@ -142,7 +196,9 @@ def _count_layers(path: Path, state: dict[str, torch.Tensor]) -> int:
         if match:
             layers[int(match[1])] = layers.get(int(match[1]), 0) + 1
         elif name not in _OUTER_TENSORS:
-            raise _refuse(path, "state dict", "tensors of a Llama alone", name)
+            prefix = shared_unknown_prefix(state, _is_known)
+            found = f"all of them under the prefix {prefix!r}: save the model's own state dict" if prefix else name
+            raise _refuse(path, "state dict", "tensors of a Llama alone", found)
     absent = sorted(_OUTER_TENSORS - state.keys())
     if absent:
         raise _refuse(path, "state dict", absent[0], "no such tensor")

@@ -1,6 +1,6 @@
-"""Meta's own checkpoints, read by the verifier's own road.
+"""Reads Meta's own checkpoints by the verifier's own road.
 
-Shares nothing with the exporter's loader. Where that one makes the shards' shapes of params.json and a table of
+It shares nothing with the exporter's loader. Where that one makes the shards' shapes of params.json and a table of
 axes, this one takes the model's shape from the tensors, sees in each tensor's own pieces where it was cut, and
 holds params.json against what came out.
 """
@@ -13,17 +13,26 @@ from pathlib import Path
 import torch
 
 from verify.errors import CannotJudgeError
+from verify.sources.directory import SourceDirectory
+from verify.sources.finite import expect_finite
 from verify.sources.meta_params import MetaParams
-from verify.sources.opened import Opened
+from verify.sources.name_prefixes import note_of_removed, shared_unknown_prefix, unwrapped
+from verify.sources.old_buffers import check_frequencies, check_mask, check_rotations
+from verify.sources.options import NO_OPTIONS, SourceOptions
 from verify.sources.source import Hyperparameters, Source
-from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256, shown
+from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, shown
 
 _LAYER = (
     *("attention_norm", "attention.wq", "attention.wk", "attention.wv", "attention.wo"),
     *("ffn_norm", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3"),
 )
-# An old buffer of RoPE's frequencies: a model's in most old checkpoints, each layer's own in the oldest.
-_ROPE_BUFFER = re.compile(r"rope\.freqs|layers\.\d+\.attention\.inner_attention\.rope\.freqs")
+# Buffers of old checkpoints; RoPE's frequencies are a model's in most, each layer's own in the oldest.
+_FREQUENCIES = re.compile(r"(.+\.)?rope\.freqs")
+_ROTATIONS = re.compile(r"(.+\.)?freqs_(cos|sin|cis)")
+_MASK = re.compile(r"(.+\.)?(attention|attn)\.mask")
+_TENSOR = re.compile(
+    rf"layers\.\d+\.({'|'.join(map(re.escape, _LAYER))})\.weight|(tok_embeddings|norm|output)\.weight"
+)
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _EMBEDDING, _OUTPUT = "tok_embeddings.weight", "output.weight"
 
@@ -35,25 +44,31 @@ class MetaSource(Source):
 
     kind = "meta"
 
-    def __init__(self, path: Path, max_seq_len: int | None) -> None:
-        """max_seq_len: how many positions where params.json does not say, fewer where it does.
-        Raises CannotJudgeError."""
+    def __init__(self, path: Path, options: SourceOptions = NO_OPTIONS) -> None:
+        """Raises CannotJudgeError, also where params.json leaves open what the options do not say either."""
         self.path = path
-        self._shards = _count_up(path)
-        self._opened = Opened(path / "params.json", *self._shards)
+        self._directory = SourceDirectory(path, follow_links=options.follow_links)
+        names = _count_up(path)
+        params = MetaParams(path / "params.json", self._directory.read_json("params.json"), options)
+        self._shards = [self._directory.take(name) for name in names]
         self._dtypes: dict[str, torch.dtype] = {}
-        pieces = self._survey()
-        params = MetaParams(path / "params.json")
-        self.hyperparameters = self._derive(pieces, params, max_seq_len)
-        self.files = {"params.json": params.sha256, **{shard.name: sha256(shard) for shard in self._shards}}
+        self._own: dict[str, str] = {}
+        buffers, pieces = self._survey()
+        self.hyperparameters = self._derive(pieces, params)
+        for shard, own in buffers:
+            self._check_buffer(shard, own)
+        self.notes = (*params.notes, *note_of_removed(own.removesuffix(bare) for bare, own in self._own.items()))
+        if buffers:
+            self.notes += (f"{buffers[0][1]}: stored buffers hold what the model computes; they were dropped",)
+        self.files = {name: self._directory.digests[name] for name in ("params.json", *names)}
         self.expect_unchanged()
 
     def expect_unchanged(self) -> None:
-        self._opened.expect_unchanged()
+        self._directory.expect_unchanged()
 
     @property
     def tokenizer_path(self) -> Path:
-        return self.path / "tokenizer.model"
+        return self._directory.followable("tokenizer.model")
 
     def dtype(self, name: str) -> str:
         return dtype_name(self._dtypes[self._stored(name)])
@@ -73,6 +88,7 @@ class MetaSource(Source):
         for shard in self._shards if cut is not None else self._shards[-1:]:
             piece = self._piece(shard, name).detach()
             place = whole if cut is None else whole.narrow(cut, start, piece.shape[cut])
+            expect_finite(shard, self._own[name], piece)
             place.copy_(piece)
             if piece.dtype == torch.float64 and not torch.equal(place.double(), piece):
                 raise CannotJudgeError(f"{shard}: {name}: expected values that float32 can hold, found others")
@@ -81,7 +97,7 @@ class MetaSource(Source):
         return whole
 
     def _piece(self, shard: Path, name: str) -> torch.Tensor:
-        piece: torch.Tensor = self._contents(shard)[name]
+        piece: torch.Tensor = self._contents(shard)[self._own[name]]
         return piece
 
     def _contents(self, shard: Path) -> dict[str, torch.Tensor]:
@@ -94,47 +110,66 @@ class MetaSource(Source):
 
     # ---- what the tensors say ----
 
-    def _survey(self) -> Pieces:
-        """The shape of each tensor's pieces, the same in every shard, and so are the types; norms in all bits."""
+    def _survey(self) -> tuple[list[tuple[Path, str]], Pieces]:
+        """Find the buffers, and the shape of each tensor's pieces: the same in every shard, as types are; norms agree
+        in all bits."""
         pieces: Pieces = {}
         norms: dict[str, torch.Tensor] = {}
+        buffers: list[tuple[Path, str]] = []
         first = self._shards[0]
         for shard in self._shards:
-            contents = {
-                name: piece
-                for name, piece in self._contents(shard).items()
-                if not (isinstance(name, str) and _ROPE_BUFFER.fullmatch(name))
-            }
+            contents = self._contents(shard)
+            buffers += [(shard, name) for name in contents if isinstance(name, str) and _is_buffer(name)]
+            contents = {name: piece for name, piece in contents.items() if (shard, name) not in buffers}
             for name, piece in contents.items():
                 if not isinstance(name, str) or not is_plain(piece) or piece.dtype not in _TYPES or not piece.numel():
                     raise CannotJudgeError(
                         f"{shard}: {shown(name)}: expected one dense float tensor, found otherwise"
                     )
             if shard == first:
-                pieces = {name: tuple(piece.shape) for name, piece in contents.items()}
-                self._dtypes = {name: piece.dtype for name, piece in contents.items()}
-                norms = {name: piece.clone() for name, piece in contents.items() if piece.dim() == 1}
-            for name in sorted(pieces.keys() ^ contents.keys()):
-                found = "none" if name in pieces else "one"
-                raise CannotJudgeError(f"{shard}: {name}: expected the tensors of {first.name}, found {found}")
-            for name, piece in contents.items():
-                usual, own = (pieces[name], self._dtypes[name]), (tuple(piece.shape), piece.dtype)
-                if own != usual:
-                    raise _refuse(
-                        f"{shard}: {name}", f"{usual[0]} {usual[1]}, as in {first.name}", f"{own[0]} {own[1]}"
-                    )
+                self._own = {bare: own for own, bare in unwrapped(first, contents, _is_known).items()}
+                pieces = {bare: tuple(contents[own].shape) for bare, own in self._own.items()}
+                self._dtypes = {bare: contents[own].dtype for bare, own in self._own.items()}
+                norms = {own: piece.clone() for own, piece in contents.items() if piece.dim() == 1}
+            self._expect_same(shard, contents, pieces)
             for name, norm in norms.items():
                 if not identical(norm, contents[name]):
                     raise _refuse(f"{shard}: {name}", f"the same numbers as in {first.name}", "others")
-        return pieces
+        return buffers, pieces
 
-    def _derive(self, pieces: Pieces, params: MetaParams, max_seq_len: int | None) -> Hyperparameters:
-        """Hyper-parameters from shapes; only what no shape tells from params.json."""
+    def _expect_same(self, shard: Path, contents: dict[str, torch.Tensor], pieces: Pieces) -> None:
+        """Refuse a shard unless it has the first one's names, shapes and types."""
+        first, bare_names = self._shards[0], {own: bare for bare, own in self._own.items()}
+        for name in sorted(bare_names.keys() ^ contents.keys()):
+            found = "none" if name in bare_names else "one"
+            raise CannotJudgeError(f"{shard}: {name}: expected the tensors of {first.name}, found {found}")
+        for name, piece in contents.items():
+            bare = bare_names[name]
+            usual, own = (pieces[bare], self._dtypes[bare]), (tuple(piece.shape), piece.dtype)
+            if own != usual:
+                raise _refuse(f"{shard}: {name}", f"{usual[0]} {usual[1]}, as in {first.name}", f"{own[0]} {own[1]}")
+
+    def _check_buffer(self, shard: Path, name: str) -> None:
+        buffer = self._contents(shard)[name]
+        if not isinstance(buffer, torch.Tensor):
+            raise _refuse(f"{shard}: {name}", "a tensor", type(buffer).__name__)
+        if _MASK.fullmatch(name):
+            check_mask(shard, name, buffer)
+        elif _ROTATIONS.fullmatch(name):
+            check_rotations(shard, name, buffer, self.hyperparameters)
+        else:
+            check_frequencies(shard, name, buffer, self.hyperparameters)
+
+    def _derive(self, pieces: Pieces, params: MetaParams) -> Hyperparameters:
+        """Return hyper-parameters from shapes, and from params.json what no shape has."""
         n_layers = sum(re.fullmatch(r"layers\.\d+\.attention_norm\.weight", name) is not None for name in pieces)
         names = {f"layers.{n}.{name}.weight" for n in range(n_layers) for name in _LAYER}
         names |= {_EMBEDDING, "norm.weight", _OUTPUT if _OUTPUT in pieces else _EMBEDDING}
         for name in sorted(names ^ pieces.keys()):
+            prefix = shared_unknown_prefix(pieces, _is_known)
             odd = "no such tensor" if name in names else "one that a Llama does not have"
+            if prefix:
+                odd = f"all of them under the prefix {prefix!r}: save the model's own state dict"
             raise _refuse(f"{self._shards[0]}: {name}", f"the tensors of a Llama of {n_layers} layers", odd)
         if n_layers == 0:
             raise _refuse(str(self._shards[0]), "layers", "none")
@@ -154,6 +189,7 @@ class MetaSource(Source):
             raise _refuse(where, f"rows of whole heads of {head_dim} that share {n_heads} evenly", found)
         # a token's vector is whole in a shard where the vocabulary is what was cut
         by_token = self._length(pieces, _EMBEDDING, 1) == dim
+        vocab_size = self._length(pieces, _EMBEDDING, 0) * (times if by_token else 1)
         found_shape = Hyperparameters(
             dim=dim,
             hidden_dim=self._length(pieces, "layers.0.feed_forward.w1.weight", 0) * times,
@@ -161,11 +197,11 @@ class MetaSource(Source):
             n_heads=n_heads,
             n_kv_heads=n_kv_heads,
             head_dim=head_dim,
-            vocab_size=self._length(pieces, _EMBEDDING, 0) * (times if by_token else 1),
-            max_seq_len=params.positions(max_seq_len),
+            vocab_size=vocab_size,
+            max_seq_len=params.positions(),
             tied=_OUTPUT not in pieces,
             norm_eps=params.positive("norm_eps", 1e-5),
-            rope_theta=params.positive("rope_theta", 10000.0),
+            rope_theta=params.rope_theta(vocab_size),
             rope_scaling=params.rope_scaling(),
         )
         self._wholes = {
@@ -208,8 +244,17 @@ class MetaSource(Source):
         )
 
 
-def _count_up(path: Path) -> list[Path]:
-    """consolidated.00.pth, 01, ... as far as they go, and no other file of that kind beside them."""
+def _is_buffer(name: str) -> bool:
+    return any(pattern.fullmatch(name) for pattern in (_FREQUENCIES, _ROTATIONS, _MASK))
+
+
+def _is_known(name: str) -> bool:
+    return bool(_TENSOR.fullmatch(name))
+
+
+def _count_up(path: Path) -> list[str]:
+    """Return consolidated.00.pth, 01, ... as far as they go. Raises CannotJudgeError for another file of that kind
+    beside them."""
     present = {file.name for file in path.glob("consolidated*.pth")}
     names: list[str] = []
     while (name := f"consolidated.{len(names):02d}.pth") in present and len(names) < 100:
@@ -219,11 +264,10 @@ def _count_up(path: Path) -> list[Path]:
         raise _refuse(
             str(path), f"consolidated.{len(names):02d}.pth", f"{beyond[0]!r} alone" if beyond else "no shard"
         )
-    shards = [path / name for name in names]
-    for shard in shards:
-        if not shard.is_file():
-            raise _refuse(str(shard), "a file", "none")
-    return shards
+    for name in names:
+        if not (path / name).is_file():
+            raise _refuse(str(path / name), "a file", "none")
+    return names
 
 
 def _refuse(what: str, expected: object, found: object) -> CannotJudgeError:

@@ -1,4 +1,8 @@
-"""Meta's params.json as the verifier reads it: asked for what no tensor tells, and held against what they do."""
+"""Reads Meta's params.json: what no tensor says comes from it, and what tensors say must agree with it.
+
+What the file leaves out comes from the code that Meta published with its models where that code fixes it, else from
+the user. Nothing is guessed.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from verify.errors import CannotJudgeError
+from verify.sources.options import SourceOptions
 from verify.sources.source import Hyperparameters, RopeScaling
-from verify.system.reading import read_hashed
 
-_MOST_BYTES = 10 * 1000 * 1000
 # Of a session in Meta's code, not of the model.
 _OF_A_SESSION = {"max_batch_size", "model_parallel_size"}
 _UNDERSTOOD = _OF_A_SESSION | {
@@ -19,13 +22,17 @@ _UNDERSTOOD = _OF_A_SESSION | {
 }
 
 
-class MetaParams:
-    """What params.json says; null is silence. sha256: of the bytes that say so. Raises CannotJudgeError, as all that
-    is asked of it does."""
+# The vocabulary of Llama 1 and 2, whose code knows no other theta than 10000.
+_FIRST_VOCABULARY = 32000
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        said, self.sha256 = read_hashed(path, _MOST_BYTES)
+
+class MetaParams:
+    """Holds what params.json says; null is silence. notes: which values its silence has by Meta's own code. Raises
+    CannotJudgeError, and so does every method."""
+
+    def __init__(self, path: Path, said: dict[str, Any], options: SourceOptions) -> None:
+        self._path, self._options = path, options
+        self.notes: list[str] = []
         for key in said:
             if key not in _UNDERSTOOD:
                 raise self._refuse("keys", "those whose effect on the model is known", key)
@@ -47,8 +54,9 @@ class MetaParams:
             raise self._refuse(key, "a positive finite number", value)
         return float(value)
 
-    def positions(self, asked: int | None) -> int:
-        """The caller's number of positions, the file's where it asks for none; never more than the file's."""
+    def positions(self) -> int:
+        """Return the caller's number of positions, the file's where it asks for none; never more than the file's."""
+        asked = self._options.max_seq_len
         own = self.count("max_seq_len") if "max_seq_len" in self._said else None
         if own is None and asked is None:
             raise CannotJudgeError(
@@ -62,20 +70,63 @@ class MetaParams:
             raise CannotJudgeError(f"max_seq_len: expected 1 to {own or 'any length'}, found {asked}")
         return asked
 
+    def rope_theta(self, vocab_size: int) -> float:
+        """Return the file's theta, the caller's, or what Meta's code has for such a model."""
+        asked = self._option("rope_theta", self._options.rope_theta)
+        if "rope_theta" in self._said:
+            said = self.positive("rope_theta", 0)
+            if asked not in (None, said):
+                raise self._refuse("rope_theta", f"{asked:g}, as --rope-theta says", said)
+            return said
+        if asked is not None:
+            return asked
+        if self._is_scaled():
+            self.notes.append("params.json: no rope_theta; Meta's code has 500000 where use_scaled_rope is true")
+            return 500000.0
+        if vocab_size == _FIRST_VOCABULARY:
+            self.notes.append(
+                "params.json: no rope_theta; the code of Llama 1 and 2 has 10000 (a vocabulary of 32000)"
+            )
+            return 10000.0
+        raise CannotJudgeError(
+            f"{self.at('rope_theta')}: expected a number, found none: say it by --rope-theta X (rope_theta= in "
+            "Python); the code of Llama 1 and 2 has 10000, that of Llama 3 has 500000"
+        )
+
     def rope_scaling(self) -> RopeScaling:
+        """Return Llama 3's scaling where it is switched on, with the file's factor or the caller's."""
+        asked = self._option("rope_scaling_factor", self._options.rope_scaling_factor)
+        said = self.positive("rope_scaling_factor", 0) if "rope_scaling_factor" in self._said else None
+        high_freq_factor = self.positive("rope_high_freq_factor", 4)
+        if not self._is_scaled():
+            if asked is not None:
+                found = self._said.get("use_scaled_rope")
+                raise self._refuse("use_scaled_rope", "true, for --rope-scaling-factor", found)
+            return RopeScaling()
+        if high_freq_factor <= 1:
+            raise self._refuse("rope_high_freq_factor", "more than 1", high_freq_factor)
+        if said is not None and asked not in (None, said):
+            raise self._refuse("rope_scaling_factor", f"{asked:g}, as --rope-scaling-factor says", said)
+        factor = asked if said is None else said
+        if factor is None:
+            raise CannotJudgeError(
+                f"{self.at('rope_scaling_factor')}: expected a number beside use_scaled_rope, found none: say it by "
+                "--rope-scaling-factor X (rope_scaling_factor= in Python): 8 for Llama 3.1 and 3.3, 32 for Llama 3.2"
+            )
+        return RopeScaling("llama3", factor, 8192, low_freq_factor=1.0, high_freq_factor=high_freq_factor)
+
+    def _is_scaled(self) -> bool:
         scaled = self._said.get("use_scaled_rope", False)
         if type(scaled) is not bool:
             raise self._refuse("use_scaled_rope", "true or false", scaled)
-        llama3 = RopeScaling(
-            type="llama3",
-            factor=self.positive("rope_scaling_factor", 8),
-            original_max_positions=8192,
-            low_freq_factor=1.0,
-            high_freq_factor=self.positive("rope_high_freq_factor", 4),
-        )
-        if scaled and llama3.high_freq_factor <= llama3.low_freq_factor:
-            raise self._refuse("rope_high_freq_factor", "more than 1", llama3.high_freq_factor)
-        return llama3 if scaled else RopeScaling()
+        return scaled
+
+    def _option(self, name: str, value: float | None) -> float | None:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e300:
+            raise CannotJudgeError(f"--{name.replace('_', '-')}: expected a positive finite number, found {value}")
+        return float(value)
 
     def hold_against(self, found: Hyperparameters) -> None:
         """Refuse unless every count here is the one of the tensors."""

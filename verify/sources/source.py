@@ -1,4 +1,4 @@
-"""What the verifier knows of a source, whatever its kind."""
+"""Defines what the verifier knows of a source, whatever its kind."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ class Source(ABC):
     path: Path
     files: dict[str, str]  # name, relative to a directory's path -> sha256 of each file that was read
     hyperparameters: Hyperparameters
+    notes: tuple[str, ...] = ()  # what was ignored, removed or decided while it was opened, a sentence each
 
     @abstractmethod
     def expect_unchanged(self) -> None:

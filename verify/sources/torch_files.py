@@ -1,4 +1,4 @@
-"""What the verifier's readers of torch.save's files share."""
+"""Reads files of torch.save without running anything that is pickled in them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ import torch
 from verify.errors import CannotJudgeError
 
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+# What weights_only refuses is most often an object of the training code, such as a config class.
+_SAVE_AGAIN = "load it where you trust it, and torch.save only dicts, lists, numbers, strings and tensors"
 
 # Python's own random numbers have a state of some 600.
 _LONGEST_TUPLE = 10_000
@@ -102,7 +105,11 @@ def refusing(path: Path, expected: str) -> Iterator[None]:
     try:
         yield
     except pickle.UnpicklingError as error:
-        raise CannotJudgeError(f"{path}: expected plain tensors, found a pickle that asks for more") from error
+        raise CannotJudgeError(
+            f"{path}: expected plain tensors, found a pickle that asks for more: {_SAVE_AGAIN}"
+        ) from error
+    except CannotJudgeError:
+        raise
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CannotJudgeError(f"{path}: expected {expected}, found: {reason[:200]}") from error

@@ -1,6 +1,6 @@
-"""A v3 file as a source: what a conversion from it to another format is judged against.
+"""Reads a v3 file as a source: a conversion from it to another format is judged against it.
 
-Read by the C reader, where the exporter has a parser of its own: two roads here too.
+The C reader reads it here, where the exporter has a parser of its own: two roads here too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 
 import reader_c
 from verify.errors import CannotJudgeError
-from verify.sources.opened import Opened
 from verify.sources.source import Hyperparameters, RopeScaling, Source
+from verify.sources.unchanged_files import UnchangedFiles
 
 
 class V3Source(Source):
@@ -25,7 +25,7 @@ class V3Source(Source):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened = Opened(path)
+        self._opened = UnchangedFiles(path)
         try:
             self._model = reader_c.open(path)
             if self._model.format != "v3":

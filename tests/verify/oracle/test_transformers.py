@@ -62,7 +62,7 @@ def test_all_positions_of_the_whole_model_in_silence(
 
     monkeypatch.setattr(socket, "socket", no_network)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    oracle = TransformersOracle(directory)
+    oracle = TransformersOracle(HuggingFaceSource(directory))
     logits = oracle.logits(TOKENS)
     assert capfd.readouterr() == ("", "")
     assert logits.shape == (3, 20, 29)
@@ -80,8 +80,7 @@ def test_nothing_is_opened_but_what_the_source_consists_of(directory: Path, *, s
     (directory / "generation_config.json").symlink_to("../secret.json")
     source = open_source(directory)
     assert isinstance(source, HuggingFaceSource)
-    stored = (source.stored, source.stored_shapes) if streamed else None
-    TransformersOracle(directory, stored)  # all that is imported late is there
+    TransformersOracle(source, streamed=streamed)  # all that is imported late is there
     opened: set[str] | None = set()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -90,7 +89,7 @@ def test_nothing_is_opened_but_what_the_source_consists_of(directory: Path, *, s
 
     sys.addaudithook(hook)
     try:
-        TransformersOracle(directory, stored)
+        TransformersOracle(source, streamed=streamed)
         of_test = {path for path in opened or () if path.startswith(str(directory.parent.resolve()))}
     finally:
         opened = None  # a hook stays for as long as the process
@@ -106,7 +105,9 @@ def test_half_precision_is_computed_in_float32(tmp_path: Path, dtype: torch.dtyp
     expected = huggingface.logits(made, TOKENS)
     # the frequencies, which are no parameters, stay float32 above alone
     directory = huggingface.save(tmp_path, made.to(dtype))
-    torch.testing.assert_close(TransformersOracle(directory).logits(TOKENS), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        TransformersOracle(HuggingFaceSource(directory)).logits(TOKENS), expected, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,52 +122,55 @@ def test_half_precision_is_computed_in_float32(tmp_path: Path, dtype: torch.dtyp
 def test_what_transformers_would_make_up_is_refused(
     directory: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
 ) -> None:
+    source = HuggingFaceSource(directory)
     state = {**load_file(directory / "model.safetensors"), **changes}
     kept = {name: tensor for name, tensor in state.items() if tensor is not None}
     save_file(kept, directory / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CannotJudgeError, match=message):
-        TransformersOracle(directory)
+        TransformersOracle(source)
     assert capfd.readouterr() == ("", "")
 
 
 def test_old_buffers_and_a_tied_classifier_are_no_findings(directory: Path) -> None:
     state = load_file(directory / "model.safetensors")
-    old = {**state, "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(5)}
+    old = {**state, "model.layers.0.self_attn.rotary_emb.inv_freq": 1e4 ** -(torch.arange(5) / 5)}
     save_file(old, directory / "model.safetensors", metadata={"format": "pt"})
-    TransformersOracle(directory)
+    TransformersOracle(HuggingFaceSource(directory))
     huggingface.rewrite(directory, tie_word_embeddings=True)
     for second in ({}, {"lm_head.weight": state["model.embed_tokens.weight"].clone()}):
         del old["lm_head.weight"]
         old |= second
         save_file(old, directory / "model.safetensors", metadata={"format": "pt"})
-        TransformersOracle(directory)
+        TransformersOracle(HuggingFaceSource(directory))
         old.setdefault("lm_head.weight", torch.zeros(0))
 
 
-def test_what_does_not_load_is_refused_in_one_line(tmp_path: Path, directory: Path) -> None:
-    for path in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(CannotJudgeError, match="expected a model that transformers loads, found: ") as caught:
-            TransformersOracle(path)
-        assert "\n" not in str(caught.value)
+def test_what_does_not_load_is_refused_in_one_line(directory: Path) -> None:
+    source = HuggingFaceSource(directory)
     with pytest.raises(CannotJudgeError, match="expected logits from transformers, found: "):
-        TransformersOracle(directory).logits(TOKENS + 29)
+        TransformersOracle(source).logits(TOKENS + 29)
+    (directory / "model.safetensors").unlink()
+    with pytest.raises(CannotJudgeError, match="expected a model that transformers loads, found: ") as caught:
+        TransformersOracle(source)
+    assert "\n" not in str(caught.value)
 
 
 def test_without_transformers_it_is_said_what_to_install(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = HuggingFaceSource(directory)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    for needs in (TransformersOracle, open_source):
+    for needs, given in ((TransformersOracle, source), (open_source, directory)):
         with pytest.raises(CannotJudgeError, match=r"^transformers: .*pip install .*\[huggingface\]$"):
-            needs(directory)
+            needs(given)
 
 
 @pytest.mark.parametrize("architecture", sorted(huggingface.MODEL_TYPES))
 def test_transformers_float32_is_rounding_away_from_the_plain_llama(tmp_path: Path, architecture: str) -> None:
     biased = {"attention_bias": True, "mlp_bias": True} if architecture == "LlamaForCausalLM" else {}
     made = huggingface.model(architecture, rope_parameters=YARN, hidden_act="gelu", **biased)
-    source = open_source(huggingface.save(tmp_path, made))
+    source = HuggingFaceSource(huggingface.save(tmp_path, made))
     reference = llama.logits(source.hyperparameters, source.tensor, TOKENS)
     sigma = logit_sigma(source.hyperparameters, source.tensor, TOKENS, seed=0)
-    sigmas = (TransformersOracle(tmp_path).logits(TOKENS) - reference).abs() / sigma
+    sigmas = (TransformersOracle(source).logits(TOKENS) - reference).abs() / sigma
     assert 0.1 < sigmas.max() < 10
 
 

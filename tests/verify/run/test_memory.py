@@ -13,7 +13,6 @@ import torch
 from helpers import huggingface
 from helpers.checkpoints import save, state_dict
 from helpers.command_line import refused, run, run_on_terminal
-from safetensors.torch import load_file, save_file
 
 import exporter
 import verify
@@ -37,7 +36,7 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_pos
 def streamed(directory: Path) -> TransformersOracle:
     source = open_source(directory)
     assert isinstance(source, HuggingFaceSource)
-    return TransformersOracle(directory, (source.stored, source.stored_shapes))
+    return TransformersOracle(source, streamed=True)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_a_model_layer_by_layer_computes_the_bits_of_the_whole(
     made = huggingface.model(architecture, **changes)
     directory = huggingface.save(tmp_path / "model", made, max_shard_size="20KB")
     oracle = streamed(directory)
-    whole = TransformersOracle(directory).logits(TOKENS)
+    whole = TransformersOracle(HuggingFaceSource(directory)).logits(TOKENS)
     for _again in range(2):
         assert torch.equal(oracle.logits(TOKENS), whole)
 
@@ -75,20 +74,22 @@ def test_between_two_passes_nothing_is_held(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda state: state.pop("model.norm.weight"), "norm.weight"),
-        (lambda state: state.update({"model.layers.0.extra.weight": torch.zeros(3)}), "extra.weight"),
+        (lambda shapes: shapes.pop("norm.weight"), r"model.norm.weight: expected \(48,\), .* found none"),
+        (
+            lambda shapes: shapes.update({"layers.9.ffn_norm.weight": (3,)}),
+            r"layers.9.post_attention_layernorm.weight: expected no such tensor, .* found \(3,\)",
+        ),
     ],
 )
-def test_tensors_that_are_missing_or_unknown_are_refused(tmp_path: Path, change: Any, words: str) -> None:
-    directory = huggingface.save(tmp_path / "model", huggingface.model())
-    source = open_source(directory)
-    assert isinstance(source, HuggingFaceSource)
-    state = load_file(directory / "model.safetensors")
-    change(state)
-    save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+def test_a_model_of_other_tensors_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, words: str
+) -> None:
+    source = HuggingFaceSource(huggingface.save(tmp_path / "model", huggingface.model()))
+    shapes = source.hyperparameters.shapes()
+    change(shapes)
+    monkeypatch.setattr(type(source.hyperparameters), "shapes", lambda _self: shapes)
     with pytest.raises(CannotJudgeError, match=words):
-        TransformersOracle(directory, (source.stored, shapes))
+        TransformersOracle(source, streamed=True)
 
 
 def report(source: Path, file: Path, limit: int | None) -> dict[str, Any]:

@@ -158,193 +158,6 @@ def test_tied_with_and_without_a_second_copy(directory: Path) -> None:
         assert torch.equal(source.tensor("output.weight"), state["model.embed_tokens.weight"])
 
 
-def test_old_buffers_are_passed_over(directory: Path) -> None:
-    store(directory, {**weights(directory), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(5)})
-    assert HuggingFaceSource(directory).hyperparameters.n_layers == 2
-
-
-@pytest.mark.parametrize(
-    ("rope", "expected"),
-    [
-        ({"rope_theta": 5e5}, RopeScaling()),
-        ({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 4}}, RopeScaling("linear", 4.0)),
-        ({"rope_theta": 5e5, "rope_scaling": {"type": "dynamic", "factor": 2.0}}, RopeScaling("dynamic", 2.0, 33)),
-        (
-            {
-                "rope_theta": 5e5,
-                "rope_scaling": {
-                    "rope_type": "llama3",
-                    "factor": 8.0,
-                    "low_freq_factor": 1.0,
-                    "high_freq_factor": 4.0,
-                    "original_max_position_embeddings": 16,
-                },
-            },
-            RopeScaling("llama3", 8.0, 16, 1.0, 4.0),
-        ),
-        (
-            {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 5e5}},
-            RopeScaling("yarn", 4.0, 33, 0.0, 0.0, 32.0, 1.0, 0.1 * 1.3862943611198906 + 1, True),
-        ),
-        (
-            {
-                "rope_theta": 5e5,
-                "rope_scaling": {
-                    "type": "yarn",
-                    "factor": 4.0,
-                    "original_max_position_embeddings": 8,
-                    "attention_factor": 1.5,
-                    "beta_fast": 20,
-                    "beta_slow": 2,
-                    "truncate": False,
-                },
-            },
-            RopeScaling("yarn", 4.0, 8, 0.0, 0.0, 20.0, 2.0, 1.5, False),
-        ),
-    ],
-)
-def test_rope_in_the_old_spelling_and_the_new(directory: Path, rope: dict[str, Any], expected: RopeScaling) -> None:
-    huggingface.rewrite(directory, **{"rope_parameters": None, **rope})
-    hyper = HuggingFaceSource(directory).hyperparameters
-    assert hyper.rope_theta == 5e5
-    assert hyper.rope_scaling == expected
-
-
-def test_keys_without_effect_are_passed_over(saved: Path, directory: Path) -> None:
-    huggingface.rewrite(directory, torch_dtype="bfloat16", rope_interleaved=False, temperature=0.6, pretraining_tp=2)
-    assert same(HuggingFaceSource(directory), HuggingFaceSource(saved))
-
-
-def test_defaults_are_the_class_s_own(directory: Path) -> None:
-    huggingface.rewrite(directory, rope_parameters=None, rms_norm_eps=None, hidden_act=None, num_key_value_heads=None)
-    with pytest.raises(CannotJudgeError, match="num_key_value_heads: expected 3, as the tensors say, found 6"):
-        HuggingFaceSource(directory)
-    huggingface.rewrite(directory, num_key_value_heads=3)
-    hyper = HuggingFaceSource(directory).hyperparameters
-    assert (hyper.norm_eps, hyper.rope_theta, hyper.activation) == (1e-6, 10000.0, "silu")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"architectures": ["GemmaForCausalLM"]}, r"architectures: expected one of Llama.*found \['Gemma"),
-        ({"architectures": None}, "architectures: expected one of .* found None"),
-        ({"model_type": "mistral"}, "model_type: expected llama, as of its architecture, found mistral"),
-        ({"architectures": [["LlamaForCausalLM"]]}, "architectures: expected one of"),
-        ({"architectures": ["LlamaForCausalLM", "LlamaModel"]}, "architectures: expected one of"),
-        ({"layer_types": [["full_attention"]]}, "found layer_types"),
-        ({"rope_parameters": {"rope_type": ["yarn"], "factor": 2.0}}, "found"),
-        ({"rope_parameters": [1]}, "rope_scaling: expected an object, found list"),
-        ({"num_key_value_heads": True}, "found"),
-        ({"head_dim": 10.0}, "found"),
-        ({"quantization_config": {"bits": 4}}, "keys whose effect on the model is known, found quantization_config"),
-        ({"auto_map": {"AutoModel": "m.M"}}, "found auto_map"),
-        ({"rope_interleaved": True}, "rope_interleaved: expected False, found True"),
-        ({"is_causal": False}, "found is_causal"),
-        ({"original_max_position_embeddings": 8}, "found original_max_position_embeddings"),
-        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor: expected 1"),
-        ({"layer_types": ["sliding_attention"] * 2}, "found layer_types"),
-        ({"sliding_window": 8}, "found sliding_window"),
-        ({"hidden_size": 54}, "hidden_size: expected 48, as the tensors say, found 54"),
-        ({"num_hidden_layers": 3}, "num_hidden_layers: expected 2, as the tensors say, found 3"),
-        ({"vocab_size": 30}, "vocab_size: expected 29"),
-        ({"intermediate_size": 41}, "intermediate_size: expected 40"),
-        ({"head_dim": 8}, "head_dim: expected 10"),
-        ({"num_attention_heads": 4}, "wq.weight: expected rows of 4 heads of even size, found 60"),
-        ({"num_attention_heads": 0}, "found"),
-        ({"num_attention_heads": "six"}, "expected a config that transformers accepts"),
-        ({"hidden_act": "relu"}, "hidden_act: expected one of silu.* found relu"),
-        ({"rms_norm_eps": 0.0}, "rms_norm_eps: expected a positive finite number, found 0.0"),
-        ({"rms_norm_eps": float("nan")}, "expected a JSON object, found: NaN, which is not a JSON number"),
-        ({"attention_bias": True}, r"layers.0.attention.wk.bias: expected \(30,\), found no such tensor"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "one of rope_scaling and rope_parameters, found both"),
-        ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "found"),
-        ({"rope_parameters": {"rope_type": "mrope", "factor": 2.0}}, "rope_type: expected one of default"),
-        ({"rope_parameters": {"rope_type": "linear", "factor": -2.0}}, "factor: expected a positive"),
-        ({"rope_parameters": {"rope_type": "linear"}}, "config that transformers accepts, found: .*factor"),
-        ({"rope_parameters": {"rope_type": "default", "rope_theta": 0.0}}, "rope_theta: expected a positive"),
-        (
-            {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "rope_theta": 1e5},
-            "one type and one theta, found 10000.0 and 100000.0",
-        ),
-        (
-            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
-            "keys whose effect on the model is known, found partial_rotary_factor",
-        ),
-        (
-            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 16}},
-            "original_max_position_embeddings: expected max_position_embeddings = 33.*found 16",
-        ),
-        (
-            {
-                "rope_parameters": {
-                    "rope_type": "llama3",
-                    "rope_theta": 1e4,
-                    "factor": 2.0,
-                    "low_freq_factor": 4.0,
-                    "high_freq_factor": 4.0,
-                    "original_max_position_embeddings": 16,
-                }
-            },
-            "high_freq_factor: expected more than low_freq_factor = 4, found 4.0",
-        ),
-    ],
-)
-def test_configs_that_say_another_model_are_refused(
-    directory: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
-) -> None:
-    huggingface.rewrite(directory, **changes)
-    with pytest.raises(CannotJudgeError, match=message) as caught:
-        HuggingFaceSource(directory)
-    assert str(directory) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("num_hidden_layers", 10_000_000, "num_hidden_layers: expected at most 21, .*, found 10000000"),
-        ("num_labels", 2_000_000, "num_labels: expected at most 10000, .*, found 2000000"),
-    ],
-)
-def test_what_transformers_makes_lists_of_is_bounded_before_it_is_asked(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: int, message: str
-) -> None:
-    def asked(path: Path) -> None:
-        raise AssertionError(f"transformers was asked about {path}")
-
-    monkeypatch.setattr("verify.sources.huggingface._resolve", asked)
-    with pytest.raises(CannotJudgeError, match=message):
-        open_source(huggingface.rewrite(directory, **{key: value}))
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
-def test_a_config_that_is_none(directory: Path, content: bytes) -> None:
-    (directory / "config.json").write_bytes(content)
-    with pytest.raises(CannotJudgeError, match=r"config.json: expected (a )?JSON"):
-        HuggingFaceSource(directory)
-
-
-def test_windows_that_are_shorter_than_the_model_are_refused(tmp_path: Path) -> None:
-    mistral = huggingface.save(tmp_path / "mistral", huggingface.model("MistralForCausalLM"))
-    # dropped, it is the class's own 4096
-    assert HuggingFaceSource(mistral).hyperparameters.max_seq_len == 33
-    huggingface.rewrite(mistral, sliding_window=32)
-    with pytest.raises(CannotJudgeError, match=r"sliding_window: expected none, or at least max_pos.* found 32"):
-        HuggingFaceSource(mistral)
-    huggingface.rewrite(mistral, sliding_window=None, max_position_embeddings=5000)
-    with pytest.raises(CannotJudgeError, match="found 4096"):
-        HuggingFaceSource(mistral)
-    content = json.loads((mistral / "config.json").read_text())
-    (mistral / "config.json").write_text(json.dumps({**content, "sliding_window": None}))
-    assert HuggingFaceSource(mistral).hyperparameters.max_seq_len == 5000
-    qwen = huggingface.save(tmp_path / "qwen", huggingface.model("Qwen2ForCausalLM"))
-    huggingface.rewrite(qwen, use_sliding_window=True, layer_types=None)
-    with pytest.raises(CannotJudgeError, match="use_sliding_window: expected false, found True"):
-        HuggingFaceSource(qwen)
-
-
 Q = "model.layers.1.self_attn.q_proj.weight"
 
 
@@ -398,7 +211,7 @@ def test_float64_that_float32_cannot_hold_is_refused(directory: Path) -> None:
     source = HuggingFaceSource(directory)
     assert source.dtype("layers.1.attention.wq.weight") == "fp32"
     assert source.tensor("layers.1.attention.wq.weight").dtype == torch.float32
-    with pytest.raises(CannotJudgeError, match=r"model.norm.weight: expected values that float32 can hold"):
+    with pytest.raises(CannotJudgeError, match=r"safetensors: model.norm.weight: expected values that float32"):
         source.tensor("norm.weight")
 
 
@@ -470,12 +283,6 @@ def test_weights_that_are_none(directory: Path) -> None:
         HuggingFaceSource(directory)
 
 
-def test_an_adapter_is_no_model(directory: Path) -> None:
-    (directory / "adapter_config.json").write_text("{}")
-    with pytest.raises(CannotJudgeError, match=r"expected a whole model, found adapter_config.json"):
-        HuggingFaceSource(directory)
-
-
 def test_tokenizer_json_goes_before_tokenizer_model(directory: Path) -> None:
     (directory / "tokenizer.json").write_text("{}")
     assert HuggingFaceSource(directory).tokenizer_path == directory / "tokenizer.json"
@@ -488,7 +295,10 @@ def test_a_hub_id_is_looked_up_in_the_cache(
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(CannotJudgeError, match=r"^owner/name: expected .* hub, found: .*") as caught:
+    with pytest.raises(
+        CannotJudgeError,
+        match=r"^owner/name: expected .* no such file or directory here, and on the hub: ",
+    ) as caught:
         snapshot("owner/name")
     assert "\n" not in str(caught.value)
     commit = "0" * 40

@@ -22,9 +22,15 @@ ALL_DEFECTS = {**TENSOR_DEFECTS, **PARAMS_DEFECTS}
 META_SCALING = RopeScaling("llama3", 8.0, 8192, 1.0, 4.0)
 
 
-def _opened(directory: Path, asked: int | None = None, **changes: object) -> Source:
+def _opened(directory: Path, asked: int | None = None, /, **changes: object) -> Source:
     meta.write(directory, arrays(meta.MODEL), meta.MODEL, 2, **changes)
     return open_source(directory, max_seq_len=asked)
+
+
+def _written(directory: Path, rows: int = 32, /, **changes: object) -> Path:
+    """One shard; 32000 rows of an embedding are what Llama 1 and 2 have."""
+    model = dataclasses.replace(meta.MODEL, vocab_size=rows)
+    return meta.write(directory, arrays(model), model, **changes)
 
 
 def _as_numbers(model: exporter.ModelConfig | Hyperparameters) -> dict[str, object]:
@@ -94,11 +100,50 @@ def test_every_file_that_was_read_is_named_by_its_sum(tmp_path: Path) -> None:
     assert source.tokenizer_path == tmp_path / "tokenizer.model"
 
 
-def test_buffers_of_old_checkpoints_are_ignored(tmp_path: Path) -> None:
+FREQUENCIES = 10000.0 ** -(torch.arange(0, 8, 2) / 8)
+ANGLES = torch.outer(torch.arange(66.0), FREQUENCIES)
+BUFFERS = {
+    "rope.freqs": FREQUENCIES.bfloat16(),
+    "layers.1.attention.inner_attention.rope.freqs": FREQUENCIES,
+    "freqs_cis": torch.polar(torch.ones_like(ANGLES), ANGLES),
+    "layers.0.attention.mask": torch.full((1, 1, 9, 9), -torch.inf).triu(1),
+}
+
+
+@pytest.mark.parametrize("name", BUFFERS)
+def test_buffers_that_hold_what_the_model_computes_are_dropped(tmp_path: Path, name: str) -> None:
     states = meta.shards(arrays(meta.MODEL), 2)
-    states[0]["rope.freqs"] = torch.zeros(4)
-    states[1]["layers.1.attention.inner_attention.rope.freqs"] = torch.zeros(4, dtype=torch.complex64)
-    assert open_source(meta.save(tmp_path, states, meta.params(meta.MODEL))).hyperparameters.n_layers == 2
+    states[1][name] = BUFFERS[name]
+    source = open_source(meta.save(tmp_path, states, meta.params(meta.MODEL)))
+    assert source.hyperparameters.n_layers == 2
+    assert source.notes == (f"{name}: stored buffers hold what the model computes; they were dropped",)
+    wrong = BUFFERS[name].clone()
+    wrong.view(-1)[1] = 0.5
+    for value, found in ((wrong, "other"), (torch.zeros(7), ""), (BUFFERS[name].flatten()[:1].expand(2**40), "")):
+        states[1][name] = value
+        meta.save(tmp_path, states, meta.params(meta.MODEL))
+        with pytest.raises(CannotJudgeError, match=rf"01.pth: {name}: expected .* found .*{found}"):
+            open_source(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.module."])
+def test_names_with_the_prefixes_of_wrappers(tmp_path: Path, prefix: str) -> None:
+    whole = arrays(meta.MODEL)
+    states = [{f"{prefix}{n}": t for n, t in state.items()} for state in meta.shards(whole, 2)]
+    source = open_source(meta.save(tmp_path, states, meta.params(meta.MODEL)))
+    assert source.notes == (f'weights are named with the prefix "{prefix}"; it was removed',)
+    assert all(same_bits(source.tensor(name).numpy(), array) for name, array in whole.items())
+    states = [{f"student.{n}": t for n, t in state.items()} for state in meta.shards(whole, 2)]
+    with pytest.raises(CannotJudgeError, match=r"all of them under the prefix 'student\.': save the model's own"):
+        open_source(meta.save(tmp_path, states, meta.params(meta.MODEL)))
+
+
+def test_a_nan_is_told_by_its_own_place(tmp_path: Path) -> None:
+    states = meta.shards(arrays(meta.MODEL), 2)
+    states[1]["layers.1.attention.wo.weight"][3, 7] = torch.nan
+    source = open_source(meta.save(tmp_path, states, meta.params(meta.MODEL)))
+    with pytest.raises(CannotJudgeError, match=r"01\.pth: layers\.1\.att.*wo\.weight: .* nan at row 3, column 7$"):
+        source.tensor("layers.1.attention.wo.weight")
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -112,8 +157,8 @@ def test_a_shard_that_changes_under_the_reader_is_refused(tmp_path: Path, number
 def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
     largest = meta.write_large(tmp_path)
     grown = meta.peak_growth(
-        "from verify.sources.meta import MetaSource",
-        f"source = MetaSource(Path({str(tmp_path)!r}), None)\n"
+        "from verify.sources.meta import MetaSource; from verify.sources.options import NO_OPTIONS",
+        f"source = MetaSource(Path({str(tmp_path)!r}), NO_OPTIONS)\n"
         "for name in source.hyperparameters.shapes(): source.tensor(name)",
     )
     # with every map kept it is 6.6 times the largest
@@ -135,30 +180,66 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
     ],
 )
 def test_hidden_dim_is_that_of_published_models(tmp_path: Path, said: dict[str, object], hidden_dim: int) -> None:
-    import json
-
     from verify.sources.meta_params import MetaParams
+    from verify.sources.options import NO_OPTIONS
 
-    path = tmp_path / "params.json"
-    path.write_text(json.dumps({"dim": 4096, "n_layers": 2, "n_heads": 32, **said}))
+    params = MetaParams(tmp_path / "params.json", {"dim": 4096, "n_layers": 2, "n_heads": 32, **said}, NO_OPTIONS)
     numbers = Hyperparameters(4096, hidden_dim, 2, 32, 32, 128, 7, 64, False, 1e-5, 10000.0)
-    MetaParams(path).hold_against(numbers)
+    params.hold_against(numbers)
     with pytest.raises(CannotJudgeError, match=f"hidden width of {hidden_dim + 1}, .*found {hidden_dim}$"):
-        MetaParams(path).hold_against(dataclasses.replace(numbers, hidden_dim=hidden_dim + 1))
+        params.hold_against(dataclasses.replace(numbers, hidden_dim=hidden_dim + 1))
 
 
 def test_what_params_json_leaves_out(tmp_path: Path) -> None:
-    found = _opened(tmp_path, norm_eps=None, rope_theta=None, vocab_size=-1, max_batch_size=32).hyperparameters
-    assert (found.norm_eps, found.rope_theta, found.vocab_size) == (1e-5, 10000.0, 32)
+    source = open_source(_written(tmp_path, 32000, norm_eps=None, rope_theta=None, vocab_size=-1, max_batch_size=32))
+    found = source.hyperparameters
+    assert (found.norm_eps, found.rope_theta, found.vocab_size) == (1e-5, 10000.0, 32000)
     assert found.rope_scaling == RopeScaling()
+    assert source.notes == (
+        "params.json: no rope_theta; the code of Llama 1 and 2 has 10000 (a vocabulary of 32000)",
+    )
+    scaled = open_source(_written(tmp_path, rope_theta=None, use_scaled_rope=True, rope_scaling_factor=8))
+    assert scaled.hyperparameters.rope_theta == 500000.0
+    assert scaled.notes == ("params.json: no rope_theta; Meta's code has 500000 where use_scaled_rope is true",)
 
 
-def test_scaled_rope_has_metas_constants_where_nothing_else_is_said(tmp_path: Path) -> None:
-    assert _opened(tmp_path, use_scaled_rope=True).hyperparameters.rope_scaling == META_SCALING
+def test_a_theta_that_nothing_fixes_is_asked_for(tmp_path: Path) -> None:
+    _written(tmp_path, rope_theta=None)
+    asks = (
+        r"params\.json: rope_theta: expected a number, found none: say it by --rope-theta X \(rope_theta= in Python\)"
+        "; the code of Llama 1 and 2 has 10000, that of Llama 3 has 500000$"
+    )
+    with pytest.raises(CannotJudgeError, match=asks):
+        open_source(tmp_path)
+    assert open_source(tmp_path, rope_theta=7e4).hyperparameters.rope_theta == 7e4
+    with pytest.raises(CannotJudgeError, match=r"^--rope-theta: expected a positive finite number, found nan$"):
+        open_source(tmp_path, rope_theta=float("nan"))
+    _written(tmp_path, rope_theta=5e5)
+    assert open_source(tmp_path, rope_theta=5e5).hyperparameters.rope_theta == 5e5
+    with pytest.raises(CannotJudgeError, match=r"rope_theta: expected 70000, as --rope-theta says, found 500000\.0"):
+        open_source(tmp_path, rope_theta=7e4)
+
+
+def test_a_scaled_rope_without_a_factor_asks_for_it(tmp_path: Path) -> None:
+    _written(tmp_path, use_scaled_rope=True)
+    asks = (
+        r"params\.json: rope_scaling_factor: expected a number beside use_scaled_rope, found none: say it by "
+        r"--rope-scaling-factor X \(rope_scaling_factor= in Python\): 8 for Llama 3\.1 and 3\.3, 32 for Llama 3\.2$"
+    )
+    with pytest.raises(CannotJudgeError, match=asks):
+        open_source(tmp_path)
+    for factor in (8, 32.0):
+        scaling = open_source(tmp_path, rope_scaling_factor=factor).hyperparameters.rope_scaling
+        assert scaling == dataclasses.replace(META_SCALING, factor=float(factor))
     said = {"use_scaled_rope": True, "rope_scaling_factor": 32, "rope_high_freq_factor": 2.5}
     changed = dataclasses.replace(META_SCALING, factor=32.0, high_freq_factor=2.5)
-    assert _opened(tmp_path, **said).hyperparameters.rope_scaling == changed
-    assert _opened(tmp_path, **{**said, "use_scaled_rope": None}).hyperparameters.rope_scaling == RopeScaling()
+    assert open_source(_written(tmp_path, **said), rope_scaling_factor=32).hyperparameters.rope_scaling == changed
+    with pytest.raises(CannotJudgeError, match=r"expected 8, as --rope-scaling-factor says, found 32\.0"):
+        open_source(tmp_path, rope_scaling_factor=8)
+    _written(tmp_path, **{**said, "use_scaled_rope": None})
+    assert open_source(tmp_path).hyperparameters.rope_scaling == RopeScaling()
+    with pytest.raises(CannotJudgeError, match="use_scaled_rope: expected true, for --rope-scaling-f"):
+        open_source(tmp_path, rope_scaling_factor=8)
 
 
 def test_a_length_is_said_by_one_of_two_and_never_lengthened(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether files are still the ones that were opened."""
+"""Tells whether a source's files are still the ones that were opened."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ Identity = tuple[int, int, int, int, int]
 
 
 def identity(path: str | os.PathLike[str]) -> Identity:
-    """What differs once a file, or what a link leads to, is replaced or written to. Raises OSError, or ValueError for
-    what is no path.
+    """Return numbers that change when a file, or the file that a link leads to, is replaced or written to. Raises
+    OSError, or ValueError for a name that is no path.
 
-    Its ctime too, because whoever writes to a file can put its mtime back. Links, renames and chmod change that as
-    well, and machines that share the file may tell others: for one process alone, and not to be kept.
+    They include the ctime, because a program that writes to a file can put its mtime back. Links, renames and chmod
+    change the ctime as well, and machines that share the file may report different ones: use the numbers within one
+    process and do not store them.
     """
     found = os.stat(path)  # noqa: PTH116  # a path of any bytes
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-class Opened:
-    """What a source is read from. A file is noted before its first byte is read."""
+class UnchangedFiles:
+    """Remembers the files that a source is read from. Note each file before its first byte is read."""
 
     def __init__(self, *paths: Path) -> None:
         self._identities: dict[Path, Identity] = {}
@@ -30,11 +31,11 @@ class Opened:
             self.note(path)
 
     def note(self, path: Path) -> None:
-        """Raises CannotJudgeError where there is none."""
+        """Remember a file. Raises CannotJudgeError where there is none."""
         self._identities[path] = _identity(path)
 
     def expect_unchanged(self) -> None:
-        """Raises CannotJudgeError where any file is another one by now."""
+        """Raises CannotJudgeError where any file was replaced or written to since."""
         for path, noted in self._identities.items():
             if _identity(path) != noted:
                 raise CannotJudgeError(f"{path}: changed while it was being read")

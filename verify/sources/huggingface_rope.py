@@ -1,0 +1,111 @@
+"""Reads RoPE's parameters from a config, in every spelling that transformers knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from verify.sources.checked_numbers import count, positive
+from verify.sources.huggingface_settings import Settings
+from verify.sources.refusal import refusal
+from verify.sources.source import RopeScaling
+from verify.system.optional_imports import one_line, quiet_transformers
+
+# What transformers reads of rope_parameters for each rope_type.
+_READ: dict[str, set[str]] = {
+    "default": set(),
+    "linear": {"factor"},
+    # this one takes max_position_embeddings for the original length
+    "dynamic": {"factor"},
+    "llama3": {"factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"},
+    "yarn": {
+        *("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
+        *("mscale", "mscale_all_dim", "truncate"),
+    },
+}
+
+
+def read_rope(
+    where: Path, settings: Settings, config: Any, longest: int, head_dim: int
+) -> tuple[float, RopeScaling, list[str]]:
+    """Return theta, the scaling, and notes. longest: max_position_embeddings. Raises CannotJudgeError."""
+    rope = config.rope_parameters
+    if not isinstance(rope, dict) or any(isinstance(value, dict) for value in rope.values()):
+        raise refusal(where, "rope_parameters", "one set of parameters", "one for each type of layer")
+    kind, theta = rope.get("rope_type"), positive(where, "rope_theta", rope.get("rope_theta"))
+    if not isinstance(kind, str) or kind not in _READ:
+        raise refusal(where, "rope_type", f"one of {', '.join(_READ)}", kind)
+    notes = _notes(settings, rope, kind)
+    if kind == "default":
+        return theta, RopeScaling(), notes
+    if rope.get("partial_rotary_factor", 1) != 1:
+        why = f"1 (transformers reads it for rope_type {kind})"
+        raise refusal(where, "partial_rotary_factor", why, rope["partial_rotary_factor"])
+    scaling = _scaling(where, kind, rope, longest, _attention_factor(where, config, kind, head_dim))
+    return theta, scaling, notes
+
+
+def _scaling(where: Path, kind: str, rope: dict[str, Any], longest: int, attention_factor: object) -> RopeScaling:
+    def number(key: str, default: float | None = None) -> float:
+        value = rope.get(key)
+        # transformers takes 0 for silence where it has a default
+        return positive(where, f"rope_scaling: {key}", default if default is not None and not value else value)
+
+    if kind == "linear":
+        return RopeScaling("linear", number("factor"))
+    if kind == "dynamic":
+        return RopeScaling("dynamic", number("factor"), longest)
+    original = count(where, "original_max_position_embeddings", rope.get("original_max_position_embeddings"))
+    if kind == "llama3":
+        low, high = number("low_freq_factor"), number("high_freq_factor")
+        if low >= high:
+            raise refusal(where, "rope_scaling: high_freq_factor", f"more than low_freq_factor = {low:g}", high)
+        return RopeScaling("llama3", number("factor"), original, low_freq_factor=low, high_freq_factor=high)
+    # null is false here, and silence is true
+    truncate = rope.get("truncate", True) or False
+    if not isinstance(truncate, bool):
+        raise refusal(where, "rope_scaling: truncate", "true or false", truncate)
+    return RopeScaling(
+        "yarn",
+        # null stands for the ratio of the lengths
+        longest / original if rope.get("factor") is None else number("factor"),
+        original,
+        beta_fast=number("beta_fast", 32),
+        beta_slow=number("beta_slow", 1),
+        attention_factor=positive(where, "rope_scaling: attention_factor", attention_factor),
+        truncate=truncate,
+    )
+
+
+def _attention_factor(where: Path, config: Any, kind: str, head_dim: int) -> object:
+    """What transformers multiplies the rotations by: given, or made of factor and YaRN's mscales. Refuses what
+    transformers cannot make frequencies of."""
+    with quiet_transformers() as transformers:
+        try:
+            frequencies, factor = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS[kind](config)
+        except Exception as error:  # arithmetic on whatever config.json says
+            raise refusal(where, "rope_scaling", f"{kind} that transformers can compute", one_line(error)) from error
+    if tuple(frequencies.shape) != (head_dim // 2,):
+        raise refusal(where, "rope_scaling", f"{head_dim // 2} frequencies", f"{len(frequencies)} in transformers")
+    return factor
+
+
+def _notes(settings: Settings, rope: dict[str, Any], kind: str) -> list[str]:
+    """Parameters that transformers passes over, and contradictions that it decides."""
+    said, notes = settings.said, []
+    known = _READ[kind] | {"type", "rope_type", "rope_theta"}
+    if kind != "default":
+        known.add("partial_rotary_factor")
+    unread = sorted(key for key, value in rope.items() if value is not None and key not in known)
+    if kind == "default" and rope.get("partial_rotary_factor") == 1:
+        unread.remove("partial_rotary_factor")
+    if unread:
+        listed = ", ".join(" ".join(str(key).split())[:80] for key in unread[:8])
+        notes.append(f"config.json: of RoPE's parameters, ignored, as transformers ignores it: {listed}")
+    if said.get("rope_scaling") and said.get("rope_parameters") and said["rope_scaling"] != said["rope_parameters"]:
+        notes.append("config.json: rope_scaling decides over rope_parameters, as in transformers")
+    if rope.get("type") not in (None, kind):
+        notes.append(f"config.json: rope_type {kind} decides over type, as in transformers")
+    if said.get("rope_theta") not in (None, rope.get("rope_theta")):
+        notes.append("config.json: the rope_theta among RoPE's parameters decides, as in transformers")
+    return notes
