@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.config import ModelConfig, tensor_shapes
-from exporter.errors import CheckpointError, WriteError
+from exporter.errors import CheckpointError, WeightError, WriteError
 from exporter.identity import Identity, refuse_changed
 
 Weights = NDArray[np.float32]
 Dtype = Literal["fp32", "fp16", "bf16"]
+# (canonical name, index) -> (file and name there, index there)
+Locate = Callable[[str, tuple[int, ...]], tuple[str, tuple[int, ...]]]
 
 
 class Checkpoint:
@@ -25,6 +27,8 @@ class Checkpoint:
     load is called once for each tensor that is asked for and returns float32; where it is a copy or a map,
     it is freed with the array. dtypes: what each tensor is stored as in the source, float32 where it is silent.
     files: all that was read or will be; opened: what they were before; tokenizer: the one that stands beside them.
+    notes: what the user should know of how the source was read, a line each. locate: where an element stands in the
+    source's own files, whose names and order of rows may be others.
     """
 
     def __init__(
@@ -39,10 +43,14 @@ class Checkpoint:
         opened: Mapping[Path, Identity] | None = None,
         dtypes: Mapping[str, Dtype] | None = None,
         tokenizer: Path | None = None,
+        notes: tuple[str, ...] = (),
+        locate: Locate | None = None,
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
         self.config, self.where, self.kind, self.files, self.tokenizer = config, where, kind, files, tokenizer
+        self.notes = notes
         self._load, self._dtypes, self._opened = load, dict(dtypes or {}), dict(opened or {})
+        self._locate = locate
         self._shapes = tensor_shapes(config)
 
     @classmethod
@@ -64,6 +72,17 @@ class Checkpoint:
     def dtype(self, name: str) -> Dtype:
         """The narrowest of float32, float16 and bfloat16 that the source's own type fits in."""
         return self._dtypes.get(name, "fp32")
+
+    def place(self, name: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        """Where an element of a tensor stands in the source: the file and the tensor's name there, and its index."""
+        return self._locate(name, index) if self._locate else (f"{self.where}: {name}", index)
+
+    def not_finite(self, name: str, weights: Weights) -> WeightError:
+        """The error for the first NaN or infinity in a loaded tensor, at its place in the source."""
+        first = int((~np.isfinite(weights)).argmax())
+        index = tuple(int(i) for i in np.unravel_index(first, weights.shape))
+        where, there = self.place(name, index)
+        return WeightError(f"{where}: {list(there)}: expected a finite weight, found {weights[index]}", there)
 
     def refuse_as_target(self, out: Path) -> None:
         """Raise WriteError where out is a file that this checkpoint is read from, or a tokenizer's beside it, by

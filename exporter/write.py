@@ -35,7 +35,6 @@ from exporter.memory import room_for
 from exporter.parallel import in_parallel
 from exporter.place import appearing, resolve_target
 from exporter.provenance import Provenance
-from exporter.quantize import not_finite
 from exporter.rope import TABLES, rope_table
 from exporter.storage import choose_storage
 
@@ -252,7 +251,7 @@ class _Writer:
 
     def _load(self, name: str) -> Weights:
         weights = self._checkpoint.load(name)
-        _check_finite(weights, f"{self._checkpoint.where}: {name}")
+        _check_finite(weights, self._checkpoint, name)
         return weights
 
 
@@ -287,8 +286,8 @@ def _digest(entry: v3.Entry, arrays: list[NDArray[np.generic]]) -> bytes:
     return state.digest()
 
 
-def _check_finite(weights: Weights, where: str) -> None:
+def _check_finite(weights: Weights, checkpoint: Checkpoint, name: str) -> None:
     flat = weights.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
         if not np.isfinite(flat[start : start + _BLOCK]).all():
-            raise not_finite(weights, where)
+            raise checkpoint.not_finite(name, weights)

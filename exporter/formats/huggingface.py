@@ -24,7 +24,6 @@ from exporter.config import ROPE_SCALING_FIELDS, ModelConfig, RopeScaling, tenso
 from exporter.errors import FormatError, WeightError
 from exporter.huggingface_names import hugging_face_name
 from exporter.place import appearing_directory, resolve_directory_target
-from exporter.quantize import not_finite
 from exporter.write import Progress, TensorSummary
 
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
@@ -306,7 +305,7 @@ def _stored_blocks(checkpoint: Checkpoint, config: ModelConfig, tensor: _Tensor)
     for start in range(0, len(rows), step):
         block = np.ascontiguousarray(rows[start : start + step])
         if not np.isfinite(block).all():
-            raise not_finite(weights, where)
+            raise checkpoint.not_finite(tensor.name, weights)
         narrow = _narrowed(block, stored)
         if narrow is None:
             raise _not_exact(weights, stored, where)

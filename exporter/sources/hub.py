@@ -23,7 +23,7 @@ def download(hub_id: str) -> Path:
         from huggingface_hub import errors  # noqa: PLC0415
     except ImportError as error:
         raise CheckpointError(
-            f"{hub_id}: expected huggingface_hub to fetch it with, found none: "
+            f"{hub_id}: no such file or directory here, and no huggingface_hub to fetch it with: "
             "pip install export-and-verify[huggingface]"
         ) from error
 
@@ -42,15 +42,21 @@ def download(hub_id: str) -> Path:
     except errors.LocalEntryNotFoundError as error:
         why = "HF_HUB_OFFLINE is set" if huggingface_hub.constants.HF_HUB_OFFLINE else "the hub is out of reach"
         raise CheckpointError(
-            f"{hub_id}: expected all of its files in the cache, since {why}, found some missing or none there"
+            f"{hub_id}: no such file or directory here: expected all of its files in the hub's cache, since {why}, "
+            "found some missing or none there"
         ) from error
     except errors.GatedRepoError as error:
-        raise CheckpointError(f"{hub_id}: expected access to it, found a gated repository: hf auth login") from error
+        raise CheckpointError(
+            f"{hub_id}: no such file or directory here: expected access to the hub's, found a gated repository: "
+            "hf auth login"
+        ) from error
     except errors.RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"{hub_id}: expected a file, a directory or a hub id, found no such repository, or a private one"
+            f"{hub_id}: no such file or directory here: expected a hub id, found no such repository, or a private one"
         ) from error
     except Exception as error:  # whatever the network is made of
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise CheckpointError(f"{hub_id}: could not be fetched from the hub: {lines[0][:200]}") from error
+        raise CheckpointError(
+            f"{hub_id}: no such file or directory here, and could not be fetched from the hub: {lines[0][:200]}"
+        ) from error
     return path

@@ -7,123 +7,134 @@ transformers has a default for.
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
-from exporter.errors import CheckpointError, WeightError
+from exporter.errors import CheckpointError
 from exporter.huggingface_names import hugging_face_name
-from exporter.identity import identity
+from exporter.identity import Identity, identity
 from exporter.sources.huggingface_config import read_config
-from exporter.sources.huggingface_files import WeightFiles
-
-_EMBEDDING, _CLASSIFIER = "model.embed_tokens.weight", "lm_head.weight"
-
-# RoPE's frequencies, which follow from the config; older versions of transformers saved them.
-_BUFFER = re.compile(r"model\.layers\.(\d{1,9})\.self_attn\.rotary_emb\.inv_freq")
-
-# What two tensors are compared by at a time.
-_CHUNK_BYTES = 2**25
+from exporter.sources.huggingface_files import WeightFiles, has_weights
+from exporter.sources.huggingface_tensors import CLASSIFIER, EMBEDDING, Tensors
+from exporter.sources.lora import open_adapter
+from exporter.sources.options import SourceOptions
+from exporter.sources.recognise import ADAPTER_ALONE, ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from exporter.sources.source_files import check_file
 
 
-def open_huggingface(path: Path) -> Checkpoint:
+def open_huggingface(path: Path, options: SourceOptions) -> Checkpoint:
     """Open a directory with config.json without reading a weight, except where a tied classifier must be compared.
 
     Raises CheckpointError.
     """
     try:
-        return _open(path)
+        return _open(path, options)
     except OSError as error:
         raise CheckpointError(f"{error.filename or path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _open(path: Path) -> Checkpoint:
+@dataclass(frozen=True)
+class _Names:
+    """What a tensor is called there, and which of its rows stands where here."""
+
+    config: ModelConfig
+    of: dict[str, str]
+
+    def in_pairs(self, canonical: str, array: Weights) -> Weights:
+        """wq and wk, weight and bias: in each head row 2i is row i of the first half, row 2i + 1 of the second."""
+        heads = self._heads(canonical)
+        if not heads:
+            return array
+        return array.reshape(heads, 2, self.config.head_dim // 2, -1).swapaxes(1, 2).reshape(array.shape)
+
+    def index_there(self, canonical: str, index: tuple[int, ...]) -> tuple[int, ...]:
+        """Where an element of in_pairs' result stands before."""
+        if not self._heads(canonical):
+            return index
+        head, row = divmod(index[0], self.config.head_dim)
+        return (head * self.config.head_dim + row % 2 * (self.config.head_dim // 2) + row // 2, *index[1:])
+
+    def _heads(self, canonical: str) -> int:
+        heads = {"attention.wq": self.config.n_heads, "attention.wk": self.config.n_kv_heads}
+        return next((count for module, count in heads.items() if f".{module}." in canonical), 0)
+
+
+def _open(path: Path, options: SourceOptions) -> Checkpoint:
     config_path = path / "config.json"
-    opened = identity(config_path)
-    config = read_config(config_path)
-    weights = WeightFiles(path)
-    stored = {name: t.shape for name, t in weights.tensors.items() if not _is_buffer(name, config.n_layers)}
-    if config.n_layers > len(stored):  # before as many names are made
+    opened, config, notes = _read_config(config_path, options)
+    notes += _adapter_beside(path)
+    files = WeightFiles.of_directory(path, follow_links=options.follow_links)
+    if config.n_layers > len(files.tensors):  # before as many names are made
         raise CheckpointError(
             f"{config_path}: num_hidden_layers: expected at most as many as there are tensors, "
-            f"{len(stored)}, found {config.n_layers}"
-        )
-    if config.tied:
-        _check_tied(path, weights, stored)
-    elif _CLASSIFIER not in stored:
-        raise CheckpointError(
-            f"{path}: missing {_CLASSIFIER}, which config.json's tie_word_embeddings = false expects"
+            f"{len(files.tensors)}, found {config.n_layers}"
         )
     shapes = tensor_shapes(config)
-    names = {canonical: hugging_face_name(canonical) for canonical in shapes}
-    check_names_and_shapes(str(path), {names[canonical]: shape for canonical, shape in shapes.items()}, stored)
+    names = _Names(config, {canonical: hugging_face_name(canonical) for canonical in shapes})
+    tensors = Tensors(path, files, config, list(names.of.values()))
+    _check(path, tensors, config, {names.of[canonical]: shape for canonical, shape in shapes.items()})
+    adapter = open_adapter(options, tensors)
+    tokenizers = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).exists()]
+    for tokenizer in tokenizers:
+        check_file(tokenizer, follow_links=options.follow_links)
 
     def load(canonical: str) -> Weights:
-        name = names[canonical]
-        where = f"{weights.tensors[name].file}: {name}"
-        return _in_pairs(canonical, _to_float32(where, weights.read(name)), config)
+        name = names.of[canonical]
+        return names.in_pairs(canonical, adapter.merged(name, tensors.float32(name)))
 
-    tokenizers = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
     return Checkpoint(
         config,
-        {canonical: stored[name] for canonical, name in names.items()},
+        shapes,
         load,
         where=str(path),
         kind="huggingface",
-        files=(config_path, *weights.files),
-        opened={config_path: opened, **weights.opened},
-        dtypes={canonical: weights.dtype(name) for canonical, name in names.items()},
+        files=(config_path, *files.files, *adapter.opened),
+        opened={config_path: opened, **files.opened, **adapter.opened},
+        dtypes={canonical: adapter.dtype(name, tensors.dtype(name)) for canonical, name in names.of.items()},
         tokenizer=tokenizers[0] if tokenizers else None,
+        notes=(*notes, *tensors.notes, *adapter.notes),
+        locate=lambda canonical, index: (
+            tensors.where(names.of[canonical]),
+            names.index_there(canonical, index),
+        ),
     )
 
 
-def _is_buffer(name: str, n_layers: int) -> bool:
-    match = _BUFFER.fullmatch(name)
-    return match is not None and int(match[1]) < n_layers
+def _read_config(path: Path, options: SourceOptions) -> tuple[Identity, ModelConfig, list[str]]:
+    check_file(path, follow_links=options.follow_links)
+    opened = identity(path)
+    config, notes = read_config(path, options.max_seq_len)
+    return opened, config, list(notes)
 
 
-def _in_pairs(canonical: str, array: Weights, config: ModelConfig) -> Weights:
-    """wq and wk, weight and bias: in each head row 2i is row i of the first half, row 2i + 1 of the second."""
-    heads = {"attention.wq": config.n_heads, "attention.wk": config.n_kv_heads}
-    for module, count in heads.items():
-        if f".{module}." in canonical:
-            return array.reshape(count, 2, config.head_dim // 2, -1).swapaxes(1, 2).reshape(array.shape)
-    return array
+def _adapter_beside(path: Path) -> list[str]:
+    """A directory has a model or an adapter; what is left of training may stand beside a whole model."""
+    if not (path / ADAPTER_CONFIG).exists():
+        return []
+    weights = [name for name in ADAPTER_WEIGHTS if (path / name).exists()]
+    if not has_weights(path):
+        raise CheckpointError(f"{path}: expected a model, found {ADAPTER_ALONE}")
+    if weights:
+        raise CheckpointError(
+            f"{path}: expected a model or an adapter, found both: move the adapter away, or give it as --adapter DIR"
+        )
+    return [f"{ADAPTER_CONFIG} is ignored: it has no adapter's weights beside it, and the model is whole"]
 
 
-def _check_tied(path: Path, weights: WeightFiles, stored: dict[str, tuple[int, ...]]) -> None:
-    """Where a tied classifier is stored all the same it is the embedding, bit by bit; it is taken out of stored."""
-    shape = stored.pop(_CLASSIFIER, None)
-    if shape is None or _EMBEDDING not in stored:
-        return
-    where = f"{path}: {_CLASSIFIER}: expected {_EMBEDDING} again, as config.json's tie_word_embeddings = true says"
-    kind, found = (shape, weights.dtype(_CLASSIFIER)), (stored[_EMBEDDING], weights.dtype(_EMBEDDING))
-    if kind != found or len(shape) != 2:
-        raise CheckpointError(f"{where}, {found[0]} in {found[1]}, found {kind[0]} in {kind[1]}")
-    step = max(1, _CHUNK_BYTES // (8 * max(1, shape[1])))
-    for start in range(0, shape[0], step):
-        a, b = (weights.read(name, slice(start, min(start + step, shape[0]))) for name in (_EMBEDDING, _CLASSIFIER))
-        if a.tobytes() != b.tobytes():
-            size = a.shape[1] * a.itemsize
-            x, y = (np.ascontiguousarray(each).view(np.uint8).reshape(len(each), size) for each in (a, b))
-            row = start + int(np.argwhere((x != y).any(axis=1))[0][0])
-            raise CheckpointError(f"{where}, found other bits, in row {row} first")
-
-
-def _to_float32(where: str, array: NDArray[Any]) -> Weights:
-    """Exactly the same numbers as float32."""
-    with np.errstate(over="ignore", invalid="ignore"):  # told below, and a NaN where it is written
-        weights: Weights = np.ascontiguousarray(array, dtype=np.float32)
-    if array.dtype == np.float64:
-        differs = (weights != array) & ~np.isnan(array)
-        if differs.any():
-            index = tuple(int(i) for i in np.argwhere(differs)[0])
-            raise WeightError(
-                f"{where}{list(index)}: expected a value that float32 can hold, found {float(array[index])!r}", index
-            )
-    return weights
+def _check(path: Path, tensors: Tensors, config: ModelConfig, expected: dict[str, tuple[int, ...]]) -> None:
+    """Raise CheckpointError unless the tensors are the config's. What has a reason of its own is told first."""
+    if config.tied:
+        tensors.take_out_tied_classifier()
+    elif CLASSIFIER not in tensors.shapes:
+        raise CheckpointError(
+            f"{path}: missing {CLASSIFIER}, which config.json's tie_word_embeddings = false expects"
+        )
+    rows = tensors.shapes.get(EMBEDDING, (config.vocab_size,))[:1]
+    if rows != (config.vocab_size,):
+        raise CheckpointError(
+            f"{path / 'config.json'}: vocab_size: expected {rows[0] if rows else 'some'}, the rows of {EMBEDDING}, "
+            f"found {config.vocab_size}"
+        )
+    check_names_and_shapes(str(path), expected, tensors.shapes)

@@ -1,41 +1,24 @@
-"""Hugging Face's config.json, as transformers reads it: what is known, and everything else refused by name."""
+"""Hugging Face's config.json, as transformers reads it.
+
+model_type decides the family, as it does there. A key that the family's code reads is understood here, or has no
+effect on logits, or must have the default; a key that it does not read means nothing, and is noted.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from exporter.config import ModelConfig
 from exporter.errors import CheckpointError
+from exporter.sources.huggingface_fields import DEFAULTS, REQUIRED, check_types
+from exporter.sources.huggingface_meanings import check_keys
 from exporter.sources.huggingface_rope import rope
+from exporter.sources.huggingface_windows import check_windows
 from exporter.strict_json import Json, number, read_object, shown
 
-_REQUIRED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-_MODEL_TYPES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral", "Qwen2ForCausalLM": "qwen2"}
+FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
-# What transformers' config classes say where the file is silent; num_key_value_heads null: as many as heads.
-_DEFAULTS: dict[str, Json] = {
-    "llama": {
-        "max_position_embeddings": 2048,
-        "num_key_value_heads": None,
-        "attention_bias": False,
-        "mlp_bias": False,
-    },
-    "mistral": {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
-    "qwen2": {"max_position_embeddings": 32768, "num_key_value_heads": 32, "use_sliding_window": False},
-}
-_COMMON_DEFAULTS: Json = {
-    "rms_norm_eps": 1e-6,
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-    "head_dim": None,
-    "rope_theta": None,
-    "rope_scaling": None,
-    "rope_parameters": None,
-    "original_max_position_embeddings": None,
-    "layer_types": None,
-}
 _ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
@@ -44,38 +27,8 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
 }
 
-# Without a meaning for the logits, whatever they say.
-_HARMLESS = """
-    architectures model_type transformers_version transformers.js_config _name_or_path name_or_path _commit_hash
-    torch_dtype dtype use_cache initializer_range attention_dropout id2label label2id problem_type num_labels
-    bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id tokenizer_class unsloth_fixed
-    unsloth_version output_hidden_states output_attentions return_dict return_dict_in_generate output_scores
-    attn_implementation _attn_implementation _attn_implementation_autoset is_llama_config torchscript is_decoder
-    task_specific_params finetuning_task prefix
-    max_length min_length max_new_tokens do_sample early_stopping num_beams num_beam_groups diversity_penalty
-    temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size bad_words_ids
-    num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values begin_suppress_tokens
-    suppress_tokens exponential_decay_length_penalty encoder_no_repeat_ngram_size
-"""
-# Without a meaning as long as they are one of these.
-_HARMLESS_AT: dict[str, tuple[object, ...]] = {
-    "pretraining_tp": (1, None),
-    "partial_rotary_factor": (1, None),
-    "rope_interleaved": (False, None),
-    "is_encoder_decoder": (False,),
-    "add_cross_attention": (False,),
-    "chunk_size_feed_forward": (0,),
-    "quantization_config": (None,),
-}
-_HARMLESS_AT_FOR: dict[str, dict[str, tuple[object, ...]]] = {
-    "llama": {"sliding_window": (None,), "use_sliding_window": (False,)},
-    "mistral": {"attention_bias": (False,), "mlp_bias": (False,), "use_sliding_window": (False,)},
-    "qwen2": {"mlp_bias": (False,), "use_mrope": (False,)},
-}
-_HARMLESS_FOR: dict[str, frozenset[str]] = {
-    # read only where use_sliding_window is set, which is refused
-    "qwen2": frozenset({"sliding_window", "max_window_layers"}),
-}
+# transformers looks these up in torch, by name.
+_DTYPES = ("float32", "float16", "bfloat16", "float64", "float", "half", "double")
 
 # ModelConfig speaks of its own fields; the reader of the message has config.json before them.
 _THEIR_NAMES = {
@@ -92,37 +45,94 @@ _THEIR_NAMES = {
 }
 
 
-def read_config(path: Path) -> ModelConfig:
-    """The config that this config.json means to transformers. Raises CheckpointError."""
+def read_config(path: Path, max_seq_len: int | None = None) -> tuple[ModelConfig, tuple[str, ...]]:
+    """The config that this config.json means to transformers, and what the user should know about it.
+
+    max_seq_len: the user's, which may shorten max_position_embeddings. Raises CheckpointError.
+    """
     raw = read_object(path)
     try:
-        return _config(raw)
+        config, notes = _config(raw, max_seq_len)
     except RecursionError as error:
         raise CheckpointError(f"{path}: expected a flat JSON object, found one nested too deeply") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {str(error)[:400]}") from error
+    return config, tuple(f"{path.name}: {note}" for note in notes)
 
 
-def _config(raw: Json) -> ModelConfig:
-    model_type = _model_type(raw)
-    for key in _REQUIRED:
+def _config(raw: Json, asked: int | None) -> tuple[ModelConfig, list[str]]:
+    family, notes = _family(raw)
+    _refuse_quantized(raw)
+    for key in REQUIRED:
         if key not in raw:
             raise CheckpointError(f"missing {key}")
-    defaults = {**_COMMON_DEFAULTS, **_DEFAULTS[model_type]}
-    _refuse_unknown(raw, model_type, defaults)
-    given = {**defaults, **raw}
-    heads = given["num_attention_heads"]
-    kv_heads = given["num_key_value_heads"]
-    head_dim = given["head_dim"]
+    check_types(raw, family)
+    notes += check_keys(raw, family)
+    given = {**DEFAULTS[family], **raw}
+    config = _sizes(given, family)
+    _check_what_transformers_fails_on(raw, config, family)
+    positions = config.max_seq_len
+    length = _length(positions, asked)
+    notes += check_windows(raw, given, family, positions=positions, asked=asked)
+    theta, scaling, of_rope = rope(raw, positions)
+    if scaling.type == "dynamic" and config.head_dim == 2:
+        raise CheckpointError("head_dim: expected more than 2 for dynamic RoPE scaling, found 2")
+    config = ModelConfig(**{**vars(config), "rope_theta": theta, "rope_scaling": scaling, "max_seq_len": length})
+    return config, notes + of_rope
+
+
+def _family(raw: Json) -> tuple[str, list[str]]:
+    """By model_type; by a single known architecture where there is none."""
+    model_type, architectures = raw.get("model_type"), raw.get("architectures")
+    supported = f"one of {', '.join(FAMILIES)}"
+    if model_type is None:
+        named = architectures if isinstance(architectures, list) else [architectures]
+        by_name = {name.lower(): family for family, name in FAMILIES.items()}
+        if len(named) == 1 and isinstance(named[0], str) and named[0].lower() in by_name:
+            family = by_name[named[0].lower()]
+            return family, [f"model_type is not given: architectures says {family}"]
+        raise CheckpointError(
+            f"model_type: expected {supported}, found none, and architectures: {shown(architectures)}"
+        )
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise CheckpointError(f"model_type: expected {supported}, found {shown(model_type)}, which is not supported")
+    notes = []
+    if architectures not in (None, [FAMILIES[model_type]]):
+        notes.append(f"architectures is {shown(architectures)}: transformers goes by model_type {model_type!r}")
+    if raw.get("auto_map") is not None:
+        notes.append("auto_map names remote code, which is not used")
+    return model_type, notes
+
+
+def _refuse_quantized(raw: Json) -> None:
+    said = raw.get("quantization_config")
+    if said is None:
+        return
+    method = said.get("quant_method") if isinstance(said, dict) else None
+    if isinstance(said, dict) and method in (None, "bitsandbytes"):
+        bits = [bits for bits in (4, 8) if said.get(f"load_in_{bits}bit")]
+        method = f"bitsandbytes, {bits[0]} bits" if bits else method
+    found = method if isinstance(method, str) and method.isprintable() else shown(said)
+    raise CheckpointError(
+        f"quantization_config: expected unquantized weights, found {found[:80]}: give the unquantized model"
+    )
+
+
+def _sizes(given: Json, family: str) -> ModelConfig:
+    """The model without its RoPE."""
+    heads, kv_heads = given["num_attention_heads"], given["num_key_value_heads"]
+    head_dim = given.get("head_dim")
     if head_dim is not None and not head_dim:
         raise CheckpointError(f"head_dim: expected a positive integer or null, found {shown(head_dim)}")
-    if not isinstance(given["hidden_act"], str) or given["hidden_act"] not in _ACTIVATIONS:
+    if given["hidden_act"] not in _ACTIVATIONS:
         raise CheckpointError(
             f"hidden_act: expected one of {', '.join(_ACTIVATIONS)}, found {shown(given['hidden_act'])}"
         )
-    bias = given.get("attention_bias", False)
+    if head_dim is None and family != "llama" and heads > 0 and given["hidden_size"] % heads:
+        head_dim = given["hidden_size"] // heads  # rounded down, as their classes do; Llama's refuses it
+    bias = given.get("attention_bias", False) if family == "llama" else False
     try:
-        config = ModelConfig(
+        return ModelConfig(
             dim=given["hidden_size"],
             hidden_dim=given["intermediate_size"],
             n_layers=given["num_hidden_layers"],
@@ -133,16 +143,13 @@ def _config(raw: Json) -> ModelConfig:
             tied=given["tie_word_embeddings"],
             norm_eps=number("rms_norm_eps", given["rms_norm_eps"]),
             head_dim=0 if head_dim is None else head_dim,
-            qkv_bias=True if model_type == "qwen2" else bias,
-            wo_bias=False if model_type == "qwen2" else bias,
-            mlp_bias=given["mlp_bias"] if model_type == "llama" else False,
+            qkv_bias=True if family == "qwen2" else bias,
+            wo_bias=bias,
+            mlp_bias=given["mlp_bias"] if family == "llama" else False,
             activation=_ACTIVATIONS[given["hidden_act"]],
         )
     except CheckpointError as error:
         raise CheckpointError(_in_their_names(str(error))) from error
-    _refuse_windows(given, model_type, config)
-    theta, scaling = rope(given, config.max_seq_len)
-    return ModelConfig(**{**config.__dict__, "rope_theta": theta, "rope_scaling": scaling})
 
 
 def _in_their_names(message: str) -> str:
@@ -150,64 +157,38 @@ def _in_their_names(message: str) -> str:
     return re.sub(r"\w+", lambda word: _THEIR_NAMES.get(word[0], word[0]), wanted) + comma + found
 
 
-def _model_type(raw: Json) -> str:
-    architectures, model_type = raw.get("architectures"), raw.get("model_type")
-    known = ", ".join(_MODEL_TYPES)
-    if architectures is None:
-        if isinstance(model_type, str) and model_type in _MODEL_TYPES.values():
-            return model_type
+def _check_what_transformers_fails_on(raw: Json, config: ModelConfig, family: str) -> None:
+    """Raise CheckpointError for values that change no logit and that no transformers model can be made with."""
+    if family == "llama" and config.dim % config.n_heads:
         raise CheckpointError(
-            f"architectures: expected one of {known}, found none, and model_type: {shown(model_type)}"
+            f"num_attention_heads: expected a divisor of hidden_size = {config.dim}, as transformers requires for "
+            f"llama, found {config.n_heads}"
         )
-    if (
-        not isinstance(architectures, list)
-        or len(architectures) != 1
-        or not isinstance(architectures[0], str)
-        or architectures[0] not in _MODEL_TYPES
-    ):
-        raise CheckpointError(f"architectures: expected one of {known}, found {shown(architectures)}")
-    expected = _MODEL_TYPES[architectures[0]]
-    if model_type is not None and model_type != expected:
-        raise CheckpointError(f"model_type: expected {expected!r} for {architectures[0]}, found {shown(model_type)}")
-    return expected
-
-
-def _refuse_unknown(raw: Json, model_type: str, defaults: Json) -> None:
-    harmless = _HARMLESS.split()
-    harmless_at = {**_HARMLESS_AT, **_HARMLESS_AT_FOR[model_type]}
-    for key, value in raw.items():
-        if key in defaults or key in _REQUIRED or key in harmless or key in _HARMLESS_FOR.get(model_type, ()):
-            continue
-        if key not in harmless_at:
-            raise CheckpointError(f"no known meaning for {model_type}, and it may change the model: {shown(key)}")
-        if not any(value == allowed and _same_kind(value, allowed) for allowed in harmless_at[key]):
-            expected = " or ".join(json.dumps(allowed) for allowed in harmless_at[key])
-            raise CheckpointError(f"{key}: expected {expected}, found {shown(value)}")
-
-
-def _same_kind(a: object, b: object) -> bool:
-    """False is no 0 here, and 1 no true."""
-    return isinstance(a, bool) == isinstance(b, bool)
-
-
-def _refuse_windows(given: Json, model_type: str, config: ModelConfig) -> None:
-    """Attention to the last positions alone, which no format can express."""
-    if model_type == "mistral" and given["sliding_window"] is not None:
-        window = given["sliding_window"]
-        if isinstance(window, bool) or not isinstance(window, int):
-            raise CheckpointError(f"sliding_window: expected an integer or null, found {shown(window)}")
-        if window < config.max_seq_len:
-            raise CheckpointError(
-                f"sliding_window (4096 where it is not given): expected null or at least "
-                f"max_position_embeddings = {config.max_seq_len}, found {window}"
-            )
-    if model_type == "qwen2" and given["use_sliding_window"] is not False:
-        raise CheckpointError(f"use_sliding_window: expected false, found {shown(given['use_sliding_window'])}")
-    types = given["layer_types"]
-    # their number first: what n_layers says is not yet held against any tensor
-    if types is not None and not (
-        isinstance(types, list) and len(types) == config.n_layers and all(kind == "full_attention" for kind in types)
-    ):
+    padding = raw.get("pad_token_id")
+    if padding is not None and not -config.vocab_size <= padding < config.vocab_size:
         raise CheckpointError(
-            f"layer_types: expected full_attention for each of {config.n_layers} layers, found {shown(types)}"
+            f"pad_token_id: expected null or a token of the {config.vocab_size} that vocab_size says, as "
+            f"transformers requires, found {shown(padding)}"
         )
+    key = "dtype" if raw.get("dtype") is not None else "torch_dtype"
+    if raw.get(key) is not None and raw[key] not in _DTYPES:
+        raise CheckpointError(
+            f"{key}: expected one of {', '.join(_DTYPES)}, by which transformers finds torch's types, "
+            f"found {shown(raw[key])}"
+        )
+    attention = raw.get("_attn_implementation", raw.get("attn_implementation"))
+    if raw.get("output_attentions") and attention not in (None, "eager"):
+        raise CheckpointError(
+            f"output_attentions: expected false with attn_implementation {shown(attention)}, as transformers "
+            f"requires, found {shown(raw['output_attentions'])}"
+        )
+
+
+def _length(positions: int, asked: int | None) -> int:
+    if asked is None:
+        return positions
+    if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= positions:
+        raise CheckpointError(
+            f"max_seq_len: expected 1 to max_position_embeddings = {positions}, found {shown(asked)}"
+        )
+    return asked

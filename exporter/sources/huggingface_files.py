@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from exporter.checkpoint import Dtype
 from exporter.errors import CheckpointError
 from exporter.identity import identity, refuse_changed
+from exporter.sources.source_files import check_file
 from exporter.strict_json import read_object, shown
 
 if TYPE_CHECKING:
@@ -50,52 +51,76 @@ class Stored:
 
 
 class WeightFiles:
-    """All the tensors of a directory. files: what they are read from, the index first where there is one; opened:
+    """All the tensors of some files. files: what they are read from, the index first where there is one; opened:
     what these were before."""
 
-    def __init__(self, directory: Path) -> None:
-        index, shards = _find(directory)
-        self.files = shards if index is None else (index, *shards)
+    def __init__(self, holding: tuple[Path, ...], index: Path | None = None) -> None:
+        self.files = holding if index is None else (index, *holding)
         self.opened = {file: identity(file) for file in self.files}
-        held = {file: _list(file) for file in shards}
+        held = {file: _list(file) for file in holding}
         self.tensors = _merge(held)
         if index is not None:
             _check_index(index, {name: entry.name for name, entry in _entries(index).items()}, held)
 
+    @classmethod
+    def of_directory(cls, directory: Path, *, follow_links: bool) -> WeightFiles:
+        """Those that transformers would take. Raises CheckpointError."""
+        index, holding = _find(directory, follow_links=follow_links)
+        return cls(holding, index)
+
     def dtype(self, name: str) -> Dtype:
         return _DTYPES[self.tensors[name].dtype]
 
+    def rows(self, name: str, rows: range) -> NDArray[Any]:
+        """Some rows of a tensor that is seen as a matrix of its last axis, in the type that it is stored as."""
+        stored = self.tensors[name]
+        width = stored.shape[-1] if stored.shape else 1
+        flat = replace(stored, shape=(prod(stored.shape) // max(1, width), width))
+        return self._read(name, flat, slice(rows.start, rows.stop))
+
     def read(self, name: str, rows: slice | None = None) -> NDArray[Any]:
         """A tensor, or some of its rows, in the type that it is stored as."""
-        stored = self.tensors[name]
+        return self._read(name, self.tensors[name], rows)
+
+    def _read(self, name: str, stored: Stored, rows: slice | None) -> NDArray[Any]:
         file = stored.file
         refuse_changed(file, self.opened[file])
         if file.suffix == ".safetensors":
             array = _read_safetensors(stored, name, rows)
         else:
-            array = _read_pickled(file, name, rows)
+            array = _read_pickled(stored, name, rows)
         refuse_changed(file, self.opened[file])
         return array
 
 
-def _find(directory: Path) -> tuple[Path | None, tuple[Path, ...]]:
+def has_weights(directory: Path) -> bool:
+    """Whether one of the files is there that transformers looks for."""
+    return any(os.path.lexists(directory / name) for name in _SAFETENSORS[:2] + _PICKLED[:2])
+
+
+def _find(directory: Path, *, follow_links: bool) -> tuple[Path | None, tuple[Path, ...]]:
     """The index, if any, and the files that hold tensors."""
     for single, index, pattern in (_SAFETENSORS, _PICKLED):
         there = [name for name in (single, index) if os.path.lexists(directory / name)]
         shards = {path.name for path in directory.glob(pattern)}
-        if len(there) == 2:
-            raise CheckpointError(f"{directory}: expected either {single} or {index}, found both")
         if not there and shards:
             raise CheckpointError(f"{directory}: missing {index}, found {min(shards)} without it")
         if not there:
             continue
-        if not (directory / there[0]).is_file():
-            raise CheckpointError(f"{directory / there[0]}: expected a file, found no regular file")
-        files = {single: directory / single} if there == [single] else _shards(directory / index)
+        for name in there:
+            check_file(directory / name, follow_links=follow_links)
+        files = {single: directory / single}
+        if index in there:
+            files = _shards(directory / index, follow_links=follow_links)
+        # mlx-lm writes an index of the one file too
+        if len(there) == 2 and set(files) != {single}:
+            raise CheckpointError(
+                f"{directory}: expected either {single} or {index}, or an index of {single} alone, found both"
+            )
         extra = sorted(shards - set(files))
         if extra:
-            raise CheckpointError(f"{directory / extra[0]}: expected no shard beside those of {there[0]}, found one")
-        return (None if there == [single] else directory / index), tuple(files.values())
+            raise CheckpointError(f"{directory / extra[0]}: expected no shard beside those of {there[-1]}, found one")
+        return (directory / index if index in there else None), tuple(files.values())
     raise CheckpointError(
         f"{directory}: expected one of {', '.join(_SAFETENSORS[:2] + _PICKLED[:2])} in it, found none"
     )
@@ -116,28 +141,13 @@ def _entries(index: Path) -> dict[str, Path]:
     return {tensor: index.parent / name for tensor, name in weight_map.items()}
 
 
-def _shards(index: Path) -> dict[str, Path]:
+def _shards(index: Path, *, follow_links: bool) -> dict[str, Path]:
     files = {path.name: path for path in _entries(index).values()}
     for path in files.values():
         if not os.path.lexists(path):
             raise CheckpointError(f"{index}: missing {path.name}")
-        if not _stays(path):
-            raise CheckpointError(f"{path}: expected a file in this directory, found a link out of it")
-        if not path.is_file():
-            raise CheckpointError(f"{path}: expected a file, found no regular file")
+        check_file(path, follow_links=follow_links)
     return dict(sorted(files.items()))
-
-
-def _stays(path: Path) -> bool:
-    """Whether a file is in its directory, or in the same model's part of a Hugging Face cache, whose snapshots
-    are links to models--org--name/blobs."""
-    try:
-        root, target = path.parent.resolve(), path.resolve()
-    except (OSError, RuntimeError):  # links that lead to each other
-        return False
-    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
-        root = root.parent.parent
-    return target.is_relative_to(root)
 
 
 def _list(path: Path) -> dict[str, Stored]:
@@ -228,10 +238,10 @@ def _list_pickled(path: Path) -> dict[str, Stored]:
     return stored
 
 
-def _read_pickled(path: Path, name: str, rows: slice | None) -> NDArray[Any]:
+def _read_pickled(stored: Stored, name: str, rows: slice | None) -> NDArray[Any]:
     import torch  # noqa: PLC0415
 
-    tensor = _load_pickled(path)[name].detach()
+    tensor = _load_pickled(stored.file)[name].detach().reshape(stored.shape)
     tensor = (tensor if rows is None else tensor[rows]).contiguous()
     if tensor.dtype == torch.bfloat16:  # which torch does not hand to numpy as it is
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)

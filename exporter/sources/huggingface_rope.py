@@ -1,4 +1,8 @@
-"""The RoPE fields of Hugging Face's config.json, as transformers' modeling_rope_utils.py computes with them."""
+"""The RoPE fields of Hugging Face's config.json, as transformers' modeling_rope_utils.py computes with them.
+
+transformers takes rope_scaling where it holds anything, else rope_parameters; what stands within counts before
+rope_theta and partial_rotary_factor outside, but original_max_position_embeddings outside before the one within.
+"""
 
 from __future__ import annotations
 
@@ -6,109 +10,123 @@ import math
 
 from exporter.config import RopeScaling
 from exporter.errors import CheckpointError
+from exporter.sources.huggingface_meanings import shown_key
 from exporter.strict_json import Json, number, shown
 
 _DEFAULT_THETA = 10000.0
+_ORIGINAL = "original_max_position_embeddings"
+_PARTIAL = "partial_rotary_factor"
 # What each type reads, besides rope_theta.
 _ROPE_KEYS: dict[str, tuple[str, ...]] = {
-    "none": (),
     "default": (),
-    "linear": ("factor",),
-    "dynamic": ("factor", "original_max_position_embeddings"),
-    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+    "linear": ("factor", _PARTIAL),
+    "dynamic": ("factor", _PARTIAL),
+    "llama3": ("factor", _ORIGINAL, "low_freq_factor", "high_freq_factor", _PARTIAL),
     "yarn": (
-        "factor",
-        "original_max_position_embeddings",
-        "beta_fast",
-        "beta_slow",
-        "attention_factor",
-        "mscale",
-        "mscale_all_dim",
-        "truncate",
+        *("factor", _ORIGINAL, "beta_fast", "beta_slow", "attention_factor"),
+        *("mscale", "mscale_all_dim", "truncate", _PARTIAL),
     ),
+}
+_REQUIRED = {
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+    "yarn": ("factor",),
 }
 
 
-def rope(given: Json, max_positions: int) -> tuple[float, RopeScaling]:
-    """Theta and scaling, from transformers 5's rope_parameters or from rope_theta and rope_scaling before it."""
-    old, new = (_rope_dict(key, given[key]) for key in ("rope_scaling", "rope_parameters"))
-    if old and new and old != new:
-        raise CheckpointError(f"rope_parameters: expected what rope_scaling says, {shown(old)}, found {shown(new)}")
-    where, fields = ("rope_parameters", new) if new else ("rope_scaling", old)
-    theta = _DEFAULT_THETA
-    if "rope_theta" in fields:
-        theta = number(f"{where}: rope_theta", fields.pop("rope_theta"))
-        if given["rope_theta"] is not None and given["rope_theta"] != theta:
-            raise CheckpointError(
-                f"rope_theta: expected what {where} says, {theta:g}, found {shown(given['rope_theta'])}"
-            )
-    elif given["rope_theta"] is not None:
-        theta = number("rope_theta", given["rope_theta"])
-    if not theta > 0:
-        raise CheckpointError(f"rope_theta: expected a positive number, found {theta:g}")
-    kind = fields.pop("rope_type", "default")
+def rope(raw: Json, positions: int) -> tuple[float, RopeScaling, list[str]]:
+    """Theta, scaling, and what transformers ignores. positions: max_position_embeddings. Raises CheckpointError."""
+    where, fields, notes = _fields(raw)
+    theta = _theta(raw, where, fields, notes)
+    kind = fields.get("rope_type", fields.get("type", "default"))
     if not isinstance(kind, str) or kind not in _ROPE_KEYS:
         raise CheckpointError(f"{where}: rope_type: expected one of {', '.join(_ROPE_KEYS)}, found {shown(kind)}")
-    if (
-        fields.get("partial_rotary_factor") is not None
-        and number(f"{where}: partial_rotary_factor", fields["partial_rotary_factor"]) != 1
-    ):
-        raise CheckpointError(
-            f"{where}: partial_rotary_factor: expected 1, found {shown(fields['partial_rotary_factor'])}"
-        )
-    for key in fields:
-        if key not in _ROPE_KEYS[kind] and key != "partial_rotary_factor":
-            raise CheckpointError(f"{where}: no known meaning for {kind}, and it may change the model: {shown(key)}")
+    if fields.get("type", kind) != kind:
+        notes.append(f"{where}: type {shown(fields['type'])} is ignored: transformers goes by rope_type {kind!r}")
+    read = (*_ROPE_KEYS[kind], "rope_type", "type", "rope_theta")
+    _refuse_nested(where, fields)
+    ignored = [key for key in fields if key not in read and fields[key] is not None]
+    if kind == "default" and _PARTIAL not in fields and raw.get(_PARTIAL) not in (None, 1):
+        notes.append(f"{_PARTIAL} is ignored, as transformers ignores it")
+    if ignored:
+        notes.append(f"{where}: ignored, as transformers ignores it: {', '.join(map(shown_key, ignored))}")
+    for key in _REQUIRED.get(kind, ()):
+        if key not in fields:
+            raise CheckpointError(f"{where}: missing {key} for {kind}")
+    if _PARTIAL in _ROPE_KEYS[kind]:
+        _check_whole_heads(raw, where, fields)
+    reads_original = _ORIGINAL in _ROPE_KEYS[kind]
+    if not reads_original and raw.get(_ORIGINAL) is not None:
+        notes.append(f"{_ORIGINAL} is ignored, as transformers ignores it for {kind}")
     try:
-        return theta, _scaling(kind, fields, _original_positions(given, kind, fields, max_positions), max_positions)
+        original = _original(raw, fields, positions) if reads_original else positions
+        return theta, _scaling(kind, fields, original, positions), notes
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {str(error).removeprefix('rope_scaling: ')}") from error
 
 
-def _rope_dict(key: str, value: object) -> Json:
-    """With "type", as it was called before, under its new name."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{key}: expected an object or null, found {shown(value)}")
-    made = dict(value)
-    kind = made.pop("type", None)
-    if kind is not None and made.setdefault("rope_type", kind) != kind:
-        raise CheckpointError(f"{key}: rope_type: expected what type says, {shown(kind)}, found {shown(made)}")
-    if made.get("rope_type", "") is None:
-        del made["rope_type"]
-    return made
+def _fields(raw: Json) -> tuple[str, Json, list[str]]:
+    """Which of the two is read, its fields, and a note where the other says something else."""
+    old, new = raw.get("rope_scaling"), raw.get("rope_parameters")
+    if not old:
+        return "rope_parameters", dict(new or {}), []
+    if not isinstance(old, dict):
+        raise CheckpointError(f"rope_scaling: expected an object or null, found {shown(old)}")
+    notes = []
+    if new and new != old:
+        notes.append("rope_parameters is ignored: transformers goes by rope_scaling where both are given")
+    return "rope_scaling", dict(old), notes
 
 
-def _original_positions(given: Json, kind: str, rope: Json, max_positions: int) -> int:
-    """Beside the RoPE parameters, within them, or as many as there are now."""
-    key = "original_max_position_embeddings"
-    named = [value for value in (given[key], rope.get(key)) if value is not None]
-    for value in named:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise CheckpointError(f"{key}: expected an integer, found {shown(value)}")
-        if value != named[0]:
-            raise CheckpointError(f"{key}: expected what config.json says outside, {named[0]}, found {value}")
-        if kind == "dynamic" and value != max_positions:
+def _theta(raw: Json, where: str, fields: Json, notes: list[str]) -> float:
+    if "rope_theta" in fields:
+        theta = number(f"{where}: rope_theta", fields["rope_theta"])
+        if raw.get("rope_theta") not in (None, theta):
+            notes.append(f"rope_theta is ignored: transformers goes by the {theta:g} of {where}")
+    else:
+        theta = number("rope_theta", raw.get("rope_theta", _DEFAULT_THETA))
+    if not theta > 0:
+        raise CheckpointError(f"rope_theta: expected a positive number, found {theta:g}")
+    return theta
+
+
+def _refuse_nested(where: str, fields: Json) -> None:
+    """RoPE of its own for each kind of layer, which these families' models do not read or fail on."""
+    for key, value in fields.items():
+        if isinstance(value, dict):
             raise CheckpointError(
-                f"{key}: expected max_position_embeddings = {max_positions} for dynamic, found {value}"
+                f"{where}: {shown_key(key)}: expected one RoPE for all layers, found another within it"
             )
-    return named[0] if named else max_positions
 
 
-def _scaling(kind: str, rope: Json, original: int, max_positions: int) -> RopeScaling:
-    if kind in ("none", "default"):
+def _check_whole_heads(raw: Json, where: str, fields: Json) -> None:
+    """Within, null is no default; outside it is."""
+    if _PARTIAL in fields:
+        where, share = f"{where}: {_PARTIAL}", fields[_PARTIAL]
+    else:
+        where, share = _PARTIAL, 1 if raw.get(_PARTIAL) is None else raw[_PARTIAL]
+    if number(where, share) != 1:
+        raise CheckpointError(f"{where}: expected 1, found {shown(share)}")
+
+
+def _original(raw: Json, fields: Json, positions: int) -> int:
+    """Outside, within, or as many positions as there are now. Where none is read it does not matter."""
+    value = raw[_ORIGINAL] if _ORIGINAL in raw else fields.get(_ORIGINAL, positions)
+    for each in (value, fields.get(_ORIGINAL, positions)):
+        if isinstance(each, bool) or not isinstance(each, int):
+            raise CheckpointError(f"{_ORIGINAL}: expected an integer, found {shown(each)}")
+    return int(value)
+
+
+def _scaling(kind: str, rope: Json, original: int, positions: int) -> RopeScaling:
+    if kind == "default":
         return RopeScaling()
-    if "factor" not in rope:
-        raise CheckpointError(f"missing factor for {kind}")
     if kind == "linear":
         return RopeScaling("linear", factor=number("factor", rope["factor"]))
     if kind == "dynamic":
-        return RopeScaling("dynamic", factor=number("factor", rope["factor"]), original_max_positions=original)
+        return RopeScaling("dynamic", factor=number("factor", rope["factor"]), original_max_positions=positions)
     if kind == "llama3":
-        for key in ("low_freq_factor", "high_freq_factor"):
-            if key not in rope:
-                raise CheckpointError(f"missing {key} for llama3")
         return RopeScaling(
             "llama3",
             factor=number("factor", rope["factor"]),
@@ -116,13 +134,13 @@ def _scaling(kind: str, rope: Json, original: int, max_positions: int) -> RopeSc
             low_freq_factor=number("low_freq_factor", rope["low_freq_factor"]),
             high_freq_factor=number("high_freq_factor", rope["high_freq_factor"]),
         )
-    return _yarn(rope, original, max_positions)
+    return _yarn(rope, original, positions)
 
 
-def _yarn(rope: Json, original: int, max_positions: int) -> RopeScaling:
+def _yarn(rope: Json, original: int, positions: int) -> RopeScaling:
     if original < 1:
-        raise CheckpointError(f"original_max_position_embeddings: expected a positive integer, found {original}")
-    factor = max_positions / original if rope["factor"] is None else number("factor", rope["factor"])
+        raise CheckpointError(f"{_ORIGINAL}: expected a positive integer, found {original}")
+    factor = positions / original if rope["factor"] is None else number("factor", rope["factor"])
     attention_factor = _optional(rope, "attention_factor")
     if attention_factor is None:
         m, all_dim = _optional(rope, "mscale"), _optional(rope, "mscale_all_dim")
@@ -147,10 +165,11 @@ def _mscale(factor: float, m: float | None) -> float:
 
 
 def _truncate(rope: Json) -> bool:
+    """null is there and no true, unlike an absent one."""
     truncate = rope.get("truncate", True)
-    if not isinstance(truncate, bool):
-        raise CheckpointError(f"truncate: expected true or false, found {shown(truncate)}")
-    return truncate
+    if truncate is not None and not isinstance(truncate, bool):
+        raise CheckpointError(f"truncate: expected true, false or null, found {shown(truncate)}")
+    return bool(truncate)
 
 
 def _optional(rope: Json, key: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,43 @@ from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
 from exporter.identity import identity, refuse_changed
-from exporter.sources.torch_files import DTYPES, checked_tensor, load_mapped, same_bits, to_float32
+from exporter.sources.buffers import check_buffer, is_buffer, note_of
+from exporter.sources.names import without_prefixes
+from exporter.sources.source_files import check_named_file
+from exporter.sources.torch_files import (
+    DTYPES,
+    buffer_rows,
+    checked_tensor,
+    load_mapped,
+    same_bits,
+    to_float32,
+)
 from exporter.strict_json import shown
-
-# torch.compile leaves this before every name.
-_COMPILED_PREFIX = "_orig_mod."
 
 _REQUIRED_ARGS = ("dim", "n_layers", "n_heads", "vocab_size", "max_seq_len")
 _OPTIONAL_ARGS = ("n_kv_heads", "hidden_dim", "multiple_of", "norm_eps", "rope_theta", "dropout")
 
+# By which a name is told from a prefix: every model has a first layer.
+_NAMES = tuple(tensor_shapes(ModelConfig(2, 1, 1, 1, 1, 1, 1, tied=False)))
+
 
 def open_llama2c(path: Path) -> Checkpoint:
     """Open a .pt without reading a weight. Raises CheckpointError."""
+    check_named_file(path)
     opened = identity(path)
     contents = _load(path)
-    state = _state_dict(path, contents)
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    config = _config(path, contents, state)
-    dtypes = {name: DTYPES[tensor.dtype] for name, tensor in state.items()}
+    config, state, notes = _model(path, contents)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
+    dtypes = {name: DTYPES[tensor.dtype] for name, tensor in state.tensors.items()}
+    stored = state.stored
     del contents, state
 
     def load(name: str) -> Weights:
         # Mapped anew for each tensor, and unmapped with it: pages that one long-lived map had touched would
         # stay in memory until the whole model is.
         refuse_changed(path, opened)
-        return to_float32(f"{path}: {name}", _state_dict(path, _load(path))[name])
+        where = f"{path}: {stored[name]}"
+        return to_float32(where, checked_tensor(where, _load(path)["model"][stored[name]]))
 
     if config.tied:
         shapes.pop("output.weight")
@@ -50,7 +63,17 @@ def open_llama2c(path: Path) -> Checkpoint:
         opened={path: opened},
         dtypes=dtypes,
         tokenizer=tokenizer if tokenizer.is_file() else None,
+        notes=notes,
+        locate=lambda name, index: (f"{path}: {stored[name]}", index),
     )
+
+
+@dataclass(frozen=True)
+class _State:
+    """Tensors by their names in the model, and what those are in the file."""
+
+    tensors: dict[str, torch.Tensor]
+    stored: dict[str, str]
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -58,23 +81,40 @@ def _load(path: Path) -> dict[str, Any]:
     contents = load_mapped(path)
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path}: expected a dict with model and model_args, found {type(contents).__name__}")
+    bare = contents and all(isinstance(value, torch.Tensor) for value in contents.values())
     for key in ("model", "model_args"):
         if not isinstance(contents.get(key), dict):
             found = type(contents[key]).__name__ if key in contents else "none"
+            if bare:
+                found = (
+                    f"a bare state dict: save {{'model': state_dict, 'model_args': {{{', '.join(_REQUIRED_ARGS)}}}}}"
+                )
             raise CheckpointError(f"{path}: {key}: expected a dict, found {found}")
     return contents
 
 
-def _state_dict(path: Path, contents: dict[str, Any]) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = {}
-    for key, tensor in contents["model"].items():
+def _model(path: Path, contents: dict[str, Any]) -> tuple[ModelConfig, _State, tuple[str, ...]]:
+    """What the checkpoint holds; its buffers are checked and left out."""
+    for key in contents["model"]:
         if not isinstance(key, str):
             raise CheckpointError(f"{path}: model: expected names of tensors, found the key {shown(key)}")
-        name = key.removeprefix(_COMPILED_PREFIX)
-        if name in state:
-            raise CheckpointError(f"{path}: {name}: expected once, found with and without {_COMPILED_PREFIX}")
-        state[name] = checked_tensor(f"{path}: {name}", tensor)
-    return state
+    buffers = [name for name in contents["model"] if is_buffer(name)]
+    values = {name: value for name, value in contents["model"].items() if name not in buffers}
+    tensors = {name: checked_tensor(f"{path}: {name}", value) for name, value in values.items()}
+    renamed = without_prefixes(str(path), tensors, _NAMES)
+    state = _State({name: tensors[stored] for name, stored in renamed.stored.items()}, renamed.stored)
+    config = _config(path, contents, state.tensors)
+    for name in buffers:
+        where = f"{path}: {name}"
+        shape, rows = buffer_rows(where, contents["model"][name])
+        check_buffer(where, name, shape, rows, config)
+    notes = [*renamed.notes, *note_of(buffers)]
+    if not config.tied:
+        notes.append(
+            "tok_embeddings.weight and output.weight differ, and are read as two: llama2.c's own model.py computes "
+            "with output.weight in both places"
+        )
+    return config, state, tuple(notes)
 
 
 def _config(path: Path, contents: dict[str, Any], state: dict[str, torch.Tensor]) -> ModelConfig:
@@ -107,6 +147,12 @@ def _config(path: Path, contents: dict[str, Any], state: dict[str, torch.Tensor]
         raise CheckpointError(
             f"{path}: model_args: n_layers: expected at most as many as there are tensors, {len(state)}, "
             f"found {untied.n_layers}"
+        )
+    embedding = state.get("tok_embeddings.weight")
+    if embedding is not None and embedding.dim() == 2 and embedding.shape[0] != untied.vocab_size:
+        raise CheckpointError(
+            f"{path}: model_args: vocab_size: expected {embedding.shape[0]}, the rows of tok_embeddings.weight, "
+            f"found {untied.vocab_size}"
         )
     # A llama2.c checkpoint holds the classifier even where it is tied, so only its bits can tell.
     check_names_and_shapes(str(path), tensor_shapes(untied), {name: tuple(t.shape) for name, t in state.items()})

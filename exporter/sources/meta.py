@@ -14,9 +14,13 @@ from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
 from exporter.identity import identity, refuse_changed
-from exporter.sources.meta_params import params_config, read_params, says_vocab
+from exporter.sources.buffers import check_buffer, is_buffer, note_of
+from exporter.sources.meta_params import params_config, read_params, says_vocab, theta
+from exporter.sources.options import SourceOptions
+from exporter.sources.source_files import check_file
 from exporter.sources.torch_files import (
     DTYPES,
+    buffer_rows,
     checked_tensor,
     load_mapped,
     same_bits,
@@ -25,8 +29,6 @@ from exporter.sources.torch_files import (
 from exporter.strict_json import shown
 
 _SHARD_NAME = re.compile(r"consolidated\.[0-9]{2}\.pth")
-# RoPE's frequencies, which old checkpoints kept as a buffer: once, or in every layer of Llama 1 7B.
-_BUFFER = re.compile(r"(layers\.[0-9]+\.attention\.inner_attention\.)?rope\.freqs")
 # Split by columns: the matrices whose inputs are what the shards computed. The other ones are split by rows.
 _BY_COLUMNS = (".attention.wo.weight", ".feed_forward.w2.weight")
 _EMBEDDING, _CLASSIFIER = "tok_embeddings.weight", "output.weight"
@@ -44,9 +46,8 @@ class _Shard:
     """One file, mapped anew for each tensor: pages that one long-lived map had touched would stay in memory until
     the whole model is."""
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise CheckpointError(f"{path}: expected a file, found no regular one")
+    def __init__(self, path: Path, *, follow_links: bool) -> None:
+        check_file(path, follow_links=follow_links)
         self.path, self.opened = path, identity(path)
         self.headers = {name: _Header(tuple(tensor.shape), tensor.dtype) for name, tensor in self.tensors().items()}
 
@@ -54,6 +55,22 @@ class _Shard:
         return self.tensors()[name]
 
     def tensors(self) -> dict[str, torch.Tensor]:
+        return {
+            name: checked_tensor(f"{self.path}: {name}", tensor)
+            for name, tensor in self._contents().items()
+            if not is_buffer(name)
+        }
+
+    def check_buffers(self, config: ModelConfig) -> list[str]:
+        """Raise CheckpointError for one that holds other than what follows from the config; return their names."""
+        buffers = {name: value for name, value in self._contents().items() if is_buffer(name)}
+        for name, value in buffers.items():
+            where = f"{self.path}: {name}"
+            shape, rows = buffer_rows(where, value)
+            check_buffer(where, name, shape, rows, config)
+        return list(buffers)
+
+    def _contents(self) -> dict[str, object]:
         refuse_changed(self.path, self.opened)
         contents = load_mapped(self.path)
         if not isinstance(contents, dict):
@@ -61,23 +78,21 @@ class _Shard:
         for name in contents:
             if not isinstance(name, str):
                 raise CheckpointError(f"{self.path}: expected names of tensors, found the key {shown(name)}")
-        return {
-            name: checked_tensor(f"{self.path}: {name}", tensor)
-            for name, tensor in contents.items()
-            if not _BUFFER.fullmatch(name)
-        }
+        return contents
 
 
-def open_meta(path: Path, max_seq_len: int | None) -> Checkpoint:
+def open_meta(path: Path, options: SourceOptions) -> Checkpoint:
     """Open a directory of Meta's without reading a weight, but for norms and what tells whether it is tied.
 
-    max_seq_len: how many positions, where params.json does not say; fewer, where it does. Raises CheckpointError.
+    options: max_seq_len is how many positions, where params.json does not say; fewer, where it does.
+    Raises CheckpointError.
     """
     params_path = path / "params.json"
+    check_file(params_path, follow_links=options.follow_links)
     opened = identity(params_path)
     params = read_params(params_path)
-    config = params_config(params_path, params, max_seq_len)
-    shards = [_Shard(shard) for shard in _shard_paths(path)]
+    config = params_config(params_path, params, options)
+    shards = [_Shard(shard, follow_links=options.follow_links) for shard in _shard_paths(path)]
     if config.n_layers > len(shards[0].headers):  # before as many names are made up
         found = f"{len(shards[0].headers)} tensors"
         raise CheckpointError(
@@ -89,15 +104,19 @@ def open_meta(path: Path, max_seq_len: int | None) -> Checkpoint:
         raise CheckpointError(
             f"{params_path}: vocab_size: expected {vocab_size}, as {_EMBEDDING} has, found {config.vocab_size}"
         )
+    rope_theta, notes = theta(params_path, params, options.rope_theta, vocab_size)
     absent = _CLASSIFIER not in shards[0].headers
-    config = dataclasses.replace(config, vocab_size=vocab_size, tied=absent)
+    config = dataclasses.replace(config, vocab_size=vocab_size, tied=absent, rope_theta=rope_theta)
     _check_hidden_dim(params_path, shards, config)
     axes = {name: _axis(name, shape, embedding_axis) for name, shape in tensor_shapes(config).items()}
     _check_shards(path, shards, config, axes)
     config = dataclasses.replace(config, tied=absent or _is_tied(shards, embedding_axis))
+    notes += note_of([name for shard in shards for name in shard.check_buffers(config)])
+    tokenizer = path / "tokenizer.model"
+    if tokenizer.exists():
+        check_file(tokenizer, follow_links=options.follow_links)
 
     shapes = tensor_shapes(config)
-    tokenizer = path / "tokenizer.model"
     return Checkpoint(
         config,
         shapes,
@@ -107,8 +126,20 @@ def open_meta(path: Path, max_seq_len: int | None) -> Checkpoint:
         files=(params_path, *(shard.path for shard in shards)),
         opened={params_path: opened, **{shard.path: shard.opened for shard in shards}},
         dtypes={name: DTYPES[shards[0].headers[name].dtype] for name in shapes},
-        tokenizer=tokenizer if tokenizer.is_file() else None,
+        tokenizer=tokenizer if tokenizer.exists() else None,
+        notes=tuple(notes),
+        locate=lambda name, index: _locate(shards, name, shapes[name], axes[name], index),
     )
+
+
+def _locate(
+    shards: list[_Shard], name: str, shape: tuple[int, ...], axis: int | None, index: tuple[int, ...]
+) -> tuple[str, tuple[int, ...]]:
+    """The shard that has an element, and where in its part."""
+    if axis is None:
+        return f"{shards[0].path}: {name}", index
+    number, within = divmod(index[axis], shape[axis] // len(shards))
+    return f"{shards[number].path}: {name}", (*index[:axis], within, *index[axis + 1 :])
 
 
 def _shard_paths(path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from exporter.config import ModelConfig, RopeScaling
 from exporter.errors import CheckpointError
+from exporter.sources.options import SourceOptions
 from exporter.strict_json import read_object
 
 _SHAPE_KEYS = ("dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of", "ffn_dim_multiplier")
@@ -16,6 +17,9 @@ _OTHER_KEYS = (
 )
 # About how Meta's code runs a model, not about what the model computes.
 _HARMLESS_KEYS = ("max_batch_size", "model_parallel_size")
+
+# Meta's code for Llama 1 and 2 has 10000 written in it, and their vocabulary; that of Llama 3 has 500000.
+_LLAMA_2_VOCABULARY, _LLAMA_2_THETA, _LLAMA_3_THETA = 32000, 10000.0, 500000.0
 
 
 def read_params(path: Path) -> dict[str, Any]:
@@ -28,10 +32,10 @@ def read_params(path: Path) -> dict[str, Any]:
     return {key: value for key, value in params.items() if value is not None}
 
 
-def params_config(path: Path, params: dict[str, Any], max_seq_len: int | None) -> ModelConfig:
-    """An untied config of what params.json says; where it leaves the vocabulary to the tensors (says_vocab), of
-    one token. max_seq_len: the caller's, which may shorten what the file says. Raises CheckpointError."""
-    length = _length(path, params, max_seq_len)
+def params_config(path: Path, params: dict[str, Any], options: SourceOptions) -> ModelConfig:
+    """An untied config of what params.json and the user say; where they leave the vocabulary to the tensors
+    (says_vocab), of one token, and of RoPE's default theta, for which see theta(). Raises CheckpointError."""
+    length = _length(path, params, options.max_seq_len)
     for key in ("dim", "n_layers", "n_heads"):
         if key not in params:
             raise CheckpointError(f"{path}: missing {key}")
@@ -46,11 +50,35 @@ def params_config(path: Path, params: dict[str, Any], max_seq_len: int | None) -
             max_seq_len=length,
             tied=False,
             norm_eps=_number(params, "norm_eps", 1e-5),
-            rope_theta=_number(params, "rope_theta", 10000.0),
-            rope_scaling=_rope_scaling(params),
+            rope_theta=_number(params, "rope_theta", _LLAMA_2_THETA),
+            rope_scaling=_rope_scaling(params, options.rope_scaling_factor),
         )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def theta(path: Path, params: dict[str, Any], asked: float | None, vocab_size: int) -> tuple[float, list[str]]:
+    """RoPE's theta, and a note where Meta's code has it: params.json need not say it. Raises CheckpointError."""
+    if "rope_theta" in params:
+        said = _number(params, "rope_theta", 0.0)
+        if asked is not None and asked != said:
+            raise CheckpointError(f"{path}: rope_theta: expected {said:g} for --rope-theta, as here, found {asked!r}")
+        return said, []
+    if asked is not None:
+        return _number({"--rope-theta": asked}, "--rope-theta", 0.0), []
+    if params.get("use_scaled_rope"):
+        return _LLAMA_3_THETA, [
+            f"{path.name}: rope_theta is not given: {_LLAMA_3_THETA:g}, as in Meta's code for Llama 3"
+        ]
+    if vocab_size == _LLAMA_2_VOCABULARY:
+        return _LLAMA_2_THETA, [
+            f"{path.name}: rope_theta is not given: {_LLAMA_2_THETA:g}, as in Meta's code for Llama 1 and 2, "
+            "whose vocabulary this is"
+        ]
+    raise CheckpointError(
+        f"{path}: rope_theta: params.json does not say it, and {vocab_size} tokens are not Llama 1's and 2's "
+        f"{_LLAMA_2_VOCABULARY}, whose code has 10000 (Llama 3's has 500000): --rope-theta X gives it"
+    )
 
 
 def says_vocab(params: dict[str, Any]) -> bool:
@@ -88,17 +116,29 @@ def _hidden_dim(params: dict[str, Any]) -> int:
     return -(-hidden // multiple) * multiple
 
 
-def _rope_scaling(params: dict[str, Any]) -> RopeScaling:
-    """Llama 3.1's, with the constants that Meta's code has where params.json is silent."""
-    factor, high = _number(params, "rope_scaling_factor", 8.0), _number(params, "rope_high_freq_factor", 4.0)
+def _rope_scaling(params: dict[str, Any], asked: float | None) -> RopeScaling:
+    """Llama 3.1's, with the constants of Meta's code where all of its models have the same: the factor is not one."""
     scaled = params.get("use_scaled_rope", False)
     if not isinstance(scaled, bool):
         raise CheckpointError(f"use_scaled_rope: expected true or false, found {scaled!r}")
+    said = _number(params, "rope_scaling_factor", 8.0)
+    high = _number(params, "rope_high_freq_factor", 4.0)
     if not scaled:
+        if asked is not None:
+            raise CheckpointError(f"use_scaled_rope: expected true for --rope-scaling-factor, found {scaled!r}")
         return RopeScaling()
-    return RopeScaling(
-        "llama3", factor=factor, original_max_positions=8192, low_freq_factor=1.0, high_freq_factor=high
-    )
+    if "rope_scaling_factor" not in params:
+        if asked is None:
+            raise CheckpointError(
+                "rope_scaling_factor: params.json has use_scaled_rope and does not say it; Llama 3.1 and 3.3 have "
+                "8, Llama 3.2 has 32: --rope-scaling-factor X gives it"
+            )
+        said = _number({"--rope-scaling-factor": asked}, "--rope-scaling-factor", 0.0)
+    elif asked is not None and asked != said:
+        raise CheckpointError(
+            f"rope_scaling_factor: expected {said:g} for --rope-scaling-factor, as here, found {asked!r}"
+        )
+    return RopeScaling("llama3", factor=said, original_max_positions=8192, low_freq_factor=1.0, high_freq_factor=high)
 
 
 def _count(where: str, value: object) -> int:

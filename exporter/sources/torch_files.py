@@ -7,11 +7,15 @@ import pickle
 import pickletools
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from exporter.checkpoint import Dtype, Weights
 from exporter.errors import CheckpointError, WeightError
@@ -39,7 +43,8 @@ def load_mapped(path: Path) -> object:
         return torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused: expected tensors and plain data alone, found {_first_line(error)}"
+            f"{path}: refused: expected tensors and plain data alone, found {_first_line(error)}: save it again "
+            "where it was made, as tensors in plain dicts and lists (vars(args) where args is an object)"
         ) from error
     except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
         found = "one that is cut or damaged" if zipfile.is_zipfile(path) else _without_directory(path)
@@ -139,6 +144,28 @@ def checked_tensor(where: str, value: object) -> torch.Tensor:
             f"found {value.untyped_storage().nbytes()}"
         )
     return value
+
+
+def buffer_rows(where: str, value: object) -> tuple[tuple[int, ...], Callable[[range], NDArray[Any]]]:
+    """A buffer's shape, and what reads rows of it, seen as a matrix of its last axis. Raises CheckpointError."""
+    complex_parts = (
+        isinstance(value, torch.Tensor)
+        and value.dtype in (torch.complex64, torch.complex128)
+        and value.layout == torch.strided
+        and not value.is_conj()
+    )
+    checked_tensor(where, torch.view_as_real(value) if complex_parts else value)  # type: ignore[arg-type]
+    assert isinstance(value, torch.Tensor)
+    flat = value.detach().reshape(-1, value.shape[-1] if value.dim() else 1)
+
+    def rows(wanted: range) -> NDArray[Any]:
+        part = flat[wanted.start : wanted.stop].contiguous()
+        if part.dtype == torch.bfloat16:  # which torch does not hand to numpy as it is
+            return part.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        found: NDArray[Any] = part.numpy()
+        return found
+
+    return tuple(value.shape), rows
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:

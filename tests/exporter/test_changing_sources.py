@@ -59,8 +59,8 @@ def test_v3_tells_the_digest_of_the_settings_that_were_read(
     source, reader = made(tmp_path), READERS[name]
     original = pkgutil.resolve_name(reader)
 
-    def interrupted(path: Path) -> Any:
-        found = original(path)
+    def interrupted(path: Path, *more: Any) -> Any:
+        found = original(path, *more)
         write_unseen(path, path.read_bytes())
         return found
 

@@ -73,7 +73,8 @@ def refused(message: str, name: str = "org/name") -> None:
 def test_what_is_not_in_the_cache_is_refused(cache: Path) -> None:
     assert not cache.exists()
     refused(
-        "^org/name: expected all of its files in the cache, since HF_HUB_OFFLINE is set, found some missing or none"
+        "^org/name: no such file or directory here: expected all of its files in the hub's cache, since "
+        "HF_HUB_OFFLINE is set, found some missing or none there$"
     )
 
 
@@ -140,7 +141,10 @@ _RESPONSE: Any = SimpleNamespace(headers={}, status_code=404, request=None)
     ("error", "message"),
     [
         (errors.RepositoryNotFoundError("a\nb", response=_RESPONSE), "found no such repository, or a private one"),
-        (errors.GatedRepoError("a\nb", response=_RESPONSE), "expected access to it, found a gated repository"),
+        (
+            errors.GatedRepoError("a\nb", response=_RESPONSE),
+            "access to the hub's, found a gated repository: hf auth login$",
+        ),
         (errors.LocalEntryNotFoundError("a\nb"), "since the hub is out of reach, found some missing or none"),
         (
             errors.HfHubHTTPError("500 broken\nb", response=_RESPONSE),
@@ -161,10 +165,10 @@ def test_failures_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch, error: E
 
 def test_an_impossible_id_is_refused(cache: Path) -> None:
     assert not cache.exists()
-    refused("^org/na--me: could not be fetched from the hub: ", "org/na--me")
+    refused("^org/na--me: no such file or directory here, and could not be fetched from the hub: ", "org/na--me")
 
 
 def test_without_huggingface_hub_it_is_said_how_to_get_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached(cache)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    refused(r"found none: pip install export-and-verify\[huggingface\]$")
+    refused(r"here, and no huggingface_hub to fetch it with: pip install export-and-verify\[huggingface\]$")

@@ -1,4 +1,4 @@
-"""config.json means what transformers takes it for: defaults, RoPE, and every refusal by name."""
+"""config.json means what transformers takes it for: families, defaults, and every refusal by name."""
 
 from __future__ import annotations
 
@@ -7,57 +7,25 @@ import math
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
-import transformers
 from helpers import hf_directories
-from hypothesis import example, given
-from hypothesis import strategies as st
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from helpers.hf_configs import SIZES, noted, read, read_text, refused
 
 import exporter
 from exporter.sources.huggingface_config import read_config
-
-_NAMES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
-_SIZES = {
-    "hidden_size": 64,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 32,
-    "vocab_size": 29,
-}
-
-
-def read(kind: str = "llama", **changes: Any) -> exporter.ModelConfig:
-    """A config.json with the sizes alone, and changes."""
-    silent = {"sliding_window": None} if kind == "mistral" else {}
-    return read_text(json.dumps({"architectures": [_NAMES[kind]], **_SIZES, **silent, **changes}))
-
-
-def read_text(text: str | bytes) -> exporter.ModelConfig:
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "config.json"
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return read_config(path)
-
-
-def refused(message: str, kind: str = "llama", **changes: Any) -> None:
-    with pytest.raises(exporter.CheckpointError, match=message) as caught:
-        read(kind, **changes)
-    assert "\n" not in str(caught.value)
-    assert "config.json: " in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2"])
 @pytest.mark.parametrize("null", [False, True])
 def test_defaults_are_those_of_transformers(kind: str, null: bool) -> None:
-    nulls = {"head_dim": None, "rope_scaling": None} if null else {}
+    nulls: dict[str, Any] = {"rope_scaling": None, "rope_parameters": None} if null else {}
     if null and kind != "mistral":  # whose class takes no null here
         nulls["num_key_value_heads"] = None
-    theirs = hf_directories.CLASSES[kind][0](**_SIZES, **nulls)
+    if null and kind != "qwen2":  # whose model takes no null here
+        nulls["head_dim"] = None
+    theirs = hf_directories.CLASSES[kind][0](**SIZES, **nulls)
     ours = read(kind, **nulls)
     assert ours == exporter.ModelConfig(
         dim=64,
@@ -74,17 +42,6 @@ def test_defaults_are_those_of_transformers(kind: str, null: bool) -> None:
         qkv_bias=kind == "qwen2",
         activation=theirs.hidden_act,
     )
-
-
-def test_mistrals_window_is_4096_where_it_is_not_given() -> None:
-    assert transformers.MistralConfig().sliding_window == 4096
-    text = {"architectures": ["MistralForCausalLM"], **_SIZES, "max_position_embeddings": 4096}
-    assert read_text(json.dumps(text)).max_seq_len == 4096
-    text["max_position_embeddings"] = 4097
-    with pytest.raises(
-        exporter.CheckpointError, match=r"sliding_window \(4096 where .*embeddings = 4097, found 4096"
-    ):
-        read_text(json.dumps(text))
 
 
 def test_every_field_is_read() -> None:
@@ -120,191 +77,85 @@ def test_activations_are_those_of_transformers(act: str) -> None:
     assert torch.allclose(ACT2FN[act](x), ours, rtol=0, atol=1e-12)
 
 
-def frequencies(config: exporter.ModelConfig) -> tuple[np.ndarray, float]:
-    """Of each pair, and what sines and cosines are multiplied by: RopeScaling's own words, in numpy."""
-    s, size = config.rope_scaling, config.head_dim
-    plain = config.rope_theta ** (-np.arange(0, size, 2) / size)
-    if s.type == "linear":
-        return plain / s.factor, 1.0
-    if s.type == "llama3":
-        turns = s.original_max_positions * plain / (2 * math.pi)
-        kept = np.clip((turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor), 0, 1)
-        return plain * (kept + (1 - kept) / s.factor), 1.0
-    if s.type == "yarn":
-
-        def pair(turns: float) -> float:
-            return (
-                size * math.log(s.original_max_positions / (turns * 2 * math.pi)) / (2 * math.log(config.rope_theta))
-            )
-
-        low, high = pair(s.beta_fast), pair(s.beta_slow)
-        if s.truncate:
-            low, high = math.floor(low), math.ceil(high)
-        low, high = max(low, 0), min(high, size - 1)
-        high += 0.001 if low == high else 0
-        divided = np.clip((np.arange(size // 2) - low) / (high - low), 0, 1)
-        return plain * (divided / s.factor + 1 - divided), s.attention_factor
-    return plain, 1.0
+def test_every_architecture_of_a_family_is_the_family() -> None:
+    plain = read()
+    for architectures, note in (
+        (None, []),
+        (["LlamaForCausalLM"], []),
+        (["LLaMAForCausalLM"], "['LLaMAForCausalLM']"),
+        (["LlamaForSequenceClassification"], "['LlamaForSequenceClassification']"),
+        (["LlamaForCausalLM", "LlamaModel"], "['LlamaForCausalLM', 'LlamaModel']"),
+        ("LlamaForCausalLM", "'LlamaForCausalLM'"),
+        (["MistralForCausalLM"], "['MistralForCausalLM']"),
+    ):
+        told = [f"architectures is {note}: transformers goes by model_type 'llama'"] if note else []
+        assert noted(architectures=architectures) == (plain, told)
 
 
-@st.composite
-def ropes(draw: st.DrawFn) -> dict[str, Any]:
-    numbers = st.floats(1, 50).map(lambda x: round(x, 2))
-    kind = draw(st.sampled_from(["default", "linear", "dynamic", "llama3", "yarn"]))
-    made: dict[str, Any] = {"rope_type": kind, "rope_theta": draw(st.sampled_from([100.0, 10000.0, 5e5]))}
-    if kind != "default":
-        made["factor"] = draw(numbers)
-    if kind in ("llama3", "yarn") and draw(st.booleans()):
-        made["original_max_position_embeddings"] = draw(st.integers(8, 9000))
-    if kind == "llama3":
-        made["low_freq_factor"] = draw(numbers)
-        made["high_freq_factor"] = made["low_freq_factor"] + draw(numbers)
-    if kind == "yarn":
-        fields = {
-            "beta_fast": numbers.map(lambda x: x + 20),
-            "beta_slow": st.sampled_from([None, 0, 0.5, 1, 2]),
-            "attention_factor": numbers,
-            "mscale": st.sampled_from([None, 0, 0.7, 1.0]),
-            "mscale_all_dim": st.sampled_from([0, 0.5, 1.0]),
-            "truncate": st.booleans(),
-        }
-        made |= draw(st.fixed_dictionaries({}, optional=fields))
-    return made
-
-
-@given(ropes(), st.booleans(), st.sampled_from([8, 16, 64]), st.sampled_from([64, 9001]))
-@example({"rope_type": "yarn", "factor": None, "original_max_position_embeddings": 4096}, False, 64, 9001)
-@example({"rope_type": "yarn", "factor": 0.5}, False, 64, 64)
-@example({"rope_type": "yarn", "factor": 4, "mscale": 0.7, "mscale_all_dim": 0.5}, True, 64, 64)
-def test_rope_turns_as_fast_as_in_transformers(
-    rope: dict[str, Any], old: bool, head_dim: int, positions: int
-) -> None:
-    given_keys: dict[str, Any] = {"rope_parameters": rope}
-    if old:  # as transformers 4 wrote it
-        inner = {"type" if key == "rope_type" else key: value for key, value in rope.items() if key != "rope_theta"}
-        given_keys = {"rope_theta": rope.get("rope_theta", 10000.0), "rope_scaling": inner}
-    given_keys |= {"head_dim": head_dim, "max_position_embeddings": positions}
-    theirs = LlamaRotaryEmbedding(transformers.LlamaConfig(**_SIZES, **json.loads(json.dumps(given_keys))))
-    found, scale = frequencies(read(**given_keys))
-    np.testing.assert_allclose(found, theirs.inv_freq.numpy(), rtol=2e-5)
-    assert scale == theirs.attention_scaling
-
-
-def test_dynamic_scaling_begins_after_the_positions_there_are() -> None:
-    scaling = read(rope_scaling={"type": "dynamic", "factor": 2}, max_position_embeddings=50).rope_scaling
-    assert scaling == exporter.RopeScaling("dynamic", factor=2.0, original_max_positions=50)
-
-
-def test_what_stands_outside_the_rope_parameters_counts() -> None:
-    config: dict[str, Any] = {"rope_parameters": {"rope_type": "yarn", "factor": 2}, "head_dim": 64}
-    config["original_max_position_embeddings"] = 100
-    theirs = LlamaRotaryEmbedding(transformers.LlamaConfig(**_SIZES, **json.loads(json.dumps(config))))
-    ours = read(**config)
-    assert ours.rope_scaling.original_max_positions == 100
-    np.testing.assert_allclose(frequencies(ours)[0], theirs.inv_freq.numpy(), rtol=2e-5)
-
-
-_LINEAR = {"rope_type": "linear", "factor": 2.0}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rope_scaling": _LINEAR, "rope_parameters": {**_LINEAR, "factor": 3}}, "expected what rope_scaling says"),
-        (
-            {"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5}},
-            "rope_theta: expected what rope_parameters says",
-        ),
-        (
-            {"rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2}},
-            "rope_type: expected what type says",
-        ),
-        (
-            {
-                "original_max_position_embeddings": 9,
-                "rope_parameters": {"rope_type": "yarn", "factor": 2, "original_max_position_embeddings": 8},
-            },
-            "original_max_position_embeddings: expected what config.json says outside, 9, found 8",
-        ),
-        (
-            {"rope_scaling": {"type": "dynamic", "factor": 2, "original_max_position_embeddings": 8}},
-            "expected max_position_embeddings = 2048 for dynamic, found 8",
-        ),
-        (
-            {"rope_scaling": {"type": "longrope", "factor": 2}},
-            "rope_type: expected one of none, .*, found 'longrope'",
-        ),
-        ({"rope_parameters": {"rope_type": "proportional"}}, "found 'proportional'"),
-        ({"rope_scaling": {"type": "mrope"}}, "found 'mrope'"),
-        ({"rope_scaling": {"type": []}}, r"found \[\]"),
-        ({"rope_scaling": [1]}, r"rope_scaling: expected an object or null, found \[1\]"),
-        ({"rope_scaling": {"type": "linear"}}, "rope_scaling: missing factor for linear"),
-        ({"rope_scaling": {"type": "llama3", "factor": 2}}, "missing low_freq_factor for llama3"),
-        (
-            {"rope_scaling": {"type": "linear", "factor": 0}},
-            "rope_scaling: factor: expected a positive finite number",
-        ),
-        ({"rope_scaling": {"type": "linear", "factor": "2"}}, "factor: expected a number, found '2'"),
-        ({"rope_scaling": {"type": "linear", "factor": 10**400}}, "factor: expected a finite number, found 1000"),
-        ({"rope_scaling": {**_LINEAR, "beta": 1}}, "no known meaning for linear, .*: 'beta'"),
-        ({"rope_parameters": {"full_attention": _LINEAR}}, "no known meaning for default, .*: 'full_attention'"),
-        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor: expected 1, found 0.5"),
-        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor: expected 1 or null, found 0.5"),
-        ({"rope_scaling": {"type": "yarn", "factor": 2, "truncate": None}}, "truncate: expected true or false"),
-        (
-            {"rope_scaling": {"type": "yarn", "factor": None, "original_max_position_embeddings": 0}},
-            "original_max_position_embeddings: expected a positive integer, found 0",
-        ),
-        ({"rope_theta": 0}, "rope_theta: expected a positive number, found 0"),
-        ({"rope_theta": "1e4"}, "rope_theta: expected a number, found '1e4'"),
-        ({"rope_parameters": {"rope_theta": None}}, "rope_theta: expected a number, found None"),
-    ],
-)
-def test_rope_is_checked(changes: dict[str, Any], message: str) -> None:
-    refused(message, **changes)
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "llamaforcausallm", "LLaMAForCausalLM"])
+@pytest.mark.parametrize("model_type", [None, ...])
+def test_an_architecture_decides_where_no_model_type_does(name: str, model_type: object) -> None:
+    text = {"model_type": model_type, "architectures": [name], **SIZES}
+    config = read_text(json.dumps({key: value for key, value in text.items() if value is not ...}))
+    assert config == read()
+    assert noted(model_type=None, architectures=[name])[1] == ["model_type is not given: architectures says llama"]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"architectures": ["GemmaForCausalLM"]},
-            r"architectures: expected one of Llama.*, found \['GemmaForCausalLM'\]",
+            {"model_type": "qwen3"},
+            "model_type: expected one of llama, mistral, qwen2, found 'qwen3', which is",
         ),
-        ({"architectures": ["LlamaForSequenceClassification"]}, "found .'LlamaForSequenceClassification'"),
-        ({"architectures": ["LlamaForCausalLM", "LlamaModel"]}, "architectures: expected one of"),
-        ({"architectures": "LlamaForCausalLM"}, "architectures: expected one of"),
-        ({"architectures": [[]]}, "architectures: expected one of"),
-        ({"architectures": None}, "found none, and model_type: None"),
-        ({"architectures": None, "model_type": "gemma"}, "found none, and model_type: 'gemma'"),
-        ({"model_type": "mistral"}, "model_type: expected 'llama' for LlamaForCausalLM, found 'mistral'"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config: expected null, found {'quant_meth"),
-        ({"use_parallel_residual": False}, "no known meaning for llama, .*: 'use_parallel_residual'"),
-        ({"a\nb": 1}, r"may change the model: 'a\\nb'"),
-        ({"sliding_window": 4096}, "sliding_window: expected null, found 4096"),
-        ({"pretraining_tp": 2}, "pretraining_tp: expected 1 or null, found 2"),
-        ({"pretraining_tp": True}, "pretraining_tp: expected 1 or null, found True"),
-        ({"rope_interleaved": True}, "rope_interleaved: expected false or null, found True"),
+        ({"model_type": "LLAMA"}, "model_type: expected one of llama, .*, found 'LLAMA'"),
+        ({"model_type": 7}, "model_type: expected one of llama, .*, found 7"),
+        ({"model_type": None}, "model_type: expected one of llama, .*, found none, and architectures: None"),
+        ({"model_type": None, "architectures": ["GemmaForCausalLM"]}, r"architectures: \['GemmaForCausalLM'\]"),
+        ({"model_type": None, "architectures": ["LlamaForCausalLM"] * 2}, "found none, and architectures: "),
+        ({"model_type": None, "architectures": [[]]}, "found none, and architectures: list"),
         (
-            {"layer_types": ["full_attention", "sliding_attention"]},
-            "layer_types: expected full_attention for each of 2",
+            {"per_layer_config": {"0": {}}},
+            "per_layer_config: expected null .transformers reads it for llama, ",
         ),
+        ({"is_causal": False}, "is_causal: expected true .transformers reads it for llama, .*, found False"),
+        ({"is_causal": None}, "is_causal: expected true .*, found None"),
+        ({"attention_chunk_size": 8}, "attention_chunk_size: expected null .*, found 8"),
+        ({"text_config": {}}, "text_config: expected null .*, found {}"),
+        ({"transformers_weights": "x.safetensors"}, "transformers_weights: expected null .*, found 'x.safetensors'"),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder: expected false .*, found True"),
+        ({"return_dict": False}, "return_dict: expected true .*, found False"),
+        ({"use_return_dict": True}, "use_return_dict: expected null .*, found True"),
         ({"hidden_act": "relu"}, "hidden_act: expected one of silu, .*, found 'relu'"),
-        ({"hidden_act": []}, r"hidden_act: expected one of silu, .*, found \[\]"),
+        ({"hidden_act": []}, r"hidden_act: expected a string, found \[\]"),
         ({"hidden_size": "64"}, "hidden_size: expected an integer, found '64'"),
         ({"hidden_size": 64.0}, "hidden_size: expected an integer, found 64.0"),
         ({"hidden_size": 65}, "num_attention_heads: expected a divisor of hidden_size = 65, found 32"),
+        ({"hidden_size": 65, "head_dim": 4}, "divisor of hidden_size = 65, as transformers requires for llama"),
         ({"hidden_size": 96}, "hidden_size / num_attention_heads: expected an even number, found 3"),
         ({"num_attention_heads": 0}, "num_attention_heads: expected 1 to"),
         ({"num_key_value_heads": 5}, "num_key_value_heads: expected a divisor of num_attention_heads = 32, found 5"),
         ({"head_dim": 0}, "head_dim: expected a positive integer or null, found 0"),
         ({"head_dim": 3}, "head_dim: expected an even number, found 3"),
+        ({"head_dim": True}, "head_dim: expected an integer or null, found True"),
         ({"attention_bias": 1}, "attention_bias: expected true or false, found 1"),
         ({"tie_word_embeddings": None}, "tie_word_embeddings: expected true or false, found None"),
-        ({"rms_norm_eps": None}, "rms_norm_eps: expected a number, found None"),
-        ({"rms_norm_eps": 0}, "rms_norm_eps: expected a positive finite number"),
+        ({"rms_norm_eps": None}, "rms_norm_eps: expected a float, found None"),
+        ({"rms_norm_eps": 1}, "rms_norm_eps: expected a float, found 1"),
+        ({"rms_norm_eps": 0.0}, "rms_norm_eps: expected a positive finite number"),
         ({"vocab_size": 10**4000}, "vocab_size: expected 1 to"),
         ({"max_position_embeddings": None}, "max_position_embeddings: expected an integer, found None"),
+        ({"use_cache": None}, "use_cache: expected true or false, found None"),
+        ({"eos_token_id": ["x"]}, r"eos_token_id: expected an integer or a list of integers or null, found \['x'\]"),
+        ({"initializer_range": 1.5}, "initializer_range: expected 0 to 1, found 1.5"),
+        ({"pretraining_tp": True}, "pretraining_tp: expected an integer or null, found True"),
+        ({"pad_token_id": 29}, "pad_token_id: expected null or a token of the 29 that vocab_size says, .*, found 29"),
+        ({"torch_dtype": "torch.float16"}, "torch_dtype: expected one of float32, .*, found 'torch.float16'"),
+        ({"dtype": "auto", "torch_dtype": "float16"}, "dtype: expected one of float32, .*, found 'auto'"),
+        (
+            {"output_attentions": True, "attn_implementation": "sdpa"},
+            "output_attentions: expected false with",
+        ),
     ],
 )
 def test_fields_are_checked(changes: dict[str, Any], message: str) -> None:
@@ -312,21 +163,44 @@ def test_fields_are_checked(changes: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes", "message"),
+    ("said", "found"),
     [
-        ("mistral", {"sliding_window": 4096}, "at least max_position_embeddings = 131072, found 4096"),
-        ("mistral", {"sliding_window": "4096"}, "sliding_window: expected an integer or null, found '4096'"),
-        ("mistral", {"attention_bias": True}, "attention_bias: expected false, found True"),
-        ("mistral", {"use_sliding_window": True}, "use_sliding_window: expected false, found True"),
-        ("qwen2", {"use_sliding_window": True}, "use_sliding_window: expected false, found True"),
-        ("qwen2", {"attention_bias": False}, "no known meaning for qwen2, .*: 'attention_bias'"),
-        ("qwen2", {"use_mrope": True}, "use_mrope: expected false, found True"),
-        ("qwen2", {"mlp_bias": True}, "mlp_bias: expected false, found True"),
-        ("qwen2", {"layer_types": ["sliding_attention"] * 2}, "layer_types: expected full_attention"),
+        ({"quant_method": "gptq", "bits": 4}, "gptq"),
+        ({"quant_method": "fp8", "activation_scheme": "dynamic"}, "fp8"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes, 4 bits"),
+        ({"load_in_8bit": True, "load_in_4bit": False}, "bitsandbytes, 8 bits"),
+        ({"quant_method": "compressed-tensors"}, "compressed-tensors"),
+        ({"a": 1}, "{'a': 1}"),
+        ({}, "{}"),
+        (True, "True"),
     ],
 )
-def test_what_only_others_have_is_refused(kind: str, changes: dict[str, Any], message: str) -> None:
+def test_quantized_sources_are_refused_with_their_method(said: object, found: str) -> None:
+    with pytest.raises(exporter.CheckpointError) as caught:
+        read(quantization_config=said)
+    assert str(caught.value).endswith(
+        f"quantization_config: expected unquantized weights, found {found}: give the unquantized model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("mistral", {"num_key_value_heads": None}, "num_key_value_heads: expected an integer, found None"),
+        ("mistral", {"sliding_window": "4096"}, "sliding_window: expected an integer or null, found '4096'"),
+        ("mistral", {"attention_dropout": None}, "attention_dropout: expected an integer or a float, found None"),
+        ("qwen2", {"use_sliding_window": None}, "use_sliding_window: expected true or false, found None"),
+        ("qwen2", {"head_dim": None}, "head_dim: expected an integer, found None"),
+        ("qwen2", {"mlp_layer_types": ["dense"]}, "mlp_layer_types: expected null"),
+    ],
+)
+def test_each_family_has_rules_of_its_own(kind: str, changes: dict[str, Any], message: str) -> None:
     refused(message, kind, **changes)
+
+
+def test_a_head_is_rounded_down_where_transformers_rounds_it() -> None:
+    for kind in ("mistral", "qwen2"):
+        assert read(kind, hidden_size=65).head_dim == 2
 
 
 def test_layers_that_are_only_said_to_be_there_take_no_memory() -> None:
@@ -338,34 +212,63 @@ def test_layers_that_are_only_said_to_be_there_take_no_memory() -> None:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("key", list(_SIZES))
+@pytest.mark.parametrize("key", list(SIZES))
 def test_sizes_are_never_guessed(key: str) -> None:
-    text = {"model_type": "llama", **{name: size for name, size in _SIZES.items() if name != key}}
+    text = {"model_type": "llama", **{name: size for name, size in SIZES.items() if name != key}}
     with pytest.raises(exporter.CheckpointError, match=f"config.json: missing {key}$"):
         read_text(json.dumps(text))
 
 
-@pytest.mark.parametrize("kind", sorted(_NAMES))
-def test_harmless_keys_are_passed_over(kind: str) -> None:
-    changes = {
-        "torch_dtype": "bfloat16",
-        "bos_token_id": 1,
-        "eos_token_id": [2, 3],
-        "use_cache": False,
-        "initializer_range": 0.1,
-        "attention_dropout": 0.1,
-        "pretraining_tp": 1,
-        "transformers_version": "4.31",
-        "_name_or_path": "x",
-        "quantization_config": None,
-        "partial_rotary_factor": 1.0,
-        "layer_types": ["full_attention"] * 2,
-        "model_type": kind,
-    }
-    assert read(kind, **changes) == read(kind)
-    assert read("qwen2", use_mrope=False, sliding_window=9, max_window_layers=1) == read("qwen2")
-    assert read(rope_interleaved=False, is_llama_config=True) == read()
-    assert read(kind, architectures=None, model_type=kind) == read(kind)
+SEEN = {
+    "max_sequence_length": 2048,
+    "use_bfloat16": False,
+    "tf_legacy_loss": False,
+    "pruned_heads": {},
+    "tie_encoder_decoder": False,
+    "cross_attention_hidden_size": None,
+    "unk_token_id": 0,
+    "_model_name_or_path": "x",
+    "gradient_checkpointing": False,
+    "keys_to_ignore_at_inference": ["past_key_values"],
+    "internal_version": 1,
+    "anything": None,
+    "pretraining_tp": 2,
+    "torch_dtype": "bfloat16",
+    "bos_token_id": 1,
+    "eos_token_id": [2, 3],
+    "pad_token_id": -1,
+    "use_cache": False,
+    "initializer_range": 0.1,
+    "attention_dropout": 0.1,
+    "transformers_version": "4.31",
+    "_name_or_path": "x",
+    "quantization_config": None,
+    "partial_rotary_factor": 1.0,
+    "chunk_size_feed_forward": 4,
+    "is_encoder_decoder": None,
+    "rope_interleaved": False,
+}
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2"])
+@pytest.mark.parametrize("key", [*SEEN, "all of them"])
+def test_keys_that_change_no_logits_are_passed_over(kind: str, key: str) -> None:
+    assert read(kind, **(SEEN if key not in SEEN else {key: SEEN[key]})) == read(kind)
+
+
+def test_what_transformers_ignores_is_noted() -> None:
+    config, notes = noted(
+        "mistral", attention_bias=True, use_sliding_window=True, max_sequence_length=9, pruned_heads={"0": [1]}
+    )
+    assert config == read("mistral")
+    assert notes == [
+        "ignored, as transformers ignores it: attention_bias, use_sliding_window, max_sequence_length, pruned_heads"
+    ]
+    assert noted(**{"a\nb": 1})[1] == [r"ignored, as transformers ignores it: 'a\nb'"]
+    assert noted(auto_map={"AutoModel": "x.Y"})[1] == ["auto_map names remote code, which is not used"]
+    many = noted(**{f"key{number}": 1 for number in range(25)})[1]
+    assert many[0].endswith("key18, key19 and 5 more")
+    assert noted(**SEEN)[1] == ["ignored, as transformers ignores it: max_sequence_length, _model_name_or_path"]
 
 
 @pytest.mark.parametrize(
@@ -395,9 +298,9 @@ def test_what_is_no_config_is_refused_in_one_line(text: str | bytes, message: st
 @pytest.mark.parametrize("depth", range(50, 1000, 50))
 def test_a_value_of_any_depth_is_refused_in_one_line(depth: int) -> None:
     value = "[" * depth + "]" * depth
-    for key in ("vocab_size", "hidden_act", "rope_theta", "architectures", "unknown"):
+    for key in ("vocab_size", "hidden_act", "rope_theta", "pad_token_id", "dtype", "quantization_config"):
         text = (
-            json.dumps({"model_type": "llama", **_SIZES})
+            json.dumps({"model_type": "llama", **SIZES})
             .replace("{", f'{{"{key}": 0, ')
             .replace(": 0,", f": {value},", 1)
         )

@@ -153,7 +153,7 @@ PARAMS_DEFECTS: dict[str, Defect] = {
     "rope_theta of many digits": _say(rope_theta=10**400),
     "use_scaled_rope": _say(use_scaled_rope=1),
     "rope_scaling_factor": _say(rope_scaling_factor=True),
-    "rope_high_freq_factor": _say(use_scaled_rope=True, rope_high_freq_factor=1),
+    "rope_high_freq_factor": _say(use_scaled_rope=True, rope_scaling_factor=8, rope_high_freq_factor=1),
     "max_seq_len": _say(max_seq_len=0),
     "unknown key": _say(moe_args={"num_experts": 8}),
     "a key twice": _with_duplicate,
