@@ -43,23 +43,18 @@ _NO_EFFECT = {
     # what is returned beside the logits, and whether keys and values are kept
     *("_output_attentions", "output_attentions", "output_hidden_states", "return_dict", "use_cache"),
     # where the model came from
-    *("_name_or_path", "name_or_path"),
+    *("_name_or_path", "name_or_path", "_commit_hash"),
 }
-# What transformers has where config.json does not say it; None for all others. The last four are read by the code
-# that loads a model.
+# What transformers has where config.json does not say it; None for all others.
 _DEFAULTS: dict[str, object] = {
     "is_causal": True,
     "is_encoder_decoder": False,
     "default_rope_type": "default",
     "default_theta": 10000.0,
-    "attribute_map": {},
-    "configuration_files": None,
-    "transformers_weights": None,
-    "fusion_config": None,
 }
 # Not read, and nobody expects them to change a logit.
 _UNREMARKABLE = {
-    *("transformers_version", "_commit_hash", "bos_token_id", "eos_token_id", "unk_token_id", "sep_token_id"),
+    *("transformers_version", "bos_token_id", "eos_token_id", "unk_token_id", "sep_token_id"),
     *(
         "decoder_start_token_id",
         "tokenizer_class",
@@ -97,7 +92,7 @@ def judged_settings(where: Path, said: dict[str, Any]) -> Settings:
     for key, value in said.items():
         if key in _UNDERSTOOD_BY[family] | _JUDGED_APART | _NO_EFFECT:
             continue
-        if key in READ[family] or key in _DEFAULTS:
+        if key in READ[family]:
             _expect_default(where, family, key, value)
         # a value that switches nothing on surprises nobody
         elif value and key not in _UNREMARKABLE and not (key == "pretraining_tp" and value == 1):
