@@ -86,9 +86,8 @@ def _load(path: Path) -> dict[str, Any]:
         if not isinstance(contents.get(key), dict):
             found = type(contents[key]).__name__ if key in contents else "none"
             if bare:
-                found = (
-                    f"a bare state dict: save {{'model': state_dict, 'model_args': {{{', '.join(_REQUIRED_ARGS)}}}}}"
-                )
+                args = ", ".join(_REQUIRED_ARGS)
+                found = f"a bare state dict: save it as {{'model': state_dict, 'model_args': {{{args}}}}}"
             raise CheckpointError(f"{path}: {key}: expected a dict, found {found}")
     return contents
 

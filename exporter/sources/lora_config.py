@@ -48,9 +48,9 @@ class LoraConfig:
         return alpha / math.sqrt(rank) if self.rslora else alpha / rank
 
     def aims_at(self, module: str) -> bool:
-        """Whether PEFT gives this module an adapter. targets None: every linear layer but the classifier."""
+        """Whether PEFT gives this module an adapter. targets None: every linear layer but lm_head."""
         if self.targets is None:
-            return module != "lm_head"
+            return module not in ("lm_head", "model.embed_tokens")
         return any(module == target or module.endswith(f".{target}") for target in self.targets)
 
 

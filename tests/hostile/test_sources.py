@@ -25,8 +25,8 @@ import exporter
 from verify.errors import CannotJudgeError
 from verify.sources import open_source
 
-# Odd, but what it holds is beyond doubt: where an archive's directory stands is found by search, code that a config
-# names is not run, and a rope_theta beside that of rope_parameters is not read.
+# Odd, but what it holds is beyond doubt: where an archive's directory stands is found by search; a family's own code
+# is used, whatever other code is named; transformers reads no rope_theta outside where there is one within.
 HARMLESS = {
     "archive: directory beyond the file",
     "huggingface config.json: code of its own",

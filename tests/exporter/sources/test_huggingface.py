@@ -89,15 +89,176 @@ def test_pairs_turn_as_halves_do() -> None:
     assert torch.allclose(scores[0], ours, atol=1e-4)
 
 
-def test_old_buffers_are_ignored_and_nothing_else(tmp_path: Path) -> None:
+FREQUENCIES = 1.0 / 10000 ** (torch.arange(0, 8, 2) / 8)
+MASK = torch.full((1, 1, 9, 9), -torch.inf).triu(1)
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize(
+    ("name", "right", "message"),
+    [
+        (
+            "model.layers.1.self_attn.rotary_emb.inv_freq",
+            FREQUENCIES,
+            "expected RoPE's frequencies for theta = 10000",
+        ),
+        ("model.layers.1.self_attn.rotary_emb.inv_freq", FREQUENCIES.half(), "expected RoPE's frequencies"),
+        ("model.rotary_emb.inv_freq", FREQUENCIES.bfloat16(), "expected RoPE's frequencies"),
+        ("rotary_emb.inv_freq", FREQUENCIES.double(), "expected RoPE's frequencies"),
+        ("rope.freqs", FREQUENCIES, "expected RoPE's frequencies"),
+        ("model.layers.0.attention.mask", MASK, r"expected a causal mask, 0 at \[3, 3\], found "),
+        ("attn.mask", MASK[0, 0].half(), r"expected a causal mask, 0 at \[3, 3\], found "),
+        ("freqs_cos", torch.outer(torch.arange(40.0), FREQUENCIES).cos(), "expected RoPE's table for theta = 10000"),
+        ("x.freqs_sin", torch.outer(torch.arange(40.0), FREQUENCIES).sin().bfloat16(), "expected RoPE's table"),
+    ],
+)
+def test_old_buffers_are_left_out_where_they_are_right(
+    tmp_path: Path, *, pickled: bool, name: str, right: torch.Tensor, message: str
+) -> None:
+    state = hf_directories.save(tmp_path, pickled=pickled)
+
+    def write(buffer: torch.Tensor) -> None:
+        if pickled:
+            torch.save({**state, name: buffer}, tmp_path / "pytorch_model.bin")
+        else:
+            hf_directories.rewrite(tmp_path, {**state, name: buffer})
+
+    write(right)
+    opened = hf_directories.check(tmp_path, state)
+    kind = ".".join(name.split(".")[-2:])
+    assert opened.notes == (f"left out, since they hold what follows from the config: 1 buffers ({kind})",)
+    for wrong in (right.clone().fill_(torch.nan), right[..., :-1], torch.stack([right, right])):
+        write(wrong)
+        hf_directories.refused(tmp_path, f"{name}: expected ")
+    wrong = right.clone()
+    wrong[(..., 3, 3) if right.dim() > 1 else 3] += 0.5
+    wrong[wrong.isnan()] = 0.5
+    write(wrong)
+    hf_directories.refused(tmp_path, f"{name}: {message}")
+
+
+def test_linear_scalings_old_buffers_are_scaled_or_not(tmp_path: Path) -> None:
+    state = hf_directories.save(tmp_path, rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4})
+    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    for factor in (1, 4):
+        hf_directories.rewrite(tmp_path, {**state, name: FREQUENCIES / factor})
+        hf_directories.check(tmp_path, state)
+    hf_directories.rewrite(tmp_path, {**state, name: FREQUENCIES / 2})
+    hf_directories.refused(tmp_path, "inv_freq: expected RoPE's frequencies")
+
+
+def test_tensors_of_no_model_are_refused(tmp_path: Path) -> None:
     state = hf_directories.save(tmp_path)
-    buffers = {f"model.layers.{n}.self_attn.rotary_emb.inv_freq": torch.zeros(4) for n in (0, 1)}
-    hf_directories.rewrite(tmp_path, {**state, **buffers})
-    hf_directories.check(tmp_path, state)
-    for name in ("model.layers.2.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq", "score.weight"):
+    for name in ("score.weight", "model.layers.0.self_attn.inv_freq"):
         hf_directories.rewrite(tmp_path, {**state, name: torch.zeros(4)})
-        with pytest.raises(exporter.CheckpointError, match=f"no such tensor in this model: {name}"):
-            exporter.open_checkpoint(tmp_path)
+        hf_directories.refused(tmp_path, f"no such tensor in this model: {name}")
+
+
+Rename = Callable[[str], str]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("rename", "notes"),
+    [
+        (lambda name: f"module.{name}", ['weights are named with the prefix "module."; it was removed']),
+        (lambda name: f"_orig_mod.{name}", ['weights are named with the prefix "_orig_mod."; it was removed']),
+        (
+            lambda name: f"_orig_mod.module.{name}",
+            [
+                'weights are named with the prefix "_orig_mod."; it was removed',
+                'weights are named with the prefix "module."; it was removed',
+            ],
+        ),
+        (lambda name: f"model.{name}", ['weights are named with the prefix "model."; it was removed']),
+        (lambda name: f"net.model.{name}", ['weights are named with the prefix "net.model."; it was removed']),
+        (
+            lambda name: name.removeprefix("model."),
+            ['weights are named without the prefix "model."; it was added'],
+        ),
+        (
+            lambda name: name.replace("layers.1.", "layers.1._fsdp_wrapped_module."),
+            ['weights are named with the prefix "_fsdp_wrapped_module."; it was removed'],
+        ),
+        (
+            lambda name: f"net.{name.removeprefix('model.')}",
+            [
+                'weights are named without the prefix "model."; it was added',
+                'weights are named with the prefix "net."; it was removed',
+            ],
+        ),
+    ],
+)
+def test_prefixes_of_wrappers_are_removed(tmp_path: Path, rename: Rename, notes: list[str], *, tied: bool) -> None:
+    state = hf_directories.save(tmp_path, tie_word_embeddings=tied)
+    if tied:
+        del state["lm_head.weight"]
+    hf_directories.rewrite(tmp_path, {rename(name): tensor for name, tensor in state.items()})
+    assert list(hf_directories.check(tmp_path, state).notes) == notes
+
+
+def test_prefixes_that_do_not_give_each_tensor_once_are_refused(tmp_path: Path) -> None:
+    state = hf_directories.save(tmp_path)
+    hf_directories.rewrite(tmp_path, {**state, "module.model.norm.weight": torch.zeros(48)})
+    hf_directories.refused(tmp_path, "model.norm.weight: expected once, found 'model.* and 'mod")
+    hf_directories.rewrite(tmp_path, {f"student.{name}": tensor for name, tensor in state.items()})
+    hf_directories.refused(
+        tmp_path,
+        "expected names like lm_head.weight, found all tensors under the unknown prefix 'student.': save the model",
+    )
+    hf_directories.rewrite(tmp_path, {f"module.{n}": t for n, t in state.items() if "norm.weight" not in n})
+    hf_directories.refused(tmp_path, "missing model.layers.0.input_layernorm.weight")
+
+
+def test_a_vocabulary_of_another_size_is_told_as_that(tmp_path: Path) -> None:
+    state = hf_directories.save(tmp_path)
+    hf_directories.rewrite(tmp_path, state, vocab_size=32)
+    hf_directories.refused(
+        tmp_path, "json: vocab_size: expected 29, the rows of model.embed_tokens.weight, found 32$"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [("self_attn.q_proj", (12, 3)), ("self_attn.k_proj", (23, 40)), ("mlp.down_proj", (7, 39))],
+)
+def test_a_weight_that_is_not_finite_is_told_where_it_is_in_the_file(
+    tmp_path: Path, name: str, at: tuple[int, int]
+) -> None:
+    state = hf_directories.save(tmp_path / "source")
+    state[f"model.layers.1.{name}.weight"][at] = torch.inf
+    hf_directories.rewrite(tmp_path / "source", state)
+    where = rf"source/model\.safetensors: model\.layers\.1\.{name}\.weight: \[{at[0]}, {at[1]}\]: expected a"
+    for target in ("v3", "hf"):
+        with pytest.raises(exporter.WeightError, match=where) as caught:
+            exporter.export(exporter.open_checkpoint(tmp_path / "source"), tmp_path / "out", format=target)
+        assert caught.value.index == at
+
+
+def test_what_is_left_of_training_may_stand_beside_a_whole_model(tmp_path: Path) -> None:
+    state = hf_directories.save(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert hf_directories.check(tmp_path, state).notes == (
+        "adapter_config.json is ignored: it has no adapter's weights beside it, and the model is whole",
+    )
+    (tmp_path / "adapter_model.safetensors").touch()
+    hf_directories.refused(
+        tmp_path,
+        "expected a model or an adapter, found both: move the adapter away, or give it as --adapter DIR$",
+    )
+    (tmp_path / "model.safetensors").unlink()
+    hf_directories.refused(
+        tmp_path,
+        "expected a model, found an adapter: give the base model as SOURCE and this directory as --adapter, or merge",
+    )
+
+
+def test_a_window_is_cut_to_what_the_user_says(tmp_path: Path) -> None:
+    hf_directories.save(tmp_path, kind="mistral", sliding_window=16)
+    hf_directories.refused(tmp_path, "found 16: --max-seq-len 16 or less makes it exact$")
+    opened = exporter.open_checkpoint(tmp_path, max_seq_len=16)
+    assert opened.config.max_seq_len == 16
+    assert opened.notes == ("config.json: sliding_window = 16 is exact at max_seq_len = 16",)
 
 
 def test_safetensors_are_preferred(tmp_path: Path) -> None:
@@ -217,7 +378,7 @@ def test_tied_is_what_the_config_says(tmp_path: Path) -> None:
 def test_a_tied_classifier_of_other_bits_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int
 ) -> None:
-    monkeypatch.setattr("exporter.sources.huggingface._CHUNK_BYTES", 8 * 48 * 10)  # ten rows at a time
+    monkeypatch.setattr("exporter.sources.huggingface_tensors._CHUNK_BYTES", 8 * 48 * 10)  # ten rows at a time
     state = hf_directories.save(tmp_path)
     embedding = state["model.embed_tokens.weight"]
     embedding[row, 47] = 0.0

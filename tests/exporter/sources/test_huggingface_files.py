@@ -12,6 +12,8 @@ import torch
 from helpers import hf_directories
 from safetensors.torch import save_file
 
+import exporter
+
 State = hf_directories.State
 
 
@@ -81,9 +83,12 @@ def test_an_index_names_files_of_its_directory(tmp_path: Path, name: object, mes
             ),
             f"model.embed_tokens.weight: expected in one shard, found in {FIRST} too",
         ),
-        (lambda d, _: (d / "model.safetensors").touch(), "expected either model.safetensors or .*, found both"),
+        (
+            lambda d, _: (d / "model.safetensors").touch(),
+            "expected either model.safetensors or .*, or an index of model.safetensors alone, found both$",
+        ),
         (lambda d, _: (d / SECOND).write_bytes(b"x" * 99), "expected safetensors, found a damaged file"),
-        (lambda d, _: ((d / SECOND).unlink(), (d / SECOND).mkdir()), "expected a file, found no regular file"),
+        (lambda d, _: ((d / SECOND).unlink(), (d / SECOND).mkdir()), "expected a file, found a directory"),
     ],
 )
 def test_an_index_and_its_shards_say_the_same(
@@ -122,7 +127,54 @@ def test_a_link_out_of_the_directory_is_refused(tmp_path: Path, target: str) -> 
     (directory / "moved").rename(tmp_path / "moved")
     (directory / SECOND).unlink()
     (directory / SECOND).symlink_to("../moved" if target == "outside" else SECOND)
-    hf_directories.refused(directory, f"{SECOND}: expected a file in this directory, found a link out of it")
+    message = "expected a file in this directory, found a link out of it: give --follow-links if you trust it$"
+    if target == "itself":
+        message = "expected a file, found no regular file$"
+    hf_directories.refused(directory, f"{SECOND}: {message}")
+    if target == "outside":
+        assert exporter.open_checkpoint(directory, follow_links=True).notes == ()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json"])
+def test_every_file_is_held_to_the_same_rule(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / "model"
+    hf_directories.save(directory, pickled=name == "pytorch_model.bin")
+    (directory / "tokenizer.json").write_text("{}")
+    target = tmp_path / "elsewhere"
+    (directory / name).rename(target)
+    (directory / name).symlink_to("../elsewhere")
+    hf_directories.refused(directory, f"{name}: expected a file in this directory, found a link out of it: give")
+    assert exporter.open_checkpoint(directory, follow_links=True).tokenizer == directory / "tokenizer.json"
+    blobs = tmp_path / "models--org--other" / "blobs"
+    blobs.mkdir(parents=True)
+    target.rename(blobs / "0123")
+    (directory / name).unlink()
+    (directory / name).symlink_to(blobs / "0123")
+    assert exporter.open_checkpoint(directory).kind == "huggingface"
+    blobs.rename(blobs.with_name("snapshots"))
+    (directory / name).unlink()
+    (directory / name).symlink_to(blobs.with_name("snapshots") / "0123")
+    hf_directories.refused(directory, f"{name}: expected a file in this directory, found a link out of it")
+
+
+def test_an_index_of_the_one_file_is_taken(tmp_path: Path) -> None:
+    state = hf_directories.save(tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(state, "model.safetensors")}))
+    opened = hf_directories.check(tmp_path, state)
+    assert [path.name for path in opened.files] == ["config.json", index.name, "model.safetensors"]
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(list(state)[1:], "model.safetensors")}))
+    hf_directories.refused(tmp_path, "expected in model.safetensors.index.json, found in the shard alone")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_pointer_of_git_lfs_is_told_as_that(tmp_path: Path, name: str) -> None:
+    hf_directories.save(tmp_path)
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    hf_directories.refused(
+        tmp_path,
+        f"{name}: expected the file itself, found a Git LFS pointer to it: run git lfs pull in its directory$",
+    )
 
 
 def test_links_within_a_cache_are_followed(tmp_path: Path) -> None:

@@ -95,7 +95,5 @@ def test_mistrals_window_is_4096_where_it_is_not_given() -> None:
     text = {"model_type": "mistral", **SIZES, "max_position_embeddings": 4096}
     assert read_text(json.dumps(text)).max_seq_len == 4096
     text["max_position_embeddings"] = 4097
-    with pytest.raises(
-        exporter.CheckpointError, match=r"\(4096 where .*embeddings = 4097, found 4096"
-    ):
+    with pytest.raises(exporter.CheckpointError, match=r"\(4096 where .*embeddings = 4097, found 4096"):
         read_text(json.dumps(text))

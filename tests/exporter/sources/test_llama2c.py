@@ -154,6 +154,62 @@ def test_hidden_dim_follows_llama2c_where_it_is_not_given(tmp_path: Path) -> Non
     assert exporter.open_checkpoint(save(tmp_path, state_dict(), arguments)).config.hidden_dim == 40
 
 
+def test_a_bare_state_dict_is_told_how_to_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "bare.pt"
+    torch.save(state_dict(), path)
+    with pytest.raises(exporter.CheckpointError) as caught:
+        exporter.open_checkpoint(path)
+    assert str(caught.value) == (
+        f"{path}: model: expected a dict, found a bare state dict: save it as {{'model': state_dict, 'model_args': "
+        "{dim, n_layers, n_heads, vocab_size, max_seq_len}}"
+    )
+
+
+def test_a_vocabulary_of_another_size_is_told_as_that(tmp_path: Path) -> None:
+    with pytest.raises(
+        exporter.CheckpointError, match=r"vocab_size: expected 29, the rows of tok_embeddings.weight, found 32$"
+    ):
+        exporter.open_checkpoint(save(tmp_path, state_dict(), {**ARGS, "vocab_size": 32}))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "model.", "net."])
+def test_prefixes_of_wrappers_are_removed(tmp_path: Path, prefix: str) -> None:
+    state = state_dict()
+    opened = exporter.open_checkpoint(save(tmp_path, {prefix + name: tensor for name, tensor in state.items()}))
+    assert set(opened.names) == set(state)
+    assert sum("; it was removed" in note for note in opened.notes) == prefix.count(".")
+    odd = {f"student.{name}": tensor for name, tensor in state.items()}
+    with pytest.raises(exporter.CheckpointError, match=r"found all tensors under the unknown prefix 'student\.'"):
+        exporter.open_checkpoint(save(tmp_path, odd))
+
+
+def test_buffers_of_old_checkpoints_are_left_out_where_they_are_right(tmp_path: Path) -> None:
+    state: State = dict(state_dict())
+    angles = torch.outer(torch.arange(33.0), 1.0 / 10000 ** (torch.arange(0, 8, 2) / 8))
+    buffers = {
+        "freqs_cos": angles.cos(),
+        "freqs_sin": angles.sin().half(),
+        "layers.0.attention.mask": torch.full((1, 1, 33, 33), -torch.inf).triu(1),
+    }
+    opened = exporter.open_checkpoint(save(tmp_path, {**state, **buffers}))
+    assert opened.notes[0] == (
+        "left out, since they hold what follows from the config: 3 buffers (attention.mask, freqs_cos, freqs_sin)"
+    )
+    for name, buffer in buffers.items():
+        wrong = {**buffers, name: torch.zeros_like(buffer)}
+        with pytest.raises(exporter.CheckpointError, match=f"{name}: expected (RoPE's table|a causal mask)"):
+            exporter.open_checkpoint(save(tmp_path, {**state, **wrong}))
+
+
+def test_two_matrices_that_llama2c_ties_are_not_read_in_silence(tmp_path: Path) -> None:
+    assert exporter.open_checkpoint(save(tmp_path, state_dict())).notes == (
+        "tok_embeddings.weight and output.weight differ, and are read as two: llama2.c's own model.py computes with "
+        "output.weight in both places",
+    )
+    compiled = 'weights are named with the prefix "_orig_mod."; it was removed'
+    assert exporter.open_checkpoint(CHECKPOINT).notes == (compiled,)
+
+
 class _Payload:
     """Unpickling this creates a file."""
 
@@ -186,7 +242,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: b
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [(b"", "an empty file"), (b"PK\x03\x04", "one whose end is missing"), (b"GGUF" * 99, "a file of another kind")],
+    [(b"", "an empty file"), (b"PK\x03\x04", "one whose end is missing"), (b"odd" * 99, "a file of another kind")],
 )
 def test_what_it_seems_to_be_is_said(tmp_path: Path, content: bytes, found: str) -> None:
     path = tmp_path / "odd.pt"
@@ -261,7 +317,7 @@ def test_no_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "directory").mkdir()
     with pytest.raises(
         exporter.CheckpointError,
-        match=r"a llama2\.c \.pt, .*, found nothing|either params\.json or config\.json in it, found neither",
+        match=r"a llama2\.c \.pt or .*, found nothing|either params\.json or config\.json in it, found neither",
     ):
         exporter.open_checkpoint(tmp_path / name)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from helpers.models import arrays, config, same_bits
 from hypothesis import given
 
 import exporter
-from exporter.sources.meta_params import params_config
+from exporter.sources.meta_params import params_config, theta
+from exporter.sources.options import SourceOptions
 
 ALL_DEFECTS = {**TENSOR_DEFECTS, **PARAMS_DEFECTS}
 META_SCALING = exporter.RopeScaling(
@@ -112,12 +115,22 @@ def test_what_stands_in_the_directory_is_named(tmp_path: Path) -> None:
     assert [file.name for file in opened.files] == ["params.json", "consolidated.00.pth", "consolidated.01.pth"]
 
 
-def test_buffers_of_old_checkpoints_are_ignored(tmp_path: Path) -> None:
+def test_buffers_of_old_checkpoints_are_left_out_where_they_are_right(tmp_path: Path) -> None:
     states = meta.shards(arrays(meta.MODEL), 2)
-    states[0]["rope.freqs"] = torch.zeros(4)
-    states[1]["layers.1.attention.inner_attention.rope.freqs"] = torch.zeros(4, dtype=torch.complex64)
+    states[0]["rope.freqs"] = frequencies = 1.0 / 10000 ** (torch.arange(0, 8, 2) / 8)
+    states[1]["layers.1.attention.inner_attention.rope.freqs"] = frequencies.bfloat16()
+    states[1]["freqs_cis"] = torch.polar(torch.ones(66, 4), torch.outer(torch.arange(66.0), frequencies))
     opened = exporter.open_checkpoint(meta.save(tmp_path, states, meta.params(meta.MODEL)))
     assert len(opened.names) == 21
+    assert opened.notes == (
+        "left out, since they hold what follows from the config: 3 buffers (freqs_cis, rope.freqs)",
+    )
+    states[1]["freqs_cis"][65, 1] *= -1
+    with pytest.raises(exporter.CheckpointError, match=r"01\.pth: freqs_cis: expected RoPE.* at \[65, 1\]"):
+        exporter.open_checkpoint(meta.save(tmp_path, states, meta.params(meta.MODEL)))
+    states[1]["freqs_cis"] = torch.polar(torch.ones(2, 4), torch.zeros(2, 4)).conj()
+    with pytest.raises(exporter.CheckpointError, match="freqs_cis: expected a floating-point tensor, found"):
+        exporter.open_checkpoint(meta.save(tmp_path, states, meta.params(meta.MODEL)))
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -155,23 +168,100 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
     ],
 )
 def test_hidden_dim_is_that_of_published_models(said: dict[str, object], hidden_dim: int) -> None:
-    made = params_config(Path("params.json"), {"n_heads": 32, "n_layers": 2, "norm_eps": 1e-5, **said}, 64)
+    options = SourceOptions(max_seq_len=64)
+    made = params_config(Path("params.json"), {"n_heads": 32, "n_layers": 2, "norm_eps": 1e-5, **said}, options)
     assert made.hidden_dim == hidden_dim
 
 
-def _opened(directory: Path, asked: int | None = None, **changes: object) -> exporter.ModelConfig:
+def _opened(
+    directory: Path, asked: int | None = None, options: dict[str, Any] | None = None, **changes: object
+) -> exporter.ModelConfig:
     meta.write(directory, arrays(meta.MODEL), meta.MODEL, 2, **changes)
-    return exporter.open_checkpoint(directory, max_seq_len=asked).config
+    return exporter.open_checkpoint(directory, max_seq_len=asked, **(options or {})).config
 
 
 def test_what_params_json_leaves_out(tmp_path: Path) -> None:
-    found = _opened(tmp_path, norm_eps=None, rope_theta=None, vocab_size=-1, max_batch_size=32)
-    assert (found.norm_eps, found.rope_theta, found.vocab_size) == (1e-5, 10000.0, 32)
+    options = {"rope_theta": 12345}
+    found = _opened(tmp_path, None, options, norm_eps=None, rope_theta=None, vocab_size=-1, max_batch_size=32)
+    assert (found.norm_eps, found.rope_theta, found.vocab_size) == (1e-5, 12345.0, 32)
     assert found.rope_scaling == exporter.RopeScaling()
 
 
+GIVEN = "params.json: rope_theta is not given:"
+
+
+def test_theta_is_known_of_llama_2_and_of_scaled_rope_and_asked_for_otherwise() -> None:
+    path = Path("params.json")
+    assert theta(path, {}, None, 32000) == (
+        10000.0,
+        [f"{GIVEN} 10000, as in Meta's code for Llama 1 and 2, whose vocabulary this is"],
+    )
+    assert theta(path, {"use_scaled_rope": True}, None, 128256) == (
+        500000.0,
+        [f"{GIVEN} 500000, as in Meta's code for Llama 3"],
+    )
+    assert theta(path, {"use_scaled_rope": True}, 7.0, 128256) == (7.0, [])
+    assert theta(path, {"rope_theta": 5e5}, 500000, 32000) == (5e5, [])
+    for said, asked, vocab_size, message in (
+        (
+            {},
+            None,
+            128256,
+            "128256 tokens are not Llama 1's and 2's 32000, whose code has 10000 .Llama 3's",
+        ),
+        ({"use_scaled_rope": False}, None, 32016, "32016 tokens are not .*: --rope-theta X gives it$"),
+        ({"rope_theta": 5e5}, 1e4, 32000, "rope_theta: expected 500000 for --rope-theta, as here, found 10000.0$"),
+        ({}, -1, 32000, "--rope-theta: expected a positive finite number, found -1"),
+    ):
+        with pytest.raises(exporter.CheckpointError, match=message):
+            theta(path, said, asked, vocab_size)
+
+
+def test_a_theta_that_nothing_says_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(exporter.CheckpointError, match=r"rope_theta: params\.json does not say it, and 32 tok"):
+        _opened(tmp_path, rope_theta=None)
+
+
+def test_a_scaling_factor_is_never_guessed(tmp_path: Path) -> None:
+    message = (
+        "rope_scaling_factor: params.json has use_scaled_rope and does not say it; Llama 3.1 and 3.3 have 8, Llama "
+    )
+    message += "3.2 has 32: --rope-scaling-factor X gives it$"
+    with pytest.raises(exporter.CheckpointError, match=message):
+        _opened(tmp_path, use_scaled_rope=True)
+    found = _opened(tmp_path, None, {"rope_scaling_factor": 32}, use_scaled_rope=True)
+    assert found.rope_scaling == dataclasses.replace(META_SCALING, factor=32.0)
+    said = {"use_scaled_rope": True, "rope_scaling_factor": 8}
+    assert _opened(tmp_path, None, {"rope_scaling_factor": 8.0}, **said).rope_scaling == META_SCALING
+    with pytest.raises(exporter.CheckpointError, match=r"expected 8 for --rope-scaling-factor, as here, found 32$"):
+        _opened(tmp_path, None, {"rope_scaling_factor": 32}, **said)
+    with pytest.raises(exporter.CheckpointError, match="use_scaled_rope: expected true for --rope-scaling-factor"):
+        _opened(tmp_path, None, {"rope_scaling_factor": 32})
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_weight_that_is_not_finite_is_told_where_it_is_in_its_shard(tmp_path: Path, count: int) -> None:
+    whole = arrays(meta.MODEL)
+    whole["layers.1.attention.wo.weight"][3, 47] = np.nan
+    source = meta.write(tmp_path / "source", whole, meta.MODEL, count)
+    where = rf"d\.0{count - 1}\.pth: layers\.1\.attention\.wo\.weight: \[3, {48 // count - 1}\]: expected a finite"
+    with pytest.raises(exporter.WeightError, match=where):
+        exporter.export(exporter.open_checkpoint(source), tmp_path / "out.bin", format="v3")
+
+
+@pytest.mark.parametrize("name", ["params.json", "consolidated.01.pth", "tokenizer.model"])
+def test_links_out_of_the_directory_are_followed_only_where_the_user_says_so(tmp_path: Path, name: str) -> None:
+    source = meta.write(tmp_path / "source", arrays(meta.MODEL), meta.MODEL, 2)
+    (source / "tokenizer.model").write_bytes(b"")
+    (source / name).rename(tmp_path / "elsewhere")
+    (source / name).symlink_to("../elsewhere")
+    with pytest.raises(exporter.CheckpointError, match=rf"{name}: expected a file in this directory, found a link"):
+        exporter.open_checkpoint(source, "meta")
+    assert exporter.open_checkpoint(source, "meta", follow_links=True).tokenizer == source / "tokenizer.model"
+
+
 def test_scaled_rope_has_metas_constants_where_nothing_else_is_said(tmp_path: Path) -> None:
-    assert _opened(tmp_path, use_scaled_rope=True).rope_scaling == META_SCALING
+    assert _opened(tmp_path, use_scaled_rope=True, rope_scaling_factor=8).rope_scaling == META_SCALING
     changed = _opened(tmp_path, use_scaled_rope=True, rope_scaling_factor=32, rope_high_freq_factor=2.5).rope_scaling
     assert (changed.factor, changed.high_freq_factor, changed.low_freq_factor) == (32.0, 2.5, 1.0)
     assert _opened(tmp_path, use_scaled_rope=False, rope_scaling_factor=32).rope_scaling.type == "none"
@@ -221,7 +311,7 @@ MESSAGES = {
     "a pickle that runs code": "consolidated.01.pth: refused: expected tensors and plain data alone,",
     "a truncated shard": "consolidated.01.pth: expected a checkpoint in torch.save's zip format, found one",
     "an empty shard": "consolidated.01.pth: expected a checkpoint in torch.save's zip format, found an empty",
-    "a directory for a shard": "consolidated.01.pth: expected a file, found no regular one",
+    "a directory for a shard": "consolidated.01.pth: expected a file, found a directory",
     "no shards": ": missing consolidated.00.pth",
     "first missing": ": missing consolidated.00.pth",
     "gap": ": missing consolidated.01.pth",
