@@ -146,6 +146,9 @@ def _expect_unquantized(where: Path, said: object) -> None:
 
 def _expect_default(where: Path, family: str, key: str, value: object) -> None:
     default = _DEFAULTS.get(key)
+    # null is silence, but not where silence is true
+    if value is None and default is False:
+        return
     if value != default or type(value) is not type(default):
         why = f"(transformers reads it for {family}, and this project does not support other values)"
         raise refusal(where, key, f"{'none' if default is None else default} {why}", value)

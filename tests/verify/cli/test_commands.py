@@ -273,7 +273,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         (("export", source, out), ("--format",)),
         (("verify", source, tmp_path / "none.bin"), ("none.bin", "no such file")),
         (("verify", source, source), ("zip archive",)),
-        (("verify", good, good), ("expected a source that says everything, found v2",)),
+        (("verify", good, good), ("found the source itself",)),
         (("verify", source, tmp_path), ("is a directory",)),
         ((*verify, "--text", empty), ("tokenizer",)),
         ((*verify, "--text", tmp_path / "none.txt"), ("none.txt",)),

@@ -225,7 +225,7 @@ INERT = {
     **{"torch_dtype": "bfloat16", "rope_interleaved": False, "temperature": 0.6, "use_mrope": False},
     **{"return_dict": False, "output_attentions": True, "output_hidden_states": True, "attention_dropout": 0.5},
     **{"is_decoder": False, "pretraining_tp": 1, "pad_token_id": -1, "anything": None, "layer_types": None},
-    **{"id2label": {"0": "a"}, "num_labels": 1, "is_encoder_decoder": False, "per_layer_config": None},
+    **{"id2label": {"0": "a"}, "num_labels": 1, "is_encoder_decoder": None, "per_layer_config": None},
     **{"use_cache": False, "quantization_config": None},
 }
 
