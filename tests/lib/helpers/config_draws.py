@@ -71,7 +71,6 @@ _BESIDES: tuple[tuple[str, object], ...] = (
     ("_attn_implementation_autoset", True),
     ("text_config", None),
     ("text_config", {"hidden_size": 8}),
-    ("sub_configs", None),
     ("rotary_dim", 4),
     ("alibi", True),
     ("parallel_residual", True),
@@ -110,12 +109,16 @@ _BESIDES: tuple[tuple[str, object], ...] = (
 
 def _published() -> list[tuple[str, object]]:
     """Every key with every value, except sizes, kinds and RoPE, which are drawn apart."""
-    apart = {*_VALUES, *("model_type", "architectures", "rope_scaling", "rope_parameters", "sliding_window", "head_dim")}
+    apart = {
+        *_VALUES,
+        *("model_type", "architectures", "rope_scaling", "rope_parameters", "sliding_window", "head_dim"),
+    }
     seen = {
         (key, json.dumps(value))
         for config in PUBLISHED.values()
         for key, value in config.items()
-        if key not in apart and not (isinstance(value, int) and key.endswith(("_size", "_heads", "_layers", "_embeddings")))
+        if key not in apart
+        and not (isinstance(value, int) and key.endswith(("_size", "_heads", "_layers", "_embeddings")))
     }
     return [(key, json.loads(value)) for key, value in sorted(seen)]
 
@@ -229,5 +232,9 @@ def _architectures(family: str) -> st.SearchStrategy[Any]:
 
 
 def _layer_types(kind: str, layers: int) -> list[str]:
-    words = {"full": ["full_attention"], "sliding": ["sliding_attention"], "mixed": ["full_attention", "sliding_attention"]}
+    words = {
+        "full": ["full_attention"],
+        "sliding": ["sliding_attention"],
+        "mixed": ["full_attention", "sliding_attention"],
+    }
     return [words[kind][number % len(words[kind])] for number in range(layers)]

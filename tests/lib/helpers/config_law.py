@@ -61,13 +61,17 @@ def judge(directory: Path, said: Json, asked: int | None = None, seed: int = 0) 
         state = _plausible(said) if isinstance(model, str) else _own_tensors(model)
         _randomize(state, seed)
         narrow = {name: tensor.to(torch.get_default_dtype()) for name, tensor in state.items()}
-    save_file({name: tensor.to(_FLOAT32).contiguous() for name, tensor in narrow.items()}, directory / "model.safetensors")
+    save_file(
+        {name: tensor.to(_FLOAT32).contiguous() for name, tensor in narrow.items()}, directory / "model.safetensors"
+    )
     of_exporter, (of_verifier, source) = _exporters(directory, asked), _verifiers(directory, asked)
     if isinstance(model, str):
         return Judged(of_exporter, of_verifier, model)
     hyper = source.hyperparameters if source else None
     vocab, longest = state["model.embed_tokens.weight"].shape[0], hyper.max_seq_len if hyper else MOST_TOKENS
-    tokens = torch.randint(0, vocab, (2, min(longest, MOST_TOKENS)), generator=torch.Generator().manual_seed(seed))
+    tokens = torch.randint(
+        0, max(vocab, 1), (2, min(longest, MOST_TOKENS)), generator=torch.Generator().manual_seed(seed)
+    )
     expected = _run(model, tokens)
     if isinstance(expected, str) or source is None:
         return Judged(of_exporter, of_verifier, expected if isinstance(expected, str) else model.config)
@@ -83,7 +87,10 @@ def _built(directory: Path, said: Json) -> Any:
     with quiet_transformers() as transformers:
         try:
             config = _family_class(transformers, said).from_pretrained(str(directory), local_files_only=True)
-            model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64)
+            # which kernel computes attention is no part of what a model is
+            model = transformers.AutoModelForCausalLM.from_config(
+                config, dtype=torch.float64, attn_implementation="eager"
+            )
         except Exception as error:  # its checks have no common class
             return f"refuses: {type(error).__name__}: {one_line(error)}"
     name = type(model).__name__
