@@ -219,6 +219,7 @@ def release(
         from verify.release import release as run  # noqa: PLC0415
 
         released = run(source, out, format=format_name, options=_shown(options, progress), **export)
+    show_notes(released.report.source["notes"])
     tell_group_size(released.summary)
     return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)
 
