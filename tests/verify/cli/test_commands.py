@@ -191,7 +191,7 @@ def test_inspect_of_very_many_tensors_lists_what_somebody_may_read(tmp_path: Pat
         file.truncate(28 + 4 * (2 + layers * (2 + 2 + 16 + 6) + 2 + 2))
     result = run("inspect", path)
     assert result.returncode == 0
-    assert result.stdout.endswith(f"and {4 + 9 * layers - 2000:,} more tensors, which --json lists\n")
+    assert result.stdout.endswith(f"\n{4 + 9 * layers - 2000:,} more tensors: use --json to list them\n")
     assert len(json.loads(run("inspect", path, "--json").stdout)["tensors"]) == 4 + 9 * layers
 
 
@@ -270,7 +270,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         ((*export, "v3", "--storage", "wq=fp16"), ("storage", "'wq'")),
         ((*export, "v9"), ("format", "'v9'")),
         ((*export, "v2", "--group-size", "0"), ("group_size", "0")),
-        ((*export, "v2", "--exact-group-size"), ("group_size", "found 64", "one: 8")),
+        ((*export, "v2", "--exact-group-size"), ("group_size", "found 64", "the largest that fits is 8")),
         ((*export, "v2", "--max-seq-len", "99"), ("max_seq_len", "found 99")),
         ((*export, "v2", "--source-kind", "meta"), ("params.json",)),
         (("export", source, tmp_path / "no" / "out", "--format", "v2"), ("expected a directory",)),
