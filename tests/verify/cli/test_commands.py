@@ -279,7 +279,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         (("verify", source, tmp_path / "none.bin"), ("none.bin", "no such file")),
         (("verify", source, source), ("zip archive",)),
         (("verify", good, good), ("found the source itself",)),
-        (("verify", source, tmp_path), ("is a directory",)),
+        (("verify", source, tmp_path), ("expected a Hugging Face directory with a config.json",)),
         ((*verify, "--text", empty), ("tokenizer",)),
         ((*verify, "--text", tmp_path / "none.txt"), ("none.txt",)),
         ((*verify, "--tokens", empty), ("expected an .npy file",)),
