@@ -52,10 +52,14 @@ class Provenance:
     def _text(self, digests: dict[Path, str]) -> dict[str, str]:
         text = {"exporter": f"export-and-verify {metadata.version('export-and-verify')}", "source.kind": self._kind}
         if self._files:
-            text["source.sha256"] = "".join(f"{digests[path]}  {path.name}\n" for path in self._files)
+            text["source.sha256"] = "".join(f"{digests[path]}  {self._name(path)}\n" for path in self._files)
         if self._tokenizer:
             text["tokenizer.sha256"] = f"{digests[self._tokenizer]}  {self._tokenizer.name}\n"
         return text
+
+    def _name(self, path: Path) -> str:
+        """Return a file's name, which tells the files of an adapter from those of its base model."""
+        return path.name if path.parent == self._files[0].parent else f"adapter/{path.name}"
 
 
 def _sha256(path: Path) -> str:

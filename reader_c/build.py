@@ -48,6 +48,8 @@ SOURCES = (
 
 # The reader promises strict floating point: each rounding happens where the source says.
 STRICT_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-fast-math")
+# The same code runs a tenth slower where the linker happens to put a hot loop across a cache line.
+SPEED_FLAGS = ("-falign-functions=64",)
 
 
 def declarations() -> str:
@@ -69,7 +71,7 @@ ffibuilder.set_source(
     sources=[os.path.relpath(SOURCE_DIR / name) for name in SOURCES],
     include_dirs=[os.path.relpath(SOURCE_DIR)],
     # RC_EXTRA_CFLAGS holds the flags of a sanitizer build, none of which may loosen floating point.
-    extra_compile_args=[*STRICT_FLAGS, *shlex.split(os.environ.get("RC_EXTRA_CFLAGS", ""))],
+    extra_compile_args=[*STRICT_FLAGS, *SPEED_FLAGS, *shlex.split(os.environ.get("RC_EXTRA_CFLAGS", ""))],
     extra_link_args=shlex.split(os.environ.get("RC_EXTRA_LDFLAGS", "")),
     libraries=["m", "pthread"],
 )

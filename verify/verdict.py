@@ -128,9 +128,9 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
         options.announce(cost.describe())
     job = Job(
         source=str(source.path.absolute()),
-        reading={**options.reading, "kind": source.kind},
+        reading={**options.reading, "kind": source.kind, "adapter": options.adapter and _absolute(options.adapter)},
         source_files=source.files,
-        file=os.path.abspath(subject.path),  # noqa: PTH100  # a path of any bytes
+        file=_absolute(subject.path),
         sha256=subject.sha256,
         policy=limits,
         windows=tuple(windows),
@@ -173,6 +173,11 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
         },
         engine=findings.engine,
     )
+
+
+def _absolute(path: StrPath) -> str:
+    """Return a path that leads to the same file for workers in another working directory."""
+    return os.path.abspath(path)  # noqa: PTH100  # a path of any bytes
 
 
 def _dependencies(job: Job, opened: _Opened) -> dict[str, Any]:

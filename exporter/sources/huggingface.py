@@ -7,7 +7,6 @@ transformers has a default for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
@@ -36,32 +35,6 @@ def open_huggingface(path: Path, options: SourceOptions) -> Checkpoint:
         raise CheckpointError(f"{error.filename or path}: {(error.strerror or str(error)).lower()}") from error
 
 
-@dataclass(frozen=True)
-class _Names:
-    """What a tensor is called there, and which of its rows stands where here."""
-
-    config: ModelConfig
-    of: dict[str, str]
-
-    def in_pairs(self, canonical: str, array: Weights) -> Weights:
-        """wq and wk, weight and bias: in each head row 2i is row i of the first half, row 2i + 1 of the second."""
-        heads = self._heads(canonical)
-        if not heads:
-            return array
-        return array.reshape(heads, 2, self.config.head_dim // 2, -1).swapaxes(1, 2).reshape(array.shape)
-
-    def index_there(self, canonical: str, index: tuple[int, ...]) -> tuple[int, ...]:
-        """Where an element of in_pairs' result stands before."""
-        if not self._heads(canonical):
-            return index
-        head, row = divmod(index[0], self.config.head_dim)
-        return (head * self.config.head_dim + row % 2 * (self.config.head_dim // 2) + row // 2, *index[1:])
-
-    def _heads(self, canonical: str) -> int:
-        heads = {"attention.wq": self.config.n_heads, "attention.wk": self.config.n_kv_heads}
-        return next((count for module, count in heads.items() if f".{module}." in canonical), 0)
-
-
 def _open(path: Path, options: SourceOptions) -> Checkpoint:
     config_path = path / "config.json"
     opened, config, notes = _read_config(config_path, options)
@@ -73,17 +46,17 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
             f"{len(files.tensors)}, found {config.n_layers}"
         )
     shapes = tensor_shapes(config)
-    names = _Names(config, {canonical: hugging_face_name(canonical) for canonical in shapes})
-    tensors = Tensors(path, files, config, list(names.of.values()))
-    _check(path, tensors, config, {names.of[canonical]: shape for canonical, shape in shapes.items()})
+    names = {canonical: hugging_face_name(canonical) for canonical in shapes}
+    tensors = Tensors(path, files, config, list(names.values()))
+    _check(path, tensors, config, {names[canonical]: shape for canonical, shape in shapes.items()})
     adapter = open_adapter(options, tensors)
     tokenizers = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).exists()]
     for tokenizer in tokenizers:
         check_file(tokenizer, follow_links=options.follow_links)
 
     def load(canonical: str) -> Weights:
-        name = names.of[canonical]
-        return names.in_pairs(canonical, adapter.merged(name, tensors.float32(name)))
+        name = names[canonical]
+        return _in_pairs(canonical, adapter.merged(name, tensors.float32(name)), config)
 
     return Checkpoint(
         config,
@@ -93,15 +66,37 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
         kind="huggingface",
         files=(config_path, *files.files, *adapter.opened),
         opened={config_path: opened, **files.opened, **adapter.opened},
-        dtypes={canonical: adapter.dtype(name, tensors.dtype(name)) for canonical, name in names.of.items()},
+        dtypes={canonical: adapter.dtype(name, tensors.dtype(name)) for canonical, name in names.items()},
         tokenizer=tokenizers[0] if tokenizers else None,
         companions=lambda: find_companions(path, follow_links=options.follow_links),
         notes=(*notes, *tensors.notes, *adapter.notes),
         locate=lambda canonical, index: (
-            tensors.where(names.of[canonical]),
-            names.index_there(canonical, index),
+            tensors.where(names[canonical]),
+            _index_there(canonical, index, config),
         ),
     )
+
+
+def _in_pairs(canonical: str, array: Weights, config: ModelConfig) -> Weights:
+    """wq and wk, weight and bias: in each head row 2i is row i of the first half, row 2i + 1 of the second."""
+    heads = _heads(canonical, config)
+    if not heads:
+        return array
+    return array.reshape(heads, 2, config.head_dim // 2, -1).swapaxes(1, 2).reshape(array.shape)
+
+
+def _index_there(canonical: str, index: tuple[int, ...], config: ModelConfig) -> tuple[int, ...]:
+    """Where an element of _in_pairs' result stands before."""
+    if not _heads(canonical, config):
+        return index
+    head, row = divmod(index[0], config.head_dim)
+    return (head * config.head_dim + row % 2 * (config.head_dim // 2) + row // 2, *index[1:])
+
+
+def _heads(canonical: str, config: ModelConfig) -> int:
+    """Of a matrix or bias whose rows RoPE turns; 0 of others."""
+    heads = {"attention.wq": config.n_heads, "attention.wk": config.n_kv_heads}
+    return next((count for module, count in heads.items() if f".{module}." in canonical), 0)
 
 
 def _read_config(path: Path, options: SourceOptions) -> tuple[Identity, ModelConfig, list[str]]:
@@ -126,7 +121,7 @@ def _adapter_beside(path: Path) -> list[str]:
 
 
 def _check(path: Path, tensors: Tensors, config: ModelConfig, expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise CheckpointError unless the tensors are the config's. What has a reason of its own is told first."""
+    """Raise CheckpointError unless the tensors are the config's. Specific reasons come first."""
     if config.tied:
         tensors.take_out_tied_classifier()
     elif CLASSIFIER not in tensors.shapes:

@@ -20,14 +20,14 @@ _UNDERSTOOD = """
 _WITHOUT_EFFECT = """
     attn_implementation _attn_implementation _attn_implementation_internal experts_implementation
     _experts_implementation _experts_implementation_internal use_cache output_hidden_states _output_attentions
-    attention_dropout initializer_range gradient_checkpointing num_labels id2label label2id problem_type
-    bos_token_id eos_token_id
-    name_or_path _name_or_path transformers_version _post_init_done base_model_tp_plan base_model_pp_plan
-    base_model_ep_plan base_model_fsdp_plan
+    attention_dropout initializer_range gradient_checkpointing num_labels id2label problem_type
+    name_or_path _name_or_path _commit_hash base_model_tp_plan base_model_pp_plan base_model_ep_plan
+    base_model_fsdp_plan
 """
 # Not read, and so common or so plainly beside the point that a note of them would hide others.
 _UNREMARKABLE = """
-    transformers.js_config _commit_hash sep_token_id unk_token_id decoder_start_token_id tokenizer_class prefix
+    architectures transformers_version transformers.js_config label2id bos_token_id eos_token_id sep_token_id
+    unk_token_id decoder_start_token_id tokenizer_class prefix
     unsloth_fixed unsloth_version _attn_implementation_autoset is_llama_config torchscript is_decoder
     add_cross_attention chunk_size_feed_forward use_bfloat16 tf_legacy_loss tie_encoder_decoder pretraining_tp
     task_specific_params finetuning_task keys_to_ignore_at_inference internal_version

@@ -25,6 +25,7 @@ from exporter.sources.torch_files import (
 )
 from exporter.strict_json import shown
 
+_COMPILED = "_orig_mod."
 _REQUIRED_ARGS = ("dim", "n_layers", "n_heads", "vocab_size", "max_seq_len")
 _OPTIONAL_ARGS = ("n_kv_heads", "hidden_dim", "multiple_of", "norm_eps", "rope_theta", "dropout")
 
@@ -107,7 +108,8 @@ def _model(path: Path, contents: dict[str, Any]) -> tuple[ModelConfig, _State, t
         where = f"{path}: {name}"
         shape, rows = buffer_rows(where, contents["model"][name])
         check_buffer(where, name, shape, rows, config)
-    notes = [*renamed.notes, *note_of(buffers)]
+    # torch.compile adds this prefix, and llama2.c's own exporter removes it in silence
+    notes = [note for note in renamed.notes if f'"{_COMPILED}"' not in note] + [*note_of(buffers)]
     if not config.tied:
         notes.append(
             "tok_embeddings.weight and output.weight differ, and are read as two: llama2.c's own model.py computes "

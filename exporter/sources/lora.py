@@ -44,12 +44,12 @@ class Adapter:
         return "fp32" if name.removesuffix(".weight") in self.parts else stored
 
     def merged(self, name: str, weights: Weights) -> Weights:
-        """weights, by transformers' name and in its order of rows, with what the adapter adds."""
+        """weights, by transformers' name and in its order of rows, with what the adapter adds: in the same memory."""
         module = name.removesuffix(".weight")
         if self.files is None or module not in self.parts:
             return weights
         a, b = (self.files.read(part).astype(np.float64) for part in self.parts[module])
-        made = np.empty(weights.shape, np.float32)
+        made = weights if weights.flags.writeable else weights.copy()
         step = max(1, _BLOCK // weights.shape[1])
         for start in range(0, len(weights), step):
             rows = slice(start, min(start + step, len(weights)))
@@ -59,7 +59,7 @@ class Adapter:
                 np.multiply(b[rows, rank, None], a[rank], out=term)
                 total += term
             total *= self.scales[module]
-            total += weights[rows]
+            total += made[rows]
             made[rows] = total
         return made
 

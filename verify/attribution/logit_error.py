@@ -1,4 +1,4 @@
-"""Which operation caused which part of a logit's error.
+"""Attribute a logit's error to the operations that caused it.
 
 An operation that computes y + r, where y is the exact result of what it read, has the residual r. If the reference
 adds the residual of every operation, it computes the engine's logits. Between no residuals and all of them, the part
@@ -62,7 +62,7 @@ class Gathered:
 
 @dataclass(frozen=True)
 class Part:
-    """The part of the difference that one operation caused, in logits."""
+    """Says which part of the difference one operation caused, in logits."""
 
     layer: int | None
     operation: str
@@ -71,7 +71,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Closure:
-    """One logit's error, split into parts.
+    """Splits one logit's error into parts.
 
     difference: the engine's logit minus the reference's. parts: the largest first. explained: the sum of all parts
     divided by the difference.

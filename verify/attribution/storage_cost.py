@@ -1,4 +1,4 @@
-"""What the storage of each tensor costs: the change of the logits, attributed to the weights that storage changed.
+"""Attribute the cost of storage: the change of the logits, to the weights that storage changed.
 
 For weights W_s of the source and W_f of the file, a quantity changes by the integral of its gradient on the way from
 one to the other. For a quadratic quantity that integral is the gradient in the middle times (W_f - W_s): it is right
@@ -35,7 +35,7 @@ _TINY = 1e-6
 
 @dataclass(frozen=True)
 class TensorShare:
-    """One tensor's shares of what was measured.
+    """Gives one tensor's shares of what was measured.
 
     The shares of all tensors add up to 1 minus the linearity residual. A negative share means that the tensor's error
     cancelled errors of others.
@@ -48,7 +48,7 @@ class TensorShare:
 
 @dataclass(frozen=True)
 class Residual:
-    """The share of each measured change that no tensor explains."""
+    """Gives the share of each measured change that no tensor explains."""
 
     kl: float
     logit_error: float
@@ -56,7 +56,8 @@ class Residual:
 
 @dataclass(frozen=True)
 class Attribution:
-    """The shares of one window: of its mean KL(source || file), and of its worst logit, at `position` and `index`."""
+    """Gives the shares of one window: of its mean KL(source || file), and of its worst logit, at `position` and
+    `index`."""
 
     window: int
     kl: float
@@ -98,7 +99,7 @@ def attribute(
 
 
 class _Between(torch.autograd.Function):
-    """The mean of the source's and the file's weights, as a function of the step from one to the other.
+    """Computes the mean of the source's and the file's weights, as a function of the step between them.
 
     A gradient by the weights is multiplied with their change at once and never kept.
     """

@@ -23,7 +23,7 @@ from verify.checks.result import CheckResult, skipped, within
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """One figure over the windows of one origin, compared with the baseline.
+    """Compares one figure over the windows of one origin with the baseline.
 
     difference: how much worse the mean over windows is, with its interval. limit: how much worse the policy allows.
     Perplexity is compared as nats per token, `nll`.
@@ -41,13 +41,14 @@ class BaselineComparison:
 
     @property
     def worse(self) -> bool:
-        """Whether the whole interval is beyond the limit; a NaN counts as worse."""
+        """Return whether the whole interval is beyond the limit; a NaN counts as worse."""
         return not self.interval[0] <= self.limit
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """A figure to compare. sign: 1 if larger is worse, -1 if smaller is. only_text: compared only on text."""
+    """Describes a figure to compare. sign: 1 if larger is worse, -1 if smaller is. only_text: compared only on
+    text."""
 
     metric: str
     of: Callable[[WindowMetrics], float]

@@ -53,7 +53,7 @@ def check_config(
 
 
 def same_shapes(model: reader_c.Model, hyper: Hyperparameters) -> bool:
-    """Whether the file's tensors can be compared with the source's at all."""
+    """Return whether the file's tensors can be compared with the source's at all."""
     expected, found = flat(hyper), effective(model)
     return all(expected[field] == found[field] for field in _SHAPING)
 

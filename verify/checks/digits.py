@@ -1,8 +1,8 @@
-"""Numbers as people read them: few digits, but enough to tell a number from its limit."""
+"""Write numbers for people: with few digits, but enough to tell a number from its limit."""
 
 from __future__ import annotations
 
-# A float64 is told from every other one by this many digits.
+# So many digits distinguish every two float64 numbers.
 _ALL_DIGITS = 17
 
 

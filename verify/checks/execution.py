@@ -1,4 +1,4 @@
-"""Check `execution`: the C reader's logits compared with PyTorch's in float64, on the same dequantized weights.
+"""Check `execution`: the C reader's logits agree with PyTorch's in float64, on the same dequantized weights.
 
 There is no fixed tolerance. Random noise of the size of float32 rounding runs through the reference, and the engine's
 difference is measured in standard deviations of that noise in the same logits.
@@ -22,7 +22,7 @@ LIMIT_SIGMAS = 10.0
 
 @dataclass(frozen=True)
 class WorstLogit:
-    """The worst logit of some windows.
+    """Describes the worst logit of some windows.
 
     sigmas: its difference in standard deviations. where: its place and values. largest: the largest difference of any
     logit. logits: how many were compared.
@@ -69,7 +69,7 @@ class Execution:
 
     @property
     def found(self) -> WorstLogit:
-        """The worst logit so far, for merge()."""
+        """Return the worst logit so far, for merge()."""
         return WorstLogit(self._worst, self.where, self._largest, self._logits)
 
     def merge(self, found: WorstLogit) -> None:

@@ -1,4 +1,4 @@
-"""What a file costs, computed from pairs of logits: arrays in, frozen results out.
+"""Compute what a file costs from pairs of logits: arrays in, frozen results out.
 
 The evidence of windows merges, so that any number of processes can gather it.
 """
@@ -19,7 +19,7 @@ WORST_POSITIONS = 5
 
 @dataclass(frozen=True)
 class WindowEvidence:
-    """The evidence of one window: arrays (length,) in the order of positions.
+    """Holds the evidence of one window: arrays (length,) in the order of positions.
 
     kl: KL(source || file) in nats. agree: whether the most likely token is the same. source_nll, file_nll: nats of
     the next token, (length - 1,). error, squared: largest and mean square logit difference.
@@ -65,7 +65,7 @@ def _log_softmax(logits: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class WorstPosition:
-    """One of the positions with the largest KL. text: the end of the text before it."""
+    """Names one of the positions with the largest KL. text: the end of the text before it."""
 
     window: int
     position: int
@@ -76,7 +76,7 @@ class WorstPosition:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The cost over all windows.
+    """Summarises the cost over all windows.
 
     Perplexities cover only windows of text, and are None without any. Confidence intervals are 95 % percentile
     bootstraps over windows, and are None with fewer than two windows.
@@ -97,7 +97,7 @@ class Metrics:
 
     @property
     def perplexity_ratio(self) -> float | None:
-        """Perplexity of the file divided by that of the source; None without text."""
+        """Return the file's perplexity divided by the source's; None without text."""
         if self.perplexity_source is None or self.perplexity_file is None:
             return None
         return self.perplexity_file / self.perplexity_source
@@ -105,7 +105,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class WindowMetrics:
-    """One window in a report.
+    """Describes one window in a report.
 
     The means over its positions are paired with those of a later release. kl, logit_error: each position's KL and
     largest logit error with four digits, for plots. nll_source, nll_file: mean nats of the next token.

@@ -25,7 +25,7 @@ _ONE_WEIGHT = 0.9
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One operation of one layer (None: embedding or classifier) over all windows.
+    """Describes one operation of one layer (None: embedding or classifier) over all windows.
 
     max_error_over_bound: 1 is still right. It is infinite if the result is not finite, or if it differs from the only
     right answer.
@@ -41,7 +41,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class FoundOperations:
-    """The reports on some windows, as they were found. order: of operations within a layer."""
+    """Holds the reports on some windows, as they were found. order: of operations within a layer."""
 
     layers: tuple[LayerReport, ...]
     order: tuple[str, ...]
@@ -56,12 +56,12 @@ class Operations:
 
     @property
     def layers(self) -> tuple[LayerReport, ...]:
-        """The reports in the order of the pass."""
+        """Return the reports in the order of the pass."""
         return tuple(sorted(self._reports.values(), key=self._place))
 
     @property
     def found(self) -> FoundOperations:
-        """What was gathered so far, for merge()."""
+        """Return what was gathered so far, for merge()."""
         return FoundOperations(tuple(self._reports.values()), tuple(self._order))
 
     def merge(self, found: FoundOperations) -> None:
@@ -121,7 +121,7 @@ class Operations:
 
     @property
     def failures(self) -> list[LayerReport]:
-        """The reports beyond their bound, in the order of the pass."""
+        """Return the reports beyond their bound, in the order of the pass."""
         return self.beyond(1.0)
 
     def beyond(self, limit: float) -> list[LayerReport]:

@@ -1,4 +1,4 @@
-"""Policies: the limits of each check, and which checks may be skipped."""
+"""Load policies: the limits of each check, and which checks may be skipped."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _LONGEST_LINE = 1000
 
 @dataclass(frozen=True)
 class OperationLimits:
-    """error_over_bound: the largest error of an operation, divided by its bound. The proved bound is 1."""
+    """Limits error_over_bound: the largest error of an operation, divided by its bound. The proved bound is 1."""
 
     error_over_bound: float
 
 
 @dataclass(frozen=True)
 class ExecutionLimits:
-    """noise_sigmas: the largest difference of a logit, in standard deviations of float32 rounding."""
+    """Limits noise_sigmas: the largest difference of a logit, in standard deviations of float32 rounding."""
 
     noise_sigmas: float
 
@@ -54,7 +54,7 @@ class QuantizationLimits:
 
 @dataclass(frozen=True)
 class BaselineLimits:
-    """How much worse than its baseline a file may be.
+    """Says how much worse than its baseline a file may be.
 
     The limits are added to mean KL and RMS logit error, subtracted from top-1 agreement, and multiplied on
     perplexity.
@@ -68,7 +68,7 @@ class BaselineLimits:
 
 @dataclass(frozen=True)
 class Policy:
-    """One table of a policy file, with the file's path; "default" is the package's own file.
+    """Holds one table of a policy file, with the file's path; "default" is the package's own file.
 
     may_be_skipped: names of checks. operations: None for a directory, whose engine records none.
     """

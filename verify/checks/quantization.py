@@ -1,4 +1,4 @@
-"""Check `quantization`: the file's logits compared with PyTorch's on the source's weights, within the policy's
+"""Check `quantization`: the file's logits differ from PyTorch's on the source's weights within the policy's
 limits."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from verify.checks.result import CheckResult, skipped, within
 
 @dataclass(frozen=True)
 class LimitedMetric:
-    """One metric with its limit, which is the largest value that passes."""
+    """Holds one metric with its limit, which is the largest value that passes."""
 
     name: str
     observed: float
@@ -22,12 +22,12 @@ class LimitedMetric:
 
     @property
     def fine(self) -> bool:
-        """Whether the metric is within its limit; a NaN is not."""
+        """Return whether the metric is within its limit; a NaN is not."""
         return self.observed <= self.limit
 
     @property
     def use(self) -> float:
-        """The share of the limit that is used, to choose what is shown; a NaN counts as infinite."""
+        """Return the share of the limit that is used, to choose what is shown; a NaN counts as infinite."""
         share = self.observed / self.limit if self.limit else math.inf if self.observed else 0.0
         return math.inf if math.isnan(share) else share
 

@@ -1,4 +1,4 @@
-"""The result of a check."""
+"""Define the result of a check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHECKS = ("config", "file", "tensors", "operations", "execution", "engine", "qua
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of one check.
+    """Holds the result of one check.
 
     observed must not exceed limit. where: tensor, index, position, ... of the finding.
     """
@@ -30,7 +30,8 @@ class CheckResult:
 
     @property
     def utilisation(self) -> float | None:
-        """observed / limit: the smallest factor on the limit that would have passed. None without a limit above 0."""
+        """Return observed / limit, the smallest factor on the limit that would have passed; None without a limit
+        above 0."""
         if self.observed is None or not self.limit:
             return None
         return self.observed / self.limit

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import reader_c
 from verify.checks.digits import beside, counted
 from verify.checks.result import CheckResult, exact, within
+from verify.errors import NotFiniteError
 from verify.operations import bounds
 from verify.operations.rope_tables import rope_tables
 from verify.oracle.expected import blocks, half_bound, parts, rounding_bound
@@ -23,7 +24,7 @@ from verify.sources import Hyperparameters, Source
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One tensor compared with its source.
+    """Compares one tensor with its source.
 
     bound: of its storage at the largest scale or weight. utilisation: the largest error divided by the bound of its
     own group or weight. Both are None for a lossless storage.
@@ -56,7 +57,7 @@ class _Finding:
 
 @dataclass(frozen=True)
 class FoundTensors:
-    """The result of the check. differing: names of the tensors whose bits differ."""
+    """Holds the result of the check. differing: names of the tensors whose bits differ."""
 
     verdict: CheckResult
     reports: tuple[TensorReport, ...]
@@ -78,13 +79,23 @@ def check_tensors(model: reader_c.Model, source: Source, progress: Callable[[int
         return FoundTensors(verdict, (), ())
     findings: list[_Finding] = []
     reports: list[TensorReport] = []
+    not_finite: dict[str, str] = {}
     for done, name in enumerate(shapes):
-        report, found = _judge(model, source, name)
-        reports.append(report)
-        findings += found
+        try:
+            report, found = _judge(model, source, name)
+        except NotFiniteError as error:
+            not_finite[name] = str(error)
+        else:
+            reports.append(report)
+            findings += found
         progress(done + 1, len(shapes))
     table_use = _rope_table_use(model, source.hyperparameters) if tables else 0.0
     differing = tuple(dict.fromkeys(f.name for f in findings))
+    if not_finite:
+        name, detail = next(iter(not_finite.items()))
+        verdict = exact("tensors", len(not_finite), f"the source cannot be released: {detail}", {"tensor": name})
+        # no diagnosis: it would try mistakes on numbers that cannot be compared
+        return FoundTensors(verdict, tuple(reports), ())
     return FoundTensors(_verdict(findings, reports, table_use), tuple(reports), differing)
 
 

@@ -103,7 +103,7 @@ def _in_format(progress: Progress, name: str, stage: str, done: int, total: int)
 @app.command(epilog="Example: export-and-verify export model.pt model.bin --format v2")
 @with_options(SOURCE[0], click.argument("out", type=PATH), *EXPORT, MAX_SEQ_LEN, *SOURCE[1:], MEMORY, OUTPUT[2])
 def export(
-    source: Path,
+    source: str,
     out: Path,
     source_kind: str | None,
     format_name: str,
@@ -169,7 +169,7 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     *JUDGEMENT,
     *OUTPUT,
 )
-def verify(source: Path, file: Path, json: bool, quiet: bool, threads: int | None, **given: Any) -> int:
+def verify(source: str, file: Path, json: bool, quiet: bool, threads: int | None, **given: Any) -> int:
     """Run every check on an existing file or Hugging Face directory, written by any program."""
     options = verdict_options({**given, "threads": threads})
     from verify.inspect import headline  # noqa: PLC0415
@@ -205,7 +205,7 @@ def _shown(options: Options, progress: Bar) -> Options:
     *OUTPUT,
 )
 def release(
-    source: Path, out: Path, format_name: str, json: bool, quiet: bool, threads: int | None, **given: Any
+    source: str, out: Path, format_name: str, json: bool, quiet: bool, threads: int | None, **given: Any
 ) -> int:
     """Export, verify, and publish OUT only if it passes, with its report in OUT.report. A fail leaves an earlier OUT
     untouched; its report is in OUT.rejected."""
@@ -219,6 +219,7 @@ def release(
         from verify.release import release as run  # noqa: PLC0415
 
         released = run(source, out, format=format_name, options=_shown(options, progress), **export)
+    show_notes(released.report.source["notes"])
     tell_group_size(released.summary)
     return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)
 

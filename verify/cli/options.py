@@ -22,6 +22,8 @@ class _Path(click.Path):
 
 
 PATH = _Path(path_type=Path)
+# as it was typed: "./a/b" is a path, and "a/b" may be a hub id
+_SOURCE = _Path(path_type=str)
 
 
 def _read_storage(_context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> str | dict[str, str]:
@@ -63,7 +65,7 @@ def _print_policy(context: click.Context, _: click.Parameter, wanted: bool) -> N
 
 
 SOURCE = (
-    click.argument("source", type=PATH),
+    click.argument("source", type=_SOURCE),
     click.option("--source-kind", metavar="KIND", help="llama2c, meta, huggingface, v3 or bin.  [default: detected]"),
     click.option(
         "--follow-links", is_flag=True, help="Also read files outside the source's directory that links lead to."

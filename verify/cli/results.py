@@ -23,8 +23,6 @@ def deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool, 
 
         write_report(result, directory)
         written = directory
-    if not quiet:
-        show_notes(result.source.get("notes", ()))
     # a reader that closes the pipe does not change the verdict
     with contextlib.suppress(BrokenPipeError):
         if json:

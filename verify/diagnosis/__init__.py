@@ -1,4 +1,4 @@
-"""Diagnosis: the most likely mistake of a writer whose tensors differ, or of an engine whose operations do."""
+"""Diagnose the most likely mistake of a writer whose tensors differ, or of an engine whose operations do."""
 
 from __future__ import annotations
 

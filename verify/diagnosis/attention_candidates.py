@@ -1,4 +1,4 @@
-"""Candidates for attention: kv heads, the scale of scores, missing rotations, the position itself."""
+"""Propose mistakes with attention: with kv heads, the scale of scores, missing rotations, the position itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file compared with its source bit by bit, as if its writer had made a certain mistake."""
+"""Compare a file with its source bit by bit, as if its writer had made a certain mistake."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class BitComparison:
         return None
 
     def explains(self, name: str, derive: Derivation, unknown: int = 0) -> bool:
-        """Whether the mistake gives every bit of a differing tensor, except in at most `unknown` rows."""
+        """Return whether the mistake gives every bit of a differing tensor, except in at most `unknown` rows."""
         at = self.first_difference(name)
         return (
             at is not None
@@ -112,7 +112,7 @@ class BitComparison:
 
 
 def _wrong_rows(differ: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """(rows,): whether any part of the row differs."""
+    """Return (rows,): whether any part of the row differs."""
     wrong: NDArray[np.bool_] = np.logical_or.reduce([part.any(axis=1) for part in differ.values()])
     return wrong
 

@@ -1,4 +1,4 @@
-"""Candidate: a mistake that may explain an operation beyond its bound."""
+"""Define Candidate: a mistake that may explain an operation beyond its bound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from verify.operations.recompute import Recompute
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A mistake, what the engine does if it makes it, and the stage and recomputation for which that is right.
+    """Holds a mistake, what the engine then does, and the stage and recomputation for which that is right.
 
     If the operation is within its bound there, the mistake explains it.
     """

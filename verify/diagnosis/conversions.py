@@ -1,4 +1,5 @@
-"""Mistakes with the conversion to storage: other recipes for Q8_0, extra roundings, parts stored in another way."""
+"""Derive tensors with mistakes in the conversion to storage: other recipes for Q8_0, extra roundings, parts stored in
+another way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the differing elements themselves say about a tensor whose bits no known mistake gives."""
+"""Describe a tensor whose bits no known mistake gives by its differing elements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAMPLE = 1 << 20  # elements that a correlation is computed from
 
 @dataclass
 class _Differences:
-    """The differing elements of a tensor's parts.
+    """Describes the differing elements of a tensor's parts.
 
     count: how many there are. zeros: how many of them are zero in the file. covered: how many weights they concern; a
     scale concerns its whole group. first, last: positions in the flat tensor. least_column: the leftmost column. few:

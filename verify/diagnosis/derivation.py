@@ -1,4 +1,4 @@
-"""Derivations: what a file would hold of some rows of a tensor if its writer had made a certain mistake."""
+"""Define derivations: what a file would hold of some rows if its writer had made a certain mistake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Parts = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows from first to last (exclusive) of one of the file's tensors, which a derivation makes.
+    """Names the rows, from first to last (exclusive), of one of the file's tensors that a derivation makes.
 
     weights: the source's whole tensor, float32 (rows, width); a vector has one column.
     """
@@ -31,20 +31,20 @@ class Rows:
 
     @property
     def own(self) -> torch.Tensor:
-        """The same rows of the source."""
+        """Return the same rows of the source."""
         return self.weights[self.first : self.last]
 
     @property
     def numbers(self) -> torch.Tensor:
-        """The indices of these rows, int64."""
+        """Return the indices of these rows, int64."""
         return torch.arange(self.first, self.last)
 
     def stored(self, weights: torch.Tensor) -> Parts:
-        """What the file would hold of these rows if they had these weights."""
+        """Return what the file would hold of these rows if they had these weights."""
         return parts(weights, self.storage, self.group_size)
 
     def healthy(self) -> Parts:
-        """What the file must hold of these rows."""
+        """Return what the file must hold of these rows."""
         return self.stored(self.own)
 
 

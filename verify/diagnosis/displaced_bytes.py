@@ -1,4 +1,4 @@
-"""Mistakes that put the right bytes in the wrong place: after a tensor or a header of another size, or in the order
+"""Find the right bytes in the wrong place: after a tensor or a header of another size, or in the order
 of the other version."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOST = 3  # parts that are not found anywhere before the search ends
 
 @dataclass(frozen=True)
 class _Place:
-    """A part, and how many bytes after its own place its right bytes are; None if they are nowhere."""
+    """Says how many bytes after its own place a part's right bytes are; None if they are nowhere."""
 
     span: reader_c.Span
     by: int | None
@@ -94,7 +94,7 @@ def _right_bytes(compared: BitComparison, span: reader_c.Span) -> bytes:
 
 
 def _stands(model: reader_c.Model, span: reader_c.Span, right: bytes, by: int) -> bool:
-    """Whether the part is so many bytes after its place, as far as the file reaches."""
+    """Return whether the part is so many bytes after its place, as far as the file reaches."""
     start = span.offset + by
     here = model.content[max(start, 0) : max(start + len(right), 0)]
     wanted = right[max(-start, 0) :][: len(here)]

@@ -1,4 +1,4 @@
-"""The table of known mistakes: their names, what a report says about them, and the values that programs often use.
+"""List the known mistakes: their names, what a report says about them, and the values that programs often use.
 
 Three modules apply the table: tensors.py to the tensors of a file, operations.py to the operations that an engine
 recorded, and verify/engine/hints.py to the logits of an engine that can only be seen from outside.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mistake:
-    """One known mistake, with a short and stable name.
+    """Describes one known mistake, which has a short and stable name.
 
     in_file: what the tensors hold, after "<tensors> hold"; by_engine: what the engine does, after "the engine". One
     of the two is empty if only files or only engines can have the mistake. Both may have fields in braces. numbers,
@@ -28,11 +28,11 @@ class Mistake:
     words: tuple[str, ...] = ()
 
     def of_file(self, **fields: object) -> str:
-        """The sentence's end about a file's tensors."""
+        """Complete the sentence about a file's tensors."""
         return self.in_file.format(**fields)
 
     def of_engine(self, **fields: object) -> str:
-        """The sentence's end about an engine."""
+        """Complete the sentence about an engine."""
         return self.by_engine.format(**fields)
 
 

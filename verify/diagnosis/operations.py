@@ -1,4 +1,4 @@
-"""Diagnosis of an engine from the first operation that is beyond its bound.
+"""Diagnose an engine from the first operation that is beyond its bound.
 
 For each known mistake the operation is judged again as if the mistake were right: with another epsilon, other
 weights, other heads. The first mistake that puts the operation within its bound is named.

@@ -1,4 +1,4 @@
-"""Candidates for products: other weights, missing inputs or biases, and other roundings of int8 activations."""
+"""Propose mistakes with products: other weights, missing inputs or biases, other roundings of int8 activations."""
 
 from __future__ import annotations
 

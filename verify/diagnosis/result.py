@@ -1,4 +1,4 @@
-"""The result of a diagnosis, and how its sentence names tensors."""
+"""Define the result of a diagnosis, and name tensors in its sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KINDS_NAMED = 3
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The mistake that a report calls most likely.
+    """Names the mistake that a report calls most likely.
 
     signature: the mistake's name, for programs; report.json calls it so. sentence: for people. tensors: which tensors
     it concerns. explained: the share of the differing tensors whose every bit the mistake gives; 0 if no known

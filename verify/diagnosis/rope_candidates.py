@@ -1,4 +1,4 @@
-"""Candidates for RoPE: its table of cosines and sines, its positions, its pairs."""
+"""Propose mistakes with RoPE: with its table of cosines and sines, its positions, its pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Candidates for what an engine does with whole rows: norms, gates, residual sums, embeddings."""
+"""Propose mistakes with whole rows: with norms, gates, residual sums, embeddings."""
 
 from __future__ import annotations
 

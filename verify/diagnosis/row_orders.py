@@ -1,4 +1,4 @@
-"""Mistakes with the order of values in a tensor: rows permuted, rows rolled, a matrix transposed.
+"""Derive tensors with their values in another order: rows permuted, rows rolled, a matrix transposed.
 
 llama2.c keeps the two rows of a head that RoPE rotates together side by side. Hugging Face keeps the first row of
 each pair in the first half of the head and the second row in the second half ("half-split").

@@ -1,4 +1,4 @@
-"""Stage: one recorded layer of an engine's pass, on which mistakes are tried."""
+"""Define Stage: one recorded layer of an engine's pass, on which mistakes are tried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from verify.operations.recompute import Recompute, Recorded
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A layer (None: embedding or classifier), what it recorded, and what it read.
+    """Holds what a layer (None: embedding or classifier) recorded, and what it read.
 
     tokens (windows, length); x: the residual stream (windows, length, dim) before the layer.
     """

@@ -1,5 +1,4 @@
-"""Mistakes that put one tensor's values in the place of another: kinds swapped, layers in another order, the wrong
-classifier."""
+"""Find one tensor's values in the place of another: kinds swapped, layers in another order, the wrong classifier."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ _ROWS = 256  # derived at a time
 
 @dataclass(frozen=True)
 class _Origin:
-    """The file's `tensor` holds the values of `of`, or only its scales."""
+    """Says that the file's `tensor` holds the values of `of`, or only its scales."""
 
     tensor: str
     of: str
@@ -29,7 +28,7 @@ class _Origin:
 
     @property
     def pattern(self) -> tuple[str, ...]:
-        """What the origins have in common that one mistake causes."""
+        """Return what all origins that one mistake causes have in common."""
         (layer, kind), (of_layer, of_kind) = layer_and_kind(self.tensor), layer_and_kind(self.of)
         if self.scales_only:
             return ("scales",)

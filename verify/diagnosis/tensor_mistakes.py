@@ -1,4 +1,4 @@
-"""The known mistakes that show within one tensor, each with the derivations that make it."""
+"""List the known mistakes that show within one tensor, each with the derivations that make it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from verify.sources import Hyperparameters
 
 @dataclass(frozen=True)
 class TensorMistake:
-    """A mistake with its derivations, any of which may have happened.
+    """Combines a mistake with its derivations, any of which may have happened.
 
     unknown: rows at the tensor's edge for which the mistake gives no values. direction: for the sentence.
     """
@@ -27,11 +27,11 @@ class TensorMistake:
     direction: str = ""
 
     def sentence(self, hyper: Hyperparameters) -> str:
-        """What the tensors hold."""
+        """Say what the tensors hold."""
         return self.mistake.of_file(**asdict(hyper), direction=self.direction)
 
     def explains(self, compared: BitComparison, name: str) -> bool:
-        """Whether the mistake gives every bit of the file's tensor."""
+        """Return whether the mistake gives every bit of the file's tensor."""
         return any(compared.explains(name, derive, self.unknown) for derive in self.derivations)
 
 

@@ -1,4 +1,4 @@
-"""Diagnosis of a file whose tensors differ from what the source gives.
+"""Diagnose a file whose tensors differ from what the source gives.
 
 Each known mistake is applied to the source's tensors until one gives the file's bits.
 """
@@ -63,7 +63,7 @@ def _by_kind(names: Iterable[str]) -> list[list[str]]:
 
 
 def _probes(names: Sequence[str]) -> list[str]:
-    """The tensor in the middle, and those at both ends in case the first has damage of its own."""
+    """Return the tensor in the middle, and those at both ends in case it has damage of its own."""
     return list(dict.fromkeys((names[len(names) // 2], names[0], names[-1])))
 
 

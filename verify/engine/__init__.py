@@ -1,1 +1,1 @@
-"""The trial of a user's own engine: any program that computes logits of token ids, run in its own process."""
+"""Try a user's own engine: any program that computes logits of token ids, run in its own process."""

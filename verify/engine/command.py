@@ -1,4 +1,4 @@
-"""An engine as a process: its input, its output, and how it ended."""
+"""Run an engine as a process: give it its input, read its output, and say how it ended."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EngineFailedError(Exception):
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine: either a library or a command.
+    """Describes an engine: either a library or a command.
 
     library: a shared library with llama2.c's functions. command: a program with its arguments, which include {file},
     {tokens} and {logits}. seconds: the time limit of a window. memory: the limit of address space in bytes, or None.

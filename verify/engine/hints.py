@@ -1,4 +1,4 @@
-"""Hints: which known mistake gives exactly the logits of an engine.
+"""Find the known mistake that gives exactly the logits of an engine.
 
 The reference is computed again with one known mistake at a time: with other hyperparameters, other weights, or
 another result of one of its operations. A hint is given only if the changed reference is as near to the engine as a
@@ -30,7 +30,7 @@ _LANES = (4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class MistakenReference:
-    """The reference with one mistake in it.
+    """Describes the reference with one mistake in it.
 
     sentence: what an engine with the mistake does. hyper, load: what the reference computes with. watch: changes the
     results of its operations. backwards: runs the layers in reverse order. late: gives each position the logits of

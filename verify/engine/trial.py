@@ -1,4 +1,4 @@
-"""The trial of an engine, at every position of the traced windows, by the same limits as our own reader."""
+"""Try an engine at every position of the traced windows, by the same limits as our own reader."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LEFT = 0.3
 
 @dataclass(frozen=True)
 class EngineReport:
-    """An engine and the result of its trial.
+    """Describes an engine and the result of its trial.
 
     first: the first window and position beyond the policy's limits, or None. same_bits: how many of all logits have
     exactly the C reader's bits. hint: what the engine does, if a known mistake gives its logits; hint_name: the name
@@ -60,7 +60,7 @@ class EngineReport:
 
 @dataclass(frozen=True)
 class _Difference:
-    """A window's logits, the right logits, and the largest difference."""
+    """Holds a window's logits, the right logits, and the largest difference."""
 
     tokens: NDArray[np.int64]
     engine: NDArray[np.float32]
@@ -97,7 +97,7 @@ class Trial:
 
     @property
     def activations(self) -> reader_c.Activations:
-        """The activations by which the engine is judged."""
+        """Return the kind of activations by which the engine is judged."""
         return self._engine.activations
 
     def add(
@@ -165,7 +165,8 @@ class Trial:
 
     @property
     def report(self) -> EngineReport:
-        """What the report says, after all windows. Raises CannotJudgeError if the engine changed in between."""
+        """Return what the report says, after all windows. Raises CannotJudgeError if the engine changed in
+        between."""
         if (now := self._engine.digest()) != self._sha256:
             raise CannotJudgeError(
                 "engine: expected the same file before and after, found that it changed during its trial: "

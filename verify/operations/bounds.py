@@ -1,4 +1,4 @@
-"""How far each operation of the C engine may be from the exact result of its own inputs.
+"""Bound how far each operation of the C engine may be from the exact result of its own inputs.
 
 docs/error-bounds.md derives each formula. All tensors are float64, shapes broadcast, and a bound holds at every order
 of magnitude down to the subnormal numbers. An input that is NaN or infinite gives a bound that is NaN or infinite,

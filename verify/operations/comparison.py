@@ -1,4 +1,5 @@
-"""Comparison: what one operation of an engine wrote, what it should have written, and how far apart they may be."""
+"""Define Comparison: what an operation of an engine wrote, what it should have written, and how far apart they may
+be."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The result of one operation, or a part of it, beside the exact result.
+    """Holds the result of one operation, or a part of it, beside the exact result.
 
     out, exact, bound: float64 (windows, length, ...), with the last axis from `first` on; a bound of 0 requires equal
     numbers. inputs: only of a product, (windows, length, in_features). tensor: the name of the weights, if any.

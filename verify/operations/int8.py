@@ -1,4 +1,4 @@
-"""Products of int8 activations with int8 weights: computed again to the bit, and compared within their error bound.
+"""Judge products of int8 activations with int8 weights: to the bit, and within their error bound.
 
 A group's sum of integers is exact, and float32 adds the groups in one order, so the result needs no tolerance. The
 bound limits an engine that adds the groups in another order.

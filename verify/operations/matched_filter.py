@@ -13,7 +13,7 @@ import torch
 
 @dataclass(frozen=True)
 class Suspect:
-    """The weight that explains most of a row's error.
+    """Names the weight that explains most of a row's error.
 
     explained: the share of the row's squared error that this weight, off by `delta`, explains; 1 if nothing else is
     wrong. rows: how many rows are beyond their bound.

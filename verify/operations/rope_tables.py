@@ -1,4 +1,4 @@
-"""RoPE's exact table of cosines and sines, and how far a table computed in float32 may be from it."""
+"""Compute RoPE's exact table of cosines and sines, and how far a table in float32 may be from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from verify.sources import Hyperparameters
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The cosines or the sines: float64 (length, head_dim / 2)."""
+    """Holds the cosines or the sines: float64 (length, head_dim / 2)."""
 
     exact: torch.Tensor
     bound: torch.Tensor

@@ -1,1 +1,1 @@
-"""The oracle: what a file must hold and what its model computes, derived from the source by the verifier alone."""
+"""Derive from the source what a file must hold and what its model computes, with the verifier's own code."""

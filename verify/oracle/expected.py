@@ -1,4 +1,4 @@
-"""What a file must hold, derived only from the source.
+"""Derive what a file must hold, only from the source.
 
 The exporter quantizes with numpy. This module implements the page of the format a second time, with torch, on
 purpose.

@@ -1,4 +1,4 @@
-"""A plain Llama in PyTorch: the reference by which the C engine and the file are judged.
+"""Compute a plain Llama in PyTorch: the reference by which the C engine and the file are judged.
 
 The functions compute one layer at a time for all windows of a call, so that memory holds one layer's weights and one
 batch's activations. RoPE multiplies complex numbers, which shares nothing with the C code.

@@ -1,4 +1,4 @@
-"""How far float32 rounding may move each logit: its standard deviation, measured by noise in the reference."""
+"""Measure how far float32 rounding may move each logit: its standard deviation under noise in the reference."""
 
 from __future__ import annotations
 

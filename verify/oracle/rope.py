@@ -1,4 +1,4 @@
-"""RoPE's rotations as unit complex numbers, from the frequencies that theta and each kind of scaling give.
+"""Compute RoPE's rotations as unit complex numbers, from the frequencies that theta and each scaling give.
 
 Everything is float64 and follows the papers that introduced the scalings, as other programs run the models.
 """
@@ -71,6 +71,6 @@ def _yarn_ramp(hyper: Hyperparameters, scaling: RopeScaling, pairs: torch.Tensor
         first, last = math.floor(first), math.ceil(last)
     # head_dim - 1, although there are only half as many pairs: transformers computes it so
     first, last = max(first, 0), min(last, hyper.head_dim - 1)
-    # likewise, an empty ramp becomes a steep one
+    # transformers also gives an empty ramp this width
     width = last - first or 0.001
     return ((pairs - first) / width).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Float32 rounding as random noise, to measure how far it may move logits.
+"""Model float32 rounding as random noise, to measure how far it may move logits.
 
 A rounding of a value y moves it by y * e with E[e^2] = 0.18 u^2, u = 2^-24: the error is uniform within half a unit
 in the last place, and mantissas are distributed log-uniformly, so E[e^2] = u^2 / 3 * 3 / (8 ln 2).

@@ -1,4 +1,4 @@
-"""A small cache in front of a source, because the reference loads the same weights for every pass."""
+"""Cache the weights of a source, because the reference loads the same weights for every pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WeightCache:
         self._held: dict[str, torch.Tensor] = {}
 
     def holds(self, name: str) -> bool:
-        """Whether the cache holds the tensor."""
+        """Return whether the cache holds the tensor."""
         return name in self._held
 
     def __call__(self, name: str) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The next step after a check that did not pass: one sentence, the same in every rendering."""
+"""Advise on a check that did not pass: one sentence, the same in every rendering."""
 
 from __future__ import annotations
 

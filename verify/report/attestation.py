@@ -1,4 +1,4 @@
-"""attestation.json: the verdict as an in-toto Statement, for tools that sign and verify such statements.
+"""Render attestation.json: the verdict as an in-toto Statement, for tools that sign and verify such statements.
 
 The subject is the file, by its digest; the predicate is a test result (in-toto's test-result, version 0.1). The
 statement is not signed: the publisher of the file signs it, with `cosign attest-blob --statement` or another in-toto

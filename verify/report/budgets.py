@@ -1,4 +1,4 @@
-"""How much of each limit is used, for bars. Only the checks decide whether a limit holds."""
+"""Compute how much of each limit is used, for bars. Only the checks decide whether a limit holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from verify.checks.result import CheckResult
 
 @dataclass(frozen=True)
 class Use:
-    """One bar.
+    """Describes one bar.
 
     percent: how much of it is filled. share: the same in words. beyond: how many times the limit was found, if it did
     not hold. interval: of what was observed.

@@ -1,4 +1,4 @@
-"""The terminal: output of reports, and progress bars."""
+"""Write reports and progress bars to the terminal."""
 
 from __future__ import annotations
 

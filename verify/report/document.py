@@ -1,4 +1,4 @@
-"""The document that report.json holds: findings as plain data, its schema and its digest."""
+"""Make the document that report.json holds: findings as plain data, with a schema and a digest."""
 
 from __future__ import annotations
 

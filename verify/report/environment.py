@@ -1,4 +1,4 @@
-"""The environment of a report: versions, processor, threads."""
+"""Describe the environment of a report: versions, processor, threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a report directory, by name."""
+"""Render the files of a report directory."""
 
 from __future__ import annotations
 

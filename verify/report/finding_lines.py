@@ -1,4 +1,4 @@
-"""Failures as plain lines, from the dictionary that report.json holds.
+"""Write failures as plain lines, from the dictionary that report.json holds.
 
 This module imports almost nothing, so that a program with that dictionary need not load the rest of the package.
 """

@@ -1,4 +1,4 @@
-"""Findings: everything that a verdict is made of, as data."""
+"""Define the findings: everything that a verdict is made of, as data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from verify.engine.trial import EngineReport
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """The report of an earlier release, and the figures that were compared with it.
+    """Names the report of an earlier release, with the figures that were compared with it.
 
     path, sha256: of that report. file: what it says about the file that it judged.
     """
@@ -33,7 +33,7 @@ class Baseline:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """A verdict and its evidence.
+    """Holds a verdict and its evidence.
 
     metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8.
     """
@@ -58,25 +58,26 @@ class Findings:
 
     @property
     def blamed(self) -> tuple[CheckResult, ...]:
-        """The checks that keep the file from passing: those that failed, then those that may not be skipped."""
+        """Return the checks that keep the file from passing: those that failed, then those that may not be
+        skipped."""
         failed = [check for check in self.checks if check.status == "fail"]
         skipped = [check for check in self.checks if check.status == "skipped"]
         return (*failed, *(check for check in skipped if check.name not in self.policy.may_be_skipped))
 
     @property
     def verdict(self) -> Literal["pass", "fail"]:
-        """Pass if at least one check passed and no check is blamed."""
+        """Return "pass" if at least one check passed and no check is blamed."""
         seen = any(check.status == "pass" for check in self.checks)
         return "pass" if seen and not self.blamed else "fail"
 
     @property
     def passed(self) -> bool:
-        """Whether the verdict is a pass."""
+        """Return whether the verdict is a pass."""
         return self.verdict == "pass"
 
     @property
     def reason(self) -> str:
-        """The reason of the verdict in one sentence."""
+        """Give the reason of the verdict in one sentence."""
         if self.passed:
             allowed = [check.name for check in self.checks if check.status == "skipped"]
             without = f", without {', '.join(allowed)}, as the policy allows" if allowed else ""

@@ -1,4 +1,4 @@
-"""Metrics and free values in words, the same in every rendering."""
+"""Write metrics and free values in words, the same in every rendering."""
 
 from __future__ import annotations
 

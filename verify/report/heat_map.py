@@ -1,4 +1,4 @@
-"""The heat map of error over bound, with a row for each operation and a column for each layer."""
+"""Draw the heat map of error over bound, with a row for each operation and a column for each layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _ROOM_FOR_NUMBERS, _ROOM_FOR_PANEL = 14, 36
 
 @dataclass(frozen=True)
 class Cell:
-    """One operation in one layer. step: of the colour scale. data: what the panel shows, by the panel's keys."""
+    """Shows one operation in one layer. step: of the colour scale. data: what the panel shows, by the panel's
+    keys."""
 
     step: int
     failed: bool
@@ -33,7 +34,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One operation in all layers."""
+    """Shows one operation in all layers."""
 
     operation: str
     cells: Sequence[Cell | None]
@@ -41,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """The heat map of one kind of activations.
+    """Shows one kind of activations.
 
     active: the cell to start at: the first that failed, or the one nearest to its bound. room: "few" columns leave
     room for numbers; otherwise "some" or "many".

@@ -1,4 +1,4 @@
-"""report.html: the values that the page shows, and the template that shows them.
+"""Render report.html: collect the values that the page shows, and fill its template with them.
 
 The page is one file that loads nothing else: a policy in its head forbids every request and every script except its
 own. Everything from the report is text, which the template escapes. The same report gives the same bytes.

@@ -1,4 +1,4 @@
-"""junit.xml: one test case for each check, for CI systems."""
+"""Render junit.xml: one test case for each check, for CI systems."""
 
 from __future__ import annotations
 

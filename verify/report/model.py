@@ -1,4 +1,4 @@
-"""Report: findings with their renderings, each made once."""
+"""Define Report: findings with their renderings, each made once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from verify.report.findings import Findings
 
 @dataclasses.dataclass(frozen=True)
 class Report(Findings):
-    """What verify(), release() and judge() return.
+    """Is what verify(), release() and judge() return.
 
     Several files of a report need the same rendering: attestation.json has the digest of report.json, and report.html
     that of its document. So renderings are kept, and a changed report (dataclasses.replace) makes its own.

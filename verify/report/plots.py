@@ -1,4 +1,5 @@
-"""Positions of what the page draws, in percent of the plot. The template draws them, in the page's colours."""
+"""Compute the places of what the page draws, in percent of the plot. The template draws them, in the page's
+colours."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _LIMIT_DECADES = 1
 
 @dataclass(frozen=True)
 class LogScale:
-    """A scale of decades from low to high: 0 to 100 percent, from the bottom up."""
+    """Maps decades from low to high to 0 to 100 percent, from the bottom up."""
 
     low: int
     high: int
@@ -33,7 +34,7 @@ class LogScale:
         return self._height(math.log10(value) if math.isfinite(value) else self.high)
 
     def reaches(self, value: float) -> bool:
-        """Whether the value is on the scale or below it. The top may be above every float: 10^309."""
+        """Return whether the value is on the scale or below it. The top may be above every float: 10^309."""
         return value > 0 and math.log10(value) <= self.high
 
     def _height(self, exponent: float) -> float:
@@ -41,7 +42,7 @@ class LogScale:
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """(percent, label) of a few whole decades."""
+        """Return (percent, label) of a few whole decades."""
         every = math.ceil((self.high - self.low) / 4)
         return [(self._height(power), f"1e{power}") for power in range(self.low, self.high + 1, every)]
 
@@ -60,7 +61,7 @@ def log_scale(values: Iterable[float], limit: float) -> LogScale:
 
 @dataclass(frozen=True)
 class Band:
-    """The range over windows and the median, as paths in a field of 1000 by 100."""
+    """Draws the range over windows and the median, as paths in a field of 1000 by 100."""
 
     activations: str
     range: str
@@ -69,7 +70,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Mark:
-    """A worst position, in percent of the plot."""
+    """Marks a worst position, in percent of the plot."""
 
     left: float
     bottom: float
@@ -79,7 +80,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class PositionPlot:
-    """One quantity along the positions, of the windows of one origin."""
+    """Shows one quantity at each position, for the windows of one origin."""
 
     title: str
     summary: str
@@ -93,7 +94,7 @@ class PositionPlot:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is plotted: kl or logit_error, and the policy's limit for it."""
+    """Says what is plotted: kl or logit_error, and the policy's limit for it."""
 
     field: str
     title: str
@@ -186,7 +187,7 @@ def _along(position: float, length: int) -> float:
 
 @dataclass(frozen=True)
 class Interval:
-    """A comparison with the baseline, and the places of zero, limit and mean; its interval starts at low.
+    """Places a comparison with the baseline: its zero, limit and mean; its interval starts at low.
 
     drawn: whether all of them are finite.
     """
@@ -232,7 +233,7 @@ def _percent(share: float) -> float:
 
 @dataclass(frozen=True)
 class SignedBar:
-    """A bar from the middle to the left or to the right."""
+    """Draws a bar from the middle to the left or to the right."""
 
     left: float
     width: float

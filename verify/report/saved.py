@@ -1,4 +1,4 @@
-"""Reports that were written earlier: they are read back only if nothing in them has changed."""
+"""Read reports that were written earlier, but only if nothing in them has changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class SavedReport:
-    """A report, the path that it was read from, and the sha256 of its bytes."""
+    """Holds a report, the path that it was read from, and the sha256 of its bytes."""
 
     path: Path
     sha256: str
@@ -91,7 +91,7 @@ def _contract(report: Report) -> list[str]:
 
 
 def _follows(check: CheckResult) -> bool:
-    """Whether a check's status follows from its numbers. A NaN is beyond any limit."""
+    """Return whether a check's status follows from its numbers. A NaN is beyond any limit."""
     if check.observed is None or check.limit is None:
         return check.status == "skipped"
     return check.status == ("pass" if check.observed <= check.limit else "fail")

@@ -1,4 +1,4 @@
-"""summary.md: the verdict in GitHub's Markdown, for a pull request or a job's summary page."""
+"""Render summary.md: the verdict in GitHub's Markdown, for a pull request or a job's summary page."""
 
 from __future__ import annotations
 

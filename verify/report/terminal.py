@@ -1,4 +1,4 @@
-"""Reports and summaries on a terminal."""
+"""Show reports and summaries on a terminal."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _show_reasons(console: Console, findings: Findings) -> None:
 
 
 def _is_adjustable(check: CheckResult) -> bool:
-    """Whether another limit is a choice: exact answers and proved bounds are not."""
+    """Return whether another limit is a choice, which it is not for exact answers and proved bounds."""
     return check.bound not in ("exact", "rigorous") and 0 < _use(check) < math.inf
 
 

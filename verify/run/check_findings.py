@@ -15,6 +15,7 @@ from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
 from verify.diagnosis import Diagnosis
 from verify.engine.trial import EngineReport
+from verify.errors import NotFiniteError
 from verify.evidence import Evidence, Window
 from verify.evidence.tokenizers import decode
 from verify.run.reference_logits import References
@@ -47,7 +48,11 @@ class CheckFindings:
 def unusable_tensor(source: Source, references: References) -> str | None:
     """Return why a source has no logits, which is a NaN or an infinity in a tensor; None if it has."""
     for name in source.hyperparameters.shapes():
-        if not torch.isfinite(references.source_weights(name)).all():
+        try:
+            finite = bool(torch.isfinite(references.source_weights(name)).all())
+        except NotFiniteError:
+            finite = False
+        if not finite:
             return f"the source's {name} holds a NaN or an infinity"
     return None
 

@@ -41,25 +41,21 @@ _NO_EFFECT = {
     # labels of a classifier
     *("id2label", "label2id", "num_labels", "problem_type"),
     # what is returned beside the logits, and whether keys and values are kept
-    *("_output_attentions", "output_attentions", "output_hidden_states", "return_dict", "use_cache"),
+    *("_output_attentions", "output_attentions", "output_hidden_states", "use_cache"),
     # where the model came from
-    *("_name_or_path", "name_or_path"),
+    *("_name_or_path", "name_or_path", "_commit_hash"),
 }
-# What transformers has where config.json does not say it; None for all others. The last four are read by the code
-# that loads a model.
+# What transformers has where config.json does not say it; None for all others.
 _DEFAULTS: dict[str, object] = {
     "is_causal": True,
     "is_encoder_decoder": False,
+    "return_dict": True,
     "default_rope_type": "default",
     "default_theta": 10000.0,
-    "attribute_map": {},
-    "configuration_files": None,
-    "transformers_weights": None,
-    "fusion_config": None,
 }
 # Not read, and nobody expects them to change a logit.
 _UNREMARKABLE = {
-    *("transformers_version", "_commit_hash", "bos_token_id", "eos_token_id", "unk_token_id", "sep_token_id"),
+    *("transformers_version", "bos_token_id", "eos_token_id", "unk_token_id", "sep_token_id"),
     *(
         "decoder_start_token_id",
         "tokenizer_class",
@@ -97,13 +93,14 @@ def judged_settings(where: Path, said: dict[str, Any]) -> Settings:
     for key, value in said.items():
         if key in _UNDERSTOOD_BY[family] | _JUDGED_APART | _NO_EFFECT:
             continue
-        if key in READ[family] or key in _DEFAULTS:
+        if key in READ[family]:
             _expect_default(where, family, key, value)
         # a value that switches nothing on surprises nobody
         elif value and key not in _UNREMARKABLE and not (key == "pretraining_tp" and value == 1):
             ignored.append(key)
-    if family == "mistral" and said.get("layer_types") is not None:
-        why = "none (transformers takes a Mistral with layer_types for a Ministral, which is not supported)"
+    # that it stands there is enough, even as null
+    if family == "mistral" and "layer_types" in said:
+        why = "no such key (transformers takes a Mistral with layer_types for a Ministral, which is not supported)"
         raise refusal(where, "layer_types", why, said["layer_types"])
     if ignored:
         notes.append(f"config.json: ignored, as transformers ignores it: {', '.join(sorted(ignored))}")
@@ -151,6 +148,9 @@ def _expect_unquantized(where: Path, said: object) -> None:
 
 def _expect_default(where: Path, family: str, key: str, value: object) -> None:
     default = _DEFAULTS.get(key)
+    # null is silence, but not where silence is true
+    if value is None and default is False:
+        return
     if value != default or type(value) is not type(default):
         why = f"(transformers reads it for {family}, and this project does not support other values)"
         raise refusal(where, key, f"{'none' if default is None else default} {why}", value)

@@ -14,18 +14,21 @@ from verify.sources.refusal import refusal
 
 
 def exact_length(where: Path, family: str, config: Any, longest: int, asked: int | None) -> tuple[int, list[str]]:
-    """Return how many positions the model has here, and a note where a window made them fewer. Raises
-    CannotJudgeError where a window is shorter than the model and than what was asked for."""
+    """Return how many positions the model has here, which the user may have asked to be fewer, and a note where that
+    makes a window exact. Raises CannotJudgeError where a window is shorter."""
+    length = longest
+    if asked is not None:
+        if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= longest:
+            raise refusal(where, "max_seq_len", f"1 to max_position_embeddings = {longest}", asked)
+        length = asked
     window = _window(where, family, config)
     if window is None or window >= longest:
-        return longest, []
-    advice = f"--max-seq-len {window} or less makes it exact"
-    if asked is None:
-        why = f"none, or at least max_position_embeddings = {longest}"
-        raise refusal(where, "sliding_window", why, window, advice)
-    if isinstance(asked, bool) or not 1 <= asked <= window:
-        raise refusal(where, "sliding_window", f"at least max_seq_len = {asked}", window, advice)
-    return asked, [f"config.json: sliding_window {window} is no limit within max_seq_len {asked}"]
+        return length, []
+    if window < length:
+        what = "max_position_embeddings" if asked is None else "max_seq_len"
+        advice = f"--max-seq-len {window} or less makes it exact"
+        raise refusal(where, "sliding_window", f"none, or at least {what} = {length}", window, advice)
+    return length, [f"config.json: sliding_window {window} is no limit within max_seq_len {length}"]
 
 
 def _window(where: Path, family: str, config: Any) -> int | None:

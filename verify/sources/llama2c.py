@@ -43,7 +43,7 @@ _SMALL = 64 << 20
 
 
 class Llama2cSource(Source):
-    """One .pt file. Tensors are mapped when asked for and let go with the result, but those of a small file."""
+    """One .pt file. Tensors are mapped on request and released with the result, except those of a small file."""
 
     kind = "llama2c"
 
@@ -59,7 +59,9 @@ class Llama2cSource(Source):
         self._own = {bare: own for own, bare in short.items() if own not in buffers}
         self.hyperparameters = _derive(path, {bare: saved[own] for bare, own in self._own.items()}, arguments)
         self._dtypes = {bare: dtype_name(saved[own].dtype) for bare, own in self._own.items()}
-        self.notes = (*note_of_removed(own.removesuffix(bare) for own, bare in short.items()), *self._notes())
+        prefixes = {own.removesuffix(bare) for own, bare in short.items()}
+        # torch.compile's own prefix, which llama2.c's exporter removes without a word
+        self.notes = (*note_of_removed(prefixes - {"_orig_mod."}), *self._notes())
         for own in buffers:
             check = check_mask if _MASK.fullmatch(short[own]) else check_rotations
             check(path, own, saved[own], *([] if check is check_mask else [self.hyperparameters]))

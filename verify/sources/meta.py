@@ -40,7 +40,7 @@ Pieces = dict[str, tuple[int, ...]]  # name -> shape of its part in every shard
 
 
 class MetaSource(Source):
-    """A directory of shards. Each piece is mapped when asked for and let go with the result."""
+    """A directory of shards. Each piece is mapped on request and released with the result."""
 
     kind = "meta"
 

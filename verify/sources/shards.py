@@ -31,12 +31,14 @@ class Header:
 
 
 class Shards:
-    """Reads weights that stand in one file or are listed by an index. headers: by the tensors' stored names. Every
+    """Reads weights that stand in one file or are listed by an index. headers: by the tensors' stored names.
+    is_standard: whether an index, if there is one, has the metadata without which transformers loads nothing. Every
     error is a CannotJudgeError."""
 
     def __init__(self, directory: SourceDirectory, names: tuple[str, ...] = WHOLE_NAMES) -> None:
         """names: of weight files and their indexes, the first that is there counts."""
         self.headers: dict[str, Header] = {}
+        self.is_standard = True
         self._directory = directory
         found = [name for name in names if directory.has(name)]
         if not found:
@@ -83,7 +85,9 @@ class Shards:
 
     def _weight_map(self, name: str) -> dict[str, str]:
         path, suffix = self._directory.path / name, name.removesuffix(".index.json").rpartition(".")[2]
-        weight_map = self._directory.read_json(name).get("weight_map")
+        said = self._directory.read_json(name)
+        self.is_standard = isinstance(said.get("metadata"), dict)
+        weight_map = said.get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise refusal(path, "weight_map", "tensor names with the shard of each", type(weight_map).__name__)
         for tensor, shard in weight_map.items():

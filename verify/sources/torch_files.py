@@ -116,7 +116,7 @@ def refusing(path: Path, expected: str) -> Iterator[None]:
 
 
 def shown(value: object) -> str:
-    """What a pickle holds in place of a number or a name, in few words. Of all that has parts only its type is told:
+    """Describe what a pickle holds in place of a number or a name. Of values with parts only the type is shown:
     they may be the same ones over and over, or nested without end."""
     if value is None or isinstance(value, (str, int, float)):
         return str(value)[:200]

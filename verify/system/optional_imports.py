@@ -1,4 +1,4 @@
-"""Packages that only Hugging Face sources need: imported on use, and kept from writing to the terminal."""
+"""Packages that only Hugging Face sources and tokenizers need: imported on use, and kept off the terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from types import ModuleType
 from verify.errors import CannotJudgeError
 
 
-def wanted(module: str) -> ModuleType:
-    """Import transformers, tokenizers or huggingface_hub. Raises CannotJudgeError if it cannot be imported."""
+def wanted(module: str, purpose: str = "for Hugging Face sources") -> ModuleType:
+    """Import a package of the extra `huggingface`. Raises CannotJudgeError if it cannot be imported."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise CannotJudgeError(
-            f"{module}: required for Hugging Face sources and could not be imported: "
-            "pip install 'export-and-verify[huggingface]'"
+            f"{module}: required {purpose} and could not be imported: pip install 'export-and-verify[huggingface]'"
         ) from error
 
 

@@ -144,7 +144,7 @@ def failing() -> Report:
         report,
         checks=replaced(report.checks, tensors, operations),
         layers=layers,
-        diagnosis=Diagnosis("few-elements", f"{GUILTY} holds the right values but for int8 [20, 7]", (GUILTY,), 1.0),
+        diagnosis=Diagnosis("few-elements", f"{GUILTY} holds the right values except int8 [20, 7]", (GUILTY,), 1.0),
         closure=Closure(0, 2, 5, 0.4, 1.0, (Part(1, "down", 0.39), Part(None, "logits", 0.01))),
     )
 

@@ -10,7 +10,8 @@ from helpers.mistake_seeds import patch_parts, to_parts
 from helpers.models import BIN_FORMATS, arrays, checkpoint, config, toy_file
 
 import reader_c
-from verify.checks.tensors import FoundTensors, check_tensors
+from verify.checks import tensors
+from verify.checks.tensors import FoundTensors, TensorReport, check_tensors
 from verify.testing import source_of
 
 NAME, OTHER = "layers.1.feed_forward.w1.weight", "layers.0.attention.wq.weight"
@@ -73,3 +74,14 @@ def test_wrong_tables_of_v0_fail_by_their_bound(tmp_path: Path) -> None:
     found = judged(path)
     assert (found.verdict.status, found.verdict.bound) == ("fail", "rigorous")
     assert found.verdict.detail == "RoPE tables: beyond the error bound of float32"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.98765432, "0.98765"), (0.9999999, "0.9999999"), (1.0, "1"), (0.0, "0.00000")]
+)
+def test_a_share_of_a_bound_reads_as_one_only_where_it_is_one(share: float, text: str) -> None:
+    report = TensorReport("w", (8, 8), "q8_0", 8, 0.1, 0.2, share, 0.1, 20.0)
+    verdict = tensors._verdict([], [report], 0.0)
+    assert verdict.status == "pass"
+    reached = f"; rounding to storage reaches {text} of its bound" if share else ""
+    assert verdict.detail == f"1 tensor, every bit as derived from the source{reached}"

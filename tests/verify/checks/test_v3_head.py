@@ -48,7 +48,7 @@ def test_a_changed_payload_is_found_by_its_digest(tmp_path: Path) -> None:
         ({"source.sha256": "x\n"}, "source.sha256: expected a source.kind beside it, found none"),
         (
             {"source.kind": "gguf"},
-            "expected one of llama2c, meta, huggingface, v3, memory, found 'gguf'",
+            "expected one of llama2c, meta, huggingface, v3, bin, memory, found 'gguf'",
         ),
         ({"source.kind": "meta", "source.sha256": "x\n"}, "expected digest, two spaces and a name, found 'x'"),
         ({"source.kind": "meta", "source.sha256": "0" * 64 + "  a"}, "expected a line break at its end"),

@@ -82,7 +82,9 @@ def test_text_with_nothing_in_it_is_refused(source: Source, tmp_path: Path, cont
 
 
 def test_a_tokenizer_that_is_missing_or_none_is_refused(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(CannotJudgeError, match="expected the source's SentencePiece tokenizer, found no such file"):
+    with pytest.raises(
+        CannotJudgeError, match="expected a tokenizer, found no such file: give one with --tokenizer FILE"
+    ):
         Evidence(text=HELD_OUT_TEXT, tokenizer=tmp_path / "none.model").collect(source, 256)
     with pytest.raises(CannotJudgeError, match="expected a SentencePiece model"):
         Evidence(text=HELD_OUT_TEXT, tokenizer=CHECKPOINT).collect(source, 256)

@@ -77,13 +77,13 @@ def test_more_tokens_than_the_model_has_matter_where_they_are_used(source: Sourc
 
 def test_a_tokenizer_json_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tokenizer.json"
-    with pytest.raises(CannotJudgeError, match=r"expected the source's tokenizer.json, found no such file"):
+    with pytest.raises(CannotJudgeError, match=r"expected a tokenizer, found no such file"):
         encode(HELD_OUT_TEXT, path, 512)
     path.write_text("{}")
     with pytest.raises(CannotJudgeError, match=r"expected a tokenizer.json, found none that loads: "):
         encode(HELD_OUT_TEXT, path, 512)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(CannotJudgeError, match=r"^tokenizers: .*pip install export-and-verify\[huggingface\]$"):
+    with pytest.raises(CannotJudgeError, match=r"^tokenizers: .*pip install 'export-and-verify\[huggingface\]'$"):
         encode(HELD_OUT_TEXT, path, 512)
 
 

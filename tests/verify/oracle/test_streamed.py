@@ -1,4 +1,4 @@
-"""transformers' model, layer by layer: the logits of the whole model, with one module's weights in memory."""
+"""transformers' model, filled by the source: the logits of the whole model, with one module's weights in memory."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ import numpy as np
 import pytest
 import torch
 from helpers import huggingface
-from safetensors.torch import load_file
 
 from verify.errors import CannotJudgeError
-from verify.oracle.streamed import streamed_model
+from verify.oracle.streamed import empty_model, fill, stream
 from verify.oracle.transformers import TransformersOracle
+from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import quiet_transformers
 
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (2, 9)))
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return huggingface.save(tmp_path / "model", huggingface.model())
+def source(tmp_path: Path) -> HuggingFaceSource:
+    return HuggingFaceSource(huggingface.save(tmp_path / "model", huggingface.model()))
 
 
-def test_the_logits_are_those_of_the_whole_model_and_weights_are_freed(directory: Path) -> None:
-    state = load_file(directory / "model.safetensors")
-    reads: list[str] = []
-
-    def read(name: str) -> torch.Tensor:
-        reads.append(name)
-        return state[name]
-
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+def test_streamed_logits_are_those_of_the_whole_model_and_weights_are_freed(source: HuggingFaceSource) -> None:
+    whole = TransformersOracle(source).logits(TOKENS)
     with quiet_transformers() as transformers, torch.no_grad():
-        model = streamed_model(transformers, directory, read, shapes)
+        model = empty_model(transformers, source)
+        stream(model, source)
         for _ in range(2):
-            found = model(input_ids=TOKENS, use_cache=False).logits
-            assert torch.equal(found, TransformersOracle(directory).logits(TOKENS))
+            assert torch.equal(model(input_ids=TOKENS, use_cache=False).logits, whole)
             assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
-    assert set(reads) == set(state)
 
 
-@pytest.mark.parametrize(("name", "found"), [("model.norm.weight", "none"), ("other.weight", r"\(3,\)")])
-def test_other_tensors_than_the_model_s_are_refused(directory: Path, name: str, found: str) -> None:
-    state = load_file(directory / "model.safetensors")
-    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    if shapes.pop(name, None) is None:
-        shapes[name] = (3,)
+def test_a_filled_model_holds_every_weight_and_gives_the_same_logits(source: HuggingFaceSource) -> None:
+    with quiet_transformers() as transformers, torch.no_grad():
+        model = empty_model(transformers, source)
+        fill(model, source)
+        assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+        assert torch.equal(model(input_ids=TOKENS, use_cache=False).logits, TransformersOracle(source).logits(TOKENS))
+
+
+@pytest.mark.parametrize(("name", "found"), [("model.norm.weight", "none"), ("other.weight", r"\(48,\)")])
+def test_other_tensors_than_the_model_s_are_refused(
+    source: HuggingFaceSource, monkeypatch: pytest.MonkeyPatch, name: str, found: str
+) -> None:
+    tensors = source.transformers_tensors()
+    if tensors.pop(name, None) is None:
+        tensors[name] = "norm.weight"
+    monkeypatch.setattr(source, "transformers_tensors", lambda: tensors)
     with quiet_transformers() as transformers, pytest.raises(CannotJudgeError, match=f"{name}: .*found {found}"):
-        streamed_model(transformers, directory, state.__getitem__, shapes)
+        empty_model(transformers, source)

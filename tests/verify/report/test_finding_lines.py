@@ -27,7 +27,7 @@ def test_nothing_that_is_said_controls_a_terminal() -> None:
 
 
 def test_the_most_likely_mistake_is_a_line_of_its_own() -> None:
-    assert likely(failing().to_dict()) == f"\nmost likely: {GUILTY} holds the right values but for int8 [20, 7]"
+    assert likely(failing().to_dict()) == f"\nmost likely: {GUILTY} holds the right values except int8 [20, 7]"
     assert likely(passing().to_dict()) == ""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.html import Page, text_of
-from helpers.reports import GUILTY, failing, passing, without_logits
+from helpers.reports import GUILTY, failing, passing, replaced, without_logits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,6 +159,22 @@ def test_of_many_guilty_tensors_the_rest_is_counted() -> None:
     report = dataclasses.replace(failing(), diagnosis=Diagnosis("x", "they are swapped", names, 1.0))
     assert names[0] in above_the_fold(report)
     assert "22 more tensors" in above_the_fold(report)
+
+
+def test_one_more_guilty_tensor_is_counted_in_the_singular() -> None:
+    names = tuple(f"layers.{n}.attention.wq.weight" for n in range(9))
+    report = dataclasses.replace(failing(), diagnosis=Diagnosis("x", "they are swapped", names, 1.0))
+    assert "and 1 more tensor " in above_the_fold(report)
+
+
+def test_a_number_near_its_limit_reads_as_another_in_every_place() -> None:
+    near = within("operations", "rigorous", 0.99999, 1.0, "12 operations")
+    tensor = dataclasses.replace(passing().tensors[0], utilisation=0.99999)
+    report = dataclasses.replace(passing(), checks=replaced(passing().checks, near), tensors=(tensor,))
+    page = Page(report.to_html())
+    (row,) = page.all("tr", id="check-operations")
+    assert "0.99999 1 99.999 %" in text_of(row)
+    assert text_of(page.with_class("num")[0]) == "0.99999"
 
 
 @pytest.mark.parametrize(

@@ -248,3 +248,15 @@ def test_an_edited_field_with_its_digest_mended_never_makes_a_failing_report_pas
                 refused += 1
     assert refused > 300
     counted("the same in a failing one, with its digest recomputed", tried, "refused, or still a failing one")
+
+
+@pytest.mark.parametrize("name", ["rope-scaling", "rope-position", "other-tensor"])
+def test_a_report_keeps_the_name_that_a_mistake_had_when_it_was_written(tmp_path: Path, name: str) -> None:
+    """Hints of these names are now given as rope-scaling-ignored, rope-missing and gate-up-swapped."""
+    engine = EngineReport(None, "mine", DIGEST, "fp32", 2, 1392, 0, None, name, "It gives the logits of an engine.")
+    checks = [*failing().checks[:5], exact("engine", 1, "no"), *failing().checks[5:]]
+    report = dataclasses.replace(failing(), checks=tuple(checks), engine=engine)
+    again = read_report(saved(tmp_path, report))
+    assert again.engine is not None
+    assert again.engine.hint_name == name
+    assert again.to_json() == report.to_json()

@@ -9,7 +9,7 @@ import pytest
 
 from verify.errors import CannotJudgeError
 from verify.report.files import NAMES
-from verify.run.path_conflicts import check_apart, check_reports, reports_of
+from verify.run.path_conflicts import refuse_conflicts, refuse_replacing, report_dirs
 from verify.sources import Source, open_source
 
 
@@ -27,38 +27,38 @@ def aliases(path: Path, directory: Path) -> list[Path]:
 
 
 def test_a_file_is_not_compared_with_itself(opened: Source, good: Path, tmp_path: Path) -> None:
-    check_apart(good, opened, None, [])
+    refuse_conflicts(good, opened, None, [])
     for name in aliases(opened.path, tmp_path / "names"):
         with pytest.raises(CannotJudgeError, match="expected another file than the source, found the source itself"):
-            check_apart(name, opened, None, [])
+            refuse_conflicts(name, opened, None, [])
 
 
 def test_a_report_replaces_no_input(opened: Source, good: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     report.mkdir()
-    check_apart(good, opened, report, [tmp_path / "policy.toml", None])
+    refuse_conflicts(good, opened, report, [tmp_path / "policy.toml", None])
     for name in NAMES:
         for given in (report / name, tmp_path / "names" / ".." / "report" / name):
             (tmp_path / "names").mkdir(exist_ok=True)
             with pytest.raises(CannotJudgeError, match=rf"report/{name}: expected a place for the report alone"):
-                check_apart(good, opened, report, [given])
+                refuse_conflicts(good, opened, report, [given])
     (report / NAMES[0]).symlink_to(good)
-    with pytest.raises(CannotJudgeError, match="which it would replace"):
-        check_apart(good, opened, report, [])
+    with pytest.raises(CannotJudgeError, match="which the report would replace"):
+        refuse_conflicts(good, opened, report, [])
 
 
 def test_a_directory_of_reports_is_no_file_that_is_wanted(tmp_path: Path) -> None:
-    check_reports(None, [tmp_path])
+    refuse_replacing(None, [tmp_path])
     with pytest.raises(CannotJudgeError, match="expected a place for the report alone"):
-        check_reports(tmp_path / "report", [tmp_path / "report"])
+        refuse_replacing(tmp_path / "report", [tmp_path / "report"])
 
 
 def test_a_baseline_may_stand_where_the_next_passing_report_goes(tmp_path: Path) -> None:
     out = tmp_path / "model.bin"
-    passed, failed = reports_of(out, None, [], tmp_path / "model.bin.report" / "report.json")
+    passed, failed = report_dirs(out, None, [], tmp_path / "model.bin.report" / "report.json")
     assert (passed, failed) == (tmp_path / "model.bin.report", tmp_path / "model.bin.rejected")
-    with pytest.raises(CannotJudgeError, match="which it would replace"):
-        reports_of(out, None, [], failed / "report.json")
-    assert reports_of(out, tmp_path / "both", [], None) == (tmp_path / "both", tmp_path / "both")
-    with pytest.raises(CannotJudgeError, match="which it would replace"):
-        reports_of(tmp_path / "both", tmp_path / "both", [], None)
+    with pytest.raises(CannotJudgeError, match="which the report would replace"):
+        report_dirs(out, None, [], failed / "report.json")
+    assert report_dirs(out, tmp_path / "both", [], None) == (tmp_path / "both", tmp_path / "both")
+    with pytest.raises(CannotJudgeError, match="which the report would replace"):
+        report_dirs(tmp_path / "both", tmp_path / "both", [], None)

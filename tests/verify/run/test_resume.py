@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from verify.errors import CannotJudgeError
-from verify.run.resume import Kept, program
+from verify.run.resume import EvidenceStore, program
 
 RUN = {"file": "a digest", "windows": [1, 2]}
 
@@ -42,23 +42,23 @@ def same(one: Part, other: Part) -> bool:
 
 
 def test_a_part_comes_back_with_the_same_bits(tmp_path: Path) -> None:
-    Kept(tmp_path / "kept", RUN).put("window-1", part())
-    found = Kept(tmp_path / "kept", RUN).get("window-1", Part)
+    EvidenceStore(tmp_path / "kept", RUN).put("window-1", part())
+    found = EvidenceStore(tmp_path / "kept", RUN).get("window-1", Part)
     assert found is not None
     assert same(found, part())
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".npz"]
 
 
 def test_another_run_another_name_and_no_directory_find_nothing(tmp_path: Path) -> None:
-    Kept(tmp_path, RUN).put("window-1", part())
-    assert Kept(tmp_path, RUN).get("window-2", Part) is None
-    assert Kept(tmp_path, {**RUN, "file": "another digest"}).get("window-1", Part) is None
-    Kept(None, RUN).put("window-1", part())
-    assert Kept(None, RUN).get("window-1", Part) is None
+    EvidenceStore(tmp_path, RUN).put("window-1", part())
+    assert EvidenceStore(tmp_path, RUN).get("window-2", Part) is None
+    assert EvidenceStore(tmp_path, {**RUN, "file": "another digest"}).get("window-1", Part) is None
+    EvidenceStore(None, RUN).put("window-1", part())
+    assert EvidenceStore(None, RUN).get("window-1", Part) is None
 
 
 def test_a_damaged_part_is_no_part(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, RUN)
+    kept = EvidenceStore(tmp_path, RUN)
     kept.put("window-1", part())
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
@@ -73,7 +73,7 @@ def test_a_damaged_part_is_no_part(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotJudgeError, match=r"file: expected a directory .*found: (file exists|not a directory)$"):
-        Kept(tmp_path / "file", RUN).put("window-1", part())
+        EvidenceStore(tmp_path / "file", RUN).put("window-1", part())
 
 
 def test_the_program_has_one_digest() -> None:
