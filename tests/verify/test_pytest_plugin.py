@@ -255,3 +255,17 @@ def test_collecting_alone_judges_nothing(project: pytest.Pytester) -> None:
     result = release(project, "broken.bin", "--collect-only")
     assert result.ret == pytest.ExitCode.OK
     assert "JUDGED" not in result.stdout.str()
+
+
+def test_a_directory_is_judged_by_the_checks_that_it_has(project: pytest.Pytester) -> None:
+    exporter.export(exporter.open_checkpoint("model.pt"), "for transformers", format="hf")
+    config = Path("for transformers/config.json")
+    ran = release(project, "for transformers")
+    assert ran.ret == pytest.ExitCode.OK
+    assert ran.outlines.count("PASS for transformers: 5 of 5 checks passed") == 1
+    config.write_text(config.read_text().replace("10000.0", "20000.0"))
+    ran = release(project, "for transformers", "-k", "config")
+    ran.stdout.fnmatch_lines(["FAIL for transformers: config: rope_theta: expected 10000.0, found 20000.0"])
+    assert "operations" not in ran.stdout.str()
+    config.unlink()
+    assert run(project, "--verify-source", "model.pt", "--verify-file", "for transformers").ret == 4
