@@ -54,7 +54,7 @@ def test_real_numbers_and_names_are_said_as_such(status: Any) -> None:
     with pytest.raises(reader_c.ArgumentError) as caught:
         check("f.bin", lib.RC_ARGUMENT, status)
     assert str(caught.value) == "f.bin: dim at 8: expected at least, found 0.5"
-    status.is_real = 0
+    status.is_real, status.is_name = 0, 1
     status.expected_name, status.found_name = b"norm.weight", b"x"
     with pytest.raises(reader_c.ArgumentError) as caught:
         check("f.bin", lib.RC_ARGUMENT, status)

@@ -62,7 +62,7 @@ def test_a_path_is_judged_by_the_verifiers_own_reading_of_it() -> None:
 
 
 def test_what_the_exporter_read_from_a_file_is_no_source() -> None:
-    with pytest.raises(verify.CannotJudgeError, match="expected the path itself") as caught:
+    with pytest.raises(verify.CannotJudgeError, match="expected the source's path") as caught:
         assert_roundtrip(exporter.open_checkpoint(CHECKPOINT))
     assert "\n" not in str(caught.value)
 

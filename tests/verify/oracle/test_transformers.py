@@ -167,7 +167,7 @@ def test_without_transformers_it_is_said_what_to_install(directory: Path, monkey
     source = HuggingFaceSource(directory)
     monkeypatch.setitem(sys.modules, "transformers", None)
     for needs, given in ((TransformersOracle, source), (open_source, directory)):
-        with pytest.raises(CannotJudgeError, match=r"^transformers: .*pip install .*\[huggingface\]$"):
+        with pytest.raises(CannotJudgeError, match=r"^transformers: .*pip install .*\[huggingface\]'$"):
             needs(given)
 
 

@@ -163,7 +163,15 @@ def test_buffers_of_old_model_py_are_dropped_where_they_are_right(
             open_source(checkpoints.save(tmp_path, {**state, name: value}))
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model._orig_mod."])
+def test_the_prefix_of_torch_compile_needs_no_note(tmp_path: Path) -> None:
+    """llama2.c's own exporter removes it without a word."""
+    state = checkpoints.state_dict()
+    source = open_source(checkpoints.save(tmp_path, {f"_orig_mod.{name}": t for name, t in state.items()}))
+    assert not [note for note in source.notes if "prefix" in note]
+    assert torch.equal(source.tensor("norm.weight"), state["norm.weight"])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model._orig_mod."])
 def test_a_checkpoint_of_a_wrapped_model(tmp_path: Path, prefix: str) -> None:
     state = checkpoints.state_dict()
     source = open_source(checkpoints.save(tmp_path, {f"{prefix}{name}": t for name, t in state.items()}))

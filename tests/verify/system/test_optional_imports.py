@@ -17,7 +17,7 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(CannotJudgeError, match=rf"^{module}: .*: pip install export-and-verify\[huggingface\]$"):
+    with pytest.raises(CannotJudgeError, match=rf"^{module}: .*: pip install 'export-and-verify\[huggingface\]'$"):
         wanted(module)
 
 
