@@ -61,7 +61,9 @@ class HuggingFaceSource(Source):
         self.notes += self._adapter.notes if self._adapter else ()
         # transformers' own loader can take it as it stands
         adapted = self._adapter is not None or self._directory.has("adapter_config.json")
-        self.is_plain = names.standard and self._shards.is_standard and not adapted
+        # transformers prefers a distributed checkpoint's shards, which are no part of this source
+        distributed = any(path.glob("shard-*.safetensors"))
+        self.is_plain = names.standard and self._shards.is_standard and not adapted and not distributed
         self.expect_unchanged()
 
     def expect_unchanged(self) -> None:

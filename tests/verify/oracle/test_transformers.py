@@ -145,6 +145,14 @@ def test_old_buffers_and_a_tied_classifier_are_no_findings(directory: Path) -> N
         old.setdefault("lm_head.weight", torch.zeros(0))
 
 
+def test_shards_of_a_distributed_checkpoint_are_no_part_of_the_source(directory: Path) -> None:
+    state = load_file(directory / "model.safetensors")
+    other = {name: tensor * 2 for name, tensor in state.items()}
+    save_file(other, directory / "shard-00000-model-00001-of-00001.safetensors", metadata={"format": "pt"})
+    logits = TransformersOracle(HuggingFaceSource(directory)).logits(TOKENS)
+    torch.testing.assert_close(logits, huggingface.logits(huggingface.model(), TOKENS), rtol=0, atol=1e-5)
+
+
 def test_what_does_not_load_is_refused_in_one_line(directory: Path) -> None:
     source = HuggingFaceSource(directory)
     with pytest.raises(CannotJudgeError, match="expected logits from transformers, found: "):
