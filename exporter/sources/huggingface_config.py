@@ -176,12 +176,23 @@ def _check_what_transformers_fails_on(raw: Json, config: ModelConfig, family: st
             f"{key}: expected one of {', '.join(_DTYPES)}, by which transformers finds torch's types, "
             f"found {shown(raw[key])}"
         )
+    labels = raw.get("id2label")
+    if labels is not None and not (isinstance(labels, dict) and all(map(_is_whole, labels))):
+        raise CheckpointError(f"id2label: expected null or an object of numbered labels, found {shown(labels)}")
     attention = raw.get("_attn_implementation", raw.get("attn_implementation"))
     if raw.get("output_attentions") and attention not in (None, "eager"):
         raise CheckpointError(
             f"output_attentions: expected false with attn_implementation {shown(attention)}, as transformers "
             f"requires, found {shown(raw['output_attentions'])}"
         )
+
+
+def _is_whole(key: str) -> bool:
+    try:
+        int(key)
+    except ValueError:
+        return False
+    return True
 
 
 def _length(positions: int, asked: int | None) -> int:

@@ -18,7 +18,7 @@ _UNDERSTOOD = """
 # what is returned beside the logits; training and initialisation; generation; names, versions, and how a model is
 # spread over devices.
 _WITHOUT_EFFECT = """
-    attn_implementation _attn_implementation _attn_implementation_internal experts_implementation
+    attn_implementation _attn_implementation _attn_implementation_internal
     _experts_implementation _experts_implementation_internal use_cache output_hidden_states _output_attentions
     attention_dropout initializer_range gradient_checkpointing num_labels id2label problem_type
     name_or_path _name_or_path _commit_hash base_model_tp_plan base_model_pp_plan base_model_ep_plan

@@ -16,6 +16,7 @@ from exporter.strict_json import Json, number, shown
 _DEFAULT_THETA = 10000.0
 _ORIGINAL = "original_max_position_embeddings"
 _PARTIAL = "partial_rotary_factor"
+_KINDS_OF_LAYERS = ("full_attention", "sliding_attention")
 # What each type reads, besides rope_theta.
 _ROPE_KEYS: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -45,7 +46,8 @@ def rope(raw: Json, positions: int) -> tuple[float, RopeScaling, list[str]]:
     if fields.get("type", kind) != kind:
         notes.append(f"{where}: type {shown(fields['type'])} is ignored: transformers goes by rope_type {kind!r}")
     read = (*_ROPE_KEYS[kind], "rope_type", "type", "rope_theta")
-    _refuse_nested(where, fields)
+    # transformers puts the one outside among the others
+    _refuse_nested(where, {_PARTIAL: raw.get(_PARTIAL), **fields})
     ignored = [key for key in fields if key not in read and fields[key] is not None]
     if kind == "default" and _PARTIAL not in fields and raw.get(_PARTIAL) not in (None, 1):
         notes.append(f"{_PARTIAL} is ignored, as transformers ignores it")
@@ -92,9 +94,9 @@ def _theta(raw: Json, where: str, fields: Json, notes: list[str]) -> float:
 
 
 def _refuse_nested(where: str, fields: Json) -> None:
-    """RoPE of its own for each kind of layer, which these families' models do not read or fail on."""
+    """RoPE of its own for each kind of layer, which these families' models do not read or fail on, even on null."""
     for key, value in fields.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) or key in _KINDS_OF_LAYERS:
             raise CheckpointError(
                 f"{where}: {shown_key(key)}: expected one RoPE for all layers, found another within it"
             )

@@ -43,6 +43,7 @@ _LIMITS = (
     r"(rope_parameters|rope_scaling): (.*: expected |missing )",
     r"(head_dim|hidden_size / num_attention_heads): expected an even number",
     r"missing (hidden_size|intermediate_size|num_hidden_layers|num_attention_heads|vocab_size)$",
+    r"layer_types: expected none for mistral",
     r"layer_types: expected full_attention or sliding_attention for each",
 )
 

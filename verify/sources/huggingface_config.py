@@ -26,6 +26,8 @@ ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
 }
+# No logit depends on them, but transformers refuses some together.
+_VALIDATED = {"output_attentions", "attn_implementation", "_attn_implementation"}
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -35,7 +37,8 @@ def resolved(where: Path, settings: Settings) -> Any:
     with quiet_transformers() as transformers:
         made = getattr(transformers, ARCHITECTURES[settings.family].replace("ForCausalLM", "Config"))
         fields = {each.name for each in dataclasses.fields(made)}
-        passed = {key: value for key, value in settings.said.items() if key in fields | settings.understood.keys()}
+        known = fields | settings.understood.keys() | _VALIDATED
+        passed = {key: value for key, value in settings.said.items() if key in known}
         try:
             # a copy: the class writes into rope_parameters
             config = made.from_dict(copy.deepcopy(passed))

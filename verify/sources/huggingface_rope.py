@@ -30,7 +30,10 @@ def read_rope(
 ) -> tuple[float, RopeScaling, list[str]]:
     """Return theta, the scaling, and notes. longest: max_position_embeddings. Raises CannotJudgeError."""
     rope = config.rope_parameters
-    if not isinstance(rope, dict) or any(isinstance(value, dict) for value in rope.values()):
+    nested = isinstance(rope, dict) and any(
+        isinstance(value, dict) or key in ("full_attention", "sliding_attention") for key, value in rope.items()
+    )
+    if nested or not isinstance(rope, dict):
         raise refusal(where, "rope_parameters", "one set of parameters", "one for each type of layer")
     kind, theta = rope.get("rope_type"), positive(where, "rope_theta", rope.get("rope_theta"))
     if not isinstance(kind, str) or kind not in _READ:

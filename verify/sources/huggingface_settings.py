@@ -34,7 +34,7 @@ _JUDGED_APART = {"architectures", "model_type", "auto_map", "quantization_config
 _NO_EFFECT = {
     # which kernel computes attention, and on which device which part stands
     *("_attn_implementation", "attn_implementation", "_attn_implementation_internal", "_experts_implementation"),
-    *("experts_implementation", "_experts_implementation_internal", "base_model_tp_plan", "base_model_pp_plan"),
+    *("_experts_implementation_internal", "base_model_tp_plan", "base_model_pp_plan"),
     *("base_model_ep_plan", "base_model_fsdp_plan"),
     # training
     *("attention_dropout", "initializer_range", "gradient_checkpointing"),
@@ -50,8 +50,6 @@ _DEFAULTS: dict[str, object] = {
     "is_causal": True,
     "is_encoder_decoder": False,
     "return_dict": True,
-    "default_rope_type": "default",
-    "default_theta": 10000.0,
 }
 # Not read, and nobody expects them to change a logit.
 _UNREMARKABLE = {
@@ -148,8 +146,8 @@ def _expect_unquantized(where: Path, said: object) -> None:
 
 def _expect_default(where: Path, family: str, key: str, value: object) -> None:
     default = _DEFAULTS.get(key)
-    # null is silence, but not where silence is true
-    if value is None and default is False:
+    # null is silence, except here: null makes attention look ahead
+    if value is None and key != "is_causal":
         return
     if value != default or type(value) is not type(default):
         why = f"(transformers reads it for {family}, and this project does not support other values)"

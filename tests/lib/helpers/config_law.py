@@ -55,7 +55,9 @@ class Judged:
 def judge(directory: Path, said: Json, asked: int | None = None, seed: int = 0) -> Judged:
     """Write the directory with random weights of the model that transformers builds, and judge it. asked: the user's
     max_seq_len."""
-    (directory / "config.json").write_text(json.dumps(said))
+    path = directory / "config.json"
+    # null means the same as silence, but transformers fails on this one
+    path.write_text(json.dumps({key: value for key, value in said.items() if (key, value) != ("auto_map", None)}))
     with float64_arithmetic():
         model = _built(directory, said)
         state = _plausible(said) if isinstance(model, str) else _own_tensors(model)
