@@ -97,7 +97,12 @@ def test_c_sources_hold_no_global_state_and_never_leave() -> None:
         for line in text.splitlines():
             # a file-scope object would start in the first column with a type and end in ; or = without (
             constant = line.startswith("static const ")
-            if line.startswith("static ") and not constant and "(" not in line and not line.rstrip().endswith(("{", ",")):
+            if (
+                line.startswith("static ")
+                and not constant
+                and "(" not in line
+                and not line.rstrip().endswith(("{", ","))
+            ):
                 raise AssertionError(f"{path.name}: {line}")
 
 

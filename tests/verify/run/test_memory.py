@@ -167,7 +167,7 @@ def test_a_model_of_seven_thousand_million_fits_four_gibibytes_at_standard_depth
 @pytest.mark.usefixtures("fresh")
 def test_what_takes_less_is_done_at_ease() -> None:
     small = dataclasses.replace(llama_7b().hyper, n_layers=1, vocab_size=1000)
-    made = plan(llama_7b(model=small, length=64), 2, 4 << 30)
+    made = plan(llama_7b(hyper=small, length=64), 2, 4 << 30)
     assert (made.streamed, made.engines) == (False, 2)
 
 
