@@ -41,10 +41,13 @@ _LIMITS = (
     r"hidden_act: expected one of silu, swish, gelu, gelu_new, gelu_pytorch_tanh",
     r"(rms_norm_eps|rope_theta|partial_rotary_factor|max_position_embeddings): expected ",
     r"(rope_parameters|rope_scaling): (.*: expected |missing )",
+    r"head_dim: expected (an integer|a positive integer or null), found (True|False|0)$",
     r"(head_dim|hidden_size / num_attention_heads): expected an even number",
     r"missing (hidden_size|intermediate_size|num_hidden_layers|num_attention_heads|vocab_size)$",
+    r": expected 1 to 2147483647, found (0|-1)$",
     r"layer_types: expected none for mistral",
-    r"layer_types: expected full_attention or sliding_attention for each",
+    r"dtype: expected one of float32, float16",  # transformers would fail on it, if it were not told another one
+    r"layer_types: expected (full_attention or sliding_attention for each|a sliding_window for sliding_attention)",
 )
 
 
