@@ -223,7 +223,7 @@ INERT = {
     **{"cross_attention_hidden_size": None, "unk_token_id": 0, "_model_name_or_path": "a/b"},
     **{"gradient_checkpointing": True, "keys_to_ignore_at_inference": ["a"], "internal_version": "2"},
     **{"torch_dtype": "bfloat16", "rope_interleaved": False, "temperature": 0.6, "use_mrope": False},
-    **{"return_dict": False, "output_attentions": True, "output_hidden_states": True, "attention_dropout": 0.5},
+    **{"return_dict": True, "output_attentions": True, "output_hidden_states": True, "attention_dropout": 0.5},
     **{"is_decoder": False, "pretraining_tp": 1, "pad_token_id": -1, "anything": None, "layer_types": None},
     **{"id2label": {"0": "a"}, "num_labels": 1, "is_encoder_decoder": None, "per_layer_config": None},
     **{"use_cache": False, "quantization_config": None},
@@ -379,7 +379,10 @@ def test_a_window_is_exact_for_as_many_tokens(tmp_path: Path) -> None:
         source = taken(directory, max_seq_len=length)
         assert source.hyperparameters.max_seq_len == length
         assert source.notes == (f"config.json: sliding_window 20 is no limit within max_seq_len {length}",)
-    refused(directory, "at least max_seq_len = 0", max_seq_len=0)
+    for length in (0, 34, True):
+        expected = f"max_seq_len: expected 1 to max_position_embeddings = 33, found {length}"
+        refused(directory, expected, max_seq_len=length)
+    assert taken(say(directory, sliding_window=33), max_seq_len=7).hyperparameters.max_seq_len == 7
     refused(say(directory, sliding_window=0), "sliding_window: expected a positive integer below .* found 0")
     # taken away, it is the class's own 4096
     say(directory, sliding_window=..., max_position_embeddings=5000)
