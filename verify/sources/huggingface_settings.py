@@ -98,7 +98,7 @@ def judged_settings(where: Path, said: dict[str, Any]) -> Settings:
             ignored.append(key)
     # that it stands there is enough, even as null
     if family == "mistral" and "layer_types" in said:
-        why = "no such key (transformers takes a Mistral with layer_types for a Ministral, which is not supported)"
+        why = "none (transformers takes a Mistral with layer_types for a Ministral, which is not supported)"
         raise refusal(where, "layer_types", why, said["layer_types"])
     if ignored:
         notes.append(f"config.json: ignored, as transformers ignores it: {', '.join(sorted(ignored))}")

@@ -201,9 +201,14 @@ def configs(draw: st.DrawFn) -> Json:
             said[key] = value
     for key, value in draw(st.lists(_one_of(*_BESIDES, *_published()), max_size=3)):
         said[key] = value
-    if draw(st.integers(0, 7)) == 0:
-        said[draw(_one_of(*sorted(said.keys() - _NO_PART_OF_THE_MODEL)))] = draw(_one_of(*_WRONG))
     return said
+
+
+@st.composite
+def spoilt_configs(draw: st.DrawFn) -> Json:
+    """One with another value for some key, of a wrong type or beyond its range."""
+    said = draw(configs())
+    return {**said, draw(_one_of(*sorted(said.keys() - _NO_PART_OF_THE_MODEL))): draw(_one_of(*_WRONG))}
 
 
 def _sizes(draw: st.DrawFn) -> Json:

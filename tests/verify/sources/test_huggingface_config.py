@@ -379,7 +379,10 @@ def test_a_window_is_exact_for_as_many_tokens(tmp_path: Path) -> None:
         source = taken(directory, max_seq_len=length)
         assert source.hyperparameters.max_seq_len == length
         assert source.notes == (f"config.json: sliding_window 20 is no limit within max_seq_len {length}",)
-    refused(directory, "max_seq_len: expected 1 to max_position_embeddings = 33, found 0", max_seq_len=0)
+    for length in (0, 34, True):
+        expected = f"max_seq_len: expected 1 to max_position_embeddings = 33, found {length}"
+        refused(directory, expected, max_seq_len=length)
+    assert taken(say(directory, sliding_window=33), max_seq_len=7).hyperparameters.max_seq_len == 7
     refused(say(directory, sliding_window=0), "sliding_window: expected a positive integer below .* found 0")
     # taken away, it is the class's own 4096
     say(directory, sliding_window=..., max_position_embeddings=5000)
