@@ -387,7 +387,7 @@ def test_a_window_is_exact_for_as_many_tokens(tmp_path: Path) -> None:
     # taken away, it is the class's own 4096
     say(directory, sliding_window=..., max_position_embeddings=5000)
     refused(directory, "found 4096: --max-seq-len 4096 or less")
-    refused(say(directory, layer_types=["full_attention"] * 2), "layer_types: expected no such key .*Ministral")
+    refused(say(directory, layer_types=["full_attention"] * 2), "layer_types: expected none .*Ministral")
 
 
 def test_qwens_windows_are_those_of_its_layers(tmp_path: Path) -> None:
