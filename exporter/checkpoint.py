@@ -21,6 +21,9 @@ Dtype = Literal["fp32", "fp16", "bf16"]
 # (canonical name, index) -> (file and name there, index there)
 Locate = Callable[[str, tuple[int, ...]], tuple[str, tuple[int, ...]]]
 
+# What may be a source's tokenizer, or a part of one.
+_TOKENIZERS = ("tokenizer*", "vocab.json", "merges.txt")
+
 
 class Checkpoint:
     """A model's weights in llama2.c's names and RoPE convention (rows 2i and 2i + 1 of q and k rotate together).
@@ -99,7 +102,8 @@ class Checkpoint:
             raise WriteError(
                 f"{out}: expected a file other than the source, found the source itself; choose another path"
             )
-        beside = (path for parent in {file.parent for file in self.files} for path in parent.glob("tokenizer*"))
+        parents = {file.parent for file in self.files}
+        beside = (path for parent in parents for name in _TOKENIZERS for path in parent.glob(name))
         if any(_is(existing, path) for path in beside):
             raise WriteError(
                 f"{out}: expected a file other than the source's, found its tokenizer; choose another path"

@@ -19,6 +19,7 @@ from exporter.formats.rope_tables import TABLES
 from exporter.sources.bin_header import BinFile, read_header
 from exporter.sources.buffers import check_table
 from exporter.sources.source_files import check_named_file, first_bytes
+from exporter.sources.tokenizers import tokenizer_in
 
 _DTYPES = {"fp32": "<f4", "int8": "i1", "scale": "<f4"}
 
@@ -40,7 +41,6 @@ def open_bin(path: Path) -> Checkpoint:
         notes.append(
             f"the source is itself quantized (Q8_0, groups of {found.group_size}): its weights are q * scale"
         )
-    tokenizer = path.with_name("tokenizer.model")
     shapes = tensor_shapes(found.config)
 
     def load(name: str) -> Weights:
@@ -57,7 +57,7 @@ def open_bin(path: Path) -> Checkpoint:
         kind="bin",
         files=(path,),
         opened={path: opened},
-        tokenizer=tokenizer if tokenizer.is_file() else None,
+        tokenizer=tokenizer_in(path.parent),
         notes=tuple(notes),
     )
 

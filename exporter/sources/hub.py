@@ -6,7 +6,18 @@ from pathlib import Path
 
 from exporter.errors import CheckpointError
 
-_ALWAYS = ["config.json", "tokenizer.json", "tokenizer.model"]
+# the model's config, and what a directory that is exported carries along
+_ALWAYS = [
+    *(
+        "config.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ),
+    *("vocab.json", "merges.txt", "generation_config.json", "chat_template.*"),
+]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 # A pattern's * crosses directories. consolidated.safetensors are the same weights again, in another layout.

@@ -22,6 +22,7 @@ from exporter.sources.lora import open_adapter
 from exporter.sources.options import SourceOptions
 from exporter.sources.recognise import ADAPTER_ALONE, ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from exporter.sources.source_files import check_file
+from exporter.sources.tokenizers import checked_tokenizer_in
 
 
 def open_huggingface(path: Path, options: SourceOptions) -> Checkpoint:
@@ -50,9 +51,7 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
     tensors = Tensors(path, files, config, list(names.values()))
     _check(path, tensors, config, {names[canonical]: shape for canonical, shape in shapes.items()})
     adapter = open_adapter(options, tensors)
-    tokenizers = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).exists()]
-    for tokenizer in tokenizers:
-        check_file(tokenizer, follow_links=options.follow_links)
+    tokenizer = checked_tokenizer_in(path, follow_links=options.follow_links)
 
     def load(canonical: str) -> Weights:
         name = names[canonical]
@@ -67,7 +66,7 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
         files=(config_path, *files.files, *adapter.opened),
         opened={config_path: opened, **files.opened, **adapter.opened},
         dtypes={canonical: adapter.dtype(name, tensors.dtype(name)) for canonical, name in names.items()},
-        tokenizer=tokenizers[0] if tokenizers else None,
+        tokenizer=tokenizer,
         companions=lambda: find_companions(path, follow_links=options.follow_links),
         notes=(*notes, *tensors.notes, *adapter.notes),
         locate=lambda canonical, index: (

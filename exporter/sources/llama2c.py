@@ -15,6 +15,7 @@ from exporter.file_identity import identity, refuse_changed
 from exporter.sources.buffers import check_buffer, is_buffer, note_of
 from exporter.sources.names import without_prefixes
 from exporter.sources.source_files import check_named_file
+from exporter.sources.tokenizers import tokenizer_in
 from exporter.sources.torch_files import (
     DTYPES,
     buffer_rows,
@@ -53,7 +54,6 @@ def open_llama2c(path: Path) -> Checkpoint:
 
     if config.tied:
         shapes.pop("output.weight")
-    tokenizer = path.with_name("tokenizer.model")
     return Checkpoint(
         config,
         shapes,
@@ -63,7 +63,7 @@ def open_llama2c(path: Path) -> Checkpoint:
         files=(path,),
         opened={path: opened},
         dtypes=dtypes,
-        tokenizer=tokenizer if tokenizer.is_file() else None,
+        tokenizer=tokenizer_in(path.parent),
         notes=notes,
         locate=lambda name, index: (f"{path}: {stored[name]}", index),
     )

@@ -18,6 +18,7 @@ from exporter.sources.buffers import check_buffer, is_buffer, note_of
 from exporter.sources.meta_params import params_config, read_params, says_vocab, theta
 from exporter.sources.options import SourceOptions
 from exporter.sources.source_files import check_file
+from exporter.sources.tokenizers import checked_tokenizer_in
 from exporter.sources.torch_files import (
     DTYPES,
     buffer_rows,
@@ -112,10 +113,7 @@ def open_meta(path: Path, options: SourceOptions) -> Checkpoint:
     _check_shards(path, shards, config, axes)
     config = dataclasses.replace(config, tied=absent or _is_tied(shards, embedding_axis))
     notes += note_of([name for shard in shards for name in shard.check_buffers(config)])
-    tokenizer = path / "tokenizer.model"
-    if tokenizer.exists():
-        check_file(tokenizer, follow_links=options.follow_links)
-
+    tokenizer = checked_tokenizer_in(path, follow_links=options.follow_links)
     shapes = tensor_shapes(config)
     return Checkpoint(
         config,
@@ -126,7 +124,7 @@ def open_meta(path: Path, options: SourceOptions) -> Checkpoint:
         files=(params_path, *(shard.path for shard in shards)),
         opened={params_path: opened, **{shard.path: shard.opened for shard in shards}},
         dtypes={name: DTYPES[shards[0].headers[name].dtype] for name in shapes},
-        tokenizer=tokenizer if tokenizer.exists() else None,
+        tokenizer=tokenizer,
         notes=tuple(notes),
         locate=lambda name, index: _locate(shards, name, shapes[name], axes[name], index),
     )

@@ -29,6 +29,7 @@ from verify.sources.finite import expect_finite
 from verify.sources.old_buffers import check_rotations
 from verify.sources.refusal import refusal
 from verify.sources.source import Hyperparameters, Source
+from verify.sources.tokenizer_place import tokenizer_beside
 from verify.sources.torch_files import sha256
 from verify.sources.unchanged_files import UnchangedFiles
 
@@ -58,7 +59,7 @@ class BinSource(Source):
 
     @property
     def tokenizer_path(self) -> Path:
-        return self.path.with_name("tokenizer.model")
+        return tokenizer_beside(self.path.parent)
 
     def dtype(self, name: str) -> str:  # noqa: ARG002  # of every tensor
         return "fp32"

@@ -7,6 +7,7 @@ from typing import Any
 
 from verify.errors import CannotJudgeError
 from verify.sources.links import expect_followable
+from verify.sources.tokenizer_place import names_read_with, tokenizer_beside
 from verify.sources.torch_files import sha256
 from verify.sources.unchanged_files import UnchangedFiles
 from verify.system.reading import read_hashed
@@ -36,6 +37,13 @@ class SourceDirectory:
         path = self.path / name
         expect_followable(path, follow_links=self.follow_links)
         return path
+
+    def tokenizer(self) -> Path:
+        """Return where the tokenizer is; refuse a link out of here for any file that is read with it."""
+        tokenizer = tokenizer_beside(self.path)
+        for name in names_read_with(tokenizer):
+            self.followable(name)
+        return tokenizer
 
     def note(self, name: str) -> Path:
         """Return a file's path once it is known to be a regular file that may be read, and remember which one."""

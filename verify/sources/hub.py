@@ -7,7 +7,18 @@ from pathlib import Path
 from verify.errors import CannotJudgeError
 from verify.system.optional_imports import one_line, quiet_hub
 
-_SETTINGS = ["config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"]
+# What says how the model and its text are read, and what a Hugging Face directory made of it must have too.
+_SETTINGS = [
+    *(
+        "config.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ),
+    *("vocab.json", "merges.txt", "generation_config.json", "chat_template.*"),
+]
 _SAFETENSORS = ["model*.safetensors", "model.safetensors.index.json"]
 _PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 

@@ -73,8 +73,7 @@ class HuggingFaceSource(Source):
 
     @property
     def tokenizer_path(self) -> Path:
-        fast = self.path / "tokenizer.json"
-        return self._directory.followable("tokenizer.json" if fast.is_file() else "tokenizer.model")
+        return self._directory.tokenizer()
 
     def tensor(self, name: str) -> torch.Tensor:
         tensor = self._widened(name)

@@ -20,6 +20,7 @@ from verify.sources.finite import expect_finite
 from verify.sources.name_prefixes import note_of_removed, shared_unknown_prefix, unwrapped
 from verify.sources.old_buffers import check_mask, check_rotations
 from verify.sources.source import Hyperparameters, Source
+from verify.sources.tokenizer_place import tokenizer_beside
 from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256, shown
 from verify.sources.unchanged_files import UnchangedFiles
 
@@ -76,7 +77,7 @@ class Llama2cSource(Source):
 
     @property
     def tokenizer_path(self) -> Path:
-        return self.path.with_name("tokenizer.model")
+        return tokenizer_beside(self.path.parent)
 
     def tensor(self, name: str) -> torch.Tensor:
         self.expect_unchanged()

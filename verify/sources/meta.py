@@ -68,7 +68,7 @@ class MetaSource(Source):
 
     @property
     def tokenizer_path(self) -> Path:
-        return self._directory.followable("tokenizer.model")
+        return self._directory.tokenizer()
 
     def dtype(self, name: str) -> str:
         return dtype_name(self._dtypes[self._stored(name)])

@@ -15,6 +15,7 @@ import torch
 import reader_c
 from verify.errors import CannotJudgeError
 from verify.sources.source import Hyperparameters, RopeScaling, Source
+from verify.sources.tokenizer_place import tokenizer_beside
 from verify.sources.unchanged_files import UnchangedFiles
 
 
@@ -46,7 +47,7 @@ class V3Source(Source):
 
     @property
     def tokenizer_path(self) -> Path:
-        return self.path.with_name("tokenizer.model")
+        return tokenizer_beside(self.path.parent)
 
     def dtype(self, name: str) -> str:
         storage = self._model.storage(name).storage
