@@ -60,6 +60,7 @@ _LAW = settings(
 _ASKED = st.sampled_from([None, None, None, 2, 4, 5])
 
 
+@pytest.mark.slow
 @_LAW
 @given(configs(), _ASKED)
 @example({"model_type": "llama", **SIZES, "return_dict": False}, None)
@@ -75,6 +76,7 @@ def test_both_roads_take_the_same_configs_for_what_transformers_takes_them_for(s
         assert any(re.search(limit, made.exporter) for limit in _LIMITS), made.exporter
 
 
+@pytest.mark.slow
 @_LAW
 @given(spoilt_configs(), _ASKED)
 @example({"model_type": "llama", **SIZES, "id2label": 2}, None)

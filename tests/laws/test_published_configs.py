@@ -21,7 +21,7 @@ from verify.oracle.transformers import TransformersOracle
 from verify.sources import open_source
 from verify.sources.huggingface import HuggingFaceSource
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 UNSUPPORTED = {"qwen3", "smollm3", "granite"}
 # shorter than the model

@@ -117,7 +117,10 @@ MAX_SEQ_LEN = click.option(
 EVIDENCE = (
     click.option("--text", type=PATH, metavar="FILE", help="UTF-8 text to judge on; needs the source's tokenizer."),
     click.option(
-        "--tokenizer", type=PATH, metavar="FILE", help="tokenizer.model or .json.  [default: the one beside SOURCE]"
+        "--tokenizer",
+        type=PATH,
+        metavar="FILE",
+        help="tokenizer.json, tokenizer.model or vocab.json.  [default: the one beside SOURCE]",
     ),
     click.option("--tokens", type=PATH, metavar="FILE", help="Integers [windows, length] to judge on, as .npy."),
     click.option(
