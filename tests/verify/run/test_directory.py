@@ -214,6 +214,23 @@ def test_what_is_no_directory_of_a_known_model_is_refused(tmp_path: Path, health
         verdict(source, directory)
 
 
+def test_no_file_outside_a_directory_is_read_for_it(tmp_path: Path, healthy: Healthy) -> None:
+    source, directory = healthy["llama2c"]
+    directory = copy(directory, tmp_path)
+    (tmp_path / "private").write_text("{}")
+    (directory / "generation_config.json").symlink_to(tmp_path / "private")
+    with pytest.raises(
+        verify.CannotJudgeError, match=r"generation_config\.json: expected a file in its dir"
+    ):
+        verdict(source, directory)
+    (directory / "generation_config.json").unlink()
+    (directory / "generation_config.json").write_text("{" + " " * 10_000_000 + "}")
+    with pytest.raises(
+        verify.CannotJudgeError, match=r"generation_config\.json: expected a JSON object, found: more"
+    ):
+        verdict(source, directory)
+
+
 def test_paths_and_options_that_conflict_are_refused(tmp_path: Path, healthy: Healthy) -> None:
     source, directory = healthy["huggingface"]
     with pytest.raises(verify.CannotJudgeError, match="found the source itself"):

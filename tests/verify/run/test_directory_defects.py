@@ -134,6 +134,12 @@ DEFECTS: list[tuple[str, Callable[[Path], None], str, str]] = [
         "file",
         r"^model\.safetensors: .*: expected to begin at byte \d+, where the header ends",
     ),
+    (
+        "an adapter",
+        lambda d: (d / "adapter_config.json").write_text("{}"),
+        "file",
+        r"^adapter_config\.json: expected no weights but those of model\.safetensors, found this file$",
+    ),
     ("weights twice", _twice, "file", r"^pytorch_model\.bin: expected no weights but those of model\.safetensors"),
     ("no weights", lambda d: (d / "model.safetensors").unlink(), "file", r"^weights: expected model\.safetensors or"),
     ("narrowed", _narrowed_and_said, "quantization", r"kl_mean: limit 1e-07, found "),
