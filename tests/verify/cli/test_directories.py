@@ -36,6 +36,10 @@ def confused(weights: np.ndarray, *_: object) -> np.ndarray:
     return weights
 
 
+def release(source: Path, out: Path, *, depth: str, **options: Any) -> verify.release.Released:
+    return verify.release.release(source, out, evidence=verify.Evidence(depth=depth), **options)
+
+
 @pytest.fixture
 def room(tmp_path: Path) -> Path:
     """A directory with a space in its name."""
@@ -149,13 +153,21 @@ def test_a_failure_or_an_interrupt_leaves_the_earlier_directory(
     def fail(*_: object) -> None:
         raise interrupt
 
-    # right after the new directory got its name
-    monkeypatch.setattr(exporter.disk.publish, "sync_names", fail)
+    honest = verify.release.publish_directory
+
+    def publish(*arguments: Any, **options: Any) -> None:
+        """Fail right after the new directory, which is another one, got its name."""
+        with monkeypatch.context() as patch:
+            patch.setattr(exporter.disk.publish, "sync_names", fail)
+            honest(*arguments, **options)
+
+    monkeypatch.setattr(verify.release, "publish_directory", publish)
     if interrupt is OSError:
-        assert run(*command).returncode == 2
+        assert run(*command, "--max-seq-len", 20).returncode == 2
     else:
+        options = {"format": "hf", "overwrite": True, "max_seq_len": 20, "depth": "quick"}
         with pytest.raises(KeyboardInterrupt):
-            verify.release.release(source, out, format="hf", overwrite=True, evidence=verify.Evidence(depth="quick"))
+            release(source, out, **options)
     assert (content(out), content(room / "out.report")) == before
     assert names(room) == ["out", "out.report"]
 

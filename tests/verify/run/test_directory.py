@@ -219,15 +219,11 @@ def test_no_file_outside_a_directory_is_read_for_it(tmp_path: Path, healthy: Hea
     directory = copy(directory, tmp_path)
     (tmp_path / "private").write_text("{}")
     (directory / "generation_config.json").symlink_to(tmp_path / "private")
-    with pytest.raises(
-        verify.CannotJudgeError, match=r"generation_config\.json: expected a file in its dir"
-    ):
+    with pytest.raises(verify.CannotJudgeError, match=r"generation_config\.json: expected a file in its dir"):
         verdict(source, directory)
     (directory / "generation_config.json").unlink()
     (directory / "generation_config.json").write_text("{" + " " * 10_000_000 + "}")
-    with pytest.raises(
-        verify.CannotJudgeError, match=r"generation_config\.json: expected a JSON object, found: more"
-    ):
+    with pytest.raises(verify.CannotJudgeError, match=r"generation_config\.json: expected a JSON object"):
         verdict(source, directory)
 
 
