@@ -30,7 +30,7 @@ _COMPILED = "_orig_mod."
 _REQUIRED_ARGS = ("dim", "n_layers", "n_heads", "vocab_size", "max_seq_len")
 _OPTIONAL_ARGS = ("n_kv_heads", "hidden_dim", "multiple_of", "norm_eps", "rope_theta", "dropout")
 
-# By which a name is told from a prefix: every model has a first layer.
+# The names of a model with one layer, which every model has: they tell a prefix from a name.
 _NAMES = tuple(tensor_shapes(ModelConfig(2, 1, 1, 1, 1, 1, 1, tied=False)))
 
 
