@@ -95,7 +95,7 @@ class Noise:
     def of_product(y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return the variance of y = a @ b, summed in index order, in units of ROUNDING_VARIANCE."""
         n = a.shape[-1]
-        return (n / 6 + 1) * (a.square() @ b.square()) + n / 3 * y.square()
+        return (n / 6 + 1) * _squares(a, b) + n / 3 * y.square()
 
     def _noisy(self, y: torch.Tensor) -> torch.Tensor:
         """View the noisy windows as (draws, clean, ...)."""
@@ -122,3 +122,19 @@ class Noise:
             self._pool = self._pool.repeat(1 + 2 * count // len(self._pool))
         start = int(torch.randint(len(self._pool) - count, (), generator=self._generator))
         return self._pool[start : start + count].view(*shape).to(dtype)
+
+
+def _squares(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Estimate a^2 @ b^2, exactly if b is not one matrix.
+
+    For a matrix, each row of `a` counts as its length times the mean shape of all rows: one product of a vector
+    instead of one as large as a @ b. On healthy models the noise of logits has the same size either way.
+    """
+    wide = a.square()
+    if b.ndim > 2:
+        return wide @ b.square()
+    lengths = wide.sum(dim=-1, keepdim=True)
+    shape = wide.flatten(0, -2).sum(dim=0)
+    total = shape.sum()
+    of_shape = shape @ b.square() / total if total > 0 else torch.zeros(b.shape[1], dtype=b.dtype)
+    return lengths * of_shape

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
-from verify.oracle.logit_sigma import DRAWS
+from verify.oracle.logit_sigma import draws_of
 from verify.sources import Hyperparameters
 
 _FLOAT, _DOUBLE = 4, 8
@@ -184,7 +184,7 @@ def _engine_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
 
 def _rounding_noise(work: Work, sizes: _Sizes) -> int:
     """The clean pass and its noisy copies: a layer's activations and scores of the traced positions."""
-    copies = (1 + DRAWS) * work.traced * _FLOAT
+    copies = (1 + draws_of(work.hyper, work.length)) * work.traced * _FLOAT
     return sizes.load + copies * (work.positions * sizes.stream + 3 * work.hyper.n_heads * work.positions**2)
 
 
