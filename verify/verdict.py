@@ -135,7 +135,6 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
         policy=limits,
         windows=tuple(windows),
         depth=options.evidence.depth,
-        whole=options.engine is not None,
         memory=AT_EASE if cost is None else cost.plan,
         threads=torch.get_num_threads(),
     )

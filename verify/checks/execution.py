@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 from verify.checks.digits import beside, counted
 from verify.checks.result import CheckResult, skipped, within
 
+Floats = NDArray[np.float64]
+Logits = NDArray[np.floating[Any]]
+
+# Logits that are compared at a time, in float64.
+_BLOCK = 1 << 21
+
 # Of 600 random healthy models (benchmarks/calibrate_execution.py) the worst reached 7.0; the median was 4.3.
 LIMIT_SIGMAS = 10.0
 
@@ -43,25 +49,31 @@ class Execution:
         self._largest = 0.0
         self._logits = 0
 
-    def add(
-        self, window: int, reference: NDArray[np.float64], sigma: NDArray[np.float64], engine: NDArray[np.float32]
-    ) -> None:
+    def add(self, window: int, reference: Logits, sigma: Logits, engine: Logits) -> None:
         """Add one window: arrays (length, vocab_size). A NaN or infinity anywhere counts as infinitely wrong."""
         if not reference.shape == sigma.shape == engine.shape or not engine.size:
             raise ValueError(f"logits: {reference.shape}, {sigma.shape} and {engine.shape}")
+        self._logits += engine.size
+        step = max(1, _BLOCK // engine.shape[1])
+        for first in range(0, len(engine), step):
+            rows = slice(first, first + step)
+            sides = (one[rows].astype(np.float64) for one in (reference, sigma, engine))
+            self._add(window, first, *sides)
+
+    def _add(self, window: int, first: int, reference: Floats, sigma: Floats, engine: Floats) -> None:
+        """Add some positions, from `first` on."""
         error = np.abs(engine - reference)
         # where noise changes nothing (an all-zero model), the logits must be equal
         sigmas = np.divide(error, sigma, out=np.where(error == 0, 0.0, np.inf), where=sigma > 0)
-        sigmas = np.where(np.isfinite(engine) & np.isfinite(reference) & np.isfinite(sigma), sigmas, np.inf)
+        sigmas[~(np.isfinite(error) & np.isfinite(sigma))] = np.inf
         at = int(sigmas.argmax())
-        self._logits += engine.size
         self._largest = max(self._largest, float(np.nan_to_num(error, nan=np.inf).max()))
         if sigmas.flat[at] > self._worst:
             position, index = (int(i) for i in np.unravel_index(at, sigmas.shape))
             self._worst = float(sigmas.flat[at])
             self.where = {
                 "window": window,
-                "position": position,
+                "position": first + position,
                 "index": index,
                 "expected": float(reference[position, index]),
                 "found": float(engine[position, index]),

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Logits = NDArray[np.floating[Any]]
+
+# Logits that are compared at a time, in float64.
+_BLOCK = 1 << 21
 
 CONFIDENCE = 0.95
 WORST_POSITIONS = 5
@@ -35,7 +40,7 @@ class WindowEvidence:
 
 
 def compare_window(
-    origin: str, tokens: NDArray[np.int64], source_logits: Floats, file_logits: NDArray[np.float32]
+    origin: str, tokens: NDArray[np.int64], source_logits: Logits, file_logits: Logits
 ) -> WindowEvidence:
     """Compare finite logits (length, vocab_size) of both sides.
 
@@ -43,18 +48,27 @@ def compare_window(
     """
     if source_logits.shape != file_logits.shape or source_logits.shape[0] != len(tokens) or not source_logits.size:
         raise ValueError(f"logits: {source_logits.shape} against {file_logits.shape} for {len(tokens)} tokens")
-    source, file = _log_softmax(source_logits), _log_softmax(file_logits.astype(np.float64))
-    difference = file_logits - source_logits
-    following = tokens[1:, None]
-    return WindowEvidence(
-        origin=origin,
+    step = max(1, _BLOCK // source_logits.shape[1])
+    blocks = [slice(first, first + step) for first in range(0, len(tokens), step)]
+    found = [_compare(source_logits[rows], file_logits[rows], tokens[1:][rows]) for rows in blocks]
+    kl, agree, source_nll, file_nll, error, squared = (np.concatenate(column) for column in zip(*found, strict=True))
+    return WindowEvidence(origin, kl, agree, source_nll, file_nll, error, squared)
+
+
+def _compare(source_logits: Logits, file_logits: Logits, following: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Compare some positions; following: the tokens after them, one fewer at the end of a window."""
+    wide, wide_file = source_logits.astype(np.float64), file_logits.astype(np.float64)
+    source, file = _log_softmax(wide), _log_softmax(wide_file)
+    difference = wide_file - wide
+    count, columns = len(following), following[:, None]
+    return (
         # rounding can make the KL of two nearly equal distributions slightly negative
-        kl=np.maximum((np.exp(source) * (source - file)).sum(axis=1), 0.0),
-        agree=source_logits.argmax(axis=1) == file_logits.argmax(axis=1),
-        source_nll=-np.take_along_axis(source[:-1], following, axis=1)[:, 0],
-        file_nll=-np.take_along_axis(file[:-1], following, axis=1)[:, 0],
-        error=np.abs(difference).max(axis=1),
-        squared=np.square(difference).mean(axis=1),
+        np.maximum((np.exp(source) * (source - file)).sum(axis=1), 0.0),
+        wide.argmax(axis=1) == wide_file.argmax(axis=1),
+        -np.take_along_axis(source[:count], columns, axis=1)[:, 0],
+        -np.take_along_axis(file[:count], columns, axis=1)[:, 0],
+        np.abs(difference).max(axis=1),
+        np.square(difference).mean(axis=1),
     )
 
 

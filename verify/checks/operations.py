@@ -28,7 +28,7 @@ class LayerReport:
     """Describes one operation of one layer (None: embedding or classifier) over all windows.
 
     max_error_over_bound: 1 is still right. It is infinite if the result is not finite, or if it differs from the only
-    right answer.
+    right answer. arithmetic: the reader's, mirror or fast.
     """
 
     activations: str
@@ -37,6 +37,7 @@ class LayerReport:
     max_error: float
     max_error_over_bound: float
     where: dict[str, Any]
+    arithmetic: str = "mirror"
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,11 @@ class FoundOperations:
 
 
 class Operations:
-    """Gathers comparisons in the order of the pass."""
+    """Gathers comparisons in the order of the pass. arithmetic: of what add() adds."""
 
-    def __init__(self) -> None:
-        self._reports: dict[tuple[str, int | None, str], LayerReport] = {}
+    def __init__(self, arithmetic: str = "mirror") -> None:
+        self._arithmetic = arithmetic
+        self._reports: dict[tuple[str, str, int | None, str], LayerReport] = {}
         self._order: dict[str, int] = {}
 
     @property
@@ -73,17 +75,17 @@ class Operations:
 
     def _keep(self, report: LayerReport) -> None:
         """Keep the larger of two ratios, or the earlier of equal ones, and the larger of both errors."""
-        key = (report.activations, report.layer, report.operation)
+        key = (report.arithmetic, report.activations, report.layer, report.operation)
         before = self._reports.get(key, report)
         kept = report if not before.max_error_over_bound >= report.max_error_over_bound else before
         self._reports[key] = dataclasses.replace(kept, max_error=max(before.max_error, report.max_error))
 
-    def _place(self, report: LayerReport) -> tuple[str, float, int]:
-        """Sort by activations, layer and operation in the order of a pass; the classifier comes last."""
+    def _place(self, report: LayerReport) -> tuple[bool, str, float, int]:
+        """Sort by arithmetic, activations, layer and operation in the order of a pass; the classifier comes last."""
         order = self._order[report.operation]
         first_of_all = report.operation == "embedding"
         layer = -1.0 if first_of_all else math.inf if report.layer is None else float(report.layer)
-        return report.activations, layer, order
+        return report.arithmetic != "mirror", report.activations, layer, order
 
     def add(self, activations: str, layer: int | None, windows: list[int], judged: Comparison) -> float:
         """Add a comparison; return its largest error over bound. windows: the numbers of those along its first
@@ -94,7 +96,7 @@ class Operations:
         ratio = bounds.utilisation(error, judged.bound)
         at = int(ratio.argmax())
         worst = float(ratio.flatten()[at])
-        key = (activations, layer, judged.operation)
+        key = (self._arithmetic, activations, layer, judged.operation)
         before = self._reports.get(key)
         if before is not None:
             largest = max(largest, before.max_error)
@@ -116,7 +118,8 @@ class Operations:
                 (judged.out - judged.exact).flatten(0, 1), ratio.flatten(0, 1), judged.inputs.flatten(0, 1)
             )
             where |= dataclasses.asdict(suspect) | {"row": suspect.row + judged.first}
-        self._reports[key] = LayerReport(activations, layer, judged.operation, largest, worst, where)
+        operation = judged.operation
+        self._reports[key] = LayerReport(activations, layer, operation, largest, worst, where, self._arithmetic)
         return worst
 
     @property
@@ -143,10 +146,11 @@ class Operations:
 
 
 def name_of(report: LayerReport) -> str:
-    """Name an operation: "layer 1 down, int8 activations"."""
+    """Name an operation: "layer 1 down, int8 activations, fast"."""
     layer = "" if report.layer is None else f"layer {report.layer} "
     int8 = ", int8 activations" if report.activations == "q8" else ""
-    return f"{layer}{report.operation}{int8}"
+    fast = "" if report.arithmetic == "mirror" else f", {report.arithmetic}"
+    return f"{layer}{report.operation}{int8}{fast}"
 
 
 def describe(report: LayerReport, failures: int) -> str:
@@ -172,6 +176,7 @@ def describe(report: LayerReport, failures: int) -> str:
 def where_of(report: LayerReport) -> dict[str, Any]:
     """Return the place of an operation for a check's result."""
     return {
+        "arithmetic": report.arithmetic,
         "activations": report.activations,
         "layer": report.layer,
         "operation": report.operation,

@@ -14,21 +14,22 @@ class Depth:
     """How many windows, how long, and how many of them are traced. None: all.
 
     windows: random windows, and the most windows of a text. length: tokens in a window, cut to the model's own.
-    traced: windows whose operations are recorded, at every position. positions: how many of a traced window's first
-    positions have their logits compared with the reference. Tracing one window costs as much as running some
-    fifteen, most of it for the rounding noise behind `execution`.
+    traced: windows whose operations are recorded, at every position by "mirror". positions: how many of a traced
+    window's first positions are recorded by "fast" too, and have their storage's cost attributed to tensors.
+    every_path: repeat "fast" on every instruction set of the processor.
     """
 
     windows: int
     length: int
     traced: int | None
     positions: int | None
+    every_path: bool = False
 
 
 DEPTHS = {
     "quick": Depth(windows=4, length=64, traced=2, positions=128),
     "standard": Depth(windows=8, length=512, traced=2, positions=128),
-    "full": Depth(windows=32, length=2048, traced=None, positions=None),
+    "full": Depth(windows=32, length=2048, traced=None, positions=None, every_path=True),
 }
 
 
@@ -51,7 +52,7 @@ def traced_windows(windows: Sequence[Window], depth: str) -> list[int]:
     return sorted(order[: DEPTHS[depth].traced])
 
 
-def traced_positions(depth: str, length: int, *, whole: bool = False) -> int:
-    """How many of a window's positions have their logits compared with the reference. whole: all of them."""
+def traced_positions(depth: str, length: int) -> int:
+    """How many of a traced window's first positions Depth.positions covers."""
     most = DEPTHS[depth].positions
-    return length if whole or most is None else min(length, most)
+    return length if most is None else min(length, most)

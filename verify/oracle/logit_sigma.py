@@ -12,7 +12,8 @@ from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise
 from verify.sources import Hyperparameters
 
 MOST_DRAWS = 8
-# Products of a weight and an activation that the draws of one window may take. A window of a large model has one draw.
+# Products of a weight and an activation that the draws of one window may take; a window of a large model has one
+# draw.
 _AFFORDED = 1 << 33
 
 # Roundings are enlarged by this factor: large enough that the roundings of the float32 passes themselves do not

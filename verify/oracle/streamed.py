@@ -1,4 +1,4 @@
-"""Makes transformers' own model without weights, and gives it those that the source reads.
+"""Makes transformers' own model without weights, and gives it those that the source reads, or others.
 
 All at once, or with one of its modules in memory at a time: right before transformers runs a decoder layer, its
 weights are read, and right after it they are forgotten. What runs, and in which order, is transformers' code alone.
@@ -6,6 +6,7 @@ weights are read, and right after it they are forgotten. What runs, and in which
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,9 @@ from verify.sources.huggingface import HuggingFaceSource
 # A buffer that old checkpoints hold, and that every model computes for itself.
 COMPUTED = "rotary_emb.inv_freq"
 _CLASSIFIER = "lm_head.weight"
+
+# Returns a tensor by llama2.c's name, with its rows in transformers' order.
+Load = Callable[[str], torch.Tensor]
 
 
 def empty_model(transformers: Any, source: HuggingFaceSource) -> Any:
@@ -33,18 +37,18 @@ def empty_model(transformers: Any, source: HuggingFaceSource) -> Any:
     return model.eval()
 
 
-def fill(model: Any, source: HuggingFaceSource) -> None:
+def fill(model: Any, source: HuggingFaceSource, load: Load) -> None:
     """Give the model all its weights."""
     names = _names(source)
     for prefix, module in _modules(model).items():
-        _load(prefix, source, names, module)
+        _load(prefix, load, names, module)
 
 
-def stream(model: Any, source: HuggingFaceSource) -> None:
+def stream(model: Any, source: HuggingFaceSource, load: Load) -> None:
     """Give each module its weights when it runs, and take them away afterwards."""
     names = _names(source)
     for prefix, module in _modules(model).items():
-        module.register_forward_pre_hook(partial(_load, prefix, source, names))
+        module.register_forward_pre_hook(partial(_load, prefix, load, names))
         module.register_forward_hook(_forget)
 
 
@@ -73,10 +77,8 @@ def _names(source: HuggingFaceSource) -> dict[str, str]:
     return {_CLASSIFIER: "output.weight", **source.transformers_tensors()}
 
 
-def _load(
-    prefix: str, source: HuggingFaceSource, names: dict[str, str], module: torch.nn.Module, _inputs: Any = None
-) -> None:
-    state = {name: source.transformers_tensor(names[f"{prefix}.{name}"]) for name in module.state_dict()}
+def _load(prefix: str, load: Load, names: dict[str, str], module: torch.nn.Module, _inputs: Any = None) -> None:
+    state = {name: load(names[f"{prefix}.{name}"]) for name in module.state_dict()}
     module.load_state_dict(state, strict=True, assign=True)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from verify.errors import CannotJudgeError
-from verify.oracle.streamed import COMPUTED, empty_model, fill, stream
+from verify.oracle.streamed import COMPUTED, Load, empty_model, fill, stream
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import one_line, quiet_transformers, wanted
 
@@ -23,16 +23,16 @@ class TransformersOracle:
     it than its model has: it would make up those that are missing.
     """
 
-    def __init__(self, source: HuggingFaceSource, *, streamed: bool = False) -> None:
-        """streamed: hold one layer's weights at a time."""
+    def __init__(self, source: HuggingFaceSource, *, streamed: bool = False, load: Load | None = None) -> None:
+        """streamed: hold one layer's weights at a time. load: returns other weights than the source's."""
         self._path = source.path
         with quiet_transformers() as transformers:
             try:
-                if source.is_plain and not streamed:
+                if source.is_plain and not streamed and load is None:
                     self._model = _loaded(transformers, source)
                 else:
                     self._model = empty_model(transformers, source)
-                    (stream if streamed else fill)(self._model, source)
+                    (stream if streamed else fill)(self._model, source, load or source.transformers_tensor)
             except CannotJudgeError:
                 raise
             except Exception as error:  # from_pretrained's failures have no common class

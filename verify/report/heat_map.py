@@ -42,12 +42,13 @@ class Row:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Shows one kind of activations.
+    """Shows one arithmetic and one kind of activations.
 
     active: the cell to start at: the first that failed, or the one nearest to its bound. room: "few" columns leave
     room for numbers; otherwise "some" or "many".
     """
 
+    arithmetic: str
     activations: str
     columns: Sequence[str]
     rows: Sequence[Row]
@@ -57,9 +58,11 @@ class HeatMap:
 
 
 def heat_maps(layers: Sequence[LayerReport], limit: float) -> list[HeatMap]:
-    """Return one map for each kind of activations. limit: the policy's, of error over bound."""
-    kinds = dict.fromkeys(report.activations for report in layers)
-    return [_heat_map([report for report in layers if report.activations == kind], limit) for kind in kinds]
+    """Return a map for each arithmetic and kind of activations. limit: the policy's, of error over bound."""
+    kinds: dict[tuple[str, str], list[LayerReport]] = {}
+    for report in layers:
+        kinds.setdefault((report.arithmetic, report.activations), []).append(report)
+    return [_heat_map(reports, limit) for reports in kinds.values()]
 
 
 def _heat_map(layers: Sequence[LayerReport], limit: float) -> HeatMap:
@@ -72,6 +75,7 @@ def _heat_map(layers: Sequence[LayerReport], limit: float) -> HeatMap:
     start = failed[0] if failed else max(layers, key=lambda report: report.max_error_over_bound)
     cells = {(report.operation, _column(report)): _cell(report, limit, report is start) for report in layers}
     return HeatMap(
+        arithmetic=layers[0].arithmetic,
         activations=layers[0].activations,
         columns=columns,
         rows=[

@@ -14,9 +14,10 @@ import torch
 import reader_c
 from verify.evidence import Window
 from verify.evidence.depth import traced_positions, traced_windows
+from verify.run.compared_windows import ARITHMETICS, activations_of
 from verify.run.memory import Plan, Taken, Work, batch_of, plan
+from verify.run.other_ways import passes_of
 from verify.run.reference_logits import same_numbers
-from verify.run.traced_windows import activations_of
 from verify.sources import Hyperparameters, Source
 
 # Elements of the largest float64 array that a batch of windows makes (logits or attention shares). The allocator
@@ -56,12 +57,10 @@ def cost_of(
     windows: Sequence[Window],
     depth: str,
     limit: int | None,
-    *,
-    whole: bool,
 ) -> Cost:
     """Predict the cost of a verdict, and plan how to stay within the limit.
 
-    limit: bytes of memory, if any. whole: every position of the traced windows counts.
+    limit: bytes of memory, if any.
     Raises CannotJudgeError if no plan stays within the limit.
     """
     hyper = source.hyperparameters
@@ -73,14 +72,14 @@ def cost_of(
         length=max(length, length_traced),
         batch=batch,
         traced=windows_traced,
-        positions=traced_positions(depth, length_traced, whole=whole),
+        positions=traced_positions(depth, length_traced),
         held=0 if model.mapped else model.file_size,
         q8=bool(model.config.group_size),
         huggingface=source.kind == "huggingface",
-        attributed=any(model.storage(name).storage != "fp32" for name in model.names),
+        lossy=not same_numbers(source, model),
     )
     made = plan(work, torch.get_num_threads(), limit)
-    return Cost(made, _reads(source, model, made, batches, traced))
+    return Cost(made, _reads(source, model, made, windows, batches, traced))
 
 
 def cost_of_directory(
@@ -103,12 +102,12 @@ def cost_of_directory(
         held=0,
         q8=False,
         huggingface=by_others,
-        attributed=False,
+        lossy=not lossless,
         directory=True,
     )
     made = plan(work, torch.get_num_threads(), limit)
-    of_source = _CHECKED + (1 if by_others and not made.streamed else len(batches))
-    of_source += len(traced) * (1 + (not lossless) + by_others)
+    weights = 1 + (not lossless)
+    of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
     return Cost(made, of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size)
 
 
@@ -132,18 +131,25 @@ def batches_of(
 
 
 def _reads(
-    source: Source, model: reader_c.Model, made: Plan, batches: list[list[int]], traced: list[list[int]]
+    source: Source,
+    model: reader_c.Model,
+    made: Plan,
+    windows: Sequence[Window],
+    batches: list[list[int]],
+    traced: list[list[int]],
 ) -> int:
     """Bytes of the source and, if it is mapped, of the file, if no weight is kept between two passes. A file that
     fails may cost more, for its diagnosis."""
     kinds, lossless = len(activations_of(model)), same_numbers(source, model)
     by_others = source.kind == "huggingface"
-    of_source = _CHECKED + (1 if by_others and not made.streamed else len(batches))
-    # rounding noise, the plain Llama on the file's and on the source's weights, and each operation
-    of_source += len(traced) * (1 + (not lossless) + by_others)
-    of_source += kinds * sum(ceil(len(numbers) / (made.walks or len(numbers))) for numbers in traced)
+    weights = 1 + (not lossless)
+    # the logits on each kind of weights, rounding noise, and each operation
+    of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
+    recorded = kinds * len(ARITHMETICS)
+    of_source += recorded * sum(ceil(len(numbers) / (made.walks or len(numbers))) for numbers in traced)
     of_source += 0 if lossless else _ATTRIBUTED
-    of_file = _CHECKED + kinds * sum(map(len, batches + traced))
+    of_traced = sum(1 + passes_of(len(windows[number].tokens)) for numbers in traced for number in numbers)
+    of_file = _CHECKED + recorded * (sum(map(len, batches)) + of_traced)
     return of_source * _bytes_of_a_pass(source) + (of_file * model.file_size if model.mapped else 0)
 
 

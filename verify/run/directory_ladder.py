@@ -21,21 +21,18 @@ from verify.checks.tensors import FoundTensors, check_tensors
 from verify.diagnosis import Diagnosis, diagnose_tensors
 from verify.diagnosis.result import subject
 from verify.errors import CannotJudgeError
-from verify.evidence.depth import traced_positions, traced_windows
 from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.cost import batches_of
 from verify.run.directory_engine import DirectoryEngine, NotRunError
 from verify.run.memory import give_back
 from verify.run.options import Options
-from verify.run.reference_logits import References, disagreement
+from verify.run.reference_logits import BatchReference, References, disagreement
 from verify.run.resume import EvidenceStore
 from verify.run.worker import Job
 from verify.sources import Hyperparameters, Source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import wanted
 
-# How much the reference of a window weighs on the progress bar, compared with running it.
-_REFERENCE_STEPS = 20
 _ON_WINDOWS: tuple[tuple[str, Bound], ...] = (("execution", "statistical"), ("quantization", "policy"))
 
 
@@ -54,13 +51,13 @@ _ORDERS = {
 
 @dataclass(frozen=True)
 class _Window:
-    """One window by both sides. evidence: None where a logit is not finite. of_source, found: the logits (positions,
-    vocab_size) of a window that is compared with the reference."""
+    """One window by both sides. evidence: None where a logit is not finite. agreement: of the two references, as for
+    .bin files."""
 
     number: int
     evidence: WindowEvidence | None
-    of_source: NDArray[np.float64] | None
-    found: NDArray[np.float32] | None
+    execution: WorstLogit
+    agreement: WorstLogit
 
 
 @dataclass(frozen=True)
@@ -68,14 +65,6 @@ class _Compared:
     """One batch, as it is stored."""
 
     windows: tuple[_Window, ...]
-
-
-@dataclass(frozen=True)
-class _Referred:
-    """One batch of windows against the reference. agreement: of the two references, as for .bin files."""
-
-    execution: WorstLogit
-    agreement: WorstLogit
 
 
 class DirectoryLadder:
@@ -173,12 +162,12 @@ class DirectoryLadder:
         """Run the checks that run the model."""
         windows = self._job.windows
         try:
-            compared, referred = self._judge_windows()
+            compared = self._judge_windows()
         except NotRunError as error:
             detail = f"transformers on the directory: {error}"
             reason = "transformers does not run the directory"
             return findings.with_checks(exact("execution", 1, detail), skipped("quantization", "policy", reason))
-        findings = findings.with_checks(self._execution(referred))
+        findings = findings.with_checks(self._execution(compared))
         evidence = [window.evidence for window in compared if window.evidence is not None]
         if len(evidence) < len(compared):
             detail = "logits, the directory's or the source's, are not finite"
@@ -190,75 +179,47 @@ class DirectoryLadder:
             windows=tuple(of_window(n, "fp32", windows[n].tokens, one) for n, one in enumerate(evidence)),
         )
 
-    def _execution(self, referred: list[_Referred]) -> CheckResult:
+    def _execution(self, compared: list[_Window]) -> CheckResult:
         execution, agreement = Execution(), Execution()
-        for batch in referred:
-            execution.merge(batch.execution)
-            agreement.merge(batch.agreement)
+        for window in compared:
+            execution.merge(window.execution)
+            agreement.merge(window.agreement)
         limit = self._policy.execution.noise_sigmas
         return disagreement(agreement) or execution.verdict("transformers on the directory", limit)
 
-    def _judge_windows(self) -> tuple[list[_Window], list[_Referred]]:
-        """Run every window by both sides, then the reference on the windows that the depth asks for."""
+    def _judge_windows(self) -> list[_Window]:
+        """Run every window by both sides."""
         windows, hyper = self._job.windows, self._source.hyperparameters
-        numbers = traced_windows(windows, self._job.depth)
-        steps, done = len(windows) + _REFERENCE_STEPS * len(numbers), 0
         compared: list[_Window] = []
-        kept: dict[int, _Window] = {}
         for batch in batches_of(windows, list(range(len(windows))), hyper):
-            for window in self._compared(batch):
-                if window.of_source is not None:
-                    kept[window.number] = window
-                compared.append(replace(window, of_source=None, found=None))
-                done += 1
-                self._options.progress("windows", done, steps)
-        self._references.done_with_source()
+            compared += self._compared(batch)
+            self._options.progress("windows", len(compared), len(windows))
+        self._references.done_with_logits()
         self._engine = None
         give_back()
-        referred = []
-        for batch in batches_of(windows, numbers, hyper, times=2):
-            referred.append(self._referred([kept.pop(number) for number in batch]))
-            give_back()
-            done += _REFERENCE_STEPS * len(batch)
-            self._options.progress("windows", done, steps)
-        return compared, referred
+        return compared
 
     def _compared(self, batch: list[int]) -> tuple[_Window, ...]:
         """Run one batch by both sides; one that an earlier run stored is not run again."""
         stored = self._store.get(f"compare-{batch[0]}", _Compared)
         if stored is None:
             tokens = self._tokens(batch)
-            of_source = self._references.of_source(tokens)
+            reference = self._references.of(tokens, batch)
             if self._engine is None:
                 self._engine = DirectoryEngine(self._directory.path)
             logits = self._engine.logits(tokens)
-            stored = _Compared(tuple(map(self._compare, batch, of_source, logits)))
+            stored = _Compared(tuple(self._compare(n, row, reference, logits) for row, n in enumerate(batch)))
             self._store.put(f"compare-{batch[0]}", stored)
         return stored.windows
 
-    def _compare(self, number: int, of_source: NDArray[np.float64], logits: NDArray[np.float32]) -> _Window:
-        window, depth = self._job.windows[number], self._job.depth
-        finite = bool(np.isfinite(of_source).all() and np.isfinite(logits).all())
-        evidence = compare_window(window.origin, window.tokens, of_source, logits) if finite else None
-        if number not in traced_windows(self._job.windows, depth):
-            return _Window(number, evidence, None, None)
-        first = traced_positions(depth, len(window.tokens))
-        return _Window(number, evidence, of_source[:first].copy(), logits[:first].copy())
-
-    def _referred(self, kept: list[_Window]) -> _Referred:
-        """Compare one batch with the float64 reference on the weights that the directory should hold."""
-        numbers = [window.number for window in kept]
-        stored = self._store.get(f"refer-{numbers[0]}", _Referred)
-        if stored is None:
-            of_source, found = (np.stack(side) for side in zip(*map(_logits, kept), strict=True))
-            tokens = self._tokens(numbers)[:, : of_source.shape[1]]
-            reference, sigma, agreement = self._references.of_file(tokens, numbers, of_source)
-            execution = Execution()
-            for row, number in enumerate(numbers):
-                execution.add(number, reference[row], sigma[row], found[row])
-            stored = _Referred(execution.found, agreement)
-            self._store.put(f"refer-{numbers[0]}", stored)
-        return stored
+    def _compare(self, number: int, row: int, reference: BatchReference, logits: NDArray[np.float32]) -> _Window:
+        window = self._job.windows[number]
+        of_source, of_file = reference.of_source[row], reference.of_file[row]
+        finite = bool(np.isfinite(of_source).all() and np.isfinite(logits[row]).all())
+        evidence = compare_window(window.origin, window.tokens, of_source, of_file) if finite else None
+        execution = Execution()
+        execution.add(number, of_file, reference.sigma[row], logits[row])
+        return _Window(number, evidence, execution.found, reference.agreement)
 
     def _tokens(self, numbers: list[int]) -> torch.Tensor:
         return torch.from_numpy(np.stack([self._job.windows[number].tokens for number in numbers]))
@@ -267,12 +228,6 @@ class DirectoryLadder:
 def directory_versions() -> dict[str, str]:
     """Return {name: version} of the library that runs the directory."""
     return {"transformers": str(wanted("transformers").__version__)}
-
-
-def _logits(window: _Window) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    assert window.of_source is not None
-    assert window.found is not None
-    return window.of_source, window.found
 
 
 def _same_shapes(read: Hyperparameters | CannotJudgeError | None, hyper: Hyperparameters) -> bool:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 import reader_c
 from verify.checks.config import check_config, same_shapes
+from verify.checks.execution import WorstLogit
 from verify.checks.file import check_file
 from verify.checks.metrics import of_window, summarise
 from verify.checks.quantization import check_quantization
@@ -20,17 +18,19 @@ from verify.diagnosis import diagnose_tensors
 from verify.engine.trial import Trial
 from verify.evidence.depth import traced_windows
 from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
+from verify.run.compared_windows import ARITHMETICS, ComparedWindow, FirstPositions
 from verify.run.cost import batches_of
+from verify.run.execution_verdict import execution_verdict, float_execution
 from verify.run.memory import give_back
 from verify.run.options import Options
 from verify.run.reference_logits import References
 from verify.run.resume import EvidenceStore
-from verify.run.traced_windows import Traced, Tracer
-from verify.run.worker import ARITHMETIC, ComparedWindow, Job, Worker, Workers
+from verify.run.traced_windows import Traced, Tracer, merge_operations
+from verify.run.worker import Job, Worker, Workers
 from verify.sources import Source
 
-# How much tracing a window weighs on the progress bar, compared with running it.
-_TRACE_STEPS = 20
+# How much each weighs on the progress bar.
+_COMPARE_STEPS, _TRACE_STEPS = 3, 5
 
 
 class Ladder:
@@ -99,40 +99,49 @@ class Ladder:
         """Run the checks that run the model."""
         with self._workers() as workers:
             compared, traced = self._judge_windows(workers)
+        limit = self._policy.execution.noise_sigmas
+        by_arithmetic = _by_arithmetic(compared)
+        execution = execution_verdict(
+            by_arithmetic,
+            [found.agreement for found in compared],
+            traced.same_bits,
+            merge_operations(traced.replays),
+            limit,
+        )
         trial_verdict = () if self._trial is None else (self._trial.verdict(),)
-        findings = findings.with_checks(*traced.verdicts(self._policy, ARITHMETIC), *trial_verdict)
         findings = replace(
-            findings,
+            findings.with_checks(traced.verdict(self._policy), execution, *trial_verdict),
             layers=traced.layers,
             storage_cost=traced.storage_cost,
             diagnosis=findings.diagnosis or traced.diagnosis,
         )
-        if self._job.depth == "full" and traced.wrong_in_float(self._policy, ARITHMETIC):
-            hyper = self._source.hyperparameters
-            tracer = Tracer(self._model, hyper, self._references, ARITHMETIC)
-            findings = replace(findings, logit_error=tracer.explain(traced.execution, self._job.windows))
+        worst = float_execution(by_arithmetic, limit)
+        wrong = worst.status == "fail" or traced.wrong_in_float(worst.where.get("arithmetic", ""))
+        if self._job.depth == "full" and wrong:
+            tracer = Tracer(self._model, self._source.hyperparameters, self._references, self._job.depth)
+            findings = replace(findings, logit_error=tracer.explain(worst.where, self._job.windows))
         return self._with_metrics(findings, compared)
 
     def _judge_windows(self, workers: Workers) -> tuple[list[ComparedWindow], Traced]:
-        """Compare every window with the source, then trace the windows that the depth asks for."""
+        """Compare every window with the references, then trace the windows that the depth asks for."""
         windows, hyper = self._job.windows, self._source.hyperparameters
         numbers = traced_windows(windows, self._job.depth)
-        steps, done = len(windows) + _TRACE_STEPS * len(numbers), 0
-        logits: dict[int, NDArray[np.float64]] = {}
+        steps, done = _COMPARE_STEPS * len(windows) + _TRACE_STEPS * len(numbers), 0
+        first_positions: dict[int, FirstPositions] = {}
         compared: list[ComparedWindow] = []
         for batch in self._compared(workers, list(batches_of(windows, list(range(len(windows))), hyper))):
             for found in batch:
-                if found.of_source is not None:
-                    logits[found.number] = found.of_source
-                compared.append(replace(found, of_source=None))
-                done += 1
+                if found.first_positions is not None:
+                    first_positions[found.number] = found.first_positions
+                compared.append(replace(found, first_positions=None))
+                done += _COMPARE_STEPS
                 self._options.progress("windows", done, steps)
-        workers.done_with_source()
+        workers.done_with_logits()
         give_back()
         traced = Traced()
         # twice as many at a time, because the weights are derived again for each batch
         batches = list(batches_of(windows, numbers, hyper, times=2))
-        for batch_numbers, found_here in zip(batches, self._traced(workers, batches, logits), strict=True):
+        for batch_numbers, found_here in zip(batches, self._traced(workers, batches, first_positions), strict=True):
             traced = traced.merged(found_here)
             give_back()
             done += _TRACE_STEPS * len(batch_numbers)
@@ -169,12 +178,12 @@ class Ladder:
             yield found.windows
 
     def _traced(
-        self, workers: Workers, batches: list[list[int]], logits: dict[int, NDArray[np.float64]]
+        self, workers: Workers, batches: list[list[int]], first_positions: dict[int, FirstPositions]
     ) -> Iterator[Traced]:
         """Yield the batches in their order; those that an earlier run stored are not traced again."""
         stored = [self._store.get(f"trace-{batch[0]}", Traced) for batch in batches]
         tasks = (
-            (batch, np.stack([logits.pop(number) for number in batch]), batch is batches[0])
+            (batch, first_positions.get(batch[0]))
             for batch, earlier in zip(batches, stored, strict=True)
             if earlier is None
         )
@@ -204,6 +213,10 @@ _OF_TENSORS: tuple[tuple[str, Bound], ...] = (("file", "exact"), ("tensors", "ex
 
 def _skipped(checks: tuple[tuple[str, Bound], ...], reason: str) -> tuple[CheckResult, ...]:
     return tuple(skipped(name, bound, reason) for name, bound in checks)
+
+
+def _by_arithmetic(compared: list[ComparedWindow]) -> dict[str, list[WorstLogit]]:
+    return {name: [dict(found.execution)[name] for found in compared] for name in ARITHMETICS}
 
 
 @dataclass(frozen=True)

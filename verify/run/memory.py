@@ -62,8 +62,9 @@ class Work:
     """The sizes that decide how much memory a verdict takes.
 
     length: tokens of the longest window. batch: windows in one pass of the source. traced: windows that are traced at
-    a time. positions: of each traced window, those compared with the reference. held: bytes of the file's copy.
-    directory: transformers runs what is judged, whole, instead of the C reader.
+    a time. positions: of a traced window, those whose storage's cost is attributed. held: bytes of the file's copy.
+    lossy: the file's weights are others than the source's. directory: transformers runs what is judged, whole, in
+    place of the C reader.
     """
 
     hyper: Hyperparameters
@@ -74,7 +75,7 @@ class Work:
     held: int
     q8: bool
     huggingface: bool
-    attributed: bool
+    lossy: bool
     directory: bool = False
 
 
@@ -105,14 +106,12 @@ def predicted(work: Work, made: Plan) -> int:
     """Bytes beyond what the process has now: what lasts, and the stage that takes most."""
     sizes = _Sizes.of(work)
     stages = (
-        _source_pass(work, made, sizes) + _judged_pass(work, made, sizes),
-        _rounding_noise(work, sizes),
-        _file_pass(work, sizes),
-        _storage_cost(work, sizes) if work.attributed else 0,
+        _references(work, made, sizes) + _judged_pass(work, made, sizes),
+        _storage_cost(work, sizes) if work.lossy and not work.directory else 0,
         0 if work.directory else _operations(work, made, sizes),
     )
-    # float64 logits of the source and of the file, and float32 sigmas, of the traced positions
-    logits = work.traced * work.positions * work.hyper.vocab_size * (2 * _DOUBLE + _FLOAT)
+    # the first positions of one window, by both kinds of weights
+    logits = 2 * _DOUBLE * work.positions * work.hyper.vocab_size if work.lossy else 0
     lasting = work.held + 2 * made.cache + logits
     imports = _TRANSFORMERS if work.huggingface or work.directory else 0
     # allocators keep some of what is freed
@@ -156,46 +155,47 @@ class _Sizes:
         return 10 * self.largest
 
 
-def _source_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
-    """The source's own pass over a batch: its weights, a layer's activations and scores, and float64 logits."""
+def _references(work: Work, made: Plan, sizes: _Sizes) -> int:
+    """Every reference for a batch: the logits on each kind of weights, then the noise beside them."""
+    logits = work.batch * work.length * work.hyper.vocab_size
+    wide = _FLOAT if work.huggingface else _DOUBLE
+    kept = (1 + work.lossy) * wide * logits
+    # a clean copy and its noisy ones; then their logits, variances and shares
+    copies = (1 + draws_of(work.hyper, work.length)) * work.batch * _FLOAT
+    noise = sizes.load + copies * (work.length * sizes.stream + 3 * sizes.scores) + 4 * _FLOAT * logits
+    return kept + max(_weights(work, made, sizes) + _source_pass(work, sizes), _held(work, made, sizes) + noise)
+
+
+def _weights(work: Work, made: Plan, sizes: _Sizes) -> int:
+    """The weights of a pass, with those that are being read."""
     if not work.huggingface:
-        weights, wide = (_DOUBLE + _FLOAT) * sizes.largest, _DOUBLE
-    elif made.streamed:
-        weights, wide = max(_FLOAT * sizes.layer + 8 * sizes.largest_in_layer, 8 * sizes.largest), _FLOAT
-    else:
-        weights, wide = _FLOAT * sizes.every + 8 * sizes.largest, _FLOAT
-    activations = wide * (work.length * sizes.stream + 3 * sizes.scores)
-    return weights + work.batch * (activations + 3 * _DOUBLE * work.length * work.hyper.vocab_size)
+        return (_DOUBLE + _FLOAT) * sizes.largest
+    if made.streamed:
+        return max(_FLOAT * sizes.layer + 8 * sizes.largest_in_layer, 8 * sizes.largest)
+    return _held(work, made, sizes) + 8 * sizes.largest
+
+
+def _held(work: Work, made: Plan, sizes: _Sizes) -> int:
+    """The models of transformers that stay in memory, one for each kind of weights."""
+    return (1 + work.lossy) * _FLOAT * sizes.every if work.huggingface and not made.streamed else 0
+
+
+def _source_pass(work: Work, sizes: _Sizes) -> int:
+    """The activations and scores of a layer, and the logits as they are made."""
+    wide = _FLOAT if work.huggingface else _DOUBLE
+    return work.batch * wide * (work.length * (sizes.stream + 2 * work.hyper.vocab_size) + 3 * sizes.scores)
 
 
 def _judged_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
-    """The pass of what is judged, beside the source's own: a directory by transformers, a file by the C reader."""
+    """The pass of what is judged, beside the references: a directory by transformers, a file by the C reader."""
     if not work.directory:
-        return _engine_pass(work, made, sizes)
-    whole = dataclasses.replace(made, streamed=False)
-    return _source_pass(dataclasses.replace(work, huggingface=True), whole, sizes)
-
-
-def _engine_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
-    """Windows that the C reader runs beside it: a session, and the logits twice by each kind of activations."""
-    logits = 2 * (1 + work.q8) * _FLOAT * work.length * work.hyper.vocab_size
-    return made.engines * (sizes.session + logits)
-
-
-def _rounding_noise(work: Work, sizes: _Sizes) -> int:
-    """The clean pass and its noisy copies: a layer's activations and scores of the traced positions."""
-    copies = (1 + draws_of(work.hyper, work.length)) * work.traced * _FLOAT
-    return sizes.load + copies * (work.positions * sizes.stream + 3 * work.hyper.n_heads * work.positions**2)
-
-
-def _file_pass(work: Work, sizes: _Sizes) -> int:
-    """The float64 reference on the file's weights: one tensor twice, activations and three copies of the logits."""
-    positions = work.traced * work.positions * _DOUBLE
-    return (_DOUBLE + _FLOAT) * sizes.largest + positions * (sizes.stream + 3 * work.hyper.vocab_size)
+        # a session, and the logits of the pass that runs and of one that waits
+        return made.engines * (sizes.session + 2 * _FLOAT * work.length * work.hyper.vocab_size)
+    return _FLOAT * sizes.every + _source_pass(dataclasses.replace(work, huggingface=True), sizes)
 
 
 def _storage_cost(work: Work, sizes: _Sizes) -> int:
-    """A gradient, both kinds of weights, and six float64 copies of the logits."""
+    """A gradient, both kinds of weights, and six float64 copies of the first positions' logits."""
     weights = max(18 * sizes.largest, _FLOAT * sizes.layer + 18 * sizes.largest_in_layer)
     return weights + 6 * _DOUBLE * work.positions * work.hyper.vocab_size
 
@@ -207,7 +207,8 @@ def _operations(work: Work, made: Plan, sizes: _Sizes) -> int:
     q_dim = hyper.n_heads * hyper.head_dim
     recorded = sizes.session + 2 * _FLOAT * (work.length * (sizes.stream + q_dim) + 2 * sizes.scores)
     recomputed = 2 * _DOUBLE * work.length * sizes.largest_in_layer // hyper.dim
-    logits = work.traced * _FLOAT * work.length * hyper.vocab_size
+    # as recorded, and of the other ways to call the reader
+    logits = (work.traced + 4) * _FLOAT * work.length * hyper.vocab_size
     return sizes.load + windows * (recorded + recomputed) + 8 * _DOUBLE * sizes.scores + logits
 
 

@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from verify.errors import CannotJudgeError
+from verify.run.compared_windows import ComparedWindow
 from verify.run.traced_windows import Traced
-from verify.run.worker import ComparedWindow, Job, Task, Worker
+from verify.run.worker import Job, Task, Worker
 from verify.system.optional_imports import one_line
 from verify.system.stderr import silent
 
@@ -59,7 +60,7 @@ class _Actor:
         return found
 
     def trace(self, *task: Any) -> Traced:
-        self._worker.done_with_source()
+        self._worker.done_with_logits()
         (found,) = self._worker.trace([task])
         return found
 
@@ -106,7 +107,7 @@ class Cluster:
         """Trace windows as Worker does, in the tasks' order."""
         yield from self._map([("trace", task) for task in tasks])
 
-    def done_with_source(self) -> None:
+    def done_with_logits(self) -> None:
         """Nothing to do: each worker knows by itself."""
 
     def _map(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Iterator[Any]:

@@ -1,12 +1,15 @@
-"""The references for a window: logits of the source and of the file, and how far float32 rounding may move them.
+"""The references for a window: logits on the source's and on the file's weights, and how far rounding may move them.
 
-For a Hugging Face source, transformers computes the source's logits. The verifier's own reference must agree with
-it, because the file's logits are compared with that reference; the two were written independently.
+Both are computed by one program, so their difference is what the storage costs and nothing else: by transformers for
+a Hugging Face source, by the verifier's own reference in float64 for others. For transformers' logits, the verifier's
+own reference must agree, because rounding is modelled in it; the two were written independently.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from verify.checks.execution import Execution, WorstLogit
 from verify.checks.result import CheckResult, exact
 from verify.oracle import llama
 from verify.oracle.expected import numbers, quantized
-from verify.oracle.logit_sigma import logit_sigma
+from verify.oracle.logit_sigma import noisy_logits
 from verify.oracle.transformers import TransformersOracle
 from verify.oracle.weight_cache import WeightCache
 from verify.run.memory import AT_EASE, Plan
@@ -25,7 +28,28 @@ from verify.sources import Source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import wanted
 
-Floats = NDArray[np.float64]
+# float32 by transformers, float64 by the verifier's own reference
+Logits = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class BatchReference:
+    """The references for windows of one length: arrays (windows, length, vocab_size).
+
+    of_source, of_file: logits on the source's weights, and on those that the file should hold; the same array if the
+    file stores the source's numbers. sigma: the standard deviation that float32 rounding gives to each logit.
+    agreement: the verifier's own reference against transformers, if that computed of_file.
+    """
+
+    of_source: Logits
+    of_file: Logits
+    sigma: NDArray[np.float32]
+    agreement: WorstLogit
+
+    def of_window(self, row: int) -> BatchReference:
+        """Return the references for one window, with arrays (1, length, vocab_size)."""
+        at = slice(row, row + 1)
+        return BatchReference(self.of_source[at], self.of_file[at], self.sigma[at], self.agreement)
 
 
 def versions_of(source: Source) -> dict[str, str]:
@@ -51,7 +75,8 @@ class References:
         self.file_weights = WeightCache(self._file_tensor, memory.cache)
         self._streamed, self.walks = memory.streamed, memory.walks
         self._huggingface = source if isinstance(source, HuggingFaceSource) else None
-        self._transformers: TransformersOracle | None = None  # loaded with the first tokens
+        # by whether they have the file's weights; loaded with the first tokens
+        self._transformers: dict[bool, TransformersOracle] = {}
         self.versions = versions_of(source)
 
     @cached_property
@@ -73,39 +98,37 @@ class References:
             return source, self.file_weights(name)
         return source, self._as_stored(name, source)
 
-    def of_source(self, tokens: torch.Tensor) -> Floats:
-        """Return the source's logits (windows, length, vocab_size), from transformers for a Hugging Face source."""
-        if self._huggingface is None:
-            return llama.logits(self._hyper, self.source_weights, tokens).numpy()
-        if self._transformers is None:
-            self._transformers = TransformersOracle(self._huggingface, streamed=self._streamed)
-        return self._transformers.logits(tokens).numpy().astype(np.float64)
-
-    def done_with_source(self) -> None:
-        """Free the memory that only of_source() needs."""
-        self._transformers = None
-
-    def of_file(
-        self, tokens: torch.Tensor, windows: list[int], of_source: Floats
-    ) -> tuple[Floats, NDArray[np.float32], WorstLogit]:
-        """Return two arrays like of_source, and the worst disagreement of the two references.
-
-        The arrays: float64 logits on the weights that the file should hold, and the standard deviation that float32
-        rounding gives to each. The disagreement: between the verifier's own reference and of_source, if that comes
-        from transformers. windows: the numbers of the windows in tokens.
-        """
-        agreement = Execution()
+    def of(self, tokens: torch.Tensor, windows: list[int]) -> BatchReference:
+        """Return every reference for tokens (windows, length). windows: their numbers."""
+        of_source = self._logits(tokens, of_file=False)
+        of_file = of_source if self.same_numbers else self._logits(tokens, of_file=True)
         # the same weights for both: noise on other weights than the clean pass had would hide any mistake
         weights = self.source_weights if self.same_numbers else self.file_weights
-        sigma = logit_sigma(self._hyper, weights, tokens, seed=windows[0]).numpy()
-        by_plain = of_source
+        noisy = noisy_logits(self._hyper, weights, tokens, seed=windows[0])
+        sigma, agreement = noisy.sigma.numpy(), Execution()
         if self._huggingface is not None:
-            by_plain = llama.logits(self._hyper, self.source_weights, tokens).numpy()
             for row, number in enumerate(windows):
-                # quantizing changes weights, and so what rounding does to logits, by a fraction of a percent
-                agreement.add(number, by_plain[row], sigma[row], of_source[row].astype(np.float32))
-        by_file = by_plain if self.same_numbers else llama.logits(self._hyper, weights, tokens).numpy()
-        return by_file, sigma, agreement.found
+                agreement.add(number, noisy.clean[row].numpy(), sigma[row], of_file[row])
+        return BatchReference(of_source, of_file, sigma, agreement.found)
+
+    def _logits(self, tokens: torch.Tensor, *, of_file: bool) -> Logits:
+        if self._huggingface is None:
+            return llama.logits(self._hyper, self.file_weights if of_file else self.source_weights, tokens).numpy()
+        if of_file not in self._transformers:
+            load = self._stored_for_transformers if of_file else None
+            self._transformers[of_file] = TransformersOracle(self._huggingface, streamed=self._streamed, load=load)
+        logits: Logits = self._transformers[of_file].logits(tokens).numpy()
+        return logits
+
+    def _stored_for_transformers(self, name: str) -> torch.Tensor:
+        """Return a tensor as the file stores it; groups lie within rows, so the order of rows changes nothing."""
+        assert self._huggingface is not None
+        name = "tok_embeddings.weight" if self._hyper.tied and name == "output.weight" else name
+        return self._as_stored(name, self._huggingface.transformers_tensor(name))
+
+    def done_with_logits(self) -> None:
+        """Free the memory that only of() needs."""
+        self._transformers.clear()
 
     def quantized(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return (int8, scale) of a matrix that the file stores as Q8_0, derived from the source; None for others."""

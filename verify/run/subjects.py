@@ -26,7 +26,7 @@ from verify.run.options import Options, StrPath
 from verify.run.path_conflicts import refuse_conflicts, refuse_directory_conflicts
 from verify.run.reference_logits import same_numbers, versions_of
 from verify.run.resume import EvidenceStore
-from verify.run.worker import ARITHMETIC, Job
+from verify.run.worker import Job
 from verify.sources import Source
 from verify.sources.unchanged_files import Identity, identity
 
@@ -89,7 +89,7 @@ def open_subject(path: StrPath, options: Options) -> Iterator[Subject]:
 class FileSubject:
     """A .bin file. at_first: its identity before it was opened."""
 
-    arithmetic: str = ARITHMETIC
+    arithmetic: str = "mirror"
 
     def __init__(self, model: reader_c.Model, path: StrPath, at_first: Identity | None) -> None:
         self._model, self.path, self._at_first = model, path, at_first
@@ -104,8 +104,7 @@ class FileSubject:
     def cost(self, source: Source, windows: Sequence[Window], options: Options) -> Cost | None:
         if not same_shapes(self._model, source.hyperparameters):
             return None
-        whole = options.engine is not None
-        return cost_of(self._model, source, windows, options.evidence.depth, options.memory, whole=whole)
+        return cost_of(self._model, source, windows, options.evidence.depth, options.memory)
 
     def run(self, source: Source, job: Job, length: int, options: Options, store: EvidenceStore) -> CheckFindings:
         return Ladder(self._model, source, job, length, options, store).run()

@@ -1,11 +1,11 @@
-"""Traced windows: every operation of the engine is recorded and compared, and its logits with the reference."""
+"""Traced windows: every operation of the reader is recorded and compared, and the pass repeated in other ways."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,37 +15,33 @@ import reader_c
 from verify.attribution import logit_error, storage_cost
 from verify.attribution.logit_error import Closure, Gathered
 from verify.attribution.storage_cost import Attribution
-from verify.checks.execution import Execution, WorstLogit
-from verify.checks.operations import FoundOperations, LayerReport, Operations, describe, where_of
+from verify.checks.operations import FoundOperations, LayerReport, Operations
 from verify.checks.policy import Policy
-from verify.checks.result import CheckResult, exact
+from verify.checks.result import CheckResult
+from verify.checks.same_bits import NOTHING_COMPARED, SameBits
 from verify.diagnosis import Diagnosis, Stage, diagnose_operation
-from verify.engine.trial import Trial
 from verify.evidence import Window
+from verify.evidence.depth import DEPTHS, traced_positions
 from verify.operations.recompute import Recompute
 from verify.operations.record import record
-from verify.run.reference_logits import Floats, References, disagreement
+from verify.run.compared_windows import ARITHMETICS, FirstPositions, activations_of
+from verify.run.other_ways import other_ways
+from verify.run.reference_logits import References
 from verify.sources import Hyperparameters
-
-
-def activations_of(model: reader_c.Model) -> tuple[reader_c.Activations, ...]:
-    """Return the kinds of activations with which an engine can run the file."""
-    return ("fp32", "q8") if model.config.group_size else ("fp32",)
 
 
 @dataclass(frozen=True)
 class Traced:
     """What tracing found in some windows. Evidence of later windows merges into it.
 
-    replays: operations on int8 activations, computed again to the bit. agreement: the verifier's own reference
-    against transformers. storage_cost: of the first window, if the file's weights are not the source's.
+    replays: operations on int8 activations, computed again to the bit. same_bits: of the other ways to call the
+    reader. storage_cost: of the first window, if the file's weights are not the source's.
     wrong: an operation exceeded its bound; diagnosis: of the first one that did.
     """
 
     operations: FoundOperations = Operations().found
     replays: FoundOperations = Operations().found
-    execution: WorstLogit = Execution().found
-    agreement: WorstLogit = Execution().found
+    same_bits: SameBits = NOTHING_COMPARED
     storage_cost: Attribution | None = None
     wrong: bool = False
     diagnosis: Diagnosis | None = None
@@ -53,10 +49,9 @@ class Traced:
     def merged(self, later: Traced) -> Traced:
         """Return the evidence of both; the order counts, as the first of equal findings is kept."""
         return Traced(
-            operations=_merge_operations(self.operations, later.operations).found,
-            replays=_merge_operations(self.replays, later.replays).found,
-            execution=_merge_logits(self.execution, later.execution).found,
-            agreement=_merge_logits(self.agreement, later.agreement).found,
+            operations=merge_operations(self.operations, later.operations).found,
+            replays=merge_operations(self.replays, later.replays).found,
+            same_bits=self.same_bits.merged(later.same_bits),
             storage_cost=self.storage_cost or later.storage_cost,
             wrong=self.wrong or later.wrong,
             diagnosis=self.diagnosis if self.wrong else later.diagnosis,
@@ -65,128 +60,102 @@ class Traced:
     @property
     def layers(self) -> tuple[LayerReport, ...]:
         """Every operation, in the order of a pass."""
-        return _merge_operations(self.operations).layers
+        return merge_operations(self.operations).layers
 
-    def verdicts(self, policy: Policy, arithmetic: reader_c.Arithmetic) -> list[CheckResult]:
-        """Return the checks `operations` and `execution`."""
-        execution = disagreement(_merge_logits(self.agreement)) or self._float_execution(policy, arithmetic)
-        if self.replays.layers:
-            execution = self._with_replays(execution)
+    def verdict(self, policy: Policy) -> CheckResult:
+        """Return the check `operations`."""
         assert policy.operations is not None  # of every .bin format
-        operations = _merge_operations(self.operations).verdict(policy.operations.error_over_bound)
-        return [operations, execution]
+        return merge_operations(self.operations).verdict(policy.operations.error_over_bound)
 
-    def wrong_in_float(self, policy: Policy, arithmetic: reader_c.Arithmetic) -> bool:
+    def wrong_in_float(self, arithmetic: str) -> bool:
         """Whether float activations went wrong. No logit of int8 activations has a reference to explain it by."""
-        failures = _merge_operations(self.operations).failures
-        operations = any(report.activations == "fp32" for report in failures)
-        return operations or self._float_execution(policy, arithmetic).status == "fail"
-
-    def _float_execution(self, policy: Policy, arithmetic: reader_c.Arithmetic) -> CheckResult:
-        return _merge_logits(self.execution).verdict(f"the C reader ({arithmetic})", policy.execution.noise_sigmas)
-
-    def _with_replays(self, execution: CheckResult) -> CheckResult:
-        """Add the int8 activations to the check `execution`.
-
-        They have no tolerance: one that rounds the other way moves logits as far as a mistake does. So every result
-        that the engine computed from them is computed again, to the bit.
-        """
-        replays = _merge_operations(self.replays)
-        failures = replays.failures
-        if not failures:
-            more = f"; {len(replays.layers)} operations on int8 activations computed again, every bit alike"
-            return dataclasses.replace(execution, detail=execution.detail + more)
-        detail = f"int8 activations, computed again: {describe(failures[0], len(failures))}"
-        if execution.status == "fail":
-            return exact("execution", len(failures), f"{execution.detail}; {detail}", execution.where)
-        return exact("execution", len(failures), detail, where_of(failures[0]))
+        failures = merge_operations(self.operations).failures
+        return any(report.activations == "fp32" and report.arithmetic == arithmetic for report in failures)
 
 
-def _merge_operations(*found: FoundOperations) -> Operations:
+def merge_operations(*found: FoundOperations) -> Operations:
+    """Return everything that was found, in the order of the windows."""
     merged = Operations()
     for one in found:
         merged.merge(one)
     return merged
 
 
-def _merge_logits(*found: WorstLogit) -> Execution:
-    merged = Execution()
-    for one in found:
-        merged.merge(one)
-    return merged
-
-
 class Tracer:
-    """Traces windows of one file. trial: the user's engine, if one is judged on the same windows."""
+    """Traces windows of one file."""
 
-    def __init__(
-        self,
-        model: reader_c.Model,
-        hyper: Hyperparameters,
-        references: References,
-        arithmetic: reader_c.Arithmetic,
-        trial: Trial | None = None,
-    ) -> None:
-        self._model, self._hyper, self._references, self._arithmetic = model, hyper, references, arithmetic
-        self._trial = trial
+    def __init__(self, model: reader_c.Model, hyper: Hyperparameters, references: References, depth: str) -> None:
+        self._model, self._hyper, self._references, self._depth = model, hyper, references, depth
 
-    def trace(
-        self, windows: Sequence[Window], numbers: list[int], of_source: Floats, *, share_storage_cost: bool
-    ) -> Traced:
-        """Trace windows of one length, by their numbers.
+    def trace(self, windows: Sequence[Window], numbers: list[int], first_positions: FirstPositions | None) -> Traced:
+        """Trace windows of one length, by their numbers: each arithmetic, each kind of activations.
 
-        of_source: the source's logits (windows, positions, vocab_size), of the first traced_positions(depth, length).
-        share_storage_cost: say what the storage of each tensor costs in the first of these windows.
+        first_positions: of the first of these windows, to say what the storage of each tensor costs there.
         """
         tokens = torch.from_numpy(np.stack([windows[number].tokens for number in numbers]))
-        first = slice(0, of_source.shape[1])
-        of_file, sigma, agreement = self._references.of_file(tokens[:, first], numbers, of_source)
         cost = None
-        if share_storage_cost and not self._references.same_numbers:
-            cost = storage_cost.attribute(
-                self._hyper, self._references.pair, tokens[0, first], of_source[0], of_file[0], numbers[0]
+        if first_positions is not None:
+            of_source, of_file = (
+                side.astype(np.float64) for side in (first_positions.of_source, first_positions.of_file)
             )
-        recorder, execution = _Recorder(), Execution()
+            first = tokens[0, : len(of_source)]
+            cost = storage_cost.attribute(self._hyper, self._references.pair, first, of_source, of_file, numbers[0])
+        traced = Traced(storage_cost=cost)
+        for arithmetic in ARITHMETICS:
+            # "fast" shares everything but its sums and its functions with "mirror"
+            most = None if arithmetic == "mirror" else traced_positions(self._depth, tokens.shape[1])
+            traced = traced.merged(self._trace(arithmetic, tokens, most, numbers))
+        return traced
+
+    def _trace(
+        self, arithmetic: reader_c.Arithmetic, tokens: torch.Tensor, most: int | None, numbers: list[int]
+    ) -> Traced:
+        """Record the first `most` positions of tokens (windows, length); repeat the pass over all of them."""
+        recorder, same_bits = _Recorder(arithmetic), NOTHING_COMPARED
         for activations in activations_of(self._model):
-            logits = self._record(recorder, activations, tokens, numbers)
-            for row, number in enumerate(numbers):
-                if activations == "fp32":
-                    execution.add(number, of_file[row], sigma[row], logits[row, first])
-                if self._trial is not None and activations == self._trial.activations:
-                    self._trial.add(number, windows[number], of_source[row], of_file[row], sigma[row], logits[row])
+            logits = self._record(recorder, arithmetic, activations, tokens[:, :most], numbers)
+            for number, ids, recorded in zip(numbers, tokens.numpy(), logits, strict=True):
+                every = DEPTHS[self._depth].every_path
+                found = other_ways(self._model, number, ids, recorded, arithmetic, activations, every_path=every)
+                same_bits = same_bits.merged(found)
         return Traced(
             operations=recorder.operations.found,
             replays=recorder.replays.found,
-            execution=execution.found,
-            agreement=agreement,
-            storage_cost=cost,
+            same_bits=same_bits,
             wrong=recorder.wrong,
             diagnosis=recorder.diagnosis,
         )
 
     def _record(
-        self, recorder: _Recorder, activations: reader_c.Activations, tokens: torch.Tensor, numbers: list[int]
+        self,
+        recorder: _Recorder,
+        arithmetic: reader_c.Arithmetic,
+        activations: reader_c.Activations,
+        tokens: torch.Tensor,
+        numbers: list[int],
     ) -> NDArray[np.float32]:
         """Compare every operation of these windows, as many at a time as fit; return the engine's logits."""
         at_once = self._references.walks or len(numbers)
         batches = [slice(first, first + at_once) for first in range(0, len(numbers), at_once)]
-        recompute = self._recompute(activations)
+        recompute = self._recompute(arithmetic, activations)
         return np.concatenate(
             [recorder.record(self._model, recompute, tokens[batch], numbers[batch]) for batch in batches]
         )
 
-    def _recompute(self, activations: reader_c.Activations) -> Recompute:
+    def _recompute(self, arithmetic: reader_c.Arithmetic, activations: reader_c.Activations) -> Recompute:
         weights, quantized = self._references.file_weights, self._references.quantized
-        return Recompute(self._hyper, weights, quantized, activations, self._arithmetic)
+        return Recompute(self._hyper, weights, quantized, activations, arithmetic)
 
-    def explain(self, found: WorstLogit, windows: Sequence[Window]) -> Closure | None:
-        """Attribute the error of the logit that is furthest off to operations; None if no logit can be compared."""
-        where = found.where
+    def explain(self, where: dict[str, Any], windows: Sequence[Window]) -> Closure | None:
+        """Attribute the error of a logit to operations; None if it cannot be compared.
+
+        where: its place, values and arithmetic, as `execution` has them.
+        """
         if not where or not math.isfinite(where["expected"]) or not math.isfinite(where["found"]):
             return None
         tokens = torch.from_numpy(windows[where["window"]].tokens)
         gathered = Gathered()
-        recompute = self._recompute("fp32")
+        recompute = self._recompute(where["arithmetic"], "fp32")
         for stage in stages(self._model, recompute, tokens.unsqueeze(0)):
             for judged in stage.judge(recompute):
                 gathered.add(stage.layer, judged)
@@ -207,8 +176,8 @@ class Tracer:
 class _Recorder:
     """Gathers what the operations of recorded passes are off by, and the diagnosis of the first that is wrong."""
 
-    def __init__(self) -> None:
-        self.operations, self.replays = Operations(), Operations()
+    def __init__(self, arithmetic: reader_c.Arithmetic) -> None:
+        self.operations, self.replays = Operations(arithmetic), Operations(arithmetic)
         self.wrong = False
         self.diagnosis: Diagnosis | None = None
 

@@ -9,56 +9,32 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import reader_c
-from verify.checks.metrics import WindowEvidence, compare_window
 from verify.checks.policy import Policy
 from verify.engine.trial import Trial
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.evidence.depth import traced_positions, traced_windows
+from verify.run.compared_windows import ComparedWindow, Comparer, FirstPositions
 from verify.run.memory import Plan, mapped
 from verify.run.reference_logits import References
-from verify.run.traced_windows import Traced, Tracer, activations_of
+from verify.run.traced_windows import Traced, Tracer
 from verify.sources import Source, open_source
-from verify.system.prefetch import ahead
 
-# run.c's own order of operations: what the file computes in the engines it is made for.
-ARITHMETIC: reader_c.Arithmetic = "mirror"
-
-# The numbers of windows of one length; the source's logits that compare() kept, (windows, positions, vocab_size); and
-# whether to say what the storage of each tensor costs.
-Task = tuple[list[int], NDArray[np.float64], bool]
-_Logits = dict[reader_c.Activations, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class ComparedWindow:
-    """What the file's storage costs in one window, by float and by int8 activations.
-
-    plain, q8: None if a logit is not finite, or if the file has no such activations. of_source: the source's logits
-    (positions, vocab_size) of a window that will be traced.
-    """
-
-    number: int
-    finite: bool
-    plain: WindowEvidence | None
-    q8: WindowEvidence | None
-    of_source: NDArray[np.float64] | None
+# The numbers of windows of one length, and the logits that the first of them kept, to say what the storage of each
+# tensor costs there.
+Task = tuple[list[int], FirstPositions | None]
 
 
 @dataclass(frozen=True)
 class Job:
     """What every batch needs, and what a worker on another machine opens it all from.
 
-    reading: the arguments of open_source(). source_files: as in Source. sha256: of the file. whole: every position of
-    the traced windows counts.
+    reading: the arguments of open_source(). source_files: as in Source. sha256: of the file.
     """
 
     source: str
@@ -69,7 +45,6 @@ class Job:
     policy: Policy
     windows: tuple[Window, ...]
     depth: str
-    whole: bool
     memory: Plan
     threads: int
 
@@ -92,42 +67,28 @@ class Worker:
     def __init__(
         self, job: Job, model: reader_c.Model, source: Source, references: References, trial: Trial | None = None
     ) -> None:
-        self._job, self._model, self._references = job, model, references
-        self._tracer = Tracer(model, source.hyperparameters, references, ARITHMETIC, trial)
-        self._traced = set(traced_windows(job.windows, job.depth))
+        self._job, self._references = job, references
+        self._comparer = Comparer(model, references, job.windows, trial)
+        self._tracer = Tracer(model, source.hyperparameters, references, job.depth)
 
     def compare(self, batches: Sequence[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
-        """Compare windows with the source, batch by batch; the C reader runs ahead on other threads."""
-        windows = self._job.windows
-        numbers = [number for batch in batches for number in batch]
-        engine = ahead(partial(_run, self._model), [windows[n] for n in numbers], self._job.memory.engines)
-        for batch in batches:
-            tokens = torch.from_numpy(np.stack([windows[n].tokens for n in batch]))
-            of_source = self._references.of_source(tokens)
-            yield tuple(
-                self._compare(number, row, next(engine)) for number, row in zip(batch, of_source, strict=True)
-            )
+        """Compare windows with the references, batch by batch."""
+        windows, depth = self._job.windows, self._job.depth
+        # the storage's cost is attributed to tensors in one window
+        kept = {}
+        if not self._references.same_numbers:
+            first = traced_windows(windows, depth)[0]
+            kept = {first: traced_positions(depth, len(windows[first].tokens))}
+        yield from self._comparer.compare(batches, self._job.memory.engines, kept)
 
-    def _compare(self, number: int, of_source: NDArray[np.float64], engine: _Logits) -> ComparedWindow:
-        window = self._job.windows[number]
-        finite = bool(np.isfinite(of_source).all()) and all(np.isfinite(one).all() for one in engine.values())
-        found = {
-            activations: compare_window(window.origin, window.tokens, of_source, logits) if finite else None
-            for activations, logits in engine.items()
-        }
-        kept = None
-        if number in self._traced:
-            kept = of_source[: traced_positions(self._job.depth, len(window.tokens), whole=self._job.whole)].copy()
-        return ComparedWindow(number, finite, found["fp32"], found.get("q8"), kept)
-
-    def done_with_source(self) -> None:
+    def done_with_logits(self) -> None:
         """Free the memory that only compare() needs."""
-        self._references.done_with_source()
+        self._references.done_with_logits()
 
     def trace(self, tasks: Iterable[Task]) -> Iterator[Traced]:
         """Trace windows, task by task."""
-        for numbers, of_source, share in tasks:
-            yield self._tracer.trace(self._job.windows, numbers, of_source, share_storage_cost=share)
+        for numbers, first_positions in tasks:
+            yield self._tracer.trace(self._job.windows, numbers, first_positions)
 
 
 class Workers(Protocol):
@@ -137,11 +98,4 @@ class Workers(Protocol):
 
     def trace(self, tasks: Iterable[Task], /) -> Iterator[Traced]: ...
 
-    def done_with_source(self) -> None: ...
-
-
-def _run(model: reader_c.Model, window: Window) -> _Logits:
-    """Return the engine's logits by float activations and, if the file has Q8_0, by int8 activations."""
-    return {
-        kind: model.forward(window.tokens, arithmetic=ARITHMETIC, activations=kind) for kind in activations_of(model)
-    }
+    def done_with_logits(self) -> None: ...

@@ -1,0 +1,120 @@
+"""Compared windows: the logits of every position, by every arithmetic of the reader, against the references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import reader_c
+from verify.checks.execution import Execution, WorstLogit
+from verify.checks.metrics import WindowEvidence, compare_window
+from verify.engine.trial import Trial
+from verify.evidence import Window
+from verify.run.reference_logits import BatchReference, Logits, References
+from verify.system.prefetch import ahead
+
+# "mirror" is run.c's own order of operations; "fast" is what the reader computes by default.
+ARITHMETICS: tuple[reader_c.Arithmetic, ...] = ("mirror", "fast")
+
+_Pass = tuple[int, reader_c.Arithmetic, reader_c.Activations]
+
+
+def activations_of(model: reader_c.Model) -> tuple[reader_c.Activations, ...]:
+    """Return the kinds of activations with which an engine can run the file."""
+    return ("fp32", "q8") if model.config.group_size else ("fp32",)
+
+
+@dataclass(frozen=True)
+class FirstPositions:
+    """Holds logits (positions, vocab_size) of a window, on the source's and on the file's weights."""
+
+    of_source: Logits
+    of_file: Logits
+
+
+@dataclass(frozen=True)
+class ComparedWindow:
+    """What one window shows.
+
+    execution: (arithmetic, worst logit by float activations) for each. agreement: as in BatchReference. plain: what
+    the storage costs. q8: what storage and int8 activations cost; None if the file has no such activations. Both are
+    None if a logit is not finite. first_positions: kept for what storage costs by tensor, if it was asked for.
+    """
+
+    number: int
+    execution: tuple[tuple[reader_c.Arithmetic, WorstLogit], ...]
+    agreement: WorstLogit
+    finite: bool
+    plain: WindowEvidence | None
+    q8: WindowEvidence | None
+    first_positions: FirstPositions | None
+
+
+class Comparer:
+    """Compares windows of one file. trial: the user's engine, if one is judged."""
+
+    def __init__(
+        self, model: reader_c.Model, references: References, windows: Sequence[Window], trial: Trial | None
+    ) -> None:
+        self._model, self._references, self._windows, self._trial = model, references, windows, trial
+
+    def compare(
+        self, batches: Sequence[list[int]], engines: int, kept: dict[int, int]
+    ) -> Iterator[tuple[ComparedWindow, ...]]:
+        """Compare windows batch by batch; the C reader runs ahead on other threads.
+
+        engines: passes that the reader runs side by side. kept: how many first positions of which windows to keep.
+        """
+        passes: list[_Pass] = [
+            (number, arithmetic, activations)
+            for batch in batches
+            for number in batch
+            for activations in activations_of(self._model)
+            for arithmetic in ARITHMETICS
+        ]
+        engine = ahead(self._run, passes, engines)
+        for batch in batches:
+            tokens = torch.from_numpy(np.stack([self._windows[n].tokens for n in batch]))
+            reference = self._references.of(tokens, batch)
+            yield tuple(
+                self._compare(number, reference.of_window(row), engine, kept.get(number))
+                for row, number in enumerate(batch)
+            )
+
+    def _run(self, asked: _Pass) -> NDArray[np.float32]:
+        number, arithmetic, activations = asked
+        return self._model.forward(self._windows[number].tokens, arithmetic=arithmetic, activations=activations)
+
+    def _compare(
+        self, number: int, reference: BatchReference, engine: Iterator[NDArray[np.float32]], kept: int | None
+    ) -> ComparedWindow:
+        window = self._windows[number]
+        of_source, of_file, sigma = reference.of_source[0], reference.of_file[0], reference.sigma[0]
+        execution = []
+        q8, finite = None, bool(np.isfinite(of_source).all() and np.isfinite(of_file).all())
+        for activations in activations_of(self._model):
+            for arithmetic in ARITHMETICS:
+                logits = next(engine)
+                if activations == "fp32":
+                    judged = Execution()
+                    judged.add(number, of_file, sigma, logits)
+                    execution.append((arithmetic, judged.found))
+                elif not np.isfinite(logits).all():
+                    finite = False
+                elif arithmetic == "mirror" and finite:
+                    q8 = compare_window(window.origin, window.tokens, of_source, logits)
+                if self._trial is not None and arithmetic == "mirror" and activations == self._trial.activations:
+                    self._trial.add(number, window, of_source, of_file, sigma, logits)
+        return ComparedWindow(
+            number=number,
+            execution=tuple(execution),
+            agreement=reference.agreement,
+            finite=finite,
+            plain=compare_window(window.origin, window.tokens, of_source, of_file) if finite else None,
+            q8=q8 if finite else None,
+            first_positions=None if kept is None else FirstPositions(of_source[:kept].copy(), of_file[:kept].copy()),
+        )

@@ -1,0 +1,76 @@
+"""Call the reader in the other ways that users call it: token by token, in uneven pieces, on threads, by other paths.
+
+All of them promise the bits of one pass over a whole window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+import reader_c
+from verify.checks.same_bits import SameBits, compare_bits
+
+# Tokens that come one by one at the beginning, as in generation.
+_SINGLE = 16
+# Lengths of the pieces after them, in turn: around the sizes of the reader's own blocks.
+_PIECES = (5, 1, 17, 64, 2, 127)
+_THREADS = 3
+
+
+def other_ways(
+    model: reader_c.Model,
+    window: int,
+    tokens: NDArray[np.int64],
+    recorded: NDArray[np.float32],
+    arithmetic: reader_c.Arithmetic,
+    activations: reader_c.Activations,
+    *,
+    every_path: bool,
+) -> SameBits:
+    """Compare each way with one pass over the whole window, tokens (length,).
+
+    recorded: the logits of a recorded pass over the first positions, (positions, vocab_size), which must also be
+    those of the whole pass. every_path: compare each instruction set of this processor, not only its best one.
+    """
+    pass_ = f"{arithmetic}, {'int8' if activations == 'q8' else 'float'} activations"
+    whole = model.forward(tokens, arithmetic=arithmetic, activations=activations)
+    found = compare_bits("recorded", pass_, window, whole[: len(recorded)], recorded)
+    with model.session(len(tokens), 1) as session:
+        parts = [
+            session.forward(tokens[part], arithmetic=arithmetic, activations=activations)
+            for part in _parts(len(tokens))
+        ]
+    way = "token by token and in uneven pieces"
+    found = found.merged(compare_bits(way, pass_, window, whole, np.concatenate(parts)))
+    paths: tuple[str, ...] = ("best",)
+    if every_path and arithmetic == "fast":
+        paths = reader_c.paths()
+    for path in paths:
+        logits = model.forward(
+            tokens,
+            arithmetic=arithmetic,
+            activations=activations,
+            path=path,  # type: ignore[arg-type]  # one of Path's words
+            threads=_THREADS,
+        )
+        way = f"{_THREADS} threads" if path == "best" else f"{_THREADS} threads, {path}"
+        found = found.merged(compare_bits(way, pass_, window, whole, logits))
+    return found
+
+
+def passes_of(length: int) -> int:
+    """Return how often other_ways() reads all weights for a window of this length, with one path."""
+    return 2 + sum(1 for _ in _parts(length))
+
+
+def _parts(length: int) -> Iterator[slice]:
+    """Yield slices that cover a window: single tokens, then uneven pieces."""
+    first, turn = 0, 0
+    while first < length:
+        step = 1 if first < _SINGLE else _PIECES[turn % len(_PIECES)]
+        turn += first >= _SINGLE
+        yield slice(first, min(first + step, length))
+        first += step
