@@ -1,0 +1,60 @@
+"""The check `execution` merges its parts; each part alone can fail it."""
+
+from __future__ import annotations
+
+import pytest
+
+from verify.checks.execution import WorstLogit
+from verify.checks.operations import LayerReport, Operations
+from verify.checks.same_bits import NOTHING_COMPARED, SameBits
+from verify.run.execution_verdict import execution_verdict
+
+AT = {"window": 0, "position": 1, "index": 2, "expected": 1.0, "found": 1.5}
+
+
+def worst(sigmas: float, window: int = 0) -> WorstLogit:
+    return WorstLogit(sigmas, {**AT, "window": window}, 0.5, 10)
+
+
+def verdict(mirror: float = 1.0, fast: float = 1.0, agreement: float = 1.0, bits: SameBits = NOTHING_COMPARED):  # type: ignore[no-untyped-def]
+    found = {"mirror": [worst(1.0), worst(mirror, 1)], "fast": [worst(0.5), worst(fast, 1)]}
+    return execution_verdict(found, [worst(agreement)], bits, Operations(), limit=10.0)
+
+
+@pytest.mark.parametrize("arithmetic", ["mirror", "fast"])
+def test_one_step_beyond_the_limit_fails_and_names_the_arithmetic(arithmetic: str) -> None:
+    assert verdict(**{arithmetic: 10.0}).status == "pass"
+    failed = verdict(**{arithmetic: 10.000001})
+    assert failed.status == "fail"
+    assert failed.where == {**AT, "window": 1, "arithmetic": arithmetic}
+    assert failed.detail.startswith(f"20 logits of the C reader ({arithmetic}) against")
+
+
+def test_all_logits_of_both_arithmetics_are_counted() -> None:
+    assert verdict().detail.startswith("40 logits of the C reader (mirror and fast) against")
+    assert verdict(mirror=3.0).observed == 3.0
+
+
+def test_references_that_disagree_fail_whatever_the_reader_does() -> None:
+    failed = verdict(agreement=10.5)
+    assert (failed.status, failed.bound) == ("fail", "exact")
+    assert "do not compute the same model" in failed.detail
+
+
+def test_other_bits_fail_exactly_and_come_after_a_failing_logit() -> None:
+    bits = SameBits(("3 threads",), "other bits", AT)
+    failed = verdict(bits=bits)
+    assert (failed.status, failed.bound, failed.detail, failed.where) == ("fail", "exact", "other bits", AT)
+    assert verdict(mirror=11.0, bits=bits).detail.endswith("; other bits")
+
+
+def test_an_int8_replay_that_differs_fails() -> None:
+    replays = Operations("fast")
+    report = LayerReport("q8", 1, "down", 0.5, float("inf"), {**AT, "index": [2]}, "fast")
+    replays.merge(type(replays.found)((report,), ("down",)))
+    found = {"mirror": [worst(1.0)]}
+    failed = execution_verdict(found, [], NOTHING_COMPARED, replays, limit=10.0)
+    assert failed.status == "fail"
+    assert (
+        "int8 activations, computed again: layer 1 down, int8 activations, fast is not the one right" in failed.detail
+    )
