@@ -37,9 +37,8 @@ def layouts(directory: Path, model: exporter.ModelConfig, mine: Arrays) -> dict[
     exporter.export(checkpoint, found["v3"], format="v3")
     found["sharded"] = sharded(found["hf"], directory / "sharded")
     for count in (1, 2, 4):
-        whole = mine if count > 1 else with_classifier
         found[f"meta in {count}"] = meta.write(
-            directory / f"meta{count}", whole, model, count, embedding_axis=count % 4 // 2
+            directory / f"meta{count}", mine, model, count, embedding_axis=count % 4 // 2
         )
     return found
 

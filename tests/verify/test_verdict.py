@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from helpers.checkpoints import ARGS, save, state_dict
+from helpers.checkpoints import ARGS, save, state_dict, untied_state_dict
 from helpers.models import BIN_FORMATS, arrays, config, toy_file
 
 import reader_c
@@ -193,8 +193,8 @@ class _LyingModel:
 
 
 def test_the_file_check_notices_a_reader_that_is_wrong(tmp_path: Path) -> None:
-    source = open_source(save(tmp_path, state_dict()))
-    with reader_c.open(toy_file(tmp_path, "v2", tied=True)) as model:
+    source = open_source(save(tmp_path, untied_state_dict()), tied=False)
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
 
         def shifted(name: str) -> tuple[reader_c.Span, ...]:
             return tuple(dataclasses.replace(span, offset=span.offset + 4) for span in model.spans(name))
