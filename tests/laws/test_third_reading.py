@@ -1,11 +1,12 @@
-"""Both roads against a third reading: what the source's own code makes of it, and the logits that this code computes.
+"""Both roads against a third reading: what a source's own code makes of it, and the logits that this code computes.
 
-Where that code fixes a meaning, both roads take it; where it fixes none, both refuse. transformers is the third reading
-of Hugging Face directories: test_configs.py.
+Where that code fixes a meaning, both roads take it; where it fixes none, both refuse. The third reading of Hugging Face
+directories is transformers: test_configs.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import checkpoints, meta, third_reading
-from helpers.models import arrays
+from helpers.models import arrays, config
 from helpers.third_reading import Reading, StopsError
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
@@ -166,9 +167,7 @@ def test_the_file_that_upstreams_exporter_writes_passes_with_the_option_that_say
     """It writes one matrix, which it finds equal to itself, and the flag of a shared classifier."""
     state = checkpoints.untied_state_dict()
     source = checkpoints.save(tmp_path, state)
-    model = exporter.ModelConfig(
-        **{**{k: checkpoints.ARGS[k] for k in checkpoints.ARGS if k != "dropout"}, "tied": True}
-    )
+    model = config(tied=True)
     loaded = {name: tensor.numpy() for name, tensor in state.items() if name != "output.weight"}
     loaded["tok_embeddings.weight"] = third_reading.loaded_by_model_py(state).numpy()
     theirs = tmp_path / "theirs.bin"
@@ -205,18 +204,14 @@ _TOKENS = {2: 32000, 3: 128256}
 
 
 def readings(params: dict[str, Any], whole: dict[str, torch.Tensor]) -> list[Reading]:
-    """By each generation of Meta's code that reads these keys; by one alone where the vocabulary is its own."""
+    """By each generation of Meta's code that reads these keys; of two, by the one whose vocabulary it is."""
     found = {}
-    for generation, tokens in _TOKENS.items():
-        try:
+    for generation in _TOKENS:
+        with contextlib.suppress(StopsError):
             found[generation] = third_reading.of_meta(params, whole, generation)
-        except StopsError:
-            continue
-        if len(found) == 2 and whole["tok_embeddings.weight"].shape[0] == tokens:
-            return [found[generation]]
-    if len(found) == 2 and whole["tok_embeddings.weight"].shape[0] == _TOKENS[2]:
-        return [found[2]]
-    return list(found.values())
+    rows = whole["tok_embeddings.weight"].shape[0]
+    own = [generation for generation in found if _TOKENS[generation] == rows]
+    return [found[generation] for generation in (own if len(found) == 2 and own else found)]
 
 
 @pytest.mark.parametrize("shards", [1, 2])

@@ -1,5 +1,5 @@
-"""Reads llama2.c's and Meta's checkpoints a third time: what their own code makes of the arguments that are there, and
-the logits that it then computes, in numpy and float64.
+"""Reads llama2.c's and Meta's checkpoints a third time: what their own code makes of the arguments that are there,
+and the logits that it then computes, in numpy and float64.
 
 It follows the published behaviour of model.py, its ModelArgs and its loading, and shares no line with either road, so
 that a meaning on which both agree wrongly shows.
