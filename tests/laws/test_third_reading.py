@@ -1,7 +1,7 @@
 """Both roads against a third reading: what a source's own code makes of it, and the logits that this code computes.
 
-Where that code fixes a meaning, both roads take it; where it fixes none, both refuse. The third reading of Hugging Face
-directories is transformers: test_configs.py.
+Where that code fixes a meaning, both roads take it; where it fixes none, both refuse. The third reading of Hugging
+Face directories is transformers: test_configs.py.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.checkpoints import ARGS, save, state_dict, untied_state_dict
+from helpers.models import arrays
 
 import exporter
 from verify.errors import CannotJudgeError
@@ -132,6 +133,18 @@ def test_hidden_dim_follows_model_py_where_it_is_not_given(tmp_path: Path, multi
         exporter.CheckpointError, match=rf"w1.weight: expected shape \({other}, 48\), found \({hidden},"
     ):
         exporter.open_checkpoint(save(tmp_path, state, {**said, "multiple_of": other}))
+
+
+@pytest.mark.parametrize(("dim", "hidden"), [(2, 5), (4, 10), (6, 16), (8, 21), (16, 42)])
+def test_two_thirds_are_rounded_down(tmp_path: Path, dim: int, hidden: int) -> None:
+    """8 dim / 3 is 5.3, 10.7, 16, 21.3 and 42.7."""
+    model = exporter.ModelConfig(dim, hidden, 1, 1, 1, 3, 4, tied=True)
+    state = {name: torch.from_numpy(array) for name, array in arrays(model).items()}
+    state["output.weight"] = state["tok_embeddings.weight"]
+    said = {"dim": dim, "n_layers": 1, "n_heads": 1, "vocab_size": 3, "max_seq_len": 4, "multiple_of": 1}
+    path = save(tmp_path, state, said)
+    assert open_source(path).hyperparameters.hidden_dim == hidden
+    assert exporter.open_checkpoint(path).config.hidden_dim == hidden
 
 
 @pytest.mark.parametrize(
