@@ -22,6 +22,7 @@ def open_checkpoint(
     adapter: str | os.PathLike[str] | None = None,
     rope_theta: float | None = None,
     rope_scaling_factor: float | None = None,
+    tied: bool | None = None,
 ) -> Checkpoint:
     """Open a checkpoint of any known kind; none of its weights is read yet.
 
@@ -30,6 +31,8 @@ def open_checkpoint(
     say it, and for Hugging Face's, whose sliding window may be exact up to it. follow_links: open files that links
     out of a source's directory lead to. adapter: a directory with a LoRA adapter of PEFT's for a Hugging Face model.
     rope_theta, rope_scaling_factor: for Meta's directories, where params.json does not say them.
+    tied: whether output.weight is embedding and classifier in one, for a .pt whose two matrices differ (False: they
+    stay two) and for a directory of Meta's that lacks one (True: the embedding is both).
     Raises CheckpointError.
     """
     if kind is not None and kind not in KINDS:
@@ -41,6 +44,7 @@ def open_checkpoint(
         adapter=None if adapter is None else Path(adapter),
         rope_theta=rope_theta,
         rope_scaling_factor=rope_scaling_factor,
+        tied=tied,
     )
     # imported late: what a source is read with takes seconds to load
     if not os.path.lexists(where) and kind in (None, "huggingface") and is_hub_id(name, asked_for=kind is not None):
@@ -71,4 +75,4 @@ def _open(where: Path, kind: str, options: SourceOptions) -> Checkpoint:
         return open_bin(where)
     from exporter.sources.llama2c import open_llama2c  # noqa: PLC0415
 
-    return open_llama2c(where)
+    return open_llama2c(where, options)

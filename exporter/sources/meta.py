@@ -107,11 +107,24 @@ def open_meta(path: Path, options: SourceOptions) -> Checkpoint:
         )
     rope_theta, notes = theta(params_path, params, options.rope_theta, vocab_size)
     absent = _CLASSIFIER not in shards[0].headers
+    if absent and not options.tied:
+        raise CheckpointError(
+            f"{shards[0].path}: missing {_CLASSIFIER}, without which Meta's code computes nothing: --tied (tied=True "
+            f"in Python) reads {_EMBEDDING} in both places"
+        )
     config = dataclasses.replace(config, vocab_size=vocab_size, tied=absent, rope_theta=rope_theta)
     _check_hidden_dim(params_path, shards, config)
     axes = {name: _axis(name, shape, embedding_axis) for name, shape in tensor_shapes(config).items()}
     _check_shards(path, shards, config, axes)
     config = dataclasses.replace(config, tied=absent or _is_tied(shards, embedding_axis))
+    if options.tied not in (None, config.tied):
+        option, found = ("tied", "others") if options.tied else ("untied", "the same")
+        raise CheckpointError(
+            f"{path}: {_CLASSIFIER}: expected {'the' if options.tied else 'other'} numbers than {_EMBEDDING}'s for "
+            f"--{option}, found {found}"
+        )
+    if absent:
+        notes.append(f"{_CLASSIFIER} is missing: --tied reads {_EMBEDDING} in both places")
     notes += note_of([name for shard in shards for name in shard.check_buffers(config)])
     tokenizer = checked_tokenizer_in(path, follow_links=options.follow_links)
     shapes = tensor_shapes(config)

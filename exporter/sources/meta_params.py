@@ -18,8 +18,12 @@ _OTHER_KEYS = (
 # About how Meta's code runs a model, not about what the model computes.
 _HARMLESS_KEYS = ("max_batch_size", "model_parallel_size")
 
-# Meta's code for Llama 1 and 2 has 10000 written in it, and their vocabulary; that of Llama 3 has 500000.
-_LLAMA_2_VOCABULARY, _LLAMA_2_THETA, _LLAMA_3_THETA = 32000, 10000.0, 500000.0
+# Meta's code for Llama 1 and 2 has 10000 written in it; that for Llama 3 and later has 500000 as its default. Each
+# runs with the vocabulary of its own tokenizer.
+_LLAMA_2_VOCABULARY, _LLAMA_2_THETA = 32000, 10000.0
+_LLAMA_3_VOCABULARY, _LLAMA_3_THETA = 128256, 500000.0
+# The code of Llama 1 and 2 stops at these keys, whatever they say.
+_LATER_KEYS = ("use_scaled_rope", "rope_scaling_factor", "rope_high_freq_factor")
 
 
 def read_params(path: Path) -> dict[str, Any]:
@@ -66,9 +70,11 @@ def theta(path: Path, params: dict[str, Any], asked: float | None, vocab_size: i
         return said, []
     if asked is not None:
         return _number({"--rope-theta": asked}, "--rope-theta", 0.0), []
-    if params.get("use_scaled_rope"):
+    later = next((key for key in _LATER_KEYS if key in params), None)
+    if later is not None or vocab_size == _LLAMA_3_VOCABULARY:
+        why = f"which {later} is for" if later else "whose vocabulary this is"
         return _LLAMA_3_THETA, [
-            f"{path.name}: rope_theta is not given: {_LLAMA_3_THETA:g}, as in Meta's code for Llama 3"
+            f"{path.name}: rope_theta is not given: {_LLAMA_3_THETA:g}, as in Meta's code for Llama 3, {why}"
         ]
     if vocab_size == _LLAMA_2_VOCABULARY:
         return _LLAMA_2_THETA, [
@@ -76,8 +82,9 @@ def theta(path: Path, params: dict[str, Any], asked: float | None, vocab_size: i
             "whose vocabulary this is"
         ]
     raise CheckpointError(
-        f"{path}: rope_theta: params.json does not say it, and {vocab_size} tokens are not Llama 1's and 2's "
-        f"{_LLAMA_2_VOCABULARY}, whose code has 10000 (Llama 3's has 500000): --rope-theta X gives it"
+        f"{path}: rope_theta: params.json does not say it, and {vocab_size} tokens are neither Llama 1's and 2's "
+        f"{_LLAMA_2_VOCABULARY}, whose code has 10000, nor Llama 3's {_LLAMA_3_VOCABULARY}, whose code has 500000: "
+        "--rope-theta X gives it"
     )
 
 
@@ -117,7 +124,8 @@ def _hidden_dim(params: dict[str, Any]) -> int:
 
 
 def _rope_scaling(params: dict[str, Any], asked: float | None) -> RopeScaling:
-    """Llama 3.1's, with the constants of Meta's code where all of its models have the same: the factor is not one."""
+    """Llama 3.1's, with the constants of Meta's code where all of its models have the same: the factor is not one,
+    nor is rope_high_freq_factor beside a factor that is given, which only the code for Llama 4 reads."""
     scaled = params.get("use_scaled_rope", False)
     if not isinstance(scaled, bool):
         raise CheckpointError(f"use_scaled_rope: expected true or false, found {scaled!r}")
@@ -134,6 +142,11 @@ def _rope_scaling(params: dict[str, Any], asked: float | None) -> RopeScaling:
                 "8, Llama 3.2 has 32: --rope-scaling-factor X gives it"
             )
         said = _number({"--rope-scaling-factor": asked}, "--rope-scaling-factor", 0.0)
+    elif "rope_high_freq_factor" not in params:
+        raise CheckpointError(
+            "rope_high_freq_factor: expected a number beside rope_scaling_factor, found none: Meta's code for Llama "
+            "3 has 4, but reads neither key, and that for Llama 4 has 1: add it to params.json"
+        )
     elif asked is not None and asked != said:
         raise CheckpointError(
             f"rope_scaling_factor: expected {said:g} for --rope-scaling-factor, as here, found {asked!r}"

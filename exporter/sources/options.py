@@ -12,6 +12,7 @@ _KINDS_WITH = {
     "adapter": ("huggingface",),
     "rope_theta": ("meta",),
     "rope_scaling_factor": ("meta",),
+    "tied": ("llama2c", "meta"),
 }
 
 
@@ -22,6 +23,7 @@ class SourceOptions:
     max_seq_len: Meta's directories need not say how long a context is, and Hugging Face's may be cut to it.
     follow_links: open files that links out of the source's directory lead to. adapter: a LoRA adapter's directory.
     rope_theta, rope_scaling_factor: where Meta's params.json leaves them to the code that runs the model.
+    tied: whether one matrix is embedding and classifier, where the source leaves that open.
     """
 
     max_seq_len: int | None = None
@@ -29,12 +31,13 @@ class SourceOptions:
     adapter: Path | None = None
     rope_theta: float | None = None
     rope_scaling_factor: float | None = None
+    tied: bool | None = None
 
     def refuse_for(self, kind: str) -> None:
         """Raise CheckpointError for an option that this kind of source does not have."""
         for name, kinds in _KINDS_WITH.items():
             if getattr(self, name) is not None and kind not in kinds:
+                option = "untied" if name == "tied" and not self.tied else name.replace("_", "-")
                 raise CheckpointError(
-                    f"--{name.replace('_', '-')} ({name}= in Python): expected a source of kind {kinds[0]}, "
-                    f"found {kind}"
+                    f"--{option} ({name}= in Python): expected a source of kind {' or '.join(kinds)}, found {kind}"
                 )

@@ -59,7 +59,7 @@ def test_every_flipped_payload_bit_is_caught_whatever_the_logits_say(
 ) -> None:
     directory = tmp_path_factory.mktemp("flips")
     source = save(directory, state_dict())
-    files = {name: toy_file(directory, name).read_bytes() for name in LEGACY_FORMATS}
+    files = {name: toy_file(directory, name, tied=True).read_bytes() for name in LEGACY_FORMATS}
 
     @given(st.sampled_from(LEGACY_FORMATS), st.data())
     def flip(format_name: str, data: st.DataObject) -> None:
@@ -80,7 +80,7 @@ def test_every_flipped_payload_bit_is_caught_whatever_the_logits_say(
 
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)
 def test_a_nan_in_the_source_cannot_pass(tmp_path: Path, format_name: str) -> None:
-    path = toy_file(tmp_path, format_name)
+    path = toy_file(tmp_path, format_name, tied=True)
     state = state_dict()
     state["norm.weight"][3] = float("nan")
     checks = judge(save(tmp_path, state), path)
@@ -94,7 +94,7 @@ def test_what_is_not_finite_in_the_source_fails_at_its_tensor_though_the_file_ho
     tmp_path: Path, format_name: str, value: float
 ) -> None:
     path, (made, _, storage) = tmp_path / "out.bin", format_name.partition("-b")
-    source = exporter.Checkpoint.from_arrays(config(), arrays(config()))
+    source = exporter.Checkpoint.from_arrays(config(tied=True), arrays(config(tied=True)))
     exporter.export(source, path, format=made, group_size=8, storage=f"b{storage}" if storage else "source")
     healthy = path.read_bytes()
     for name in ("layers.0.attention.wq.weight", "layers.0.attention.wk.weight", "tok_embeddings.weight"):
@@ -115,7 +115,7 @@ def test_what_is_not_finite_in_the_source_fails_at_its_tensor_though_the_file_ho
 
 
 def test_a_header_that_says_a_shorter_length_stops_there(tmp_path: Path) -> None:
-    content = bytearray(toy_file(tmp_path, "v2").read_bytes())
+    content = bytearray(toy_file(tmp_path, "v2", tied=True).read_bytes())
     content[32:36] = struct.pack("<i", 1)
     path = tmp_path / "short.bin"
     path.write_bytes(content)
@@ -127,7 +127,7 @@ def test_a_header_that_says_a_shorter_length_stops_there(tmp_path: Path) -> None
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)
 def test_another_length_passes_where_it_was_meant(tmp_path: Path, format_name: str) -> None:
     out = tmp_path / "short.bin"
-    source = exporter.Checkpoint.from_arrays(config(), arrays(config()))
+    source = exporter.Checkpoint.from_arrays(config(tied=True), arrays(config(tied=True)))
     exporter.export(source, out, format=format_name, group_size=8, max_seq_len=20)
     checkpoint = save(tmp_path, state_dict())
     assert judge(checkpoint, out)["config"].where["field"] == "max_seq_len"

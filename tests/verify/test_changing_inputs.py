@@ -25,7 +25,7 @@ def test_a_mapped_file_that_is_another_one_while_it_is_judged_is_no_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subjects, "mapped", lambda _path, _memory: True)  # as a large one is
-    source, path = save(tmp_path, state_dict()), toy_file(tmp_path, "v1-fp32")
+    source, path = save(tmp_path, state_dict()), toy_file(tmp_path, "v1-fp32", tied=True)
     good = path.read_bytes()
     bad = good[:-4] + np.float32(123).tobytes()
     path.write_bytes(bad)

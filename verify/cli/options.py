@@ -80,6 +80,11 @@ SOURCE = (
         metavar="X",
         help="RoPE's scaling factor, where Meta's params.json omits it: 8 for Llama 3.1, 32 for Llama 3.2.",
     ),
+    click.option(
+        "--tied/--untied",
+        default=None,
+        help="Read one matrix as embedding and classifier, or two, where a llama2.c or Meta source leaves it open.",
+    ),
 )
 EXPORT = (
     click.option("--format", "format_name", metavar="F", required=True, help="v0, v1, v1-fp32, v2, v3 or hf."),

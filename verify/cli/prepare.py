@@ -19,7 +19,7 @@ _OF_EVIDENCE = ("text", "tokenizer", "tokens", "windows", "length", "seed", "dep
 _OF_ENGINE = ("engine_library", "engine_command", "engine_activations", "engine_timeout", "engine_memory")
 _UNCHANGED = (
     *("policy", "baseline", "max_seq_len", "source_kind"),
-    *("follow_links", "adapter", "rope_theta", "rope_scaling_factor"),
+    *("follow_links", "adapter", "rope_theta", "rope_scaling_factor", "tied"),
     *("memory", "resume", "cluster", "workers"),
 )
 

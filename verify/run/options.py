@@ -30,7 +30,7 @@ class Options:
     requested: the format, storage and group size that the file must have, where these are known.
     max_seq_len: the length that the file should state, where it was shortened on purpose.
     source_kind: one of verify.sources.KINDS; None to detect it.
-    follow_links, adapter, rope_theta, rope_scaling_factor: as in verify.sources.open_source().
+    follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in verify.sources.open_source().
     memory: bytes that the process may take. A larger model is read layer by layer; a verdict that cannot be
         reached within the limit is refused before it begins.
     resume: a directory for evidence; an interrupted run continues from there.
@@ -51,6 +51,7 @@ class Options:
     adapter: StrPath | None = None
     rope_theta: float | None = None
     rope_scaling_factor: float | None = None
+    tied: bool | None = None
     memory: int | None = None
     resume: StrPath | None = None
     report_dir: StrPath | None = None
@@ -90,6 +91,7 @@ class Options:
             "adapter": self.adapter,
             "rope_theta": self.rope_theta,
             "rope_scaling_factor": self.rope_scaling_factor,
+            "tied": self.tied,
         }
 
     @property

@@ -22,11 +22,12 @@ def open_source(
     adapter: str | os.PathLike[str] | None = None,
     rope_theta: float | None = None,
     rope_scaling_factor: float | None = None,
+    tied: bool | None = None,
 ) -> Source:
     """Open a source of any known kind; the options are those of SourceOptions. Raises CannotJudgeError."""
     if kind is not None and kind not in KINDS:
         raise CannotJudgeError(f"source kind: expected one of {', '.join(KINDS)}, found {kind!r}")
-    options = SourceOptions(max_seq_len, follow_links, adapter, rope_theta, rope_scaling_factor)
+    options = SourceOptions(max_seq_len, follow_links, adapter, rope_theta, rope_scaling_factor, tied)
     text, path = os.fspath(path), Path(path)
     if kind in (None, "huggingface") and is_hub_id(text):
         from verify.sources.hub import snapshot  # noqa: PLC0415
@@ -53,4 +54,4 @@ def open_source(
             return BinSource(path)
     from verify.sources.llama2c import Llama2cSource  # noqa: PLC0415
 
-    return Llama2cSource(path)
+    return Llama2cSource(path, options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from verify.sources.directory import expect_no_pointer
 from verify.sources.finite import expect_finite
 from verify.sources.name_prefixes import note_of_removed, shared_unknown_prefix, unwrapped
 from verify.sources.old_buffers import check_mask, check_rotations
+from verify.sources.options import NO_OPTIONS, SourceOptions
 from verify.sources.source import Hyperparameters, Source
 from verify.sources.tokenizer_place import tokenizer_beside
 from verify.sources.torch_files import dtype_name, identical, is_plain, mapped, refusing, sha256, shown
@@ -29,15 +31,18 @@ _LAYER_TENSOR = re.compile(
     r"layers\.(0|[1-9]\d{0,8})\.(attention_norm|ffn_norm|attention\.w[qkvo]|feed_forward\.w[123])\.weight"
 )
 _TENSORS_A_LAYER = 9
-_OUTER_TENSORS = {"tok_embeddings.weight", "norm.weight", "output.weight"}
+_INPUT, _OUTPUT = "tok_embeddings.weight", "output.weight"
+_OUTER_TENSORS = {_INPUT, "norm.weight", _OUTPUT}
 # Buffers of old versions of llama2.c's model.py.
 _MASK = re.compile(r"(.+\.)?(attention|attn)\.mask")
 _ROTATIONS = re.compile(r"(.+\.)?freqs_(cos|sin|cis)")
-_HARMLESS_ARGS = {"dropout", "multiple_of"}
-_NUMERIC_ARGS = {
-    *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len"),
-    *("norm_eps", "rope_theta"),
-}
+# model.py has a default for each of these too, which is Llama 7B's and nobody's who saves a .pt.
+_INDISPENSABLE_ARGS = ("dim", "n_layers", "n_heads", "vocab_size", "max_seq_len")
+# model.py derives these two where they are None, and stops at any other None.
+_DERIVED_ARGS = ("n_kv_heads", "hidden_dim")
+_COUNTS = (*_INDISPENSABLE_ARGS, *_DERIVED_ARGS)
+_HARMLESS_ARGS = ("dropout", "multiple_of")
+_KNOWN_ARGS = {*_COUNTS, "norm_eps", "rope_theta", *_HARMLESS_ARGS}
 
 # Bytes of a file whose map is kept: to map it anew costs more than to read it.
 _SMALL = 64 << 20
@@ -48,7 +53,7 @@ class Llama2cSource(Source):
 
     kind = "llama2c"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: SourceOptions = NO_OPTIONS) -> None:
         self.path = path
         self._opened = UnchangedFiles(path)
         expect_no_pointer(path)
@@ -59,10 +64,11 @@ class Llama2cSource(Source):
         buffers = [own for own, bare in short.items() if _is_buffer(bare)]
         self._own = {bare: own for own, bare in short.items() if own not in buffers}
         self.hyperparameters = _derive(path, {bare: saved[own] for bare, own in self._own.items()}, arguments)
+        decided = self._decide_on_ties(options.tied)
         self._dtypes = {bare: dtype_name(saved[own].dtype) for bare, own in self._own.items()}
         prefixes = {own.removesuffix(bare) for own, bare in short.items()}
         # torch.compile's own prefix, which llama2.c's exporter removes without a word
-        self.notes = (*note_of_removed(prefixes - {"_orig_mod."}), *self._notes())
+        self.notes = (*note_of_removed(prefixes - {"_orig_mod."}), *decided)
         for own in buffers:
             check = check_mask if _MASK.fullmatch(short[own]) else check_rotations
             check(path, own, saved[own], *([] if check is check_mask else [self.hyperparameters]))
@@ -82,7 +88,7 @@ class Llama2cSource(Source):
     def tensor(self, name: str) -> torch.Tensor:
         self.expect_unchanged()
         saved = self._kept or self._read()[0]
-        own = self._own["tok_embeddings.weight" if name == "output.weight" and self.hyperparameters.tied else name]
+        own = self._own[_INPUT if name == _OUTPUT and self.hyperparameters.tied else name]
         source = saved[own].detach()
         expect_finite(self.path, own, source)
         # clone: detached from the map, which may go when this returns
@@ -108,14 +114,27 @@ class Llama2cSource(Source):
                 )
         return state, arguments
 
-    def _notes(self) -> list[str]:
+    def _decide_on_ties(self, asked: bool | None) -> list[str]:
+        """Refuse two matrices that differ unless the caller says what they mean; return a note of the decision.
+
+        model.py ties them when it is built. load_state_dict then fills one parameter twice, output.weight last,
+        whatever the order in the file. A model of another program may have two.
+        """
         if self.hyperparameters.tied:
+            if asked is False:
+                raise _refuse(self.path, "--untied", f"{_INPUT} and {_OUTPUT} to differ", "two equal ones")
             return []
-        # model.py ties them when it is built, so that what is loaded last, output.weight, is in both places
-        return [
-            "tok_embeddings.weight and output.weight differ; llama2.c's own model.py, which ties them, would compute "
-            "with output.weight in both places"
-        ]
+        if asked is None:
+            raise CannotJudgeError(
+                f"{self.path}: {_INPUT}, {_OUTPUT}: expected equal matrices, because model.py of llama2.c ties them, "
+                f"found two that differ: say --tied (tied=True in Python) to read {_OUTPUT} in both places, as "
+                "model.py does, or --untied (tied=False) to read both"
+            )
+        if not asked:
+            return [f"--untied: {_INPUT} and {_OUTPUT} differ, and both were read"]
+        self.hyperparameters = replace(self.hyperparameters, tied=True)
+        self._own[_INPUT] = self._own[_OUTPUT]
+        return [f"--tied: {_INPUT} and {_OUTPUT} differ; {_OUTPUT} was read in both places, as model.py does"]
 
 
 def _expect_checkpoint(path: Path, saved: object) -> None:
@@ -148,7 +167,8 @@ def _listed(names: list[str]) -> str:
 def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any]) -> Hyperparameters:
     """Return hyper-parameters from shapes; only heads, length and epsilon, which no shape has, from the arguments."""
     n_layers = _count_layers(path, state)
-    embedding, first_gate = state["tok_embeddings.weight"], state["layers.0.feed_forward.w1.weight"]
+    _check_arguments(path, arguments)
+    embedding, first_gate = state[_INPUT], state["layers.0.feed_forward.w1.weight"]
     first_key = state["layers.0.attention.wk.weight"]
     if embedding.dim() != 2 or first_gate.dim() != 2 or first_key.dim() != 2:
         raise _refuse(path, "state dict", "matrices", "a tensor of another rank")
@@ -174,21 +194,47 @@ def _derive(path: Path, state: dict[str, torch.Tensor], arguments: dict[str, Any
         head_dim=dim // n_heads,
         vocab_size=vocab_size,
         max_seq_len=max_seq_len,
-        tied=identical(embedding, state["output.weight"]),
+        tied=identical(embedding, state[_OUTPUT]),
         norm_eps=_positive(path, arguments, "norm_eps", 1e-5),
         rope_theta=_positive(path, arguments, "rope_theta", 10000.0),
     )
     for name, shape in hyperparameters.shapes().items():
         if tuple(state[name].shape) != shape:
             raise _refuse(path, name, shape, str(tuple(state[name].shape)))
-    for key, value in arguments.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise _refuse(path, f"model_args: {shown(key)}", "a number", value)
-        if key not in _NUMERIC_ARGS | _HARMLESS_ARGS:
-            raise _refuse(path, "model_args", "keys whose effect on the model is known", key)
-        if key not in _HARMLESS_ARGS and value is not None and value != getattr(hyperparameters, key):
-            raise _refuse(path, f"model_args: {key}", f"{getattr(hyperparameters, key)}, as the tensors say", value)
+    for key in _COUNTS:
+        value, of_tensors = arguments.get(key), getattr(hyperparameters, key)
+        if value is None:
+            value = _by_model_py(key, arguments, dim, of_tensors)
+        if value != of_tensors:
+            raise _refuse(path, f"model_args: {key}", f"{of_tensors}, as the tensors say", value)
     return hyperparameters
+
+
+def _check_arguments(path: Path, arguments: dict[str, Any]) -> None:
+    """Refuse arguments that are absent, unknown, or of a type that model.py stops at."""
+    for key in _INDISPENSABLE_ARGS:
+        if key not in arguments:
+            raise _refuse(path, f"model_args: {key}", "a number", "none")
+    for key, value in arguments.items():
+        if key not in _KNOWN_ARGS:
+            raise _refuse(path, "model_args", "keys whose effect on the model is known", key)
+        if value is None and key in _DERIVED_ARGS:
+            continue
+        whole = key in _COUNTS or key == "multiple_of"
+        if type(value) is not int and (whole or type(value) is not float):
+            raise _refuse(path, f"model_args: {key}", "an integer" if whole else "a number", value)
+        if key == "multiple_of" and value < 1:
+            raise _refuse(path, "model_args: multiple_of", "a positive integer", value)
+
+
+def _by_model_py(key: str, arguments: dict[str, Any], dim: int, of_tensors: int) -> int:
+    """Return what model.py makes of an argument that is absent or None; of hidden_dim only with multiple_of."""
+    if key == "n_kv_heads":
+        return int(arguments["n_heads"])
+    if "multiple_of" not in arguments:
+        return of_tensors
+    multiple = int(arguments["multiple_of"])
+    return (8 * dim // 3 + multiple - 1) // multiple * multiple
 
 
 def _count_layers(path: Path, state: dict[str, torch.Tensor]) -> int:

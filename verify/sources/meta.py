@@ -55,9 +55,12 @@ class MetaSource(Source):
         self._own: dict[str, str] = {}
         buffers, pieces = self._survey()
         self.hyperparameters = self._derive(pieces, params)
+        self._expect_tied_as_asked(options.tied, absent=_OUTPUT not in pieces)
         for shard, own in buffers:
             self._check_buffer(shard, own)
         self.notes = (*params.notes, *note_of_removed(own.removesuffix(bare) for bare, own in self._own.items()))
+        if _OUTPUT not in pieces:
+            self.notes += (f"--tied: {_OUTPUT} is absent; {_EMBEDDING} was read in both places",)
         if buffers:
             self.notes += (f"{buffers[0][1]}: stored buffers hold what the model computes; they were dropped",)
         self.files = {name: self._directory.digests[name] for name in ("params.json", *names)}
@@ -211,6 +214,19 @@ class MetaSource(Source):
         if not found_shape.tied and self._is_tied():
             return Hyperparameters(**{**found_shape.__dict__, "tied": True})
         return found_shape
+
+    def _expect_tied_as_asked(self, asked: bool | None, *, absent: bool) -> None:
+        """Refuse a classifier that is absent, as Meta's code does, unless the caller says what stands for it; refuse
+        an option that contradicts the tensors."""
+        if absent and not asked:
+            raise CannotJudgeError(
+                f"{self._shards[0]}: {_OUTPUT}: expected a tensor, because Meta's code never ties it, found none: "
+                f"say --tied (tied=True in Python) to read {_EMBEDDING} in both places"
+            )
+        if asked not in (None, self.hyperparameters.tied):
+            expected, found = ("equal", "different") if asked else ("different", "equal")
+            option = "--tied" if asked else "--untied"
+            raise _refuse(f"{self.path}: {option}", f"{expected} {_EMBEDDING} and {_OUTPUT}", f"{found} ones")
 
     def _length(self, pieces: Pieces, name: str, axis: int) -> int:
         shape = pieces[name]

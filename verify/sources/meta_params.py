@@ -22,8 +22,12 @@ _UNDERSTOOD = _OF_A_SESSION | {
 }
 
 
-# The vocabulary of Llama 1 and 2, whose code knows no other theta than 10000.
-_FIRST_VOCABULARY = 32000
+# What each generation of Meta's code computes with: its tokenizer's tokens, and theta where params.json is silent.
+# Llama 1 and 2 have theta as a constant, Llama 3 and 4 as a default.
+_FIRST_VOCABULARY, _FIRST_THETA = 32000, 10000.0
+_THIRD_VOCABULARY, _THIRD_THETA = 128256, 500000.0
+# Keys that a dataclass of the first generations raises TypeError for.
+_SINCE_THIRD = {"use_scaled_rope", "rope_scaling_factor", "rope_high_freq_factor"}
 
 
 class MetaParams:
@@ -80,14 +84,16 @@ class MetaParams:
             return said
         if asked is not None:
             return asked
-        if self._is_scaled():
-            self.notes.append("params.json: no rope_theta; Meta's code has 500000 where use_scaled_rope is true")
-            return 500000.0
+        newer = sorted(_SINCE_THIRD & self._said.keys(), reverse=True)
+        if newer or vocab_size == _THIRD_VOCABULARY:
+            reason = f"the key {newer[0]}" if newer else f"a vocabulary of {_THIRD_VOCABULARY}"
+            self.notes.append(f"params.json: no rope_theta; the code of Llama 3 has 500000 ({reason})")
+            return _THIRD_THETA
         if vocab_size == _FIRST_VOCABULARY:
             self.notes.append(
                 "params.json: no rope_theta; the code of Llama 1 and 2 has 10000 (a vocabulary of 32000)"
             )
-            return 10000.0
+            return _FIRST_THETA
         raise CannotJudgeError(
             f"{self.at('rope_theta')}: expected a number, found none: say it by --rope-theta X (rope_theta= in "
             "Python); the code of Llama 1 and 2 has 10000, that of Llama 3 has 500000"
@@ -112,6 +118,12 @@ class MetaParams:
             raise CannotJudgeError(
                 f"{self.at('rope_scaling_factor')}: expected a number beside use_scaled_rope, found none: say it by "
                 "--rope-scaling-factor X (rope_scaling_factor= in Python): 8 for Llama 3.1 and 3.3, 32 for Llama 3.2"
+            )
+        if said is not None and "rope_high_freq_factor" not in self._said:
+            raise CannotJudgeError(
+                f"{self.at('rope_high_freq_factor')}: expected a number beside rope_scaling_factor, found none: only "
+                "the code of Llama 4 reads rope_scaling_factor, and has 1 here; that of Llama 3 has 4: write it into "
+                "params.json"
             )
         return RopeScaling("llama3", factor, 8192, low_freq_factor=1.0, high_freq_factor=high_freq_factor)
 

@@ -124,8 +124,9 @@ def shown(value: object) -> str:
 
 
 def is_plain(value: object) -> bool:
-    """Whether it is a dense tensor of floating-point numbers. Those of the meta device have no numbers."""
-    if not isinstance(value, torch.Tensor) or value.device.type != "cpu":
+    """Whether it is a dense tensor of floating-point numbers. Those of the meta device have no numbers, and a negated
+    view has other numbers than its bits say."""
+    if not isinstance(value, torch.Tensor) or value.device.type != "cpu" or value.is_neg():
         return False
     return value.layout == torch.strided and value.is_floating_point()
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers import hf_directories
 from helpers.hf_configs import SIZES, noted, read, read_text, refused
+from transformers import AutoConfig
 
 import exporter
 from exporter.sources.huggingface_config import read_config
@@ -315,3 +316,11 @@ def test_a_config_that_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").mkdir()
     with pytest.raises(exporter.CheckpointError, match=r"config\.json: is a directory"):
         read_config(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(("kind", "kv_heads"), [("llama", 64), ("mistral", 8), ("qwen2", 32)])
+def test_kv_heads_that_are_not_given_are_those_of_the_family(kind: str, kv_heads: int) -> None:
+    """With 64 heads, so that a number of the class and one a head differ."""
+    sizes = {"hidden_size": 128, "num_attention_heads": 64}
+    assert read(kind, **sizes).n_kv_heads == kv_heads
+    assert AutoConfig.for_model(kind, **sizes).num_key_value_heads == kv_heads

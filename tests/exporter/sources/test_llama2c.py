@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import meta
-from helpers.checkpoints import ARGS, save, state_dict
+from helpers.checkpoints import ARGS, save, state_dict, untied_state_dict
 from helpers.models import arrays, same_bits
 
 import exporter
@@ -22,8 +22,8 @@ from verify.demo import CHECKPOINT
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("prefix", ["", "_orig_mod."])
 def test_tensors_come_out_with_the_bits_they_had(tmp_path: Path, dtype: torch.dtype, prefix: str) -> None:
-    state = {name: tensor.to(dtype) for name, tensor in state_dict().items()}
-    opened = exporter.open_checkpoint(save(tmp_path, {prefix + name: t for name, t in state.items()}))
+    state = {name: tensor.to(dtype) for name, tensor in untied_state_dict().items()}
+    opened = exporter.open_checkpoint(save(tmp_path, {prefix + name: t for name, t in state.items()}), tied=False)
     assert set(opened.names) == set(state)
     for name, tensor in state.items():
         loaded = opened.load(name)
@@ -64,7 +64,14 @@ def test_tied_is_told_by_bits(tmp_path: Path) -> None:
     # equal as numbers, not as bits
     state["tok_embeddings.weight"][3, 4] = 0.0
     state["output.weight"][3, 4] = -0.0
-    assert not exporter.open_checkpoint(save(tmp_path, state)).config.tied
+    with pytest.raises(exporter.CheckpointError, match=r"expected the numbers of tok_embeddings\.weight"):
+        exporter.open_checkpoint(save(tmp_path, state))
+    # equal numbers of two types
+    state = state_dict()
+    state["output.weight"] = state["tok_embeddings.weight"].bfloat16()
+    state["tok_embeddings.weight"] = state["output.weight"].float()
+    with pytest.raises(exporter.CheckpointError, match=r"expected the numbers of tok_embeddings\.weight"):
+        exporter.open_checkpoint(save(tmp_path, state))
 
 
 def test_weights_that_share_storage_are_tied(tmp_path: Path) -> None:
@@ -123,7 +130,10 @@ def test_keys_are_checked_exactly(tmp_path: Path, change: Callable[[State], None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dim": None}, "model_args: 'dim'"),
+        ({"dim": None}, "model_args: dim: expected a number, found None"),
+        ({"norm_eps": None}, "model_args: norm_eps: expected a number, found None"),
+        ({"dropout": "none"}, "model_args: dropout: expected a number, found 'none'"),
+        ({"multiple_of": 64.0}, "model_args: multiple_of: expected a positive integer, found 64.0"),
         ({"n_heads": 5}, "n_heads: expected a divisor of dim = 48, found 5"),
         ({"n_heads": 16}, "dim / n_heads: expected an even number, found 3"),
         ({"n_kv_heads": 4}, "n_kv_heads: expected a divisor of n_heads = 6, found 4"),
@@ -176,7 +186,7 @@ def test_a_vocabulary_of_another_size_is_told_as_that(tmp_path: Path) -> None:
 def test_prefixes_of_wrappers_are_removed(tmp_path: Path, prefix: str) -> None:
     state = state_dict()
     opened = exporter.open_checkpoint(save(tmp_path, {prefix + name: tensor for name, tensor in state.items()}))
-    assert set(opened.names) == set(state)
+    assert {*opened.names, "output.weight"} == set(state)
     assert sum("; it was removed" in note for note in opened.notes) == prefix.replace("_orig_mod.", "").count(".")
     odd = {f"student.{name}": tensor for name, tensor in state.items()}
     with pytest.raises(exporter.CheckpointError, match=r"found all tensors under the unknown prefix 'student\.'"):
@@ -201,13 +211,61 @@ def test_buffers_of_old_checkpoints_are_left_out_where_they_are_right(tmp_path: 
             exporter.open_checkpoint(save(tmp_path, {**state, **wrong}))
 
 
-def test_two_matrices_that_llama2c_ties_are_not_read_in_silence(tmp_path: Path) -> None:
-    assert exporter.open_checkpoint(save(tmp_path, state_dict())).notes == (
-        "tok_embeddings.weight and output.weight differ, and are read as two: llama2.c's own model.py computes with "
-        "output.weight in both places",
+def test_two_matrices_that_model_py_ties_are_asked_for(tmp_path: Path) -> None:
+    path = save(tmp_path, untied_state_dict())
+    with pytest.raises(exporter.CheckpointError) as caught:
+        exporter.open_checkpoint(path)
+    assert str(caught.value) == (
+        f"{path}: output.weight: expected the numbers of tok_embeddings.weight, which model.py of llama2.c ties to "
+        "it, found others: --tied (tied=True in Python) reads output.weight in both places, as model.py does; "
+        "--untied (tied=False) reads two matrices"
     )
-    # tied, and saved by torch.compile, whose prefix llama2.c's own exporter removes in silence
+
+
+def test_two_matrices_are_read_as_the_user_says(tmp_path: Path) -> None:
+    state = untied_state_dict()
+    # so that type and place show which of the two is read
+    state["output.weight"] = state["output.weight"].bfloat16()
+    path = save(tmp_path, state)
+    one, two = (exporter.open_checkpoint(path, tied=tied) for tied in (True, False))
+    assert one.config.tied
+    assert "output.weight" not in one.names
+    assert same_bits(one.load("tok_embeddings.weight"), state["output.weight"].float().numpy())
+    assert one.dtype("tok_embeddings.weight") == "bf16"
+    assert one.place("tok_embeddings.weight", (1, 2)) == (f"{path}: output.weight", (1, 2))
+    assert one.notes == (
+        "tok_embeddings.weight differs from output.weight, which --tied reads in both places, as model.py does",
+    )
+    assert not two.config.tied
+    for name in ("tok_embeddings.weight", "output.weight"):
+        assert same_bits(two.load(name), state[name].float().numpy())
+    assert two.notes == ("tok_embeddings.weight and output.weight differ, and --untied reads both",)
+
+
+def test_equal_matrices_stay_one(tmp_path: Path) -> None:
+    path = save(tmp_path, state_dict())
+    for tied in (None, True):
+        opened = exporter.open_checkpoint(path, tied=tied)
+        assert opened.config.tied
+        assert opened.notes == ()
+    with pytest.raises(
+        exporter.CheckpointError,
+        match=r"output.weight: expected other numbers than tok_embeddings.weight's for --untied, found the same$",
+    ):
+        exporter.open_checkpoint(path, tied=False)
+    # saved by torch.compile, whose prefix llama2.c's own exporter removes in silence
     assert exporter.open_checkpoint(CHECKPOINT).notes == ()
+
+
+@pytest.mark.parametrize(("tied", "option"), [(True, "--tied"), (False, "--untied")])
+def test_sources_that_say_whether_they_are_tied_refuse_the_option(tmp_path: Path, tied: bool, option: str) -> None:
+    path = tmp_path / "v3.bin"
+    exporter.export(exporter.open_checkpoint(save(tmp_path, state_dict())), path, format="v3")
+    with pytest.raises(
+        exporter.CheckpointError,
+        match=rf"^{option} \(tied= in Python\): expected a source of kind llama2c or meta, found v3$",
+    ):
+        exporter.open_checkpoint(path, tied=tied)
 
 
 class _Payload:

@@ -55,9 +55,9 @@ def test_a_file_is_the_same_from_any_number_of_shards(tmp_path: Path, file_forma
     ]
     files = set()
     for source in sources:
-        exporter.export(
-            exporter.open_checkpoint(source), tmp_path / "out.bin", format=file_format, group_size=8, overwrite=True
-        )
+        said = {"tied": False} if source.suffix == ".pt" and not tied else {}
+        checkpoint = exporter.open_checkpoint(source, **said)
+        exporter.export(checkpoint, tmp_path / "out.bin", format=file_format, group_size=8, overwrite=True)
         files.add((tmp_path / "out.bin").read_bytes())
     assert len(files) == 1
 
@@ -198,20 +198,24 @@ def test_theta_is_known_of_llama_2_and_of_scaled_rope_and_asked_for_otherwise() 
         10000.0,
         [f"{GIVEN} 10000, as in Meta's code for Llama 1 and 2, whose vocabulary this is"],
     )
-    assert theta(path, {"use_scaled_rope": True}, None, 128256) == (
-        500000.0,
-        [f"{GIVEN} 500000, as in Meta's code for Llama 3"],
-    )
+    of_llama_3 = f"{GIVEN} 500000, as in Meta's code for Llama 3,"
+    assert theta(path, {}, None, 128256) == (500000.0, [f"{of_llama_3} whose vocabulary this is"])
+    # the code of Llama 1 and 2 stops at these keys, whatever they say
+    for key, value in (("use_scaled_rope", True), ("use_scaled_rope", False), ("rope_high_freq_factor", 4)):
+        for vocab_size in (32000, 128256, 32):
+            found = theta(path, {key: value}, None, vocab_size)
+            assert found == (500000.0, [f"{of_llama_3} which {key} is for"])
     assert theta(path, {"use_scaled_rope": True}, 7.0, 128256) == (7.0, [])
     assert theta(path, {"rope_theta": 5e5}, 500000, 32000) == (5e5, [])
     for said, asked, vocab_size, message in (
         (
             {},
             None,
-            128256,
-            "128256 tokens are not Llama 1's and 2's 32000, whose code has 10000 .Llama 3's",
+            32016,
+            "32016 tokens are neither Llama 1's and 2's 32000, whose code has 10000, nor Llama 3's 128256, whose "
+            "code has 500000: --rope-theta X gives it$",
         ),
-        ({"use_scaled_rope": False}, None, 32016, "32016 tokens are not .*: --rope-theta X gives it$"),
+        *(({}, None, size, f"{size} tokens are neither ") for size in (31999, 32001, 128255, 128257)),
         ({"rope_theta": 5e5}, 1e4, 32000, "rope_theta: expected 500000 for --rope-theta, as here, found 10000.0$"),
         ({}, -1, 32000, "--rope-theta: expected a positive finite number, found -1"),
     ):
@@ -233,7 +237,7 @@ def test_a_scaling_factor_is_never_guessed(tmp_path: Path) -> None:
         _opened(tmp_path, use_scaled_rope=True)
     found = _opened(tmp_path, None, {"rope_scaling_factor": 32}, use_scaled_rope=True)
     assert found.rope_scaling == dataclasses.replace(META_SCALING, factor=32.0)
-    said = {"use_scaled_rope": True, "rope_scaling_factor": 8}
+    said = {"use_scaled_rope": True, "rope_scaling_factor": 8, "rope_high_freq_factor": 4}
     assert _opened(tmp_path, None, {"rope_scaling_factor": 8.0}, **said).rope_scaling == META_SCALING
     with pytest.raises(exporter.CheckpointError, match=r"expected 8 for --rope-scaling-factor, as here, found 32$"):
         _opened(tmp_path, None, {"rope_scaling_factor": 32}, **said)
@@ -263,10 +267,58 @@ def test_links_out_of_the_directory_are_followed_only_where_the_user_says_so(tmp
 
 
 def test_scaled_rope_has_metas_constants_where_nothing_else_is_said(tmp_path: Path) -> None:
-    assert _opened(tmp_path, use_scaled_rope=True, rope_scaling_factor=8).rope_scaling == META_SCALING
+    eight = {"rope_scaling_factor": 8}
+    assert _opened(tmp_path, None, eight, use_scaled_rope=True).rope_scaling == META_SCALING
     changed = _opened(tmp_path, use_scaled_rope=True, rope_scaling_factor=32, rope_high_freq_factor=2.5).rope_scaling
     assert (changed.factor, changed.high_freq_factor, changed.low_freq_factor) == (32.0, 2.5, 1.0)
     assert _opened(tmp_path, use_scaled_rope=False, rope_scaling_factor=32).rope_scaling.type == "none"
+
+
+def test_the_upper_factor_beside_a_given_one_is_never_guessed(tmp_path: Path) -> None:
+    """Meta's code for Llama 3 does not read rope_scaling_factor; that for Llama 4 does, and has another default."""
+    message = (
+        "rope_high_freq_factor: expected a number beside rope_scaling_factor, found none: Meta's code for Llama 3 "
+        "has 4, but reads neither key, and that for Llama 4 has 1: add it to params.json"
+    )
+    with pytest.raises(exporter.CheckpointError, match=rf"params\.json: {re.escape(message)}$"):
+        _opened(tmp_path, use_scaled_rope=True, rope_scaling_factor=8)
+    assert _opened(tmp_path, use_scaled_rope=False, rope_scaling_factor=8).rope_scaling == exporter.RopeScaling()
+
+
+def _without_classifier(directory: Path, count: int) -> Path:
+    states = meta.shards(arrays(meta.MODEL), count)
+    for state in states:
+        del state["output.weight"]
+    return meta.save(directory, states, meta.params(meta.MODEL))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_classifier_that_is_missing_is_asked_for(tmp_path: Path, count: int) -> None:
+    path = _without_classifier(tmp_path, count)
+    for tied in (None, False):
+        with pytest.raises(exporter.CheckpointError) as caught:
+            exporter.open_checkpoint(path, tied=tied)
+        assert str(caught.value) == (
+            f"{path}/consolidated.00.pth: missing output.weight, without which Meta's code computes nothing: --tied "
+            "(tied=True in Python) reads tok_embeddings.weight in both places"
+        )
+    opened = exporter.open_checkpoint(path, tied=True)
+    assert opened.config.tied
+    assert "output.weight" not in opened.names
+    assert opened.notes == ("output.weight is missing: --tied reads tok_embeddings.weight in both places",)
+
+
+def test_the_user_cannot_tie_or_untie_what_the_tensors_say(tmp_path: Path) -> None:
+    for equal, fitting in ((True, "tied"), (False, "untied")):
+        whole = arrays(dataclasses.replace(meta.MODEL, tied=equal))
+        path = meta.write(tmp_path, whole, meta.MODEL, 2)
+        assert exporter.open_checkpoint(path, tied=fitting == "tied").config.tied == equal
+        expected, option, found = ("other", "untied", "the same") if equal else ("the", "tied", "others")
+        message = (
+            f"output.weight: expected {expected} numbers than tok_embeddings.weight's for --{option}, found {found}"
+        )
+        with pytest.raises(exporter.CheckpointError, match=rf"{re.escape(message)}$"):
+            exporter.open_checkpoint(path, tied=not equal)
 
 
 def test_a_length_is_said_by_one_of_two_and_never_lengthened(tmp_path: Path) -> None:

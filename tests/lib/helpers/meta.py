@@ -40,9 +40,10 @@ def params(config: exporter.ModelConfig, **changes: object) -> dict[str, Any]:
 def shards(
     whole: Arrays, count: int = 1, *, embedding_axis: int = 1, dtype: torch.dtype = torch.float32
 ) -> list[State]:
-    """The state dict of each shard, all tensors of one type."""
+    """The state dict of each shard, all tensors of one type. It has a classifier even where that is the embedding,
+    because Meta's code loads nothing else."""
     states: list[State] = [{} for _ in range(count)]
-    for name, array in whole.items():
+    for name, array in {"output.weight": whole["tok_embeddings.weight"], **whole}.items():
         tensor = torch.from_numpy(array).to(dtype)
         axis = embedding_axis if name.startswith("tok_") else _AXES.get(name.split(".")[-2])
         parts = [tensor] * count if axis is None else torch.chunk(tensor, count, dim=axis)

@@ -25,7 +25,7 @@ class Shown:
 
 @pytest.mark.parametrize("format_name", BIN_FORMATS)
 def test_a_healthy_file_is_covered_to_the_byte(tmp_path: Path, format_name: str) -> None:
-    path = toy_file(tmp_path, format_name)
+    path = toy_file(tmp_path, format_name, tied=True)
     source = open_source(save(tmp_path, state_dict()))
     with reader_c.open(path) as model:
         found = check_file(model, source, 33)
@@ -37,7 +37,7 @@ def test_a_healthy_file_is_covered_to_the_byte(tmp_path: Path, format_name: str)
 
 def test_every_kind_of_finding_is_told(tmp_path: Path) -> None:
     source = open_source(save(tmp_path, state_dict()))
-    path = toy_file(tmp_path, "v2")
+    path = toy_file(tmp_path, "v2", tied=True)
     with reader_c.open(path) as model:
         size = path.stat().st_size
         content = bytearray(path.read_bytes())

@@ -25,7 +25,7 @@ class Shown:
 
 def test_a_healthy_head_has_no_findings(tmp_path: Path) -> None:
     source = open_source(save(tmp_path, state_dict()))
-    with reader_c.open(toy_file(tmp_path, "v3")) as model:
+    with reader_c.open(toy_file(tmp_path, "v3", tied=True)) as model:
         assert head_findings(model, source, 33) == []
         assert head_findings(model, source, 20) == [
             "head: byte 32 differs from what the source, the storages and the tensors require"
@@ -34,7 +34,7 @@ def test_a_healthy_head_has_no_findings(tmp_path: Path) -> None:
 
 def test_a_changed_payload_is_found_by_its_digest(tmp_path: Path) -> None:
     source = open_source(save(tmp_path, state_dict()))
-    with reader_c.open(toy_file(tmp_path, "v3")) as model:
+    with reader_c.open(toy_file(tmp_path, "v3", tied=True)) as model:
         content = bytearray(model.content)
         content[model.head_size + 5] ^= 1
         findings = head_findings(Shown(model, content=memoryview(bytes(content))), source, 33)  # type: ignore[arg-type]
@@ -57,6 +57,6 @@ def test_a_changed_payload_is_found_by_its_digest(tmp_path: Path) -> None:
 )
 def test_wrong_statements_about_the_source_are_named(tmp_path: Path, metadata: dict[str, str], finding: str) -> None:
     source = open_source(save(tmp_path, state_dict()))
-    with reader_c.open(toy_file(tmp_path, "v3")) as model:
+    with reader_c.open(toy_file(tmp_path, "v3", tied=True)) as model:
         findings = head_findings(Shown(model, metadata=metadata), source, 33)  # type: ignore[arg-type]
     assert any(finding in found for found in findings if found.startswith("provenance: ")), findings

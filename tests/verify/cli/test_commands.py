@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.checkpoints import save, untied_state_dict
 from helpers.command_line import refused, run, run_process
 from helpers.models import BIN_FORMATS
 
@@ -44,11 +45,25 @@ def test_export_says_what_it_wrote_and_what_it_changed(tmp_path: Path, source: P
     result = run("export", source, out, "--format", "v1")
     assert result.returncode == 0
     assert f"{out.stat().st_size:,} bytes" in result.stdout
-    assert result.stderr == (
-        "note: tok_embeddings.weight and output.weight differ, and are read as two: llama2.c's own model.py computes "
-        "with output.weight in both places\n"
-        "note: v1: group size 64 does not divide every row of this model; 8 is used\n"
-    )
+    assert result.stderr == "note: v1: group size 64 does not divide every row of this model; 8 is used\n"
+
+
+def test_two_matrices_that_model_py_ties_are_asked_for_by_every_command(tmp_path: Path) -> None:
+    source, out = save(tmp_path, untied_state_dict()), tmp_path / "out.bin"
+    release = ("release", source, tmp_path / "released.bin", "--format", "v0", "--depth", "quick", "--windows", "1")
+    for command in (("export", source, out, "--format", "v0"), release):
+        refused(run(*command), "--tied", "--untied")
+    for option, kept in (("--tied", "which --tied reads in both places"), ("--untied", "--untied reads both")):
+        exported = run("export", source, out, "--format", "v0", option, "--overwrite")
+        assert exported.returncode == 0
+        assert kept in exported.stderr
+        refused(run("verify", source, out, "--depth", "quick"), "--tied", "--untied")
+        judged = ("verify", source, out, "--depth", "quick", "--windows", "1", "--json")
+        verified, other = run(*judged, option), run(*judged, "--untied" if option == "--tied" else "--tied")
+        assert (verified.returncode, other.returncode) == (0, 1)
+        note = f"{option}: tok_embeddings.weight and output.weight differ"
+        assert json.loads(verified.stdout)["source"]["notes"][0].startswith(note)
+        assert run(*release, option, "--overwrite").returncode == 0
 
 
 def test_verify_passes_a_healthy_file_and_writes_the_report(tmp_path: Path, source: Path, good: Path) -> None:
@@ -197,7 +212,7 @@ def test_inspect_of_very_many_tensors_lists_what_somebody_may_read(tmp_path: Pat
 
 def test_inspect_of_v3_tells_scaling_provenance_and_digests(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "a v3.bin"
-    arguments = ("--format", "v3", "--storage", "q8_0", "--storage", "output.*=fp16", "--group-size", "8")
+    arguments = ("--format", "v3", "--storage", "q8_0", "--storage", "*.w2.*=fp16", "--group-size", "8")
     assert run("export", source, out, *arguments).returncode == 0
     result = run("inspect", out)
     assert result.returncode == 0
@@ -211,7 +226,7 @@ def test_inspect_of_v3_tells_scaling_provenance_and_digests(tmp_path: Path, sour
     damaged = bytearray(out.read_bytes())
     damaged[-100] ^= 4
     out.write_bytes(damaged)
-    refused(run("inspect", out), "output.weight: digest")
+    refused(run("inspect", out), "norm.weight: digest")
 
 
 def test_release_of_v3_in_any_storage_passes(tmp_path: Path, source: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from hypothesis import given
 import exporter
 from verify.errors import CannotJudgeError
 from verify.sources import Hyperparameters, RopeScaling, Source, open_source
+from verify.sources.meta_params import MetaParams
+from verify.sources.options import NO_OPTIONS
 
 ALL_DEFECTS = {**TENSOR_DEFECTS, **PARAMS_DEFECTS}
 META_SCALING = RopeScaling("llama3", 8.0, 8192, 1.0, 4.0)
@@ -182,9 +185,6 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
     ],
 )
 def test_hidden_dim_is_that_of_published_models(tmp_path: Path, said: dict[str, object], hidden_dim: int) -> None:
-    from verify.sources.meta_params import MetaParams
-    from verify.sources.options import NO_OPTIONS
-
     params = MetaParams(tmp_path / "params.json", {"dim": 4096, "n_layers": 2, "n_heads": 32, **said}, NO_OPTIONS)
     numbers = Hyperparameters(4096, hidden_dim, 2, 32, 32, 128, 7, 64, False, 1e-5, 10000.0)
     params.hold_against(numbers)
@@ -200,9 +200,75 @@ def test_what_params_json_leaves_out(tmp_path: Path) -> None:
     assert source.notes == (
         "params.json: no rope_theta; the code of Llama 1 and 2 has 10000 (a vocabulary of 32000)",
     )
-    scaled = open_source(_written(tmp_path, rope_theta=None, use_scaled_rope=True, rope_scaling_factor=8))
+    scaled = open_source(_written(tmp_path, rope_theta=None, use_scaled_rope=True), rope_scaling_factor=8)
     assert scaled.hyperparameters.rope_theta == 500000.0
-    assert scaled.notes == ("params.json: no rope_theta; Meta's code has 500000 where use_scaled_rope is true",)
+    assert scaled.notes == ("params.json: no rope_theta; the code of Llama 3 has 500000 (the key use_scaled_rope)",)
+
+
+@pytest.mark.parametrize(
+    ("said", "vocab_size", "theta", "reason"),
+    [
+        ({}, 32000, 10000.0, "Llama 1 and 2 has 10000 (a vocabulary of 32000)"),
+        ({}, 128256, 500000.0, "Llama 3 has 500000 (a vocabulary of 128256)"),
+        *(
+            ({key: value}, size, 500000.0, f"Llama 3 has 500000 (the key {key})")
+            for key, value in (("use_scaled_rope", False), ("use_scaled_rope", True), ("rope_high_freq_factor", 4))
+            for size in (32000, 128256, 32)
+        ),
+        *(({}, size, None, "found none: say it by --rope-theta X") for size in (31999, 32001, 128255, 128257)),
+    ],
+)
+def test_theta_is_that_of_the_code_which_the_keys_or_the_vocabulary_tell(
+    said: dict[str, Any], vocab_size: int, theta: float | None, reason: str
+) -> None:
+    params = MetaParams(Path("params.json"), said, NO_OPTIONS)
+    if theta is None:
+        with pytest.raises(CannotJudgeError, match=reason):
+            params.rope_theta(vocab_size)
+    else:
+        assert params.rope_theta(vocab_size) == theta
+        assert params.notes == [f"params.json: no rope_theta; the code of {reason}"]
+
+
+def test_the_upper_factor_beside_a_given_one_is_asked_for(tmp_path: Path) -> None:
+    """Only the code of Llama 4 reads rope_scaling_factor, and its default is not Llama 3's."""
+    asks = (
+        "params.json: rope_high_freq_factor: expected a number beside rope_scaling_factor, found none: only the code "
+        "of Llama 4 reads rope_scaling_factor, and has 1 here; that of Llama 3 has 4: write it into params.json"
+    )
+    with pytest.raises(CannotJudgeError, match=rf"{re.escape(asks)}$"):
+        open_source(_written(tmp_path, use_scaled_rope=True, rope_scaling_factor=8))
+    unused = open_source(_written(tmp_path, use_scaled_rope=False, rope_scaling_factor=8))
+    assert unused.hyperparameters.rope_scaling == RopeScaling()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_classifier_that_is_absent_is_asked_for(tmp_path: Path, count: int) -> None:
+    states = meta.shards(arrays(meta.MODEL), count)
+    for state in states:
+        del state["output.weight"]
+    meta.save(tmp_path, states, meta.params(meta.MODEL))
+    for tied in (None, False):
+        with pytest.raises(CannotJudgeError) as caught:
+            open_source(tmp_path, tied=tied)
+        assert str(caught.value) == (
+            f"{tmp_path}/consolidated.00.pth: output.weight: expected a tensor, because Meta's code never ties it, "
+            "found none: say --tied (tied=True in Python) to read tok_embeddings.weight in both places"
+        )
+    source = open_source(tmp_path, tied=True)
+    assert source.hyperparameters.tied
+    assert torch.equal(source.tensor("output.weight"), source.tensor("tok_embeddings.weight"))
+    assert source.notes == ("--tied: output.weight is absent; tok_embeddings.weight was read in both places",)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_an_option_that_contradicts_the_tensors_is_refused(tmp_path: Path, *, equal: bool) -> None:
+    meta.write(tmp_path, arrays(dataclasses.replace(meta.MODEL, tied=equal)), meta.MODEL, 2)
+    assert open_source(tmp_path, tied=equal).hyperparameters.tied == equal
+    option, expected, found = ("untied", "different", "equal") if equal else ("tied", "equal", "different")
+    message = f"--{option}: expected {expected} tok_embeddings.weight and output.weight, found {found} ones"
+    with pytest.raises(CannotJudgeError, match=rf"{message}$"):
+        open_source(tmp_path, tied=not equal)
 
 
 def test_a_theta_that_nothing_fixes_is_asked_for(tmp_path: Path) -> None:

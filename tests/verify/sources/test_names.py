@@ -183,17 +183,6 @@ def test_a_checkpoint_of_a_wrapped_model(tmp_path: Path, prefix: str) -> None:
         open_source(checkpoints.save(tmp_path, {f"gpt.{name}": t for name, t in state.items()}))
 
 
-def test_an_untied_checkpoint_says_what_model_py_makes_of_it(tmp_path: Path) -> None:
-    state = checkpoints.state_dict()
-    note = (
-        "tok_embeddings.weight and output.weight differ; llama2.c's own model.py, which ties them, would compute "
-        "with output.weight in both places"
-    )
-    assert open_source(checkpoints.save(tmp_path, state)).notes == (note,)
-    tied = {**state, "output.weight": state["tok_embeddings.weight"].clone()}
-    assert open_source(checkpoints.save(tmp_path, tied)).notes == ()
-
-
 # ---- numbers that are none ----
 
 

@@ -72,7 +72,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     directory = tmp_path_factory.mktemp("numerics")
-    return save(directory, state_dict()), toy_file(directory, "v2")
+    return save(directory, state_dict()), toy_file(directory, "v2", tied=True)
 
 
 @pytest.fixture(scope="module")

@@ -34,15 +34,15 @@ TOLERANCE = 1e-2
 
 
 def save_source(directory: Path, model: exporter.ModelConfig, weights: Arrays, *, quick: bool = False) -> Path:
-    """A llama2.c checkpoint, or a v3 file of what that cannot say; or, quick to judge by, always that."""
+    """A tied llama2.c checkpoint, or a v3 file of what that cannot say; or, quick to judge by, always that."""
     path = directory / "source.pt"
     plain = dataclasses.replace(model, head_dim=0, **_UNSAID) if model.dim % (2 * model.n_heads) == 0 else None
-    if quick or model != plain:
+    if quick or model != plain or not model.tied:
         path = directory / "source.bin"
         exporter.export(exporter.Checkpoint.from_arrays(model, weights), path, format="v3", overwrite=True)
         return path
     state = {name: torch.from_numpy(array) for name, array in weights.items()}
-    state.setdefault("output.weight", state["tok_embeddings.weight"])
+    state["output.weight"] = state["tok_embeddings.weight"]
     said = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
     arguments = {field: getattr(model, field) for field in (*said, "norm_eps", "rope_theta")}
     torch.save({"model": state, "model_args": arguments}, path)
