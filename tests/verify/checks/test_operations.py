@@ -139,7 +139,9 @@ def test_the_first_of_equal_ratios_is_kept_with_its_place() -> None:
     for window, column in ((5, 1), (6, 0)):
         out = torch.zeros(1, 2, 3, dtype=torch.float64)
         out[0, column, 2] = 0.5
-        whole = Comparison("logits", out, torch.zeros_like(out), torch.ones_like(out), first=7, tensor="output.weight")
+        whole = Comparison(
+            "logits", out, torch.zeros_like(out), torch.ones_like(out), first=7, tensor="output.weight"
+        )
         found.add("fp32", None, [window], whole)
     (report,) = found.layers
     assert report.where == {

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from verify.checks.result import exact, skipped, within
 
-
 LIMITS = st.floats(allow_nan=False, allow_infinity=False)
 
 

@@ -11,7 +11,7 @@ import torch
 from helpers import roundings
 from helpers.attacks import doubles
 from helpers.models import config, hyperparameters
-from helpers.roundings import SLACK, TAU, U, Rounded, gamma
+from helpers.roundings import SLACK, TAU, Rounded, U, gamma
 
 from verify.operations import bounds
 from verify.oracle.expected import half_bound, rounding_bound

@@ -180,9 +180,7 @@ def test_attention(window: int, position: int) -> None:
             continue
         key = case.at["k_rotated"][window, other, kv * SIZE : (kv + 1) * SIZE].tolist()
         products = [a * b / math.sqrt(SIZE) for a, b in zip(query, key, strict=True)]
-        case.holds(
-            "scores", (*here, other), math.fsum(products), gamma(SIZE + 2) * math.fsum(map(abs, products))
-        )
+        case.holds("scores", (*here, other), math.fsum(products), gamma(SIZE + 2) * math.fsum(map(abs, products)))
     scores = case.at["scores"][here][:seen].tolist()
     depth = [max(scores) - score for score in scores]
     total = math.fsum(math.exp(-d) for d in depth)
