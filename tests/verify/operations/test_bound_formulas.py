@@ -37,7 +37,7 @@ def relative(bound: torch.Tensor, exact: float) -> float:
 def test_gamma_is_exact(units: float) -> None:
     share = Fraction(units) * Fraction(1, 2**24)
     assert float(bounds.gamma(units)) == close(float(share / (1 - share)), rel=1e-15)
-    assert float(bounds.gamma(2**24)) == math.inf
+    assert float(bounds.gamma(2**24)) == float(bounds.gamma(1.5 * 2**24)) == float(bounds.gamma(2**25)) == math.inf
     assert math.isfinite(bounds.gamma(2**24 - 1))
 
 
@@ -134,6 +134,8 @@ def test_norms_lose_what_underflows() -> None:
     mean, eps, weight = 2.0**-140, 2.0**-138, doubles(-3.0)
     expected = gamma(8 / 2 + 5 + TAU / (mean + eps) / U) * 2.0 + (3 + 1) * TAU / 2
     assert float(bounds.rms_norm(doubles(2.0), weight, doubles(mean), eps, 8)) == close(expected * SLACK)
+    poisoned = bounds.rms_norm(ZERO, weight, doubles([math.nan, math.inf]), eps, 8)
+    assert not torch.isfinite(poisoned).any()
     nothing = bounds.rms_norm(ZERO, weight, doubles(1.0), eps, 8)
     assert float(nothing) == close((3 + 1) * TAU / 2 * SLACK, rel=1e-13)
 
@@ -150,6 +152,19 @@ def test_shares_count_their_own_power_the_sum_s_and_all_additions() -> None:
             # additions of all terms but the first, and a division
             expected = gamma(power.units + of_sum + len(row) - 1 + 1) * power.value / total + 2 * TAU
             assert float(bound) == close(expected * SLACK, rel=CLOSE)
+
+
+def test_each_row_of_shares_has_a_bound_of_its_own_and_ignores_what_it_has_not_seen() -> None:
+    rows = [[0.0, -1.0, 1e3], [-3.0, 2.0, 1e3]]
+    shares = doubles(rows)[:, :2].softmax(dim=-1)
+    alone = [bounds.softmax(share, doubles(row)[:2], 2) for share, row in zip(shares, rows, strict=True)]
+    unseen = torch.zeros(2, 1, dtype=torch.float64)
+    together = bounds.softmax(torch.cat((shares, unseen), dim=1), doubles(rows), 2)
+    for row, one in zip(together, alone, strict=True):
+        assert row[:2].tolist() == close(one.tolist(), 1e-13)
+        assert float(row[2]) == close(2 * TAU * SLACK)
+    late = doubles(rows).masked_fill(doubles(rows) == 1e3, -math.inf)
+    assert torch.equal(bounds.softmax(torch.cat((shares, unseen), dim=1), late, 2), together)
 
 
 def test_shares_far_below_are_allowed_what_vanishes() -> None:
@@ -213,7 +228,7 @@ def model_of(head_dim: int, theta: float, scaling: RopeScaling) -> Hyperparamete
 
 
 @pytest.mark.parametrize("scaling", SCALED)
-@pytest.mark.parametrize("head_dim", [64, 96, 2])
+@pytest.mark.parametrize("head_dim", [64, 96, 6, 2])
 @pytest.mark.parametrize("theta", [10000.0, 10000.0004, 0.5])
 def test_frequencies_count_the_power_its_arguments_and_a_ratio(scaling: str, head_dim: int, theta: float) -> None:
     of_scaling, ratio = SCALED[scaling]
@@ -228,6 +243,11 @@ def test_frequencies_count_the_power_its_arguments_and_a_ratio(scaling: str, hea
         lost = TAU if units + ratio else 0.0
         expected = gamma(units + ratio) * float(exact[pair]) + lost
         assert bound == close(expected * SLACK, rel=1e-9)
+
+
+def test_angles_below_the_normal_numbers_lose_half_of_tau() -> None:
+    found = bounds.rope_angle(doubles([2.0**-149, 1.0]), doubles([[1.0]]), 0.0)
+    assert found[0].tolist() == close([(U * 2.0**-149 + TAU / 2) * SLACK, 0.0])
 
 
 def test_angles_have_one_rounding_unless_the_frequency_is_1() -> None:
