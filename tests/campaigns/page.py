@@ -12,7 +12,7 @@ from record import RESULTS
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- campaigns: begin -->", "<!-- campaigns: end -->"
 
-# What each campaign asks. The mutants of each C file have a record of their own.
+# What each campaign asks. The mutants of each file have a record of their own.
 QUESTIONS = {
     "attacks on the verdict": "Does `verify` detect changed files, even with digests that are right again?",
     "coverage": "How many branches of the reader do tests and fuzzing reach?",
@@ -21,6 +21,7 @@ QUESTIONS = {
     "functions": "Do `fast`'s own functions stay within their error for every float32?",
     "fuzzing": "Does the reader survive mutated files?",
     "mutants": "Does a test fail when a check of the parser is removed or changed?",
+    "mutants of Python": "Does a test fail when the Python code that decides is changed?",
     "refusals": "Is every damaged or hostile input refused?",
     "same bits": "Does `fast` give the same bits on every path, thread count and batch?",
     "system calls": "Is the target whole when a system call fails?",
@@ -37,7 +38,10 @@ def records() -> list[Record]:
 def kind(record: Record) -> str:
     """The campaign that a record belongs to."""
     name: str = record["campaign"]
-    return "mutants" if name.startswith("mutants of ") else name
+    for many, one in (("mutants of ", "mutants"), ("Python mutants of ", "mutants of Python")):
+        if name.startswith(many):
+            return one
+    return name
 
 
 def wrong(kept: list[Record]) -> int:
