@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
-from python_unseen import UNSEEN
+
+UNSEEN = Path(__file__).with_name("python_unseen.toml")
 
 # Of cosmic-ray's 132 exchanges of two binary operators and 56 of two comparisons, those that look like a mistake.
 _BINARY = {
@@ -69,7 +72,7 @@ class Mutant:
     @cached_property
     def unseen(self) -> bool:
         """Whether it is listed as one that changes nothing that can be seen."""
-        return (self.module, self.before, self.after) in UNSEEN
+        return (self.module, _packed(self.before), _packed(self.after)) in _unseen()
 
     @property
     def told(self) -> str:
@@ -100,6 +103,17 @@ def mutants(module: str, text: str, among: set[int] | None = None) -> Iterator[M
             meanings.add(meaning)
             before, after = _difference(text, code)
             yield Mutant(module, name.removeprefix("core/"), occurrence, lines, before, after, code)
+
+
+@cache
+def _unseen() -> set[tuple[str, str, str]]:
+    found = tomllib.loads(UNSEEN.read_text(encoding="utf-8"))["unseen"]
+    return {(one["module"], _packed(one["line"]), _packed(other)) for one in found for other in one["becomes"]}
+
+
+def _packed(line: str) -> str:
+    """Without any spaces, of which cosmic-ray adds some."""
+    return "".join(line.split())
 
 
 def _meaning(code: str) -> str | None:

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from deciding import ROOT
 from mutations import Mutant
 
@@ -86,10 +87,16 @@ def _noticed(tests: list[str], limit: float) -> str:
     return found[1] if found else "a crash"
 
 
+class _CheapestFirst:
+    """Run tests of many examples last: most mutants are noticed before."""
+
+    @staticmethod
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: any(item.get_closest_marker(mark) for mark in ("slow", "hypothesis")))
+
+
 def _run(tests: list[str]) -> None:
     """Run the tests in this process, which ends with their status."""
-    import pytest
-
     os.chdir(_place)
     sys.path.insert(0, str(_place))
     output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -97,5 +104,5 @@ def _run(tests: list[str]) -> None:
     os.dup2(output, 2)
     # what is imported already cannot be rewritten, and pytest warns of it
     flags = ("-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-    status = pytest.main([*flags, f"--basetemp={_place / 'tmp'}", *tests])
+    status = pytest.main([*flags, f"--basetemp={_place / 'tmp'}", *tests], plugins=[_CheapestFirst()])
     os._exit(status)

@@ -175,3 +175,14 @@ def test_a_refusal_says_what_was_expected(shape: tuple[int, ...], dtype: type, g
     with pytest.raises(exporter.FormatError) as caught:
         exporter.quantize_q80(np.zeros(shape, dtype), group_size)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("shape", [(96,), (3, 32), (2, 3, 16), (2, 1, 3, 16)])
+def test_groups_lie_along_the_last_axis_of_any_shape(shape: tuple[int, ...]) -> None:
+    w = np.random.default_rng(0).standard_normal(96).astype(np.float32)
+    found, flat = exporter.quantize_q80(w.reshape(shape), 8), exporter.quantize_q80(w, 8)
+    assert (found.q.shape, found.scale.shape) == (shape, (*shape[:-1], shape[-1] // 8))
+    assert same_bits(found.q.ravel(), flat.q)
+    assert same_bits(found.scale.ravel(), flat.scale)
+    with pytest.raises(exporter.FormatError, match=f"divisor of the last axis of .*, found {shape[-1] + 1}"):
+        exporter.quantize_q80(w.reshape(shape), shape[-1] + 1)
