@@ -9,7 +9,8 @@ decorators. A test has to fail.
 
 A mutant is tried on a copy of the tree, by the tests nearest to its module (deciding.py). Each trial is a fork of a
 process that has already imported PyTorch and pytest, so it takes no longer than the tests themselves.
-python_unseen.toml lists the mutants that change nothing that a test can see, each with its reason. They are not tried.
+python_unseen.toml lists the mutants that change nothing that a test can see, each with its reason. They are not
+tried.
 """
 
 from __future__ import annotations

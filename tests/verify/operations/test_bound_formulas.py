@@ -12,6 +12,7 @@ from helpers import roundings
 from helpers.attacks import doubles
 from helpers.models import config, hyperparameters
 from helpers.roundings import SLACK, TAU, Rounded, U, gamma
+from scipy.special import erfcx
 
 from verify.operations import bounds
 from verify.oracle.expected import half_bound, rounding_bound
@@ -201,6 +202,21 @@ def test_all_is_allowed_only_where_the_exponential_overflows(activation: str, ed
         found = float(bounds.gated(exact, doubles(gate), doubles(1.0), activation))
         assert (found == close(1e-30 * SLACK, rel=1e-6)) == all_of_it
         assert all_of_it or found < 1e-30 * 1e-3
+
+
+def test_the_argument_at_which_the_exponential_overflows_is_one_of_them() -> None:
+    assert float(bounds.gated(doubles(1e-30), doubles(-88.72), doubles(1.0), "silu")) == close(1e-30 * SLACK, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gate", "argument"), [(-12.0, 12 * math.sqrt(0.5)), (-1e3, 20.0), (-25.0, 25 * math.sqrt(0.5))]
+)
+def test_gelu_takes_the_slope_where_it_is_steepest_up_to_20(gate: float, argument: float) -> None:
+    shift = argument * gamma(2)
+    slope = 2 / math.sqrt(math.pi) / float(erfcx(argument + shift))
+    expected = gamma(2 * 4 + 2 + shift * slope / U)
+    found = float(bounds.gated(doubles(1.0), doubles(gate), doubles(0.0), "gelu"))
+    assert found == close(expected * SLACK, 1e-10)
 
 
 def test_gates_have_a_bound_however_large_their_arguments() -> None:

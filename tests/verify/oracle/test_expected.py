@@ -54,7 +54,8 @@ def test_blocks_of_any_size_give_the_same_bits(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(expected, "_BLOCK", block)
     slices = list(expected.blocks(w))
     assert [row for rows in slices for row in range(37)[rows]] == list(range(37))
-    assert [len(range(37)[rows]) for rows in slices[:-1]] == [max(1, block // 96)] * (len(slices) - 1)
+    rows_of_a_block = max(1, block // 96)
+    assert [len(range(37)[rows]) for rows in slices[:-1]] == [rows_of_a_block] * (-(-37 // rows_of_a_block) - 1)
     hold_together(w, 32)
 
 
