@@ -13,12 +13,11 @@ _DECIDING = (
     *("exporter/formats/*.py", "exporter/sources/*.py", "exporter/disk/target.py"),
 )
 
-# Beside those of a module's own name: what else holds its numbers. Those that notice most come first.
+# Beside those of a module's own name: what else holds its numbers. They come first, because they notice most.
 _ALSO = {
-    "verify/operations/bounds.py": ("tests/verify/operations/test_bound*.py",),
+    "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
-    "verify/checks/digits.py": (),
 }
 
 
@@ -32,6 +31,6 @@ def tests_of(module: str) -> list[str]:
     """Return the test files nearest to a module: those of its name, or all of its folder."""
     path = Path(module)
     folder = Path("tests") / path.parent
-    patterns = (f"{folder}/test_{path.stem}.py", f"{folder}/test_{path.stem}_*.py", *_ALSO.get(module, ()))
+    patterns = (*_ALSO.get(module, ()), f"{folder}/test_{path.stem}.py", f"{folder}/test_{path.stem}_*.py")
     found = [str(one.relative_to(ROOT)) for pattern in patterns for one in sorted(ROOT.glob(pattern))]
     return list(dict.fromkeys(found)) or [str(folder)]

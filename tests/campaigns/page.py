@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from record import RESULTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+UNSEEN = Path(__file__).with_name("python_unseen.toml")
 BEGIN, END = "<!-- campaigns: begin -->", "<!-- campaigns: end -->"
 
 # What each campaign asks. The mutants of each file have a record of their own.
@@ -74,11 +76,21 @@ def details(kept: list[Record]) -> list[str]:
     return lines
 
 
+def without_difference() -> list[str]:
+    """One line for each line of Python whose mutants no test can notice."""
+    lines = ["| module | line | mutants | reason |", "|---|---|---|---|"]
+    for one in tomllib.loads(UNSEEN.read_text(encoding="utf-8"))["unseen"]:
+        line = f"`{one['line']}`".replace("|", "\\|")
+        lines.append(f"| `{one['module']}` | {line} | {len(one['becomes'])} | {one['why']} |")
+    return lines
+
+
 def tables(kept: list[Record]) -> str:
     """What stands between the marks, in Markdown."""
     machines = "; ".join(sorted({record["machine"] for record in kept}))
     return "\n".join(
         ["## By campaign", "", *summary(kept), "", f"Machine: {machines}.", "", "## Every count", "", *details(kept)]
+        + ["", "## Python mutants that make no difference", "", *without_difference()]
     )
 
 

@@ -73,7 +73,12 @@ def _seconds_on_right_code(tests: tuple[str, ...]) -> float:
 
 
 def _noticed(tests: list[str], limit: float) -> str:
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(tests,))
+    """One file after another, because the first notices most mutants and the others take time to import."""
+    return next(filter(None, (_noticed_by(test, limit) for test in tests)), "")
+
+
+def _noticed_by(test: str, limit: float) -> str:
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(test,))
     process.start()
     process.join(limit)
     if process.is_alive():
@@ -95,8 +100,8 @@ class _CheapestFirst:
         items.sort(key=lambda item: any(item.get_closest_marker(mark) for mark in ("slow", "hypothesis")))
 
 
-def _run(tests: list[str]) -> None:
-    """Run the tests in this process, which ends with their status."""
+def _run(test: str) -> None:
+    """Run tests in this process, which ends with their status."""
     os.chdir(_place)
     sys.path.insert(0, str(_place))
     output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -104,5 +109,5 @@ def _run(tests: list[str]) -> None:
     os.dup2(output, 2)
     # what is imported already cannot be rewritten, and pytest warns of it
     flags = ("-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-    status = pytest.main([*flags, f"--basetemp={_place / 'tmp'}", *tests], plugins=[_CheapestFirst()])
+    status = pytest.main([*flags, f"--basetemp={_place / 'tmp'}", test], plugins=[_CheapestFirst()])
     os._exit(status)

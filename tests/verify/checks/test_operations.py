@@ -185,3 +185,23 @@ def test_embedding_comes_first_and_the_last_norm_after_the_layers() -> None:
         ("q8", 0, "q"),
     ]
     assert [name_of(one) for one in found.layers[:2]] == ["embedding", "layer 0 q"]
+
+
+def test_an_error_is_what_was_found_minus_what_was_expected() -> None:
+    inputs = torch.tensor([[[1.0, 0.0], [2.0, 0.0]]])
+    exact = torch.tensor([[[100.0], [-50.0]]], dtype=torch.float64)
+    error = torch.tensor([[[-0.25], [-0.5]]], dtype=torch.float64)
+    bound = torch.full_like(exact, 0.125)
+    found = Operations()
+    found.add("fp32", 0, [0], Comparison("q", exact + error, exact, bound, inputs=inputs, tensor="w"))
+    (report,) = found.failures
+    assert (report.max_error, report.max_error_over_bound) == (0.5, 4.0)
+    assert (report.where["expected"], report.where["found"]) == (-50.0, -50.5)
+    assert (report.where["column"], report.where["delta"], report.where["explained"]) == (0, -0.25, 1.0)
+    assert describe(report, 1).endswith(
+        "expected -50, found -50.5; 1 row of w is wrong, as if weight [0, 0] were off by -0.25"
+    )
+    # named only above a share of nine tenths, and rows in the plural
+    for explained, rows, words in ((0.9, 2, "; 2 rows of w are wrong"), (0.91, 1, " off by -0.25")):
+        where = report.where | {"explained": explained, "rows": rows}
+        assert describe(dataclasses.replace(report, where=where), 1).endswith(words)
