@@ -88,10 +88,10 @@ def without_difference() -> list[str]:
 def tables(kept: list[Record]) -> str:
     """What stands between the marks, in Markdown."""
     machines = "; ".join(sorted({record["machine"] for record in kept}))
-    return "\n".join(
-        ["## By campaign", "", *summary(kept), "", f"Machine: {machines}.", "", "## Every count", "", *details(kept)]
-        + ["", "## Python mutants that make no difference", "", *without_difference()]
-    )
+    summaries = ["## By campaign", "", *summary(kept), "", f"Machine: {machines}."]
+    counts = ["## Every count", "", *details(kept)]
+    unseen = ["## Python mutants that make no difference", "", *without_difference()]
+    return "\n".join([*summaries, "", *counts, "", *unseen])
 
 
 def main() -> None:
