@@ -14,7 +14,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-reader bench-large bench-cluster plots calibrate defects faults functions \
-  same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants refusals campaign clean
+  same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants mutants-python refusals campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -172,12 +172,18 @@ mutants: $(READY)
 	for file in shape layout v3_fields v3_config v3_table v3_metadata v3_head parse file; do \
 	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
+# The same for the Python code that decides: hours; continues where it was stopped. OF=MODULE: only this module.
+# SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
+mutants-python: $(VENV)/.mutants
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/python_mutants.py $(if $(OF),--of $(OF)) \
+	  $(if $(SINCE),--since $(SINCE) --seconds 80)
+
 # All that is counted in docs/reliability.md: hours.
 campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults
 	$(BIN)/python tests/campaigns/page.py
 
 clean:
-	rm -rf $(VENV) .asan .clang .fuzz .mutants .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
+	rm -rf $(VENV) .asan .clang .fuzz .mutants .mutants-python .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
 
 $(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard reader_c/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -191,6 +197,10 @@ $(VENV)/smollm2/config.json: $(READY) tests/smollm2/make_directory.py
 
 $(VENV)/.lint: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[lint]"
+	touch $@
+
+$(VENV)/.mutants: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[mutants]"
 	touch $@
 
 $(VENV)/.docs: $(READY)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from record import RESULTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+UNSEEN = Path(__file__).with_name("python_unseen.toml")
 BEGIN, END = "<!-- campaigns: begin -->", "<!-- campaigns: end -->"
 
-# What each campaign asks. The mutants of each C file have a record of their own.
+# What each campaign asks. The mutants of each file have a record of their own.
 QUESTIONS = {
     "attacks on the verdict": "Does `verify` detect changed files, even with digests that are right again?",
     "coverage": "How many branches of the reader do tests and fuzzing reach?",
@@ -21,6 +23,7 @@ QUESTIONS = {
     "functions": "Do `fast`'s own functions stay within their error for every float32?",
     "fuzzing": "Does the reader survive mutated files?",
     "mutants": "Does a test fail when a check of the parser is removed or changed?",
+    "mutants of Python": "Does a test fail when the Python code that decides is changed?",
     "refusals": "Is every damaged or hostile input refused?",
     "same bits": "Does `fast` give the same bits on every path, thread count and batch?",
     "system calls": "Is the target whole when a system call fails?",
@@ -37,7 +40,10 @@ def records() -> list[Record]:
 def kind(record: Record) -> str:
     """The campaign that a record belongs to."""
     name: str = record["campaign"]
-    return "mutants" if name.startswith("mutants of ") else name
+    for many, one in (("mutants of ", "mutants"), ("Python mutants of ", "mutants of Python")):
+        if name.startswith(many):
+            return one
+    return name
 
 
 def wrong(kept: list[Record]) -> int:
@@ -70,12 +76,22 @@ def details(kept: list[Record]) -> list[str]:
     return lines
 
 
+def without_difference() -> list[str]:
+    """One line for each line of Python whose mutants no test can notice."""
+    lines = ["| module | line | mutants | reason |", "|---|---|---|---|"]
+    for one in tomllib.loads(UNSEEN.read_text(encoding="utf-8"))["unseen"]:
+        line = f"`{one['line']}`".replace("|", "\\|")
+        lines.append(f"| `{one['module']}` | {line} | {len(one['becomes'])} | {one['why']} |")
+    return lines
+
+
 def tables(kept: list[Record]) -> str:
     """What stands between the marks, in Markdown."""
     machines = "; ".join(sorted({record["machine"] for record in kept}))
-    return "\n".join(
-        ["## By campaign", "", *summary(kept), "", f"Machine: {machines}.", "", "## Every count", "", *details(kept)]
-    )
+    summaries = ["## By campaign", "", *summary(kept), "", f"Machine: {machines}."]
+    counts = ["## Every count", "", *details(kept)]
+    unseen = ["## Python mutants that make no difference", "", *without_difference()]
+    return "\n".join([*summaries, "", *counts, "", *unseen])
 
 
 def main() -> None:

@@ -41,11 +41,12 @@ def finish(campaign: str, rows: Sequence[Row], began: float, *, trial: bool = Fa
     for row in rows:
         print(f"{row.what}: {row.count:,}: {row.result}; {row.wrong:,} wrong")
     if not trial:
-        _save(campaign, rows, began)
+        save(campaign, rows, began)
     sys.exit(any(row.wrong for row in rows))
 
 
-def _save(campaign: str, rows: Sequence[Row], began: float) -> None:
+def save(campaign: str, rows: Sequence[Row], began: float) -> None:
+    """Keep the record of a campaign in place of its last one."""
     RESULTS.mkdir(exist_ok=True)
     record = {
         "campaign": campaign,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import exporter
+from exporter import encode as encode_module
 from exporter.encode import encode, to_bf16, to_fp16
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -70,3 +71,35 @@ def test_ties_go_to_even() -> None:
 def test_what_halves_hold_exactly_has_no_error_and_no_bound(storage: str) -> None:
     found = encode(np.array([0.0, -0.0, 1.5, -(2.0**-14)], np.float32), storage, 0, "a tensor")
     assert (found.max_error, found.bound) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("storage", "unit", "least"), [("fp16", 2.0**-11, 2.0**-25), ("bf16", 2.0**-8, 2.0**-134)])
+def test_the_bound_of_halves_is_half_a_unit_and_is_reached(storage: str, unit: float, least: float) -> None:
+    tie = np.array([1.0, -(1 + unit)], np.float32)
+    found = encode(tie, storage, 0, "a tensor")
+    assert (found.max_error, found.bound) == (unit, (1 + unit) * unit)
+    tie = np.array([least, 0.0], np.float32)
+    found = encode(tie, storage, 0, "a tensor")
+    assert (found.max_error, found.bound) == (least, least)
+
+
+@pytest.mark.parametrize("storage", ["fp16", "bf16"])
+@pytest.mark.parametrize("block", [1, 7, 24, 1 << 18])
+@pytest.mark.parametrize("worst", [0, 11, 23])
+def test_blocks_of_any_size_give_the_same_result(
+    monkeypatch: pytest.MonkeyPatch, storage: str, block: int, worst: int
+) -> None:
+    """Wherever the largest error is and, for the bound, the largest weight."""
+    unit = 2.0**-11 if storage == "fp16" else 2.0**-8
+    w = np.random.default_rng(0).uniform(-0.5, 0.5, (4, 6)).astype(np.float32)
+    w.flat[worst] = 1 + unit
+    w.flat[(worst + 12) % 24] = -8.0
+    monkeypatch.setattr(encode_module, "_BLOCK", block)
+    found = encode(w, storage, 0, "a tensor")
+    assert (found.max_error, found.bound) == (unit, 8 * unit)
+    own = np.float16 if storage == "fp16" else ml_dtypes.bfloat16
+    assert found.parts[storage].tobytes() == w.astype(own).tobytes()
+    w.flat[worst] = 3.4e38
+    with pytest.raises(exporter.WeightError) as caught:
+        encode(w, storage, 0, "a tensor")
+    assert caught.value.index == divmod(worst, 6)

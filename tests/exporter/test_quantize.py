@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import exporter
+from exporter import quantize
 from exporter.quantize import LARGEST_SCALE
 from verify.testing import weights
 
@@ -114,3 +115,74 @@ def test_the_input_is_left_alone_whatever_its_strides() -> None:
     transposed = exporter.quantize_q80(w.T, 32)
     assert same_bits(w, kept)
     assert same_bits(transposed.q, exporter.quantize_q80(np.ascontiguousarray(w.T), 32).q)
+
+
+def test_the_bound_is_half_a_step_and_128_units_of_the_largest_scale() -> None:
+    w = np.array([[1.0, -254.0, 3.0, 127.0]], np.float32)
+    assert exporter.quantize_q80(w, 2).max_bound == 2.0 * (0.5 + 2.0**-17)
+    assert exporter.quantize_q80(w, 1).max_bound == 2.0 * (0.5 + 2.0**-17)
+    assert exporter.quantize_q80(np.zeros((2, 4), np.float32), 2).max_bound == 0.0
+
+
+@pytest.mark.parametrize("block", [1, 8, 24, 40, 1 << 17])
+@pytest.mark.parametrize("worst", [0, 5, 11])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_blocks_of_any_size_give_the_same_result(
+    monkeypatch: pytest.MonkeyPatch, block: int, worst: int, sign: int
+) -> None:
+    """Wherever the largest error is, of either sign."""
+    w = np.random.default_rng(3).uniform(-1, 1, (12, 8)).astype(np.float32)
+    w[:, 0] = 127  # a scale of 1
+    w[worst, 3] = sign * 0.5  # a tie, to 0: no other is off by as much
+    monkeypatch.setattr(quantize, "_BLOCK", block)
+    found = exporter.quantize_q80(w, 8)
+    assert found.max_error == 0.5
+    assert same_bits(found.q, np.rint(w).astype(np.int8))
+    assert same_bits(found.scale, np.ones((12, 1), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("value", "scale"),
+    [
+        (2.0**-149, 2.0**-126),
+        (127 * 2.0**-126, 2.0**-126),
+        (254 * 2.0**-126, 2.0**-125),
+        (1.0, float(np.float32(1) / np.float32(127))),
+        (float(np.finfo(np.float32).max), float(LARGEST_SCALE)),
+    ],
+)
+def test_a_group_at_each_edge_has_the_scale_of_the_format(value: float, scale: float) -> None:
+    found = exporter.quantize_q80(np.array([[value, 0, -value / 2]], np.float32), 3)
+    assert found.scale.tolist() == [[scale]]
+    assert found.q.tolist() == [[round(value / scale), 0, round(-value / 2 / scale)]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "group_size", "message"),
+    [
+        ((4, 6), np.float64, 2, "quantize_q80: expected float32, found float64"),
+        (
+            (4, 6),
+            np.float32,
+            4,
+            "quantize_q80: group_size: expected a divisor of the last axis of (4, 6), found 4",
+        ),
+        ((4, 6), np.float32, 0, "quantize_q80: group_size: expected a divisor of the last axis of (4, 6), found 0"),
+        ((), np.float32, 1, "quantize_q80: group_size: expected a divisor of the last axis of (), found 1"),
+    ],
+)
+def test_a_refusal_says_what_was_expected(shape: tuple[int, ...], dtype: type, group_size: int, message: str) -> None:
+    with pytest.raises(exporter.FormatError) as caught:
+        exporter.quantize_q80(np.zeros(shape, dtype), group_size)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("shape", [(96,), (3, 32), (2, 3, 16), (2, 1, 3, 16)])
+def test_groups_lie_along_the_last_axis_of_any_shape(shape: tuple[int, ...]) -> None:
+    w = np.random.default_rng(0).standard_normal(96).astype(np.float32)
+    found, flat = exporter.quantize_q80(w.reshape(shape), 8), exporter.quantize_q80(w, 8)
+    assert (found.q.shape, found.scale.shape) == (shape, (*shape[:-1], shape[-1] // 8))
+    assert same_bits(found.q.ravel(), flat.q)
+    assert same_bits(found.scale.ravel(), flat.scale)
+    with pytest.raises(exporter.FormatError, match=f"divisor of the last axis of .*, found {shape[-1] + 1}"):
+        exporter.quantize_q80(w.reshape(shape), shape[-1] + 1)

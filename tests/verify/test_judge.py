@@ -90,6 +90,19 @@ def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_p
     assert judge(saved(tmp_path, report)).passed
 
 
+@pytest.mark.parametrize(("name", "place"), [("execution", 4), ("engine", 5)])
+def test_an_engine_in_float32_is_held_against_the_new_sigmas(tmp_path: Path, name: str, place: int) -> None:
+    """Its own limit is the same as that of `execution`: equal passes, less does not."""
+    statistical = within(name, "statistical", 4.0, 10.0, "largest")
+    report = with_engine(METRICS) if name == "engine" else passing()
+    others = tuple(check for check in report.checks if check.name != name)
+    path = saved(tmp_path, dataclasses.replace(report, checks=(*others[:place], statistical, *others[place:])))
+    for sigmas, status in (("4.0", "pass"), ("3.99", "fail")):
+        (check,) = (one for one in judge(path, policy(tmp_path, noise_sigmas=sigmas)).checks if one.name == name)
+        assert (check.status, check.observed, check.limit) == (status, 4.0, float(sigmas))
+        assert check.detail == f"largest (judged again, with a limit of {sigmas.removesuffix('.0')} instead of 10)"
+
+
 def test_an_engine_whose_metrics_were_not_kept_is_judged_again_by_the_same_limits_only(tmp_path: Path) -> None:
     path = saved(tmp_path, with_engine(None))
     assert judge(path, policy(tmp_path, noise_sigmas="20.0")).checks[5] == with_engine(None).checks[5]

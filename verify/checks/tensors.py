@@ -144,8 +144,9 @@ def _beside_one(share: float, decimals: int) -> str:
 
 
 def _use(report: TensorReport) -> float:
-    """Return the used share of the tensor's bound; infinite if an error is not finite, because no bound covers it."""
-    return (report.utilisation or 0.0) if math.isfinite(report.max_abs_error) else math.inf
+    """Return the used share of the tensor's bound; infinite if an error or the share itself is not finite."""
+    used = report.utilisation or 0.0
+    return used if math.isfinite(report.max_abs_error) and math.isfinite(used) else math.inf
 
 
 def _judge(model: reader_c.Model, source: Source, name: str) -> tuple[TensorReport, list[_Finding]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.mistake_files import hyperparameters
 from helpers.models import BIN_FORMATS, config, toy_file
@@ -57,3 +59,19 @@ def test_what_was_requested_and_what_has_another_shape(tmp_path: Path) -> None:
         assert found.detail == "group_size: expected 16, found 8 instead of what was requested"
         assert not same_shapes(model, dataclasses.replace(HYPER, hidden_dim=44))
         assert same_shapes(model, dataclasses.replace(HYPER, norm_eps=1.0))
+
+
+@pytest.mark.parametrize("format_name", ["v2", "v3"])
+@pytest.mark.parametrize(("field", "value"), [("norm_eps", 1e-5), ("rope_theta", 10000.0)])
+def test_the_next_float32_differs_and_what_rounds_to_the_same_does_not(
+    tmp_path: Path, format_name: str, field: str, value: float
+) -> None:
+    """Engines read real numbers as float32, whatever the header holds."""
+    nearest = np.float32(value)
+    same = (float(nearest), math.nextafter(value, 1), value * (1 - 1e-9))
+    others = (float(np.nextafter(nearest, np.float32(0))), float(np.nextafter(nearest, np.float32(np.inf))))
+    with reader_c.open(toy_file(tmp_path, format_name)) as model:
+        for expected, status in (*((v, "pass") for v in same), *((v, "fail") for v in others)):
+            found = check_config(model, dataclasses.replace(HYPER, **{field: expected}), HYPER.max_seq_len)
+            assert found.status == status, expected
+            assert set(found.where) == ({"field", "expected", "found"} if status == "fail" else set())

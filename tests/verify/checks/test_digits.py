@@ -82,3 +82,11 @@ def test_a_count_agrees_with_its_noun() -> None:
 def test_fewer_digits_are_kept_where_they_suffice() -> None:
     assert [beside(value, 1.0, digits=3) for value in (1.23456, 1.0004, 0.9996)] == ["1.23", "1.0004", "0.9996"]
     assert (number(1.23456, digits=2), number(None)) == ("1.2", "-")
+
+
+def test_all_17_digits_are_used_where_two_numbers_are_neighbours() -> None:
+    assert beside(math.nextafter(0.3, 1), 0.3) == "0.30000000000000004"
+
+
+def test_four_digits_are_the_usual() -> None:
+    assert (number(1.23456), beside(1.23456, 2.0)) == ("1.235", "1.235")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verify.checks.metrics import WindowEvidence, compare_window, summarise
+from verify.checks.metrics import WindowEvidence, compare_window, of_window, summarise
 
 
 def logits(seed: int, length: int = 6, vocab_size: int = 5) -> np.ndarray:
@@ -94,3 +95,63 @@ def test_nothing_to_compare_is_an_error_and_not_a_pass() -> None:
         compare_window("text", np.zeros(6, int), np.zeros((6, 5)), np.zeros((6, 1), np.float32))
     with pytest.raises(ValueError, match="logits"):
         compare_window("text", np.zeros(5, int), np.zeros((6, 5)), np.zeros((6, 5), np.float32))
+
+
+def test_windows_of_unequal_length_count_by_their_positions() -> None:
+    """Every figure is that of all positions together, however they are split into windows."""
+    windows = [window(1, 0.1, length=2), window(2, 2.0, length=40), window(3, 0.5, "random", length=9)]
+    windows.append(window(4, 1.0, "tokens", length=5))
+    summary = summarise(windows)
+    kl, agree, error, squared = (
+        np.concatenate([getattr(w, name) for w in windows]) for name in ("kl", "agree", "error", "squared")
+    )
+    assert (summary.positions, summary.kl_max) == (56, kl.max())
+    assert summary.kl_mean == pytest.approx(kl.mean(), rel=1e-12)
+    assert summary.kl_p99 == pytest.approx(np.quantile(kl, 0.99), rel=1e-12)
+    assert summary.top1_agreement == agree.mean()
+    assert summary.max_abs_logit_error == error.max()
+    assert summary.rms_logit_error == pytest.approx(np.sqrt(squared.mean()), rel=1e-12)
+    text = [w for w in windows if w.origin != "random"]
+    source, file = (np.concatenate([getattr(w, name) for w in text]) for name in ("source_nll", "file_nll"))
+    assert summary.perplexity_source == pytest.approx(math.exp(source.mean()), rel=1e-12)
+    assert summary.perplexity_file == pytest.approx(math.exp(file.mean()), rel=1e-12)
+    assert summary.perplexity_ratio == pytest.approx(math.exp(file.mean() - source.mean()), rel=1e-12)
+
+
+def test_intervals_weigh_windows_by_their_positions() -> None:
+    """A long window among short ones: by positions, the mean is nearly always its own."""
+    windows = [window(seed, 0.01, length=2) for seed in range(3)] + [window(9, 3.0, length=400)]
+    low, high = summarise(windows).kl_mean_ci or (0.0, 0.0)
+    assert 0.99 * windows[-1].kl.mean() < high <= windows[-1].kl.mean()
+    assert low < 0.01 * high
+    ratios = summarise(windows).perplexity_ratio_ci or (0.0, 0.0)
+    long = math.exp(windows[-1].file_nll.mean() - windows[-1].source_nll.mean())
+    assert min(abs(math.log(ratio / long)) for ratio in ratios) < 0.01 * abs(math.log(long))
+
+
+def test_the_worst_positions_are_those_of_all_windows_in_order() -> None:
+    windows = [window(1, 0.1, length=4), window(2, 2.0, length=9), window(3, 1.0, length=9)]
+    every = sorted(
+        ((float(kl), number, position) for number, w in enumerate(windows) for position, kl in enumerate(w.kl)),
+        reverse=True,
+    )
+    worst = summarise(windows).worst_positions
+    assert [(one.kl, one.window, one.position) for one in worst] == every[:5]
+    assert [one.max_abs_logit_error for one in worst] == [windows[n].error[p] for _, n, p in every[:5]]
+
+
+def test_a_window_in_a_report_has_its_own_means() -> None:
+    evidence, tokens = window(5, 0.7), np.arange(6)
+    found = of_window(3, "q8", tokens, evidence)
+    assert (found.window, found.activations, found.origin) == (3, "q8", "text")
+    assert found.tokens_sha256 == hashlib.sha256(b"".join(int(t).to_bytes(8, "little") for t in tokens)).hexdigest()
+    assert (found.kl_mean, found.top1_agreement) == (evidence.kl.mean(), evidence.agree.mean())
+    assert (found.max_abs_logit_error, found.rms_logit_error) == (
+        evidence.error.max(),
+        np.sqrt(evidence.squared.mean()),
+    )
+    assert (found.nll_source, found.nll_file) == (evidence.source_nll.mean(), evidence.file_nll.mean())
+    assert found.kl == pytest.approx(tuple(evidence.kl), rel=5e-4)
+    assert found.logit_error == pytest.approx(tuple(evidence.error), rel=5e-4)
+    assert all(len(f"{value:.17g}".strip("0").lstrip(".0")) >= 4 for value in evidence.kl)
+    assert all(value == float(f"{value:.4g}") for value in (*found.kl, *found.logit_error))

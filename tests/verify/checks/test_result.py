@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from verify.checks.result import exact, skipped, within
+
+LIMITS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(LIMITS)
+@example(1.0)
+@example(0.0)
+def test_the_limit_itself_passes_and_the_next_number_does_not(limit: float) -> None:
+    assert within("execution", "statistical", limit, limit, "x").status == "pass"
+    assert within("execution", "statistical", math.nextafter(limit, -math.inf), limit, "x").status == (
+        "fail" if limit == -sys.float_info.max else "pass"
+    )
+    assert within("execution", "statistical", math.nextafter(limit, math.inf), limit, "x").status == "fail"
 
 
 @given(st.floats(), st.floats())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.mistake_seeds import patch_parts, to_parts
 from helpers.models import BIN_FORMATS, arrays, checkpoint, config, toy_file
 
 import reader_c
 from verify.checks import tensors
 from verify.checks.tensors import FoundTensors, TensorReport, check_tensors
+from verify.operations.rope_tables import rope_tables
+from verify.oracle import expected
 from verify.testing import source_of
 
 NAME, OTHER = "layers.1.feed_forward.w1.weight", "layers.0.attention.wq.weight"
@@ -85,3 +89,105 @@ def test_a_share_of_a_bound_reads_as_one_only_where_it_is_one(share: float, text
     assert verdict.status == "pass"
     reached = f"; rounding to storage reaches {text} of its bound" if share else ""
     assert verdict.detail == f"1 tensor, every bit as derived from the source{reached}"
+
+
+def reported(path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> FoundTensors:
+    monkeypatch.setattr(expected, "_BLOCK", block)
+    return judged(path)
+
+
+def spoiled(array: np.ndarray, *places: tuple[int, int]) -> np.ndarray:
+    array = array.copy()
+    for place in places:
+        array.view(f"u{array.itemsize}")[place] ^= 1
+    return array
+
+
+@pytest.mark.parametrize(("format_name", "part"), [("v1-fp32", "fp32"), ("v2", "int8"), ("v3", "fp32")])
+@pytest.mark.parametrize("block", [1, 100, 500])
+def test_blocks_of_any_size_give_the_same_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_name: str, part: str, block: int
+) -> None:
+    """Wherever the largest error, scale and first wrong bit are: in the first block, in a later one, in the last."""
+    places = ((3, 2), (3, 4), (17, 0), (39, 1))
+    for path in (toy_file(tmp_path, format_name), tmp_path / "spoiled.bin"):
+        if path.name == "spoiled.bin":
+            path.write_bytes(toy_file(tmp_path, format_name).read_bytes())
+            change = to_parts(part, change=lambda array: spoiled(array, *places))
+            patch_parts(path, [NAME], arrays(config()), change)
+        whole = reported(path, 1 << 19, monkeypatch)
+        parts = reported(path, block, monkeypatch)
+        assert parts.verdict == whole.verdict
+        assert parts.differing == whole.differing
+        for mine, theirs in zip(parts.reports, whole.reports, strict=True):
+            for field in ("name", "shape", "max_abs_error", "bound", "utilisation", "storage", "group_size"):
+                assert getattr(mine, field) == getattr(theirs, field)
+            assert mine.rms_error == pytest.approx(theirs.rms_error, rel=1e-12)
+            assert (mine.snr_db or 0.0) == pytest.approx(theirs.snr_db or 0.0, rel=1e-12)
+    assert whole.verdict.observed == len(places)
+    assert whole.verdict.where["index"] == [3, 2]
+    assert f"[3, 2]: expected {whole.verdict.where['expected']}, " in whole.verdict.detail
+    assert "(4 differ)" in whole.verdict.detail
+
+
+def test_a_report_has_the_errors_of_its_definition(tmp_path: Path) -> None:
+    w = arrays(config())[NAME].astype(np.float64)
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
+        stored = {span.part: np.array(model.view(span)) for span in model.spans(NAME)}
+    scale = stored["scale"].astype(np.float64).reshape(len(w), -1)
+    grouped = stored["int8"].astype(np.float64).reshape(*scale.shape, -1)
+    error = np.abs(w.reshape(grouped.shape) - grouped * scale[..., None])
+    bound = scale * (0.5 + 128 * 2.0**-24)
+    (report,) = (one for one in judged(toy_file(tmp_path, "v2")).reports if one.name == NAME)
+    assert report.max_abs_error == error.max()
+    assert report.bound == bound.max()
+    assert report.utilisation == (error.max(axis=2) / bound).max()
+    assert report.rms_error == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-12)
+    assert report.snr_db == pytest.approx(10 * np.log10(np.mean(w**2) / np.mean(error**2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("table", ["freqs_cos", "freqs_sin"])
+@pytest.mark.parametrize(("share", "status"), [(0.98, "pass"), (-0.98, "pass"), (1.02, "fail"), (-1.02, "fail")])
+def test_tables_of_v0_may_use_their_bound_and_no_more(tmp_path: Path, table: str, share: float, status: str) -> None:
+    path = toy_file(tmp_path, "v0", max_seq_len=2048)
+    source = source_of(checkpoint(config(max_seq_len=2048)))
+    with reader_c.open(path) as model:
+        (span,) = model.spans(table)
+    own = rope_tables(source.hyperparameters, 2048)[table == "freqs_sin"]
+    exact, bound = own.exact, own.bound
+    at = tuple(int(i) for i in torch.unravel_index((bound / exact.abs().clamp(min=0.5)).argmax(), bound.shape))
+    wrong = np.float32(float(exact[at]) + share * float(bound[at]))
+    # many float32 numbers lie within this bound
+    assert abs(float(wrong) - float(exact[at])) / float(bound[at]) == pytest.approx(abs(share), abs=0.01)
+    content = bytearray(path.read_bytes())
+    place = span.offset + 4 * int(np.ravel_multi_index(at, tuple(exact.shape)))
+    content[place : place + 4] = wrong.tobytes()
+    path.write_bytes(content)
+    with reader_c.open(path) as model:
+        found = check_tensors(model, source, lambda *_: None)
+    assert found.verdict.status == status
+    if status == "fail":
+        assert found.verdict.observed == pytest.approx(abs(share), abs=0.01)
+        assert (found.verdict.limit, found.verdict.where) == (1.0, {"tensor": "freqs"})
+
+
+@pytest.mark.parametrize(("used", "status"), [(1.0, "pass"), (1.0000001, "fail"), (math.nan, "fail")])
+def test_a_tensor_may_use_its_bound_and_no_more(used: float, status: str) -> None:
+    fine = TensorReport("fine", (8, 8), "q8_0", 8, 0.1, 0.2, 0.5, 0.1, 20.0)
+    report = TensorReport("w", (8, 8), "bf16", 8, 0.1, 0.2, used, 0.1, 20.0)
+    verdict = tensors._verdict([], [fine, report], 0.0)
+    assert verdict.status == status
+    if status == "fail":
+        assert verdict.detail == "w: beyond the error bound of bf16"
+        assert (verdict.where, verdict.limit) == ({"tensor": "w"}, 1.0)
+    verdict = tensors._verdict([], [fine], used)
+    assert verdict.status == status
+    if status == "pass":
+        assert verdict.detail.endswith("; RoPE tables reach 1 of theirs")
+
+
+def test_an_error_that_is_not_finite_is_beyond_every_bound() -> None:
+    report = TensorReport("w", (8, 8), "fp32", 0, math.inf, None, None, math.inf, None)
+    verdict = tensors._verdict([], [report], 0.0)
+    assert (verdict.status, verdict.observed) == ("fail", math.inf)
+    assert verdict.detail == "w: beyond the error bound of fp32, because a number is not finite"

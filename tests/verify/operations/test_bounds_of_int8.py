@@ -13,6 +13,7 @@ from hypothesis import example, given, target
 from hypothesis import strategies as st
 
 from verify.operations import bounds
+from verify.oracle.expected import UNIT
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -48,6 +49,21 @@ def test_activations_use_nearly_all_of_their_bounds(size: float) -> None:
     steps = np.stack([q * np.float64(scale) for q, scale in quantized])
     assert 0.7 < use(scales, peaks / 127, bounds.activation_scale(peaks)) <= 1
     assert 0.7 < use(steps, x, bounds.activation_step(scales)[:, None]) <= 1
+
+
+def test_quotients_use_half_of_what_a_step_may_be_off_beyond_a_half() -> None:
+    """A quotient between 64 and 128 is rounded by at most 64 u. The bound takes 128 u, and the
+    verifier's own 8 u, but no more."""
+    rng = np.random.default_rng(0)
+    peak = rng.uniform(127, 254, 400_000).astype(F)
+    scale = peak / F(127)
+    # beside a tie below 127, a few float32 to either side
+    x = (126.5 * scale.astype(np.float64)).astype(F) + np.spacing(F(126)) * rng.integers(-2, 3, len(peak)).astype(F)
+    q = np.floor((x / scale).astype(np.float64) + 0.5)
+    beyond = np.abs(q * scale - x.astype(np.float64)) / scale - 0.5
+    assert 63 * UNIT < beyond.max() <= 64 * UNIT
+    allowed = bounds.activation_step(doubles(scale)).numpy() / scale - 0.5
+    assert 0.46 < (beyond / allowed).max() <= 0.5
 
 
 def test_a_step_beside_the_nearest_breaks_the_bound() -> None:

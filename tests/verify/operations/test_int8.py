@@ -76,3 +76,66 @@ def test_a_replayed_product_has_the_bits_of_a_loop_over_groups(biased: bool) -> 
         assert bits.numpy().tobytes() == np.ascontiguousarray(expected[:, rows]).tobytes()
         unbiased = replay.judge(rows, None)[0].double()
         assert ((unbiased - exact).abs() <= bound).all()
+
+
+@pytest.mark.parametrize("size", [1032, 1033, 2064, 132_104])
+@pytest.mark.parametrize("value", [127, -127])
+def test_a_replayed_product_of_large_groups_is_that_of_integers(size: int, value: int) -> None:
+    """Sums beyond 2^24, which float32 would round on the way: the largest ones, and such as end in odd numbers."""
+    rng = np.random.default_rng(size)
+    steps = np.full((3, 2 * size), 127, np.int8)
+    matrix = np.full((4, 2 * size), value, np.int8)
+    steps[1:] = rng.integers(100, 128, (2, 2 * size))
+    matrix[1:] = rng.integers(100, 128, (3, 2 * size))
+    integers = np.einsum(
+        "tgi,rgi->trg",
+        steps.reshape(3, 2, size).astype(np.int64),
+        matrix.reshape(4, 2, size).astype(np.int64),
+    )
+    ones = [torch.ones(rows, 2) for rows in (3, 4)]
+    ones[0][:, 1] = ones[1][:, 1] = 0.0  # the first group alone
+    bits, exact, bound = Replay(torch.from_numpy(steps), ones[0], (torch.from_numpy(matrix), ones[1])).judge(
+        slice(0, 4), None
+    )
+    assert exact.tolist() == integers[..., 0].tolist()
+    assert bits.tolist() == integers[..., 0].astype(np.float32).tolist()
+    assert (bits.double() - exact).abs().max() <= bound.max()
+    units = 2 + 1 + (size > 1032)
+    magnitude = np.abs(integers[..., 0])
+    assert bound.numpy() == pytest.approx(units * 2.0**-24 * magnitude, rel=1e-5)
+
+
+def test_the_bound_of_a_product_covers_sums_that_float32_rounded_down() -> None:
+    """The verifier adds magnitudes in float32; what it loses is given back, and little more."""
+    count = 5000
+    ones = torch.ones(1, count, dtype=torch.int8)
+    scale = torch.full((1, count), 2.0**-24)
+    scale[0, 0] = 1.0
+    bits, exact, bound = Replay(ones, scale, (ones, torch.ones(1, count))).judge(slice(0, 1), None)
+    assert float(bits) == 1.0
+    assert float(exact) == 1 + (count - 1) * 2.0**-24
+    used = float(utilisation((bits.double() - exact).abs(), bound))
+    assert 0.99 < used <= 1
+    nothing = Replay(ones, scale * 0, (ones, torch.ones(1, count))).judge(slice(0, 1), None)[2]
+    assert float(nothing) == pytest.approx(count * 2.0**-150, rel=2e-3)
+
+
+def test_steps_beyond_127_are_clamped_and_a_smaller_scale_is_wrong() -> None:
+    """Of subnormal numbers: 190 units make a scale of 1, and quotients of 190."""
+    x = torch.tensor([[[190.0, -190.0, 100.0, 0.0]]]).double().mul(2.0**-149).float()
+    scale = torch.full((1, 1, 1), 2.0**-149)
+    steps = torch.tensor([[[127, -127, 100, 0]]], dtype=torch.int8)
+    for one in judge_steps("q", x, steps, scale):
+        assert float(utilisation((one.out - one.exact).abs(), one.bound).max()) <= 1
+    assert [one.exact.flatten().tolist() for one in judge_steps("q", x, steps, scale)][3] == [127, -127, 100, 0]
+    wrong = torch.tensor([[[126, -127, 100, 0]]], dtype=torch.int8)
+    beyond = [
+        float(utilisation((o.out - o.exact).abs(), o.bound).max()) > 1 for o in judge_steps("q", x, wrong, scale)
+    ]
+    assert beyond == [False, True, False, True]
+
+
+def test_every_group_has_its_own_scale() -> None:
+    x = torch.tensor([[127.0, 1.0, -0.25, 0.5, 0.0, 0.0]])
+    assert quotients(x, 3).tolist() == [[127.0, 1.0, -63.5, 127.0, 0.0, 0.0]]
+    assert quotients(x, 1).tolist() == [[127.0, 1.0, -0.25, 0.5, 0.0, 0.0]]

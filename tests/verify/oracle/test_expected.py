@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import exporter
 from exporter.encode import encode
+from verify.oracle import expected
 from verify.oracle.expected import half_bound, numbers, parts, quantized, rounding_bound
 from verify.testing import weights
 
@@ -47,6 +48,35 @@ def test_both_roads_give_the_same_bits_on_a_million_weights_of_each_source_type(
         hold_together(w, 64)
 
 
+@pytest.mark.parametrize("block", [1, 96, 100, 1000])
+def test_blocks_of_any_size_give_the_same_bits(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    w = torch.randn(37, 96, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 3, 37)[:, None]
+    monkeypatch.setattr(expected, "_BLOCK", block)
+    slices = list(expected.blocks(w))
+    assert [row for rows in slices for row in range(37)[rows]] == list(range(37))
+    rows_of_a_block = max(1, block // 96)
+    assert [len(range(37)[rows]) for rows in slices[:-1]] == [rows_of_a_block] * (-(-37 // rows_of_a_block) - 1)
+    hold_together(w, 32)
+
+
+def test_a_group_at_each_edge_has_the_answer_of_the_format() -> None:
+    least = 2.0**-126
+    for value, scale in (
+        (0.0, 0.0),
+        (2.0**-149, least),
+        (127 * least, least),
+        (254 * least, 2 * least),
+        (1.0, float(np.float32(1.0) / np.float32(127))),
+        (float(np.finfo(np.float32).max), float.fromhex("0x1.020406p+121")),
+    ):
+        q, found = quantized(torch.tensor([[value, -value, value / 2, 0.0]]), 4)
+        assert found.tolist() == [[scale]]
+        assert q.tolist() == [[round(value / scale * s) if scale else 0 for s in (1, -1, 0.5, 0)]]
+    # halves go to even, and no step is beyond 127
+    q, _ = quantized(torch.tensor([[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, -127.0]]), 8)
+    assert q.tolist() == [[127, 0, 2, 2, 0, -2, -2, -127]]
+
+
 def test_fp32_is_left_as_it_is_and_nothing_else() -> None:
     matrix = torch.randn(4, 8)
     assert torch.equal(numbers(matrix, "fp32", 0), matrix)
@@ -78,6 +108,24 @@ def test_halves_reach_their_bound() -> None:
         w = torch.tensor([[1 + step / 2]])
         error = (numbers(w, storage, 0).double() - w.double()).abs()
         assert float(error / half_bound(w, storage)) > 0.99 / (1 + step / 2)
+
+
+def test_q8_0_uses_half_of_what_its_bound_has_beyond_a_half() -> None:
+    """A quotient between 64 and 128 is rounded by at most 64 u: the bound takes 128 u, and no more."""
+    rng = np.random.default_rng(0)
+    peak = rng.uniform(127, 254, 200_000).astype(np.float32)
+    near = (126.5 * (peak / np.float32(127)).astype(np.float64)).astype(np.float32)
+    near += np.spacing(np.float32(126)) * rng.integers(-2, 3, len(peak)).astype(np.float32)
+    w = torch.from_numpy(np.stack((peak, near), axis=1))
+    q, scale = quantized(w, 2)
+    beyond = (q.double() * scale.double() - w.double()).abs().amax(1, keepdim=True) / scale.double() - 0.5
+    assert 63 * 2.0**-24 < float(beyond.max()) <= 64 * 2.0**-24
+    allowed = rounding_bound(scale) / scale.double() - 0.5
+    assert 0.49 < float((beyond / allowed).max()) <= 0.5
+    theirs = exporter.quantize_q80(w.numpy()[[int(beyond.argmax())]], 2)
+    assert theirs.max_error / theirs.max_bound == pytest.approx(
+        (0.5 + 64 * 2.0**-24) / (0.5 + 128 * 2.0**-24), rel=1e-7
+    )
 
 
 @given(cases())

@@ -1,0 +1,36 @@
+"""Name the Python modules that decide a verdict or a file's bits, and for each the tests nearest to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+_DECIDING = (
+    *("verify/operations/*.py", "verify/checks/*.py", "verify/checks/directory/*.py", "verify/oracle/expected.py"),
+    *("verify/sources/*.py", "verify/evidence/*.py", "verify/run/last_release.py", "verify/judge.py"),
+    *("verify/release.py", "exporter/quantize.py", "exporter/encode.py", "exporter/payload.py"),
+    *("exporter/formats/*.py", "exporter/sources/*.py", "exporter/disk/target.py"),
+)
+
+# Beside those of a module's own name: what else holds its numbers. They come first, because they notice most.
+_ALSO = {
+    "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
+    "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
+    "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
+}
+
+
+def deciding() -> list[str]:
+    """Return the modules, relative to the root."""
+    found = [path for pattern in _DECIDING for path in sorted(ROOT.glob(pattern)) if path.name != "__init__.py"]
+    return [str(path.relative_to(ROOT)) for path in found]
+
+
+def tests_of(module: str) -> list[str]:
+    """Return the test files nearest to a module: those of its name, or all of its folder."""
+    path = Path(module)
+    folder = Path("tests") / path.parent
+    patterns = (*_ALSO.get(module, ()), f"{folder}/test_{path.stem}.py", f"{folder}/test_{path.stem}_*.py")
+    found = [str(one.relative_to(ROOT)) for pattern in patterns for one in sorted(ROOT.glob(pattern))]
+    return list(dict.fromkeys(found)) or [str(folder)]

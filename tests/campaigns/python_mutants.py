@@ -1,0 +1,145 @@
+"""Would the tests notice a mistake in the Python code that decides?
+
+cosmic-ray makes the mistakes: it exchanges operators, moves numbers by one, negates conditions and omits loops and
+decorators. A test has to fail.
+
+    make mutants-python                                   every deciding module: hours; continues where it was stopped
+    make mutants-python OF=verify/operations/bounds.py    one of them
+    make mutants-python SINCE=origin/main                 only on the lines that differ from a commit
+
+A mutant is tried on a copy of the tree, by the tests nearest to its module (deciding.py). Each trial is a fork of a
+process that has already imported PyTorch and pytest, so it takes no longer than the tests themselves.
+python_unseen.toml lists the mutants that change nothing that a test can see, each with its reason. They are not
+tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from deciding import ROOT, deciding, tests_of
+from mutations import Mutant, mutants
+from record import Row, options, save
+from workshop import open_workshop, tried
+
+KEPT = ROOT / ".mutants-python"
+
+
+class Fates:
+    """What became of a module's mutants: kept on disk as it is known, and forgotten when the module changes."""
+
+    def __init__(self, module: str, text: str, *, again: bool) -> None:
+        KEPT.mkdir(exist_ok=True)
+        self._path = KEPT / f"{module.replace('/', '.')}.jsonl"
+        of = hashlib.sha256(text.encode()).hexdigest()
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        kept = [json.loads(line) for line in lines]
+        self._of: dict[str, str] = {}
+        if kept and kept[0] == of:
+            self._of = {key: fate for key, fate in kept[1:] if fate or not again}
+        lines = [json.dumps(of), *(json.dumps(one) for one in self._of.items())]
+        self._path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def get(self, mutant: Mutant) -> str | None:
+        return self._of.get(mutant.key)
+
+    def put(self, mutant: Mutant, fate: str) -> None:
+        self._of[mutant.key] = fate
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([mutant.key, fate]) + "\n")
+
+
+def changed_lines(since: str, module: str) -> set[int]:
+    """Return the numbers of the lines that differ from a commit, or from where this branch left it."""
+    command = ["git", "diff", "--unified=0", "--merge-base", since, "--", module]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found: set[int] = set()
+    for start, count in re.findall(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@", done.stdout, flags=re.MULTILINE):
+        found |= set(range(int(start), int(start) + int(count or 1)))
+    return found
+
+
+def try_all(chosen: Iterable[Mutant], jobs: int, seconds: float) -> Iterator[tuple[Mutant, str]]:
+    """Yield each mutant with what noticed it ("" if nothing did), in any order, until the time is over."""
+    waiting = list(chosen)
+    ends = time.monotonic() + seconds
+    with (
+        tempfile.TemporaryDirectory() as room,
+        ProcessPoolExecutor(jobs, get_context("fork"), open_workshop, (Path(room),)) as pool,
+    ):
+        running = {pool.submit(tried, mutant, tests_of(mutant.module), ends): mutant for mutant in waiting}
+        for done in as_completed(running):
+            if (fate := done.result()) is not None:
+                yield running[done], fate
+
+
+def judge_changes(since: str, jobs: int, seconds: float) -> None:
+    """Try the mutants on changed lines, in an order that is always the same; exit with 1 if one survives."""
+    chosen: list[Mutant] = []
+    for module in deciding():
+        if lines := changed_lines(since, module):
+            text = (ROOT / module).read_text(encoding="utf-8")
+            chosen += [mutant for mutant in mutants(module, text, lines) if not mutant.unseen]
+    random.Random(0).shuffle(chosen)
+    fates = Counter[bool]()
+    for mutant, fate in try_all(chosen, jobs, seconds):
+        fates[bool(fate)] += 1
+        if not fate:
+            print(f"survived: {mutant.told}", flush=True)
+    print(f"{len(chosen)} mutants on lines that differ from {since}: {fates[True]} noticed, {fates[False]} survived")
+    if left := len(chosen) - fates.total():
+        print(f"{left} were not tried in {seconds:.0f} s")
+    sys.exit(fates[False] > 0)
+
+
+def judge_module(module: str, given: argparse.Namespace) -> int:
+    """Try the mutants of a module that were not tried before. Return how many survived; record a whole module."""
+    began = time.monotonic()
+    text = (ROOT / module).read_text(encoding="utf-8")
+    every = list(mutants(module, text))
+    seen = [mutant for mutant in every if not mutant.unseen]
+    fates = Fates(module, text, again=given.again)
+    for mutant, fate in try_all([one for one in seen if fates.get(one) is None], given.jobs, given.seconds):
+        fates.put(mutant, fate)
+        if not fate:
+            print(f"survived: {mutant.told}", flush=True)
+    survived = sum(fates.get(mutant) == "" for mutant in seen)
+    untried = sum(fates.get(mutant) is None for mutant in seen)
+    noticed = len(seen) - survived - untried
+    told = f"{noticed} noticed, {len(every) - len(seen)} make no difference, {survived} others"
+    print(f"{module}: {len(every)} mutants: {told}, {untried} not tried", flush=True)
+    if not untried and not given.trial:
+        save(f"Python mutants of {module.replace('/', '.')}", [Row(module, len(every), told, survived)], began)
+    return survived
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--of", choices=deciding(), action="append", help="only this module; may be given often")
+    parser.add_argument("--since", metavar="COMMIT", help="only on lines that differ from it; keeps nothing")
+    parser.add_argument("--again", action="store_true", help="try again what nothing noticed the last time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many mutants are tried at a time")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no other mutant is tried")
+    given = parser.parse_args()
+    if given.since:
+        judge_changes(given.since, given.jobs, given.seconds)
+    survived = [judge_module(module, given) for module in given.of or deciding()]
+    sys.exit(any(survived))
+
+
+if __name__ == "__main__":
+    main()
