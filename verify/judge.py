@@ -12,30 +12,48 @@ from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, within
 from verify.engine.trial import of_engine
 from verify.errors import CannotJudgeError
-from verify.report.findings import Baseline
+from verify.report.findings import Baseline, JudgedAgain
 from verify.report.model import Report
-from verify.report.saved import read_report, read_saved
+from verify.report.reported_file import expect_reported
+from verify.report.saved import read_saved
 from verify.run.last_release import with_baseline
+from verify.run.options import StrPath
 
 
 def judge(
-    saved: str | os.PathLike[str],
-    policy: str | os.PathLike[str] | None = None,
-    baseline: str | os.PathLike[str] | None = None,
+    report: StrPath,
+    file: StrPath | None = None,
+    policy: StrPath | None = None,
+    baseline: StrPath | None = None,
 ) -> Report:
     """Return the report that verify() would have made with this policy and baseline.
 
-    saved: a report.json. policy: a TOML file of limits; None for the default. baseline: report.json of the last
-    release; None keeps the baseline of the saved report, under the new policy's limits.
-    Exact checks stay as they are; checks with a limit are judged by the new limit. Raises CannotJudgeError.
+    report: a report.json. file: the file or directory that it is about, which is hashed again; without it the new
+    report says that its file is as reported, and nothing attests it. policy: a TOML file of limits; None for the
+    default. baseline: report.json of the last release; None keeps the baseline of the saved report, under the new
+    policy's limits.
+    Exact checks stay as they are; checks with a limit are judged by the new limit. Raises CannotJudgeError, also if
+    the report is about another file.
     """
-    report = read_report(Path(saved))
-    limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, report.policy.section)
-    checks = tuple(_again(check, report, limits) for check in report.checks)
-    report = dataclasses.replace(report, policy=limits, checks=checks)
+    saved = read_saved(Path(report))
+    found = saved.report
+    described = found.file
+    if file is not None:
+        expect_reported(described, Path(file), saved.path)
+        described = {**described, "path": os.fspath(file)}
+    limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, found.policy.section)
+    found = dataclasses.replace(
+        found,
+        file=described,
+        policy=limits,
+        checks=tuple(_again(check, found, limits) for check in found.checks),
+        judged_again=JudgedAgain(
+            file="as reported" if file is None else "hashed again", report_sha256=saved.sha256, public_key_sha256=None
+        ),
+    )
     if baseline is not None:
-        return with_baseline(report, read_saved(Path(baseline)))
-    return report if report.baseline is None else _baseline_again(report, report.baseline)
+        return with_baseline(found, read_saved(Path(baseline)))
+    return found if found.baseline is None else _baseline_again(found, found.baseline)
 
 
 def _baseline_again(report: Report, baseline: Baseline) -> Report:

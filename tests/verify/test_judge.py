@@ -57,7 +57,7 @@ def test_under_its_own_policy_a_report_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_stricter_policy_fails_the_check_that_it_speaks_of(
     tmp_path: Path, key: str, value: str, check: str
 ) -> None:
-    report = judge(saved(tmp_path, passing()), policy(tmp_path, **{key: value}))
+    report = judge(saved(tmp_path, passing()), policy=policy(tmp_path, **{key: value}))
     assert [blamed.name for blamed in report.blamed] == [check]
     assert report.policy.path.endswith("policy.toml")
 
@@ -66,7 +66,7 @@ def test_a_wider_policy_passes_what_only_a_limit_had_failed(tmp_path: Path) -> N
     beyond = within("execution", "statistical", 12.0, 10.0, "700 logits")
     report = dataclasses.replace(passing(), checks=replaced(passing().checks, beyond))
     assert not report.passed
-    again = judge(saved(tmp_path, report), policy(tmp_path, noise_sigmas="20.0"))
+    again = judge(saved(tmp_path, report), policy=policy(tmp_path, noise_sigmas="20.0"))
     assert again.passed
     assert "judged again, with a limit of 20 instead of 10" in again.checks[4].detail
 
@@ -83,7 +83,7 @@ def with_engine(metrics: Metrics | None) -> Report:
 def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_path: Path) -> None:
     beyond = saved(tmp_path, with_engine(dataclasses.replace(METRICS, kl_mean=0.02)))
     strict = policy(tmp_path, kl_mean="0.01")
-    report = judge(beyond, strict)
+    report = judge(beyond, policy=strict)
     assert [blamed.name for blamed in report.blamed] == ["engine"]
     assert report.reason == "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits have the C reader's bits"
     # and back again
@@ -92,10 +92,10 @@ def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_p
 
 def test_an_engine_whose_metrics_were_not_kept_is_judged_again_by_the_same_limits_only(tmp_path: Path) -> None:
     path = saved(tmp_path, with_engine(None))
-    assert judge(path, policy(tmp_path, noise_sigmas="20.0")).checks[5] == with_engine(None).checks[5]
+    assert judge(path, policy=policy(tmp_path, noise_sigmas="20.0")).checks[5] == with_engine(None).checks[5]
     for limits in ({"kl_mean": "0.01"}, {"kl_max": "1e9"}):
         with pytest.raises(CannotJudgeError, match="engine: expected its metrics, to judge it by other limits"):
-            judge(path, policy(tmp_path, **limits))
+            judge(path, policy=policy(tmp_path, **limits))
 
 
 @pytest.mark.parametrize("name", ["config", "file", "tensors", "execution", "quantization"])
@@ -105,14 +105,14 @@ def test_no_policy_passes_what_tolerates_nothing(tmp_path: Path, name: str) -> N
         report = without_logits(report)
     report = dataclasses.replace(report, checks=replaced(report.checks, exact(name, 1, "something is wrong")))
     wide = policy(tmp_path, noise_sigmas="1e9", error_over_bound="1e9", kl_mean="1e9", kl_max="1e9")
-    assert name in [check.name for check in judge(saved(tmp_path, report), wide).blamed]
+    assert name in [check.name for check in judge(saved(tmp_path, report), policy=wide).blamed]
 
 
 def test_a_policy_says_what_may_be_skipped_and_only_that(tmp_path: Path) -> None:
     path = saved(tmp_path, without_logits(passing()))
     allowed = policy(tmp_path, may_be_skipped='["operations", "execution"]')
-    assert [check.name for check in judge(path, allowed).blamed] == ["quantization"]
-    report = judge(path, policy(tmp_path, may_be_skipped='["operations", "execution", "quantization"]'))
+    assert [check.name for check in judge(path, policy=allowed).blamed] == ["quantization"]
+    report = judge(path, policy=policy(tmp_path, may_be_skipped='["operations", "execution", "quantization"]'))
     assert report.passed
     assert report.reason == (
         "3 of 6 checks passed, without operations, execution, quantization, as the policy allows"
@@ -130,7 +130,7 @@ def test_a_baseline_is_held_against_the_new_policy_too(tmp_path: Path) -> None:
     assert not judge(compared).passed
     text = policy(tmp_path).read_text().replace("kl_mean = 1e-5", "kl_mean = 0.01")
     (tmp_path / "policy.toml").write_text(text)
-    assert judge(compared, tmp_path / "policy.toml").passed
+    assert judge(compared, policy=tmp_path / "policy.toml").passed
 
 
 def test_nothing_but_skipped_checks_is_no_pass(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_nothing_but_skipped_checks_is_no_pass(tmp_path: Path) -> None:
     names = [check.name for check in report.checks]
     checks = tuple(skipped(check.name, check.bound, "nothing was seen") for check in report.checks)
     report = dataclasses.replace(report, checks=checks)
-    again = judge(saved(tmp_path, report), policy(tmp_path, may_be_skipped=str(names)))
+    again = judge(saved(tmp_path, report), policy=policy(tmp_path, may_be_skipped=str(names)))
     assert not again.passed
     assert again.reason == "no check passed"
 
@@ -147,4 +147,4 @@ def test_a_policy_without_the_files_table_is_refused(tmp_path: Path) -> None:
     text = DEFAULT_POLICY.read_text()
     (tmp_path / "policy.toml").write_text(text[text.index("\n[v3]\n") :])
     with pytest.raises(CannotJudgeError, match=r"expected a table \[v2\], found none"):
-        judge(saved(tmp_path, passing()), tmp_path / "policy.toml")
+        judge(saved(tmp_path, passing()), policy=tmp_path / "policy.toml")

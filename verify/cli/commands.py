@@ -224,24 +224,37 @@ def release(
     return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)
 
 
-@app.command(epilog="Example: export-and-verify judge report.json --policy strict.toml --baseline last/report.json")
+@app.command(epilog="Example: export-and-verify judge model.bin.report/report.json model.bin --policy strict.toml")
 @with_options(
     click.argument("saved", type=PATH, metavar="REPORT.json"),
+    click.argument("file", type=PATH, required=False),
     *JUDGEMENT,
     *OUTPUT[:-1],
 )
 def judge(
-    saved: Path, policy: Path | None, baseline: Path | None, report: Path | None, json: bool, quiet: bool
+    saved: Path,
+    file: Path | None,
+    policy: Path | None,
+    baseline: Path | None,
+    report: Path | None,
+    json: bool,
+    quiet: bool,
 ) -> int:
-    """Judge a saved report under another policy or against a baseline. Runs no model."""
+    """Judge a saved report under another policy or against a baseline. Runs no model.
+
+    With FILE, which is hashed again, the report must be about it. Without FILE the verdict is "as reported", and
+    there is no attestation.
+    """
     if report is not None:
         check_directory(report)
     from verify.judge import judge as judge_again  # noqa: PLC0415
-    from verify.run.path_conflicts import refuse_replacing  # noqa: PLC0415
+    from verify.run.path_conflicts import refuse_inside, refuse_replacing  # noqa: PLC0415
 
     # the saved report may stand there: the report that replaces it holds the same findings
-    refuse_replacing(report, [policy, baseline])
-    return deliver(judge_again(saved, policy, baseline), report, json=json, quiet=quiet)
+    refuse_replacing(report, [file, policy, baseline])
+    if file is not None and file.is_dir():
+        refuse_inside(report, file)
+    return deliver(judge_again(saved, file, policy, baseline), report, json=json, quiet=quiet)
 
 
 @app.command(epilog="Example: export-and-verify inspect model.bin")

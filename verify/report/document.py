@@ -49,6 +49,7 @@ def document_of(findings: Findings) -> dict[str, Any]:
         "baseline": _record(findings.baseline),
         "environment": plain(findings.environment),
         "engine": _record(findings.engine),
+        "judged_again": _record(findings.judged_again),
     }
     return {**document, "digest": digest_of_report(document)}
 

@@ -52,7 +52,8 @@ def show_report(console: Console, findings: Findings, written: Path | None = Non
         console.print(f"next, {check.name}: {next_step(check, findings)}", soft_wrap=True, markup=False)
     if written:
         console.print(f"report: {written / 'report.html'}", soft_wrap=True, markup=False)
-    console.print(f"{verdict} {escape(str(findings.file['path']))}: {escape(findings.reason)}", soft_wrap=True)
+    reason = f"{findings.reason}{findings.caveat}"
+    console.print(f"{verdict} {escape(str(findings.file['path']))}: {escape(reason)}", soft_wrap=True)
 
 
 def _costs(attribution: Attribution) -> str:
