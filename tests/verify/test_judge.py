@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.reports import DIGEST, METRICS, failing, passing, replaced, without_logits
+from helpers.reports import DIGEST, METRICS, consistent, failing, passing, replaced, without_logits
 
 from verify.checks.metrics import Metrics
 from verify.checks.policy import DEFAULT_POLICY
@@ -123,7 +123,7 @@ def test_a_baseline_is_held_against_the_new_policy_too(tmp_path: Path) -> None:
     earlier = saved(tmp_path, passing())
     windows = tuple(dataclasses.replace(w, kl_mean=w.kl_mean + 0.004) for w in passing().windows)
     (tmp_path / "today").mkdir()
-    today = saved(tmp_path / "today", dataclasses.replace(passing(), windows=windows))
+    today = saved(tmp_path / "today", consistent(dataclasses.replace(passing(), windows=windows)))
     report = judge(today, baseline=earlier)
     assert [check.name for check in report.blamed] == ["baseline"]
     compared = saved(tmp_path / "today", report)
