@@ -77,15 +77,24 @@ def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
 
 
 def _engine_again(check: CheckResult, report: Report, limits: QuantizationLimits) -> CheckResult:
-    if limits == report.policy.quantization:
-        return check
-    engine = report.engine
+    engine, same = report.engine, limits == report.policy.quantization
     if engine is None or engine.metrics is None:
+        if same:
+            return check
         raise CannotJudgeError(
             "engine: expected its metrics, to judge it by other limits, found a report that was made before these "
             "were kept"
         )
-    return of_engine(check_quantization(engine.metrics, limits), engine.same_bits, engine.logits)
+    again = of_engine(check_quantization(engine.metrics, limits), engine.same_bits, engine.logits)
+    if not same:
+        return again
+    if (again.status, again.observed, again.limit) != (check.status, check.observed, check.limit):
+        raise CannotJudgeError(
+            f"engine: observed: expected {again.observed} of {again.limit}, as its metrics give, "
+            f"found {check.observed} of {check.limit}: the report contradicts itself"
+        )
+    # its detail also names the first position beyond the limits
+    return check
 
 
 def _held_against(check: CheckResult, limit: float) -> CheckResult:

@@ -11,8 +11,9 @@ from helpers.reports import DIGEST, METRICS, consistent, failing, passing, repla
 
 from verify.checks.metrics import Metrics
 from verify.checks.policy import DEFAULT_POLICY
+from verify.checks.quantization import check_quantization
 from verify.checks.result import exact, skipped, within
-from verify.engine.trial import EngineReport
+from verify.engine.trial import EngineReport, of_engine
 from verify.errors import CannotJudgeError
 from verify.judge import judge
 from verify.report.model import Report
@@ -74,8 +75,7 @@ def test_a_wider_policy_passes_what_only_a_limit_had_failed(tmp_path: Path) -> N
 def with_engine(metrics: Metrics | None) -> Report:
     """Of an engine with int8 activations, which lies within the default's limits."""
     engine = EngineReport(None, "mine", DIGEST, "q8", 2, 1392, 0, None, "", "", metrics)
-    detail = "kl_mean: limit 0.03, found 0.001; 0.0% of its logits have the C reader's bits"
-    check = within("engine", "policy", 1e-3, 0.03, detail)
+    check = of_engine(check_quantization(metrics or METRICS, passing().policy.quantization), 0, 1392)
     checks = passing().checks
     return dataclasses.replace(passing(), checks=(*checks[:5], check, *checks[5:]), engine=engine)
 
@@ -88,6 +88,20 @@ def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_p
     assert report.reason == "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits have the C reader's bits"
     # and back again
     assert judge(saved(tmp_path, report)).passed
+
+
+def test_an_engine_s_figures_are_those_of_its_metrics(tmp_path: Path) -> None:
+    report = with_engine(dataclasses.replace(METRICS, kl_mean=0.06))
+    assert report.checks[5].observed == 0.06
+    assert not judge(saved(tmp_path, report)).passed
+    forged = within("engine", "policy", 0.01, 0.03, "kl_mean: limit 0.03, found 0.01")
+    path = saved(tmp_path, dataclasses.replace(report, checks=replaced(report.checks, forged)))
+    with pytest.raises(CannotJudgeError) as caught:
+        judge(path)
+    assert str(caught.value) == (
+        "engine: observed: expected 0.06 of 0.03, as its metrics give, found 0.01 of 0.03: "
+        "the report contradicts itself"
+    )
 
 
 def test_an_engine_whose_metrics_were_not_kept_is_judged_again_by_the_same_limits_only(tmp_path: Path) -> None:
