@@ -16,6 +16,7 @@ from verify.report.findings import Baseline, JudgedAgain
 from verify.report.model import Report
 from verify.report.reported_file import expect_reported
 from verify.report.saved import read_saved
+from verify.report.signature import expect_signed
 from verify.run.last_release import with_baseline
 from verify.run.options import StrPath
 
@@ -25,19 +26,22 @@ def judge(
     file: StrPath | None = None,
     policy: StrPath | None = None,
     baseline: StrPath | None = None,
+    *,
+    public_key: StrPath | None = None,
 ) -> Report:
     """Return the report that verify() would have made with this policy and baseline.
 
     report: a report.json. file: the file or directory that it is about, which is hashed again; without it the new
     report says that its file is as reported, and nothing attests it. policy: a TOML file of limits; None for the
     default. baseline: report.json of the last release; None keeps the baseline of the saved report, under the new
-    policy's limits.
+    policy's limits. public_key: an elliptic-curve key in PEM; the report must be signed by its private key.
     Exact checks stay as they are; checks with a limit are judged by the new limit. Raises CannotJudgeError, also if
     the report is about another file.
     """
     saved = read_saved(Path(report))
     found = saved.report
     described = found.file
+    signer = None if public_key is None else expect_signed(saved, Path(public_key))
     if file is not None:
         expect_reported(described, Path(file), saved.path)
         described = {**described, "path": os.fspath(file)}
@@ -48,7 +52,9 @@ def judge(
         policy=limits,
         checks=tuple(_again(check, found, limits) for check in found.checks),
         judged_again=JudgedAgain(
-            file="as reported" if file is None else "hashed again", report_sha256=saved.sha256, public_key_sha256=None
+            file="as reported" if file is None else "hashed again",
+            report_sha256=saved.sha256,
+            public_key_sha256=signer,
         ),
     )
     if baseline is not None:

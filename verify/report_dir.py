@@ -10,18 +10,22 @@ from pathlib import Path
 from exporter.disk.sync import sync_directory
 from exporter.disk.workspace import workspace
 from exporter.errors import WriteError, as_write_error
-from verify.report.files import NAMES, PLACES, render
+from verify.report.files import NAMES, PLACES, SIGNATURE, render
 from verify.report.model import Report
+from verify.report.signature import SigningKey
 
 
-def write_report(report: Report, directory: Path) -> None:
-    """Write every rendering into a directory, which is created if it is missing. Raises WriteError."""
-    with staged(report, directory) as publish:
+def write_report(report: Report, directory: Path, key: SigningKey | None = None) -> None:
+    """Write every rendering into a directory, which is created if it is missing, and sign them with a key.
+
+    Raises WriteError.
+    """
+    with staged(report, directory, key) as publish:
         publish()
 
 
 @contextlib.contextmanager
-def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
+def staged(report: Report, directory: Path, key: SigningKey | None = None) -> Iterator[Callable[[], None]]:
     """Write and sync all files in a hidden place; yield the function that gives them their names."""
     with as_write_error(directory), _existing(directory), workspace(directory / NAMES[0]) as room:
         for name in PLACES:
@@ -29,6 +33,8 @@ def staged(report: Report, directory: Path) -> Iterator[Callable[[], None]]:
             if (directory / name).is_dir():
                 raise WriteError(f"{directory / name}: expected a file or nothing, found a directory")
         contents = render(report)
+        if key is not None:
+            contents[SIGNATURE] = key.sign(contents, directory.name or "report")
         for name, content in contents.items():
             with (room / name).open("xb") as file:
                 file.write(content)
