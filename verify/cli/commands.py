@@ -267,9 +267,7 @@ def judge(
     """
     if report is not None:
         check_directory(report)
-    key = signing_key(sign_key, report)
-    if key is not None and file is None:
-        raise click.UsageError("--sign-key: expected FILE beside it, found none: nobody signs a file as reported")
+    key = signing_key(sign_key, report, hashed=file is not None)
     from verify.judge import judge as judge_again  # noqa: PLC0415
     from verify.run.path_conflicts import refuse_inside, refuse_replacing  # noqa: PLC0415
 

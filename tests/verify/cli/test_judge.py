@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from helpers.command_line import refused, run
 from helpers.hf_targets import make
+from helpers.signing_keys import make_keys
 
-from verify.report.files import NAMES
+from verify.report.document import digest_of_report
+from verify.report.files import NAMES, SIGNATURE
 
 QUICK = ("--depth", "quick", "--windows", "2", "--length", "8")
 
@@ -113,3 +115,78 @@ def test_a_report_about_a_directory_is_judged_with_it(tmp_path: Path) -> None:
 def test_a_report_that_is_judged_again_replaces_neither_the_file_nor_a_policy(saved: Path, good: Path) -> None:
     there = good.rename(saved.parent / "attestation.json")
     refused(run("judge", saved, there, "--report", saved.parent), "attestation.json: expected a place for the report")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    room = tmp_path / "my keys"
+    room.mkdir()
+    make_keys(room, "mine")
+    make_keys(room, "another")
+    return room
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_signed_release_is_good_until_a_bit_of_it_changes(tmp_path: Path, source: Path, keys: Path) -> None:
+    out, mine = tmp_path / "the file.bin", keys / "mine.pub"
+    command = ("release", source, out, "--format", "v2", *QUICK, "--overwrite")
+    assert run(*command, "--sign-key", keys / "mine.pem").returncode == 0
+    reports = tmp_path / "the file.bin.report"
+    saved = reports / "report.json"
+    assert names(reports) == sorted((*NAMES, SIGNATURE))
+    good = ("judge", saved, out, "--public-key", mine)
+    result = run(*good, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    signer = json.loads(result.stdout)["judged_again"]
+    assert signer["file"] == "hashed again"
+    # what sha256sum says of the key that openssl wrote
+    assert signer["public_key_sha256"] == hashlib.sha256(mine.read_bytes()).hexdigest()
+    place = reports / SIGNATURE
+    start = f"{place}: expected a signature of {saved} by"
+    refused(run("judge", saved, out, "--public-key", keys / "another.pub"), start, "found: Key mismatch")
+    for path, words in ((out, f"{out}: sha256: expected"), (place, start), (reports / "report.html", start)):
+        content = path.read_bytes()
+        flip(path)
+        refused(run(*good, "--report", tmp_path / "r"), words)
+        path.write_bytes(content)
+    assert run(*good).returncode == 0
+    # without the key, the next release has no signature, and the earlier one does not stay beside its report
+    assert run(*command).returncode == 0
+    assert names(reports) == sorted(NAMES)
+    refused(run(*good), f"{place}: expected a signature of {saved}, found: no such file or directory")
+
+
+def test_a_forged_report_is_refused_by_its_signature_alone(saved: Path, good: Path, keys: Path) -> None:
+    """Where every number fits, as after a forgery with care, only the signature shows it."""
+    assert run("judge", saved, good, "--report", saved.parent, "--sign-key", keys / "mine.pem").returncode == 0
+    document = json.loads(saved.read_text())
+    document["environment"]["cpu"] = "another"
+    document["digest"] = digest_of_report(document)
+    saved.write_text(json.dumps(document, indent=2) + "\n")
+    assert run("judge", saved, good).returncode == 0
+    refused(run("judge", saved, good, "--public-key", keys / "mine.pub"), "found: report.json: sha256: ")
+
+
+def test_a_key_is_refused_before_anything_is_judged(
+    tmp_path: Path, source: Path, good: Path, saved: Path, keys: Path
+) -> None:
+    mine = keys / "mine.pem"
+    refused(run("verify", source, good, "--sign-key", mine), "--sign-key: expected --report beside it, found none")
+    refused(
+        run("judge", saved, "--report", tmp_path / "r", "--sign-key", mine),
+        "--sign-key: expected FILE beside it, found none: a file as reported is not signed",
+    )
+    for name, command in (("verify", (good,)), ("release", (tmp_path / "new.bin", "--format", "v2"))):
+        options = (*QUICK, "--report", tmp_path / "r", "--sign-key")
+        refused(run(name, source, *command, *options, keys / "mine.pub"), "expected an elliptic-curve private key")
+        there = tmp_path / "r" / SIGNATURE
+        there.parent.mkdir()
+        mine.rename(there)
+        refused(run(name, source, *command, *options, there), f"{there}: expected a place for the report alone")
+        there.rename(mine)
+        there.parent.rmdir()

@@ -59,6 +59,7 @@ def test_a_signed_report_is_good_by_its_key_and_no_other(room: Path, saved: Path
     )
 
 
+@pytest.mark.slow
 def test_the_tool_s_own_command_line_checks_the_same(room: Path, saved: Path) -> None:
     result = tool("verify", saved.parent, "--public_key", room / "key.pub")
     assert (result.returncode, result.stdout) == (0, "Verification succeeded\n")
@@ -122,6 +123,7 @@ def test_a_signature_that_is_missing_or_no_signature_is_refused(
     assert refusal(saved, room / "key.pub").split(", found: ")[1].startswith(found)
 
 
+@pytest.mark.slow
 def test_a_signature_of_other_files_is_none_of_the_report(room: Path, saved: Path) -> None:
     """By the same key, with report.json left out: the tool itself finds such a signature good."""
     tool("sign", saved.parent, "--private_key", room / "key.pem", "--ignore-paths", saved)
@@ -129,6 +131,7 @@ def test_a_signature_of_other_files_is_none_of_the_report(room: Path, saved: Pat
     assert refusal(saved, room / "key.pub").endswith("found one of other files")
 
 
+@pytest.mark.slow
 def test_a_report_that_was_signed_with_the_tool_s_own_command_line_is_good(room: Path) -> None:
     write_report(passing(), room / "r")
     command = (
