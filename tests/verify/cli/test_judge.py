@@ -145,7 +145,11 @@ def test_a_signed_release_is_good_until_a_bit_of_it_changes(tmp_path: Path, sour
     signer = json.loads(result.stdout)["judged_again"]
     assert signer["file"] == "hashed again"
     # what sha256sum says of the key that openssl wrote
-    assert signer["public_key_sha256"] == hashlib.sha256(mine.read_bytes()).hexdigest()
+    digest = hashlib.sha256(mine.read_bytes()).hexdigest()
+    assert signer["public_key_sha256"] == digest
+    result = run(*good, "--report", tmp_path / "again")
+    assert f"signature: good, by the key with sha256 {digest}" in result.stdout.splitlines()
+    assert digest in (tmp_path / "again" / "report.html").read_text()
     place = reports / SIGNATURE
     start = f"{place}: expected a signature of {saved} by"
     refused(run("judge", saved, out, "--public-key", keys / "another.pub"), start, "found: Key mismatch")
@@ -153,6 +157,7 @@ def test_a_signed_release_is_good_until_a_bit_of_it_changes(tmp_path: Path, sour
         content = path.read_bytes()
         flip(path)
         refused(run(*good, "--report", tmp_path / "r"), words)
+        assert not (tmp_path / "r").exists()
         path.write_bytes(content)
     assert run(*good).returncode == 0
     # without the key, the next release has no signature, and the earlier one does not stay beside its report
