@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,6 +105,25 @@ def test_no_bit_of_the_signature_is_idle(room: Path, saved: Path) -> None:
             expect_signed(read, room / "key.pub")
         place.write_bytes(good)
     assert expect_signed(read, room / "key.pub")
+
+
+def test_bits_that_base64_ignores_are_not_idle_either(room: Path, saved: Path) -> None:
+    """Before its "=" a text has two or four bits that decode to nothing."""
+    place = saved.parent / SIGNATURE
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+    def padded() -> str:
+        """A signature has 70 to 72 bytes; two in three need padding."""
+        while not (text := json.loads(place.read_text())["dsseEnvelope"]["signatures"][0]["sig"]).endswith("="):
+            write_report(passing(), saved.parent, SigningKey(room / "key.pem"))
+        return str(text)
+
+    text = padded()
+    last = text.rstrip("=")[-1]
+    idle = text.replace(f"{last}=", f"{letters[letters.index(last) ^ 1]}=")
+    assert base64.b64decode(idle) == base64.b64decode(text) != b""
+    place.write_text(place.read_text().replace(text, idle))
+    assert refusal(saved, room / "key.pub").endswith("found: base64 that is not canonical")
 
 
 @pytest.mark.parametrize(
