@@ -23,12 +23,13 @@ command+=("--depth=$DEPTH")
 [[ -n "$TEXT" ]] && command+=("--text=$TEXT")
 [[ -n "$POLICY" ]] && command+=("--policy=$POLICY")
 [[ -n "$BASELINE" ]] && command+=("--baseline=$BASELINE")
+[[ -n "$SIGN_KEY" ]] && command+=("--sign-key=$SIGN_KEY")
 while IFS= read -r argument; do
   [[ -n "$argument" ]] && command+=("$argument")
 done <<<"$ARGUMENTS"
 
 # nothing of an earlier run's report may be taken for this one's
-names=(report.json report.html junit.xml attestation.json summary.md)
+names=(report.json report.html junit.xml attestation.json summary.md report.sig)
 for name in "${names[@]}"; do
   for input in "$SOURCE" "$FILE" "$OUT" "${command[@]}" "${command[@]#*=}"; do
     [[ "$REPORT/$name" -ef "$input" ]] && refuse "report: expected a place for it alone, found an input as its $name"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.signing_keys import make_keys
 
-from verify.report.files import NAMES
+from verify.report.files import NAMES, PLACES
 
 ROOT = Path(__file__).parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -102,11 +103,24 @@ def test_the_report_is_this_run_s_or_none(tmp_path: Path, source: Path, good: Pa
     assert list(report.iterdir()) == []
 
 
-@pytest.mark.parametrize("role", ["source", "file", "policy", "baseline", "arguments"])
+@pytest.mark.slow
+def test_a_key_signs_the_report_and_the_next_run_without_one_leaves_no_signature(
+    tmp_path: Path, source: Path, good: Path
+) -> None:
+    make_keys(tmp_path, "a key")
+    inputs = {"source": source, "file": good, "depth": "quick", "report": tmp_path / "r"}
+    assert act(tmp_path, **inputs, sign_key=tmp_path / "a key.pem")[:2] == (0, "pass")
+    assert {path.name for path in (tmp_path / "r").iterdir()} == set(PLACES)
+    good.write_bytes(good.read_bytes()[:-1])
+    assert act(tmp_path, **inputs)[:2] == (2, "error")
+    assert list((tmp_path / "r").iterdir()) == []
+
+
+@pytest.mark.parametrize("role", ["source", "file", "policy", "baseline", "sign_key", "arguments"])
 def test_an_input_is_no_earlier_report(tmp_path: Path, source: Path, good: Path, role: str) -> None:
     report = tmp_path / "r"
     report.mkdir()
-    for name in NAMES:
+    for name in PLACES:
         (report / name).write_bytes(b"somebody's")
         text = f"--tokens={report / name}" if role == "arguments" else report / name
         inputs = {"source": source, "file": good, "report": report, role: text}

@@ -12,30 +12,54 @@ from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, within
 from verify.engine.trial import of_engine
 from verify.errors import CannotJudgeError
-from verify.report.findings import Baseline
+from verify.report.findings import Baseline, JudgedAgain
 from verify.report.model import Report
-from verify.report.saved import read_report, read_saved
+from verify.report.reported_file import expect_reported
+from verify.report.saved import read_saved
+from verify.report.signature import expect_signed
 from verify.run.last_release import with_baseline
+from verify.run.options import StrPath
 
 
 def judge(
-    saved: str | os.PathLike[str],
-    policy: str | os.PathLike[str] | None = None,
-    baseline: str | os.PathLike[str] | None = None,
+    report: StrPath,
+    file: StrPath | None = None,
+    policy: StrPath | None = None,
+    baseline: StrPath | None = None,
+    *,
+    public_key: StrPath | None = None,
 ) -> Report:
     """Return the report that verify() would have made with this policy and baseline.
 
-    saved: a report.json. policy: a TOML file of limits; None for the default. baseline: report.json of the last
-    release; None keeps the baseline of the saved report, under the new policy's limits.
-    Exact checks stay as they are; checks with a limit are judged by the new limit. Raises CannotJudgeError.
+    report: a report.json. file: the file or directory that it is about, which is hashed again; without it the new
+    report says that its file is as reported, and nothing attests it. policy: a TOML file of limits; None for the
+    default. baseline: report.json of the last release; None keeps the baseline of the saved report, under the new
+    policy's limits. public_key: an elliptic-curve key in PEM; the report must be signed by its private key.
+    Exact checks stay as they are; checks with a limit are judged by the new limit. Raises CannotJudgeError, also if
+    the report is about another file.
     """
-    report = read_report(Path(saved))
-    limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, report.policy.section)
-    checks = tuple(_again(check, report, limits) for check in report.checks)
-    report = dataclasses.replace(report, policy=limits, checks=checks)
+    saved = read_saved(Path(report))
+    found = saved.report
+    described = found.file
+    signer = None if public_key is None else expect_signed(saved, Path(public_key))
+    if file is not None:
+        expect_reported(described, Path(file), saved.path)
+        described = {**described, "path": os.fspath(file)}
+    limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, found.policy.section)
+    found = dataclasses.replace(
+        found,
+        file=described,
+        policy=limits,
+        checks=tuple(_again(check, found, limits) for check in found.checks),
+        judged_again=JudgedAgain(
+            file="as reported" if file is None else "hashed again",
+            report_sha256=saved.sha256,
+            public_key_sha256=signer,
+        ),
+    )
     if baseline is not None:
-        return with_baseline(report, read_saved(Path(baseline)))
-    return report if report.baseline is None else _baseline_again(report, report.baseline)
+        return with_baseline(found, read_saved(Path(baseline)))
+    return found if found.baseline is None else _baseline_again(found, found.baseline)
 
 
 def _baseline_again(report: Report, baseline: Baseline) -> Report:
@@ -59,15 +83,24 @@ def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
 
 
 def _engine_again(check: CheckResult, report: Report, limits: QuantizationLimits) -> CheckResult:
-    if limits == report.policy.quantization:
-        return check
-    engine = report.engine
+    engine, same = report.engine, limits == report.policy.quantization
     if engine is None or engine.metrics is None:
+        if same:
+            return check
         raise CannotJudgeError(
             "engine: expected its metrics, to judge it by other limits, found a report that was made before these "
             "were kept"
         )
-    return of_engine(check_quantization(engine.metrics, limits), engine.same_bits, engine.logits)
+    again = of_engine(check_quantization(engine.metrics, limits), engine.same_bits, engine.logits)
+    if not same:
+        return again
+    if (again.status, again.observed, again.limit) != (check.status, check.observed, check.limit):
+        raise CannotJudgeError(
+            f"engine: observed: expected {again.observed} of {again.limit}, as its metrics give, "
+            f"found {check.observed} of {check.limit}: the report contradicts itself"
+        )
+    # its detail also names the first position beyond the limits
+    return check
 
 
 def _held_against(check: CheckResult, limit: float) -> CheckResult:

@@ -18,6 +18,7 @@ from exporter.errors import NotLastingError, WriteError, as_write_error, reason
 from exporter.file_identity import Identity, identity
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
+from verify.report.signature import SigningKey
 from verify.report_dir import remove_report, staged
 from verify.run.options import Options, StrPath
 from verify.run.path_conflicts import refuse_inside, report_dirs
@@ -58,14 +59,15 @@ def release(
     *,
     format: str,  # noqa: A002  # as exporter.export() has it
     options: Options | None = None,
+    sign_key: StrPath | None = None,
     **changes: Any,
 ) -> Released:
     """Export, verify, and publish the file at out only if it passes; an earlier file there stays otherwise.
 
     format: v0, v1, v1-fp32, v2, v3, or hf for a directory, for which all of this holds as well. options: as in
-    verify(). changes: fields of ExportOptions and of Options by
-    name. report_dir: a directory for the report; the default is out.report for a pass and out.rejected for a fail, so
-    that the report of an earlier file stays with it.
+    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. changes: fields of ExportOptions
+    and of Options by name. report_dir: a directory for the report; the default is out.report for a pass and
+    out.rejected for a fail, so that the report of an earlier file stays with it.
 
     The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
     The report is complete on disk before the rename and gets its names after it. So if anything cannot be written,
@@ -75,11 +77,12 @@ def release(
     of_export = {field.name for field in dataclasses.fields(ExportOptions)} & changes.keys()
     export = ExportOptions(format, **{name: changes.pop(name) for name in of_export})
     options = dataclasses.replace(options or Options(), **changes)
+    key = None if sign_key is None else SigningKey(Path(sign_key))
     out, kind = Path(out), _Directory if export.format == "hf" else _File
     target = kind.resolve(out, overwrite=export.overwrite)
     checkpoint = exporter.open_checkpoint(source, **options.reading)
     kind.refuse_source(checkpoint, out)
-    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, *options.evidence.files]
+    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, sign_key, *options.evidence.files]
     directory = None if options.report_dir is None else Path(options.report_dir)
     for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
     refuse_inside(directory, out)
@@ -97,7 +100,7 @@ def release(
         report = dataclasses.replace(report, file={**report.file, "path": path})
         report_dir = for_pass if report.passed else for_fail
         # file and report appear together: an interrupt comes before both, and no other release comes between
-        with staged(report, report_dir) as publish_report, lock_target(target), postponed():
+        with staged(report, report_dir, key) as publish_report, lock_target(target), postponed():
             if not report.passed:
                 publish_report()
             elif kind.identities(candidate) != made:

@@ -187,7 +187,7 @@ def test_false_provenance_fails_at_file(tmp_path: Path, key: str, value: str | N
         (
             "gguf\x1b",
             "{true}\n",
-            r"source.kind: expected one of llama2c, meta, huggingface, v3, bin, memory, found 'gguf\x1b'",
+            r"source.kind: expected llama2c, as this source is, found 'gguf\x1b'",
         ),
     ],
 )

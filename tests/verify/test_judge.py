@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.reports import DIGEST, METRICS, failing, passing, replaced, without_logits
+from helpers.reports import DIGEST, METRICS, consistent, failing, passing, replaced, without_logits
 
 from verify.checks.metrics import Metrics
 from verify.checks.policy import DEFAULT_POLICY
+from verify.checks.quantization import check_quantization
 from verify.checks.result import exact, skipped, within
-from verify.engine.trial import EngineReport
+from verify.engine.trial import EngineReport, of_engine
 from verify.errors import CannotJudgeError
 from verify.judge import judge
 from verify.report.model import Report
@@ -57,7 +58,7 @@ def test_under_its_own_policy_a_report_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_stricter_policy_fails_the_check_that_it_speaks_of(
     tmp_path: Path, key: str, value: str, check: str
 ) -> None:
-    report = judge(saved(tmp_path, passing()), policy(tmp_path, **{key: value}))
+    report = judge(saved(tmp_path, passing()), policy=policy(tmp_path, **{key: value}))
     assert [blamed.name for blamed in report.blamed] == [check]
     assert report.policy.path.endswith("policy.toml")
 
@@ -66,7 +67,7 @@ def test_a_wider_policy_passes_what_only_a_limit_had_failed(tmp_path: Path) -> N
     beyond = within("execution", "statistical", 12.0, 10.0, "700 logits")
     report = dataclasses.replace(passing(), checks=replaced(passing().checks, beyond))
     assert not report.passed
-    again = judge(saved(tmp_path, report), policy(tmp_path, noise_sigmas="20.0"))
+    again = judge(saved(tmp_path, report), policy=policy(tmp_path, noise_sigmas="20.0"))
     assert again.passed
     assert "judged again, with a limit of 20 instead of 10" in again.checks[4].detail
 
@@ -74,8 +75,7 @@ def test_a_wider_policy_passes_what_only_a_limit_had_failed(tmp_path: Path) -> N
 def with_engine(metrics: Metrics | None) -> Report:
     """Of an engine with int8 activations, which lies within the default's limits."""
     engine = EngineReport(None, "mine", DIGEST, "q8", 2, 1392, 0, None, "", "", metrics)
-    detail = "kl_mean: limit 0.03, found 0.001; 0.0% of its logits have the C reader's bits"
-    check = within("engine", "policy", 1e-3, 0.03, detail)
+    check = of_engine(check_quantization(metrics or METRICS, passing().policy.quantization), 0, 1392)
     checks = passing().checks
     return dataclasses.replace(passing(), checks=(*checks[:5], check, *checks[5:]), engine=engine)
 
@@ -83,7 +83,7 @@ def with_engine(metrics: Metrics | None) -> Report:
 def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_path: Path) -> None:
     beyond = saved(tmp_path, with_engine(dataclasses.replace(METRICS, kl_mean=0.02)))
     strict = policy(tmp_path, kl_mean="0.01")
-    report = judge(beyond, strict)
+    report = judge(beyond, policy=strict)
     assert [blamed.name for blamed in report.blamed] == ["engine"]
     assert report.reason == "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits have the C reader's bits"
     # and back again
@@ -103,12 +103,26 @@ def test_an_engine_in_float32_is_held_against_the_new_sigmas(tmp_path: Path, nam
         assert check.detail == f"largest (judged again, with a limit of {sigmas.removesuffix('.0')} instead of 10)"
 
 
+def test_an_engine_s_figures_are_those_of_its_metrics(tmp_path: Path) -> None:
+    report = with_engine(dataclasses.replace(METRICS, kl_mean=0.06))
+    assert report.checks[5].observed == 0.06
+    assert not judge(saved(tmp_path, report)).passed
+    forged = within("engine", "policy", 0.01, 0.03, "kl_mean: limit 0.03, found 0.01")
+    path = saved(tmp_path, dataclasses.replace(report, checks=replaced(report.checks, forged)))
+    with pytest.raises(CannotJudgeError) as caught:
+        judge(path)
+    assert str(caught.value) == (
+        "engine: observed: expected 0.06 of 0.03, as its metrics give, found 0.01 of 0.03: "
+        "the report contradicts itself"
+    )
+
+
 def test_an_engine_whose_metrics_were_not_kept_is_judged_again_by_the_same_limits_only(tmp_path: Path) -> None:
     path = saved(tmp_path, with_engine(None))
-    assert judge(path, policy(tmp_path, noise_sigmas="20.0")).checks[5] == with_engine(None).checks[5]
+    assert judge(path, policy=policy(tmp_path, noise_sigmas="20.0")).checks[5] == with_engine(None).checks[5]
     for limits in ({"kl_mean": "0.01"}, {"kl_max": "1e9"}):
         with pytest.raises(CannotJudgeError, match="engine: expected its metrics, to judge it by other limits"):
-            judge(path, policy(tmp_path, **limits))
+            judge(path, policy=policy(tmp_path, **limits))
 
 
 @pytest.mark.parametrize("name", ["config", "file", "tensors", "execution", "quantization"])
@@ -118,14 +132,14 @@ def test_no_policy_passes_what_tolerates_nothing(tmp_path: Path, name: str) -> N
         report = without_logits(report)
     report = dataclasses.replace(report, checks=replaced(report.checks, exact(name, 1, "something is wrong")))
     wide = policy(tmp_path, noise_sigmas="1e9", error_over_bound="1e9", kl_mean="1e9", kl_max="1e9")
-    assert name in [check.name for check in judge(saved(tmp_path, report), wide).blamed]
+    assert name in [check.name for check in judge(saved(tmp_path, report), policy=wide).blamed]
 
 
 def test_a_policy_says_what_may_be_skipped_and_only_that(tmp_path: Path) -> None:
     path = saved(tmp_path, without_logits(passing()))
     allowed = policy(tmp_path, may_be_skipped='["operations", "execution"]')
-    assert [check.name for check in judge(path, allowed).blamed] == ["quantization"]
-    report = judge(path, policy(tmp_path, may_be_skipped='["operations", "execution", "quantization"]'))
+    assert [check.name for check in judge(path, policy=allowed).blamed] == ["quantization"]
+    report = judge(path, policy=policy(tmp_path, may_be_skipped='["operations", "execution", "quantization"]'))
     assert report.passed
     assert report.reason == (
         "3 of 6 checks passed, without operations, execution, quantization, as the policy allows"
@@ -136,14 +150,14 @@ def test_a_baseline_is_held_against_the_new_policy_too(tmp_path: Path) -> None:
     earlier = saved(tmp_path, passing())
     windows = tuple(dataclasses.replace(w, kl_mean=w.kl_mean + 0.004) for w in passing().windows)
     (tmp_path / "today").mkdir()
-    today = saved(tmp_path / "today", dataclasses.replace(passing(), windows=windows))
+    today = saved(tmp_path / "today", consistent(dataclasses.replace(passing(), windows=windows)))
     report = judge(today, baseline=earlier)
     assert [check.name for check in report.blamed] == ["baseline"]
     compared = saved(tmp_path / "today", report)
     assert not judge(compared).passed
     text = policy(tmp_path).read_text().replace("kl_mean = 1e-5", "kl_mean = 0.01")
     (tmp_path / "policy.toml").write_text(text)
-    assert judge(compared, tmp_path / "policy.toml").passed
+    assert judge(compared, policy=tmp_path / "policy.toml").passed
 
 
 def test_nothing_but_skipped_checks_is_no_pass(tmp_path: Path) -> None:
@@ -151,7 +165,7 @@ def test_nothing_but_skipped_checks_is_no_pass(tmp_path: Path) -> None:
     names = [check.name for check in report.checks]
     checks = tuple(skipped(check.name, check.bound, "nothing was seen") for check in report.checks)
     report = dataclasses.replace(report, checks=checks)
-    again = judge(saved(tmp_path, report), policy(tmp_path, may_be_skipped=str(names)))
+    again = judge(saved(tmp_path, report), policy=policy(tmp_path, may_be_skipped=str(names)))
     assert not again.passed
     assert again.reason == "no check passed"
 
@@ -160,4 +174,4 @@ def test_a_policy_without_the_files_table_is_refused(tmp_path: Path) -> None:
     text = DEFAULT_POLICY.read_text()
     (tmp_path / "policy.toml").write_text(text[text.index("\n[v3]\n") :])
     with pytest.raises(CannotJudgeError, match=r"expected a table \[v2\], found none"):
-        judge(saved(tmp_path, passing()), tmp_path / "policy.toml")
+        judge(saved(tmp_path, passing()), policy=tmp_path / "policy.toml")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 import reader_c
+from verify.checks.provenance import describe_not_judged, not_judged
 from verify.checks.result import CheckResult, exact
 from verify.checks.v3_head import head_findings
 from verify.sources import Hyperparameters, Source
@@ -19,11 +20,12 @@ _MAGIC = 0x616B3432
 def check_file(model: reader_c.Model, source: Source, max_seq_len: int) -> CheckResult:
     """Check the layout; any finding fails."""
     if model.format == "v3":
-        findings = head_findings(model, source, max_seq_len)
+        findings, unproven = head_findings(model, source, max_seq_len), not_judged(model.metadata, source)
         if findings:
             return exact("file", len(findings), "; ".join(findings))
         detail = f"{len(model.names)} tensors cover {model.file_size} bytes, every bit covered by a correct digest"
-        return exact("file", 0, detail)
+        where = {"not_judged": unproven} if unproven else {}
+        return exact("file", 0, detail + describe_not_judged(unproven), where)
     findings = _header_findings(model) + _size_findings(model, source.hyperparameters) + _gap_findings(model)
     if findings:
         return exact("file", len(findings), "; ".join(findings))

@@ -6,14 +6,12 @@ one after the other, and computes every digest of the mapped file again.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import struct
-from pathlib import Path
 
 from blake3 import blake3
 
 import reader_c
+from verify.checks.provenance import provenance_findings
 from verify.sources import Hyperparameters, Source
 
 _ALIGNMENT_AT = 124
@@ -47,7 +45,7 @@ def head_findings(model: reader_c.Model, source: Source, max_seq_len: int) -> li
     if head != found:
         at = next((i for i, (a, b) in enumerate(zip(head, found, strict=False)) if a != b), len(found))
         findings.append(f"head: byte {at} differs from what the source, the storages and the tensors require")
-    return findings + _provenance_findings(model.metadata, source)
+    return findings + provenance_findings(model.metadata, source)
 
 
 def _order(hyper: Hyperparameters) -> list[str]:
@@ -121,50 +119,3 @@ def _metadata(pairs: dict[str, str]) -> bytes:
         value = pairs[key].encode()
         encoded += len(key.encode()).to_bytes(4, "little") + len(value).to_bytes(4, "little") + key.encode() + value
     return encoded
-
-
-_KINDS = ("llama2c", "meta", "huggingface", "v3", "bin", "memory")
-_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
-
-
-def _provenance_findings(metadata: dict[str, str], source: Source) -> list[str]:
-    """Return what is wrong with the file's statements about its source.
-
-    For a source of the same kind they must name exactly its files. A source of another kind may hold the same
-    weights: then the lines must be well-formed, and right for names that both have.
-    """
-    findings: list[str] = []
-    kind = metadata.get("source.kind")
-    if kind is None:
-        stray = sorted(key for key in ("source.sha256", "tokenizer.sha256") if key in metadata)
-        return [f"provenance: {key}: expected a source.kind beside it, found none" for key in stray]
-    if kind not in _KINDS:
-        findings.append(f"provenance: source.kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
-    said: dict[str, str] = {}
-    *lines, rest = metadata.get("source.sha256", "").split("\n")
-    if rest and _LINE.fullmatch(rest):
-        findings.append(f"provenance: source.sha256: expected a line break at its end, found {rest!r}")
-    for line in [*lines, rest] if rest else lines:
-        match = _LINE.fullmatch(line)
-        if match is None:
-            findings.append(f"provenance: source.sha256: expected digest, two spaces and a name, found {line!r}")
-        elif match[2] in said:
-            findings.append(f"provenance: source.sha256: expected {match[2]!r} once, found it again")
-        else:
-            said[match[2]] = match[1]
-    names = source.files.keys() | said.keys() if kind == source.kind else source.files.keys() & said.keys()
-    for name in sorted(names):
-        expected, found = source.files.get(name, "no such file"), said.get(name, "none")
-        if expected != found:
-            shown = name if name.isprintable() else repr(name)
-            findings.append(f"provenance: {shown}: expected {expected}, found {found}")
-    if kind == source.kind and "tokenizer.sha256" in metadata:
-        findings += _tokenizer_findings(metadata["tokenizer.sha256"], source.tokenizer_path)
-    return findings
-
-
-def _tokenizer_findings(said: str, tokenizer: Path) -> list[str]:
-    if not tokenizer.is_file():
-        return []
-    expected = f"{hashlib.sha256(tokenizer.read_bytes()).hexdigest()}  {tokenizer.name}\n"
-    return [] if said == expected else [f"provenance: tokenizer.sha256: expected {expected!r}, found {said!r}"]

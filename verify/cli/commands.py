@@ -21,11 +21,13 @@ from verify.cli.options import (
     MEMORY,
     OUTPUT,
     PATH,
+    PUBLIC_KEY,
     RESUME,
+    SIGN_KEY,
     SOURCE,
     with_options,
 )
-from verify.cli.prepare import check_directory, start_pytorch, verdict_options
+from verify.cli.prepare import check_directory, signing_key, start_pytorch, verdict_options
 from verify.cli.results import deliver, show_notes, tell_group_size
 
 if TYPE_CHECKING:
@@ -167,11 +169,15 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     RESUME,
     *CLUSTER,
     *JUDGEMENT,
+    SIGN_KEY,
     *OUTPUT,
 )
-def verify(source: str, file: Path, json: bool, quiet: bool, threads: int | None, **given: Any) -> int:
+def verify(
+    source: str, file: Path, json: bool, quiet: bool, threads: int | None, sign_key: Path | None, **given: Any
+) -> int:
     """Run every check on an existing file or Hugging Face directory, written by any program."""
     options = verdict_options({**given, "threads": threads})
+    key = signing_key(sign_key, given["report"])
     from verify.inspect import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
@@ -181,7 +187,7 @@ def verify(source: str, file: Path, json: bool, quiet: bool, threads: int | None
         from verify.verdict import verify as judge_file  # noqa: PLC0415
 
         report = judge_file(source, file, options=_shown(options, progress))
-    return deliver(report, given["report"], json=json, quiet=quiet)
+    return deliver(report, given["report"], json=json, quiet=quiet, key=key)
 
 
 def _shown(options: Options, progress: Bar) -> Options:
@@ -202,10 +208,18 @@ def _shown(options: Options, progress: Bar) -> Options:
     RESUME,
     *CLUSTER,
     *JUDGEMENT,
+    SIGN_KEY,
     *OUTPUT,
 )
 def release(
-    source: str, out: Path, format_name: str, json: bool, quiet: bool, threads: int | None, **given: Any
+    source: str,
+    out: Path,
+    format_name: str,
+    json: bool,
+    quiet: bool,
+    threads: int | None,
+    sign_key: Path | None,
+    **given: Any,
 ) -> int:
     """Export, verify, and publish OUT only if it passes, with its report in OUT.report. A fail leaves an earlier OUT
     untouched; its report is in OUT.rejected."""
@@ -218,30 +232,51 @@ def release(
         start_pytorch(threads, progress)
         from verify.release import release as run  # noqa: PLC0415
 
-        released = run(source, out, format=format_name, options=_shown(options, progress), **export)
+        released = run(
+            source, out, format=format_name, options=_shown(options, progress), sign_key=sign_key, **export
+        )
     show_notes(released.report.source["notes"])
     tell_group_size(released.summary)
     return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)
 
 
-@app.command(epilog="Example: export-and-verify judge report.json --policy strict.toml --baseline last/report.json")
+@app.command(epilog="Example: export-and-verify judge model.bin.report/report.json model.bin --policy strict.toml")
 @with_options(
     click.argument("saved", type=PATH, metavar="REPORT.json"),
+    click.argument("file", type=PATH, required=False),
     *JUDGEMENT,
+    PUBLIC_KEY,
+    SIGN_KEY,
     *OUTPUT[:-1],
 )
 def judge(
-    saved: Path, policy: Path | None, baseline: Path | None, report: Path | None, json: bool, quiet: bool
+    saved: Path,
+    file: Path | None,
+    policy: Path | None,
+    baseline: Path | None,
+    public_key: Path | None,
+    sign_key: Path | None,
+    report: Path | None,
+    json: bool,
+    quiet: bool,
 ) -> int:
-    """Judge a saved report under another policy or against a baseline. Runs no model."""
+    """Judge a saved report under another policy or against a baseline. Runs no model.
+
+    With FILE, which is hashed again, the report must be about it. Without FILE the verdict is "as reported", and
+    there is no attestation.
+    """
     if report is not None:
         check_directory(report)
+    key = signing_key(sign_key, report, hashed=file is not None)
     from verify.judge import judge as judge_again  # noqa: PLC0415
-    from verify.run.path_conflicts import refuse_replacing  # noqa: PLC0415
+    from verify.run.path_conflicts import refuse_inside, refuse_replacing  # noqa: PLC0415
 
     # the saved report may stand there: the report that replaces it holds the same findings
-    refuse_replacing(report, [policy, baseline])
-    return deliver(judge_again(saved, policy, baseline), report, json=json, quiet=quiet)
+    refuse_replacing(report, [file, policy, baseline, public_key])
+    if file is not None and file.is_dir():
+        refuse_inside(report, file)
+    judged = judge_again(saved, file, policy, baseline, public_key=public_key)
+    return deliver(judged, report, json=json, quiet=quiet, key=key)
 
 
 @app.command(epilog="Example: export-and-verify inspect model.bin")

@@ -211,6 +211,18 @@ JUDGEMENT = (
         help="Print the default policy and stop.",
     ),
 )
+SIGN_KEY = click.option(
+    "--sign-key",
+    type=PATH,
+    metavar="KEY.pem",
+    help="Sign the report with this elliptic-curve private key, as report.sig; needs the extra sign.",
+)
+PUBLIC_KEY = click.option(
+    "--public-key",
+    type=PATH,
+    metavar="KEY.pub",
+    help="Judge only a report that is signed by the private key of this public key.",
+)
 OUTPUT = (
     click.option(
         "--report",

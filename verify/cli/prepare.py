@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verify.engine.command import Engine
+    from verify.report.signature import SigningKey
     from verify.run.options import Options
     from verify.run.progress import Progress
 
@@ -69,6 +70,26 @@ def _engine(
     engine = Engine(library, command, seconds, memory, activations)  # type: ignore[arg-type]  # it checks the word
     engine.check()
     return engine
+
+
+def signing_key(path: Path | None, report_dir: Path | None, *, hashed: bool = True) -> SigningKey | None:
+    """Return the key that signs the report, if one is given. Raises CannotJudgeError before anything is judged.
+
+    hashed: whether the file that the report is about is there to be hashed.
+    """
+    if path is None:
+        return None
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+    if report_dir is None:
+        raise CannotJudgeError("--sign-key: expected --report beside it, found none")
+    if not hashed:
+        raise CannotJudgeError("--sign-key: expected FILE beside it, found none: a file as reported is not signed")
+    from verify.report.signature import SigningKey  # noqa: PLC0415
+    from verify.run.path_conflicts import refuse_replacing  # noqa: PLC0415
+
+    refuse_replacing(report_dir, [path])
+    return SigningKey(path)
 
 
 def check_directory(directory: Path) -> None:

@@ -14,14 +14,26 @@ from verify.system.printable import printable
 if TYPE_CHECKING:
     import exporter
     from verify.report.model import Report
+    from verify.report.signature import SigningKey
 
 
-def deliver(result: Report, directory: Path | None, *, json: bool, quiet: bool, written: Path | None = None) -> int:
-    """Write the report into directory, show it, and return the exit status. written: where it stands already."""
+def deliver(
+    result: Report,
+    directory: Path | None,
+    *,
+    json: bool,
+    quiet: bool,
+    written: Path | None = None,
+    key: SigningKey | None = None,
+) -> int:
+    """Write the report into directory, show it, and return the exit status.
+
+    written: where it stands already. key: what signs it.
+    """
     if directory is not None:
         from verify.report_dir import write_report  # noqa: PLC0415
 
-        write_report(result, directory)
+        write_report(result, directory, key)
         written = directory
     # a reader that closes the pipe does not change the verdict
     with contextlib.suppress(BrokenPipeError):

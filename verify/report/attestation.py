@@ -56,6 +56,8 @@ def _configuration(report: Report) -> list[dict[str, Any]]:
         _resource(f"policy {report.policy.path} [{report.policy.section}]", report.policy.sha256),
         *(_resource(f"source {name}", digest) for name, digest in report.source["sha256"].items()),
     ]
+    if report.judged_again:
+        resources.append(_resource("report.json that was judged again", report.judged_again.report_sha256))
     if report.baseline:
         resources.append(_resource(f"baseline {report.baseline.path}", report.baseline.sha256))
     return resources

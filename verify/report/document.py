@@ -49,8 +49,16 @@ def document_of(findings: Findings) -> dict[str, Any]:
         "baseline": _record(findings.baseline),
         "environment": plain(findings.environment),
         "engine": _record(findings.engine),
+        "judged_again": _record(findings.judged_again),
+        "optional_checks": optional_checks(findings),
     }
     return {**document, "digest": digest_of_report(document)}
+
+
+def optional_checks(findings: Findings) -> list[str]:
+    """Return the checks that were made because somebody requested them."""
+    requested = {"engine": findings.engine, "baseline": findings.baseline}
+    return [name for name, found in requested.items() if found is not None]
 
 
 def _of_attribution(attribution: Attribution | None) -> dict[str, Any]:

@@ -32,6 +32,19 @@ class Baseline:
 
 
 @dataclasses.dataclass(frozen=True)
+class JudgedAgain:
+    """Says that judge() made the report from a saved one, without running a model.
+
+    file: whether judge() was given the file, and so knows that the report is about it. report_sha256: of the saved
+    report.json. public_key_sha256: of the key by which that report is signed; None if no key was given.
+    """
+
+    file: Literal["hashed again", "as reported"]
+    report_sha256: str
+    public_key_sha256: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Findings:
     """Holds a verdict and its evidence.
 
@@ -55,6 +68,7 @@ class Findings:
     baseline: Baseline | None
     environment: Mapping[str, Any]
     engine: EngineReport | None = None
+    judged_again: JudgedAgain | None = None
 
     @property
     def blamed(self) -> tuple[CheckResult, ...]:
@@ -86,3 +100,13 @@ class Findings:
             return "no check passed"
         first = self.blamed[0]
         return f"{first.name}: {'skipped: ' if first.status == 'skipped' else ''}{first.detail}"
+
+    @property
+    def as_reported(self) -> bool:
+        """Return whether only a saved report says which file this is about."""
+        return self.judged_again is not None and self.judged_again.file == "as reported"
+
+    @property
+    def caveat(self) -> str:
+        """Return what follows the reason where the verdict is about no file that anybody hashed; else nothing."""
+        return "; as reported: judge was given no file to hash" if self.as_reported else ""

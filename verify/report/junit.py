@@ -25,6 +25,7 @@ def render(findings: Findings) -> str:
         ("format", findings.file["format"]),
         ("sha256", findings.file["sha256"]),
         ("policy", findings.policy.path),
+        *([("file", "as reported")] if findings.as_reported else []),
     ):
         suite.add_property(name, _text(value))
     suite.add_testcases([_case(check, findings) for check in findings.checks])

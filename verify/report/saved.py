@@ -9,7 +9,8 @@ from typing import Any
 
 from verify.checks.result import CHECKS, CheckResult
 from verify.errors import CannotJudgeError
-from verify.report.document import SCHEMA_ID, against_schema, digest_of_report
+from verify.report.consistency import contradictions
+from verify.report.document import SCHEMA_ID, against_schema, digest_of_report, optional_checks
 from verify.report.model import Report
 from verify.system.reading import read_hashed
 
@@ -60,12 +61,26 @@ def _rebuild(path: Path, found: dict[str, Any]) -> Report:
     except ExceptionGroup as error:
         # the schema allows numbers that no float64 can hold
         raise CannotJudgeError(f"{path}: expected values that a report can hold, found: {_cause(error)}") from error
+    _expect_whole(path, found, report)
+    return report
+
+
+def _expect_whole(path: Path, found: dict[str, Any], report: Report) -> None:
+    """Raise CannotJudgeError unless the report has every check that it needs, and all of it fits together.
+
+    An edited report may have a new digest, but its checks must still be those of its evidence, and its verdict, its
+    statuses and its figures must still follow from its numbers.
+    """
+    # reports of earlier versions do not have it
+    made, requested = optional_checks(report), found.get("optional_checks")
+    if requested is not None and requested != made:
+        said, here = (", ".join(names) or "none" for names in (requested, made))
+        raise CannotJudgeError(f"{path}: optional_checks: expected {said}, as it names, found {here} in the report")
     expected, names = _contract(report), [check.name for check in report.checks]
     if names != expected:
         raise CannotJudgeError(
             f"{path}: checks: expected {', '.join(expected)}, each once, found {', '.join(names)[:200]}"
         )
-    # an edited report may have a new digest, but its verdict and statuses must still follow from its numbers
     follows = {
         "verdict": found["verdict"] == report.verdict,
         "checks": found["checks"] == report.to_dict()["checks"] and all(map(_follows, report.checks)),
@@ -73,7 +88,8 @@ def _rebuild(path: Path, found: dict[str, Any]) -> Report:
     for key, right in follows.items():
         if not right:
             raise CannotJudgeError(f"{path}: {key}: expected what follows from the rest, found something else")
-    return report
+    for contradiction in contradictions(report):
+        raise CannotJudgeError(f"{path}: {contradiction}: the report contradicts itself")
 
 
 def _contract(report: Report) -> list[str]:
@@ -98,7 +114,8 @@ def _follows(check: CheckResult) -> bool:
 
 
 def _report(found: dict[str, Any]) -> Report:
-    fields = {key: value for key, value in found.items() if key not in ("schema", "verdict", "digest")}
+    derived = ("schema", "verdict", "digest", "optional_checks")
+    fields = {key: value for key, value in found.items() if key not in derived}
     shares, residual = fields.pop("attribution"), fields.pop("linearity_residual")
     of = fields.pop("attribution_of")
     fields["attribution"] = None if of is None else {**of, "shares": shares, "residual": residual}

@@ -24,7 +24,7 @@ def render(findings: Findings) -> str:
 def _lines(findings: Findings) -> Iterator[str]:
     yield f"## {_SIGNS[findings.verdict]} {findings.verdict.upper()} {_text(findings.file['path'])}"
     yield ""
-    yield f"{_text(findings.reason)}"
+    yield f"{_text(findings.reason)}{_text(findings.caveat)}"
     if findings.diagnosis:
         yield ""
         yield f"**Most likely:** {_text(findings.diagnosis.sentence)}"

@@ -50,9 +50,12 @@ def show_report(console: Console, findings: Findings, written: Path | None = Non
     verdict = f"[bold {colour}]{findings.verdict.upper()}[/]"
     for check in findings.blamed:
         console.print(f"next, {check.name}: {next_step(check, findings)}", soft_wrap=True, markup=False)
+    if findings.judged_again and (signer := findings.judged_again.public_key_sha256):
+        console.print(f"signature: good, by the key with sha256 {signer}", soft_wrap=True, markup=False)
     if written:
         console.print(f"report: {written / 'report.html'}", soft_wrap=True, markup=False)
-    console.print(f"{verdict} {escape(str(findings.file['path']))}: {escape(findings.reason)}", soft_wrap=True)
+    reason = f"{findings.reason}{findings.caveat}"
+    console.print(f"{verdict} {escape(str(findings.file['path']))}: {escape(reason)}", soft_wrap=True)
 
 
 def _costs(attribution: Attribution) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verify.errors import CannotJudgeError
-from verify.report.files import NAMES
+from verify.report.files import PLACES
 
 if TYPE_CHECKING:
     from verify.sources import Source
@@ -52,7 +52,7 @@ def refuse_replacing(directory: Name | None, needed: Iterable[Name | None]) -> N
     """Raise CannotJudgeError if a report in directory would replace a needed file. None: no directory, or no file."""
     if directory is None:
         return
-    places = [Path(directory), *(Path(directory) / name for name in NAMES)]
+    places = [Path(directory), *(Path(directory) / name for name in PLACES)]
     taken = {key: place for place in places for key in _keys(place)}
     for path in needed:
         for key in _keys(Path(path)) & taken.keys() if path is not None else ():

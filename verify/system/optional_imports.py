@@ -1,4 +1,4 @@
-"""Packages that only Hugging Face sources and tokenizers need: imported on use, and kept off the terminal."""
+"""Packages that only some uses need, as Hugging Face sources do: imported on use, and kept off the terminal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from types import ModuleType
 from verify.errors import CannotJudgeError
 
 
-def wanted(module: str, purpose: str = "for Hugging Face sources") -> ModuleType:
-    """Import a package of the extra `huggingface`. Raises CannotJudgeError if it cannot be imported."""
+def wanted(module: str, purpose: str = "for Hugging Face sources", extra: str = "huggingface") -> ModuleType:
+    """Import a package of an extra. Raises CannotJudgeError if it cannot be imported."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise CannotJudgeError(
-            f"{module}: required {purpose} and could not be imported: pip install 'export-and-verify[huggingface]'"
+            f"{module}: required {purpose} and could not be imported: pip install 'export-and-verify[{extra}]'"
         ) from error
 
 

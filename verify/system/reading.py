@@ -18,13 +18,18 @@ _PIPES = tuple(map(Path, ("/dev/fd", "/proc/self/fd")))
 
 def read_given(path: Path, most: int) -> bytes:
     """Return all bytes of a file or of a pipe of the shell. Raises OSError, also for more than `most` bytes."""
-    if path != Path("/dev/stdin") and path.parent not in _PIPES:
-        check_regular(path)
+    check_given(path)
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
     return content
+
+
+def check_given(path: Path) -> None:
+    """Raise OSError for a file that is neither regular nor a pipe of the shell."""
+    if path != Path("/dev/stdin") and path.parent not in _PIPES:
+        check_regular(path)
 
 
 def check_regular(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from helpers.checkpoints import save, state_dict
 from helpers.models import toy_file
 
@@ -40,23 +39,3 @@ def test_a_changed_payload_is_found_by_its_digest(tmp_path: Path) -> None:
         findings = head_findings(Shown(model, content=memoryview(bytes(content))), source, 33)  # type: ignore[arg-type]
         assert findings[0].startswith("tok_embeddings.weight: digest: expected ")
         assert ", computed from its bytes, found " in findings[0]
-
-
-@pytest.mark.parametrize(
-    ("metadata", "finding"),
-    [
-        ({"source.sha256": "x\n"}, "source.sha256: expected a source.kind beside it, found none"),
-        (
-            {"source.kind": "gguf"},
-            "expected one of llama2c, meta, huggingface, v3, bin, memory, found 'gguf'",
-        ),
-        ({"source.kind": "meta", "source.sha256": "x\n"}, "expected digest, two spaces and a name, found 'x'"),
-        ({"source.kind": "meta", "source.sha256": "0" * 64 + "  a"}, "expected a line break at its end"),
-        ({"source.kind": "llama2c", "source.sha256": ""}, "checkpoint.pt: expected "),
-    ],
-)
-def test_wrong_statements_about_the_source_are_named(tmp_path: Path, metadata: dict[str, str], finding: str) -> None:
-    source = open_source(save(tmp_path, state_dict()))
-    with reader_c.open(toy_file(tmp_path, "v3", tied=True)) as model:
-        findings = head_findings(Shown(model, metadata=metadata), source, 33)  # type: ignore[arg-type]
-    assert any(finding in found for found in findings if found.startswith("provenance: ")), findings

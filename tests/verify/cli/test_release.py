@@ -142,7 +142,12 @@ def test_judge_applies_another_policy_without_the_model(tmp_path: Path, source: 
     good.unlink()
     same = run("judge", saved, "--json")
     assert (same.returncode, same.stderr) == (0, "")
-    assert json.loads(same.stdout) == json.loads(saved.read_text())
+    again, before = json.loads(same.stdout), json.loads(saved.read_text())
+    digest = hashlib.sha256(saved.read_bytes()).hexdigest()
+    assert again.pop("judged_again") == {"file": "as reported", "report_sha256": digest, "public_key_sha256": None}
+    assert before.pop("judged_again") is None
+    assert again.pop("digest") != before.pop("digest")
+    assert again == before
     result = run("judge", saved, "--policy", policy, "--report", tmp_path / "again")
     assert result.returncode == 1
     assert "quantization: kl_mean: limit 1e-12, found" in result.stdout

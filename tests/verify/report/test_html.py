@@ -29,6 +29,9 @@ from verify.report.saved import read_report
 
 HOSTILE = "</script></style></title>\"'><img src=x onerror=alert(1)><!--{{ 7 * 7 }}{% raw %}&lt;"
 
+# mean KL on windows of text
+TEXT = sum(w.kl_mean for w in passing().windows if (w.activations, w.origin) == ("fp32", "text")) / 3
+
 
 def with_baseline(report: Report, **changes: Any) -> Report:
     fields = {
@@ -36,15 +39,15 @@ def with_baseline(report: Report, **changes: Any) -> Report:
         "activations": "fp32",
         "origin": "text",
         "windows": 3,
-        "baseline": 1e-3,
-        "found": 2e-3,
+        "baseline": TEXT - 1e-3,
+        "found": TEXT,
         "difference": 1e-3,
         "interval": (5e-4, 2e-3),
         "limit": 1e-5,
     }
     worse, same = (
         BaselineComparison(**{**fields, **changes}),
-        BaselineComparison(**{**fields, "interval": (-1e-3, 1e-6)}),
+        BaselineComparison(**{**fields, "baseline": TEXT, "difference": 0.0, "interval": (-1e-3, 1e-6)}),
     )
     check = within("baseline", "statistical", 5e-4, 1e-5, "kl_mean is worse", {"metric": "kl_mean", "origin": "text"})
     return dataclasses.replace(

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers.models import arrays, config
-from helpers.reports import DIGEST, ORIGINS, failing, passing, window, without_logits
+from helpers.reports import DIGEST, ORIGINS, consistent, failing, passing, window, without_logits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,7 +53,7 @@ def worse(report: Report, **changes: float) -> Report:
         else w
         for w in report.windows
     )
-    return dataclasses.replace(report, windows=windows)
+    return consistent(dataclasses.replace(report, windows=windows))
 
 
 def test_a_file_is_not_worse_than_itself(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_fixed_windows_are_no_sample() -> None:
 
 def test_a_quantized_file_is_compared_with_a_float_one_by_float_activations(tmp_path: Path) -> None:
     floats = tuple(w for w in passing().windows if w.activations == "fp32")
-    report = against(tmp_path, passing(), dataclasses.replace(passing(), windows=floats))
+    report = against(tmp_path, passing(), consistent(dataclasses.replace(passing(), windows=floats)))
     assert report.baseline is not None
     assert {comparison.activations for comparison in report.baseline.comparisons} == {"fp32"}
 
@@ -161,7 +161,7 @@ def shifted(windows: tuple[WindowMetrics, ...]) -> tuple[WindowMetrics, ...]:
             "source: expected a report about this source",
         ),
         (
-            dataclasses.replace(passing(), windows=passing().windows[:3]),
+            consistent(dataclasses.replace(passing(), windows=passing().windows[:3])),
             "windows: expected the same tokens as today's",
         ),
         (
@@ -176,7 +176,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, earlier: Report, mes
 
 
 def test_a_single_window_cannot_tell_a_loss_from_chance(tmp_path: Path) -> None:
-    one = dataclasses.replace(passing(), windows=(window(0, "random"), window(1, "fixed"), window(2, "fixed")))
+    few = (window(0, "random"), window(1, "fixed"), window(2, "fixed"))
+    one = consistent(dataclasses.replace(passing(), windows=few))
     with pytest.raises(CannotJudgeError, match="windows: expected at least 2 of one origin"):
         against(tmp_path, one, one)
 
@@ -218,7 +219,8 @@ def test_another_model_of_the_same_tensors_in_memory_is_another_source(tmp_path:
     narrow = MemorySource(one.hyperparameters, lambda name: one.tensor(name).numpy(), lambda _name: "bf16")
     windows = evidence.collect(one, mine.max_seq_len)
     tokens = tuple(window(n, w.origin, tokens_sha256=digest_of(w.tokens)) for n, w in enumerate(windows))
-    report = dataclasses.replace(passing(), source={**passing().source, "sha256": one.files}, windows=tokens)
+    source = {**passing().source, "sha256": one.files}
+    report = consistent(dataclasses.replace(passing(), source=source, windows=tokens))
     earlier = read_saved(saved(tmp_path, report))
     check_comparable(earlier, one, windows)
     for source in (other, narrow):
