@@ -1,0 +1,111 @@
+"""This program judges the forty mistakes of forty_files.py and forty_engines.py, and scores their diagnoses.
+
+    PYTHONPATH=.:tests/lib python -m helpers.defects.forty
+
+A diagnosis is right if it has the expected name and its sentence says what it must; unknown if there is none, or if it
+says that no known mistake explains the numbers; otherwise it is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import exporter
+import exporter.encode
+import verify
+from helpers.defects.drafts import Draft
+from helpers.defects.forty_engines import ENGINE_MISTAKES, EngineMistake
+from helpers.defects.forty_files import FILE_MISTAKES, MODEL, SMALL_SOURCES, UNKNOWN, FileMistake
+from helpers.defects.kinds import GROUP_SIZE
+from helpers.models import arrays
+from verify.engine.command import Engine
+from verify.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the verifier says of one mistake. name, sentence: empty if it says nothing."""
+
+    mistake: FileMistake | EngineMistake
+    name: str
+    sentence: str
+
+    @property
+    def score(self) -> str:
+        said = all(text in self.sentence for text in self.mistake.says)
+        if self.name == self.mistake.expected and said:
+            return "right"
+        return "unknown" if self.name in ("", UNKNOWN) else "wrong"
+
+    def row(self) -> str:
+        return f"| {self.mistake} | {self.mistake.expected or 'unknown'} | {self.name or 'none'} | {self.score} |"
+
+
+def of_file(mistake: FileMistake, directory: Path) -> Answer:
+    """Write a file with the mistake and judge it. directory is written to."""
+    model = MODEL if not mistake.needs else exporter.ModelConfig(**{**vars(MODEL), **mistake.needs})
+    draft = Draft(model, arrays(model))
+    if mistake.name in SMALL_SOURCES:
+        SMALL_SOURCES[mistake.name](draft)
+    source = directory / "source.bin"
+    checkpoint = exporter.Checkpoint.from_arrays(model, draft.arrays)
+    exporter.export(checkpoint, source, format="v3", overwrite=True)
+    draft = Draft(model, dict(draft.arrays))
+    mistake.seed(draft)
+    path = directory / "file.bin"
+    asked = {"storage": mistake.storage} if mistake.format == "v3" else {}
+    with mock.patch.object(exporter.encode, "quantize_q80", draft.quantize):
+        checkpoint = exporter.Checkpoint.from_arrays(draft.model, draft.arrays)
+        exporter.export(checkpoint, path, format=mistake.format, group_size=GROUP_SIZE, overwrite=True, **asked)
+    report = verify.verify(source, path, evidence=Evidence(depth="quick", windows=1, length=16))
+    assert report.verdict == "fail", mistake
+    found = report.diagnosis
+    return Answer(mistake, found.signature if found else "", found.sentence if found else "")
+
+
+def of_engine(mistake: EngineMistake, directory: Path) -> Answer:
+    """Let an engine with the mistake run a healthy file, and judge it. directory is written to."""
+    source, path = directory / "source.bin", directory / "file.bin"
+    checkpoint = exporter.Checkpoint.from_arrays(MODEL, arrays(MODEL))
+    exporter.export(checkpoint, source, format="v3", overwrite=True)
+    exporter.export(checkpoint, path, format="v3", storage="fp32", overwrite=True)
+    library = Path(__file__).parents[2]
+    command = (
+        f"env PYTHONPATH={library}:{library.parents[1]} {sys.executable} -m helpers.toy_engine "
+        f"{mistake.engine.__name__} {{file}} {{tokens}} {{logits}}"
+    )
+    evidence = Evidence(depth="quick", windows=2, length=100)
+    report = verify.verify(source, path, evidence=evidence, engine=Engine(command=command))
+    assert report.verdict == "fail", mistake
+    found = report.engine
+    assert found is not None
+    return Answer(mistake, found.hint_name, found.hint)
+
+
+def answers() -> Iterator[Answer]:
+    with tempfile.TemporaryDirectory() as made:
+        for mistake in FILE_MISTAKES:
+            yield of_file(mistake, Path(made))
+        for of in ENGINE_MISTAKES:
+            yield of_engine(of, Path(made))
+
+
+def main() -> None:
+    scores: Counter[str] = Counter()
+    print("| mistake | expected | found | score |\n|---|---|---|---|")
+    for answer in answers():
+        scores[answer.score] += 1
+        print(answer.row(), flush=True)
+        if answer.score != "right":
+            print(f"<!-- {answer.sentence} -->")
+    print("\n" + ", ".join(f"{scores[score]} {score}" for score in ("right", "unknown", "wrong")))
+
+
+if __name__ == "__main__":
+    main()
