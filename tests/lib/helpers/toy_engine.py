@@ -2,8 +2,10 @@
 
     python -m helpers.toy_engine CLASS FILE TOKENS LOGITS
 
-It shares no code with the verifier's reference. Each mistake is a class that overrides one step of the healthy engine.
+It shares no code with the verifier's reference. Each mistake is a class that overrides one step of the healthy one.
 """
+
+# ruff: noqa: ARG002  # a step gets what any mistake of it may need
 
 from __future__ import annotations
 
@@ -79,10 +81,9 @@ class Healthy:
         return turned
 
     def attention(self, x: np.ndarray, layer: int, position: int) -> np.ndarray:
-        q, k, v = (
-            (self.w[f"layers.{layer}.attention.w{n}.weight"] @ x).reshape(-1, self.c.head_dim) for n in "qkv"
-        )
-        q, k = self.rotated(q, self.angle_position(position, "q")), self.rotated(k, self.angle_position(position, "k"))
+        q, k, v = ((self.w[f"layers.{layer}.attention.w{n}.weight"] @ x).reshape(-1, self.c.head_dim) for n in "qkv")
+        q = self.rotated(q, self.angle_position(position, "q"))
+        k = self.rotated(k, self.angle_position(position, "k"))
         self.keys[layer].append(self.stored(k))
         self.values[layer].append(self.stored(v))
         keys, values = self.cache(self.keys[layer], "k"), self.cache(self.values[layer], "v")

@@ -2,8 +2,8 @@
 
     PYTHONPATH=.:tests/lib python -m helpers.defects.forty
 
-A diagnosis is right if it has the expected name and its sentence says what it must; unknown if there is none, or if it
-says that no known mistake explains the numbers; otherwise it is wrong.
+A diagnosis is right if it has the expected name and its sentence says what it must. It is unknown if there is none, or
+if it says that no known mistake explains the numbers; otherwise it is wrong.
 """
 
 from __future__ import annotations
@@ -97,14 +97,16 @@ def answers() -> Iterator[Answer]:
 
 
 def main() -> None:
-    scores: Counter[str] = Counter()
-    print("| mistake | expected | found | score |\n|---|---|---|---|")
+    answered = []
+    sys.stdout.write("| mistake | expected | found | score |\n|---|---|---|---|\n")
     for answer in answers():
-        scores[answer.score] += 1
-        print(answer.row(), flush=True)
+        answered.append(answer)
+        sys.stdout.write(f"{answer.row()}\n")
+        sys.stdout.flush()
         if answer.score != "right":
-            print(f"<!-- {answer.sentence} -->")
-    print("\n" + ", ".join(f"{scores[score]} {score}" for score in ("right", "unknown", "wrong")))
+            sys.stderr.write(f"{answer.mistake}: {answer.sentence}\n")
+    scores = Counter(answer.score for answer in answered)
+    sys.stdout.write("\n" + ", ".join(f"{scores[score]} {score}" for score in ("right", "unknown", "wrong")) + "\n")
 
 
 if __name__ == "__main__":

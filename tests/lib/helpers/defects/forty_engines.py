@@ -24,9 +24,7 @@ class EngineMistake:
 ENGINE_MISTAKES: tuple[EngineMistake, ...] = (
     EngineMistake("logits times 1.0001", toy_engine.LogitsScaled, "logits-scaled", ("1.0001",)),
     EngineMistake("logits softcapped at 30", toy_engine.LogitsCapped, "logits-capped", ("30",)),
-    EngineMistake(
-        "embeddings times sqrt(dim)", toy_engine.EmbeddingScaled, "embedding-scaled", ("sqrt(dim)",)
-    ),
+    EngineMistake("embeddings times sqrt(dim)", toy_engine.EmbeddingScaled, "embedding-scaled", ("sqrt(dim)",)),
     EngineMistake("norm weights plus 1", toy_engine.NormPlusOne, "norm-plus-one", ("1 +",)),
     EngineMistake("the final norm left out", toy_engine.FinalNormMissing, "norm-missing", ("final norm",)),
     EngineMistake("relu for silu", toy_engine.Relu, "activation", ("relu",)),

@@ -201,9 +201,7 @@ FILE_MISTAKES: tuple[FileMistake, ...] = (
         ("attention.wq.weight", "sqrt(head_dim)", "layers 0-3"),
         format="v0",
     ),
-    FileMistake(
-        "every tensor times 0.999", every("", change=_scaled(0.999)), "scaled", ("0.999",), format="v1-fp32"
-    ),
+    FileMistake("every tensor times 0.999", every("", change=_scaled(0.999)), "scaled", ("0.999",), format="v1-fp32"),
     FileMistake("a zero point dropped", everywhere(_asymmetric), "zero-point-dropped", ("zero point",), format="v2"),
     FileMistake(
         "int8 one place late", everywhere(_one_place_late), "int8-displaced", ("one place too late",), format="v1"
@@ -255,7 +253,9 @@ FILE_MISTAKES: tuple[FileMistake, ...] = (
         ("attention.wo.weight", "columns", "layers 0-3"),
         format="v0",
     ),
-    FileMistake("an adapter merged into wq and wv", every("wq", "wv", change=_with_adapter), UNKNOWN, ("layers 0-3",)),
+    FileMistake(
+        "an adapter merged into wq and wv", every("wq", "wv", change=_with_adapter), UNKNOWN, ("layers 0-3",)
+    ),
     FileMistake(
         "rows of the last five tokens never trained",
         every("tok_embeddings", change=_rows_never_trained),
