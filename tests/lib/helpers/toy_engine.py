@@ -103,7 +103,7 @@ class Healthy:
             h = self.norm(x, f"{at}.ffn_norm.weight")
             w1, w2, w3 = (self.w[f"{at}.feed_forward.w{n}.weight"] for n in "123")
             x = x + w2 @ (self.activated(w1 @ h) * (w3 @ h))
-        classifier = self.w["tok_embeddings.weight" if self.c.tied else "output.weight"]
+        classifier = self.w.get("output.weight", self.w["tok_embeddings.weight"])
         return self.finished(classifier @ self.norm(x, "norm.weight"), token, position)
 
     def logits(self, tokens: np.ndarray) -> np.ndarray:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import exporter
+import reader_c
 from exporter.quantize import Quantized, quantize_q80
 from helpers.defects.drafts import Draft, Seed
 from helpers.mistake_seeds import half_split
@@ -30,7 +32,8 @@ Change = Callable[[np.ndarray, exporter.ModelConfig], np.ndarray]
 
 @dataclass(frozen=True)
 class FileMistake:
-    """One mistake. says: texts that the diagnosis's sentence must have. needs: fields of the config."""
+    """One mistake. seed: changes the tensors, or the file after it was written (damage). says: texts that the
+    diagnosis's sentence must have. needs: fields of the config."""
 
     name: str
     seed: Seed
@@ -39,6 +42,7 @@ class FileMistake:
     format: str = "v3"
     storage: Any = "fp32"
     needs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    damage: Callable[[Path, exporter.ModelConfig], None] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -167,11 +171,24 @@ def _groups_of_twice_the_size(w: np.ndarray, group_size: int) -> Quantized:
     return wide._replace(scale=np.repeat(wide.scale, 2, axis=-1))
 
 
-def _table_of(theta: float) -> Seed:
-    def seed(draft: Draft) -> None:
-        draft.model = dataclasses.replace(draft.model, rope_theta=theta)
+def _tables_of(theta: float) -> Callable[[Path, exporter.ModelConfig], None]:
+    """Overwrite v0's tables with those of another theta."""
 
-    return seed
+    def damage(path: Path, model: exporter.ModelConfig) -> None:
+        exponents = np.arange(0, model.head_dim, 2) / model.head_dim
+        angles = np.outer(np.arange(model.max_seq_len), theta**-exponents)
+        content = bytearray(path.read_bytes())
+        with reader_c.open(path) as file:
+            for name, table in (("freqs_cos", np.cos(angles)), ("freqs_sin", np.sin(angles))):
+                (span,) = file.spans(name)
+                content[span.offset : span.offset + span.nbytes] = table.astype(np.float32).tobytes()
+        path.write_bytes(content)
+
+    return damage
+
+
+def _nothing(_: Draft) -> None:
+    pass
 
 
 FILE_MISTAKES: tuple[FileMistake, ...] = (
@@ -219,10 +236,11 @@ FILE_MISTAKES: tuple[FileMistake, ...] = (
     ),
     FileMistake(
         "another theta in the tables",
-        _table_of(500000.0),
+        _nothing,
         "rope-theta",
         ("theta 500000", "10000"),
         format="v0",
+        damage=_tables_of(500000.0),
     ),
     FileMistake(
         "kv heads in reverse order",
