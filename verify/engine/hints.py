@@ -14,8 +14,8 @@ from functools import partial
 
 import torch
 
-from verify.diagnosis import mistakes as m
-from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis import engine_mistakes as m
+from verify.diagnosis.mistakes import LAYERS_REVERSED, ROPE_THETA, Mistake
 from verify.oracle import llama, rope
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters, RopeScaling
@@ -69,15 +69,15 @@ def mistaken_references(hyper: Hyperparameters, load: Load, group_size: int) -> 
     yield from _of_weights(hyper, load)
     yield from _of_omitted_inputs(hyper, load, group_size)
     if hyper.n_layers > 1:
-        yield MistakenReference(m.LAYERS_REVERSED, m.LAYERS_REVERSED.of_engine(), hyper, load, backwards=True)
+        yield MistakenReference(LAYERS_REVERSED, LAYERS_REVERSED.of_engine(), hyper, load, backwards=True)
     yield MistakenReference(m.LOGITS_LATE, m.LOGITS_LATE.of_engine(), hyper, load, late=True)
 
 
 def _of_hyperparameters(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
-    for theta in m.ROPE_THETA.numbers:
+    for theta in ROPE_THETA.numbers:
         if theta != hyper.rope_theta:
-            sentence = m.ROPE_THETA.of_engine(found=theta, expected=hyper.rope_theta)
-            yield MistakenReference(m.ROPE_THETA, sentence, replace(hyper, rope_theta=theta), load)
+            sentence = ROPE_THETA.of_engine(found=theta, expected=hyper.rope_theta)
+            yield MistakenReference(ROPE_THETA, sentence, replace(hyper, rope_theta=theta), load)
     if hyper.rope_scaling.type != "none":
         sentence = m.ROPE_SCALING_IGNORED.of_engine(scaling=hyper.rope_scaling.type)
         yield MistakenReference(m.ROPE_SCALING_IGNORED, sentence, replace(hyper, rope_scaling=RopeScaling()), load)

@@ -87,7 +87,8 @@ def of_engine(mistake: EngineMistake, directory: Path) -> Answer:
     assert report.verdict == "fail", mistake
     found = report.engine
     # an engine that does not run has no mistake to be named
-    assert found is not None and found.windows > 0, report.checks
+    assert found is not None
+    assert found.windows > 0, report.checks
     return Answer(mistake, found.hint_name, found.hint)
 
 
