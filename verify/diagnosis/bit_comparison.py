@@ -95,12 +95,12 @@ class BitComparison:
         at = self.first_difference(name)
         return (
             at is not None
-            and self._gives(name, derive, unknown, ulps, at, at + _PROBE_ROWS)
-            and self._gives(name, derive, unknown, ulps)
+            and self._gives(name, derive, unknown, at, at + _PROBE_ROWS, ulps)
+            and self._gives(name, derive, unknown, ulps=ulps)
         )
 
     def _gives(
-        self, name: str, derive: Derivation, unknown: int, ulps: int, first: int = 0, last: int | None = None
+        self, name: str, derive: Derivation, unknown: int, first: int = 0, last: int | None = None, ulps: int = 0
     ) -> bool:
         wrong = right = 0
         for block in self.differences(name, derive, first, last):

@@ -32,6 +32,14 @@ KV_HEADS = Mistake(
 SCORE_SCALE = Mistake(
     "score-scale", by_engine="divides scores by {found} instead of sqrt(head_dim)", words=("1", "head_dim")
 )
+SCORES_CAPPED = Mistake(
+    "scores-capped", by_engine="caps attention scores at {cap:g} by tanh", numbers=(20.0, 30.0, 50.0)
+)
+ATTENTION_WINDOW = Mistake(
+    "attention-window", by_engine="attends only to the last {count} positions, which shows from position {count} on"
+)
+STALE_CACHE = Mistake("stale-cache", by_engine="{what}")
+CACHE_NARROWED = Mistake("cache-narrowed", by_engine="rounds {what} to {found} in its cache")
 OWN_POSITION = Mistake("own-position", by_engine="omits each position itself from its attention")
 
 # ---- an engine's products and sums ----
@@ -53,6 +61,17 @@ ROWS_SHIFTED = Mistake("rows-shifted", by_engine="reads {tensor} one row off: th
 NARROWED = Mistake("narrowed", by_engine="rounds {tensor} to {found} before the product")
 RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
 INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
+EMBEDDING_SCALED = Mistake("embedding-scaled", by_engine="multiplies the embeddings by {factor}")
+ONE_EMBEDDING = Mistake("one-embedding", by_engine="computes token {token} with {found}")
+NORM_PLUS_ONE = Mistake("norm-plus-one", by_engine="multiplies by 1 + the weights of {what} instead of the weights")
+NORM_MISSING = Mistake("norm-missing", by_engine="does not apply the final norm")
+LAYER_MISSING = Mistake("layer-missing", by_engine="omits layer {layer}")
+LOGITS_SCALED = Mistake("logits-scaled", by_engine="{how} the logits by {factor}")
+LOGITS_OFFSET = Mistake("logits-offset", by_engine="adds {offset} to every logit")
+LOGITS_CAPPED = Mistake(
+    "logits-capped", by_engine="caps the logits at {cap:g} by tanh", numbers=(30.0, 50.0, 20.0, 15.0)
+)
+LOGITS_NORMALISED = Mistake("logits-normalised", by_engine="gives {what} instead of logits")
 LOGITS_LATE = Mistake("logits-late", by_engine="gives each position the logits of the position before")
 
 
