@@ -56,8 +56,17 @@ class Healthy:
     def score_scale(self) -> float:
         return 1 / math.sqrt(self.c.head_dim)
 
-    def first_seen(self, position: int) -> int:
+    def first_seen(self, position: int, layer: int) -> int:
         return 0
+
+    def layers(self) -> range:
+        return range(self.c.n_layers)
+
+    def epsilon(self) -> float:
+        return self.c.norm_eps
+
+    def theta(self) -> float:
+        return float(self.c.rope_theta)
 
     def activated(self, x: np.ndarray) -> np.ndarray:
         return x / (1 + np.exp(-x))
@@ -68,11 +77,11 @@ class Healthy:
     # ---- the pass ----
 
     def norm(self, x: np.ndarray, name: str) -> np.ndarray:
-        return self.norm_weight(name) * (x / np.sqrt(np.mean(x * x) + F(self.c.norm_eps)))
+        return self.norm_weight(name) * (x / np.sqrt(np.mean(x * x) + F(self.epsilon())))
 
     def rotated(self, x: np.ndarray, position: int) -> np.ndarray:
         size = self.c.head_dim
-        frequencies = 1 / float(self.c.rope_theta) ** (np.arange(0, size, 2) / size)
+        frequencies = 1 / self.theta() ** (np.arange(0, size, 2) / size)
         cosine, sine = (f(position * frequencies).astype(F) for f in (np.cos, np.sin))
         first, second = self.pairs(size)
         turned = np.empty_like(x)
@@ -87,7 +96,7 @@ class Healthy:
         self.keys[layer].append(self.stored(k))
         self.values[layer].append(self.stored(v))
         keys, values = self.cache(self.keys[layer], "k"), self.cache(self.values[layer], "v")
-        first, heads = self.first_seen(position), []
+        first, heads = self.first_seen(position, layer), []
         for head in range(self.c.n_heads):
             of = self.kv_head(head)
             scores = (keys[first:, of] @ q[head]) * F(self.score_scale())
@@ -97,7 +106,7 @@ class Healthy:
 
     def step(self, token: int, position: int) -> np.ndarray:
         x = self.embedded(token, position)
-        for layer in range(self.c.n_layers):
+        for layer in self.layers():
             at = f"layers.{layer}"
             x = x + self.attention(self.norm(x, f"{at}.attention_norm.weight"), layer, position)
             h = self.norm(x, f"{at}.ffn_norm.weight")
@@ -170,7 +179,7 @@ class HalfSplit(Healthy):
 class WindowOf64(Healthy):
     """Overwrites the oldest of 64 places of its cache."""
 
-    def first_seen(self, position: int) -> int:
+    def first_seen(self, position: int, layer: int) -> int:
         return max(0, position - 63)
 
 
@@ -195,6 +204,70 @@ class ScoresOverHeadSize(Healthy):
 class HalfPrecisionCache(Healthy):
     def stored(self, cached: np.ndarray) -> np.ndarray:
         return cached.astype(np.float16).astype(F)
+
+
+class GeluTanh(Healthy):
+    def activated(self, x: np.ndarray) -> np.ndarray:
+        return F(0.5) * x * (1 + np.tanh(F(math.sqrt(2 / math.pi)) * (x + F(0.044715) * x**3)))
+
+
+class Temperature(Healthy):
+    def finished(self, logits: np.ndarray, token: int, position: int) -> np.ndarray:
+        return logits / F(0.7)
+
+
+class LogProbabilities(Healthy):
+    def finished(self, logits: np.ndarray, token: int, position: int) -> np.ndarray:
+        shifted = logits - logits.max()
+        return shifted - np.log(np.exp(shifted).sum())
+
+
+class LastLayerMissing(Healthy):
+    def layers(self) -> range:
+        return range(self.c.n_layers - 1)
+
+
+class SmallEpsilon(Healthy):
+    def epsilon(self) -> float:
+        return 1e-6
+
+
+class FullCache(Healthy):
+    """Has 50 places, of which the last one is overwritten again and again."""
+
+    def cache(self, cached: list[np.ndarray], what: str) -> np.ndarray:
+        return np.stack(cached if len(cached) <= 50 else [*cached[:49], cached[-1]])
+
+
+class ZeroEmbedding(Healthy):
+    def embedded(self, token: int, position: int) -> np.ndarray:
+        return super().embedded(token, position) * F(token != 7)
+
+
+class WindowInOddLayers(Healthy):
+    def first_seen(self, position: int, layer: int) -> int:
+        return max(0, position - 63) if layer % 2 else 0
+
+
+class KeysNotRotated(Healthy):
+    def angle_position(self, position: int, what: str) -> int:
+        return 0 if what == "k" else position
+
+
+class GatesClipped(Healthy):
+    def activated(self, x: np.ndarray) -> np.ndarray:
+        return super().activated(np.clip(x, -1, 1))
+
+
+class TwoMistakes(FinalNormMissing):
+    def theta(self) -> float:
+        return 500000.0
+
+
+class LogitsInBfloat16(Healthy):
+    def finished(self, logits: np.ndarray, token: int, position: int) -> np.ndarray:
+        rounded = logits.astype(F).view(np.uint32) + np.uint32(0x8000)
+        return (rounded & np.uint32(0xFFFF0000)).view(F)
 
 
 class Noisy(Healthy):

@@ -1,6 +1,7 @@
 """This program judges the forty mistakes of forty_files.py and forty_engines.py, and scores their diagnoses.
 
     PYTHONPATH=.:tests/lib python -m helpers.defects.forty
+    PYTHONPATH=.:tests/lib python -m helpers.defects.forty held-out     and those of held_out.py
 
 A diagnosis is right if it has the expected name and its sentence says what it must. It is unknown if there is none,
 or if it says that no known mistake explains the numbers; otherwise it is wrong.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -22,6 +23,7 @@ import verify
 from helpers.defects.drafts import Draft
 from helpers.defects.forty_engines import ENGINE_MISTAKES, EngineMistake
 from helpers.defects.forty_files import FILE_MISTAKES, MODEL, SMALL_SOURCES, UNKNOWN, FileMistake
+from helpers.defects.held_out import MORE_ENGINES, MORE_FILES
 from helpers.defects.kinds import GROUP_SIZE
 from helpers.models import arrays
 from verify.engine.command import Engine
@@ -92,18 +94,19 @@ def of_engine(mistake: EngineMistake, directory: Path) -> Answer:
     return Answer(mistake, found.hint_name, found.hint)
 
 
-def answers() -> Iterator[Answer]:
+def answers(files: Sequence[FileMistake], engines: Sequence[EngineMistake]) -> Iterator[Answer]:
     with tempfile.TemporaryDirectory() as made:
-        for mistake in FILE_MISTAKES:
+        for mistake in files:
             yield of_file(mistake, Path(made))
-        for of in ENGINE_MISTAKES:
+        for of in engines:
             yield of_engine(of, Path(made))
 
 
 def main() -> None:
     answered = []
     sys.stdout.write("| mistake | expected | found | score |\n|---|---|---|---|\n")
-    for answer in answers():
+    lists = (MORE_FILES, MORE_ENGINES) if "held-out" in sys.argv else (FILE_MISTAKES, ENGINE_MISTAKES)
+    for answer in answers(*lists):
         answered.append(answer)
         sys.stdout.write(f"{answer.row()}\n")
         sys.stdout.flush()

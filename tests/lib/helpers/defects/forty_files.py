@@ -171,12 +171,12 @@ def _groups_of_twice_the_size(w: np.ndarray, group_size: int) -> Quantized:
     return wide._replace(scale=np.repeat(wide.scale, 2, axis=-1))
 
 
-def _tables_of(theta: float) -> Callable[[Path, exporter.ModelConfig], None]:
-    """Overwrite v0's tables with those of another theta."""
+def tables_of(theta: float, positions: float = 1.0) -> Callable[[Path, exporter.ModelConfig], None]:
+    """Overwrite v0's tables with those of another theta, and of multiplied positions."""
 
     def damage(path: Path, model: exporter.ModelConfig) -> None:
         exponents = np.arange(0, model.head_dim, 2) / model.head_dim
-        angles = np.outer(np.arange(model.max_seq_len), theta**-exponents)
+        angles = np.outer(positions * np.arange(model.max_seq_len), theta**-exponents)
         content = bytearray(path.read_bytes())
         with reader_c.open(path) as file:
             for name, table in (("freqs_cos", np.cos(angles)), ("freqs_sin", np.sin(angles))):
@@ -187,8 +187,8 @@ def _tables_of(theta: float) -> Callable[[Path, exporter.ModelConfig], None]:
     return damage
 
 
-def _nothing(_: Draft) -> None:
-    pass
+def nothing(_: Draft) -> None:
+    """Change no tensor, where the file is damaged."""
 
 
 FILE_MISTAKES: tuple[FileMistake, ...] = (
@@ -236,11 +236,11 @@ FILE_MISTAKES: tuple[FileMistake, ...] = (
     ),
     FileMistake(
         "another theta in the tables",
-        _nothing,
+        nothing,
         "rope-theta",
         ("theta 500000", "10000"),
         format="v0",
-        damage=_tables_of(500000.0),
+        damage=tables_of(500000.0),
     ),
     FileMistake(
         "kv heads in reverse order",
