@@ -26,6 +26,8 @@ _SCATTER = 0.03
 # How exactly a factor is known from numbers of a storage, relative to it.
 _KNOWN = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 5e-3, "q8_0": 1e-5}
 _DIGITS = range(1, 7)
+# A factor that two roundings in the last place could not be.
+_TELLING = 2.0**-18
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def lines(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
         for text, value in _factors(factor, max(known, 1e-6), compared.hyper):
             if (value, offset) != (1.0, 0.0):
                 yield _line(text, value, offset)
-    if storage != "q8_0" and abs(line.offset) <= 10 * known * spread:
+    if storage == "fp32" and abs(line.offset) <= 10 * known * spread and abs(factor - 1) > _TELLING:
         # two roundings: the writer's own arithmetic is not known
         yield TensorMistake(m.SCALED, (_times(factor),), fields=(("factor", f"{factor:.6g}"),), ulps=2)
 
@@ -161,7 +163,8 @@ def _by_norm(compared: BitComparison, norm: str) -> Derivation:
 def factors_of_rows(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
     """Propose a factor for each row, then one for each column."""
     weights = compared.weights(name)
-    if min(weights.shape) < 8 or compared.model.storage(name).storage == "q8_0":
+    # in other storages, a factor and two roundings in the last place would explain too much
+    if min(weights.shape) < 8 or compared.model.storage(name).storage != "fp32":
         return
     of_rows, of_columns = _fitted_factors(compared, name)
     for what, factors in (("rows", of_rows.unsqueeze(1)), ("columns", of_columns.unsqueeze(0))):

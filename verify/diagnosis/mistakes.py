@@ -73,7 +73,8 @@ ROWS_ROLLED = Mistake("rows-rolled", "the source's rows (or elements) one place 
 
 HEADS_REORDERED = Mistake("heads-reordered", "the source's {what} with the heads in the order {order}")
 ROWS_REORDERED = Mistake(
-    "rows-reordered", "the source's rows in another order: row {row}, for example, holds the source's row {of}"
+    "rows-reordered",
+    "the source's {what}s in another order: {what} {here}, for example, holds its {what} {of}",
 )
 GATE_UP_INTERLEAVED = Mistake(
     "gate-up-interleaved", "each other's rows: a fused matrix of gate and up was split {found} instead of {expected}"

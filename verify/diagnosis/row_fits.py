@@ -12,7 +12,7 @@ import torch
 
 from verify.diagnosis import mistakes as m
 from verify.diagnosis import quantizers
-from verify.diagnosis.bit_comparison import BitComparison, Bits
+from verify.diagnosis.bit_comparison import BitComparison, Bits, bits
 from verify.diagnosis.derivation import Derivation, Parts, Rows, healthy
 from verify.diagnosis.found_numbers import numbers_beside
 from verify.diagnosis.result import ranges
@@ -60,7 +60,7 @@ def negated_rows(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
     for what, sign in signs.items():
         negative = (sign.flatten() < 0).nonzero().flatten().tolist()
         if 0 < len(negative) < sign.numel():
-            fields = (("which", indices(what, negative, sign.numel())),)
+            fields = (("which", indices(what, negative, sign.numel(), compared.hyper.head_dim)),)
             yield TensorMistake(m.ROWS_NEGATED, (_signed(sign),), fields=fields)
 
 
@@ -70,8 +70,13 @@ def _signed(sign: torch.Tensor) -> Derivation:
     return lambda rows: rows.stored(rows.own * (sign[rows.first : rows.last] if of_rows else sign))
 
 
-def indices(what: str, numbers: Sequence[int], of: int) -> str:
+def indices(what: str, numbers: Sequence[int], of: int, head_dim: int = 0) -> str:
     """Name rows or columns: "odd rows", "rows 3-7 and 9", "40 of 96 rows, the first of them row 5"."""
+    half = head_dim // 2
+    if head_dim and of > head_dim and of % head_dim == 0:
+        for word, is_second in (("first", False), ("second", True)):
+            if list(numbers) == [n for n in range(of) if (n % head_dim >= half) == is_second]:
+                return f"the {word} half of each head's {what}"
     for word, first in (("odd", 1), ("even", 0)):
         if list(numbers) == list(range(first, of, 2)):
             return f"{word} {what}"
@@ -93,13 +98,34 @@ def orders(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
             fields = (("what", "rows"), ("order", _order_text(heads)))
             yield TensorMistake(m.HEADS_REORDERED, (_taken(torch.tensor(order)),), fields=fields)
         elif sorted(order) == list(range(len(order))) and compared.weights(name).shape[1] > 1:
-            row = next(row for row, of in enumerate(order) if row != of)
-            fields = (("row", str(row)), ("of", str(order[row])))
-            yield TensorMistake(m.ROWS_REORDERED, (_taken(torch.tensor(order)),), fields=fields)
-    elif ".attention.wo.weight" in name:
+            yield _reordered("row", order, _taken(torch.tensor(order)))
+        return
+    if ".attention.wo.weight" in name:
         heads = _heads_of_columns(compared, name)
         fields = (("what", "columns"), ("order", _order_text(heads)))
         yield TensorMistake(m.HEADS_REORDERED, (_columns_taken(heads),), fields=fields)
+    columns = _order_of_columns(compared, name)
+    if columns is not None:
+        yield _reordered("column", columns, lambda rows: rows.stored(rows.own[:, columns]))
+
+
+def _reordered(what: str, order: Sequence[int], derive: Derivation) -> TensorMistake:
+    here = next(here for here, of in enumerate(order) if here != of)
+    fields = (("what", what), ("here", str(here)), ("of", str(order[here])))
+    return TensorMistake(m.ROWS_REORDERED, (derive,), fields=fields)
+
+
+def _order_of_columns(compared: BitComparison, name: str) -> list[int] | None:
+    """Return the order of columns by the bits of a few rows; None for int8, whose groups tell columns apart."""
+    how, at = compared.model.storage(name), compared.first_difference(name) or 0
+    if how.storage == "q8_0" or compared.weights(name).shape[1] == 1:
+        return None
+    part = how.storage
+    right = bits(compared.rows(name, at, min(at + _SEEN_ROWS, how.shape[0])).healthy()[part]).T
+    found = compared.found(name)[part][at : at + right.shape[1]].T
+    of_bits = {column.tobytes(): place for place, column in enumerate(right)}
+    order = [of_bits.get(column.tobytes(), -1) for column in found]
+    return order if sorted(order) == list(range(len(order))) and order != sorted(order) else None
 
 
 def _order_of_rows(compared: BitComparison, name: str) -> list[int] | None:

@@ -44,7 +44,7 @@ def diagnose_tensors(model: reader_c.Model, source: Source, differing: Sequence[
             best = found
         if best is not None and best.explained == 1:
             break
-    return best or last_resort(compared, names)
+    return best or diagnose_rearranged(compared, names) or last_resort(compared, names)
 
 
 def _within_tensors(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
@@ -99,4 +99,4 @@ def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
     return diagnosis_of_tensors(mistake.name, what, held, held, len(names))
 
 
-_ATTEMPTS = (_within_tensors, diagnose_swapped, diagnose_fused, diagnose_displaced, _damaged, diagnose_rearranged)
+_ATTEMPTS = (_within_tensors, diagnose_swapped, diagnose_fused, diagnose_displaced, _damaged)
