@@ -65,13 +65,12 @@ def lines(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
     known = _KNOWN[storage]
     factor = _ratio_of_scales(compared, name, line.factor) if storage == "q8_0" else line.factor
     spread = float(compared.weights(name).double().std(correction=0))
-    offsets = [0.0] if abs(line.offset) <= 10 * known * spread else []
-    offsets += [value for value in _short(line.offset) if abs(value - line.offset) <= 0.02 * spread]
+    offsets = [0.0, *(value for value in _short(line.offset) if abs(value - line.offset) <= 0.02 * spread)]
     for offset in dict.fromkeys(offsets):
         for text, value in _factors(factor, max(known, 1e-6), compared.hyper):
             if (value, offset) != (1.0, 0.0):
                 yield _line(text, value, offset)
-    if storage == "fp32" and abs(line.offset) <= 10 * known * spread and abs(factor - 1) > _TELLING:
+    if storage == "fp32" and abs(factor - 1) > _TELLING:
         # two roundings: the writer's own arithmetic is not known
         yield TensorMistake(m.SCALED, (_times(factor),), fields=(("factor", f"{factor:.6g}"),), ulps=2)
 
@@ -97,15 +96,20 @@ def _line(text: str, factor: float, offset: float) -> TensorMistake:
 
 
 def _times(factor: float, offset: float = 0.0) -> Derivation:
-    return lambda rows: rows.stored(rows.own * torch.tensor(factor) + torch.tensor(offset))
+    return lambda rows: rows.stored(_plus(rows.own * torch.tensor(factor), offset))
 
 
 def _divided(factor: float, offset: float) -> Derivation:
-    return lambda rows: rows.stored(rows.own / torch.tensor(1 / factor) + torch.tensor(offset))
+    return lambda rows: rows.stored(_plus(rows.own / torch.tensor(1 / factor), offset))
+
+
+def _plus(weights: torch.Tensor, offset: float) -> torch.Tensor:
+    """Add an offset; no offset leaves negative zeros as they are."""
+    return weights + torch.tensor(offset) if offset else weights
 
 
 def _times_in_double(factor: float, offset: float) -> Derivation:
-    return lambda rows: rows.stored((rows.own.double() * factor + offset).float())
+    return lambda rows: rows.stored(_plus(rows.own.double() * factor, offset).float())
 
 
 def _factors(factor: float, within: float, hyper: Hyperparameters) -> Iterator[tuple[str, float]]:

@@ -26,8 +26,10 @@ from helpers.defects.forty_files import FILE_MISTAKES, MODEL, SMALL_SOURCES, UNK
 from helpers.defects.held_out import MORE_ENGINES, MORE_FILES
 from helpers.defects.kinds import GROUP_SIZE
 from helpers.models import arrays
+from helpers.toy_engine import Healthy
 from verify.engine.command import Engine
 from verify.evidence import Evidence
+from verify.report.model import Report
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,17 @@ def of_file(mistake: FileMistake, directory: Path) -> Answer:
 
 
 def of_engine(mistake: EngineMistake, directory: Path) -> Answer:
-    """Let an engine with the mistake run a healthy file, and judge it. directory is written to."""
+    """Judge an engine with the mistake. directory is written to."""
+    report = report_of_engine(mistake.engine, directory)
+    assert report.verdict == "fail", mistake
+    found = report.engine
+    assert found is not None
+    assert found.windows > 0, report.checks  # an engine that does not run has no mistake to be named
+    return Answer(mistake, found.hint_name, found.hint)
+
+
+def report_of_engine(engine: type[Healthy], directory: Path) -> Report:
+    """Let an engine run a healthy file, and judge it. directory is written to."""
     source, path = directory / "source.bin", directory / "file.bin"
     checkpoint = exporter.Checkpoint.from_arrays(MODEL, arrays(MODEL))
     exporter.export(checkpoint, source, format="v3", overwrite=True)
@@ -82,16 +94,10 @@ def of_engine(mistake: EngineMistake, directory: Path) -> Answer:
     library = Path(__file__).parents[2]
     command = (
         f"env PYTHONPATH={library}:{library.parents[1]} {sys.executable} -m helpers.toy_engine "
-        f"{mistake.engine.__name__} {{file}} {{tokens}} {{logits}}"
+        f"{engine.__name__} {{file}} {{tokens}} {{logits}}"
     )
     evidence = Evidence(depth="quick", windows=2, length=100)
-    report = verify.verify(source, path, evidence=evidence, engine=Engine(command=command))
-    assert report.verdict == "fail", mistake
-    found = report.engine
-    # an engine that does not run has no mistake to be named
-    assert found is not None
-    assert found.windows > 0, report.checks
-    return Answer(mistake, found.hint_name, found.hint)
+    return verify.verify(source, path, evidence=evidence, engine=Engine(command=command))
 
 
 def answers(files: Sequence[FileMistake], engines: Sequence[EngineMistake]) -> Iterator[Answer]:
