@@ -217,7 +217,5 @@ ROPE_THETA = Mistake(
 )
 TABLES_SCALED = Mistake("tables-scaled", "RoPE's tables with every position multiplied by {factor:g}")
 TABLES_SWAPPED = Mistake("tables-swapped", "each other's values: the cosines and the sines are swapped")
-TABLES_SHIFTED = Mistake(
-    "tables-shifted", "RoPE's tables from the second position on: each row is that of the next one"
-)
+TABLES_SHIFTED = Mistake("tables-shifted", "RoPE's tables with each row that of the position {side}")
 TABLES_UNKNOWN = Mistake("no-known-mistake", "numbers that no known mistake makes of RoPE's tables")
