@@ -63,8 +63,12 @@ def lines(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
         return
     storage = compared.model.storage(name).storage
     known = _KNOWN[storage]
-    factor = _ratio_of_scales(compared, name, line.factor) if storage == "q8_0" else line.factor
     spread = float(compared.weights(name).double().std(correction=0))
+    factor = line.factor
+    if storage == "q8_0":
+        factor = _ratio_of_scales(compared, name, line.factor)
+    elif storage != "fp32" and abs(line.offset) <= 0.02 * spread:
+        factor = _mean_ratio(compared, name)
     offsets = [0.0, *(value for value in _short(line.offset) if abs(value - line.offset) <= 0.02 * spread)]
     for offset in dict.fromkeys(offsets):
         for text, value in _factors(factor, max(known, 1e-6), compared.hyper):
@@ -83,6 +87,16 @@ def _ratio_of_scales(compared: BitComparison, name: str, factor: float) -> float
     found = torch.from_numpy(compared.found(name)["scale"][at : at + 16].copy().view("f4")).double()
     ratio = float((found / torch.where(right == 0, 1, right))[right != 0].median()) if (right != 0).any() else 1.0
     return math.copysign(ratio, factor)
+
+
+def _mean_ratio(compared: BitComparison, name: str) -> float:
+    """Return the mean of found / expected, in which no large number's rounding outweighs the others."""
+    total, count = 0.0, 0
+    for _rows, found, expected in numbers_beside(compared, name):
+        some = expected != 0
+        total += float((found[some] / expected[some]).sum())
+        count += int(some.sum())
+    return total / count
 
 
 def _line(text: str, factor: float, offset: float) -> TensorMistake:
