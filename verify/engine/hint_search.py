@@ -92,6 +92,8 @@ class _Explanation:
 
 def find_hint(seen: Seen, hyper: Hyperparameters, load: Load, group_size: int) -> Hint | None:
     """Return the mistake that explains the window; None if none does, or if several do."""
+    if seen.engine.min() == seen.engine.max():
+        return None  # whatever makes every product zero would explain it
     explaining: list[_Explanation] = []
     for found in _explanations(seen, hyper, load, group_size):
         explaining.append(found)

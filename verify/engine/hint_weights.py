@@ -126,7 +126,7 @@ def of_omitted_inputs(hyper: Hyperparameters, load: Load, group_size: int) -> It
         sentence = m.LAST_GROUP.of_engine(count=group_size)
         yield omitting(m.LAST_GROUP, sentence, partial(_fewer, group_size))
     for lanes in _LANES:
-        if any(columns % lanes for columns in widths):
+        if lanes < min(widths) and any(columns % lanes for columns in widths):
             sentence = m.LAST_INPUTS_DROPPED.of_engine(which=f"the inputs after the last multiple of {lanes}")
             yield omitting(m.LAST_INPUTS_DROPPED, sentence, partial(_whole, lanes))
     for count in map(int, m.LAST_INPUTS_DROPPED.numbers):
