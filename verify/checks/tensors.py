@@ -57,7 +57,10 @@ class _Finding:
 
 @dataclass(frozen=True)
 class FoundTensors:
-    """Holds the result of the check. differing: names of the tensors whose bits differ."""
+    """Holds the result of the check.
+
+    differing: names of the tensors whose bits differ, and of v0's tables if they are beyond their bound.
+    """
 
     verdict: CheckResult
     reports: tuple[TensorReport, ...]
@@ -90,7 +93,8 @@ def check_tensors(model: reader_c.Model, source: Source, progress: Callable[[int
             findings += found
         progress(done + 1, len(shapes))
     table_use = _rope_table_use(model, source.hyperparameters) if tables else 0.0
-    differing = tuple(dict.fromkeys(f.name for f in findings))
+    wrong_tables = () if table_use <= 1 else tuple(sorted(tables))
+    differing = (*dict.fromkeys(f.name for f in findings), *wrong_tables)
     if not_finite:
         name, detail = next(iter(not_finite.items()))
         verdict = exact("tensors", len(not_finite), f"the source cannot be released: {detail}", {"tensor": name})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from verify.diagnosis import mistakes as m
+from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.candidate import Candidate, with_hyper
 from verify.diagnosis.stage import Stage
 from verify.operations.recompute import Recompute

@@ -82,27 +82,34 @@ class BitComparison:
         for block in self.differences(name, healthy):
             assert block is not None
             rows, _, _, differ = block
-            wrong = _wrong_rows(differ)
+            wrong = wrong_rows(differ)
             if wrong.any():
                 return rows.first + int(wrong.argmax())
         return None
 
-    def explains(self, name: str, derive: Derivation, unknown: int = 0) -> bool:
-        """Return whether the mistake gives every bit of a differing tensor, except in at most `unknown` rows."""
+    def explains(self, name: str, derive: Derivation, unknown: int = 0, ulps: int = 0) -> bool:
+        """Return whether the mistake gives every bit of a differing tensor, except in at most `unknown` rows.
+
+        ulps: steps of the stored type by which a float may be off.
+        """
         at = self.first_difference(name)
         return (
             at is not None
-            and self._gives(name, derive, unknown, at, at + _PROBE_ROWS)
-            and self._gives(name, derive, unknown)
+            and self._gives(name, derive, unknown, at, at + _PROBE_ROWS, ulps)
+            and self._gives(name, derive, unknown, ulps=ulps)
         )
 
-    def _gives(self, name: str, derive: Derivation, unknown: int, first: int = 0, last: int | None = None) -> bool:
+    def _gives(
+        self, name: str, derive: Derivation, unknown: int, first: int = 0, last: int | None = None, ulps: int = 0
+    ) -> bool:
         wrong = right = 0
         for block in self.differences(name, derive, first, last):
             if block is None:
                 return False
-            rows, _, _, differ = block
-            bad = int(_wrong_rows(differ).sum())
+            rows, derived, found, differ = block
+            if ulps:
+                differ = {part: _far(derived[part], found[part], 0 if part == "int8" else ulps) for part in found}
+            bad = int(wrong_rows(differ).sum())
             wrong += bad
             right += rows.last - rows.first - bad
             if wrong > unknown:
@@ -111,7 +118,13 @@ class BitComparison:
         return wrong == 0 or right > 2 * wrong
 
 
-def _wrong_rows(differ: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+def _far(derived: NDArray[Any], found: NDArray[Any], steps: int) -> NDArray[np.bool_]:
+    """Return where two floats of the same sign are more than so many steps apart; other signs are always far."""
+    apart: NDArray[np.bool_] = np.abs(derived.astype(np.int64) - found.astype(np.int64)) > steps
+    return apart
+
+
+def wrong_rows(differ: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
     """Return (rows,): whether any part of the row differs."""
     wrong: NDArray[np.bool_] = np.logical_or.reduce([part.any(axis=1) for part in differ.values()])
     return wrong

@@ -70,6 +70,17 @@ def towards_zero(weights: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     return (weights / scale).trunc()
 
 
+def half_added_then_truncated(weights: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Round as (int8_t)(x + 0.5f) does in C: negative numbers towards zero from the sum."""
+    return (weights / scale + 0.5).trunc()
+
+
+def nearest_above_zero(weights: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Round positive numbers to nearest, but truncate negative ones."""
+    quotient = weights / scale
+    return torch.where(quotient < 0, quotient.trunc(), quotient.round())
+
+
 def by_reciprocal(weights: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Multiply by the scale's reciprocal; halves to even."""
     return (weights * (1 / scale)).round()
@@ -152,6 +163,18 @@ def scales_moved(by_groups: int = 0, by_rows: int = 0) -> Derivation:
 def on_the_way(change: Change) -> Derivation:
     """Derive the weights changed before they were stored."""
     return lambda rows: rows.stored(change(rows.own).float())
+
+
+def flushed(smallest_normal: float) -> Derivation:
+    """Derive zeros in place of every value below the smallest normal number, before or after it is stored."""
+
+    def derive(rows: Rows) -> Parts | None:
+        if rows.storage == "q8_0":
+            return None
+        own = rows.own
+        return rows.stored(torch.where(own.abs() < smallest_normal, 0.0, own))
+
+    return derive
 
 
 def through_q8(group_size: int) -> Derivation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,14 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import reader_c
 from verify.diagnosis import mistakes as m
-from verify.diagnosis.bit_comparison import BitComparison
+from verify.diagnosis.bit_comparison import BitComparison, wrong_rows
 from verify.diagnosis.derivation import healthy
+from verify.diagnosis.found_numbers import numbers_beside
 from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis.row_fits import indices
 
 _FEW = 8  # differing elements that are still described one by one
-_SAMPLE = 1 << 20  # elements that a correlation is computed from
+_MOST_WRONG = 0.25  # share of wrong rows or columns, beside which the others are still called right
 
 
 @dataclass
@@ -51,21 +51,44 @@ class _Differences:
 def damage(compared: BitComparison, name: str) -> tuple[Mistake, str] | None:
     """Return (mistake, sentence) for a tensor that is right except for zeros or a few elements; None for others."""
     seen = _differences(compared, name)
-    if seen is None:
-        return None
     rows, width = compared.weights(name).shape
-    return _zeros(seen, rows, width) or (_few(seen) if seen.count <= min(_FEW, rows * width // 4) else None)
+    if seen is not None:
+        few = _few(seen) if seen.count <= min(_FEW, rows * width // 4) else None
+        described = _zeros(compared, name, seen) or few
+        if described is not None:
+            return described
+    return _few_rows(compared, name) if width > 1 else None
 
 
-def _zeros(seen: _Differences, rows: int, width: int) -> tuple[Mistake, str] | None:
-    """Recognise zeros in a region where most of the right values are not zero."""
+def _zeros(compared: BitComparison, name: str, seen: _Differences) -> tuple[Mistake, str] | None:
+    """Recognise a region of zeros, where most of the right values are not zero."""
+    rows, width = compared.weights(name).shape
     tail = width - seen.least_column
     if seen.zeros < seen.count:
         return None
-    if 2 * tail <= width and seen.covered * 2 > rows * tail:
+    zero = torch.cat([found == 0 for _, found, _ in numbers_beside(compared, name)])
+    if 2 * tail <= width and seen.covered * 2 > rows * tail and zero[:, seen.least_column :].all():
         return m.ROW_TAILS_ZERO, m.ROW_TAILS_ZERO.of_file(count="column" if tail == 1 else f"{tail} columns")
-    if seen.last == rows * width - 1 and seen.covered * 2 > seen.last - seen.first:
+    if zero.flatten()[seen.first :].all() and seen.covered * 2 > seen.last - seen.first:
         return m.CUT_SHORT, m.CUT_SHORT.of_file()
+    return None
+
+
+def _few_rows(compared: BitComparison, name: str) -> tuple[Mistake, str] | None:
+    """Name the rows, or the columns, that are wrong if they are few."""
+    rows, width = compared.weights(name).shape
+    wrong = np.zeros(rows, np.bool_)
+    columns = np.zeros(width, np.bool_)
+    for block in compared.differences(name, healthy):
+        assert block is not None
+        at, _, _, differ = block
+        wrong[at.first : at.last] = wrong_rows(differ)
+        for part in differ.values():
+            columns |= np.repeat(part.any(axis=0), width // part.shape[1])
+    for what, seen in (("rows", wrong), ("columns", columns)):
+        places = np.flatnonzero(seen).tolist()
+        if len(places) <= _MOST_WRONG * len(seen):
+            return m.FEW_ROWS, m.FEW_ROWS.of_file(which=indices(what, places, len(seen)))
     return None
 
 
@@ -112,31 +135,3 @@ def _first_few(
         index = (first_row + row,) if is_vector else (first_row + row, column)
         few.append((part, index, int(derived[part][row, column]), int(found[part][row, column])))
     return few
-
-
-def resemblance(compared: BitComparison, name: str) -> tuple[Mistake, str]:
-    """Return (mistake, sentence) as the last resort: how the tensor's numbers correlate with the source's."""
-    weights = compared.weights(name)
-    every = max(1, math.ceil(weights.numel() / _SAMPLE))
-    # numpy warns about some NaNs that it only copies
-    with np.errstate(invalid="ignore"):
-        stored = compared.model.tensor(name)
-        if isinstance(stored, reader_c.QuantizedTensor):
-            q, scale = (torch.from_numpy(part[::every].astype(np.float64)) for part in (stored.q, stored.scale))
-            here = q * scale.repeat_interleave(stored.group_size, dim=1)
-        else:
-            here = torch.from_numpy(stored.reshape(len(weights), -1)[::every].astype(np.float64))
-    r = _correlation(here, weights[::every].double())
-    if math.isnan(r):
-        return m.NOT_COMPARABLE, m.NOT_COMPARABLE.of_file()
-    # five standard deviations of the correlation of that many independent numbers
-    unrelated = abs(r) < max(0.1, 5 / math.sqrt(here.numel()))
-    mistake = m.UNRELATED_NUMBERS if unrelated else m.NO_KNOWN_MISTAKE
-    return mistake, mistake.of_file(correlation=r)
-
-
-def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Pearson's correlation; NaN if either is constant or not finite."""
-    a, b = a - a.mean(), b - b.mean()
-    size = a.norm() * b.norm()
-    return float((a * b).sum() / size) if size > 0 else math.nan

@@ -1,6 +1,7 @@
 """List the known mistakes: their names, what a report says about them, and the values that programs often use.
 
-Three modules apply the table: tensors.py to the tensors of a file, operations.py to the operations that an engine
+This module has the mistakes of files, and those that files and engines share; engine_mistakes.py has the others.
+Three modules apply the tables: tensors.py to the tensors of a file, operations.py to the operations that an engine
 recorded, and verify/engine/hints.py to the logits of an engine that can only be seen from outside.
 
 Saved reports hold the names, so a name is never given to another mistake. Reports of earlier versions may also hold
@@ -70,12 +71,36 @@ QUERY_HEADS_REGROUPED = Mistake(
 TRANSPOSED = Mistake("transposed", "the source's matrix transposed", "multiplies by {tensor} transposed")
 ROWS_ROLLED = Mistake("rows-rolled", "the source's rows (or elements) one place too far {direction}")
 
+HEADS_REORDERED = Mistake("heads-reordered", "the source's {what} with the heads in the order {order}")
+ROWS_REORDERED = Mistake(
+    "rows-reordered",
+    "the source's {what}s in another order: {what} {here}, for example, holds its {what} {of}",
+)
+GATE_UP_INTERLEAVED = Mistake(
+    "gate-up-interleaved", "each other's rows: a fused matrix of gate and up was split {found} instead of {expected}"
+)
+VALUES_REORDERED = Mistake("values-reordered", "the source's values in another order, which no known mistake makes")
+
+# ---- factors, offsets and signs ----
+
+SCALED = Mistake("scaled", "the source's values multiplied by {factor}")
+OFFSET = Mistake("offset", "the source's values {side} {by}")
+SCALED_AND_OFFSET = Mistake("scaled-and-offset", "the source's values multiplied by {factor}, then {side} {by}")
+SCALED_BY_NORM = Mistake(
+    "scaled-by-norm", "the source's columns multiplied by the weights of {norm}, as if the norm were folded into them"
+)
+ROWS_SCALED = Mistake("rows-scaled", "the source's {what}, each multiplied by a factor of its own, {least} to {most}")
+ROWS_NEGATED = Mistake("rows-negated", "the source's values with the opposite sign in {which}")
+SIGNS_DIFFER = Mistake("signs-differ", "the right magnitudes, {share} of them with the opposite sign")
+
 # ---- how parts are stored ----
 
 BIG_ENDIAN = Mistake("big-endian", "the right numbers in big-endian byte order")
 HALVES_MIXED_UP = Mistake("halves-mixed-up", "the bits of the other half precision: fp16 and bf16 are mixed up")
 INT8_NEGATED = Mistake("int8-negated", "the right scales, but int8 with the opposite sign")
 INT8_UNSIGNED = Mistake("int8-unsigned", "the right scales, but int8 stored as unsigned, with 128 added")
+INT8_OFFSET = Mistake("int8-offset", "the right scales, but int8 that are {by} too {direction}")
+INT8_DISPLACED = Mistake("int8-displaced", "the right scales, but int8 that are one place too {direction}")
 SCALES_SHIFTED_BY_A_GROUP = Mistake(
     "scales-shifted-by-a-group", "the right int8, but scales that are off by one group"
 )
@@ -91,6 +116,21 @@ HALVES_ROUNDED_AWAY_FROM_ZERO = Mistake(
 HALVES_ROUNDED_UP = Mistake("halves-rounded-up", "int8 with halves rounded up instead of to even")
 ROUNDED_DOWN = Mistake("rounded-down", "int8 rounded down (floor) instead of to nearest")
 ROUNDED_TOWARDS_ZERO = Mistake("rounded-towards-zero", "int8 truncated towards zero instead of rounded to nearest")
+HALF_ADDED_THEN_TRUNCATED = Mistake(
+    "half-added-then-truncated",
+    "int8 rounded to nearest for positive numbers, but towards zero for negative ones: a half was added, and the sum "
+    "truncated",
+)
+ZERO_POINT_DROPPED = Mistake(
+    "zero-point-dropped",
+    "int8 from the least to the largest value of each group; their zero point is missing",
+)
+SIGNED_SCALES = Mistake(
+    "signed-scales", "scales that are the value of largest magnitude, with its sign, divided by {divisor}"
+)
+GROUPS_OF_ANOTHER_SIZE = Mistake(
+    "groups-of-another-size", "scales of groups of {size} instead of {group_size}, each written {times} times"
+)
 DIVIDED_BY_128 = Mistake("divided-by-128", "scales that are the largest magnitude divided by 128 instead of 127")
 MULTIPLIED_BY_RECIPROCAL = Mistake(
     "multiplied-by-reciprocal",
@@ -110,6 +150,7 @@ ROUNDED_TO_BF16 = Mistake("rounded-to-bf16", "the source's values rounded to bf1
 ROUNDED_TO_FP16 = Mistake("rounded-to-fp16", "the source's values rounded to fp16")
 CUT_TO_BF16 = Mistake("cut-to-bf16", "the source's values truncated to bf16 instead of rounded")
 CUT_TO_FP16 = Mistake("cut-to-fp16", "the source's values truncated to fp16 instead of rounded")
+SUBNORMALS_FLUSHED = Mistake("subnormals-flushed", "zeros instead of the source's subnormal values")
 QUANTIZED_ON_THE_WAY = Mistake("quantized-on-the-way", "the source's values after a quantization to Q8_0")
 
 # ---- the values or scales of another tensor ----
@@ -150,77 +191,31 @@ BYTES_SHIFTED = Mistake("bytes-shifted", "the right bytes {count} too {direction
 ROW_TAILS_ZERO = Mistake("row-tails-zero", "zeros in the last {count} of each row")
 CUT_SHORT = Mistake("cut-short", "the source's values up to one element, and zeros from there to the end")
 FEW_ELEMENTS = Mistake("few-elements", "the right values except {which}")
+FEW_ROWS = Mistake("few-rows", "the right values except in {which}")
 BIT_FLIPPED = Mistake("bit-flipped", "the right values except one bit: bit {bit} of {where} is flipped")
 NOT_COMPARABLE = Mistake(
     "not-comparable", "numbers that cannot be compared with the source's: they are constant or not finite"
 )
-UNRELATED_NUMBERS = Mistake(
-    "unrelated-numbers",
-    "numbers unrelated to the source's (correlation {correlation:.3f}), like a tensor that was initialised but never "
-    "loaded",
+UNRELATED_NUMBERS = Mistake("unrelated-numbers", "numbers unrelated to the source's ({facts})")
+ANOTHER_CHECKPOINT = Mistake(
+    "another-checkpoint",
+    "numbers of the source's size but unrelated to them ({facts}), as in another checkpoint of this shape",
 )
-NO_KNOWN_MISTAKE = Mistake(
-    "no-known-mistake",
-    "numbers that no known mistake makes from the source's (their correlation is {correlation:.6f})",
+ANOTHER_VERSION = Mistake(
+    "another-version",
+    "numbers near the source's everywhere ({facts}), as in a fine-tune or another version of the same model",
 )
+NO_KNOWN_MISTAKE = Mistake("no-known-mistake", "numbers that no known mistake makes from the source's ({facts})")
 
-# ---- an engine's hyperparameters ----
+# ---- RoPE's tables, in a v0 file or computed by an engine ----
 
-NORM_EPS = Mistake(
-    "norm-eps",
-    by_engine="computes RMSNorm with epsilon {found:g} instead of {expected:g}",
-    numbers=(1e-5, 1e-6, 1e-8, 1e-12, 0.0),
-)
 ROPE_THETA = Mistake(
     "rope-theta",
+    in_file="RoPE's tables for theta {found:g} instead of {expected:g}",
     by_engine="computes RoPE with theta {found:g} instead of {expected:g}",
     numbers=(1e4, 1e5, 5e5, 1e6),
 )
-ROPE_SCALING_IGNORED = Mistake("rope-scaling-ignored", by_engine="omits RoPE's scaling ({scaling})")
-ACTIVATION = Mistake(
-    "activation", by_engine="computes {found} instead of {expected}", words=("silu", "gelu", "gelu_tanh")
-)
-
-# ---- an engine's attention ----
-
-ROPE_HALF_SPLIT = Mistake(
-    "rope-half-split", by_engine="rotates the pairs (i, i + head_dim / 2) of each head instead of (2i, 2i + 1)"
-)
-ROPE_BACKWARDS = Mistake("rope-backwards", by_engine="rotates in the opposite direction")
-ROPE_MISSING = Mistake("rope-missing", by_engine="does not apply RoPE to {what}")
-ROPE_POSITION = Mistake("rope-position", by_engine="takes RoPE's angles for {what} from the position {side}")
-KV_HEADS = Mistake(
-    "kv-heads",
-    by_engine="reads the wrong kv head for each query head: {found}",
-    words=("head % n_kv_heads", "one too high", "one too low", "always the first"),
-)
-SCORE_SCALE = Mistake(
-    "score-scale", by_engine="divides scores by {found} instead of sqrt(head_dim)", words=("1", "head_dim")
-)
-OWN_POSITION = Mistake("own-position", by_engine="omits each position itself from its attention")
-
-# ---- an engine's products and sums ----
-
-OTHER_TENSOR = Mistake("other-tensor", by_engine="multiplies by {found} instead of {expected}")
-OTHER_LAYER = Mistake("other-layer", by_engine="multiplies by {found} instead of {expected}")
-TIED_CLASSIFIER = Mistake(
-    "tied-classifier",
-    by_engine="multiplies by tok_embeddings.weight instead of output.weight, as if the classifier were tied",
-)
-GATE_UP_SWAPPED = Mistake("gate-up-swapped", by_engine="swaps gate (w1) and up (w3)")
-NORM_WEIGHTS = Mistake("norm-weights", by_engine="does not multiply by the weights of the norms")
-BIAS_DROPPED = Mistake("bias-dropped", by_engine="does not add {what}")
-LAST_GROUP = Mistake("last-group", by_engine="omits the last group of {count} inputs of each row")
-LAST_INPUTS_DROPPED = Mistake(
-    "last-inputs-dropped", by_engine="omits {which} of each row", numbers=(1, 4, 8, 16, 32, 64, 128)
-)
-ROWS_SHIFTED = Mistake("rows-shifted", by_engine="reads {tensor} one row off: the row {side}")
-NARROWED = Mistake("narrowed", by_engine="rounds {tensor} to {found} before the product")
-RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
-INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
-LOGITS_LATE = Mistake("logits-late", by_engine="gives each position the logits of the position before")
-
-
-def last_inputs(count: int) -> str:
-    """Name the inputs that LAST_INPUTS_DROPPED omits, by their number."""
-    return "the last input" if count == 1 else f"the last {count} inputs"
+TABLES_SCALED = Mistake("tables-scaled", "RoPE's tables with every position multiplied by {factor:g}")
+TABLES_SWAPPED = Mistake("tables-swapped", "each other's values: the cosines and the sines are swapped")
+TABLES_SHIFTED = Mistake("tables-shifted", "RoPE's tables with each row that of the position {side}")
+TABLES_UNKNOWN = Mistake("no-known-mistake", "numbers that no known mistake makes of RoPE's tables")

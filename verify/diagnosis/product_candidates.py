@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from verify.diagnosis import mistakes as m
+from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.candidate import Candidate
-from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis.mistakes import TRANSPOSED, Mistake
 from verify.diagnosis.stage import Stage
 from verify.operations.int8 import half_away, quotients
 from verify.operations.recompute import Recompute
@@ -70,7 +70,7 @@ def _wrong_weights(recompute: Recompute, stage: Stage, tensor: str) -> Iterator[
         if recompute.weights(other).shape == weights.shape:
             yield mistake, mistake.of_engine(found=other, expected=tensor), recompute.weights(other)
     if weights.shape[0] == weights.shape[1]:
-        yield m.TRANSPOSED, m.TRANSPOSED.of_engine(tensor=tensor), weights.T.contiguous()
+        yield TRANSPOSED, TRANSPOSED.of_engine(tensor=tensor), weights.T.contiguous()
     for count in sorted({*map(int, m.LAST_INPUTS_DROPPED.numbers), recompute.hyper.head_dim}):
         if count < weights.shape[1]:
             cut = weights.clone()

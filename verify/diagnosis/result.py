@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
-# A sentence that would name more kinds of tensors than this counts them instead.
+_MATRICES = frozenset(
+    (*(f"attention.w{letter}.weight" for letter in "qkvo"), *(f"feed_forward.w{digit}.weight" for digit in "123"))
+)
+_NORMS = frozenset(("attention_norm.weight", "ffn_norm.weight"))
+# Kinds of one layer that are written with their whole names.
 _KINDS_NAMED = 3
 
 
@@ -47,22 +51,48 @@ def diagnosis_of_tensors(
 
 
 def subject(names: Iterable[str]) -> str:
-    """Name tensors by kind: "layers.1.ffn_norm.weight", "layers.*.attention.wk.weight (30 tensors)"."""
-    kinds: dict[str, list[int | None]] = {}
+    """Name all tensors, by kind and layers: "attention.wq.weight and attention.wk.weight of layers 0-29"."""
+    kinds: dict[str, list[int]] = {}
+    alone: list[str] = []
     for name in names:
         layer, kind = layer_and_kind(name)
-        kinds.setdefault(kind, []).append(layer)
-    texts = [_of_kind(kind, layers) for kind, layers in kinds.items()]
-    if len(texts) > _KINDS_NAMED:
-        count = sum(len(layers) for layers in kinds.values())
-        return f"{texts[0]} and {len(texts) - 1} other kinds of tensors ({count} in all)"
-    return " and ".join(texts)
+        if layer is None:
+            alone.append(name)
+        else:
+            kinds.setdefault(kind, []).append(layer)
+    of_layers: dict[tuple[int, ...], list[str]] = {}
+    for kind, layers in kinds.items():
+        of_layers.setdefault(tuple(sorted(layers)), []).append(kind)
+    return listed([*(_of_layers(*item) for item in of_layers.items()), *alone])
 
 
-def _of_kind(kind: str, layers: Sequence[int | None]) -> str:
-    numbers = [layer for layer in layers if layer is not None]
-    if not numbers:
-        return kind
-    if len(numbers) == 1:
-        return f"layers.{numbers[0]}.{kind}"
-    return f"layers.*.{kind} ({len(numbers)} tensors)"
+def _of_layers(layers: Sequence[int], kinds: Sequence[str]) -> str:
+    if len(layers) == 1 and len(kinds) <= _KINDS_NAMED:
+        return listed([f"layers.{layers[0]}.{kind}" for kind in kinds])
+    word = "layer" if len(layers) == 1 else "layers"
+    return f"{_kinds(kinds)} of {word} {ranges(layers)}"
+
+
+def _kinds(kinds: Sequence[str]) -> str:
+    """Name kinds one by one, or "all matrices", "all norms" and "all tensors" where that is all of them."""
+    present = set(kinds)
+    for label, group in (("all tensors", _MATRICES | _NORMS), ("all matrices", _MATRICES), ("all norms", _NORMS)):
+        if group <= present:
+            return listed([label, *(kind for kind in kinds if kind not in group)])
+    return listed(kinds)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Write ascending numbers as "0-3, 7 and 9-12"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return listed([str(first) if first == last else f"{first}-{last}" for first, last in runs])
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Join texts as "a, b and c"."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from verify.diagnosis import mistakes as m
+from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.candidate import Candidate, with_hyper
+from verify.diagnosis.mistakes import ROPE_THETA
 from verify.diagnosis.stage import Stage
 from verify.operations.recompute import Recompute
 from verify.sources import RopeScaling
@@ -20,10 +21,10 @@ def of_tables(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Ca
     if operation not in _TABLES:
         return
     expected = recompute.hyper.rope_theta
-    for theta in (*m.ROPE_THETA.numbers, *_fitted_theta(recompute, stage)):
+    for theta in (*ROPE_THETA.numbers, *_fitted_theta(recompute, stage)):
         if theta != expected:
-            sentence = m.ROPE_THETA.of_engine(found=theta, expected=expected)
-            yield Candidate(m.ROPE_THETA, sentence, stage, with_hyper(recompute, rope_theta=theta))
+            sentence = ROPE_THETA.of_engine(found=theta, expected=expected)
+            yield Candidate(ROPE_THETA, sentence, stage, with_hyper(recompute, rope_theta=theta))
     scaling = recompute.hyper.rope_scaling.type
     if scaling != "none":
         sentence = m.ROPE_SCALING_IGNORED.of_engine(scaling=scaling)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 
 from verify.diagnosis import conversions as c
 from verify.diagnosis import mistakes as m
+from verify.diagnosis import quantizers as q
 from verify.diagnosis.bit_comparison import BitComparison
 from verify.diagnosis.derivation import Derivation
 from verify.diagnosis.row_orders import half_split, heads_regrouped, interleaved, of_heads, rolled, then, transposed
@@ -18,21 +19,24 @@ from verify.sources import Hyperparameters
 class TensorMistake:
     """Combines a mistake with its derivations, any of which may have happened.
 
-    unknown: rows at the tensor's edge for which the mistake gives no values. direction: for the sentence.
+    Two are equal if their sentences are, so that tensors with the same mistake are named together. unknown: rows at
+    the tensor's edge for which the mistake gives no values. fields: for the sentence. ulps: how far a float may be
+    from its derivation, where the mistake's own arithmetic is not known.
     """
 
     mistake: m.Mistake
-    derivations: tuple[Derivation, ...]
+    derivations: tuple[Derivation, ...] = field(compare=False)
     unknown: int = 0
-    direction: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+    ulps: int = 0
 
     def sentence(self, hyper: Hyperparameters) -> str:
         """Say what the tensors hold."""
-        return self.mistake.of_file(**asdict(hyper), direction=self.direction)
+        return self.mistake.of_file(**asdict(hyper) | dict(self.fields))
 
     def explains(self, compared: BitComparison, name: str) -> bool:
-        """Return whether the mistake gives every bit of the file's tensor."""
-        return any(compared.explains(name, derive, self.unknown) for derive in self.derivations)
+        """Return whether the mistake gives every bit of the file's tensor, but for `ulps`."""
+        return any(compared.explains(name, derive, self.unknown, self.ulps) for derive in self.derivations)
 
 
 Q, K, V = "attention.wq", "attention.wk", "attention.wv"
@@ -79,8 +83,8 @@ _ORDERS = (
     ),
     TensorMistake(m.QUERY_HEADS_REGROUPED, (of_heads(Q, heads_regrouped),)),
     TensorMistake(m.TRANSPOSED, (transposed,)),
-    TensorMistake(m.ROWS_ROLLED, (rolled(1),), unknown=1, direction="down"),
-    TensorMistake(m.ROWS_ROLLED, (rolled(-1),), unknown=1, direction="up"),
+    TensorMistake(m.ROWS_ROLLED, (rolled(1),), unknown=1, fields=(("direction", "down"),)),
+    TensorMistake(m.ROWS_ROLLED, (rolled(-1),), unknown=1, fields=(("direction", "up"),)),
 )
 
 _ZEROS = (
@@ -99,6 +103,15 @@ _PARTS = (
     TensorMistake(m.HALVES_MIXED_UP, (c.other_half,)),
     TensorMistake(m.INT8_NEGATED, (c.changed("int8", change=torch.neg),)),
     TensorMistake(m.INT8_UNSIGNED, (c.changed("int8", change=lambda part: part ^ -128),)),
+    *(
+        TensorMistake(
+            m.INT8_DISPLACED,
+            (q.int8_moved(by), q.int8_moved_in_rows(by)),
+            unknown=1,
+            fields=(("direction", direction),),
+        )
+        for by, direction in ((1, "late"), (-1, "early"))
+    ),
     TensorMistake(
         m.SCALES_SHIFTED_BY_A_GROUP, (c.scales_moved(by_groups=1), c.scales_moved(by_groups=-1)), unknown=1
     ),
@@ -134,6 +147,15 @@ _RECIPES = (
     TensorMistake(
         m.MULTIPLIED_BY_RECIPROCAL, (c.requantized(steps=c.by_reciprocal), c.requantized(steps=c.by_reciprocal_away))
     ),
+    TensorMistake(
+        m.HALF_ADDED_THEN_TRUNCATED,
+        tuple(c.requantized(steps=steps) for steps in (c.half_added_then_truncated, c.nearest_above_zero)),
+    ),
+    TensorMistake(m.ZERO_POINT_DROPPED, q.ZERO_POINTS),
+    *(
+        TensorMistake(m.SIGNED_SCALES, (q.signed_scales(divisor),), fields=(("divisor", str(divisor)),))
+        for divisor in (-128, -127, 127)
+    ),
     TensorMistake(m.QUANTIZED_IN_DOUBLE, (c.in_double,)),
     TensorMistake(m.ONE_SCALE_A_ROW, (c.requantized(peak_of=c.of_row),)),
     TensorMistake(m.ONE_SCALE, (c.requantized(peak_of=c.of_tensor),)),
@@ -144,6 +166,7 @@ _RECIPES = (
 _ON_THE_WAY = (
     TensorMistake(m.ROUNDED_TO_BF16, (c.on_the_way(torch.Tensor.bfloat16),)),
     TensorMistake(m.ROUNDED_TO_FP16, (c.on_the_way(torch.Tensor.half),)),
+    TensorMistake(m.SUBNORMALS_FLUSHED, tuple(map(c.flushed, (2.0**-14, 2.0**-126)))),
     TensorMistake(m.CUT_TO_BF16, (c.on_the_way(c.cut_to_bf16),)),
     TensorMistake(m.CUT_TO_FP16, (c.on_the_way(c.cut_to_fp16),)),
     TensorMistake(m.QUANTIZED_ON_THE_WAY, tuple(map(c.through_q8, (32, 64, 128)))),

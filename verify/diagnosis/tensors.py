@@ -5,15 +5,21 @@ Each known mistake is applied to the source's tensors until one gives the file's
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import reader_c
+from verify.diagnosis.affine_fits import factors_of_rows, folded_norm, lines
 from verify.diagnosis.bit_comparison import BitComparison
-from verify.diagnosis.damage import damage, resemblance
+from verify.diagnosis.damage import damage
 from verify.diagnosis.displaced_bytes import diagnose_displaced
+from verify.diagnosis.fused_rows import diagnose_fused
 from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis.resemblance import diagnose_rearranged, last_resort
 from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_kind
+from verify.diagnosis.rope_table_mistakes import diagnose_tables
+from verify.diagnosis.row_fits import int8_fits, negated_rows, orders
 from verify.diagnosis.swapped_tensors import diagnose_swapped
 from verify.diagnosis.tensor_mistakes import TENSOR_MISTAKES, TensorMistake
 from verify.sources import Source
@@ -30,15 +36,15 @@ def diagnose_tensors(model: reader_c.Model, source: Source, differing: Sequence[
     ]
     names = [name for name in same_shape if compared.first_difference(name) is not None]
     if not names:
-        return None
+        return diagnose_tables(model, source.hyperparameters)
     best: Diagnosis | None = None
-    for attempt in (_within_tensors, diagnose_swapped, diagnose_displaced, _damaged):
+    for attempt in _ATTEMPTS:
         found = attempt(compared, names)
         if found is not None and (best is None or found.explained > best.explained):
             best = found
         if best is not None and best.explained == 1:
             break
-    return best or _last_resort(compared, names)
+    return best or diagnose_rearranged(compared, names) or last_resort(compared, names)
 
 
 def _within_tensors(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
@@ -68,11 +74,16 @@ def _probes(names: Sequence[str]) -> list[str]:
 
 
 def _first_mistake(compared: BitComparison, probes: Sequence[str]) -> TensorMistake | None:
+    """Try what is known, then what is fitted to the tensor's own numbers; the simplest comes first."""
     for probe in probes:
-        for mistake in TENSOR_MISTAKES:
+        fitted = itertools.chain.from_iterable(fit(compared, probe) for fit in _FITS)
+        for mistake in itertools.chain(TENSOR_MISTAKES, fitted):
             if mistake.explains(compared, probe):
                 return mistake
     return None
+
+
+_FITS = (int8_fits, lines, negated_rows, orders, folded_norm, factors_of_rows)
 
 
 def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
@@ -88,10 +99,4 @@ def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
     return diagnosis_of_tensors(mistake.name, what, held, held, len(names))
 
 
-def _last_resort(compared: BitComparison, names: Sequence[str]) -> Diagnosis:
-    """Describe what was measured on the middle tensor of each kind; this explains no tensor."""
-    probes = [of_kind[len(of_kind) // 2] for of_kind in _by_kind(names)]
-    seen = {probe: resemblance(compared, probe) for probe in probes}
-    mistake, what = seen[probes[0]]
-    about = [probe for probe in probes if seen[probe][0] == mistake]
-    return diagnosis_of_tensors(mistake.name, what, about, [], len(names))
+_ATTEMPTS = (_within_tensors, diagnose_swapped, diagnose_fused, diagnose_displaced, _damaged)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import reader_c
@@ -20,19 +18,11 @@ from verify.checks.policy import Policy
 from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, exact
 from verify.engine.command import Engine, EngineFailedError
-from verify.engine.hints import MistakenReference, logits_of, mistaken_references
+from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.oracle import llama
 from verify.sources import Hyperparameters
-
-# Positions on which mistakes are tried: most mistakes show early, and each position costs time.
-_TRIED_POSITIONS = 48
-# A mistake is named if the engine is this near to the reference that makes it, in limits of `execution`. It is more
-# than 1 because a mistake may make a model more sensitive to rounding.
-_NEAR = 3.0
-# With int8 activations no reference is as near as that, so this share of the difference may remain.
-_LEFT = 0.3
 
 
 @dataclass(frozen=True)
@@ -203,35 +193,11 @@ class Trial:
         return dataclasses.replace(metrics, worst_positions=tuple(worst))
 
     @cached_property
-    def _hint(self) -> MistakenReference | None:
+    def _hint(self) -> Hint | None:
         """Computed after all windows."""
         off = self._furthest
         if off is None or self._failure is not None or self._judged.status != "fail":
             return None
-        first = 0 if self._first is None else self._first["position"]
-        # a few positions beyond the first wrong one, where the mistake shows
-        count = min(len(off.tokens), max(_TRIED_POSITIONS, first + 8))
-        tokens, seen = torch.from_numpy(off.tokens[:count]), slice(0, count)
-        best, least = None, math.inf
-        for candidate in mistaken_references(self._hyper, self._load, self._model.config.group_size):
-            made = logits_of(candidate, tokens).numpy()
-            left = self._left(made, off.engine[seen], off.reference[seen], off.sigma[seen])
-            if left < least:
-                best, least = candidate, left
-        return best if least <= 1 else None
-
-    def _left(
-        self,
-        made: NDArray[np.float64],
-        engine: NDArray[np.float32],
-        reference: NDArray[np.float64],
-        sigma: NDArray[np.float64],
-    ) -> float:
-        """Return the engine's distance from a reference with a mistake; up to 1 it is near enough. A NaN is far."""
-        error = np.abs(engine - made)
-        if self.activations == "fp32":
-            far = float((error / sigma).max() / (_NEAR * self._policy.execution.noise_sigmas))
-        else:
-            before = float(np.sqrt(np.square(engine - reference).mean()))
-            far = float(np.sqrt(np.square(error).mean())) / (_LEFT * before)
-        return math.inf if math.isnan(far) else far
+        sigmas = self._policy.execution.noise_sigmas if self.activations == "fp32" else None
+        seen = Seen(off.tokens, off.engine, off.reference, off.sigma, sigmas)
+        return find_hint(seen, self._hyper, self._load, self._model.config.group_size)

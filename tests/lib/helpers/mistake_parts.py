@@ -34,6 +34,20 @@ def over_128(groups: np.ndarray) -> np.ndarray:
     return np.abs(groups).max(axis=1, keepdims=True) / np.float32(128)
 
 
+def asymmetric(groups: np.ndarray, within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int8 from the least to the largest number of each group of `within`."""
+    low = within.min(axis=1, keepdims=True)
+    scale = (within.max(axis=1, keepdims=True) - low) / np.float32(255)
+    zero = -128 - np.rint(low / scale)
+    return np.clip(np.rint(groups / scale) + zero, -128, 127), scale
+
+
+def signed(groups: np.ndarray, divisor: int) -> tuple[np.ndarray, np.ndarray]:
+    extreme = np.take_along_axis(groups, np.abs(groups).argmax(axis=1)[:, None], 1)
+    scale = extreme / np.float32(divisor)
+    return np.clip(np.rint(groups / scale), -128, 127), scale
+
+
 def first_500(array: np.ndarray) -> np.ndarray:
     return np.where(np.arange(array.size).reshape(array.shape) < 500, array, array.dtype.type(0))
 
@@ -108,6 +122,40 @@ IN_PARTS: dict[str, tuple[m.InParts, str, tuple[str, ...]]] = {
         "rounded-towards-zero",
         QUANTIZED,
     ),
+    "half added, then truncated": (
+        m.requantized(lambda g: (np.trunc(g / m.scale_of(g) + np.float32(0.5)), m.scale_of(g))),
+        "half-added-then-truncated",
+        QUANTIZED,
+    ),
+    "negative numbers truncated": (
+        m.requantized(
+            lambda g: (np.where(g < 0, np.trunc(g / m.scale_of(g)), np.rint(g / m.scale_of(g))), m.scale_of(g))
+        ),
+        "half-added-then-truncated",
+        QUANTIZED,
+    ),
+    "a zero point": (m.requantized(lambda g: asymmetric(g, g)), "zero-point-dropped", QUANTIZED),
+    "a zero point in a range with zero": (
+        m.requantized(lambda g: asymmetric(g, np.pad(g, ((0, 0), (0, 1))))),
+        "zero-point-dropped",
+        QUANTIZED,
+    ),
+    "a signed scale over -128": (m.requantized(lambda g: signed(g, -128)), "signed-scales", QUANTIZED),
+    "a signed scale over -127": (m.requantized(lambda g: signed(g, -127)), "signed-scales", QUANTIZED),
+    "int8 one place late": (m.to_parts("int8", change=lambda q: np.roll(q, 1)), "int8-displaced", QUANTIZED),
+    "int8 one place early": (m.to_parts("int8", change=lambda q: np.roll(q, -1)), "int8-displaced", QUANTIZED),
+    "int8 one place late in its row": (
+        m.to_parts("int8", change=lambda q: np.roll(q, 1, axis=1)),
+        "int8-displaced",
+        QUANTIZED,
+    ),
+    "int8 minus two": (
+        m.to_parts("int8", change=lambda q: np.clip(q.astype(int) - 2, -128, 127).astype(np.int8)),
+        "int8-offset",
+        QUANTIZED,
+    ),
+    "int8 plus one, wrapped": (m.to_parts("int8", change=lambda q: q + np.int8(1)), "int8-offset", QUANTIZED),
+    "negated": (m.to_parts("fp32", "fp16", change=np.negative), "scaled", FLOATS),
     "over 128": (
         m.requantized(lambda g: (np.rint(g / over_128(g)).clip(-128, 127), over_128(g))),
         "divided-by-128",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 import exporter
@@ -43,6 +45,25 @@ def healthy(seed: int, model: exporter.ModelConfig) -> Arrays:
             array[3] = np.float32(0.01) * (rng.integers(-120, 120, array.shape[1]) + np.float32(0.5))
             array[3, ::GROUP] = np.float32(1.27)
     return mine
+
+
+def norm_folded(mine: Arrays, model: exporter.ModelConfig) -> None:
+    for layer in range(model.n_layers):
+        for kind in (W1, W3):
+            name = f"layers.{layer}.{kind}.weight"
+            mine[name] = mine[name] * mine[f"layers.{layer}.ffn_norm.weight"]
+
+
+def gate_up(split: Callable[[np.ndarray], Sequence[np.ndarray]]) -> m.InArrays:
+    """Split one fused matrix into w1 and w3. split: of both, one after the other."""
+
+    def apply(mine: Arrays, model: exporter.ModelConfig) -> None:
+        for layer in range(model.n_layers):
+            names = [f"layers.{layer}.{kind}.weight" for kind in (W1, W3)]
+            for name, part in zip(names, split(np.concatenate([mine[name] for name in names])), strict=True):
+                mine[name] = np.ascontiguousarray(part)
+
+    return apply
 
 
 # name -> what seeds it, the mistake's name, and models that it does not show in
@@ -143,6 +164,46 @@ IN_ARRAYS: dict[str, tuple[m.InArrays, str, tuple[str, ...]]] = {
     ),
     "the embedding rolled": (m.each("tok_emb", lambda w, _: np.roll(w, 1, axis=0)), "rows-rolled", ()),
     "the embedding shifted": (m.each("tok_emb", lambda w, _: np.vstack([w[1:], w[:1] * 3])), "rows-rolled", ()),
+    "the embedding scaled": (m.each("tok_emb", lambda w, c: w * np.float32(np.sqrt(c.dim))), "scaled", ()),
+    "wq scaled": (m.each(Q, lambda w, c: w / np.float32(np.sqrt(c.head_dim))), "scaled", ()),
+    "wv halved": (m.each(V, lambda w, _: w * np.float32(0.5)), "scaled", ()),
+    "norms plus 1": (m.each("norm", lambda w, _: w + np.float32(1)), "offset", ()),
+    "norms minus 1": (m.each("norm", lambda w, _: w - np.float32(1)), "offset", ()),
+    "norms times -2, minus 1": (
+        m.each("norm", lambda w, _: w * np.float32(-2) - np.float32(1)),
+        "scaled-and-offset",
+        (),
+    ),
+    "kv heads in a circle": (
+        m.both(
+            m.each(K, lambda w, c: np.roll(w, w.shape[0] // c.n_kv_heads, axis=0)),
+            m.each(V, lambda w, c: np.roll(w, w.shape[0] // c.n_kv_heads, axis=0)),
+        ),
+        "heads-reordered",
+        (),
+    ),
+    "columns of wo in another order of heads": (
+        m.each("attention.wo.weight", lambda w, c: np.roll(w, w.shape[1] // c.n_heads, axis=1)),
+        "heads-reordered",
+        (),
+    ),
+    "rows of w2 in reverse order": (m.each(f"{W2}.weight", lambda w, _: w[::-1]), "rows-reordered", ()),
+    "odd rows of wq negated": (
+        m.each(f"{Q}.weight", lambda w, _: w * np.resize(np.array([[1], [-1]], np.float32), (len(w), 1))),
+        "rows-negated",
+        (),
+    ),
+    "a norm folded into w1 and w3": (norm_folded, "scaled-by-norm", ()),
+    "gate and up by even and odd rows": (
+        gate_up(lambda both: (both[::2], both[1::2])),
+        "gate-up-interleaved",
+        (),
+    ),
+    "gate and up in halves": (
+        gate_up(lambda both: np.split(both.reshape(2, -1, both.shape[1]).swapaxes(0, 1).reshape(both.shape), 2)),
+        "gate-up-interleaved",
+        (),
+    ),
     "a tensor of zeros": (m.each(f"1.{V}.weight", lambda w, _: np.zeros_like(w)), "zeros", ()),
     "a tensor never loaded": (
         m.each(f"1.{W1}.weight", lambda w, _: np.random.default_rng(9).normal(size=w.shape).astype(np.float32)),

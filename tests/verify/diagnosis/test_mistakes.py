@@ -5,14 +5,22 @@ from __future__ import annotations
 import re
 from string import Formatter
 
-from verify.diagnosis import mistakes
-from verify.diagnosis.mistakes import Mistake, last_inputs
+from verify.diagnosis import engine_mistakes, mistakes
+from verify.diagnosis.engine_mistakes import last_inputs
+from verify.diagnosis.mistakes import Mistake
 
-TABLE = {name: value for name, value in vars(mistakes).items() if isinstance(value, Mistake)}
+TABLE = {
+    name: value
+    for module in (mistakes, engine_mistakes)
+    for name, value in vars(module).items()
+    if isinstance(value, Mistake)
+}
 
 # Names that saved reports hold: in `diagnosis.signature` and `engine.hint_name`.
 KEPT = [
     "activation",
+    "another-checkpoint",
+    "another-version",
     "bias-dropped",
     "big-endian",
     "bit-flipped",
@@ -25,11 +33,18 @@ KEPT = [
     "divided-by-128",
     "embedding-is-classifier",
     "few-elements",
+    "few-rows",
+    "gate-up-interleaved",
     "gate-up-swapped",
+    "groups-of-another-size",
+    "half-added-then-truncated",
     "halves-mixed-up",
     "halves-rounded-away-from-zero",
     "halves-rounded-up",
+    "heads-reordered",
+    "int8-displaced",
     "int8-negated",
+    "int8-offset",
     "int8-rounding",
     "int8-unsigned",
     "k-permuted-with-n-heads",
@@ -48,6 +63,7 @@ KEPT = [
     "norm-eps",
     "norm-weights",
     "not-comparable",
+    "offset",
     "one-scale",
     "one-scale-a-row",
     "other-layer",
@@ -72,8 +88,14 @@ KEPT = [
     "rounded-to-fp16",
     "rounded-towards-zero",
     "row-tails-zero",
+    "rows-negated",
+    "rows-reordered",
     "rows-rolled",
+    "rows-scaled",
     "rows-shifted",
+    "scaled",
+    "scaled-and-offset",
+    "scaled-by-norm",
     "scales-inverted",
     "scales-not-divided",
     "scales-of-another-tensor",
@@ -83,6 +105,12 @@ KEPT = [
     "scales-shifted-by-a-row",
     "scales-zero",
     "score-scale",
+    "signed-scales",
+    "signs-differ",
+    "subnormals-flushed",
+    "tables-scaled",
+    "tables-shifted",
+    "tables-swapped",
     "tensors-swapped",
     "tied-classifier",
     "transposed",
@@ -90,6 +118,8 @@ KEPT = [
     "v-permuted",
     "v1-v2-mixed-up",
     "values-of-another-tensor",
+    "values-reordered",
+    "zero-point-dropped",
     "zeros",
 ]
 
@@ -100,8 +130,9 @@ def test_every_name_is_kept() -> None:
 
 def test_a_name_is_one_mistake() -> None:
     twice = [mistake.name for mistake in TABLE.values()]
-    # two sentences about the same mistake: one tensor of the layer, or any tensors
+    # two sentences about the same mistake: one tensor of the layer, or any tensors; weights, or RoPE's tables
     twice.remove("values-of-another-tensor")
+    twice.remove("no-known-mistake")
     assert len(twice) == len(set(twice))
 
 

@@ -36,4 +36,4 @@ def test_rows_that_moved_up_or_down_are_told_apart(tmp_path: Path) -> None:
         wrong = {**right, name: np.roll(right[name], by, axis=0)}
         with comparison(written(tmp_path / "x.bin", model, wrong, "v0"), model, right) as compared:
             explaining = [known for known in TENSOR_MISTAKES if known.explains(compared, name)]
-        assert [known.direction for known in explaining] == [direction]
+        assert [known.fields for known in explaining] == [(("direction", direction),)]

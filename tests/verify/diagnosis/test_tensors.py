@@ -154,6 +154,15 @@ def test_values_of_a_quantized_model_get_their_name(tmp_path: Path, kind: str, g
     assert (found.signature, found.explained) == ("quantized-on-the-way", 1)
 
 
+def test_flushed_subnormals_get_their_name(tmp_path: Path) -> None:
+    model = SMALL[0]
+    right = {name: array * np.float32(2**-13) for name, array in healthy(0, model).items()}
+    wrong = {name: np.where(np.abs(array) < 2**-14, np.float32(0), array) for name, array in right.items()}
+    found = diagnosed(written(tmp_path / "out.bin", model, wrong, "v3-fp16"), model, right)
+    assert found is not None
+    assert (found.signature, found.explained) == ("subnormals-flushed", 1), found
+
+
 @pytest.mark.parametrize("kind", STORED)
 def test_nans_are_called_that(tmp_path: Path, kind: str) -> None:
     for seed, model in enumerate(SMALL):
@@ -169,7 +178,8 @@ def test_nans_are_called_that(tmp_path: Path, kind: str) -> None:
 
 def test_every_mistake_within_tensors_has_a_seed() -> None:
     seeded = {mistake for _, mistake, _ in (*IN_ARRAYS.values(), *IN_PARTS.values())}
-    assert {known.mistake.name for known in TENSOR_MISTAKES} - seeded == {"quantized-on-the-way"}  # above
+    above = {"quantized-on-the-way", "subnormals-flushed"}
+    assert {known.mistake.name for known in TENSOR_MISTAKES} - seeded == above
 
 
 @pytest.mark.parametrize(("format_name", "said"), [("v1", 2), ("v2", 1)])

@@ -14,7 +14,9 @@ import exporter
 import reader_c
 from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.engine.command import Engine
-from verify.engine.hints import MistakenReference, logits_of, mistaken_references
+from verify.engine.hint_logits import mistaken_logits
+from verify.engine.hint_reference import MistakenReference, logits_of
+from verify.engine.hints import mistaken_references
 from verify.engine.trial import Trial
 from verify.evidence import Window
 from verify.oracle import llama
@@ -82,7 +84,7 @@ def test_the_right_logits_pass_without_a_hint(scene: Scene, monkeypatch: pytest.
 
 
 def known(scene: Scene) -> list[MistakenReference]:
-    return list(mistaken_references(scene.hyper, scene.load, 8))
+    return list(mistaken_references(scene.hyper, scene.load, 8, torch.from_numpy(TOKENS), first=7))
 
 
 def test_every_mistake_is_told_by_its_name(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +96,23 @@ def test_every_mistake_is_told_by_its_name(scene: Scene, monkeypatch: pytest.Mon
         if status != "fail" or name not in (wrong_one.mistake.name, "last-inputs-dropped", "last-group") or not hint:
             wrong.append((wrong_one.mistake.name, wrong_one.sentence, status, name))
     assert not wrong
-    assert len(names) == 19
+    assert len(names) == 29
+
+
+def test_every_mistake_with_right_logits_is_told_by_its_name(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, names = scene.reference, set()
+    engine = right * 0.8 + 0.25
+    for mistake, sentence, made in mistaken_logits(right, engine):
+        status, name, hint = told(scene, made, monkeypatch)
+        if status == "fail":
+            names.add(mistake.name)
+            assert name == mistake.name, (sentence, hint)
+    assert len(names) == 6
 
 
 def test_two_mistakes_at_once_are_not_told_as_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     by_name = {one.mistake.name: one for one in known(scene)}
-    both = dataclasses.replace(by_name["score-scale"], hyper=by_name["activation"].hyper)
+    silu = dataclasses.replace(scene.hyper, activation="silu")
+    both = dataclasses.replace(by_name["score-scale"], hyper=silu)
     status, name, _ = told(scene, logits_of(both, torch.from_numpy(TOKENS)).numpy(), monkeypatch)
     assert (status, name) == ("fail", "")

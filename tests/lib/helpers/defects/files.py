@@ -227,11 +227,17 @@ FILE_DEFECTS = (
         for value in (float("nan"), float("-inf"))
     ),
     *(
-        _file(f"RoPE tables of the position {which}", roll_tables(by), {"tensors": {}}, formats=("v0",))
+        _file(
+            f"RoPE tables of the position {which}",
+            roll_tables(by),
+            {"tensors": {}},
+            "tables-shifted",
+            formats=("v0",),
+        )
         for which, by in (("before", 1), ("after", -1))
     ),
     *(
-        _file(f"{value} in {name}", put_number(name, value), {"tensors": {}}, formats=("v0",))
+        _file(f"{value} in {name}", put_number(name, value), {"tensors": {}}, "few-elements", formats=("v0",))
         for name in ("freqs_cos", "freqs_sin")
         for value in (float("nan"), 0.999)
     ),

@@ -1,0 +1,80 @@
+"""List the known mistakes that only engines make, in the same form as mistakes.py."""
+
+from __future__ import annotations
+
+from verify.diagnosis.mistakes import Mistake
+
+# ---- an engine's hyperparameters ----
+
+NORM_EPS = Mistake(
+    "norm-eps",
+    by_engine="computes RMSNorm with epsilon {found:g} instead of {expected:g}",
+    numbers=(1e-5, 1e-6, 1e-8, 1e-12, 0.0),
+)
+ROPE_SCALING_IGNORED = Mistake("rope-scaling-ignored", by_engine="omits RoPE's scaling ({scaling})")
+ACTIVATION = Mistake(
+    "activation", by_engine="computes {found} instead of {expected}", words=("silu", "gelu", "gelu_tanh")
+)
+
+# ---- an engine's attention ----
+
+ROPE_HALF_SPLIT = Mistake(
+    "rope-half-split", by_engine="rotates the pairs (i, i + head_dim / 2) of each head instead of (2i, 2i + 1)"
+)
+ROPE_BACKWARDS = Mistake("rope-backwards", by_engine="rotates in the opposite direction")
+ROPE_MISSING = Mistake("rope-missing", by_engine="does not apply RoPE to {what}")
+ROPE_POSITION = Mistake("rope-position", by_engine="takes RoPE's angles for {what} from the position {side}")
+KV_HEADS = Mistake(
+    "kv-heads",
+    by_engine="reads the wrong kv head for each query head: {found}",
+    words=("head % n_kv_heads", "one too high", "one too low", "always the first"),
+)
+SCORE_SCALE = Mistake(
+    "score-scale", by_engine="divides scores by {found} instead of sqrt(head_dim)", words=("1", "head_dim")
+)
+SCORES_CAPPED = Mistake(
+    "scores-capped", by_engine="caps attention scores at {cap:g} by tanh", numbers=(20.0, 30.0, 50.0)
+)
+ATTENTION_WINDOW = Mistake(
+    "attention-window", by_engine="attends only to the last {count} positions, which shows from position {count} on"
+)
+STALE_CACHE = Mistake("stale-cache", by_engine="{what}")
+CACHE_NARROWED = Mistake("cache-narrowed", by_engine="rounds {what} to {found} in its cache")
+OWN_POSITION = Mistake("own-position", by_engine="omits each position itself from its attention")
+
+# ---- an engine's products and sums ----
+
+OTHER_TENSOR = Mistake("other-tensor", by_engine="multiplies by {found} instead of {expected}")
+OTHER_LAYER = Mistake("other-layer", by_engine="multiplies by {found} instead of {expected}")
+TIED_CLASSIFIER = Mistake(
+    "tied-classifier",
+    by_engine="multiplies by tok_embeddings.weight instead of output.weight, as if the classifier were tied",
+)
+GATE_UP_SWAPPED = Mistake("gate-up-swapped", by_engine="swaps gate (w1) and up (w3)")
+NORM_WEIGHTS = Mistake("norm-weights", by_engine="does not multiply by the weights of the norms")
+BIAS_DROPPED = Mistake("bias-dropped", by_engine="does not add {what}")
+LAST_GROUP = Mistake("last-group", by_engine="omits the last group of {count} inputs of each row")
+LAST_INPUTS_DROPPED = Mistake(
+    "last-inputs-dropped", by_engine="omits {which} of each row", numbers=(1, 4, 8, 16, 32, 64, 128)
+)
+ROWS_SHIFTED = Mistake("rows-shifted", by_engine="reads {tensor} one row off: the row {side}")
+NARROWED = Mistake("narrowed", by_engine="rounds {tensor} to {found} before the product")
+RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
+INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
+EMBEDDING_SCALED = Mistake("embedding-scaled", by_engine="multiplies the embeddings by {factor}")
+ONE_EMBEDDING = Mistake("one-embedding", by_engine="computes token {token} with {found}")
+NORM_PLUS_ONE = Mistake("norm-plus-one", by_engine="multiplies by 1 + the weights of {what} instead of the weights")
+NORM_MISSING = Mistake("norm-missing", by_engine="does not apply the final norm")
+LAYER_MISSING = Mistake("layer-missing", by_engine="omits layer {layer}")
+LOGITS_SCALED = Mistake("logits-scaled", by_engine="{how} the logits by {factor}")
+LOGITS_OFFSET = Mistake("logits-offset", by_engine="adds {offset} to every logit")
+LOGITS_CAPPED = Mistake(
+    "logits-capped", by_engine="caps the logits at {cap:g} by tanh", numbers=(30.0, 50.0, 20.0, 15.0)
+)
+LOGITS_NORMALISED = Mistake("logits-normalised", by_engine="gives {what} instead of logits")
+LOGITS_LATE = Mistake("logits-late", by_engine="gives each position the logits of the position before")
+
+
+def last_inputs(count: int) -> str:
+    """Name the inputs that LAST_INPUTS_DROPPED omits, by their number."""
+    return "the last input" if count == 1 else f"the last {count} inputs"

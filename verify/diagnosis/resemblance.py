@@ -1,0 +1,170 @@
+"""Describe tensors that no known mistake explains: what is certain about their numbers, and what they look like."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from verify.diagnosis import mistakes as m
+from verify.diagnosis.bit_comparison import BitComparison, bits
+from verify.diagnosis.found_numbers import numbers_beside
+from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors
+from verify.oracle.expected import rounding_bound
+
+_SAMPLE = 1 << 20  # elements that a correlation is computed from
+_LOW_RANK = 32  # the largest rank of a difference that is called low
+_SQUARE = 256  # rows and columns whose difference's rank is computed
+# A model is another one if almost all of its matrices are.
+_ALMOST_ALL = 0.9
+
+
+@dataclass(frozen=True)
+class Resemblance:
+    """Compares a tensor's numbers with the source's.
+
+    correlation: Pearson's; NaN if either side is constant or not finite. factor: the best one from expected to
+    found. size: standard deviation of found over that of expected. equal: share of equal numbers. steps: the rms
+    difference over the rounding that the storage allows. count: numbers compared. rank: of the difference; None if
+    it is not low.
+    """
+
+    name: str
+    correlation: float
+    factor: float
+    size: float
+    equal: float
+    steps: float
+    count: int
+    rank: int | None
+
+    @property
+    def unrelated(self) -> bool:
+        """Return whether the correlation is that of independent numbers: within five standard deviations."""
+        return abs(self.correlation) < max(0.1, 5 / math.sqrt(self.count))
+
+
+def resemblance(compared: BitComparison, name: str) -> Resemblance:
+    """Measure one tensor."""
+    every = max(1, math.ceil(compared.weights(name).numel() / _SAMPLE))
+    blocks = list(numbers_beside(compared, name, every))
+    found, expected = (torch.cat(parts) for parts in zip(*((mine, right) for _, mine, right in blocks), strict=True))
+    count = found.numel()
+    a, b = found - found.mean(), expected - expected.mean()
+    sizes = a.norm() * b.norm()
+    related = float((a * b).sum() / sizes) if sizes > 0 else math.nan
+    off = found - expected
+    return Resemblance(
+        name,
+        related,
+        float((a * b).sum() / b.square().sum()) if b.norm() > 0 else math.nan,
+        float(a.norm() / b.norm()) if b.norm() > 0 else math.nan,
+        float((found == expected).double().mean()),
+        float(off.square().mean().sqrt()) / _rounding(compared, name, expected),
+        count,
+        _rank(off) if math.isfinite(related) else None,
+    )
+
+
+def _rounding(compared: BitComparison, name: str, expected: torch.Tensor) -> float:
+    """Return how far the storage may move a number, in the mean."""
+    how = compared.model.storage(name)
+    if how.storage == "q8_0":
+        scale = expected.unflatten(1, (-1, how.group_size)).abs().amax(dim=2) / 127
+        return max(float(rounding_bound(scale).mean()), math.ulp(0.0))
+    unit = {"fp16": 2.0**-11, "bf16": 2.0**-8}.get(how.storage, 2.0**-24)
+    return max(unit * float(expected.abs().mean()), math.ulp(0.0))
+
+
+def _rank(off: torch.Tensor) -> int | None:
+    """Return the rank of a part of the difference if it is low, as that of a merged adapter is."""
+    part = off[:_SQUARE, :_SQUARE]
+    sizes = torch.linalg.svdvals(part)
+    rank = int((sizes > 1e-4 * sizes[0]).sum())
+    return rank if 0 < rank <= min(_LOW_RANK, min(part.shape) // 4) else None
+
+
+def facts(seen: Sequence[Resemblance]) -> str:
+    """Write what is certain of these tensors: "correlation 0.9811 to 0.9873, 12 % of the values equal"."""
+    said = [f"correlation {_range([one.correlation for one in seen], '.6f')}"]
+    if all(abs(one.correlation) > 0.5 and abs(one.factor - 1) > 1e-3 for one in seen):
+        said.append(f"best factor {_range([one.factor for one in seen], '.4g')}")
+    if any(one.equal > 0 for one in seen):
+        said.append(f"{_range([100 * one.equal for one in seen], '.2g')} % of the values equal")
+    ranks = {one.rank for one in seen}
+    if len(ranks) == 1 and None not in ranks:
+        said.append(f"the difference has rank {ranks.pop()}")
+    return ", ".join(said)
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    least, most = format(min(values), form), format(max(values), form)
+    return least if least == most else f"{least} to {most}"
+
+
+def diagnose_rearranged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
+    """Recognise the source's values with other signs, or in another order: certain, though no mistake is known."""
+    explained: dict[tuple[Mistake, str], list[str]] = {}
+    for name in names:
+        kept = _kept(compared, name)
+        if kept is not None:
+            explained.setdefault(kept, []).append(name)
+    if not explained:
+        return None
+    mistake, what = max(explained, key=lambda key: len(explained[key]))
+    held = explained[mistake, what]
+    return diagnosis_of_tensors(mistake.name, what, held, held, len(names))
+
+
+def _kept(compared: BitComparison, name: str) -> tuple[Mistake, str] | None:
+    how = compared.model.storage(name)
+    if how.storage == "q8_0" or compared.weights(name).numel() < _SQUARE:
+        return None
+    right = torch.from_numpy(bits(compared.rows(name, 0, how.shape[0]).healthy()[how.storage]).astype("i8"))
+    found = torch.from_numpy(compared.found(name)[how.storage].astype("i8"))
+    sign = 1 << (31 if how.storage == "fp32" else 15)
+    if ((right ^ found) & (sign - 1) == 0).all():
+        share = float(((right ^ found) != 0).double().mean())
+        return m.SIGNS_DIFFER, m.SIGNS_DIFFER.of_file(share=f"{100 * share:.2g} %")
+    if (right.flatten().sort().values == found.flatten().sort().values).all():
+        return m.VALUES_REORDERED, m.VALUES_REORDERED.of_file()
+    return None
+
+
+def last_resort(compared: BitComparison, names: Sequence[str]) -> Diagnosis:
+    """Describe what was measured on all tensors that differ; this explains none."""
+    seen = [resemblance(compared, name) for name in names]
+    mistake = _of_model(compared, seen) or Counter(map(_of_tensor, seen)).most_common(1)[0][0]
+    about = (
+        seen
+        if mistake in (m.ANOTHER_CHECKPOINT, m.ANOTHER_VERSION)
+        else [one for one in seen if _of_tensor(one) == mistake]
+    )
+    what = mistake.of_file(facts=facts(about))
+    return diagnosis_of_tensors(mistake.name, what, [one.name for one in about], [], len(names))
+
+
+def _of_tensor(seen: Resemblance) -> Mistake:
+    if math.isnan(seen.correlation):
+        return m.NOT_COMPARABLE
+    return m.UNRELATED_NUMBERS if seen.unrelated else m.NO_KNOWN_MISTAKE
+
+
+def _of_model(compared: BitComparison, seen: Sequence[Resemblance]) -> Mistake | None:
+    """Recognise another model's numbers by almost all matrices; one tensor alone never tells."""
+    matrices = [name for name, shape in compared.shapes.items() if len(shape) == 2]
+    other = [one for one in seen if one.name in set(matrices)]
+    if len(other) < max(2, _ALMOST_ALL * len(matrices)):
+        return None
+    if all(one.unrelated and 0.5 < one.size < 2 for one in other):
+        return m.ANOTHER_CHECKPOINT
+    return m.ANOTHER_VERSION if all(map(_is_near, other)) else None
+
+
+def _is_near(seen: Resemblance) -> bool:
+    """Return whether a tensor changed everywhere, by more than rounding, and became neither larger nor smaller."""
+    return seen.correlation > 0.9 and abs(seen.factor - 1) < 0.02 and seen.equal < 0.5 and seen.steps > 4

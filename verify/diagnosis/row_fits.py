@@ -1,0 +1,201 @@
+"""Propose mistakes that are read off a tensor's rows: their order, their signs, and shifted int8.
+
+Unlike row_orders.py, which has the known orders, these fit any order to what was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from verify.diagnosis import mistakes as m
+from verify.diagnosis import quantizers
+from verify.diagnosis.bit_comparison import BitComparison, Bits, bits
+from verify.diagnosis.derivation import Derivation, Parts, Rows, healthy
+from verify.diagnosis.found_numbers import numbers_beside
+from verify.diagnosis.result import ranges
+from verify.diagnosis.tensor_mistakes import TensorMistake
+
+# Rows from the first difference on whose numbers tell one head's columns from another's.
+_SEEN_ROWS = 64
+# Numbers that a sentence lists.
+_LISTED = 16
+_WIDER = (2, 4, 8, 16)
+
+
+def int8_fits(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
+    """Propose int8 with a number added, and scales of wider groups."""
+    how = compared.model.storage(name)
+    at = compared.first_difference(name)
+    if how.storage != "q8_0" or at is None:
+        return
+    right = compared.rows(name, at, min(at + _SEEN_ROWS, how.shape[0])).healthy()["int8"].numpy().astype(int)
+    found = compared.found(name)["int8"][at : at + len(right)].view(np.int8).astype(int)
+    by = int(np.median((found - right + 128) % 256 - 128))
+    if by:
+        fields = (("by", str(abs(by))), ("direction", "high" if by > 0 else "low"))
+        added = tuple(quantizers.int8_plus(by, wrapped=wrapped) for wrapped in (False, True))
+        yield TensorMistake(m.INT8_OFFSET, added, fields=fields)
+    for times in _WIDER:
+        sizes = (("size", str(how.group_size * times)), ("group_size", str(how.group_size)), ("times", str(times)))
+        yield TensorMistake(m.GROUPS_OF_ANOTHER_SIZE, (quantizers.wider_groups(times),), fields=sizes)
+
+
+# ---- signs ----
+
+
+def negated_rows(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
+    """Propose the opposite sign in some of the rows, or of the columns."""
+    weights = compared.weights(name)
+    if weights.shape[1] == 1:
+        return
+    of_rows = torch.ones(len(weights))
+    of_columns = torch.zeros(weights.shape[1], dtype=torch.float64)
+    for rows, found, expected in numbers_beside(compared, name):
+        of_rows[rows] = torch.where((found * expected).sum(1) < 0, -1.0, 1.0)
+        of_columns += (found * expected).sum(0)
+    signs = {"rows": of_rows.unsqueeze(1), "columns": torch.where(of_columns < 0, -1.0, 1.0).unsqueeze(0)}
+    for what, sign in signs.items():
+        negative = (sign.flatten() < 0).nonzero().flatten().tolist()
+        if 0 < len(negative) < sign.numel():
+            fields = (("which", indices(what, negative, sign.numel(), compared.hyper.head_dim)),)
+            yield TensorMistake(m.ROWS_NEGATED, (_signed(sign),), fields=fields)
+
+
+def _signed(sign: torch.Tensor) -> Derivation:
+    """sign: (rows, 1) or (1, columns)."""
+    of_rows = sign.shape[0] > 1
+    return lambda rows: rows.stored(rows.own * (sign[rows.first : rows.last] if of_rows else sign))
+
+
+def indices(what: str, numbers: Sequence[int], of: int, head_dim: int = 0) -> str:
+    """Name rows or columns: "odd rows", "rows 3-7 and 9", "40 of 96 rows, the first of them row 5"."""
+    half = head_dim // 2
+    if head_dim and of > head_dim and of % head_dim == 0:
+        for word, is_second in (("first", False), ("second", True)):
+            if list(numbers) == [n for n in range(of) if (n % head_dim >= half) == is_second]:
+                return f"the {word} half of each head's {what}"
+    for word, first in (("odd", 1), ("even", 0)):
+        if list(numbers) == list(range(first, of, 2)):
+            return f"{word} {what}"
+    text = ranges(numbers)
+    if text.count(",") < 4:
+        return f"{what if len(numbers) > 1 else what[:-1]} {text}"
+    return f"{len(numbers)} of {of} {what}, the first of them {what[:-1]} {numbers[0]}"
+
+
+# ---- the order of rows, and of the heads of columns ----
+
+
+def orders(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
+    """Propose the order in which the file has the source's rows, or heads of columns."""
+    order = _order_of_rows(compared, name)
+    if order is not None:
+        heads = _heads_of(order, compared.hyper.head_dim) if ".attention.w" in name else None
+        if heads is not None:
+            fields = (("what", "rows"), ("order", _order_text(heads)))
+            yield TensorMistake(m.HEADS_REORDERED, (_taken(torch.tensor(order)),), fields=fields)
+        elif sorted(order) == list(range(len(order))) and compared.weights(name).shape[1] > 1:
+            yield _reordered("row", order, _taken(torch.tensor(order)))
+        return
+    if ".attention.wo.weight" in name:
+        heads = _heads_of_columns(compared, name)
+        fields = (("what", "columns"), ("order", _order_text(heads)))
+        yield TensorMistake(m.HEADS_REORDERED, (_columns_taken(heads),), fields=fields)
+    columns = _order_of_columns(compared, name)
+    if columns is not None:
+        yield _reordered("column", columns, lambda rows: rows.stored(rows.own[:, columns]))
+
+
+def _reordered(what: str, order: Sequence[int], derive: Derivation) -> TensorMistake:
+    here = next(here for here, of in enumerate(order) if here != of)
+    fields = (("what", what), ("here", str(here)), ("of", str(order[here])))
+    return TensorMistake(m.ROWS_REORDERED, (derive,), fields=fields)
+
+
+def _order_of_columns(compared: BitComparison, name: str) -> list[int] | None:
+    """Return the order of columns by the bits of a few rows; None for int8, whose groups tell columns apart."""
+    how, at = compared.model.storage(name), compared.first_difference(name) or 0
+    if how.storage == "q8_0" or compared.weights(name).shape[1] == 1:
+        return None
+    part = how.storage
+    right = bits(compared.rows(name, at, min(at + _SEEN_ROWS, how.shape[0])).healthy()[part]).T
+    found = compared.found(name)[part][at : at + right.shape[1]].T
+    of_bits = {column.tobytes(): place for place, column in enumerate(right)}
+    order = [of_bits.get(column.tobytes(), -1) for column in found]
+    return order if sorted(order) == list(range(len(order))) and order != sorted(order) else None
+
+
+def _order_of_rows(compared: BitComparison, name: str) -> list[int] | None:
+    """Return, for each row of the file, the source's row with the same bits; None if any has none."""
+    of_bits: dict[int, int] = {}
+    blocks = []
+    for block in compared.differences(name, healthy):
+        assert block is not None
+        rows, derived, _, _ = block
+        blocks.append(_hashes(derived))
+        for row, key in enumerate(blocks[-1], rows.first):
+            of_bits.setdefault(key, row)
+    right = [key for block in blocks for key in block]
+    order = []
+    for row, key in enumerate(_hashes(compared.found(name))):
+        of = row if key == right[row] else of_bits.get(key)
+        if of is None:
+            return None
+        order.append(of)
+    return order
+
+
+def _hashes(parts: Bits) -> list[int]:
+    count = len(next(iter(parts.values())))
+    return [hash(tuple(part[row].tobytes() for part in parts.values())) for row in range(count)]
+
+
+def _heads_of(order: Sequence[int], head_dim: int) -> list[int] | None:
+    """Return the order of whole heads; None if rows moved within heads."""
+    if len(order) % head_dim:
+        return None
+    heads = [first // head_dim for first in order[::head_dim]]
+    whole = [head * head_dim + row for head in heads for row in range(head_dim)]
+    return heads if whole == list(order) else None
+
+
+def _order_text(heads: Sequence[int]) -> str:
+    shown = ", ".join(map(str, heads[:_LISTED]))
+    return shown if len(heads) <= _LISTED else f"{shown}, ..."
+
+
+def _taken(order: torch.Tensor) -> Derivation:
+    def derive(rows: Rows) -> Parts | None:
+        fits = len(order) == len(rows.weights)
+        return rows.stored(rows.weights[order[rows.first : rows.last]]) if fits else None
+
+    return derive
+
+
+def _heads_of_columns(compared: BitComparison, name: str) -> list[int]:
+    """Return, for each head of columns, the source's head that is nearest to it in a few rows."""
+    at, head_dim = compared.first_difference(name) or 0, compared.hyper.head_dim
+    for rows, found, expected in numbers_beside(compared, name):
+        if rows.start <= at < rows.stop:
+            seen = slice(at - rows.start, at - rows.start + _SEEN_ROWS)
+            mine, right = (
+                part[seen].unflatten(1, (-1, head_dim)).transpose(0, 1).flatten(1) for part in (found, expected)
+            )
+            return [int(head) for head in torch.cdist(mine, right).argmin(dim=1)]
+    raise AssertionError(at)
+
+
+def _columns_taken(heads: Sequence[int]) -> Derivation:
+    def derive(rows: Rows) -> Parts | None:
+        own = rows.own
+        if own.shape[1] % len(heads):
+            return None
+        return rows.stored(own.unflatten(1, (len(heads), -1))[:, list(heads)].flatten(1))
+
+    return derive
+
+
+FITS = (int8_fits, negated_rows, orders)

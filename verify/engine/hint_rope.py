@@ -1,0 +1,101 @@
+"""List mistakes with RoPE: its pairs, its direction, its positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from verify.diagnosis import engine_mistakes as m
+from verify.engine.hint_reference import Load, MakeWatch, MistakenReference
+from verify.oracle import llama
+from verify.sources import Hyperparameters
+
+Rotate = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[MistakenReference]:
+    """Yield the mistakes. first: the first position with wrong logits, at which a table may end."""
+    if hyper.head_dim > 2:
+        yield MistakenReference(
+            m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), hyper, load, _rotating(_halves, "q", "k")
+        )
+    yield MistakenReference(
+        m.ROPE_BACKWARDS, m.ROPE_BACKWARDS.of_engine(), hyper, load, _rotating(_backwards, "q", "k")
+    )
+    for names, what in (
+        (("q", "k"), "queries and keys, or takes every position for 0"),
+        (("q",), "queries"),
+        (("k",), "keys"),
+    ):
+        missing = m.ROPE_MISSING.of_engine(what=what)
+        yield MistakenReference(m.ROPE_MISSING, missing, hyper, load, _rotating(_not_at_all, *names))
+    # no logit tells a query that is rotated too far from keys that are rotated too little
+    for name, what, other in (("q", "queries", "keys"), ("k", "keys", "queries")):
+        further = m.ROPE_POSITION.of_engine(what=what, side=f"after (or for {other} from the position before)")
+        yield MistakenReference(m.ROPE_POSITION, further, hyper, load, _rotating(_one_further, name))
+    if first > 1:
+        ends = m.ROPE_POSITION.of_engine(what=f"position {first} and all later ones", side=str(first - 1))
+        yield MistakenReference(m.ROPE_POSITION, ends, hyper, load, _rotating(_at(_stopping(first)), "q", "k"))
+        begins = m.ROPE_POSITION.of_engine(what=f"position {first} and later ones", side="0 on, again")
+        yield MistakenReference(m.ROPE_POSITION, begins, hyper, load, _rotating(_at(_again(first)), "q", "k"))
+
+
+def _stopping(count: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda positions: positions.clamp(max=count - 1)
+
+
+def _again(count: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda positions: positions % count
+
+
+def _at(of: Callable[[torch.Tensor], torch.Tensor]) -> Rotate:
+    """Rotate by another position. of: positions -> those whose angles are taken."""
+
+    def rotate(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+        taken = rotations[of(torch.arange(heads.shape[1]))]
+        return torch.view_as_real(_complex(heads) * taken.unsqueeze(1)).flatten(-2)
+
+    return rotate
+
+
+def _rotating(rotate: Rotate, *names: str) -> MakeWatch:
+    """Replace RoPE of "q", "k" or both. rotate: of (windows, length, heads, head_dim) and complex rotations (length
+    + 1, head_dim / 2)."""
+
+    def make(hyper: Hyperparameters, rotations: torch.Tensor) -> llama.Watch:
+        seen: dict[str, torch.Tensor] = {}
+
+        def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
+            if operation in names:
+                seen[operation] = y
+            if operation.removesuffix("_rotated") in names and operation.endswith("_rotated"):
+                heads = seen[operation[0]].unflatten(-1, (-1, hyper.head_dim))
+                return rotate(heads, rotations).flatten(2)
+            return y
+
+        return watch
+
+    return make
+
+
+def _complex(heads: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_complex(heads.unflatten(-1, (-1, 2)).contiguous())
+
+
+def _halves(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    low, high = heads.chunk(2, dim=-1)
+    rotated = torch.complex(low.contiguous(), high.contiguous()) * rotations[:-1].unsqueeze(1)
+    return torch.cat((rotated.real, rotated.imag), dim=-1)
+
+
+def _backwards(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(_complex(heads) * rotations[:-1].conj().unsqueeze(1)).flatten(-2)
+
+
+def _not_at_all(heads: torch.Tensor, _rotations: torch.Tensor) -> torch.Tensor:
+    return heads
+
+
+def _one_further(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(_complex(heads) * rotations[1:].unsqueeze(1)).flatten(-2)

@@ -1,0 +1,141 @@
+"""Search the known mistake that explains an engine's logits at every position of a window.
+
+A hint is given only if the logits that the mistake makes are as near to the engine's as a healthy engine's are to the
+right ones, at every position, and if no other mistake comes near: otherwise there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from verify.diagnosis.mistakes import Mistake
+from verify.engine.hint_logits import mistaken_logits
+from verify.engine.hint_reference import Load, logits_of
+from verify.engine.hints import mistaken_references
+from verify.sources import Hyperparameters
+
+# Positions on which every mistake is tried; those that explain these are tried on the whole window.
+_TRIED_POSITIONS = 48
+# A mistake may be this many limits of `execution` away, because it may make a model more sensitive to rounding.
+_NEAR = 3.0
+# With int8 activations no reference is as near as that, so this share of the difference may remain.
+_LEFT = 0.3
+# The share that may remain of a mistake that rounds, where float32 and float64 may round to different sides.
+_LEFT_BY_ROUNDING = 0.1
+# So near that no other mistake can be clearly nearer.
+_SURE = 0.2
+# How many times nearer a mistake must be than another one, and than no mistake at all.
+_CLEARLY = 3.0
+
+Logits = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Holds a window's logits (length, vocab_size): the engine's, the right ones, and their rounding.
+
+    limit: the policy's, in sigma; None if the engine rounds activations to int8.
+    """
+
+    tokens: NDArray[np.int64]
+    engine: NDArray[np.float32]
+    reference: Logits
+    sigma: Logits
+    limit: float | None
+
+    @property
+    def first(self) -> int:
+        """Return the first position whose logits are wrong; 0 if none is wrong by itself."""
+        if self.limit is None:
+            return 0
+        wrong = (np.abs(self.engine - self.reference) > self.limit * self.sigma).any(axis=1)
+        return int(wrong.argmax())
+
+    def left(self, made: Logits, *, coarse: bool = False) -> float:
+        """Return the engine's distance from logits that a mistake makes of the first positions; up to 1 is near.
+
+        A NaN is far. coarse: the mistake rounds.
+        """
+        here = slice(0, len(made))
+        engine, reference = self.engine[here], self.reference[here]
+        error = np.abs(engine - made)
+        if self.limit is None or coarse:
+            before = float(np.sqrt(np.square(engine - reference).mean()))
+            share = _LEFT if self.limit is None else _LEFT_BY_ROUNDING
+            after = float(np.sqrt(np.square(error).mean()))
+            far = 0.0 if after == 0 else after / (share * before) if before else math.inf
+        else:
+            far = float((error / self.sigma[here]).max() / (_NEAR * self.limit))
+        return math.inf if math.isnan(far) else far
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Names the mistake that explains an engine's logits. sentence: what such an engine does."""
+
+    mistake: Mistake
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Explanation:
+    hint: Hint
+    left: float
+    made: Logits
+
+
+def find_hint(seen: Seen, hyper: Hyperparameters, load: Load, group_size: int) -> Hint | None:
+    """Return the mistake that explains the window; None if none does, or if several do."""
+    if seen.engine.min() == seen.engine.max():
+        return None  # whatever makes every product zero would explain it
+    explaining: list[_Explanation] = []
+    for found in _explanations(seen, hyper, load, group_size):
+        explaining.append(found)
+        if found.left <= _SURE:
+            break
+    return _clear(explaining, seen)
+
+
+def _explanations(seen: Seen, hyper: Hyperparameters, load: Load, group_size: int) -> Iterator[_Explanation]:
+    """Yield every mistake that explains the whole window, the simplest first."""
+    for mistake, sentence, made in mistaken_logits(seen.reference, seen.engine.astype(np.float64)):
+        left = seen.left(made)
+        if left <= 1:
+            yield _Explanation(Hint(mistake, sentence), left, made)
+    tokens = torch.from_numpy(seen.tokens)
+    for known in mistaken_references(hyper, load, group_size, tokens, seen.first):
+        for count in (_TRIED_POSITIONS, len(tokens)):
+            made = logits_of(known, tokens[:count]).numpy()
+            left = seen.left(made, coarse=known.coarse)
+            if left > 1 or len(made) == len(tokens):
+                break
+        if left <= 1:
+            yield _Explanation(Hint(known.mistake, known.sentence), left, made)
+
+
+def _clear(explaining: list[_Explanation], seen: Seen) -> Hint | None:
+    """Return the nearest explanation if it is clearly nearer than every other one, and than no mistake."""
+    if not explaining:
+        return None
+    best = min(explaining, key=lambda one: one.left)
+    # of several with the same logits the first one, which is the simplest
+    best = next(one for one in explaining if one is best or _same(one, best, seen))
+    for other in explaining:
+        if other is not best and not _same(other, best, seen) and other.left < _CLEARLY * best.left:
+            return None
+    return best.hint if seen.left(seen.reference) >= _CLEARLY * best.left else None
+
+
+def _same(one: _Explanation, other: _Explanation, seen: Seen) -> bool:
+    """Return whether no engine could tell the logits of two mistakes apart."""
+    apart = np.abs(one.made - other.made)
+    if seen.limit is None:
+        off = np.abs(seen.engine - other.made)
+        return bool(np.square(apart).mean() <= 0.01 * np.square(off).mean())
+    return bool((apart <= _SURE * _NEAR * seen.limit * seen.sigma).all())

@@ -1,0 +1,159 @@
+"""List mistakes with weights: other tensors, other norms, other embeddings, and inputs that a product omits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from verify.diagnosis import engine_mistakes as m
+from verify.diagnosis.mistakes import Mistake
+from verify.engine.hint_reference import Load, MistakenReference
+from verify.oracle import llama
+from verify.sources import Hyperparameters
+
+# Inputs that a loop over a row may take at a time, so that it omits the rest.
+_LANES = (4, 8, 16, 32, 64)
+_EMBEDDING = "tok_embeddings.weight"
+Change = Callable[[torch.Tensor], torch.Tensor]
+
+
+def of_weights(hyper: Hyperparameters, load: Load, tokens: torch.Tensor, first: int) -> Iterator[MistakenReference]:
+    """Yield other weights. tokens: of the window; first: the first position with wrong logits."""
+    swapped = {"feed_forward.w1.": "feed_forward.w3.", "feed_forward.w3.": "feed_forward.w1."}
+
+    def exchanged(name: str) -> torch.Tensor:
+        for mine, other in swapped.items():
+            if mine in name:
+                return load(name.replace(mine, other))
+        return load(name)
+
+    yield MistakenReference(m.GATE_UP_SWAPPED, m.GATE_UP_SWAPPED.of_engine(), hyper, exchanged)
+
+    def without_norms(name: str) -> torch.Tensor:
+        return torch.ones_like(load(name)) if name.endswith("norm.weight") else load(name)
+
+    yield MistakenReference(m.NORM_WEIGHTS, m.NORM_WEIGHTS.of_engine(), hyper, without_norms)
+    yield from _of_norms(hyper, load)
+    yield from _of_embeddings(hyper, load, tokens, first)
+    for found, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        sentence = m.NARROWED.of_engine(tensor="every matrix", found=found)
+        yield MistakenReference(m.NARROWED, sentence, hyper, _rounded(load, dtype))
+
+
+def _of_norms(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    for what, ending in (("all norms", "norm.weight"), ("the final norm", "")):
+        sentence = m.NORM_PLUS_ONE.of_engine(what=what)
+        yield MistakenReference(m.NORM_PLUS_ONE, sentence, hyper, _one_added(load, ending))
+    yield MistakenReference(m.NORM_MISSING, m.NORM_MISSING.of_engine(), hyper, load, normed=False)
+
+
+def _of_embeddings(
+    hyper: Hyperparameters, load: Load, tokens: torch.Tensor, first: int
+) -> Iterator[MistakenReference]:
+    """tokens: of the window; first: the first position with wrong logits."""
+    root = math.sqrt(hyper.dim)
+    for factor, text in ((root, "sqrt(dim)"), (1 / root, "1 / sqrt(dim)")):
+        sentence = m.EMBEDDING_SCALED.of_engine(factor=text)
+        yield MistakenReference(m.EMBEDDING_SCALED, sentence, hyper, load, embedding=factor)
+    for by, side in ((1, "after"), (-1, "before")):
+        sentence = m.ROWS_SHIFTED.of_engine(tensor=_EMBEDDING, side=side)
+        yield MistakenReference(m.ROWS_SHIFTED, sentence, _untied(hyper), _with_rows(hyper, load, _rolled(by)))
+    if not len(tokens):
+        return
+    token = int(tokens[first])
+    others = dict.fromkeys((token - 1, token + 1, 0, hyper.vocab_size - 1))
+    for other in others:
+        if other != token and 0 <= other < hyper.vocab_size:
+            sentence = m.ONE_EMBEDDING.of_engine(token=token, found=f"the embedding of token {other}")
+            replaced = _with_rows(hyper, load, _row_replaced(token, other))
+            yield MistakenReference(m.ONE_EMBEDDING, sentence, _untied(hyper), replaced)
+    sentence = m.ONE_EMBEDDING.of_engine(token=token, found="an embedding of zeros")
+    yield MistakenReference(m.ONE_EMBEDDING, sentence, _untied(hyper), _with_rows(hyper, load, _row_zero(token)))
+
+
+def _untied(hyper: Hyperparameters) -> Hyperparameters:
+    """Read the classifier apart from the embedding, which alone is changed."""
+    return replace(hyper, tied=False)
+
+
+def _with_rows(hyper: Hyperparameters, load: Load, change: Change) -> Load:
+    """Load another embedding, and the right classifier."""
+    right = llama.classifier(hyper)
+    return lambda name: change(load(name)) if name == _EMBEDDING else load(right if name == "output.weight" else name)
+
+
+def _rolled(by: int) -> Change:
+    return lambda rows: rows.roll(-by, dims=0)
+
+
+def _row_replaced(token: int, other: int) -> Change:
+    return lambda rows: rows.index_copy(0, torch.tensor([token]), rows[other : other + 1])
+
+
+def _row_zero(token: int) -> Change:
+    return lambda rows: rows.index_fill(0, torch.tensor([token]), 0.0)
+
+
+def _one_added(load: Load, ending: str) -> Load:
+    """Add 1 to the weights of norms with this ending, or to the last norm's."""
+
+    def added(name: str) -> torch.Tensor:
+        chosen = name.endswith(ending) if ending else name == "norm.weight"
+        return load(name) + 1 if chosen else load(name)
+
+    return added
+
+
+def _rounded(load: Load, dtype: torch.dtype) -> Load:
+    """Load every matrix rounded to half precision."""
+    return lambda name: load(name).to(dtype).float() if load(name).ndim == 2 else load(name)
+
+
+def of_omitted_inputs(hyper: Hyperparameters, load: Load, group_size: int) -> Iterator[MistakenReference]:
+    """Yield products that omit the last inputs of each row. group_size: of Q8_0 tensors, 0 if there are none."""
+    # a tied classifier omits inputs like any other matrix, but embeddings are looked up whole
+    untied = replace(hyper, tied=False)
+    widths = (hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim)
+
+    def omitting(mistake: Mistake, sentence: str, until: Callable[[int], int]) -> MistakenReference:
+        return MistakenReference(mistake, sentence, untied, _cut(load, llama.classifier(hyper), until))
+
+    if group_size:
+        sentence = m.LAST_GROUP.of_engine(count=group_size)
+        yield omitting(m.LAST_GROUP, sentence, partial(_fewer, group_size))
+    for lanes in _LANES:
+        if lanes < min(widths) and any(columns % lanes for columns in widths):
+            sentence = m.LAST_INPUTS_DROPPED.of_engine(which=f"the inputs after the last multiple of {lanes}")
+            yield omitting(m.LAST_INPUTS_DROPPED, sentence, partial(_whole, lanes))
+    for count in map(int, m.LAST_INPUTS_DROPPED.numbers):
+        if count < min(widths):
+            sentence = m.LAST_INPUTS_DROPPED.of_engine(which=m.last_inputs(count))
+            yield omitting(m.LAST_INPUTS_DROPPED, sentence, partial(_fewer, count))
+
+
+def _whole(lanes: int, columns: int) -> int:
+    return columns // lanes * lanes
+
+
+def _fewer(dropped: int, columns: int) -> int:
+    return columns - dropped
+
+
+def _cut(load: Load, classifier: str, until: Callable[[int], int]) -> Load:
+    """Load matrices whose columns from until(columns) on are zero."""
+
+    def cut(name: str) -> torch.Tensor:
+        if name.startswith("tok_"):
+            return load(name)
+        tensor = load(classifier if name == "output.weight" else name)
+        if tensor.ndim != 2:
+            return tensor
+        kept = tensor.clone()
+        kept[:, max(0, until(tensor.shape[1])) :] = 0
+        return kept
+
+    return cut
