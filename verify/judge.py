@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from verify.checks.baseline import check_baseline, under
+from verify.checks.coverage import check_coverage
 from verify.checks.policy import DEFAULT_POLICY, Policy, QuantizationLimits, load_policy
 from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, within
@@ -31,11 +32,27 @@ def judge(
     """
     report = read_report(Path(saved))
     limits = load_policy(Path(policy) if policy else DEFAULT_POLICY, report.policy.section)
-    checks = tuple(_again(check, report, limits) for check in report.checks)
+    checks = _with_coverage([_again(check, report, limits) for check in report.checks], report, limits, saved)
     report = dataclasses.replace(report, policy=limits, checks=checks)
     if baseline is not None:
         return with_baseline(report, read_saved(Path(baseline)))
     return report if report.baseline is None else _baseline_again(report, report.baseline)
+
+
+def _with_coverage(
+    checks: list[CheckResult], report: Report, policy: Policy, saved: str | os.PathLike[str]
+) -> tuple[CheckResult, ...]:
+    """Return the checks with `coverage` as the policy demands it, before `baseline`."""
+    others = [check for check in checks if check.name not in ("coverage", "baseline")]
+    last = [check for check in checks if check.name == "baseline"]
+    if policy.coverage is None:
+        return (*others, *last)
+    if report.coverage is None:
+        raise CannotJudgeError(
+            f"{os.fspath(saved)}: evidence: expected the coverage that {policy.path} demands in "
+            f"[{policy.section}.coverage], found a report that was made before it was recorded: verify the file again"
+        )
+    return (*others, check_coverage(report.coverage, policy.coverage), *last)
 
 
 def _baseline_again(report: Report, baseline: Baseline) -> Report:

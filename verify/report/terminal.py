@@ -21,7 +21,7 @@ _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
 
 
 def show_report(console: Console, findings: Findings, written: Path | None = None) -> None:
-    """Print the table of checks, the metrics, the next steps, and the verdict with its reason.
+    """Print the table of checks, the metrics, the next steps, the verdict with its reason, and what it covered.
 
     written: the directory with the report's files.
     """
@@ -53,6 +53,8 @@ def show_report(console: Console, findings: Findings, written: Path | None = Non
     if written:
         console.print(f"report: {written / 'report.html'}", soft_wrap=True, markup=False)
     console.print(f"{verdict} {escape(str(findings.file['path']))}: {escape(findings.reason)}", soft_wrap=True)
+    if findings.coverage:
+        console.print(findings.coverage.sentence(), soft_wrap=True, markup=False)
 
 
 def _costs(attribution: Attribution) -> str:

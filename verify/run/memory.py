@@ -11,17 +11,15 @@ import ctypes
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from verify.errors import CannotJudgeError
-from verify.evidence import Window
 from verify.oracle.logit_sigma import DRAWS
-from verify.sources import Hyperparameters
+from verify.run.work import DOUBLE, FLOAT, Shape, Sizes, Work
 
-_FLOAT, _DOUBLE = 4, 8
 # Bytes of weights that are kept because they are asked for again: of the source's, and of the file's.
 _CACHE = 1 << 28
 # Bytes for blocks of rows, of logits and of random numbers, and for what allocators keep.
@@ -57,27 +55,6 @@ class Plan:
 AT_EASE = Plan(None, False, 2, None, _CACHE, 0)
 
 
-@dataclass(frozen=True)
-class Work:
-    """The sizes that decide how much memory a verdict takes.
-
-    length: tokens of the longest window. batch: windows in one pass of the source. traced: windows that are traced at
-    a time. positions: of each traced window, those compared with the reference. held: bytes of the file's copy.
-    directory: transformers runs what is judged, whole, instead of the C reader.
-    """
-
-    hyper: Hyperparameters
-    length: int
-    batch: int
-    traced: int
-    positions: int
-    held: int
-    q8: bool
-    huggingface: bool
-    attributed: bool
-    directory: bool = False
-
-
 def plan(work: Work, threads: int, limit: int | None) -> Plan:
     """Choose the first plan that fits: the whole model with a window for each thread; else layer by layer; else also
     without a cache; else also one window at a time. Raises CannotJudgeError if none fits."""
@@ -95,125 +72,89 @@ def plan(work: Work, threads: int, limit: int | None) -> Plan:
         made = dataclasses.replace(made, peak=_anonymous() + predicted(work, made))  # noqa: PLW2901  # the same plan, with its prediction
         if limit is None or made.peak <= limit:
             return made
+    longest = max(shape.length for shape in work.shapes)
     raise CannotJudgeError(
-        f"memory: expected at least {_size(made.peak)} for this model and windows of {work.length} tokens, found "
+        f"memory: expected at least {_size(made.peak)} for this model and windows of {longest} tokens, found "
         f"{_size(limit or 0)}: give fewer tokens (--length) or windows (--windows)"
     )
 
 
 def predicted(work: Work, made: Plan) -> int:
     """Bytes beyond what the process has now: what lasts, and the stage that takes most."""
-    sizes = _Sizes.of(work)
-    stages = (
-        _source_pass(work, made, sizes) + _judged_pass(work, made, sizes),
-        _rounding_noise(work, sizes),
-        _file_pass(work, sizes),
-        _storage_cost(work, sizes) if work.attributed else 0,
-        0 if work.directory else _operations(work, made, sizes),
-    )
+    stages = [stage for shape in work.shapes for stage in _stages(work, shape, made)]
     # float64 logits of the source and of the file, and float32 sigmas, of the traced positions
-    logits = work.traced * work.positions * work.hyper.vocab_size * (2 * _DOUBLE + _FLOAT)
+    positions = max(shape.traced * shape.positions for shape in work.shapes)
+    logits = positions * work.hyper.vocab_size * (2 * DOUBLE + FLOAT)
     lasting = work.held + 2 * made.cache + logits
     imports = _TRANSFORMERS if work.huggingface or work.directory else 0
     # allocators keep some of what is freed
     return int(1.05 * (lasting + _BLOCKS + imports + max(stages)))
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Elements. largest: of a tensor. layer, largest_in_layer: of the tensors of a layer. every: of all tensors.
-    stream: numbers of one token that a layer holds. scores: attention scores of all tokens. session: bytes."""
-
-    largest: int
-    layer: int
-    largest_in_layer: int
-    every: int
-    stream: int
-    scores: int
-    session: int
-
-    @classmethod
-    def of(cls, work: Work) -> _Sizes:
-        hyper, tokens = work.hyper, work.length
-        sizes = {name: prod(shape) for name, shape in hyper.shapes().items()}
-        in_layer = [size for name, size in sizes.items() if name.startswith("layers.0.")]
-        q_dim, kv_dim = hyper.n_heads * hyper.head_dim, hyper.n_kv_heads * hyper.head_dim
-        stream = 4 * hyper.dim + 2 * q_dim + 4 * kv_dim + 3 * hyper.hidden_dim
-        return cls(
-            largest=max(sizes.values()),
-            layer=sum(in_layer),
-            largest_in_layer=max(in_layer),
-            every=sum(sizes.values()),
-            stream=stream,
-            scores=hyper.n_heads * tokens * tokens,
-            # the keys and values of all layers, and the scratch of at most 256 tokens
-            session=2 * _FLOAT * hyper.n_layers * tokens * kv_dim + _FLOAT * min(tokens, 256) * stream,
-        )
-
-    @property
-    def load(self) -> int:
-        """Bytes of a tensor as it is stored, as float32, and as the file has it."""
-        return 10 * self.largest
+def _stages(work: Work, shape: Shape, made: Plan) -> Iterator[int]:
+    """Bytes of each stage on the windows of one length."""
+    sizes = Sizes.of(work.hyper, shape.length)
+    yield _source_pass(work, shape, made, sizes) + _judged_pass(work, shape, made, sizes)
+    if shape.traced:
+        yield _rounding_noise(work, shape, sizes)
+        yield _file_pass(work, shape, sizes)
+        yield _storage_cost(work, shape, sizes) if work.attributed else 0
+        yield 0 if work.directory else _operations(work, shape, made, sizes)
 
 
-def _source_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _source_pass(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     """The source's own pass over a batch: its weights, a layer's activations and scores, and float64 logits."""
     if not work.huggingface:
-        weights, wide = (_DOUBLE + _FLOAT) * sizes.largest, _DOUBLE
+        weights, wide = (DOUBLE + FLOAT) * sizes.largest, DOUBLE
     elif made.streamed:
-        weights, wide = max(_FLOAT * sizes.layer + 8 * sizes.largest_in_layer, 8 * sizes.largest), _FLOAT
+        weights, wide = max(FLOAT * sizes.layer + 8 * sizes.largest_in_layer, 8 * sizes.largest), FLOAT
     else:
-        weights, wide = _FLOAT * sizes.every + 8 * sizes.largest, _FLOAT
-    activations = wide * (work.length * sizes.stream + 3 * sizes.scores)
-    return weights + work.batch * (activations + 3 * _DOUBLE * work.length * work.hyper.vocab_size)
+        weights, wide = FLOAT * sizes.every + 8 * sizes.largest, FLOAT
+    activations = wide * (shape.length * sizes.stream + 3 * sizes.scores)
+    return weights + shape.batch * (activations + 3 * DOUBLE * shape.length * work.hyper.vocab_size)
 
 
-def _judged_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _judged_pass(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     """The pass of what is judged, beside the source's own: a directory by transformers, a file by the C reader."""
     if not work.directory:
-        return _engine_pass(work, made, sizes)
+        return _engine_pass(work, shape, made, sizes)
     whole = dataclasses.replace(made, streamed=False)
-    return _source_pass(dataclasses.replace(work, huggingface=True), whole, sizes)
+    return _source_pass(dataclasses.replace(work, huggingface=True), shape, whole, sizes)
 
 
-def _engine_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _engine_pass(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     """Windows that the C reader runs beside it: a session, and the logits twice by each kind of activations."""
-    logits = 2 * (1 + work.q8) * _FLOAT * work.length * work.hyper.vocab_size
+    logits = 2 * (1 + work.q8) * FLOAT * shape.length * work.hyper.vocab_size
     return made.engines * (sizes.session + logits)
 
 
-def _rounding_noise(work: Work, sizes: _Sizes) -> int:
+def _rounding_noise(work: Work, shape: Shape, sizes: Sizes) -> int:
     """The clean pass and its noisy copies: a layer's activations and scores of the traced positions."""
-    copies = (1 + DRAWS) * work.traced * _FLOAT
-    return sizes.load + copies * (work.positions * sizes.stream + 3 * work.hyper.n_heads * work.positions**2)
+    copies = (1 + DRAWS) * shape.traced * FLOAT
+    return sizes.load + copies * (shape.positions * sizes.stream + 3 * work.hyper.n_heads * shape.positions**2)
 
 
-def _file_pass(work: Work, sizes: _Sizes) -> int:
+def _file_pass(work: Work, shape: Shape, sizes: Sizes) -> int:
     """The float64 reference on the file's weights: one tensor twice, activations and three copies of the logits."""
-    positions = work.traced * work.positions * _DOUBLE
-    return (_DOUBLE + _FLOAT) * sizes.largest + positions * (sizes.stream + 3 * work.hyper.vocab_size)
+    positions = shape.traced * shape.positions * DOUBLE
+    return (DOUBLE + FLOAT) * sizes.largest + positions * (sizes.stream + 3 * work.hyper.vocab_size)
 
 
-def _storage_cost(work: Work, sizes: _Sizes) -> int:
+def _storage_cost(work: Work, shape: Shape, sizes: Sizes) -> int:
     """A gradient, both kinds of weights, and six float64 copies of the logits."""
-    weights = max(18 * sizes.largest, _FLOAT * sizes.layer + 18 * sizes.largest_in_layer)
-    return weights + 6 * _DOUBLE * work.positions * work.hyper.vocab_size
+    weights = max(18 * sizes.largest, FLOAT * sizes.layer + 18 * sizes.largest_in_layer)
+    return weights + 6 * DOUBLE * shape.positions * work.hyper.vocab_size
 
 
-def _operations(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _operations(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     """What a recorded layer holds, for each window side by side, and its recomputation in float64."""
     hyper = work.hyper
-    windows = work.traced if made.walks is None else made.walks
+    windows = shape.traced if made.walks is None else made.walks
     q_dim = hyper.n_heads * hyper.head_dim
-    recorded = sizes.session + 2 * _FLOAT * (work.length * (sizes.stream + q_dim) + 2 * sizes.scores)
-    recomputed = 2 * _DOUBLE * work.length * sizes.largest_in_layer // hyper.dim
-    logits = work.traced * _FLOAT * work.length * hyper.vocab_size
-    return sizes.load + windows * (recorded + recomputed) + 8 * _DOUBLE * sizes.scores + logits
-
-
-def batch_of(windows: Sequence[Window], batches: Iterable[list[int]]) -> tuple[int, int]:
-    """Return (windows, tokens of each) of the batch with the most tokens."""
-    return max(((len(b), len(windows[b[0]].tokens)) for b in batches), key=lambda found: found[0] * found[1])
+    recorded = sizes.session + 2 * FLOAT * (shape.length * (sizes.stream + q_dim) + 2 * sizes.scores)
+    recomputed = 2 * DOUBLE * shape.length * sizes.largest_in_layer // hyper.dim
+    logits = shape.traced * FLOAT * shape.length * hyper.vocab_size
+    return sizes.load + windows * (recorded + recomputed) + 8 * DOUBLE * sizes.scores + logits
 
 
 def mapped(path: str | os.PathLike[str], limit: int | None) -> bool | None:

@@ -12,8 +12,11 @@ import pytest
 from verify.demo import CHECKPOINT, HELD_OUT_TEXT
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
+from verify.evidence.seed import Seed
 from verify.evidence.tokenizers import encode
 from verify.sources import Source, open_source
+
+SEED = Seed(0, "given")
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +25,17 @@ def source() -> Source:
 
 
 def test_by_default_random_windows_to_full_length_beside_fixed_ones(source: Source) -> None:
-    windows = Evidence().collect(source, 256)
+    windows = Evidence().collect(source, 256, SEED)
     assert [w.origin for w in windows] == ["random"] * 8 + ["fixed"] * 2
     assert all(len(w.tokens) == 256 for w in windows)
-    again = Evidence().collect(source, 256)
+    again = Evidence().collect(source, 256, SEED)
     assert all((a.tokens == b.tokens).all() for a, b in zip(windows, again, strict=True))
-    other = Evidence(seed=1).collect(source, 256)
+    other = Evidence().collect(source, 256, Seed(1, "given"))
     assert any((a.tokens != b.tokens).any() for a, b in zip(windows, other, strict=True))
 
 
 def test_text_becomes_windows_spread_over_it(source: Source) -> None:
-    windows = [w for w in Evidence(text=HELD_OUT_TEXT, windows=3).collect(source, 256) if w.origin == "text"]
+    windows = [w for w in Evidence(text=HELD_OUT_TEXT, windows=3).collect(source, 256, SEED) if w.origin == "text"]
     assert len(windows) == 3
     assert all(len(w.tokens) == 256 for w in windows)
     assert windows[0].tokens[0] == 1
@@ -43,7 +46,7 @@ def test_text_becomes_windows_spread_over_it(source: Source) -> None:
 def test_short_text_is_one_short_window(source: Source, tmp_path: Path) -> None:
     text = tmp_path / "short.txt"
     text.write_text("In the beginning")
-    windows = Evidence(text=text).collect(source, 256)
+    windows = Evidence(text=text).collect(source, 256, SEED)
     assert windows[0].origin == "text"
     assert 2 <= len(windows[0].tokens) < 10
 
@@ -52,7 +55,7 @@ def test_tokens_from_a_file_or_from_memory(source: Source, tmp_path: Path) -> No
     path = tmp_path / "tokens.npy"
     np.save(path, np.arange(40, dtype=np.int32).reshape(4, 10))
     for given in (path, list(np.arange(40).reshape(4, 10))):
-        windows = [w for w in Evidence(tokens=given).collect(source, 256) if w.origin == "tokens"]
+        windows = [w for w in Evidence(tokens=given).collect(source, 256, SEED) if w.origin == "tokens"]
         assert [w.tokens.tolist() for w in windows] == np.arange(40).reshape(4, 10).tolist()
 
 
@@ -67,7 +70,7 @@ def test_tokens_from_a_file_or_from_memory(source: Source, tmp_path: Path) -> No
 )
 def test_options_out_of_range_are_refused(source: Source, changes: dict[str, object], message: str) -> None:
     with pytest.raises(CannotJudgeError, match=message):
-        Evidence(**changes).collect(source, 256)  # type: ignore[arg-type]
+        Evidence(**changes).collect(source, 256, SEED)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -78,16 +81,16 @@ def test_text_with_nothing_in_it_is_refused(source: Source, tmp_path: Path, cont
     text = tmp_path / "text.txt"
     text.write_bytes(content)
     with pytest.raises(CannotJudgeError, match=message):
-        Evidence(text=text).collect(source, 256)
+        Evidence(text=text).collect(source, 256, SEED)
 
 
 def test_a_tokenizer_that_is_missing_or_none_is_refused(source: Source, tmp_path: Path) -> None:
     with pytest.raises(
         CannotJudgeError, match="expected a tokenizer, found no such file: give one with --tokenizer FILE"
     ):
-        Evidence(text=HELD_OUT_TEXT, tokenizer=tmp_path / "none.model").collect(source, 256)
+        Evidence(text=HELD_OUT_TEXT, tokenizer=tmp_path / "none.model").collect(source, 256, SEED)
     with pytest.raises(CannotJudgeError, match="expected a SentencePiece model"):
-        Evidence(text=HELD_OUT_TEXT, tokenizer=CHECKPOINT).collect(source, 256)
+        Evidence(text=HELD_OUT_TEXT, tokenizer=CHECKPOINT).collect(source, 256, SEED)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +108,14 @@ def test_token_files_are_checked(source: Source, tmp_path: Path, array: np.ndarr
     path = tmp_path / "tokens.npy"
     np.save(path, array)
     with pytest.raises(CannotJudgeError, match=message):
-        Evidence(tokens=path).collect(source, 256)
+        Evidence(tokens=path).collect(source, 256, SEED)
 
 
 def test_a_token_file_that_is_a_pickle_is_refused(source: Source, tmp_path: Path) -> None:
     path = tmp_path / "tokens.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(CannotJudgeError, match=r"expected an \.npy file of integers"):
-        Evidence(tokens=path).collect(source, 256)
+        Evidence(tokens=path).collect(source, 256, SEED)
 
 
 def npy(head: str, size: int = 128) -> bytes:
@@ -143,7 +146,7 @@ def test_a_token_file_whose_header_says_anything_is_refused(source: Source, tmp_
     path = tmp_path / "tokens.npy"
     path.write_bytes(npy(head))
     with pytest.raises(CannotJudgeError, match=r"tokens\.npy: "):
-        Evidence(tokens=path).collect(source, 256)
+        Evidence(tokens=path).collect(source, 256, SEED)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ def test_a_token_file_of_too_many_windows_costs_nothing(
     tracemalloc.start()
     try:
         with pytest.raises(CannotJudgeError, match=message):
-            Evidence(tokens=path).collect(source, 256)
+            Evidence(tokens=path).collect(source, 256, SEED)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -183,4 +186,4 @@ def test_a_text_may_come_by_the_shells_pipe_and_no_fifo_is_waited_for(source: So
         Evidence(tokens=fifo),
     ):
         with pytest.raises(CannotJudgeError, match=r"no regular file|no such file"):
-            evidence.collect(source, 256)
+            evidence.collect(source, 256, SEED)

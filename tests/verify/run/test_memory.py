@@ -22,7 +22,8 @@ from verify.evidence import Evidence
 from verify.oracle import expected
 from verify.oracle.transformers import TransformersOracle
 from verify.run import memory
-from verify.run.memory import Plan, Work, plan, predicted
+from verify.run.memory import Plan, plan, predicted
+from verify.run.work import Shape, Work
 from verify.sources import open_source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.sources.llama2c import Llama2cSource
@@ -145,7 +146,8 @@ def test_blocks_of_rows_change_no_number(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def llama_7b(**changes: Any) -> Work:
-    work = Work(hyperparameters(LLAMA_2_7B), 512, 1, 2, 128, held=0, q8=True, huggingface=True, attributed=True)
+    shapes = (Shape(512, 1, 2, 128),)
+    work = Work(hyperparameters(LLAMA_2_7B), shapes, held=0, q8=True, huggingface=True, attributed=True)
     return dataclasses.replace(work, **changes)
 
 
@@ -167,7 +169,7 @@ def test_a_model_of_seven_thousand_million_fits_four_gibibytes_at_standard_depth
 @pytest.mark.usefixtures("fresh")
 def test_what_takes_less_is_done_at_ease() -> None:
     small = dataclasses.replace(llama_7b().hyper, n_layers=1, vocab_size=1000)
-    made = plan(llama_7b(hyper=small, length=64), 2, 4 << 30)
+    made = plan(llama_7b(hyper=small, shapes=(Shape(64, 1, 2, 128),)), 2, 4 << 30)
     assert (made.streamed, made.engines) == (False, 2)
 
 
