@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from helpers.models import arrays, config
 
+import exporter
 from verify.demo import CHECKPOINT, HELD_OUT_TEXT
 from verify.errors import CannotJudgeError
-from verify.evidence import Evidence
+from verify.evidence import Evidence, Window
 from verify.evidence.seed import Seed
 from verify.evidence.tokenizers import encode
 from verify.sources import Source, open_source
+from verify.testing import source_of
 
 SEED = Seed(0, "given")
 
@@ -32,6 +36,65 @@ def test_by_default_random_windows_to_full_length_beside_fixed_ones(source: Sour
     assert all((a.tokens == b.tokens).all() for a, b in zip(windows, again, strict=True))
     other = Evidence().collect(source, 256, Seed(1, "given"))
     assert any((a.tokens != b.tokens).any() for a, b in zip(windows, other, strict=True))
+
+
+@pytest.fixture(scope="module")
+def longer() -> Source:
+    """A model of many positions, whose ordinary windows do not reach its end."""
+    model = config(vocab_size=512, max_seq_len=1000)
+    return source_of(exporter.Checkpoint.from_arrays(model, arrays(model)))
+
+
+def lengths(windows: list[Window], origin: str) -> list[int]:
+    return [len(window.tokens) for window in windows if window.origin == origin]
+
+
+def test_one_random_window_goes_on_to_the_models_last_position(longer: Source) -> None:
+    windows = Evidence().collect(longer, 1000, SEED)
+    assert lengths(windows, "random") == [512] * 7 + [1000]
+    assert lengths(windows, "fixed") == [512] * 2
+    # a file that was shortened ends earlier
+    assert lengths(Evidence().collect(longer, 700, SEED), "random")[-1] == 700
+
+
+def test_a_window_that_does_not_fit_in_memory_is_as_long_as_fits(longer: Source) -> None:
+    windows = Evidence().collect(longer, 1000, SEED, lambda length: length <= 800)
+    assert lengths(windows, "random") == [512] * 7 + [800]
+    assert lengths(Evidence().collect(longer, 1000, SEED, lambda _length: False), "random") == [512] * 8
+
+
+@pytest.mark.parametrize("asked", [{"windows": 2}, {"length": 512}, {"depth": "quick"}])
+def test_the_users_own_numbers_and_quick_add_no_long_window(longer: Source, asked: dict[str, Any]) -> None:
+    windows = Evidence(**asked).collect(longer, 1000, SEED)
+    assert max(len(window.tokens) for window in windows) <= 512
+
+
+def test_a_long_text_gives_the_long_window_and_a_short_one_leaves_it_random(longer: Source, tmp_path: Path) -> None:
+    tokenizer = CHECKPOINT.with_name("tokenizer.model")
+    windows = Evidence(text=HELD_OUT_TEXT, tokenizer=tokenizer).collect(longer, 1000, SEED)
+    assert lengths(windows, "text") == [512] * 8 + [1000]
+    assert lengths(windows, "random") == [512] * 7
+    text = tmp_path / "short.txt"
+    text.write_text("In the beginning " * 100)
+    windows = Evidence(text=text, tokenizer=tokenizer).collect(longer, 1000, SEED)
+    assert max(lengths(windows, "text")) == 512
+    assert lengths(windows, "random") == [512] * 7 + [1000]
+
+
+def test_full_depth_feeds_every_token_id(source: Source) -> None:
+    # so short that the 32 windows of the depth hold 480 of the 512 ids
+    windows = Evidence(depth="full").collect(source, 15, SEED)
+    fed = np.concatenate([window.tokens for window in windows if window.origin == "random"])
+    assert np.array_equal(np.unique(fed), np.arange(512))
+    assert lengths(windows, "random") == [15] * 35
+    # the user's own number of windows is not added to
+    assert lengths(Evidence(depth="full", windows=32).collect(source, 15, SEED), "random") == [15] * 32
+
+
+def test_the_seed_and_its_origin_are_described(source: Source) -> None:
+    windows = Evidence(depth="quick").collect(source, 256, Seed(7, "file"))
+    described = Evidence(depth="quick").describe(windows, Seed(7, "file"))
+    assert (described["seed"], described["seed_from"]) == (7, "file")
 
 
 def test_text_becomes_windows_spread_over_it(source: Source) -> None:
