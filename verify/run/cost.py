@@ -34,6 +34,8 @@ _CHECKED = 2
 _CHECKED_OF_DIRECTORY = 5
 # Bytes that a long window may take beyond the depth's ordinary ones where --memory states no limit.
 _FOR_A_LONG_WINDOW = 4 << 30
+# Bytes of a process that has imported PyTorch and transformers.
+_PROCESS = 512 << 20
 # Passes over the source that attribute the cost of storage to tensors.
 _ATTRIBUTED = 2
 
@@ -140,8 +142,8 @@ def long_window_fits(source: Source, depth: str, limit: int | None, length: int)
 
     if limit is None:
         return needed(length) - needed(asked.length) <= _FOR_A_LONG_WINDOW
-    # the rest is for the process and for the file's copy
-    return needed(length) <= limit // 2
+    # a quarter is for the file's copy: a larger file is mapped
+    return needed(length) <= limit - limit // 4 - _PROCESS
 
 
 def batches_of(
