@@ -81,7 +81,8 @@ def _check_windows(saved: SavedReport, windows: Sequence[tuple[str, str]]) -> No
     if before != list(windows):
         raise CannotJudgeError(
             f"{path}: windows: expected the same tokens as today's (by text, tokens, windows, length, seed, depth "
-            f"and memory), found {_count(before)} against {_count(windows)}, {_shared(before, windows)} of them the same"
+            f"and memory), found {_count(before)} against {_count(windows)}, {_shared(before, windows)} of them the "
+            "same"
         )
 
 
