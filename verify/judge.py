@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from verify.checks.baseline import check_baseline, under
+from verify.checks.coverage import check_coverage
 from verify.checks.policy import DEFAULT_POLICY, Policy, QuantizationLimits, load_policy
 from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, within
@@ -50,7 +51,7 @@ def judge(
         found,
         file=described,
         policy=limits,
-        checks=tuple(_again(check, found, limits) for check in found.checks),
+        checks=_with_coverage([_again(check, found, limits) for check in found.checks], found, limits, saved.path),
         judged_again=JudgedAgain(
             file="as reported" if file is None else "hashed again",
             report_sha256=saved.sha256,
@@ -60,6 +61,22 @@ def judge(
     if baseline is not None:
         return with_baseline(found, read_saved(Path(baseline)))
     return found if found.baseline is None else _baseline_again(found, found.baseline)
+
+
+def _with_coverage(
+    checks: list[CheckResult], report: Report, policy: Policy, saved: str | os.PathLike[str]
+) -> tuple[CheckResult, ...]:
+    """Return the checks with `coverage` as the policy demands it, before `baseline`."""
+    others = [check for check in checks if check.name not in ("coverage", "baseline")]
+    last = [check for check in checks if check.name == "baseline"]
+    if policy.coverage is None:
+        return (*others, *last)
+    if report.coverage is None:
+        raise CannotJudgeError(
+            f"{os.fspath(saved)}: evidence: expected the coverage that {policy.path} demands in "
+            f"[{policy.section}.coverage], found a report that was made before it was recorded: verify the file again"
+        )
+    return (*others, check_coverage(report.coverage, policy.coverage), *last)
 
 
 def _baseline_again(report: Report, baseline: Baseline) -> Report:

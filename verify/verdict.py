@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from verify.checks.coverage import check_coverage
 from verify.checks.metrics import digest_of
 from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.errors import CannotJudgeError
-from verify.evidence import Evidence
+from verify.evidence import Evidence, Window
+from verify.evidence.coverage import Coverage
+from verify.evidence.depth import traced_windows
+from verify.evidence.seed import Seed, choose_seed
 from verify.report.environment import environment
 from verify.report.model import Report
 from verify.report.saved import SavedReport, read_saved
 from verify.run.check_findings import CheckFindings
-from verify.run.cost import Cost
+from verify.run.cost import Cost, long_window_fits
 from verify.run.last_release import check_comparable, with_baseline
 from verify.run.memory import AT_EASE, Taken, Watch
 from verify.run.options import Options, StrPath
@@ -105,10 +110,12 @@ def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator
 
 @dataclass(frozen=True)
 class _Plan:
-    """length: positions that the file should state. cost: None if the file's shape differs, as little is judged."""
+    """length: positions that the file should state. seed: of the random windows. cost: None if the file's shape
+    differs, as little is judged."""
 
     job: Job
     length: int
+    seed: Seed
     cost: Cost | None
 
 
@@ -120,10 +127,10 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
     if not 1 <= length <= most:
         raise CannotJudgeError(f"max_seq_len: expected 1 to the source's {most}, found {length}")
     limits = load_policy(Path(options.policy) if options.policy else DEFAULT_POLICY, subject.section(source))
-    windows = options.evidence.collect(source, length)
+    seed = choose_seed(options.evidence.seed, subject.sha256, None if earlier is None else earlier.report.evidence)
+    windows, cost = _windows(opened, options, length, seed)
     if earlier is not None:
         check_comparable(earlier, source, windows)
-    cost = subject.cost(source, windows, options)
     if cost is not None and options.announce is not None:
         options.announce(cost.describe())
     job = Job(
@@ -138,11 +145,27 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
         memory=AT_EASE if cost is None else cost.plan,
         threads=torch.get_num_threads(),
     )
-    return _Plan(job, length, cost)
+    return _Plan(job, length, seed, cost)
+
+
+def _windows(opened: _Opened, options: Options, length: int, seed: Seed) -> tuple[list[Window], Cost | None]:
+    """Collect windows and predict their cost: with a long one, unless that is what does not fit in --memory."""
+    source, evidence = opened.source, options.evidence
+    affordable = partial(long_window_fits, source, evidence.depth, options.memory)
+    windows = evidence.collect(source, length, seed, affordable)
+    try:
+        return windows, opened.subject.cost(source, windows, options)
+    except CannotJudgeError:
+        shorter = evidence.collect(source, length, seed, lambda _length: False)
+        if len({len(window.tokens) for window in windows}) == len({len(window.tokens) for window in shorter}):
+            raise
+        return shorter, opened.subject.cost(source, shorter, options)
 
 
 def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Options, taken: Taken) -> Report:
     subject, cost = opened.subject, plan.cost
+    coverage = _coverage(opened, plan, findings, options)
+    demands = plan.job.policy.coverage
     # the cost differs from run to run, so it is reported only where a limit was given
     memory = {"memory": cost.beside(taken)} if options.memory is not None and cost is not None else {}
     return Report(
@@ -155,8 +178,11 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
         file=subject.described(),
         config=subject.config(),
         policy=plan.job.policy,
-        evidence=options.evidence.describe(plan.job.windows),
-        checks=findings.checks,
+        evidence={
+            **options.evidence.describe(plan.job.windows, plan.seed),
+            "coverage": coverage.to_dict(),
+        },
+        checks=(*findings.checks, *([] if demands is None else [check_coverage(coverage, demands)])),
         metrics=findings.metrics,
         metrics_q8_activations=findings.metrics_q8,
         windows=findings.windows,
@@ -171,6 +197,22 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
             **memory,
         },
         engine=findings.engine,
+    )
+
+
+def _coverage(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Options) -> Coverage:
+    """Say what the checks covered that ran the model; nothing if none of them did."""
+    hyper, ran = opened.source.hyperparameters, findings.ran
+    windows = plan.job.windows if "quantization" in ran else ()
+    coverage = Coverage.of(windows, hyper.vocab_size, plan.length)
+    if not windows:
+        return coverage
+    traced = traced_windows(windows, plan.job.depth) if "operations" in ran else []
+    return coverage.replaced(
+        **opened.subject.coverage(plan.job.depth),
+        engine_sequences=int(options.engine is not None),
+        traced_windows=len(traced),
+        traced_positions=sum(len(windows[number].tokens) for number in traced),
     )
 
 

@@ -15,6 +15,7 @@ from verify.checks.policy import DEFAULT_POLICY
 from verify.checks.result import CHECKS
 from verify.cli.commands import app
 from verify.cli.exits import INTERNAL_ERROR
+from verify.evidence.depth import DEPTHS
 from verify.report.document import schema
 from verify.report.files import NAMES as REPORT_FILES
 
@@ -118,6 +119,26 @@ def test_the_table_of_defaults_is_the_default_policy() -> None:
 
 def test_every_check_is_explained_in_its_order() -> None:
     assert tuple(code(row[0])[0] for row in rows(section("concepts.md", "## The ladder of checks"))[1:]) == CHECKS
+
+
+def test_the_table_of_depths_is_the_one_of_the_code() -> None:
+    shown = rows(section("concepts.md", "## Evidence and depth"))[1:]
+
+    def said(number: int | None, words: str) -> str:
+        return words if number is None else str(number)
+
+    assert shown == [
+        [
+            f"`{name}`",
+            str(depth.windows),
+            str(depth.length),
+            said(depth.longest, "no limit"),
+            "all" if depth.every_id else "a sample",
+            said(depth.traced, "all"),
+            "all" if depth.positions is None else f"the first {depth.positions}",
+        ]
+        for name, depth in DEPTHS.items()
+    ]
 
 
 def test_the_report_s_files_and_keys_are_all_listed() -> None:

@@ -85,7 +85,10 @@ def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_p
     strict = policy(tmp_path, kl_mean="0.01")
     report = judge(beyond, policy=strict)
     assert [blamed.name for blamed in report.blamed] == ["engine"]
-    assert report.reason == "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits have the C reader's bits"
+    assert report.reason == (
+        "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits have the C reader's bits "
+        f"(by the policy {strict})"
+    )
     # and back again
     assert judge(saved(tmp_path, report)).passed
 
@@ -139,10 +142,12 @@ def test_a_policy_says_what_may_be_skipped_and_only_that(tmp_path: Path) -> None
     path = saved(tmp_path, without_logits(passing()))
     allowed = policy(tmp_path, may_be_skipped='["operations", "execution"]')
     assert [check.name for check in judge(path, policy=allowed).blamed] == ["quantization"]
-    report = judge(path, policy=policy(tmp_path, may_be_skipped='["operations", "execution", "quantization"]'))
+    lax = policy(tmp_path, may_be_skipped='["operations", "execution", "quantization"]')
+    report = judge(path, policy=lax)
     assert report.passed
     assert report.reason == (
-        "3 of 6 checks passed, without operations, execution, quantization, as the policy allows"
+        f"3 of 6 checks passed, by the policy {lax}, "
+        "without operations, execution, quantization, as the policy allows"
     )
 
 
@@ -165,9 +170,10 @@ def test_nothing_but_skipped_checks_is_no_pass(tmp_path: Path) -> None:
     names = [check.name for check in report.checks]
     checks = tuple(skipped(check.name, check.bound, "nothing was seen") for check in report.checks)
     report = dataclasses.replace(report, checks=checks)
-    again = judge(saved(tmp_path, report), policy=policy(tmp_path, may_be_skipped=str(names)))
+    lax = policy(tmp_path, may_be_skipped=str(names))
+    again = judge(saved(tmp_path, report), policy=lax)
     assert not again.passed
-    assert again.reason == "no check passed"
+    assert again.reason == f"no check passed (by the policy {lax})"
 
 
 def test_a_policy_without_the_files_table_is_refused(tmp_path: Path) -> None:

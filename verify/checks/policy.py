@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
 _DEFAULT = "default"
 
 # The largest value of a limit; shares end at 1.
-_MOST = {"top1_agreement": 1.0}
+_MOST = {"top1_agreement": 1.0, "positions": 1.0, "token_ids": 1.0}
 _MOST_OF_OTHERS = 1e9
 
 # Ten times the size and the line length of the default policy.
@@ -67,10 +68,23 @@ class BaselineLimits:
 
 
 @dataclass(frozen=True)
+class CoverageDemands:
+    """Demands that the windows cover this much of the model; None demands nothing.
+
+    positions: share of max_seq_len. token_ids: share of the vocabulary. windows: their number.
+    """
+
+    positions: float | None = None
+    token_ids: float | None = None
+    windows: int | None = None
+
+
+@dataclass(frozen=True)
 class Policy:
     """Holds one table of a policy file, with the file's path; "default" is the package's own file.
 
-    may_be_skipped: names of checks. operations: None for a directory, whose engine records none.
+    may_be_skipped: names of checks. operations: None for a directory, whose engine records none. coverage: None if
+    the policy demands none.
     """
 
     path: str
@@ -81,6 +95,12 @@ class Policy:
     execution: ExecutionLimits
     quantization: QuantizationLimits
     baseline: BaselineLimits
+    coverage: CoverageDemands | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Return whether it is the package's own."""
+        return self.path == _DEFAULT
 
 
 # check -> the class of its limits
@@ -90,6 +110,7 @@ _TABLES: dict[str, Any] = {
     "quantization": QuantizationLimits,
     "baseline": BaselineLimits,
 }
+_COVERAGE = "coverage"
 _TABLES_OF_DIRECTORY = {check: kind for check, kind in _TABLES.items() if check != "operations"}
 
 
@@ -112,7 +133,7 @@ def load_policy(path: Path, section: str) -> Policy:
     """Load one table of a policy. Raises CannotJudgeError.
 
     Every key must be known and present, and every limit a finite number, because a misread policy would pass files
-    that it was written to stop.
+    that it was written to stop. Only `coverage` may be absent, and each of its keys.
     """
     content, policy = _read(path)
     with DEFAULT_POLICY.open("rb") as file:
@@ -121,10 +142,12 @@ def load_policy(path: Path, section: str) -> Policy:
         if name not in formats or not isinstance(table, dict):
             raise CannotJudgeError(f"{path}: expected tables {', '.join(formats)}, found {name!r:.80}")
         tables = _tables_of(name)
-        _check_keys(f"{path}: [{name}]", table, {"may_be_skipped", *tables})
+        _check_keys(f"{path}: [{name}]", table, {"may_be_skipped", *tables}, optional={_COVERAGE})
         _check_skipping(f"{path}: [{name}] may_be_skipped", table["may_be_skipped"])
         for check, kind in tables.items():
             _check_limits(f"{path}: [{name}.{check}]", table[check], {field.name for field in fields(kind)})
+        if _COVERAGE in table:
+            _check_demands(f"{path}: [{name}.{_COVERAGE}]", table[_COVERAGE])
     if section not in policy:
         raise CannotJudgeError(f"{path}: expected a table [{section}], found none")
     chosen = policy[section]
@@ -134,6 +157,7 @@ def load_policy(path: Path, section: str) -> Policy:
         sha256=hashlib.sha256(content).hexdigest(),
         section=section,
         may_be_skipped=tuple(chosen["may_be_skipped"]),
+        coverage=CoverageDemands(**chosen[_COVERAGE]) if _COVERAGE in chosen else None,
         **{"operations": None, **limits},
     )
 
@@ -163,10 +187,10 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
         raise CannotJudgeError(f"{path}: expected TOML, found: {one_line(error)}") from error
 
 
-def _check_keys(where: str, table: dict[str, Any], known: set[str]) -> None:
+def _check_keys(where: str, table: dict[str, Any], known: set[str], optional: Set[str] = frozenset()) -> None:
     for key in table:
-        if key not in known:
-            raise CannotJudgeError(f"{where}: expected {', '.join(sorted(known))}, found {key!r:.80}")
+        if key not in known | optional:
+            raise CannotJudgeError(f"{where}: expected {', '.join(sorted(known | optional))}, found {key!r:.80}")
     if missing := sorted(known - table.keys()):
         raise CannotJudgeError(f"{where}: expected {missing[0]}, found none")
 
@@ -184,7 +208,21 @@ def _check_limits(where: str, table: object, known: set[str]) -> None:
         raise CannotJudgeError(f"{where}: expected a table of limits, found {table!r:.80}")
     _check_keys(where, table, known)
     for key, value in table.items():
-        most = _MOST.get(key, _MOST_OF_OTHERS)
-        # a NaN is outside every range
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-            raise CannotJudgeError(f"{where} {key}: expected 0 to {most:g}, found {value!r:.80}")
+        _check_range(f"{where} {key}", value, _MOST.get(key, _MOST_OF_OTHERS))
+
+
+def _check_demands(where: str, table: object) -> None:
+    names = [field.name for field in fields(CoverageDemands)]
+    if not isinstance(table, dict) or not table:
+        raise CannotJudgeError(f"{where}: expected at least one of {', '.join(names)}, found {table!r:.80}")
+    _check_keys(where, table, set(), optional=set(names))
+    for key, value in table.items():
+        _check_range(f"{where} {key}", value, _MOST.get(key, _MOST_OF_OTHERS))
+    if isinstance(table.get("windows"), float):
+        raise CannotJudgeError(f"{where} windows: expected an integer, found {table['windows']!r:.80}")
+
+
+def _check_range(where: str, value: object, most: float) -> None:
+    # a NaN is outside every range
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise CannotJudgeError(f"{where}: expected 0 to {most:g}, found {value!r:.80}")

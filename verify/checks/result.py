@@ -10,7 +10,7 @@ Status = Literal["pass", "fail", "skipped"]
 Bound = Literal["exact", "rigorous", "statistical", "first-order", "policy"]
 
 # Every check, in the order in which they run.
-CHECKS = ("config", "file", "tensors", "operations", "execution", "engine", "quantization", "baseline")
+CHECKS = ("config", "file", "tensors", "operations", "execution", "engine", "quantization", "coverage", "baseline")
 
 
 @dataclass(frozen=True)

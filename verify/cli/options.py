@@ -135,7 +135,12 @@ EVIDENCE = (
         help="Number of random windows, and most windows of text.  [default: by depth]",
     ),
     click.option("--length", type=int, metavar="T", help="Tokens in a window.  [default: by depth]"),
-    click.option("--seed", default=0, show_default=True, metavar="S", help="Seed of the random windows."),
+    click.option(
+        "--seed",
+        type=int,
+        metavar="S",
+        help="Seed of the random windows.  [default: the baseline's; without one, from the file's sha256]",
+    ),
     click.option(
         "--depth", default="standard", show_default=True, help="How much evidence: quick, standard or full."
     ),

@@ -46,10 +46,10 @@ def verdict_options(given: dict[str, Any]) -> Options:
     )
 
 
-def _check_numbers(seed: int, threads: int | None, cluster: str | None, workers: int | None) -> None:
+def _check_numbers(seed: int | None, threads: int | None, cluster: str | None, workers: int | None) -> None:
     from verify.errors import CannotJudgeError  # noqa: PLC0415
 
-    if seed < 0:
+    if seed is not None and seed < 0:
         raise CannotJudgeError(f"--seed: expected 0 or more, found {seed}")
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise CannotJudgeError(f"--threads: expected 1 to {MOST_THREADS}, found {threads}")

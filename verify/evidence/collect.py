@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import CannotJudgeError
-from verify.evidence.depth import depth_of
+from verify.evidence.depth import depth_of, longest_window
+from verify.evidence.generated import fixed_windows, random_lengths, random_windows
+from verify.evidence.seed import Seed
 from verify.evidence.tokenizers import encode
 from verify.evidence.window import Window
 from verify.system.reading import check_regular
@@ -25,12 +27,16 @@ _MOST_WINDOWS = 1_000_000
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence to judge on. windows and length default by depth; text and tokens add to random windows."""
+    """The evidence to judge on.
+
+    windows and length default by depth; text and tokens add to random windows. seed: of the random windows; by
+    default it follows from the judged file.
+    """
 
     depth: str = "standard"
     windows: int | None = None
     length: int | None = None
-    seed: int = 0
+    seed: int | None = None
     text: Path | None = None
     tokenizer: Path | None = None
     tokens: Path | Sequence[NDArray[np.int64]] | None = None
@@ -40,10 +46,36 @@ class Evidence:
         """The files that it is read from, except the source's own tokenizer."""
         return [path for path in (self.text, self.tokenizer, self.tokens) if isinstance(path, Path)]
 
-    def collect(self, source: Source, max_seq_len: int) -> list[Window]:
-        """Return windows of at least two tokens, none longer than max_seq_len. Raises CannotJudgeError."""
+    def collect(
+        self,
+        source: Source,
+        max_seq_len: int,
+        seed: Seed,
+        affordable: Callable[[int], bool] = lambda _length: True,
+    ) -> list[Window]:
+        """Return windows of at least two tokens, none longer than max_seq_len.
+
+        affordable: whether a window of that length, longer than the depth's, has the memory.
+        Raises CannotJudgeError.
+        """
         if self.tokenizer is not None and self.text is None:
             raise CannotJudgeError("tokenizer: expected a text to encode, found none: give --text FILE")
+        depth, hyper = depth_of(self.depth), source.hyperparameters
+        count, length = self._sizes(max_seq_len)
+        # what the user asks for is neither more nor longer
+        by_depth = self.windows is None and self.length is None
+        long = longest_window(self.depth, hyper.n_heads, max_seq_len, affordable) if by_depth else None
+        texts = self._from_text(source, count, length, long)
+        windows = [Window(tokens, "text") for tokens in texts]
+        windows += [Window(tokens, "tokens") for tokens in self._from_tokens(source, max_seq_len)]
+        if any(len(tokens) == long for tokens in texts):
+            count, long = count - 1, None
+        lengths = random_lengths(count, length, long, hyper.vocab_size, every_id=depth.every_id and by_depth)
+        windows += random_windows(hyper.vocab_size, lengths, seed.number)
+        return windows + fixed_windows(hyper.vocab_size, length)
+
+    def _sizes(self, max_seq_len: int) -> tuple[int, int]:
+        """Return how many windows, and of how many tokens. Raises CannotJudgeError."""
         depth = depth_of(self.depth)
         count = self.windows if self.windows is not None else depth.windows
         length = self.length if self.length is not None else min(depth.length, max_seq_len)
@@ -55,24 +87,22 @@ class Evidence:
             )
         if not 2 <= length <= max_seq_len:
             raise CannotJudgeError(f"length: expected 2 to the model's max_seq_len of {max_seq_len}, found {length}")
-        windows = [Window(tokens, "text") for tokens in self._from_text(source, count, length)]
-        windows += [Window(tokens, "tokens") for tokens in self._from_tokens(source, max_seq_len)]
-        windows += _generated(source.hyperparameters.vocab_size, count, length, self.seed)
-        return windows
+        return count, length
 
-    def describe(self, windows: Sequence[Window]) -> dict[str, Any]:
+    def describe(self, windows: Sequence[Window], seed: Seed) -> dict[str, Any]:
         """Describe these windows, which collect() returned, for a report."""
         origins = [window.origin for window in windows]
         return {
             "depth": self.depth,
-            "seed": self.seed,
+            "seed": seed.number,
+            "seed_from": seed.origin,
             "windows": {origin: origins.count(origin) for origin in dict.fromkeys(origins)},
             "text": None if self.text is None else str(self.text),
             "tokens": str(self.tokens) if isinstance(self.tokens, Path) else None,
         }
 
-    def _from_text(self, source: Source, count: int, length: int) -> list[NDArray[np.int64]]:
-        """Return up to count windows, spread over the text."""
+    def _from_text(self, source: Source, count: int, length: int, long: int | None) -> list[NDArray[np.int64]]:
+        """Return up to count windows, spread over the text; the last has `long` tokens if the text does."""
         if self.text is None:
             return []
         ids = encode(self.text, self.tokenizer or source.tokenizer_path, source.hyperparameters.vocab_size)
@@ -82,7 +112,8 @@ class Evidence:
         if whole == 0:
             return [ids]
         chosen = np.unique(np.linspace(0, whole - 1, count).round().astype(int))
-        return [ids[at * length : (at + 1) * length] for at in chosen]
+        windows = [ids[at * length : (at + 1) * length] for at in chosen]
+        return [*windows, ids[:long]] if long is not None and len(ids) >= long else windows
 
     def _from_tokens(self, source: Source, max_seq_len: int) -> list[NDArray[np.int64]]:
         if self.tokens is None:
@@ -130,12 +161,3 @@ def _saved_tokens(path: Path) -> NDArray[np.int64]:
             f"{path}: expected integers of shape (windows, length), found {array.dtype} {array.shape}"
         )
     return array
-
-
-def _generated(vocab_size: int, count: int, length: int, seed: int) -> list[Window]:
-    """Return seeded random windows and two fixed ones: one token repeated, and ids in order."""
-    rng = np.random.default_rng(seed)
-    windows = [Window(rng.integers(0, vocab_size, length), "random") for _ in range(count)]
-    windows.append(Window(np.full(length, min(1, vocab_size - 1), np.int64), "fixed"))
-    windows.append(Window(np.arange(length, dtype=np.int64) % vocab_size, "fixed"))
-    return windows

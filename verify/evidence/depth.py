@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from verify.errors import CannotJudgeError
@@ -14,6 +16,9 @@ class Depth:
     """How many windows, how long, and how many of them are traced. None: all.
 
     windows: random windows, and the most windows of a text. length: tokens in a window, cut to the model's own.
+    longest: tokens of the one window that goes on to the model's max_seq_len; None for as many as are affordable; it
+    is no longer than the others if `longest` equals `length`. scores: elements that one layer's attention scores may
+    have in that window, n_heads * length^2. every_id: random windows are added until every token id is fed.
     traced: windows whose operations are recorded, at every position by "mirror". positions: how many of a traced
     window's first positions are recorded by "fast" too, and have their storage's cost attributed to tensors.
     every_path: repeat "fast" on every instruction set of the processor.
@@ -21,15 +26,18 @@ class Depth:
 
     windows: int
     length: int
+    longest: int | None
+    scores: int
+    every_id: bool
     traced: int | None
     positions: int | None
-    every_path: bool = False
+    every_path: bool
 
 
 DEPTHS = {
-    "quick": Depth(windows=4, length=64, traced=2, positions=128),
-    "standard": Depth(windows=8, length=512, traced=2, positions=128),
-    "full": Depth(windows=32, length=2048, traced=None, positions=None, every_path=True),
+    "quick": Depth(4, 64, 64, scores=0, every_id=False, traced=2, positions=128, every_path=False),
+    "standard": Depth(8, 512, 2048, scores=1 << 26, every_id=False, traced=2, positions=128, every_path=False),
+    "full": Depth(32, 2048, None, scores=1 << 28, every_id=True, traced=None, positions=None, every_path=True),
 }
 
 
@@ -38,6 +46,25 @@ def depth_of(name: str) -> Depth:
     if name not in DEPTHS:
         raise CannotJudgeError(f"depth: expected one of {', '.join(DEPTHS)}, found {name!r}")
     return DEPTHS[name]
+
+
+def longest_window(
+    depth: str, n_heads: int, max_seq_len: int, affordable: Callable[[int], bool] = lambda _length: True
+) -> int | None:
+    """Return the tokens of the one long window: up to max_seq_len, or as many as are affordable.
+
+    affordable: whether a verdict on a window of that length has the memory; what a length needs, shorter ones need
+    too. None: no window is longer than the others.
+    """
+    asked = DEPTHS[depth]
+    most = min(max_seq_len, asked.longest or max_seq_len, math.isqrt(asked.scores // n_heads))
+    shortest = min(asked.length, max_seq_len)
+    if most <= shortest:
+        return None
+    # the number of lengths above the shortest that are affordable
+    lengths = range(shortest + 1, most + 1)
+    found = bisect_left(lengths, True, key=lambda length: not affordable(length))
+    return shortest + found if found else None
 
 
 def traced_windows(windows: Sequence[Window], depth: str) -> list[int]:

@@ -22,6 +22,8 @@ _STEPS = {
     "(docs/your-engine.md says what logits alone can show).",
     "quantization": "Use smaller groups, or a wider storage for the tensors that cost most (v3: --storage "
     "PATTERN=bf16); raise the policy's limit only if you accept this cost.",
+    "coverage": "Verify again on more: --depth full, a larger --length, more --windows or your own --text; lower the "
+    "policy's demand only if you accept that the rest was not run.",
     "baseline": "Undo what changed since the baseline (format, group size, storage). If you want the change, release "
     "without the baseline and compare later releases with that one.",
 }

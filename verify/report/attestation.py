@@ -51,8 +51,10 @@ def _subjects(report: Report) -> list[dict[str, Any]]:
 def _configuration(report: Report) -> list[dict[str, Any]]:
     made_with = ", ".join(f"{name} {version}" for name, version in report.environment["versions"].items())
     own = hashlib.sha256(report.to_json().encode()).hexdigest()
+    covered = {} if report.coverage is None else {"covered": report.coverage.to_dict()}
+    annotations = {"made with": made_with, **covered}
     resources = [
-        {**_resource("report.json", own), "mediaType": "application/json", "annotations": {"made with": made_with}},
+        {**_resource("report.json", own), "mediaType": "application/json", "annotations": annotations},
         _resource(f"policy {report.policy.path} [{report.policy.section}]", report.policy.sha256),
         *(_resource(f"source {name}", digest) for name, digest in report.source["sha256"].items()),
     ]

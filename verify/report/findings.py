@@ -16,6 +16,7 @@ from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
 from verify.diagnosis import Diagnosis
 from verify.engine.trial import EngineReport
+from verify.evidence.coverage import Coverage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +92,20 @@ class Findings:
 
     @property
     def reason(self) -> str:
-        """Give the reason of the verdict in one sentence."""
+        """Give the reason of the verdict in one sentence, with the policy if it is not the package's own."""
+        by = "" if self.policy.is_default else f"by the policy {self.policy.path}"
         if self.passed:
+            passed = f"{sum(c.status == 'pass' for c in self.checks)} of {len(self.checks)} checks passed"
             allowed = [check.name for check in self.checks if check.status == "skipped"]
-            without = f", without {', '.join(allowed)}, as the policy allows" if allowed else ""
-            return f"{sum(c.status == 'pass' for c in self.checks)} of {len(self.checks)} checks passed{without}"
-        if not self.blamed:
-            return "no check passed"
-        first = self.blamed[0]
-        return f"{first.name}: {'skipped: ' if first.status == 'skipped' else ''}{first.detail}"
+            without = f"without {', '.join(allowed)}, as the policy allows" if allowed else ""
+            return ", ".join(filter(None, (passed, by, without)))
+        why = _blame(self.blamed[0]) if self.blamed else "no check passed"
+        return f"{why} ({by})" if by else why
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """Return what the verdict covered; None for a report that was made before it was recorded."""
+        return Coverage.of_report(self.evidence)
 
     @property
     def as_reported(self) -> bool:
@@ -110,3 +116,7 @@ class Findings:
     def caveat(self) -> str:
         """Return what follows the reason where the verdict is about no file that anybody hashed; else nothing."""
         return "; as reported: judge was given no file to hash" if self.as_reported else ""
+
+
+def _blame(check: CheckResult) -> str:
+    return f"{check.name}: {'skipped: ' if check.status == 'skipped' else ''}{check.detail}"

@@ -39,6 +39,7 @@ _QUESTIONS = {
     "execution": "Do the operations together give the right logits?",
     "engine": "Does the engine that you ship give them too?",
     "quantization": "Is the cost of the format within the policy?",
+    "coverage": "Did the windows cover as much as the policy demands?",
     "baseline": "Is it worse than the last release?",
 }
 
@@ -106,6 +107,7 @@ def _values(findings: Findings) -> dict[str, Any]:
         "guilty": _guilty(findings),
         "unnamed": max(len(_of_diagnosis(findings)) - _NAMED, 0),
         "checks": [(check, _QUESTIONS.get(check.name, ""), use_of(check)) for check in findings.checks],
+        "covered": _covered(findings),
         "layout": [checks[name] for name in ("config", "file", "tensors") if name in checks],
         "engine": [
             (checks[name], use_of(checks[name], label))
@@ -129,6 +131,11 @@ def _values(findings: Findings) -> dict[str, Any]:
         "intervals": intervals(findings.baseline.comparisons) if findings.baseline else [],
         "policy": dataclasses.asdict(findings.policy),
     }
+
+
+def _covered(findings: Findings) -> str:
+    """Say what was covered, without the word that heads it; nothing for a report that does not say."""
+    return "" if findings.coverage is None else findings.coverage.sentence().removeprefix("covered: ")
 
 
 def _limit_of_operations(findings: Findings) -> float:

@@ -20,12 +20,15 @@ def render(findings: Findings) -> str:
     from junitparser import JUnitXml, TestSuite  # noqa: PLC0415  # only needed here
 
     suite = TestSuite(_text(f"export-and-verify {findings.file['path']}"))
+    covered = findings.coverage
     for name, value in (
         ("verdict", findings.verdict),
+        ("reason", findings.reason),
         ("format", findings.file["format"]),
         ("sha256", findings.file["sha256"]),
         ("policy", findings.policy.path),
         *([("file", "as reported")] if findings.as_reported else []),
+        *([] if covered is None else [("covered", covered.sentence().removeprefix("covered: "))]),
     ):
         suite.add_property(name, _text(value))
     suite.add_testcases([_case(check, findings) for check in findings.checks])

@@ -96,11 +96,12 @@ def _contract(report: Report) -> list[str]:
     """Return the names of the checks that a verdict needs, in their order.
 
     A check that could not run is among them, as skipped. `engine` and `baseline` are there only if they were
-    requested, `operations` for all but a directory.
+    requested, `coverage` only if the policy demands it, `operations` for all but a directory.
     """
     needed = {
         "operations": report.file["format"] != "hf",
         "engine": report.engine is not None,
+        "coverage": report.policy.coverage is not None,
         "baseline": report.baseline is not None,
     }
     return [name for name in CHECKS if needed.get(name, True)]

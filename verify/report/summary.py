@@ -25,6 +25,9 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield f"## {_SIGNS[findings.verdict]} {findings.verdict.upper()} {_text(findings.file['path'])}"
     yield ""
     yield f"{_text(findings.reason)}{_text(findings.caveat)}"
+    if findings.coverage:
+        yield ""
+        yield _text(findings.coverage.sentence())
     if findings.diagnosis:
         yield ""
         yield f"**Most likely:** {_text(findings.diagnosis.sentence)}"

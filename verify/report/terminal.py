@@ -21,7 +21,7 @@ _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
 
 
 def show_report(console: Console, findings: Findings, written: Path | None = None) -> None:
-    """Print the table of checks, the metrics, the next steps, and the verdict with its reason.
+    """Print the table of checks, the metrics, the next steps, the verdict with its reason, and what it covered.
 
     written: the directory with the report's files.
     """
@@ -56,6 +56,8 @@ def show_report(console: Console, findings: Findings, written: Path | None = Non
         console.print(f"report: {written / 'report.html'}", soft_wrap=True, markup=False)
     reason = f"{findings.reason}{findings.caveat}"
     console.print(f"{verdict} {escape(str(findings.file['path']))}: {escape(reason)}", soft_wrap=True)
+    if findings.coverage:
+        console.print(findings.coverage.sentence(), soft_wrap=True, markup=False)
 
 
 def _costs(attribution: Attribution) -> str:

@@ -41,6 +41,11 @@ class CheckFindings:
     versions: dict[str, str] = field(default_factory=dict)
     engine: EngineReport | None = None
 
+    @property
+    def ran(self) -> set[str]:
+        """Names of the checks that could run."""
+        return {check.name for check in self.checks if check.status != "skipped"}
+
     def with_checks(self, *checks: CheckResult) -> CheckFindings:
         return replace(self, checks=(*self.checks, *checks))
 

@@ -5,19 +5,21 @@ Every pass over the weights reads them again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, prod
 
 import torch
 
 import reader_c
 from verify.evidence import Window
-from verify.evidence.depth import traced_positions, traced_windows
+from verify.evidence.depth import DEPTHS, traced_positions, traced_windows
 from verify.run.compared_windows import ARITHMETICS, activations_of
-from verify.run.memory import Plan, Taken, Work, batch_of, plan
+from verify.run.memory import Plan, Taken, plan, predicted
 from verify.run.other_ways import passes_of
 from verify.run.reference_logits import same_numbers
+from verify.run.work import Shape, Work
 from verify.sources import Hyperparameters, Source
 
 # Elements of the largest float64 array that a batch of windows makes (logits or attention shares). The allocator
@@ -31,6 +33,10 @@ _WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2}
 _CHECKED = 2
 # Passes over a directory: two digests, the source's reader, `tensors`, and transformers.
 _CHECKED_OF_DIRECTORY = 5
+# Bytes that a long window may take beyond the depth's ordinary ones where --memory states no limit.
+_FOR_A_LONG_WINDOW = 4 << 30
+# Bytes of a process that has imported PyTorch and transformers.
+_PROCESS = 512 << 20
 # Passes over the source that attribute the cost of storage to tensors.
 _ATTRIBUTED = 2
 
@@ -66,13 +72,9 @@ def cost_of(
     hyper = source.hyperparameters
     batches = list(batches_of(windows, list(range(len(windows))), hyper))
     traced = list(batches_of(windows, traced_windows(windows, depth), hyper, times=2))
-    (batch, length), (windows_traced, length_traced) = batch_of(windows, batches), batch_of(windows, traced)
     work = Work(
         hyper=hyper,
-        length=max(length, length_traced),
-        batch=batch,
-        traced=windows_traced,
-        positions=traced_positions(depth, length_traced),
+        shapes=_shapes(windows, batches, traced, partial(traced_positions, depth)),
         held=0 if model.mapped else model.file_size,
         q8=bool(model.config.group_size),
         huggingface=source.kind == "huggingface",
@@ -92,13 +94,9 @@ def cost_of_directory(
     hyper, by_others = source.hyperparameters, source.kind == "huggingface"
     batches = list(batches_of(windows, list(range(len(windows))), hyper))
     traced = list(batches_of(windows, traced_windows(windows, depth), hyper, times=2))
-    (batch, length), (windows_traced, length_traced) = batch_of(windows, batches), batch_of(windows, traced)
     work = Work(
         hyper=hyper,
-        length=max(length, length_traced),
-        batch=batch,
-        traced=windows_traced,
-        positions=traced_positions(depth, length_traced),
+        shapes=_shapes(windows, batches, traced, partial(traced_positions, depth)),
         held=0,
         q8=False,
         huggingface=by_others,
@@ -109,6 +107,42 @@ def cost_of_directory(
     weights = 1 + (not lossless)
     of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
     return Cost(made, of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size)
+
+
+def _shapes(
+    windows: Sequence[Window],
+    batches: list[list[int]],
+    traced: list[list[int]],
+    positions: Callable[[int], int],
+) -> tuple[Shape, ...]:
+    """Return a shape for each length of the windows."""
+
+    def most(of: list[list[int]], length: int) -> int:
+        return max((len(numbers) for numbers in of if len(windows[numbers[0]].tokens) == length), default=0)
+
+    lengths = {len(window.tokens) for window in windows}
+    return tuple(
+        Shape(length, most(batches, length), most(traced, length), positions(length)) for length in sorted(lengths)
+    )
+
+
+def long_window_fits(source: Source, depth: str, limit: int | None, length: int) -> bool:
+    """Return whether the memory is there for one window of that length, longer than the depth's own.
+
+    The answer depends on the source, the depth and --memory alone, and not on the file or the machine: files in other
+    formats, and later releases, are compared on the same windows.
+    """
+    asked, huggingface = DEPTHS[depth], source.kind == "huggingface"
+    frugal = Plan(limit, streamed=huggingface, engines=1, walks=1, cache=0, peak=0)
+
+    def needed(tokens: int) -> int:
+        shape = Shape(tokens, 1, int(asked.traced is None), traced_positions(depth, tokens))
+        return predicted(Work(source.hyperparameters, (shape,), 0, True, huggingface, True), frugal)
+
+    if limit is None:
+        return needed(length) - needed(asked.length) <= _FOR_A_LONG_WINDOW
+    # a quarter is for the file's copy: a larger file is mapped
+    return needed(length) <= limit - limit // 4 - _PROCESS
 
 
 def batches_of(

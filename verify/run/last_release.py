@@ -80,8 +80,9 @@ def _check_windows(saved: SavedReport, windows: Sequence[tuple[str, str]]) -> No
     before = [(w.origin, w.tokens_sha256) for w in earlier.windows if w.activations == "fp32"]
     if before != list(windows):
         raise CannotJudgeError(
-            f"{path}: windows: expected the same tokens as today's (by text, tokens, windows, length, seed and "
-            f"depth), found {_count(before)} against {_count(windows)}, {_shared(before, windows)} of them the same"
+            f"{path}: windows: expected the same tokens as today's (by text, tokens, windows, length, seed, depth "
+            f"and memory), found {_count(before)} against {_count(windows)}, {_shared(before, windows)} of them the "
+            "same"
         )
 
 

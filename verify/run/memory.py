@@ -11,17 +11,15 @@ import ctypes
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from verify.errors import CannotJudgeError
-from verify.evidence import Window
 from verify.oracle.logit_sigma import draws_of
-from verify.sources import Hyperparameters
+from verify.run.work import DOUBLE, FLOAT, Shape, Sizes, Work
 
-_FLOAT, _DOUBLE = 4, 8
 # Bytes of weights that are kept because they are asked for again: of the source's, and of the file's.
 _CACHE = 1 << 28
 # Bytes for blocks of rows, of logits and of random numbers, and for what allocators keep.
@@ -57,28 +55,6 @@ class Plan:
 AT_EASE = Plan(None, False, 2, None, _CACHE, 0)
 
 
-@dataclass(frozen=True)
-class Work:
-    """The sizes that decide how much memory a verdict takes.
-
-    length: tokens of the longest window. batch: windows in one pass of the source. traced: windows that are traced at
-    a time. positions: of a traced window, those whose storage's cost is attributed. held: bytes of the file's copy.
-    lossy: the file's weights are others than the source's. directory: transformers runs what is judged, whole, in
-    place of the C reader.
-    """
-
-    hyper: Hyperparameters
-    length: int
-    batch: int
-    traced: int
-    positions: int
-    held: int
-    q8: bool
-    huggingface: bool
-    lossy: bool
-    directory: bool = False
-
-
 def plan(work: Work, threads: int, limit: int | None) -> Plan:
     """Choose the first plan that fits: the whole model with a window for each thread; else layer by layer; else also
     without a cache; else also one window at a time. Raises CannotJudgeError if none fits."""
@@ -96,125 +72,90 @@ def plan(work: Work, threads: int, limit: int | None) -> Plan:
         made = dataclasses.replace(made, peak=_anonymous() + predicted(work, made))  # noqa: PLW2901  # the same plan, with its prediction
         if limit is None or made.peak <= limit:
             return made
+    longest = max(shape.length for shape in work.shapes)
     raise CannotJudgeError(
-        f"memory: expected at least {_size(made.peak)} for this model and windows of {work.length} tokens, found "
+        f"memory: expected at least {_size(made.peak)} for this model and windows of {longest} tokens, found "
         f"{_size(limit or 0)}: give fewer tokens (--length) or windows (--windows)"
     )
 
 
 def predicted(work: Work, made: Plan) -> int:
     """Bytes beyond what the process has now: what lasts, and the stage that takes most."""
-    sizes = _Sizes.of(work)
-    stages = (
-        _references(work, made, sizes) + _judged_pass(work, made, sizes),
-        _storage_cost(work, sizes) if work.lossy and not work.directory else 0,
-        0 if work.directory else _operations(work, made, sizes),
-    )
+    stages = [stage for shape in work.shapes for stage in _stages(work, shape, made)]
     # the first positions of one window, by both kinds of weights
-    logits = 2 * _DOUBLE * work.positions * work.hyper.vocab_size if work.lossy else 0
+    positions = max(shape.positions for shape in work.shapes if shape.traced or len(work.shapes) == 1)
+    logits = 2 * DOUBLE * positions * work.hyper.vocab_size if work.lossy else 0
     lasting = work.held + 2 * made.cache + logits
     imports = _TRANSFORMERS if work.huggingface or work.directory else 0
     # allocators keep some of what is freed
     return int(1.05 * (lasting + _BLOCKS + imports + max(stages)))
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Elements. largest: of a tensor. layer, largest_in_layer: of the tensors of a layer. every: of all tensors.
-    stream: numbers of one token that a layer holds. scores: attention scores of all tokens. session: bytes."""
-
-    largest: int
-    layer: int
-    largest_in_layer: int
-    every: int
-    stream: int
-    scores: int
-    session: int
-
-    @classmethod
-    def of(cls, work: Work) -> _Sizes:
-        hyper, tokens = work.hyper, work.length
-        sizes = {name: prod(shape) for name, shape in hyper.shapes().items()}
-        in_layer = [size for name, size in sizes.items() if name.startswith("layers.0.")]
-        q_dim, kv_dim = hyper.n_heads * hyper.head_dim, hyper.n_kv_heads * hyper.head_dim
-        stream = 4 * hyper.dim + 2 * q_dim + 4 * kv_dim + 3 * hyper.hidden_dim
-        return cls(
-            largest=max(sizes.values()),
-            layer=sum(in_layer),
-            largest_in_layer=max(in_layer),
-            every=sum(sizes.values()),
-            stream=stream,
-            scores=hyper.n_heads * tokens * tokens,
-            # the keys and values of all layers, and the scratch of at most 256 tokens
-            session=2 * _FLOAT * hyper.n_layers * tokens * kv_dim + _FLOAT * min(tokens, 256) * stream,
-        )
-
-    @property
-    def load(self) -> int:
-        """Bytes of a tensor as it is stored, as float32, and as the file has it."""
-        return 10 * self.largest
+def _stages(work: Work, shape: Shape, made: Plan) -> Iterator[int]:
+    """Bytes of each stage on the windows of one length."""
+    sizes = Sizes.of(work.hyper, shape.length)
+    yield _references(work, shape, made, sizes) + _judged_pass(work, shape, made, sizes)
+    if shape.traced and not work.directory:
+        yield _storage_cost(work, shape, sizes) if work.lossy else 0
+        yield _operations(work, shape, made, sizes)
 
 
-def _references(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _references(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     """Every reference for a batch: the logits on each kind of weights, then the noise beside them."""
-    logits = work.batch * work.length * work.hyper.vocab_size
-    wide = _FLOAT if work.huggingface else _DOUBLE
+    logits = shape.batch * shape.length * work.hyper.vocab_size
+    wide = FLOAT if work.huggingface else DOUBLE
     kept = (1 + work.lossy) * wide * logits
     # a clean copy and its noisy ones; then their logits, variances and shares
-    copies = (1 + draws_of(work.hyper, work.length)) * work.batch * _FLOAT
-    noise = sizes.load + copies * (work.length * sizes.stream + 3 * sizes.scores) + 4 * _FLOAT * logits
-    return kept + max(_weights(work, made, sizes) + _source_pass(work, sizes), _held(work, made, sizes) + noise)
+    copies = (1 + draws_of(work.hyper, shape.length)) * shape.batch * FLOAT
+    noise = sizes.load + copies * (shape.length * sizes.stream + 3 * sizes.scores) + 4 * FLOAT * logits
+    running = _weights(work, made, sizes) + _source_pass(work, shape, sizes)
+    return kept + max(running, _models(work, made, sizes) + noise)
 
 
-def _weights(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _weights(work: Work, made: Plan, sizes: Sizes) -> int:
     """The weights of a pass, with those that are being read."""
     if not work.huggingface:
-        return (_DOUBLE + _FLOAT) * sizes.largest
+        return (DOUBLE + FLOAT) * sizes.largest
     if made.streamed:
-        return max(_FLOAT * sizes.layer + 8 * sizes.largest_in_layer, 8 * sizes.largest)
-    return _held(work, made, sizes) + 8 * sizes.largest
+        return max(FLOAT * sizes.layer + 8 * sizes.largest_in_layer, 8 * sizes.largest)
+    return _models(work, made, sizes) + 8 * sizes.largest
 
 
-def _held(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _models(work: Work, made: Plan, sizes: Sizes) -> int:
     """The models of transformers that stay in memory, one for each kind of weights."""
-    return (1 + work.lossy) * _FLOAT * sizes.every if work.huggingface and not made.streamed else 0
+    return (1 + work.lossy) * FLOAT * sizes.every if work.huggingface and not made.streamed else 0
 
 
-def _source_pass(work: Work, sizes: _Sizes) -> int:
+def _source_pass(work: Work, shape: Shape, sizes: Sizes) -> int:
     """The activations and scores of a layer, and the logits as they are made."""
-    wide = _FLOAT if work.huggingface else _DOUBLE
-    return work.batch * wide * (work.length * (sizes.stream + 2 * work.hyper.vocab_size) + 3 * sizes.scores)
+    wide = FLOAT if work.huggingface else DOUBLE
+    return shape.batch * wide * (shape.length * (sizes.stream + 2 * work.hyper.vocab_size) + 3 * sizes.scores)
 
 
-def _judged_pass(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _judged_pass(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     """The pass of what is judged, beside the references: a directory by transformers, a file by the C reader."""
     if not work.directory:
         # a session, and the logits of the pass that runs and of one that waits
-        return made.engines * (sizes.session + 2 * _FLOAT * work.length * work.hyper.vocab_size)
-    return _FLOAT * sizes.every + _source_pass(dataclasses.replace(work, huggingface=True), sizes)
+        return made.engines * (sizes.session + 2 * FLOAT * shape.length * work.hyper.vocab_size)
+    return FLOAT * sizes.every + _source_pass(dataclasses.replace(work, huggingface=True), shape, sizes)
 
 
-def _storage_cost(work: Work, sizes: _Sizes) -> int:
+def _storage_cost(work: Work, shape: Shape, sizes: Sizes) -> int:
     """A gradient, both kinds of weights, and six float64 copies of the first positions' logits."""
-    weights = max(18 * sizes.largest, _FLOAT * sizes.layer + 18 * sizes.largest_in_layer)
-    return weights + 6 * _DOUBLE * work.positions * work.hyper.vocab_size
+    weights = max(18 * sizes.largest, FLOAT * sizes.layer + 18 * sizes.largest_in_layer)
+    return weights + 6 * DOUBLE * shape.positions * work.hyper.vocab_size
 
 
-def _operations(work: Work, made: Plan, sizes: _Sizes) -> int:
+def _operations(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     """What a recorded layer holds, for each window side by side, and its recomputation in float64."""
     hyper = work.hyper
-    windows = work.traced if made.walks is None else made.walks
+    windows = shape.traced if made.walks is None else made.walks
     q_dim = hyper.n_heads * hyper.head_dim
-    recorded = sizes.session + 2 * _FLOAT * (work.length * (sizes.stream + q_dim) + 2 * sizes.scores)
-    recomputed = 2 * _DOUBLE * work.length * sizes.largest_in_layer // hyper.dim
+    recorded = sizes.session + 2 * FLOAT * (shape.length * (sizes.stream + q_dim) + 2 * sizes.scores)
+    recomputed = 2 * DOUBLE * shape.length * sizes.largest_in_layer // hyper.dim
     # as recorded, and of the other ways to call the reader
-    logits = (work.traced + 4) * _FLOAT * work.length * hyper.vocab_size
-    return sizes.load + windows * (recorded + recomputed) + 8 * _DOUBLE * sizes.scores + logits
-
-
-def batch_of(windows: Sequence[Window], batches: Iterable[list[int]]) -> tuple[int, int]:
-    """Return (windows, tokens of each) of the batch with the most tokens."""
-    return max(((len(b), len(windows[b[0]].tokens)) for b in batches), key=lambda found: found[0] * found[1])
+    logits = (shape.traced + 4) * FLOAT * shape.length * hyper.vocab_size
+    return sizes.load + windows * (recorded + recomputed) + 8 * DOUBLE * sizes.scores + logits
 
 
 def mapped(path: str | os.PathLike[str], limit: int | None) -> bool | None:

@@ -17,7 +17,10 @@ from verify.checks.same_bits import SameBits, compare_bits
 _SINGLE = 16
 # Lengths of the pieces after them, in turn: around the sizes of the reader's own blocks.
 _PIECES = (5, 1, 17, 64, 2, 127)
-_THREADS = 3
+# Threads of those calls: one for the pieces, several for the whole window.
+THREADS = (1, 3)
+# The ways of giving tokens, for a verdict's coverage.
+CALLS = ("whole", "token by token", "uneven pieces")
 
 
 def other_ways(
@@ -38,7 +41,7 @@ def other_ways(
     pass_ = f"{arithmetic}, {'int8' if activations == 'q8' else 'float'} activations"
     whole = model.forward(tokens, arithmetic=arithmetic, activations=activations)
     found = compare_bits("recorded", pass_, window, whole[: len(recorded)], recorded)
-    with model.session(len(tokens), 1) as session:
+    with model.session(len(tokens), THREADS[0]) as session:
         parts = [
             session.forward(tokens[part], arithmetic=arithmetic, activations=activations)
             for part in _parts(len(tokens))
@@ -54,9 +57,9 @@ def other_ways(
             arithmetic=arithmetic,
             activations=activations,
             path=path,  # type: ignore[arg-type]  # one of Path's words
-            threads=_THREADS,
+            threads=THREADS[1],
         )
-        way = f"{_THREADS} threads" if path == "best" else f"{_THREADS} threads, {path}"
+        way = f"{THREADS[1]} threads" if path == "best" else f"{THREADS[1]} threads, {path}"
         found = found.merged(compare_bits(way, pass_, window, whole, logits))
     return found
 

@@ -17,12 +17,15 @@ from verify.checks.directory.target import Directory
 from verify.checks.policy import policy_section
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
+from verify.evidence.depth import DEPTHS
 from verify.run.check_findings import CheckFindings
+from verify.run.compared_windows import ARITHMETICS
 from verify.run.cost import Cost, cost_of, cost_of_directory
 from verify.run.directory_ladder import DirectoryLadder, directory_versions
 from verify.run.ladder import Ladder
 from verify.run.memory import mapped
 from verify.run.options import Options, StrPath
+from verify.run.other_ways import CALLS, THREADS
 from verify.run.path_conflicts import refuse_conflicts, refuse_directory_conflicts
 from verify.run.reference_logits import same_numbers, versions_of
 from verify.run.resume import EvidenceStore
@@ -64,6 +67,10 @@ class Subject(Protocol):
 
     def described(self) -> Mapping[str, Any]:
         """Return the report's `file`."""
+        ...
+
+    def coverage(self, depth: str) -> Mapping[str, Any]:
+        """Return the fields of Coverage that say how it was run."""
         ...
 
     def config(self) -> Mapping[str, Any]:
@@ -115,6 +122,10 @@ class FileSubject:
     def described(self) -> Mapping[str, Any]:
         model = self._model
         return {"path": model.path, "format": model.format, "bytes": model.file_size, "sha256": self.sha256}
+
+    def coverage(self, depth: str) -> Mapping[str, Any]:
+        paths = reader_c.paths() if DEPTHS[depth].every_path else (reader_c.best_path(),)
+        return {"arithmetics": ARITHMETICS, "paths": paths, "threads": THREADS, "calls": CALLS}
 
     def config(self) -> Mapping[str, Any]:
         # the header's fields, and what the format implies
@@ -175,6 +186,9 @@ class DirectorySubject:
             "sha256": self.sha256,
             "files": files.digests,
         }
+
+    def coverage(self, depth: str) -> Mapping[str, Any]:  # noqa: ARG002  # a file's depends on it
+        return {"arithmetics": (self.arithmetic,), "calls": ("whole",)}
 
     def config(self) -> Mapping[str, Any]:
         return report_config(self._directory)

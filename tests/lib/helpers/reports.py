@@ -18,6 +18,7 @@ from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.checks.result import CheckResult, exact, within
 from verify.checks.tensors import TensorReport
 from verify.diagnosis import Diagnosis
+from verify.evidence.coverage import Coverage
 from verify.report.model import Report
 
 DIGEST = "0123456789abcdef" * 4
@@ -58,6 +59,19 @@ def window(number: int, origin: str, activations: str = "fp32", **changes: Any) 
     }
     return WindowMetrics(**{**fields, **changes})
 
+
+COVERAGE = Coverage(
+    windows=8,
+    tokens=24,
+    positions=3,
+    max_seq_len=33,
+    token_ids=20,
+    vocab_size=29,
+    arithmetics=("mirror",),
+    calls=("whole",),
+    traced_windows=2,
+    traced_positions=6,
+)
 
 ORIGINS = ("text", "text", "text", "random", "random", "random", "fixed", "fixed")
 
@@ -160,9 +174,11 @@ def passing() -> Report:
         evidence={
             "depth": "quick",
             "seed": 0,
+            "seed_from": "file",
             "windows": {"text": 3, "random": 3, "fixed": 2},
             "text": None,
             "tokens": None,
+            "coverage": COVERAGE.to_dict(),
         },
         checks=(
             exact("config", 0, "8 header fields agree with the source"),

@@ -13,7 +13,7 @@ from helpers.models import BIN_FORMATS
 
 from verify.checks.execution import LIMIT_SIGMAS
 from verify.checks.metrics import Metrics
-from verify.checks.policy import DEFAULT_POLICY, QuantizationLimits, load_policy
+from verify.checks.policy import DEFAULT_POLICY, CoverageDemands, QuantizationLimits, load_policy
 from verify.checks.quantization import check_quantization
 from verify.checks.result import within
 from verify.errors import CannotJudgeError
@@ -155,6 +155,47 @@ def test_no_metrics_is_skipped_and_not_passed() -> None:
 @pytest.mark.parametrize(("observed", "limit"), [(float("nan"), 1.0), (1.0, float("nan")), (float("inf"), 1.0)])
 def test_nan_never_passes_a_limit(observed: float, limit: float) -> None:
     assert within("execution", "statistical", observed, limit, "detail").status == "fail"
+
+
+def with_demands(lines: str) -> str:
+    return f"{changed('v2', '')}\n[v2.coverage]\n{lines}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "demands"),
+    [
+        ("positions = 0.5", CoverageDemands(positions=0.5)),
+        ("token_ids = 1", CoverageDemands(token_ids=1)),
+        ("positions = 0\ntoken_ids = 0.25\nwindows = 40", CoverageDemands(0, 0.25, 40)),
+    ],
+)
+def test_a_policy_may_demand_coverage_and_the_packages_own_demands_none(
+    tmp_path: Path, lines: str, demands: CoverageDemands
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(with_demands(lines))
+    assert load_policy(path, "v2").coverage == demands
+    assert [load_policy(DEFAULT_POLICY, name).coverage for name in ("v0", "v2", "v3", "hf")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("", r"\[v2.coverage\]: expected at least one of positions, token_ids, windows, found \{\}"),
+        ("positions = 1.5", r"\[v2.coverage\] positions: expected 0 to 1, found 1.5"),
+        ("token_ids = -0.1", r"\[v2.coverage\] token_ids: expected 0 to 1, found -0.1"),
+        ("token_ids = nan", r"\[v2.coverage\] token_ids: expected 0 to 1, found nan"),
+        ("windows = 2.5", r"\[v2.coverage\] windows: expected an integer, found 2.5"),
+        ("windows = true", r"\[v2.coverage\] windows: expected 0 to 1e.09, found True"),
+        ("windows = '9'", r"\[v2.coverage\] windows: expected 0 to 1e.09, found '9'"),
+        ("position = 1", r"\[v2.coverage\]: expected positions, token_ids, windows, found 'position'"),
+    ],
+)
+def test_a_demand_that_is_not_understood_is_refused(tmp_path: Path, lines: str, message: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(with_demands(lines))
+    with pytest.raises(CannotJudgeError, match=message):
+        load_policy(path, "v2")
 
 
 WRONG = ("nan", "-nan", "inf", "-inf", "-1", "'1'", "true", "[]", "[1]", "{}", "1e10", "''")

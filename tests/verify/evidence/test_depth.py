@@ -7,10 +7,12 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
-from verify.evidence.depth import DEPTHS, depth_of, traced_positions, traced_windows
+from verify.evidence.depth import DEPTHS, depth_of, longest_window, traced_positions, traced_windows
 
 
 def windows(*origins: str) -> list[Window]:
@@ -21,9 +23,15 @@ def test_a_deeper_depth_asks_for_no_less_of_anything() -> None:
     depths = [DEPTHS[name] for name in ("quick", "standard", "full")]
     assert list(DEPTHS) == ["quick", "standard", "full"]
     for lower, higher in itertools.pairwise(depths):
+        assert lower.scores < higher.scores
+        assert lower.every_id <= higher.every_id
         assert lower.windows < higher.windows
         assert lower.length < higher.length
-        for one, other in ((lower.traced, higher.traced), (lower.positions, higher.positions)):
+        for one, other in (
+            (lower.traced, higher.traced),
+            (lower.positions, higher.positions),
+            (lower.longest, higher.longest),
+        ):
             assert other is None or (one is not None and one <= other)
     assert (DEPTHS["full"].traced, DEPTHS["full"].positions) == (None, None)
 
@@ -67,3 +75,56 @@ def test_full_depth_traces_every_window() -> None:
 )
 def test_positions_that_are_compared_are_the_first_ones(depth: str, length: int, whole: bool, positions: int) -> None:
     assert traced_positions(depth, length, whole=whole) == positions
+
+
+@pytest.mark.parametrize(
+    ("depth", "n_heads", "max_seq_len", "longest"),
+    [
+        ("quick", 1, 8192, None),
+        ("standard", 9, 8192, 2048),  # SmolLM2: the cap in tokens
+        ("standard", 32, 4096, 1448),  # the cap in scores: 32 * 1448^2 <= 2^26 < 32 * 1449^2
+        ("standard", 9, 600, 600),  # the model's own end
+        ("standard", 9, 512, None),  # every window reaches it
+        ("standard", 512, 4096, None),  # no longer than the others
+        ("full", 9, 8192, 5461),
+        ("full", 9, 4096, 4096),
+        ("full", 32, 4096, 2896),
+        ("full", 9, 2048, None),
+    ],
+)
+def test_one_window_goes_on_to_the_end_or_as_far_as_is_affordable(
+    depth: str, n_heads: int, max_seq_len: int, longest: int | None
+) -> None:
+    assert longest_window(depth, n_heads, max_seq_len) == longest
+
+
+@given(
+    depth=st.sampled_from(sorted(DEPTHS)),
+    n_heads=st.integers(1, 128),
+    max_seq_len=st.integers(2, 1 << 17),
+    room=st.integers(0, 1 << 17),
+)
+def test_a_long_window_keeps_to_every_limit_and_is_the_longest_that_does(
+    depth: str, n_heads: int, max_seq_len: int, room: int
+) -> None:
+    asked = DEPTHS[depth]
+
+    def fits(length: int) -> bool:
+        capped = asked.longest is None or length <= asked.longest
+        return length <= min(max_seq_len, room) and capped and n_heads * length * length <= asked.scores
+
+    found = longest_window(depth, n_heads, max_seq_len, lambda length: length <= room)
+    if found is None:
+        assert not fits(min(asked.length, max_seq_len) + 1)
+    else:
+        assert found > asked.length
+        assert fits(found)
+        assert not fits(found + 1)
+
+
+def test_the_long_window_adds_at_most_three_tenths_to_standard_depth() -> None:
+    asked = DEPTHS["standard"]
+    assert asked.longest is not None
+    # beside two fixed ones
+    before = asked.length * (asked.windows + 2)
+    assert before - asked.length + asked.longest <= 1.3 * before

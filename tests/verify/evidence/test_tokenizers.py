@@ -12,10 +12,12 @@ import pytest
 from verify.demo import CHECKPOINT, HELD_OUT_TEXT
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
+from verify.evidence.seed import Seed
 from verify.evidence.tokenizers import decode, encode
 from verify.sources import Source, open_source
 from verify.system.signals import Interrupted
 
+SEED = Seed(0, "given")
 SENTENCEPIECE = CHECKPOINT.with_name("tokenizer.model")
 
 
@@ -67,10 +69,10 @@ def test_tokenizer_json_encodes_the_text_as_a_whole(tmp_path: Path) -> None:
 def test_more_tokens_than_the_model_has_matter_where_they_are_used(source: Source, tmp_path: Path) -> None:
     path, text = fast_tokenizer(tmp_path, 600), tmp_path / "text.txt"
     text.write_text("w5 w511")
-    assert Evidence(text=text, tokenizer=path).collect(source, 256)[0].tokens.tolist() == [1, 5, 511]
+    assert Evidence(text=text, tokenizer=path).collect(source, 256, SEED)[0].tokens.tolist() == [1, 5, 511]
     text.write_text("w5 w512")
     with pytest.raises(CannotJudgeError, match=r"expected the model's 512 tokens alone in .*, found token 512"):
-        Evidence(text=text, tokenizer=path).collect(source, 256)
+        Evidence(text=text, tokenizer=path).collect(source, 256, SEED)
     with pytest.raises(CannotJudgeError, match=r"expected the model's 100 tokens alone in .*, found token"):
         encode(HELD_OUT_TEXT, source.tokenizer_path, 100)
 
@@ -118,7 +120,7 @@ def test_a_tokenizer_that_cannot_encode_is_refused_in_one_line(
     text.write_text("a a a")
     path = saved_tokenizer(tmp_path, **parts)
     with pytest.raises(CannotJudgeError, match=r"tokenizer\.json: expected a tokenizer.*, found none that ") as error:
-        Evidence(text=text, tokenizer=path).collect(source, 256)
+        Evidence(text=text, tokenizer=path).collect(source, 256, SEED)
     assert len(str(error.value).splitlines()) == 1
     assert capfd.readouterr() == ("", "")
     sys.stderr.write("still heard\n")

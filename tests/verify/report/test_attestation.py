@@ -35,5 +35,7 @@ def test_the_attestation_is_a_statement_about_the_file_with_a_test_result(report
     every = [*predicate.passed_tests, *predicate.warned_tests, *predicate.failed_tests]
     assert sorted(every) == sorted(check.name for check in report.checks)
     digests = {resource.name: resource.digest["sha256"] for resource in predicate.configuration}
+    (own,) = (one for one in found["predicate"]["configuration"] if one["name"] == "report.json")
+    assert own["annotations"]["covered"] == report.evidence["coverage"]
     assert digests["report.json"] == hashlib.sha256(render(report)["report.json"]).hexdigest()
     assert digests["source model.pt"] == report.source["sha256"]["model.pt"]

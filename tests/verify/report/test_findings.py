@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 
 from verify.checks.result import CHECKS, CheckResult
 from verify.report.findings import Findings
+from verify.report.model import Report
 
 ALLOWED = "3 of 6 checks passed, without operations, execution, quantization, as the policy allows"
+
+
+def by_own_policy(report: Report) -> Report:
+    return dataclasses.replace(report, policy=dataclasses.replace(report.policy, path="ci.toml"))
 
 
 def with_statuses(statuses: list[str], may_be_skipped: set[str]) -> Findings:
@@ -48,6 +53,12 @@ def test_a_pass_is_at_least_one_passed_check_and_nothing_to_blame(statuses: list
         ),
         (without_logits(passing()), "operations: skipped: the source's norm.weight holds a NaN"),
         (dataclasses.replace(passing(), checks=()), "no check passed"),
+        (by_own_policy(passing()), "6 of 6 checks passed, by the policy ci.toml"),
+        (by_own_policy(skipping_allowed()), ALLOWED.replace("passed,", "passed, by the policy ci.toml,")),
+        (
+            by_own_policy(without_logits(passing())),
+            "operations: skipped: the source's norm.weight holds a NaN (by the policy ci.toml)",
+        ),
     ],
 )
 def test_the_reason_is_the_first_thing_to_blame(findings: Findings, reason: str) -> None:

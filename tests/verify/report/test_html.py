@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.html import Page, text_of
-from helpers.reports import GUILTY, failing, passing, replaced, without_logits
+from helpers.reports import COVERAGE, GUILTY, failing, passing, replaced, without_logits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,7 +143,8 @@ def above_the_fold(report: Report) -> str:
 def test_the_verdict_comes_first_with_the_file_and_the_reason() -> None:
     for report in (passing(), failing(), without_logits(passing())):
         said = above_the_fold(report)
-        for word in ("model.bin", "v2", "1,000 bytes", report.file["sha256"], "model.pt", report.reason):
+        covered = COVERAGE.sentence()
+        for word in ("model.bin", "v2", "1,000 bytes", report.file["sha256"], "model.pt", report.reason, covered):
             assert word in said
 
 

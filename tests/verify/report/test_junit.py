@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import xmlschema
-from helpers.reports import REPORTS, failing, skipping_allowed
+from helpers.reports import COVERAGE, REPORTS, failing, skipping_allowed
 from junitparser import Failure, JUnitXml, Skipped
 
 from verify.report import junit
@@ -43,3 +44,13 @@ def test_a_failure_has_its_place_and_the_diagnosis() -> None:
     assert report.diagnosis is not None
     assert text.splitlines()[-1] == f"most likely: {report.diagnosis.sentence}"
     assert "index: [20, 7]" in text.splitlines()
+
+
+def test_the_properties_name_the_policy_the_reason_and_what_was_covered() -> None:
+    report = REPORTS["pass"]
+    own = dataclasses.replace(report, policy=dataclasses.replace(report.policy, path="ci.toml"))
+    (suite,) = JUnitXml.fromstring(junit.render(own).encode())
+    found = {one.name: one.value for one in suite.properties()}
+    assert found["policy"] == "ci.toml"
+    assert found["reason"] == "6 of 6 checks passed, by the policy ci.toml"
+    assert f"covered: {found['covered']}" == COVERAGE.sentence()

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from helpers.counted import Counted
-from helpers.reports import DIGEST, METRICS, consistent, failing, passing, without_logits
+from helpers.reports import COVERAGE, DIGEST, METRICS, consistent, failing, passing, without_logits
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verify.checks.coverage import check_coverage
+from verify.checks.policy import CoverageDemands
 from verify.checks.result import CHECKS, exact, within
 from verify.engine.trial import EngineReport
 from verify.errors import CannotJudgeError
@@ -127,14 +129,19 @@ def test_a_report_without_one_of_the_checks_or_with_one_twice_is_refused(
         read_report(edited(saved(tmp_path, failing()), change, mend_digest=True))
 
 
-@pytest.mark.parametrize("name", ["engine", "baseline"])
+@pytest.mark.parametrize("name", ["engine", "coverage", "baseline"])
 def test_a_check_that_was_asked_for_cannot_be_taken_out(tmp_path: Path, name: str) -> None:
     against = Baseline("last.json", DIGEST, passing().file, ())
     engine = EngineReport(None, "mine", DIGEST, "fp32", 2, 1392, 0, None, "", "")
     checks = {check.name: check for check in passing().checks}
     checks |= {"engine": exact("engine", 1, "no"), "baseline": within("baseline", "statistical", 1.0, 0.5, "worse")}
+    demands = CoverageDemands(windows=9)
+    checks["coverage"] = check_coverage(COVERAGE, demands)
+    policy = dataclasses.replace(passing().policy, coverage=demands)
     ordered = tuple(checks[one] for one in CHECKS)
-    path = saved(tmp_path, dataclasses.replace(passing(), checks=ordered, baseline=against, engine=engine))
+    path = saved(
+        tmp_path, dataclasses.replace(passing(), checks=ordered, baseline=against, engine=engine, policy=policy)
+    )
     assert read_report(path).checks == ordered
 
     def change(found: dict[str, Any]) -> None:

@@ -21,6 +21,14 @@ def test_the_summary_names_the_verdict_the_guilty_tensor_and_what_to_do() -> Non
     assert "PASS" in summary.render(passing()).splitlines()[0]
 
 
+def test_the_summary_says_what_was_covered_and_by_whose_policy() -> None:
+    text = summary.render(passing()).replace("\\", "")
+    assert "\ncovered: 8 windows, positions 0-2 of 33, 20 of 29 token ids (68.9 %), mirror" in text
+    own = dataclasses.replace(passing(), policy=dataclasses.replace(passing().policy, path="ci.toml"))
+    assert "\n6 of 6 checks passed, by the policy ci.toml\n" in summary.render(own)
+    assert "\n6 of 6 checks passed\n" in summary.render(passing())
+
+
 def test_every_check_has_a_row_and_a_number_near_its_limit_reads_as_another() -> None:
     near = within("execution", "statistical", 10.00001, 10.0, "700 logits")
     report = dataclasses.replace(passing(), checks=replaced(passing().checks, near))

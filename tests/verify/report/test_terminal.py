@@ -25,11 +25,20 @@ def failing_with(check: CheckResult) -> Report:
     return dataclasses.replace(passing(), checks=replaced(passing().checks, check))
 
 
-def test_the_verdict_is_the_last_line_and_the_next_step_the_one_before() -> None:
+COVERED = "covered: 8 windows, positions 0-2 of 33, 20 of 29 token ids (68.9 %), mirror, operations in 2 windows"
+
+
+def test_the_verdict_comes_last_above_what_it_covered_and_below_the_next_step() -> None:
     lines = shown(failing())
-    assert lines[-1].startswith("FAIL model.bin: tensors: ")
-    assert lines[-3].startswith("next, tensors: Fix how the exporter writes ")
-    assert shown(passing())[-1] == "PASS model.bin: 6 of 6 checks passed"
+    assert lines[-1] == COVERED
+    assert lines[-2].startswith("FAIL model.bin: tensors: ")
+    assert lines[-4].startswith("next, tensors: Fix how the exporter writes ")
+    assert shown(passing())[-2:] == ["PASS model.bin: 6 of 6 checks passed", COVERED]
+
+
+def test_a_report_from_before_coverage_ends_with_its_verdict() -> None:
+    report = dataclasses.replace(passing(), evidence={k: v for k, v in passing().evidence.items() if k != "coverage"})
+    assert shown(report)[-1] == "PASS model.bin: 6 of 6 checks passed"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from bisect import bisect_left
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,21 +15,26 @@ import torch
 from helpers import huggingface
 from helpers.checkpoints import save, state_dict
 from helpers.command_line import refused, run, run_on_terminal
-from helpers.models import LLAMA_2_7B, hyperparameters
+from helpers.models import LLAMA_2_7B, arrays, config, hyperparameters
 
 import exporter
 import verify
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
+from verify.evidence.depth import DEPTHS
 from verify.oracle import expected
 from verify.oracle.transformers import TransformersOracle
 from verify.run import memory
-from verify.run.memory import Plan, Work, plan, predicted
+from verify.run.cost import long_window_fits
+from verify.run.memory import Plan, plan, predicted
+from verify.run.work import Shape, Work
 from verify.sources import open_source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.sources.llama2c import Llama2cSource
 from verify.sources.shards import Shards
 
+# standard depth, in windows that take no time
+SHORT = dataclasses.replace(DEPTHS["standard"], windows=2, length=48)
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (3, 20)))
 EVIDENCE = Evidence(depth="quick", windows=2, length=16)
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 16}
@@ -145,7 +152,8 @@ def test_blocks_of_rows_change_no_number(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def llama_7b(**changes: Any) -> Work:
-    work = Work(hyperparameters(LLAMA_2_7B), 512, 1, 2, 128, held=0, q8=True, huggingface=True, attributed=True)
+    shapes = (Shape(512, 1, 2, 128),)
+    work = Work(hyperparameters(LLAMA_2_7B), shapes, held=0, q8=True, huggingface=True, attributed=True)
     return dataclasses.replace(work, **changes)
 
 
@@ -167,7 +175,7 @@ def test_a_model_of_seven_thousand_million_fits_four_gibibytes_at_standard_depth
 @pytest.mark.usefixtures("fresh")
 def test_what_takes_less_is_done_at_ease() -> None:
     small = dataclasses.replace(llama_7b().hyper, n_layers=1, vocab_size=1000)
-    made = plan(llama_7b(hyper=small, length=64), 2, 4 << 30)
+    made = plan(llama_7b(hyper=small, shapes=(Shape(64, 1, 2, 128),)), 2, 4 << 30)
     assert (made.streamed, made.engines) == (False, 2)
 
 
@@ -197,6 +205,60 @@ def test_as_many_bytes_are_read_as_was_told(
         asked.clear()
         found = verify.verify(source, file, evidence=evidence, memory=1 << 40).environment["memory"]
         assert 0.9 * found["reads_predicted"] < sum(asked) <= found["reads_predicted"]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_longest_window_counts_even_where_shorter_ones_have_more_tokens() -> None:
+    """Eight windows of 512 beside one of 2,048 have twice its tokens and half of its attention scores."""
+    many, long = Shape(512, 8, 2, 128), Shape(2048, 1, 0, 0)
+    narrow = dataclasses.replace(llama_7b().hyper, vocab_size=1000, dim=512, hidden_dim=512, head_dim=16)
+    alone, together = (llama_7b(hyper=narrow, shapes=shapes) for shapes in ((many,), (many, long)))
+    assert predicted(together, memory.AT_EASE) > predicted(alone, memory.AT_EASE)
+    of_scores = 3 * 4 * narrow.n_heads * 2048**2
+    assert predicted(together, memory.AT_EASE) > of_scores
+    with pytest.raises(CannotJudgeError, match="for this model and windows of 2048 tokens"):
+        plan(together, 2, 1 << 30)
+
+
+def test_a_long_window_is_as_long_as_memory_allows_whatever_the_file_and_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = SimpleNamespace(hyperparameters=hyperparameters(LLAMA_2_7B), kind="huggingface")
+
+    def longest(depth: str, limit: int | None) -> int:
+        lengths = range(DEPTHS[depth].length, 16_384)
+        return bisect_left(lengths, True, key=lambda n: not long_window_fits(source, depth, limit, n))
+
+    for depth in ("standard", "full"):
+        free = longest(depth, None)
+        assert free > 0
+        monkeypatch.setattr(memory, "_anonymous", lambda: 50 << 30)
+        monkeypatch.setattr(memory, "_of_machine", lambda: 1 << 30)
+        assert longest(depth, None) == free
+        assert longest(depth, 2 << 30) == 0
+        assert longest(depth, 16 << 30) <= longest(depth, 64 << 30)
+
+
+def test_a_verdict_that_only_fits_without_the_long_window_goes_without(tmp_path: Path) -> None:
+    model = config(vocab_size=40, max_seq_len=1200, dim=32, hidden_dim=16, n_layers=1, n_heads=16, n_kv_heads=1)
+    source, file = tmp_path / "source.bin", tmp_path / "model.bin"
+    for path in (source, file):
+        exporter.export(exporter.Checkpoint.from_arrays(model, arrays(model)), path, format="v3")
+    told: list[int] = []
+
+    def few(work: Work, threads: int, limit: int | None) -> Plan:
+        told.append(max(shape.length for shape in work.shapes))
+        if told[-1] > SHORT.length:
+            raise CannotJudgeError("memory: expected at least more")
+        return plan(work, threads, limit)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("verify.run.cost.plan", few)
+        patched.setattr("verify.evidence.depth.DEPTHS", {**DEPTHS, "standard": SHORT})
+        report = verify.verify(source, file, memory=64 << 30)
+    assert told == [1200, 48]
+    assert report.coverage is not None
+    assert report.coverage.positions == 48
 
 
 def test_a_file_of_another_shape_fails_however_little_memory_there_is(tmp_path: Path) -> None:
