@@ -70,7 +70,8 @@ def layer(
     """Compute the residual stream after a layer from the stream before it.
 
     rotations: RoPE's. watch sees the result of each operation under the engine's name for it, and may change it;
-    scores and shares are (windows, n_kv_heads, queries of each, length, length). feed may change what a matrix multiplies.
+    scores and shares are (windows, n_kv_heads, queries of each, length, length). feed may change what a matrix
+    multiplies.
     """
     prefix = f"layers.{number}."
 
@@ -95,9 +96,7 @@ def layer(
     return watch("ffn_residual", noise.rounded(x + projected))
 
 
-def head(
-    hyper: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise, feed: Feed = as_they_are
-) -> torch.Tensor:
+def head(hyper: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise, feed: Feed = as_they_are) -> torch.Tensor:
     """Compute logits from the residual stream after the last layer."""
     matrix = classifier(hyper)
     return _matmul(feed(matrix, final_norm(hyper, load, x, noise)), load(matrix).to(x.dtype), noise)
