@@ -140,7 +140,7 @@ class _Window:
     """Holds the source's logits (length, vocab_size) of one window, float64."""
 
     def __init__(self, logits: torch.Tensor) -> None:
-        self._logits, self._shares = logits, logits.softmax(-1)
+        self._logits, self._shares, self._sum = logits, logits.softmax(-1), logits.logsumexp(-1)
         self._of_float32 = (logits.abs().amax(-1) * _FLOAT32).square().clamp_(min=torch.finfo(logits.dtype).tiny)
 
     def cost(self, logits: torch.Tensor) -> float:
@@ -155,9 +155,11 @@ class _Window:
         """
         moved = logits.double() - self._logits
         moved -= (self._shares * moved).sum(-1, keepdim=True)
-        small = (self._shares * (moved.clamp(max=1).expm1_() - moved)).sum(-1).log1p_()
-        large = (self._logits + moved).logsumexp(-1) - self._logits.logsumexp(-1)
-        return torch.where(moved.amax(-1) < 1, small, large).clamp_(min=0)
+        large = ~(moved.amax(-1) < 1)
+        plain = (self._logits[large] + moved[large]).logsumexp(-1) - self._sum[large]
+        kl = moved.clamp(max=1).expm1_().sub_(moved).mul_(self._shares).sum(-1).log1p_()
+        kl[large] = plain
+        return kl.clamp_(min=0)
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,8 @@ def _to_int8(x: torch.Tensor, group_size: int) -> torch.Tensor:
     grouped = x.unflatten(-1, (-1, group_size))
     step = grouped.abs().amax(-1, keepdim=True) / _LARGEST_STEP
     steps = grouped / step.clamp(min=torch.finfo(x.dtype).tiny)
-    return (steps.round() - steps).mul_(step).flatten(-2)
+    errors: torch.Tensor = (steps.round() - steps).mul_(step).flatten(-2)
+    return errors
 
 
 class _Layer:
