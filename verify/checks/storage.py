@@ -173,8 +173,8 @@ class _Judged:
 
     def describe(self) -> str:
         return (
-            f"{_NAMES[self.activations]}: a typical position costs KL {math.exp(self.file):.3g}, honest rounding "
-            f"{math.exp(self.honest):.3g}: {self.sigmas:.2f} standard deviations"
+            f"{_NAMES[self.activations]}: a typical position costs KL {np.exp(self.file):.3g}, honest rounding "
+            f"{np.exp(self.honest):.3g}: {self.sigmas:.2f} standard deviations"
         )
 
 
@@ -211,7 +211,9 @@ def _judge(activations: str, costs: Sequence[WindowCost]) -> _Judged:
     shares /= shares.sum()
     draws = np.array([cost.draws for cost in costs])
     of_draws = shares @ draws
-    variance = max(of_draws.var(ddof=1), shares**2 @ draws.var(axis=1, ddof=1))
+    # logits that are not finite make numbers that are none, and those fail
+    with np.errstate(invalid="ignore"):
+        variance = max(of_draws.var(ddof=1), shares**2 @ draws.var(axis=1, ddof=1))
     spread = math.sqrt(variance * (1 + 1 / len(of_draws)) + _LEAST_SPREAD**2)
     file, honest = float(shares @ np.array([cost.file for cost in costs])), float(of_draws.mean())
     return _Judged(activations, file, honest, abs(file - honest) / spread)

@@ -53,7 +53,7 @@ def log_scale(values: Iterable[float], limit: float | None) -> LogScale:
     if not drawn:
         return LogScale(-1, 0)
     high = math.ceil(max(drawn))
-    if limit and max(drawn) < math.log10(limit) < high + _LIMIT_DECADES:
+    if limit is not None and limit > 0 and max(drawn) < math.log10(limit) < high + _LIMIT_DECADES:
         high = math.ceil(math.log10(limit))
     low = max(math.floor(min(drawn)), high - _MOST_DECADES)
     return LogScale(low, max(high, low + 1))
