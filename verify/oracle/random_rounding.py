@@ -3,7 +3,8 @@
 Honest rounding moves a weight to the nearest number of its storage. In which direction that lies says nothing about
 the weight. So each draw keeps the size of every error and throws a coin for its direction. What the storage holds
 exactly (the peak of a group, zeros, the steps of a coarser source) stays exact, and no distribution of the weights is
-assumed. Weights of one size share a coin, because in a source with few different numbers equal errors add up.
+assumed. Weights that round to the same number, its sign aside, share a coin: where weights are nearly equal (rows of
+tokens that training never saw, a source with few different numbers), so are their errors, and equal errors add up.
 
 int8 activations are rounded at every product with a Q8_0 matrix. One coin for each of the matrix's inputs keeps or
 reverses the rounding errors of that input, at all positions alike: equal activations keep equal errors, as they do in
@@ -40,10 +41,9 @@ StorageOf = Callable[[str], Stored]
 
 _HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _LARGEST_STEP = 127
-_SIGN = -(1 << 31)
-# What decides how a number is rounded besides its sign: to int8 all of it, to another exponent's width its mantissa.
-_MAGNITUDE = (1 << 31) - 1
-_MANTISSA = (1 << 23) - 1
+# The mantissa of a float32, of whose 23 bits float16 keeps 10, more than bfloat16.
+_MANTISSA, _DROPPED = (1 << 23) - 1, 13
+_MOST_CODES = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -103,43 +103,49 @@ class Coins:
     def __init__(self, seed: int, draw: int) -> None:
         self._key = f"{seed} {draw}"
 
-    def by_value(self, name: str, weights: torch.Tensor, errors: torch.Tensor, bits: int) -> torch.Tensor:
-        """Return errors, float32, reversed or not: with one coin for all weights that agree in these bits."""
-        words = weights.view(torch.int32) & bits
-        words.mul_(self._odd_number(name, 0))
-        # a product carries upwards only, so its high bits are folded down before the next
-        words.bitwise_xor_(words >> 15).mul_(self._odd_number(name, 1))
-        words.bitwise_xor_(words >> 13).mul_(self._odd_number(name, 2)).bitwise_and_(_SIGN)
-        reversed_or_not: torch.Tensor = words.bitwise_xor_(errors.view(torch.int32)).view(torch.float32)
-        return reversed_or_not
-
-    def by_place(self, name: str, count: int) -> torch.Tensor:
-        """Return 1 or -1 for each of the inputs of a matrix."""
-        generator = torch.Generator().manual_seed(self._odd_number(name, 3))
+    def throw(self, name: str, count: int) -> torch.Tensor:
+        """Return 1 or -1, float32, count times."""
+        digest = hashlib.sha256(f"{self._key} {name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         return torch.randint(0, 2, (count,), generator=generator).mul_(2).sub_(1).float()
 
-    def _odd_number(self, name: str, turn: int) -> int:
-        digest = hashlib.sha256(f"{self._key} {name} {turn}".encode()).digest()
-        return int.from_bytes(digest[:4], "big", signed=True) | 1
+
+@dataclass(frozen=True)
+class Rounding:
+    """Holds how honest rounding to a storage moves each weight of a tensor.
+
+    errors: float32, of the tensor's shape. codes: uint8 or int16, of the same shape, equal for weights that are
+    rounded to the same number, its sign and, for a float, its exponent aside.
+    """
+
+    errors: torch.Tensor
+    codes: torch.Tensor
+
+    @classmethod
+    def of(cls, weights: torch.Tensor, storage: str, group_size: int) -> Rounding | None:
+        """Return the rounding of float32 weights; None if the storage holds every float32."""
+        if storage == "q8_0":
+            steps, errors = _to_int8(weights, group_size)
+            return cls(errors, steps.abs_().to(torch.uint8))
+        if storage not in _HALVES:
+            return None
+        narrow = weights.to(_HALVES[storage]).float()
+        # infinity stands for a weight beyond the largest number, which no exporter writes
+        errors = (narrow - weights).nan_to_num_(posinf=0.0, neginf=0.0)
+        return cls(errors, (narrow.view(torch.int32) & _MANTISSA).bitwise_right_shift_(_DROPPED).to(torch.int16))
+
+    def reversed_by(self, coins: torch.Tensor) -> torch.Tensor:
+        """Return the errors, each reversed or not by the coin of its code."""
+        return coins.index_select(0, self.codes.flatten().int()).view_as(self.errors).mul_(self.errors)
 
 
-def rounding_errors(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tensor:
-    """Return by how much honest rounding to a storage moves each float32 weight, float32 of the same shape."""
-    if storage == "q8_0":
-        return _to_int8(weights, group_size)
-    if storage not in _HALVES:
-        return torch.zeros_like(weights)
-    # infinity stands for a weight beyond the largest number, which no exporter writes
-    return weights.to(_HALVES[storage]).float().sub_(weights).nan_to_num_(posinf=0.0, neginf=0.0)
-
-
-def _to_int8(x: torch.Tensor, group_size: int) -> torch.Tensor:
-    """Return by how much rounding to int8, in groups along the last axis, moves each number."""
+def _to_int8(x: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round to int8 in groups along the last axis: return the integers and by how much each number moves."""
     grouped = x.unflatten(-1, (-1, group_size))
     step = grouped.abs().amax(-1, keepdim=True) / _LARGEST_STEP
-    steps = grouped / step.clamp(min=torch.finfo(x.dtype).tiny)
-    errors: torch.Tensor = (steps.round() - steps).mul_(step).flatten(-2)
-    return errors
+    quotients = grouped / step.clamp(min=torch.finfo(x.dtype).tiny)
+    steps = quotients.round()
+    return steps.flatten(-2), (steps - quotients).mul_(step).flatten(-2)
 
 
 class _Layer:
@@ -147,7 +153,7 @@ class _Layer:
 
     def __init__(self, load: llama.Load, storage_of: StorageOf) -> None:
         self._load, self._storage_of = load, storage_of
-        self._held: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._held: dict[str, tuple[torch.Tensor, Rounding | None]] = {}
 
     def forget(self) -> None:
         self._held.clear()
@@ -157,11 +163,12 @@ class _Layer:
 
         def load(name: str) -> torch.Tensor:
             if name not in self._held:
-                weights, how = self._load(name).contiguous(), self._storage_of(name)
-                self._held[name] = weights, rounding_errors(weights, how.storage, how.group_size)
-            weights, errors = self._held[name]
-            bits = _MAGNITUDE if self._storage_of(name).storage == "q8_0" else _MANTISSA
-            return coins.by_value(name, weights, errors, bits).add_(weights)
+                weights, how = self._load(name), self._storage_of(name)
+                self._held[name] = weights, Rounding.of(weights, how.storage, how.group_size)
+            weights, rounding = self._held[name]
+            if rounding is None:
+                return weights
+            return rounding.reversed_by(coins.throw(name, _MOST_CODES)).add_(weights)
 
         return load
 
@@ -180,6 +187,7 @@ class _Int8:
         # wq, wk and wv multiply the same int8 activations, and so do w1 and w3
         before = self._before
         if before is None or before[0] is not x or before[1] != how.group_size:
-            errors = _to_int8(x[self._plain :], how.group_size).mul_(self._coins.by_place(name, x.shape[-1]))
+            _steps, errors = _to_int8(x[self._plain :], how.group_size)
+            errors *= self._coins.throw(f"inputs of {name}", x.shape[-1])
             before = self._before = x, how.group_size, torch.cat((x[: self._plain], x[self._plain :] + errors))
         return before[2]
