@@ -116,6 +116,7 @@ bench-cluster: $(VENV)/smollm2/config.json
 
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py
+	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_storage.py
 
 # Every known defect against every check, written to docs/defects.md. SMOLLM2=DIR puts some into that model too.
 defects: $(READY)

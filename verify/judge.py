@@ -93,7 +93,8 @@ def _again(check: CheckResult, report: Report, policy: Policy) -> CheckResult:
             return _held_against(check, policy.execution.noise_sigmas)
         # a report without metrics has none for the reason that the check states
         case "quantization", "policy" if report.metrics is not None:
-            return check_quantization(report.metrics, policy.quantization)
+            both = report.metrics, report.metrics_q8_activations
+            return check_quantization(*both, policy.quantization, lossless=False)
         case "engine", "policy":
             return _engine_again(check, report, policy.quantization)
     return check
@@ -108,7 +109,8 @@ def _engine_again(check: CheckResult, report: Report, limits: QuantizationLimits
             "engine: expected its metrics, to judge it by other limits, found a report that was made before these "
             "were kept"
         )
-    again = of_engine(check_quantization(engine.metrics, limits), engine.same_bits, engine.logits)
+    judged = check_quantization(None, engine.metrics, limits, lossless=False)
+    again = of_engine(judged, engine.same_bits, engine.logits)
     if not same:
         return again
     if (again.status, again.observed, again.limit) != (check.status, check.observed, check.limit):

@@ -18,9 +18,9 @@ import pytest
 
 from verify.report.finding_lines import Json, finding, likely
 
-CHECKS = ("config", "file", "tensors", "operations", "execution", "quantization")
-# transformers, which runs a directory, records no operations
-CHECKS_OF_DIRECTORY = tuple(name for name in CHECKS if name != "operations")
+CHECKS = ("config", "file", "tensors", "operations", "execution", "storage", "quantization")
+# transformers, which runs a directory, records no operations, and a directory keeps the type of every tensor
+CHECKS_OF_DIRECTORY = tuple(name for name in CHECKS if name not in ("operations", "storage"))
 
 _JUDGE = pytest.StashKey["Judge"]()
 _PROPERTY = "export-and-verify"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from verify.testing import configs
 
-CHECKS = ("config", "file", "tensors", "operations", "execution", "quantization")
+CHECKS = ("config", "file", "tensors", "operations", "execution", "storage", "quantization")
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

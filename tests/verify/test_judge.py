@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.reports import DIGEST, METRICS, consistent, failing, passing, replaced, without_logits
+from helpers.reports import DIGEST, LIMITING_POLICY, METRICS, consistent, failing, passing, replaced, without_logits
 
 from verify.checks.metrics import Metrics
 from verify.checks.policy import DEFAULT_POLICY
@@ -26,8 +26,8 @@ def saved(directory: Path, report: Report) -> Path:
 
 
 def policy(directory: Path, **changes: str) -> Path:
-    """The default with lines of [v2] changed: kl_max="0.001"."""
-    text = DEFAULT_POLICY.read_text()
+    """The example, which limits every cost, with lines of [v2] changed: kl_max="0.001"."""
+    text = LIMITING_POLICY.read_text()
     head, table, tail = re.split(r"(?ms)^(\[v2\].*?)(?=^\[v3\])", text)
     for key, value in changes.items():
         table, count = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", table, count=1)
@@ -86,11 +86,11 @@ def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_p
     report = judge(beyond, policy=strict)
     assert [blamed.name for blamed in report.blamed] == ["engine"]
     assert report.reason == (
-        "engine: kl_mean: limit 0.01, found 0.02; 0.0% of its logits have the C reader's bits "
+        "engine: kl_mean by int8 activations: limit 0.01, found 0.02; 0.0% of its logits have the C reader's bits "
         f"(by the policy {strict})"
     )
     # and back again
-    assert judge(saved(tmp_path, report)).passed
+    assert judge(saved(tmp_path, report), LIMITING_POLICY).passed
 
 
 @pytest.mark.parametrize(("name", "place"), [("execution", 4), ("engine", 5)])
@@ -140,14 +140,14 @@ def test_no_policy_passes_what_tolerates_nothing(tmp_path: Path, name: str) -> N
 
 def test_a_policy_says_what_may_be_skipped_and_only_that(tmp_path: Path) -> None:
     path = saved(tmp_path, without_logits(passing()))
-    allowed = policy(tmp_path, may_be_skipped='["operations", "execution"]')
+    allowed = policy(tmp_path, may_be_skipped='["operations", "execution", "storage"]')
     assert [check.name for check in judge(path, policy=allowed).blamed] == ["quantization"]
-    lax = policy(tmp_path, may_be_skipped='["operations", "execution", "quantization"]')
+    lax = policy(tmp_path, may_be_skipped='["operations", "execution", "storage", "quantization"]')
     report = judge(path, policy=lax)
     assert report.passed
     assert report.reason == (
-        f"3 of 6 checks passed, by the policy {lax}, "
-        "without operations, execution, quantization, as the policy allows"
+        f"3 of 7 checks passed, by the policy {lax}, "
+        "without operations, execution, storage, quantization, as the policy allows"
     )
 
 

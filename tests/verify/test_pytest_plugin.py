@@ -106,7 +106,7 @@ def test_each_check_is_a_test_judged_once_by_however_many_workers(
     assert re.search(r"^tensors: \S+ fp32 \[\d+, \d+\]: expected \S+, found \S+$", text, re.MULTILINE)
     assert re.search(r"^  at tensor \S+, part fp32, index \[\d+, \d+\]", text, re.MULTILINE)
     assert len(re.findall(r"^most likely: .* holds the right values except one bit", text, re.MULTILINE)) == 4
-    assert ran.outlines.count("PASS model.bin: 6 of 6 checks passed") == 1
+    assert ran.outlines.count("PASS model.bin: 7 of 7 checks passed") == 1
     assert len([line for line in ran.outlines if line.startswith("FAIL broken.bin: tensors: ")]) == 1
     assert "Traceback" not in text
 

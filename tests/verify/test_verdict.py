@@ -22,7 +22,7 @@ from verify.checks.result import skipped
 from verify.report.document import schema
 from verify.sources import open_source
 
-ORDER = ["config", "file", "tensors", "operations", "execution", "quantization"]
+ORDER = ["config", "file", "tensors", "operations", "execution", "storage", "quantization"]
 
 
 @pytest.mark.parametrize("format_name", BIN_FORMATS)
@@ -241,7 +241,7 @@ def test_another_model_of_the_same_shape_fails(tmp_path: Path) -> None:
         "tensors",
         "operations",
         "execution",
-        "quantization",
+        "storage",
     ]
 
 
@@ -251,7 +251,7 @@ def test_another_models_shape_is_named(tmp_path: Path) -> None:
     )
     assert not report.passed
     assert report.checks[0].where == {"field": "n_layers", "expected": 2, "found": "3"}
-    assert [c.status for c in report.checks[1:]] == ["skipped"] * 5
+    assert [c.status for c in report.checks[1:]] == ["skipped"] * 6
 
 
 @pytest.mark.parametrize(

@@ -44,13 +44,16 @@ class ExecutionLimits:
 
 @dataclass(frozen=True)
 class QuantizationLimits:
-    """top1_agreement is the smallest value that passes, all others are the largest. KL is in nats."""
+    """top1_agreement is the smallest value that passes, all others are the largest. KL is in nats.
 
-    kl_mean: float
-    kl_max: float
-    top1_agreement: float
-    max_abs_logit_error: float
-    perplexity_ratio: float
+    They apply to float and to int8 activations, each on its own. None: no limit.
+    """
+
+    kl_mean: float | None = None
+    kl_max: float | None = None
+    top1_agreement: float | None = None
+    max_abs_logit_error: float | None = None
+    perplexity_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,8 @@ def policy_section(model: reader_c.Model, source: Source) -> str:
 def load_policy(path: Path, section: str) -> Policy:
     """Load one table of a policy. Raises CannotJudgeError.
 
-    Every key must be known and present, and every limit a finite number, because a misread policy would pass files
-    that it was written to stop. Only `coverage` may be absent, and each of its keys.
+    Every key must be known, every limit a finite number, and every key but those of `quantization` and `coverage`
+    present, because a misread policy would pass files that it was written to stop.
     """
     content, policy = _read(path)
     with DEFAULT_POLICY.open("rb") as file:
@@ -142,16 +145,16 @@ def load_policy(path: Path, section: str) -> Policy:
         if name not in formats or not isinstance(table, dict):
             raise CannotJudgeError(f"{path}: expected tables {', '.join(formats)}, found {name!r:.80}")
         tables = _tables_of(name)
-        _check_keys(f"{path}: [{name}]", table, {"may_be_skipped", *tables}, optional={_COVERAGE})
+        _check_keys(f"{path}: [{name}]", table, {"may_be_skipped", *tables}, optional={"quantization", _COVERAGE})
         _check_skipping(f"{path}: [{name}] may_be_skipped", table["may_be_skipped"])
         for check, kind in tables.items():
-            _check_limits(f"{path}: [{name}.{check}]", table[check], {field.name for field in fields(kind)})
+            _check_limits(f"{path}: [{name}.{check}]", table.get(check, {}), kind)
         if _COVERAGE in table:
             _check_demands(f"{path}: [{name}.{_COVERAGE}]", table[_COVERAGE])
     if section not in policy:
         raise CannotJudgeError(f"{path}: expected a table [{section}], found none")
     chosen = policy[section]
-    limits = {check: kind(**chosen[check]) for check, kind in _tables_of(section).items()}
+    limits = {check: kind(**chosen.get(check, {})) for check, kind in _tables_of(section).items()}
     return Policy(
         path=_named(path),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -187,11 +190,12 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
         raise CannotJudgeError(f"{path}: expected TOML, found: {one_line(error)}") from error
 
 
-def _check_keys(where: str, table: dict[str, Any], known: set[str], optional: Set[str] = frozenset()) -> None:
+def _check_keys(where: str, table: dict[str, Any], known: set[str], optional: Set[str]) -> None:
+    """Raise CannotJudgeError for an unknown key, and for a missing one that is not optional."""
     for key in table:
         if key not in known | optional:
             raise CannotJudgeError(f"{where}: expected {', '.join(sorted(known | optional))}, found {key!r:.80}")
-    if missing := sorted(known - table.keys()):
+    if missing := sorted(known - optional - table.keys()):
         raise CannotJudgeError(f"{where}: expected {missing[0]}, found none")
 
 
@@ -203,10 +207,15 @@ def _check_skipping(where: str, names: object) -> None:
             raise CannotJudgeError(f"{where}: expected names of checks ({', '.join(CHECKS)}), found {name!r:.80}")
 
 
-def _check_limits(where: str, table: object, known: set[str]) -> None:
+def _check_limits(where: str, table: object, kind: type[Any]) -> None:
     if not isinstance(table, dict):
         raise CannotJudgeError(f"{where}: expected a table of limits, found {table!r:.80}")
-    _check_keys(where, table, known)
+    _check_keys(
+        where,
+        table,
+        {field.name for field in fields(kind)},
+        optional={field.name for field in fields(kind) if field.default is None},
+    )
     for key, value in table.items():
         _check_range(f"{where} {key}", value, _MOST.get(key, _MOST_OF_OTHERS))
 

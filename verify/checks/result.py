@@ -10,14 +10,26 @@ Status = Literal["pass", "fail", "skipped"]
 Bound = Literal["exact", "rigorous", "statistical", "first-order", "policy"]
 
 # Every check, in the order in which they run.
-CHECKS = ("config", "file", "tensors", "operations", "execution", "engine", "quantization", "coverage", "baseline")
+CHECKS = (
+    "config",
+    "file",
+    "tensors",
+    "operations",
+    "execution",
+    "engine",
+    "storage",
+    "quantization",
+    "coverage",
+    "baseline",
+)
 
 
 @dataclass(frozen=True)
 class CheckResult:
     """Holds the result of one check.
 
-    observed must not exceed limit. where: tensor, index, position, ... of the finding.
+    observed must not exceed limit; a check that passes without a limit has one that a policy could set, and does not.
+    where: tensor, index, position, ... of the finding.
     """
 
     name: str
@@ -45,6 +57,11 @@ def skipped(name: str, bound: Bound, reason: str) -> CheckResult:
 def exact(name: str, findings: int, detail: str, where: dict[str, Any] | None = None) -> CheckResult:
     """Return the result of a check without tolerance: it passes on zero findings."""
     return CheckResult(name, "fail" if findings else "pass", "exact", float(findings), 0.0, detail, where or {})
+
+
+def without_limit(name: str, bound: Bound, observed: float, detail: str, where: dict[str, Any]) -> CheckResult:
+    """Return the result of a check for which the policy sets no limit: it passes whatever was observed."""
+    return CheckResult(name, "pass", bound, observed, None, detail, where)
 
 
 def within(

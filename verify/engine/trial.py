@@ -130,7 +130,10 @@ class Trial:
         else:
             last = self._compared[number] = compare_window(window.origin, window.tokens, of_source, found)
             limits = self._policy.quantization
-            beyond = (last.kl > limits.kl_max) | (last.error > limits.max_abs_logit_error)
+            kl_max, error_max = limits.kl_max, limits.max_abs_logit_error
+            beyond = (last.kl > (math.inf if kl_max is None else kl_max)) | (
+                last.error > (math.inf if error_max is None else error_max)
+            )
         off = _Difference(window.tokens, found, of_file, wide, float(np.abs(found - of_file).max()))
         if self._furthest is None or off.by > self._furthest.by:
             self._furthest = off
@@ -181,7 +184,7 @@ class Trial:
     def _judged(self) -> CheckResult:
         if self.activations == "fp32":
             return self._execution.verdict("the engine", self._policy.execution.noise_sigmas)
-        return check_quantization(self._metrics, self._policy.quantization)
+        return check_quantization(None, self._metrics, self._policy.quantization, lossless=False)
 
     @cached_property
     def _metrics(self) -> Metrics | None:

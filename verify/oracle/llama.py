@@ -18,11 +18,18 @@ from verify.sources import Hyperparameters
 Load = Callable[[str], torch.Tensor]
 # (operation, its result) -> the result to continue with
 Watch = Callable[[str, torch.Tensor], torch.Tensor]
+# (name of a matrix, its inputs) -> the inputs that the product reads instead
+Feed = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def unwatched(_operation: str, y: torch.Tensor) -> torch.Tensor:
     """Continue with every result as it is."""
     return y
+
+
+def as_they_are(_matrix: str, x: torch.Tensor) -> torch.Tensor:
+    """Feed every product with its inputs as they are."""
+    return x
 
 
 def logits(
@@ -58,11 +65,13 @@ def layer(
     rotations: torch.Tensor,
     noise: Noise,
     watch: Watch = unwatched,
+    feed: Feed = as_they_are,
 ) -> torch.Tensor:
     """Compute the residual stream after a layer from the stream before it.
 
     rotations: RoPE's. watch sees the result of each operation under the engine's name for it, and may change it;
-    scores and shares are (windows, n_kv_heads, queries of each, length, length).
+    scores and shares are (windows, n_kv_heads, queries of each, length, length). feed may change what a matrix
+    multiplies.
     """
     prefix = f"layers.{number}."
 
@@ -70,7 +79,8 @@ def layer(
         return load(prefix + name).to(x.dtype)
 
     def linear(h: torch.Tensor, name: str, *, biased: bool) -> torch.Tensor:
-        y = _matmul(h, weight(f"{name}.weight"), noise)
+        matrix = f"{name}.weight"
+        y = _matmul(feed(prefix + matrix, h), weight(matrix), noise)
         return noise.rounded(y + weight(f"{name}.bias")) if biased else y
 
     h = watch("attention_norm", rms_norm(x, weight("attention_norm.weight"), hyper.norm_eps, noise))
@@ -86,9 +96,10 @@ def layer(
     return watch("ffn_residual", noise.rounded(x + projected))
 
 
-def head(hyper: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise) -> torch.Tensor:
+def head(hyper: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise, feed: Feed = as_they_are) -> torch.Tensor:
     """Compute logits from the residual stream after the last layer."""
-    return _matmul(final_norm(hyper, load, x, noise), load(classifier(hyper)).to(x.dtype), noise)
+    matrix = classifier(hyper)
+    return _matmul(feed(matrix, final_norm(hyper, load, x, noise)), load(matrix).to(x.dtype), noise)
 
 
 def classifier(hyper: Hyperparameters) -> str:

@@ -20,6 +20,8 @@ _STEPS = {
     "execution": "{again} how the engine connects its operations: each of them is right by itself " + f"({_GUIDE}).",
     "engine": "Fix the engine, not the file: every check before this one passed without it "
     "(docs/your-engine.md says what logits alone can show).",
+    "storage": "Check how the exporter derives scales and rounds, and how the engine rounds activations "
+    f"({_GUIDE}); if both are right, report this model as a false alarm.",
     "quantization": "Use smaller groups, or a wider storage for the tensors that cost most (v3: --storage "
     "PATTERN=bf16); raise the policy's limit only if you accept this cost.",
     "coverage": "Verify again on more: --depth full, a larger --length, more --windows or your own --text; lower the "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from verify.checks.digits import beside, number
 from verify.checks.metrics import Metrics
 from verify.checks.policy import QuantizationLimits
-from verify.checks.quantization import against_limits
+from verify.checks.quantization import with_limits
 from verify.checks.result import CheckResult
 
 
@@ -19,7 +19,8 @@ class Use:
     """Describes one bar.
 
     percent: how much of it is filled. share: the same in words. beyond: how many times the limit was found, if it did
-    not hold. interval: of what was observed.
+    not hold. interval: of what was observed. limit: "none" for a metric that the policy does not limit, which has no
+    bar.
     """
 
     label: str
@@ -39,6 +40,8 @@ def use_of(check: CheckResult, label: str = "") -> Use | None:
     return _use(label or check.name, check.observed, check.limit, fine=check.status != "fail")
 
 
+NO_LIMIT = "none"
+
 _LABELS = {
     "kl_mean": "mean KL, nats",
     "kl_max": "largest KL, nats",
@@ -49,13 +52,17 @@ _LABELS = {
 
 
 def uses_of_format(metrics: Metrics, limits: QuantizationLimits) -> Iterator[Use]:
-    """Yield the use of each of the policy's limits, with the intervals that were computed."""
+    """Yield each metric with the use of its limit, if it has one, and the interval, if one was computed."""
     intervals = {"kl_mean": metrics.kl_mean_ci, "perplexity_ratio": metrics.perplexity_ratio_ci}
-    for judged in against_limits(metrics, limits):
+    for judged in with_limits(metrics, limits):
         # a ratio of 1 costs nothing
         free = 1.0 if judged.name == "perplexity_ratio" else 0.0
         interval = intervals.get(judged.name)
-        use = _use(_LABELS[judged.name], judged.observed, judged.limit, fine=judged.fine, free=free)
+        label = _LABELS[judged.name]
+        if judged.limit is None:
+            use = Use(label, number(judged.observed), NO_LIMIT, percent=0.0, share="", fine=True)
+        else:
+            use = _use(label, judged.observed, judged.limit, fine=judged.fine, free=free)
         shown = "" if interval is None else f"95 %: {number(interval[0])} to {number(interval[1])}"
         yield dataclasses.replace(use, interval=shown)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from verify.checks.digits import counted, percentage
+from verify.checks.digits import counted, number, percentage
 from verify.checks.metrics import Metrics
+from verify.checks.result import CheckResult
 
 
 def describe(metrics: Metrics) -> str:
@@ -24,6 +25,11 @@ def describe(metrics: Metrics) -> str:
 
 def _interval(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f" ({interval[0]:.4g} to {interval[1]:.4g})"
+
+
+def limit_of(check: CheckResult) -> str:
+    """Write a check's limit: "none" if it passed without one, "-" if it did not run."""
+    return "none" if check.status == "pass" and check.limit is None else number(check.limit)
 
 
 def anything(value: object) -> str:

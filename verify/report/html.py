@@ -21,7 +21,7 @@ from verify.checks.result import CheckResult
 from verify.report.advice import next_step
 from verify.report.budgets import Use, percent, use_of, uses_of_format
 from verify.report.findings import Findings
-from verify.report.formatting import anything
+from verify.report.formatting import anything, limit_of
 from verify.report.heat_map import STEPS, heat_maps
 from verify.report.plots import Quantity, intervals, position_plots, signed_bar
 
@@ -38,7 +38,8 @@ _QUESTIONS = {
     "operations": "Is each operation of the engine within its error bound?",
     "execution": "Do the operations together give the right logits?",
     "engine": "Does the engine that you ship give them too?",
-    "quantization": "Is the cost of the format within the policy?",
+    "storage": "Does storage cost what honest rounding costs this model?",
+    "quantization": "Is the cost of storage within the policy?",
     "coverage": "Did the windows cover as much as the policy demands?",
     "baseline": "Is it worse than the last release?",
 }
@@ -75,6 +76,7 @@ def _environment() -> Environment:
         "beside": beside,
         "percentage": percentage,
         "anything": anything,
+        "limit_of": limit_of,
         "share": _share,
         "order": _order,
         "size": math.prod,
@@ -115,10 +117,12 @@ def _values(findings: Findings) -> dict[str, Any]:
                 ("operations", "largest error over bound"),
                 ("execution", "largest error, standard deviations"),
                 ("engine", "the engine on trial"),
+                ("storage", "distance from honest storage, standard deviations"),
             )
             if name in checks
         ],
         "costs": _costs(findings),
+        "limited": any(limit is not None for limit in dataclasses.asdict(limits).values()),
         "activations": _ACTIVATIONS,
         "heat_maps": heat_maps(findings.layers, _limit_of_operations(findings)),
         "steps": [*STEPS],
@@ -144,7 +148,7 @@ def _limit_of_operations(findings: Findings) -> float:
 
 
 def _costs(findings: Findings) -> list[tuple[Use, Use | None]]:
-    """Pair each limit's use with float32 activations, which the policy judges, and with int8 activations."""
+    """Pair what each metric is by float32 activations with what it is by int8 activations."""
     limits, of_q8 = findings.policy.quantization, findings.metrics_q8_activations
     judged = list(uses_of_format(findings.metrics, limits)) if findings.metrics else []
     return list(zip_longest(judged, uses_of_format(of_q8, limits) if of_q8 and judged else []))

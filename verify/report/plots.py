@@ -47,13 +47,13 @@ class LogScale:
         return [(self._height(power), f"1e{power}") for power in range(self.low, self.high + 1, every)]
 
 
-def log_scale(values: Iterable[float], limit: float) -> LogScale:
+def log_scale(values: Iterable[float], limit: float | None) -> LogScale:
     """Return a scale that is wide enough for the values, and for the limit if it is near."""
     drawn = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
     if not drawn:
         return LogScale(-1, 0)
     high = math.ceil(max(drawn))
-    if limit > 0 and max(drawn) < math.log10(limit) < high + _LIMIT_DECADES:
+    if limit is not None and limit > 0 and max(drawn) < math.log10(limit) < high + _LIMIT_DECADES:
         high = math.ceil(math.log10(limit))
     low = max(math.floor(min(drawn)), high - _MOST_DECADES)
     return LogScale(low, max(high, low + 1))
@@ -94,11 +94,11 @@ class PositionPlot:
 
 @dataclass(frozen=True)
 class Quantity:
-    """Says what is plotted: kl or logit_error, and the policy's limit for it."""
+    """Says what is plotted: kl or logit_error, and the policy's limit for it, if it sets one."""
 
     field: str
     title: str
-    limit: float
+    limit: float | None
 
 
 def position_plots(
@@ -137,8 +137,8 @@ def _plot(
         ends=("0", str(max(length - 1, 0))),
         bands=[_band(kind, rows, length, scale) for kind, rows in values.items()],
         marks=_marks(windows, quantity, length, scale, metrics),
-        limit=scale.at(quantity.limit) if scale.reaches(quantity.limit) else None,
-        limit_text=f"limit {number(quantity.limit)}",
+        limit=scale.at(quantity.limit) if quantity.limit is not None and scale.reaches(quantity.limit) else None,
+        limit_text="no limit" if quantity.limit is None else f"limit {number(quantity.limit)}",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,14 +76,16 @@ def _expect_whole(path: Path, found: dict[str, Any], report: Report) -> None:
     if requested is not None and requested != made:
         said, here = (", ".join(names) or "none" for names in (requested, made))
         raise CannotJudgeError(f"{path}: optional_checks: expected {said}, as it names, found {here} in the report")
-    expected, names = _contract(report), [check.name for check in report.checks]
+    names = [check.name for check in report.checks]
+    expected = _contract(report, names)
     if names != expected:
         raise CannotJudgeError(
             f"{path}: checks: expected {', '.join(expected)}, each once, found {', '.join(names)[:200]}"
         )
     follows = {
         "verdict": found["verdict"] == report.verdict,
-        "checks": found["checks"] == report.to_dict()["checks"] and all(map(_follows, report.checks)),
+        "checks": found["checks"] == report.to_dict()["checks"]
+        and all(_follows(check, report) for check in report.checks),
     }
     for key, right in follows.items():
         if not right:
@@ -92,14 +94,18 @@ def _expect_whole(path: Path, found: dict[str, Any], report: Report) -> None:
         raise CannotJudgeError(f"{path}: {contradiction}: the report contradicts itself")
 
 
-def _contract(report: Report) -> list[str]:
-    """Return the names of the checks that a verdict needs, in their order.
+def _contract(report: Report, names: list[str]) -> list[str]:
+    """Return the names of the checks that a verdict needs, in their order. names: of those that the report has.
 
     A check that could not run is among them, as skipped. `engine` and `baseline` are there only if they were
-    requested, `coverage` only if the policy demands it, `operations` for all but a directory.
+    requested, `coverage` only if the policy demands it, `operations` and `storage` for all but a directory. Earlier
+    versions had no `storage`, and limited all costs.
     """
+    of_file = report.file["format"] != "hf"
+    earlier = "storage" not in names and None not in astuple(report.policy.quantization)
     needed = {
-        "operations": report.file["format"] != "hf",
+        "operations": of_file,
+        "storage": of_file and not earlier,
         "engine": report.engine is not None,
         "coverage": report.policy.coverage is not None,
         "baseline": report.baseline is not None,
@@ -107,8 +113,11 @@ def _contract(report: Report) -> list[str]:
     return [name for name in CHECKS if needed.get(name, True)]
 
 
-def _follows(check: CheckResult) -> bool:
-    """Return whether a check's status follows from its numbers. A NaN is beyond any limit."""
+def _follows(check: CheckResult, report: Report) -> bool:
+    """Return whether a check's status follows from its numbers and its policy. A NaN is beyond any limit."""
+    if check.observed is not None and check.limit is None:
+        unlimited = {*astuple(report.policy.quantization)} == {None}
+        return check.status == "pass" and (check.name, check.bound) == ("quantization", "policy") and unlimited
     if check.observed is None or check.limit is None:
         return check.status == "skipped"
     return check.status == ("pass" if check.observed <= check.limit else "fail")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from verify.checks.digits import beside, number
 from verify.report.advice import next_step
 from verify.report.findings import Findings
-from verify.report.formatting import describe
+from verify.report.formatting import describe, limit_of
 
 _SIGNS = {"pass": "✅", "fail": "❌", "skipped": "⚠️"}
 
@@ -45,7 +45,7 @@ def _lines(findings: Findings) -> Iterator[str]:
                 f"{_SIGNS[c.status]} {c.status}",
                 c.bound,
                 beside(c.observed, c.limit),
-                number(c.limit),
+                limit_of(c),
                 c.detail,
             )
             for c in findings.checks

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from verify.attribution.storage_cost import Attribution
-from verify.checks.digits import beside, number, percentage
+from verify.checks.digits import beside, percentage
 from verify.checks.result import CheckResult
 from verify.report.advice import next_step
 from verify.report.console import plain_table
 from verify.report.findings import Findings
-from verify.report.formatting import describe
+from verify.report.formatting import describe, limit_of
 
 _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
 
@@ -33,7 +33,7 @@ def show_report(console: Console, findings: Findings, written: Path | None = Non
             f"[{colour}]{check.status}[/{colour}]",
             check.bound,
             beside(check.observed, check.limit),
-            number(check.limit),
+            limit_of(check),
             escape(check.detail),
         )
     console.print(table)

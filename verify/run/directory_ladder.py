@@ -173,8 +173,9 @@ class DirectoryLadder:
             detail = "logits, the directory's or the source's, are not finite"
             return findings.with_checks(exact("quantization", 1, detail))
         metrics = with_text(summarise(evidence), self._options.evidence, windows, self._source)
+        lossless = all(check.status == "pass" for check in findings.checks if check.name == "tensors")
         return replace(
-            findings.with_checks(check_quantization(metrics, self._policy.quantization)),
+            findings.with_checks(check_quantization(metrics, None, self._policy.quantization, lossless=lossless)),
             metrics=metrics,
             windows=tuple(of_window(n, "fp32", windows[n].tokens, one) for n, one in enumerate(evidence)),
         )

@@ -21,6 +21,7 @@ from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.compared_windows import ARITHMETICS, ComparedWindow, FirstPositions
 from verify.run.cost import batches_of
 from verify.run.execution_verdict import execution_verdict, float_execution
+from verify.run.honest_storage import check_storage
 from verify.run.memory import give_back
 from verify.run.options import Options
 from verify.run.reference_logits import References
@@ -93,7 +94,8 @@ class Ladder:
     def _on_windows(self) -> tuple[tuple[str, Bound], ...]:
         """The checks that run the model, in their order."""
         engine: tuple[tuple[str, Bound], ...] = () if self._trial is None else (("engine", "statistical"),)
-        return (("operations", "rigorous"), ("execution", "statistical"), *engine, ("quantization", "policy"))
+        costs: tuple[tuple[str, Bound], ...] = (("storage", "statistical"), ("quantization", "policy"))
+        return (("operations", "rigorous"), ("execution", "statistical"), *engine, *costs)
 
     def _run_on_windows(self, findings: CheckFindings) -> CheckFindings:
         """Run the checks that run the model."""
@@ -149,11 +151,16 @@ class Ladder:
         return compared, traced
 
     def _with_metrics(self, findings: CheckFindings, compared: list[ComparedWindow]) -> CheckFindings:
-        """Add the check `quantization`, and what it rests on."""
+        """Add the checks `storage` and `quantization`, and what the latter rests on."""
+        windows, hyper = self._job.windows, self._source.hyperparameters
         if not all(found.finite for found in compared):
             detail = "logits, the file's by float32 or int8 activations or the source's, are not finite"
-            return findings.with_checks(exact("quantization", 1, detail))
-        windows = self._job.windows
+            storage = skipped("storage", "statistical", "logits are not finite")
+            return findings.with_checks(storage, exact("quantization", 1, detail))
+        findings = findings.with_checks(
+            # draws that follow from the file cannot be foreseen by its author
+            check_storage(self._model, hyper, self._references, windows, seed=int(self._job.sha256[:8], 16))
+        )
         plain = [found.plain for found in compared if found.plain is not None]
         q8 = [found.q8 for found in compared if found.q8 is not None]
         metrics = with_text(summarise(plain), self._options.evidence, windows, self._source)
@@ -162,8 +169,11 @@ class Ladder:
             for activations, of_all in (("fp32", plain), ("q8", q8))
             for number, evidence in enumerate(of_all)
         ]
-        findings = findings.with_checks(check_quantization(metrics, self._policy.quantization))
         metrics_q8 = with_text(summarise(q8), self._options.evidence, windows, self._source) if q8 else None
+        lossless = self._references.same_numbers
+        findings = findings.with_checks(
+            check_quantization(metrics, metrics_q8, self._policy.quantization, lossless=lossless)
+        )
         return replace(findings, metrics=metrics, metrics_q8=metrics_q8, windows=tuple(per_window))
 
     def _compared(self, workers: Workers, batches: list[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:

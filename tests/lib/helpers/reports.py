@@ -6,6 +6,7 @@ import dataclasses
 import math
 import statistics
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from verify.attribution.logit_error import Closure, Part
 from verify.attribution.storage_cost import Attribution, Residual, TensorShare
 from verify.checks.metrics import Metrics, WindowMetrics, WorstPosition
 from verify.checks.operations import LayerReport
-from verify.checks.policy import DEFAULT_POLICY, load_policy
+from verify.checks.policy import load_policy
 from verify.checks.result import CheckResult, exact, within
 from verify.checks.tensors import TensorReport
 from verify.diagnosis import Diagnosis
 from verify.evidence.coverage import Coverage
 from verify.report.model import Report
+
+# A policy that limits what storage costs, which the default does not.
+LIMITING_POLICY = Path(__file__).parents[3] / "examples/policies/limits-of-the-earlier-default.toml"
 
 DIGEST = "0123456789abcdef" * 4
 GUILTY = "layers.1.feed_forward.w2.weight"
@@ -170,7 +174,7 @@ def passing() -> Report:
             "shared_classifier": True,
             "group_size": 8,
         },
-        policy=load_policy(DEFAULT_POLICY, "v2"),
+        policy=load_policy(LIMITING_POLICY, "v2"),
         evidence={
             "depth": "quick",
             "seed": 0,
@@ -186,6 +190,7 @@ def passing() -> Report:
             exact("tensors", 0, "20 tensors, every bit as derived from the source"),
             within("operations", "rigorous", 0.9, 1.0, "12 operations", {"layer": 1, "operation": "down"}),
             within("execution", "statistical", 3.0, 10.0, "700 logits", {"window": 0, "position": 1}),
+            within("storage", "statistical", 1.5, 6.0, "1.50 standard deviations", {"activations": "fp32"}),
             within("quantization", "policy", 1e-3, 0.03, "kl_mean: limit 0.03, found 0.001", {"window": 0}),
         ),
         metrics=METRICS,
@@ -256,7 +261,7 @@ def without_logits(report: Report) -> Report:
     """As it is where the source holds a NaN: nothing was run."""
     skipped = tuple(
         CheckResult(check.name, "skipped", check.bound, None, None, "the source's norm.weight holds a NaN")
-        if check.name in ("operations", "execution", "quantization")
+        if check.name in ("operations", "execution", "storage", "quantization")
         else check
         for check in report.checks
     )
@@ -268,7 +273,7 @@ def without_logits(report: Report) -> Report:
 def skipping_allowed() -> Report:
     """A report without logits under a policy that allows it."""
     report = without_logits(passing())
-    names = ("operations", "execution", "quantization")
+    names = ("operations", "execution", "storage", "quantization")
     return dataclasses.replace(report, policy=dataclasses.replace(report.policy, may_be_skipped=names))
 
 

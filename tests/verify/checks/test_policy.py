@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.models import BIN_FORMATS
+from helpers.reports import LIMITING_POLICY
 
 from verify.checks.execution import LIMIT_SIGMAS
 from verify.checks.metrics import Metrics
@@ -36,15 +37,30 @@ HEALTHY = Metrics(
 @pytest.mark.parametrize("format_name", BIN_FORMATS)
 def test_every_format_has_a_default(format_name: str) -> None:
     policy = load_policy(DEFAULT_POLICY, format_name)
-    assert 0 < policy.quantization.kl_mean < policy.quantization.kl_max
+    # how much cost is tolerable is the user's choice
+    assert policy.quantization == QuantizationLimits()
     assert policy.may_be_skipped == ()
     # nobody is refused for what is proved to be rounding, or was seen of healthy engines
     assert (policy.operations.error_over_bound, policy.execution.noise_sigmas) == (1.0, LIMIT_SIGMAS)
 
 
+@pytest.mark.parametrize("section", ["v1", "v2", "v3-half", "v3-q8_0"])
+def test_the_example_limits_what_lossy_storage_costs_and_is_the_default_otherwise(section: str) -> None:
+    default, example = load_policy(DEFAULT_POLICY, section), load_policy(LIMITING_POLICY, section)
+    assert None not in dataclasses.astuple(example.quantization)
+    same = {"path": default.path, "sha256": default.sha256, "quantization": default.quantization}
+    assert dataclasses.replace(example, **same) == default
+
+
+@pytest.mark.parametrize("section", ["v0", "v1-fp32", "v3", "hf"])
+def test_the_example_limits_no_lossless_storage(section: str) -> None:
+    default, example = load_policy(DEFAULT_POLICY, section), load_policy(LIMITING_POLICY, section)
+    assert example.quantization == default.quantization == QuantizationLimits()
+
+
 def changed(table: str, line: str) -> str:
-    """The default policy's tables of v2 with one line of one of them changed: "key = value"."""
-    text = DEFAULT_POLICY.read_text()
+    """The example's tables of v2 with one line of one of them changed: "key = value"."""
+    text = LIMITING_POLICY.read_text()
     of_v2 = text[text.index("\n[v2]\n") : text.index("\n[v3]\n")]
     first, heading, rest = of_v2.partition(f"[{table}]")
     assert heading
@@ -80,7 +96,10 @@ TOO_LONG = r"expected lines of at most 1000 bytes, found one of \d+"
         ("[v7]\nkl_mean = 1", "found 'v7'"),
         ("kl_mean = 1", "found 'kl_mean'"),
         ("[v2]\nmay_be_skipped = []", r"\[v2\]: expected baseline, found none"),
-        (changed("v2", "").replace("kl_max = 5.0", ""), r"\[v2.quantization\]: expected kl_max, found none"),
+        (
+            changed("v2", "").replace("rms_logit_error = 1e-3", ""),
+            r"baseline\]: expected rms_logit_error, found none",
+        ),
         (
             "[v2]\nmay_be_skipped = []\noperations = 1\nexecution = 1\nquantization = 1\nbaseline = 1",
             "table of limits",
@@ -135,8 +154,8 @@ def test_each_metric_beyond_its_limit_fails_by_name(change: dict[str, float]) ->
     limits = QuantizationLimits(
         kl_mean=0.01, kl_max=0.5, top1_agreement=0.9, max_abs_logit_error=3.0, perplexity_ratio=1.02
     )
-    assert check_quantization(HEALTHY, limits).status == "pass"
-    result = check_quantization(dataclasses.replace(HEALTHY, **change), limits)
+    assert check_quantization(HEALTHY, HEALTHY, limits, lossless=False).status == "pass"
+    result = check_quantization(dataclasses.replace(HEALTHY, **change), None, limits, lossless=False)
     assert result.status == "fail"
     (name,) = change
     named = {"top1_agreement": "top1_disagreement", "perplexity_file": "perplexity_ratio"}.get(name, name)
@@ -144,12 +163,12 @@ def test_each_metric_beyond_its_limit_fails_by_name(change: dict[str, float]) ->
 
 
 def test_a_limit_that_nothing_meets_fails_and_is_never_switched_off() -> None:
-    limits = dataclasses.replace(load_policy(DEFAULT_POLICY, "v2").quantization, kl_mean=-1.0)
-    assert check_quantization(HEALTHY, limits).status == "fail"
+    limits = QuantizationLimits(kl_mean=-1.0)
+    assert check_quantization(HEALTHY, None, limits, lossless=False).status == "fail"
 
 
 def test_no_metrics_is_skipped_and_not_passed() -> None:
-    assert check_quantization(None, load_policy(DEFAULT_POLICY, "v2").quantization).status == "skipped"
+    assert check_quantization(None, None, QuantizationLimits(), lossless=False).status == "skipped"
 
 
 @pytest.mark.parametrize(("observed", "limit"), [(float("nan"), 1.0), (1.0, float("nan")), (float("inf"), 1.0)])
@@ -206,8 +225,8 @@ def place_of(part: object) -> str:
 
 
 def values() -> list[tuple[tuple[str, ...], str]]:
-    """The place of every limit and list in the default policy's table of v2, and which of the two it is."""
-    table = tomllib.loads(DEFAULT_POLICY.read_text())["v2"]
+    """The place of every limit and list in the example's table of v2, and which of the two it is."""
+    table = tomllib.loads(LIMITING_POLICY.read_text())["v2"]
     return [
         ((key,), "list") if isinstance(value, list) else ((key, inner), "limit")
         for key, value in table.items()
@@ -227,10 +246,13 @@ def test_every_value_is_held_to_its_kind(tmp_path: Path, place: tuple[str, ...],
 
 
 @pytest.mark.parametrize(("place", "kind"), values(), ids=place_of)
-def test_every_value_must_be_there(tmp_path: Path, place: tuple[str, ...], kind: str) -> None:
+def test_every_value_but_the_limits_of_cost_must_be_there(tmp_path: Path, place: tuple[str, ...], kind: str) -> None:
     path = tmp_path / "policy.toml"
     text = changed(".".join(("v2", *place[:-1])), f"{place[-1]} = 0.25")
     assert text.count(f"{place[-1]} = 0.25\n") == 1, kind
     path.write_text(text.replace(f"{place[-1]} = 0.25\n", ""))
+    if place[0] == "quantization":
+        assert getattr(load_policy(path, "v2").quantization, place[-1]) is None
+        return
     with pytest.raises(CannotJudgeError, match=f"expected {place[-1]}, found none"):
         load_policy(path, "v2")

@@ -19,10 +19,10 @@ from helpers.command_line import refused, run
 from helpers.defects.engine import ENGINE_DEFECTS, Patch
 from helpers.engines import library, small, upstream_command
 from helpers.models import arrays, config
+from helpers.reports import LIMITING_POLICY
 
 import exporter
 import verify
-from verify.checks.policy import DEFAULT_POLICY
 from verify.engine.command import Engine, EngineFailedError
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
@@ -59,7 +59,8 @@ def files(directory: Path, format_name: str, **changes: object) -> tuple[Path, P
 
 
 def judged(source: Path, file: Path, engine: Engine, evidence: Evidence = EVIDENCE) -> Report:
-    return verify.verify(source, file, engine=engine, evidence=evidence)
+    """By a policy that limits what storage costs, which is the limit of an engine with int8 activations."""
+    return verify.verify(source, file, LIMITING_POLICY, engine=engine, evidence=evidence)
 
 
 def patch_of(name: str) -> Patch:
@@ -161,18 +162,18 @@ def test_judge_says_of_an_engine_with_int8_activations_what_verify_says(tmp_path
     engine = Engine(library(tmp_path / "engine", kept, patch), activations="q8")
     source, file = files(tmp_path, "v2")
     lax = tmp_path / "lax.toml"
-    lax.write_text(re.sub(r"(?m)^(kl_\w+|max_abs\w+) = .*$", r"\1 = 1e3", DEFAULT_POLICY.read_text()))
+    lax.write_text(re.sub(r"(?m)^(kl_\w+|max_abs\w+) = .*$", r"\1 = 1e3", LIMITING_POLICY.read_text()))
     lax.write_text(re.sub(r"(?m)^top1_agreement = .*$", "top1_agreement = 0.0", lax.read_text()))
-    by_lax, by_default = (
-        verify.verify(source, file, policy, engine=engine, evidence=EVIDENCE) for policy in (lax, None)
+    by_lax, by_example = (
+        verify.verify(source, file, policy, engine=engine, evidence=EVIDENCE) for policy in (lax, LIMITING_POLICY)
     )
-    assert (of_engine(by_lax)[0], of_engine(by_default)[0]) == ("pass", "fail")
+    assert (of_engine(by_lax)[0], of_engine(by_example)[0]) == ("pass", "fail")
     path = tmp_path / "report.json"
     path.write_text(by_lax.to_json())
-    again = judge(path)
+    again = judge(path, LIMITING_POLICY)
     assert again.verdict == "fail"
-    assert of_engine(by_default)[1].startswith(of_engine(again)[1])
-    assert again.policy == by_default.policy
+    assert of_engine(by_example)[1].startswith(of_engine(again)[1])
+    assert again.policy == by_example.policy
 
 
 def test_the_window_that_is_told_of_an_engine_is_the_evidences(tmp_path: Path, mine: Path) -> None:

@@ -13,7 +13,7 @@ from verify.checks.result import CHECKS, CheckResult
 from verify.report.findings import Findings
 from verify.report.model import Report
 
-ALLOWED = "3 of 6 checks passed, without operations, execution, quantization, as the policy allows"
+ALLOWED = "3 of 7 checks passed, without operations, execution, storage, quantization, as the policy allows"
 
 
 def by_own_policy(report: Report) -> Report:
@@ -46,7 +46,7 @@ def test_a_pass_is_at_least_one_passed_check_and_nothing_to_blame(statuses: list
 @pytest.mark.parametrize(
     ("findings", "reason"),
     [
-        (passing(), "6 of 6 checks passed"),
+        (passing(), "7 of 7 checks passed"),
         (
             skipping_allowed(),
             ALLOWED,
@@ -69,5 +69,5 @@ def test_failures_are_blamed_before_what_was_skipped() -> None:
     report = without_logits(passing())
     late = CheckResult("quantization", "fail", "policy", 1.0, 0.5, "x")
     found = dataclasses.replace(report, checks=replaced(report.checks, late))
-    assert [check.name for check in found.blamed] == ["quantization", "operations", "execution"]
+    assert [check.name for check in found.blamed] == ["quantization", "operations", "execution", "storage"]
     assert failing().reason.startswith("tensors: ")

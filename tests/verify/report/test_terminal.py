@@ -33,12 +33,12 @@ def test_the_verdict_comes_last_above_what_it_covered_and_below_the_next_step() 
     assert lines[-1] == COVERED
     assert lines[-2].startswith("FAIL model.bin: tensors: ")
     assert lines[-4].startswith("next, tensors: Fix how the exporter writes ")
-    assert shown(passing())[-2:] == ["PASS model.bin: 6 of 6 checks passed", COVERED]
+    assert shown(passing())[-2:] == ["PASS model.bin: 7 of 7 checks passed", COVERED]
 
 
 def test_a_report_from_before_coverage_ends_with_its_verdict() -> None:
     report = dataclasses.replace(passing(), evidence={k: v for k, v in passing().evidence.items() if k != "coverage"})
-    assert shown(report)[-1] == "PASS model.bin: 6 of 6 checks passed"
+    assert shown(report)[-1] == "PASS model.bin: 7 of 7 checks passed"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,6 @@ def test_formats_are_a_line_each() -> None:
         show_formats(console, [("v2", dataclasses.replace(passing(), metrics=metrics)), ("v0", without)], 4000)
     heading, first, second, note = (line.split() for line in capture.get().splitlines())
     assert heading[:3] == ["format", "bytes", "ratio"]
-    assert first == ["v2", "1,000", "4.00", "6", "of", "6", "passed", "1.00e-03", "99.999%", "4.00e-01"]
+    assert first == ["v2", "1,000", "4.00", "7", "of", "7", "passed", "1.00e-03", "99.999%", "4.00e-01"]
     assert second[-3:] == ["-", "-", "-"]
     assert " ".join(note) == "ratio: bytes of the weights in float32 divided by bytes of the file"

@@ -8,7 +8,7 @@ from typing import Any
 
 from helpers.defects.kinds import Defect
 
-CHECKS = ("opening", "config", "file", "tensors", "operations", "execution", "quantization")
+CHECKS = ("opening", "config", "file", "tensors", "operations", "execution", "storage", "quantization")
 EXACT = ("opening", "config", "file", "tensors")
 
 
