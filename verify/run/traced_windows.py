@@ -153,7 +153,7 @@ class Tracer:
                 if activations == "fp32":
                     execution.add(number, of_file[row], sigma[row], logits[row, first])
                 if self._trial is not None and activations == self._trial.activations:
-                    self._trial.add(number, windows[number], of_source[row], of_file[row], sigma[row], logits[row])
+                    self._trial.add(number, windows[number], of_file[row], sigma[row], logits[row])
         return Traced(
             operations=recorder.operations.found,
             replays=recorder.replays.found,
