@@ -18,6 +18,8 @@ from reader_c.build import SOURCE_DIR, SOURCES, STRICT_FLAGS
 PAGE = DOCS / "your-engine.md"
 # slow to run and quick to build: each runs little
 _FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-DRC_NO_CLONES")
+# a mistake may leave variables unused
+WITHOUT_WARNINGS = (*_FLAGS, "-w")
 # what the example says of its activations
 _FLOAT = "RC_ACTIVATIONS_FP32"
 
