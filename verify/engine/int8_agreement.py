@@ -1,7 +1,7 @@
 """Decide whether the logits of an engine with int8 activations differ from the reader's by rounding alone.
 
-Equal bits agree. Five measures judge all other logits. Each has a limit, and the engine's result is the largest share
-of a limit, scaled so that LIMIT_SIGMAS is the limit of them all:
+Equal bits agree. Seven measures judge all other logits. Each has a limit, and the engine's result is the largest
+share of a limit, scaled so that LIMIT_SIGMAS is the limit of them all:
 
 - onset: the difference begins (exceeds float32 rounding) where no activation lies near enough to a half to turn. If
   a window's difference begins at position p, a healthy engine's begins there or earlier with the probability u =
@@ -9,6 +9,7 @@ of a limit, scaled so that LIMIT_SIGMAS is the limit of them all:
   Gamma(n, 1) variable does.
 - position, logit: from there on, the difference is larger than that of activations that are all rounded at random:
   its root mean square over one position's logits, or a single logit.
+- alone: a logit differs by itself. An activation that turns moves all logits of its position.
 - size, mean, slope: where turns are certain, the differences are larger than those of healthy draws: their root mean
   square, their mean over positions, or their component along the logits themselves.
 """
@@ -27,12 +28,16 @@ from verify.checks.execution import LIMIT_SIGMAS
 from verify.checks.result import CheckResult, within
 from verify.oracle.int8_noise import Int8Spread
 
+Floats = NDArray[np.float64]
+
 # A probability of turns is never taken to be less: noise has longer tails than the normal distribution.
 _LEAST_TURNS = 1e-7
 # Differences that begin where turns are as improbable as this are named as the first.
 _IMPROBABLE = 1e-3
 # Turns are certain where so many are expected.
 _CERTAIN = 20.0
+# A logit that moves by less than this share of random rounding may be alone: float32 rounding moves each by itself.
+_LEAST_ALONE = 0.1
 # Without so many positions with certain turns, their differences say too little.
 _LEAST_POSITIONS = 100
 
@@ -50,6 +55,7 @@ MEASURES = {
     "onset": Measure(6.0, "differences begin where no activation is near enough to a half to turn (-log10 p {})"),
     "position": Measure(5.0, "a position's logits differ {} times as much as by activations rounded at random"),
     "logit": Measure(12.0, "a logit differs {} times as much as by activations rounded at random"),
+    "alone": Measure(20.0, "a logit differs {} times as much as the others of its position"),
     "size": Measure(1.3, "differences are {} times as large as those of activations that turn by rounding"),
     "mean": Measure(2.5, "differences average to {} times those of activations that turn by rounding"),
     "slope": Measure(10.0, "differences follow the logits themselves, {} standard deviations of what turns explain"),
@@ -160,8 +166,10 @@ class Int8Agreement:
         scale[: len(apart)] = np.sqrt((np.square(apart, dtype=np.float64) + mean) / 2)
         of_positions = np.sqrt(np.square(difference).mean(1, dtype=np.float64))
         of_logits = np.abs(difference).max(1).astype(np.float64)
-        for name, found in (("position", of_positions), ("logit", of_logits)):
-            ratio = np.divide(found, scale, out=np.where(found == 0, 0.0, np.inf), where=scale > 0)[onset:]
+        alone = np.where(of_logits > _LEAST_ALONE * scale, _ratio(of_logits, of_positions), 0.0)
+        found = {"position": _ratio(of_positions, scale), "logit": _ratio(of_logits, scale), "alone": alone}
+        for name, ratios in found.items():
+            ratio = ratios[onset:]
             at = int(ratio.argmax())
             if ratio[at] > self._worst.get(name, -1.0):
                 self._worst[name] = float(ratio[at])
@@ -192,6 +200,11 @@ class Int8Agreement:
         verb = "nearest to a limit: " if share * LIMIT_SIGMAS <= limit else ""
         detail += f"; {verb}{sentence}, limit {MEASURES[worst].limit * limit / LIMIT_SIGMAS:g}"
         return within("engine", "statistical", LIMIT_SIGMAS * share, limit, detail, self._where.get(worst, {}))
+
+
+def _ratio(found: Floats, expected: Floats) -> Floats:
+    """Divide, where nothing in nothing is 0."""
+    return np.divide(found, expected, out=np.where(found == 0, 0.0, np.inf), where=expected > 0)
 
 
 def _root_ratio(found: float, expected: float) -> float:
