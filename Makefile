@@ -13,8 +13,9 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
-  bench-smollm2 bench-verify bench-wait bench-reader bench-large bench-cluster plots calibrate defects faults functions \
-  same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants mutants-python refusals campaign clean
+  bench-smollm2 bench-verify bench-wait bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
+  engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
+  mutants-python refusals campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -117,6 +118,14 @@ bench-cluster: $(VENV)/smollm2/config.json
 calibrate: $(READY)
 	$(BIN)/python benchmarks/calibrate_execution.py
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_storage.py
+
+# Healthy engines with int8 activations on random models; SMOLLM2=DIR judges that model instead.
+calibrate-int8: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_int8_engines.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
+
+# Faulty engines of users at every depth, written to docs/engines.md.
+engines: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python benchmarks/faulty_engines.py
 
 # Every known defect against every check, written to docs/defects.md. SMOLLM2=DIR puts some into that model too.
 defects: $(READY)

@@ -165,13 +165,13 @@ OF_ACTIVATIONS = tuple(name for name in ROUNDINGS if name not in ("last group ze
 
 @torch.no_grad()
 def passed(
-    hyper: Hyperparameters, load: llama.Load, tokens: torch.Tensor, feed: llama.Feed = llama.as_they_are
+    hyper: Hyperparameters, load: llama.Load, tokens: torch.Tensor, inputs: llama.Inputs = llama.unrounded
 ) -> torch.Tensor:
     x = llama.embed(load, tokens, torch.float32)
     rotations = rope.rotations(hyper, tokens.shape[1], torch.float32, Noise())
     for number in range(hyper.n_layers):
-        x = llama.layer(hyper, load, number, x, rotations, Noise(), feed=feed)
-    return llama.head(hyper, load, x, Noise(), feed).double()
+        x = llama.layer(hyper, load, number, x, rotations, Noise(), inputs=inputs)
+    return llama.head(hyper, load, x, Noise(), inputs).double()
 
 
 def distances(model: exporter.ModelConfig, group_size: int, seed: int) -> dict[str, tuple[float, float]]:

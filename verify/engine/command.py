@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from verify.errors import CannotJudgeError
 
 _CONFINE = Path(__file__).with_name("confine.py")
 _PLACES = ("{file}", "{tokens}", "{logits}")
+# The place of a command that runs several sequences in one process.
+_LENGTHS = "{lengths}"
 # Bytes that an engine may write to any one file besides its logits.
 _MOST_OUTPUT = 1 << 26
 # Characters of an engine's last line that a message quotes.
@@ -41,8 +44,8 @@ class Engine:
     """Describes an engine: either a library or a command.
 
     library: a shared library with llama2.c's functions. command: a program with its arguments, which include {file},
-    {tokens} and {logits}. seconds: the time limit of a window. memory: the limit of address space in bytes, or None.
-    activations: "q8" if the engine rounds them to int8, as runq.c does.
+    {tokens} and {logits}, and {lengths} if it runs several sequences. seconds: the time limit of a process. memory:
+    the limit of address space in bytes, or None. activations: "q8" if the engine rounds them to int8, as runq.c does.
     """
 
     library: Path | None = None
@@ -87,6 +90,11 @@ class Engine:
             reason = (error.strerror or str(error)).lower()
             raise CannotJudgeError(f"{path}: expected a readable engine, found: {reason}") from error
 
+    @property
+    def runs_sequences(self) -> bool:
+        """Whether one process runs several sequences: a library does, and a command with the place {lengths}."""
+        return self.command is None or _LENGTHS in self.command
+
     def _words(self) -> list[str]:
         try:
             words = shlex.split(self.command or "")
@@ -98,14 +106,21 @@ class Engine:
             raise CannotJudgeError("engine command: expected a program and its arguments, found nothing")
         return words
 
-    def logits(self, file: str, tokens: NDArray[np.int64], vocab_size: int) -> NDArray[np.float32]:
-        """Run the engine on one window and return its logits (len(tokens), vocab_size). Raises EngineFailedError."""
-        expected = 4 * len(tokens) * vocab_size
+    def logits(self, file: str, sequences: Sequence[NDArray[np.int64]], vocab_size: int) -> list[NDArray[np.float32]]:
+        """Run the engine on sequences of tokens, in one process and each from position 0.
+
+        Returns the logits (length, vocab_size) of each. More than one requires runs_sequences. Raises
+        EngineFailedError.
+        """
+        lengths = [len(tokens) for tokens in sequences]
+        expected = 4 * sum(lengths) * vocab_size
         with tempfile.TemporaryDirectory(prefix="engine-") as directory:
             room = Path(directory)
-            asked, answer, said = room / "tokens", room / "logits", room / "output"
-            asked.write_bytes(tokens.astype("<i4").tobytes())
-            given = dict(zip(_PLACES, (str(Path(file).absolute()), str(asked), str(answer)), strict=True))
+            asked, answer, said, parts = (room / name for name in ("tokens", "logits", "output", "lengths"))
+            asked.write_bytes(np.concatenate(sequences).astype("<i4").tobytes())
+            parts.write_bytes(np.array(lengths, "<i4").tobytes())
+            paths = (str(Path(file).absolute()), str(asked), str(answer), str(parts))
+            given = dict(zip((*_PLACES, _LENGTHS), paths, strict=True))
             self._run(given, vocab_size, expected + _MOST_OUTPUT, said)
             try:
                 made = answer.stat()
@@ -114,9 +129,10 @@ class Engine:
             if not stat.S_ISREG(made.st_mode) or made.st_size != expected:
                 found = f"{made.st_size} bytes" if stat.S_ISREG(made.st_mode) else "no file"
                 raise EngineFailedError(
-                    f"expected {len(tokens)} x {vocab_size} float32 logits ({expected} bytes), found {found}"
+                    f"expected {sum(lengths)} x {vocab_size} float32 logits ({expected} bytes), found {found}"
                 )
-            return np.fromfile(answer, "<f4").reshape(len(tokens), vocab_size)
+            logits = np.fromfile(answer, "<f4").reshape(-1, vocab_size)
+            return np.split(logits, np.cumsum(lengths)[:-1])
 
     def _run(self, given: dict[str, str], vocab_size: int, most_bytes: int, said: Path) -> None:
         if self.library is not None:

@@ -1,4 +1,4 @@
-"""Try an engine at every position of the traced windows, by the same limits as our own reader."""
+"""Try an engine at every position of the windows, by the same limits as our own reader."""
 
 from __future__ import annotations
 
@@ -8,31 +8,41 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import reader_c
 from verify.checks.digits import percentage
-from verify.checks.execution import Execution
-from verify.checks.metrics import Metrics, WindowEvidence, compare_window, summarise
+from verify.checks.execution import Execution, Logits
+from verify.checks.metrics import Metrics
 from verify.checks.policy import Policy
-from verify.checks.quantization import check_quantization
 from verify.checks.result import CheckResult, exact
 from verify.engine.command import Engine, EngineFailedError
 from verify.engine.hint_search import Hint, Seen, find_hint
+from verify.engine.int8_agreement import Int8Agreement
+from verify.engine.sequences import Sequences, first_difference
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.oracle import llama
+from verify.oracle.int8_noise import CROWDED, TELLING, Int8Spread, int8_spread
 from verify.sources import Hyperparameters
+
+# Of a long window this share of the positions, and at least so many, get draws of int8 activations: they take as long
+# as three passes over the window.
+_DRAWN_SHARE = 3
+_DRAWN_POSITIONS = 64
+# Where the first position alone has so many turns, no difference of a window begins too early.
+_MANY_TURNS = 5.0
 
 
 @dataclass(frozen=True)
 class EngineReport:
     """Describes an engine and the result of its trial.
 
-    first: the first window and position beyond the policy's limits, or None. same_bits: how many of all logits have
-    exactly the C reader's bits. hint: what the engine does, if a known mistake gives its logits; hint_name: the name
-    of that mistake. metrics: the cost of its logits if int8 activations are judged by it, so that another policy can
-    judge them again.
+    first: the first window and position beyond the limits, or None. same_bits: how many of all logits have exactly
+    the C reader's bits. hint: what the engine does, if a known mistake gives its logits; hint_name: the name of that
+    mistake. metrics: only in reports of earlier versions, which judged int8 activations by their cost.
+    sequences_per_process: how many sequences each process of the engine ran.
     """
 
     library: str | None
@@ -46,17 +56,7 @@ class EngineReport:
     hint_name: str
     hint: str
     metrics: Metrics | None = None
-
-
-@dataclass(frozen=True)
-class _Difference:
-    """Holds a window's logits, the right logits, and the largest difference."""
-
-    tokens: NDArray[np.int64]
-    engine: NDArray[np.float32]
-    reference: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-    by: float
+    sequences_per_process: int = 1
 
 
 def of_engine(judged: CheckResult, same_bits: int, logits: int) -> CheckResult:
@@ -74,14 +74,15 @@ class Trial:
     ) -> None:
         if engine.activations == "q8" and not model.config.group_size:
             engine = dataclasses.replace(engine, activations="fp32")
-        self._engine, self._model, self._hyper, self._load, self._policy = engine, model, hyper, load, policy
+        self._engine, self._model, self._hyper, self._load = engine, model, hyper, load
+        self._limit = policy.execution.noise_sigmas
+        self._sequences = Sequences(engine, model.path, model.config.vocab_size)
         # before it first runs, because it may replace its own file
         self._sha256 = engine.digest()
-        self._execution = Execution()
-        # by their windows' numbers
-        self._compared: dict[int, WindowEvidence] = {}
+        self._execution, self._int8 = Execution(), Int8Agreement()
+        self._draws = TELLING
         self._failure: tuple[str, dict[str, Any]] | None = None
-        self._furthest: _Difference | None = None
+        self._furthest: tuple[float, Seen] | None = None
         self._first: dict[str, int] | None = None
         self._windows = self._logits = self._same = 0
 
@@ -94,51 +95,105 @@ class Trial:
         self,
         number: int,
         window: Window,
-        of_source: NDArray[np.float64],
-        of_file: NDArray[np.float64],
-        sigma: NDArray[np.float32],
+        of_file: Logits,
+        sigma: Logits,
         ours: NDArray[np.float32],
     ) -> None:
         """Run the engine on a window.
 
-        Arrays (length, vocab_size): logits of the source's weights, of the file's weights, the standard deviation of
-        the latter under rounding, and the C reader's logits with the engine's kind of activations.
+        Arrays (length, vocab_size): logits of the file's weights, their standard deviation under rounding, and the C
+        reader's logits with the engine's kind of activations. Int8 activations are judged by the last alone.
         """
         if self._failure is not None:
             return
+        second = self._windows % 2 == 1
         try:
-            found = self._engine.logits(self._model.path, window.tokens, self._model.config.vocab_size)
+            ran = self._sequences.run(window.tokens, second=second)
         except EngineFailedError as error:
             self._failure = (str(error), {"window": number})
             return
+        found = ran.logits
         self._windows += 1
         self._logits += found.size
         self._same += int(np.count_nonzero(found.view("u4") == ours.view("u4")))
         if not np.isfinite(found).all():
-            position, index = map(int, np.argwhere(~np.isfinite(found))[0])
-            many = int(np.count_nonzero(~np.isfinite(found)))
-            self._first = {"window": number, "position": position}
-            self._failure = (
-                f"{many} of {found.size} logits {'is' if many == 1 else 'are'} not finite",
-                {**self._first, "index": index, "found": str(found[position, index])},
-            )
+            self._fail_not_finite(number, found)
             return
-        wide = sigma.astype(np.float64)
+        if ran.unrepeated is not None:
+            reason = "a sequence that runs again after the second sequence in one process gets other logits"
+            self._fail(reason, number, ran.unrepeated)
+            return
+        reference: Logits
         if self.activations == "fp32":
-            self._execution.add(number, of_file, wide, found)
-            beyond = (np.abs(found - of_file) > self._policy.execution.noise_sigmas * wide).any(axis=1)
+            first, reference = self._add_float(number, of_file, sigma, found), of_file
         else:
-            last = self._compared[number] = compare_window(window.origin, window.tokens, of_source, found)
-            limits = self._policy.quantization
-            kl_max, error_max = limits.kl_max, limits.max_abs_logit_error
-            beyond = (last.kl > (math.inf if kl_max is None else kl_max)) | (
-                last.error > (math.inf if error_max is None else error_max)
-            )
-        off = _Difference(window.tokens, found, of_file, wide, float(np.abs(found - of_file).max()))
-        if self._furthest is None or off.by > self._furthest.by:
-            self._furthest = off
-        if beyond.any() and self._first is None:
-            self._first = {"window": number, "position": int(np.flatnonzero(beyond)[0])}
+            first, reference = self._add_int8(number, window, ours, found), ours
+        if first is None:
+            return
+        if self._first is None:
+            self._first = {"window": number, "position": first}
+            if second:
+                self._blame_second(number, window, found)
+        by = float(np.abs(found - reference).max())
+        if self._furthest is None or by > self._furthest[0]:
+            limit = self._limit if self.activations == "fp32" else None
+            right, wide = reference.astype(np.float64), sigma.astype(np.float64)
+            self._furthest = (by, Seen(window.tokens, found, right, wide, limit))
+
+    def _add_float(self, number: int, of_file: Logits, sigma: Logits, found: NDArray[np.float32]) -> int | None:
+        """Return the first position beyond the limit."""
+        self._execution.add(number, of_file, sigma, found)
+        wide = [one.astype(np.float64) for one in (found, of_file, sigma)]
+        beyond = (np.abs(wide[0] - wide[1]) > self._limit * wide[2]).any(axis=1)
+        return int(beyond.argmax()) if beyond.any() else None
+
+    def _add_int8(
+        self, number: int, window: Window, ours: NDArray[np.float32], found: NDArray[np.float32]
+    ) -> int | None:
+        """Return the first position that differs at all, if the windows so far are beyond the limit."""
+        position = first_difference(found, ours)
+        if position is None:
+            self._int8.add_equal(found.size)
+            return None
+        self._int8.add(number, window.tokens, self._spread(number, window), ours, found)
+        if self._int8.verdict(self._limit).status == "pass":
+            return None
+        first = self._int8.first
+        return first["position"] if first and first["window"] == number else position
+
+    def _spread(self, number: int, window: Window) -> Int8Spread:
+        count = max(_DRAWN_POSITIONS, len(window.tokens) // _DRAWN_SHARE)
+        tokens = torch.from_numpy(window.tokens[:count])
+        spread = int8_spread(self._hyper, self._load, self._group_size, tokens, self._draws, seed=number)
+        if spread.turns is not None and float(spread.turns[0]) > _MANY_TURNS:
+            self._draws = CROWDED
+        return spread
+
+    def _group_size(self, matrix: str) -> int:
+        how = self._model.storage(matrix)
+        return how.group_size if how.storage == "q8_0" else 0
+
+    def _blame_second(self, number: int, window: Window, found: NDArray[np.float32]) -> None:
+        """Find out whether a wrong window is right in a process of its own."""
+        try:
+            alone = self._sequences.alone(window.tokens)
+        except EngineFailedError as error:
+            self._failure = (str(error), {"window": number})
+            return
+        position = first_difference(found, alone)
+        if position is not None:
+            reason = "the second sequence in one process gets other logits than in a process of its own"
+            self._fail(reason, number, position)
+
+    def _fail(self, reason: str, window: int, position: int, **more: object) -> None:
+        self._first = {"window": window, "position": position}
+        self._failure = (reason, {**self._first, **more})
+
+    def _fail_not_finite(self, number: int, found: NDArray[np.float32]) -> None:
+        position, index = map(int, np.argwhere(~np.isfinite(found))[0])
+        many = int(np.count_nonzero(~np.isfinite(found)))
+        reason = f"{many} of {found.size} logits {'is' if many == 1 else 'are'} not finite"
+        self._fail(reason, number, position, index=index, found=str(found[position, index]))
 
     def verdict(self) -> CheckResult:
         """Judge all windows."""
@@ -177,30 +232,18 @@ class Trial:
             first=self._first,
             hint_name=hint.mistake.name if hint else "",
             hint=f"It gives the logits of an engine that {hint.sentence}." if hint else "",
-            metrics=self._metrics,
+            sequences_per_process=self._sequences.per_process,
         )
 
     @property
     def _judged(self) -> CheckResult:
         if self.activations == "fp32":
-            return self._execution.verdict("the engine", self._policy.execution.noise_sigmas)
-        return check_quantization(None, self._metrics, self._policy.quantization, lossless=False)
-
-    @cached_property
-    def _metrics(self) -> Metrics | None:
-        """Computed after all windows."""
-        if self._failure is not None or not self._compared:
-            return None
-        metrics, numbers = summarise(list(self._compared.values())), list(self._compared)
-        worst = (dataclasses.replace(at, window=numbers[at.window]) for at in metrics.worst_positions)
-        return dataclasses.replace(metrics, worst_positions=tuple(worst))
+            return self._execution.verdict("the engine", self._limit)
+        return self._int8.verdict(self._limit)
 
     @cached_property
     def _hint(self) -> Hint | None:
         """Computed after all windows."""
-        off = self._furthest
-        if off is None or self._failure is not None or self._judged.status != "fail":
+        if self._furthest is None or self._failure is not None or self._judged.status != "fail":
             return None
-        sigmas = self._policy.execution.noise_sigmas if self.activations == "fp32" else None
-        seen = Seen(off.tokens, off.engine, off.reference, off.sigma, sigmas)
-        return find_hint(seen, self._hyper, self._load, self._model.config.group_size)
+        return find_hint(self._furthest[1], self._hyper, self._load, self._model.config.group_size)

@@ -18,8 +18,8 @@ from verify.sources import Hyperparameters
 Load = Callable[[str], torch.Tensor]
 # (operation, its result) -> the result to continue with
 Watch = Callable[[str, torch.Tensor], torch.Tensor]
-# (name of a matrix, its inputs) -> the inputs that the product reads instead
-Feed = Callable[[str, torch.Tensor], torch.Tensor]
+# (the input of a product, the name of its matrix) -> what the product reads, such as rounded activations
+Inputs = Callable[[torch.Tensor, str], torch.Tensor]
 
 
 def unwatched(_operation: str, y: torch.Tensor) -> torch.Tensor:
@@ -27,8 +27,8 @@ def unwatched(_operation: str, y: torch.Tensor) -> torch.Tensor:
     return y
 
 
-def as_they_are(_matrix: str, x: torch.Tensor) -> torch.Tensor:
-    """Feed every product with its inputs as they are."""
+def unrounded(x: torch.Tensor, _matrix: str) -> torch.Tensor:
+    """Let a product read its input as it is."""
     return x
 
 
@@ -38,18 +38,20 @@ def logits(
     tokens: torch.Tensor,
     dtype: torch.dtype = torch.float64,
     noise: Noise | None = None,
+    inputs: Inputs = unrounded,
 ) -> torch.Tensor:
     """Compute logits (windows, length, vocab_size) of integer tokens (windows, length) in dtype.
 
     load returns a tensor by name. noise, if given, perturbs every operation as float32 rounding would; tokens must
-    then hold its clean windows, and the same windows again for each of its draws.
+    then hold its clean windows, and the same windows again for each of its draws. inputs: what each product with a
+    matrix reads.
     """
     noise = noise or Noise()
     rotations = rope.rotations(hyper, tokens.shape[1], dtype, noise)
     x = embed(load, tokens, dtype)
     for number in range(hyper.n_layers):
-        x = layer(hyper, load, number, x, rotations, noise)
-    return head(hyper, load, x, noise)
+        x = layer(hyper, load, number, x, rotations, noise, inputs=inputs)
+    return head(hyper, load, x, noise, inputs)
 
 
 def embed(load: Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -65,13 +67,12 @@ def layer(
     rotations: torch.Tensor,
     noise: Noise,
     watch: Watch = unwatched,
-    feed: Feed = as_they_are,
+    inputs: Inputs = unrounded,
 ) -> torch.Tensor:
     """Compute the residual stream after a layer from the stream before it.
 
     rotations: RoPE's. watch sees the result of each operation under the engine's name for it, and may change it;
-    scores and shares are (windows, n_kv_heads, queries of each, length, length). feed may change what a matrix
-    multiplies.
+    scores and shares are (windows, n_kv_heads, queries of each, length, length). inputs: as in logits().
     """
     prefix = f"layers.{number}."
 
@@ -79,8 +80,7 @@ def layer(
         return load(prefix + name).to(x.dtype)
 
     def linear(h: torch.Tensor, name: str, *, biased: bool) -> torch.Tensor:
-        matrix = f"{name}.weight"
-        y = _matmul(feed(prefix + matrix, h), weight(matrix), noise)
+        y = _matmul(inputs(h, f"{prefix}{name}.weight"), weight(f"{name}.weight"), noise)
         return noise.rounded(y + weight(f"{name}.bias")) if biased else y
 
     h = watch("attention_norm", rms_norm(x, weight("attention_norm.weight"), hyper.norm_eps, noise))
@@ -96,10 +96,12 @@ def layer(
     return watch("ffn_residual", noise.rounded(x + projected))
 
 
-def head(hyper: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise, feed: Feed = as_they_are) -> torch.Tensor:
+def head(
+    hyper: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise, inputs: Inputs = unrounded
+) -> torch.Tensor:
     """Compute logits from the residual stream after the last layer."""
-    matrix = classifier(hyper)
-    return _matmul(feed(matrix, final_norm(hyper, load, x, noise)), load(matrix).to(x.dtype), noise)
+    h = inputs(final_norm(hyper, load, x, noise), classifier(hyper))
+    return _matmul(h, load(classifier(hyper)).to(x.dtype), noise)
 
 
 def classifier(hyper: Hyperparameters) -> str:

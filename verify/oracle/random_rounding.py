@@ -83,15 +83,15 @@ def drawn_logits(
     for number in range(hyper.n_layers):
         weights.forget()
         for draw, coin in enumerate(coins):
-            feed = _Int8(storage_of, coin, len(tokens))
+            inputs = _Int8(storage_of, coin, len(tokens))
             streams[draw] = llama.layer(
-                hyper, weights.rounded(coin), number, streams[draw], rotations, Noise(), feed=feed
+                hyper, weights.rounded(coin), number, streams[draw], rotations, Noise(), inputs=inputs
             )
     weights.forget()
     name = llama.classifier(hyper)
     for draw, coin in enumerate(coins):
         h = llama.final_norm(hyper, weights.rounded(coin), streams[draw], Noise())
-        h = _Int8(storage_of, coin, len(tokens))(name, h)
+        h = _Int8(storage_of, coin, len(tokens))(h, name)
         matrix = weights.rounded(coin)(name).to(dtype).T
         for row, stream in enumerate(h):
             yield Drawn(draw, row >= len(tokens), row % len(tokens), stream @ matrix)
@@ -180,7 +180,7 @@ class _Int8:
         self._storage_of, self._coins, self._plain = storage_of, coins, plain
         self._before: tuple[torch.Tensor, int, torch.Tensor] | None = None
 
-    def __call__(self, name: str, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, name: str) -> torch.Tensor:
         how = self._storage_of(name)
         if len(x) == self._plain or how.storage != "q8_0":
             return x

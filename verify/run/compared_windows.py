@@ -108,7 +108,7 @@ class Comparer:
                 elif arithmetic == "mirror" and finite:
                     q8 = compare_window(window.origin, window.tokens, of_source, logits)
                 if self._trial is not None and arithmetic == "mirror" and activations == self._trial.activations:
-                    self._trial.add(number, window, of_source, of_file, sigma, logits)
+                    self._trial.add(number, window, of_file, sigma, logits)
         return ComparedWindow(
             number=number,
             execution=tuple(execution),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.compiled import objects
@@ -15,7 +17,11 @@ from reader_c.build import SOURCE_DIR, SOURCES, STRICT_FLAGS
 
 PAGE = DOCS / "your-engine.md"
 # slow to run and quick to build: each runs little
-_FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-DRC_NO_CLONES", "-fPIC")
+_FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-DRC_NO_CLONES")
+# a mistake may leave variables unused
+WITHOUT_WARNINGS = (*_FLAGS, "-w")
+# what the example says of its activations
+_FLOAT = "RC_ACTIVATIONS_FP32"
 
 # PyPI's llamac2py, whose functions have other names than llama2.c's today
 UPSTREAM = """
@@ -35,17 +41,30 @@ def example() -> str:
     return found
 
 
-def library(directory: Path, kept: Path, patch: Patch | None = None) -> Path:
-    """The example over the reader, with a patch of its source. kept: a directory for objects of what has none."""
+def library(
+    directory: Path,
+    kept: Path,
+    patch: Patch | None = None,
+    *,
+    activations: str = "fp32",
+    flags: Sequence[str] = _FLAGS,
+) -> Path:
+    """The example over the reader, with a patch of its source, in which it is mine.c. kept: a directory for objects
+    of what has no patch."""
     sources = directory / "src"
     shutil.copytree(SOURCE_DIR, sources)
+    text = example()
+    if activations == "q8":
+        assert text.count(_FLOAT) == 1
+        text = text.replace(_FLOAT, "RC_ACTIVATIONS_Q8")
+    (sources / "mine.c").write_text(text, encoding="utf-8")
+    command = ["gcc", *flags, "-fPIC"]
     if patch:
         patch.apply(sources)
-    (directory / "mine.c").write_text(example(), encoding="utf-8")
-    parts = objects([Path("src", name) for name in SOURCES], Path("src"), ["gcc", *_FLAGS], directory, kept)
+        command += shlex.split(patch.flags)
+    parts = objects([Path("src", name) for name in (*SOURCES, "mine.c")], Path("src"), command, directory, kept)
     made = directory / "libmine.so"
-    linked = ["gcc", *_FLAGS, "-Isrc", "-shared", "mine.c", *parts, "-lm", "-lpthread", "-o", made]
-    subprocess.run(linked, check=True, cwd=directory)
+    subprocess.run([*command, "-shared", *parts, "-lm", "-lpthread", "-o", made], check=True, cwd=directory)
     return made
 
 

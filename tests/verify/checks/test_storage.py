@@ -59,14 +59,14 @@ class Scene:
         def load(name: str) -> torch.Tensor:
             return of_weights(self.held[name]) if self.held[name].ndim == 2 else self.held[name]
 
-        def feed(_name: str, x: torch.Tensor) -> torch.Tensor:
+        def inputs(x: torch.Tensor, _name: str) -> torch.Tensor:
             return x if of_activations is None else of_activations(x)
 
         x = llama.embed(load, self.tokens, torch.float32)
         rotations = rope.rotations(self.hyper, self.tokens.shape[1], torch.float32, Noise())
         for number in range(self.hyper.n_layers):
-            x = llama.layer(self.hyper, load, number, x, rotations, Noise(), feed=feed)
-        return llama.head(self.hyper, load, x, Noise(), feed).double().numpy()
+            x = llama.layer(self.hyper, load, number, x, rotations, Noise(), inputs=inputs)
+        return llama.head(self.hyper, load, x, Noise(), inputs).double().numpy()
 
     def cost(self, of_file: np.ndarray, of_q8: np.ndarray | None, rows: slice = slice(None)) -> HonestCost:
         return honest_cost(

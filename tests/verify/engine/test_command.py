@@ -30,7 +30,7 @@ def test_tokens_go_in_as_int32_and_logits_come_back_as_float32(tmp_path: Path) -
     )
     engine.check()
     file = str(tmp_path / "model.bin")
-    found = engine.logits(file, TOKENS, 2)
+    (found,) = engine.logits(file, [TOKENS], 2)
     assert found.dtype == np.float32
     assert found.tolist() == [[token + len(file)] * 2 for token in TOKENS]
 
@@ -46,7 +46,24 @@ def test_tokens_go_in_as_int32_and_logits_come_back_as_float32(tmp_path: Path) -
 )
 def test_every_other_end_is_a_reason(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(EngineFailedError, match=f"^{reason}$"):
-        program(tmp_path, text).logits("x", TOKENS, 2)
+        program(tmp_path, text).logits("x", [TOKENS], 2)
+
+
+def test_a_command_gets_several_sequences_by_the_lengths_of_each(tmp_path: Path) -> None:
+    path = tmp_path / "engine.py"
+    path.write_text(
+        "import sys, array\nfile, tokens, logits, lengths = sys.argv[1:]\n"
+        "ids, parts = (array.array('i', open(name, 'rb').read()) for name in (tokens, lengths))\n"
+        "places = [(part, place) for part, length in enumerate(parts) for place in range(length)]\n"
+        "out = array.array('f', [100 * part + 10 * place + id for (part, place), id in zip(places, ids)])\n"
+        "open(logits, 'wb').write(out.tobytes())"
+    )
+    words = f"{sys.executable} -S {path} {{file}} {{tokens}} {{logits}}"
+    engine = Engine(command=f"{words} {{lengths}}", seconds=30)
+    assert engine.runs_sequences
+    assert not Engine(command=words).runs_sequences
+    found = engine.logits("x", [TOKENS, TOKENS[:1], TOKENS[1:]], 1)
+    assert [part.ravel().tolist() for part in found] == [[0, 11, 22], [100], [201, 212]]
 
 
 def test_the_digest_is_that_of_the_program(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_command_s_status_is_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "what", [("command", "/nonexistent/engine"), ("library", "/nonexistent.so", "x", "y", "z", "8")]
+    "what", [("command", "/nonexistent/engine"), ("library", "/nonexistent.so", "x", "y", "z", "lengths", "8")]
 )
 def test_what_cannot_be_started_has_its_own_status(what: tuple[str, ...]) -> None:
     found = confined(0, 0, *what)

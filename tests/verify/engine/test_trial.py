@@ -19,10 +19,10 @@ from helpers.command_line import refused, run
 from helpers.defects.engine import ENGINE_DEFECTS, Patch
 from helpers.engines import library, small, upstream_command
 from helpers.models import arrays, config
-from helpers.reports import LIMITING_POLICY
 
 import exporter
 import verify
+from verify.checks.policy import DEFAULT_POLICY
 from verify.engine.command import Engine, EngineFailedError
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
@@ -59,8 +59,7 @@ def files(directory: Path, format_name: str, **changes: object) -> tuple[Path, P
 
 
 def judged(source: Path, file: Path, engine: Engine, evidence: Evidence = EVIDENCE) -> Report:
-    """By a policy that limits what storage costs, which is the limit of an engine with int8 activations."""
-    return verify.verify(source, file, LIMITING_POLICY, engine=engine, evidence=evidence)
+    return verify.verify(source, file, engine=engine, evidence=evidence)
 
 
 def patch_of(name: str) -> Patch:
@@ -144,46 +143,57 @@ def test_a_mistake_that_nobody_knows_fails_without_a_hint(tmp_path: Path, kept: 
     assert report.engine.first["position"] > 0
 
 
-def test_an_engine_with_int8_activations_is_judged_by_the_policy(tmp_path: Path, mine: Path, kept: Path) -> None:
-    source, file = files(tmp_path, "v2")
-    report = judged(source, file, Engine(mine, activations="q8"))
+@pytest.fixture(scope="module")
+def mine_int8(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
+    return library(tmp_path_factory.mktemp("int8"), kept, activations="q8")
+
+
+@pytest.mark.parametrize("format_name", ["v2", "v3-q8_0"])
+def test_an_engine_with_int8_activations_is_judged_by_the_readers_own(
+    tmp_path: Path, mine_int8: Path, format_name: str
+) -> None:
+    report = judged(*files(tmp_path, format_name), Engine(mine_int8, activations="q8"))
     status, detail = of_engine(report)
-    assert status == "pass"
-    assert "0.0% of its logits have the C reader's bits" in detail
+    assert (status, report.passed) == ("pass", True), detail
+    assert "against the C reader's with int8 activations: equal bits; 100.0% of its logits" in detail
+    assert report.engine is not None
+    assert report.engine.metrics is None
+
+
+def test_float_activations_are_no_int8_activations(tmp_path: Path, mine: Path) -> None:
+    report = judged(*files(tmp_path, "v2"), Engine(mine, activations="q8"))
+    status, detail = of_engine(report)
+    assert status == "fail"
+    assert "differences begin where no activation is near enough to a half to turn" in detail
+    assert report.engine is not None
+    assert report.engine.first == {"window": 0, "position": 0}
+
+
+def test_a_hint_names_what_an_engine_with_int8_activations_does(tmp_path: Path, kept: Path) -> None:
     patch = patch_of("gate and up taken for each other")
-    report = judged(source, file, Engine(library(tmp_path / "engine", kept, patch), activations="q8"))
+    engine = Engine(library(tmp_path / "engine", kept, patch, activations="q8"), activations="q8")
+    report = judged(*files(tmp_path, "v2"), engine)
     assert of_engine(report)[0] == "fail"
     assert report.engine is not None
     assert report.engine.hint_name == "gate-up-swapped"
 
 
-def test_judge_says_of_an_engine_with_int8_activations_what_verify_says(tmp_path: Path, kept: Path) -> None:
-    patch = patch_of("gate and up taken for each other")
-    engine = Engine(library(tmp_path / "engine", kept, patch), activations="q8")
+def test_judge_says_of_an_engine_with_int8_activations_what_verify_says(tmp_path: Path, mine: Path) -> None:
+    engine = Engine(mine, activations="q8")
     source, file = files(tmp_path, "v2")
     lax = tmp_path / "lax.toml"
-    lax.write_text(re.sub(r"(?m)^(kl_\w+|max_abs\w+) = .*$", r"\1 = 1e3", LIMITING_POLICY.read_text()))
-    lax.write_text(re.sub(r"(?m)^top1_agreement = .*$", "top1_agreement = 0.0", lax.read_text()))
-    by_lax, by_example = (
-        verify.verify(source, file, policy, engine=engine, evidence=EVIDENCE) for policy in (lax, LIMITING_POLICY)
+    lax.write_text(re.sub(r"(?m)^noise_sigmas = .*$", "noise_sigmas = 1e6", DEFAULT_POLICY.read_text()))
+    by_lax, by_default = (
+        verify.verify(source, file, policy, engine=engine, evidence=EVIDENCE) for policy in (lax, None)
     )
-    assert (of_engine(by_lax)[0], of_engine(by_example)[0]) == ("pass", "fail")
+    assert (of_engine(by_lax)[0], of_engine(by_default)[0]) == ("pass", "fail")
     path = tmp_path / "report.json"
     path.write_text(by_lax.to_json())
-    again = judge(path, LIMITING_POLICY)
-    assert again.verdict == "fail"
-    assert of_engine(by_example)[1].startswith(of_engine(again)[1])
-    assert again.policy == by_example.policy
-
-
-def test_the_window_that_is_told_of_an_engine_is_the_evidences(tmp_path: Path, mine: Path) -> None:
-    report = judged(*files(tmp_path, "v2"), Engine(mine, activations="q8"))
-    assert report.engine is not None
-    assert report.engine.metrics is not None
-    # two random ones and two fixed, of which the first and the last are looked into
-    assert {at.window for at in report.engine.metrics.worst_positions} == {0, 3}
-    (check,) = (check for check in report.checks if check.name == "engine")
-    assert check.where["window"] == report.engine.metrics.worst_positions[0].window
+    again = judge(path)
+    (check,) = (check for check in again.checks if check.name == "engine")
+    (expected,) = (check for check in by_default.checks if check.name == "engine")
+    assert (again.verdict, check.status) == ("fail", "fail")
+    assert (check.observed, check.limit) == (expected.observed, expected.limit)
 
 
 # what forward() does -> words of the reason
@@ -193,7 +203,7 @@ ENDS = {
     'fprintf(stderr, "no such\\ntensor\\033[2J\\n"); exit(3);': "ended with status 3: tensor?[2J",
     "exit(0);": "found 0 bytes",
     "return 0;": "found 0 bytes",
-    "if (pos == 2) return 0;": "expected 24 x 29 float32 logits (2784 bytes), found 232 bytes",
+    "if (pos == 2) return 0;": "expected 36 x 29 float32 logits (4176 bytes), found 232 bytes",
     "logits[3] = NAN;": "24 of 696 logits are not finite (window 0, position 0)",
     "if (pos == 23) logits[3] = NAN;": "1 of 696 logits is not finite (window 0, position 23)",
     "logits[0] = INFINITY;": "are not finite (window",
@@ -225,20 +235,20 @@ def test_memory_is_limited(tmp_path: Path) -> None:
     engine = small(tmp_path, "char *p = malloc(3ll << 30); if (!p) exit(9); p[1 << 20] = 1;")
     tokens = np.zeros(2, np.int64)
     with pytest.raises(EngineFailedError, match="ended with status 9"):
-        Engine(engine, memory=2 << 30).logits(str(engine), tokens, 8)
-    assert Engine(engine, memory=8 << 30).logits(str(engine), tokens, 8).shape == (2, 8)
+        Engine(engine, memory=2 << 30).logits(str(engine), [tokens], 8)
+    assert Engine(engine, memory=8 << 30).logits(str(engine), [tokens], 8)[0].shape == (2, 8)
 
 
 def test_what_an_engine_writes_is_limited(tmp_path: Path) -> None:
     body = "for (;;) if (fwrite(logits, 4, 4096, stdout) < 4096) exit(7);"
     with pytest.raises(EngineFailedError, match=r"status 7|SIGXFSZ"):
-        Engine(small(tmp_path, body), seconds=60).logits("none", np.zeros(2, np.int64), 8)
+        Engine(small(tmp_path, body), seconds=60).logits("none", [np.zeros(2, np.int64)], 8)
 
 
 def test_what_an_engine_starts_is_ended_with_it(tmp_path: Path) -> None:
     mark = tmp_path / "alive"
     body = f'if (!fork()) {{ for (;;) {{ FILE *f = fopen("{mark}", "w"); fclose(f); usleep(20000); }} }}'
-    Engine(small(tmp_path, body)).logits("none", np.zeros(1, np.int64), 8)
+    Engine(small(tmp_path, body)).logits("none", [np.zeros(1, np.int64)], 8)
     time.sleep(0.1)
     mark.unlink(missing_ok=True)
     time.sleep(0.3)
