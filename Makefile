@@ -116,7 +116,7 @@ bench-cluster: $(VENV)/smollm2/config.json
 	$(BIN)/python benchmarks/cluster.py $(VENV)/smollm2
 
 calibrate: $(READY)
-	$(BIN)/python benchmarks/calibrate_execution.py
+	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_execution.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_storage.py
 
 # Healthy engines with int8 activations on random models; SMOLLM2=DIR judges that model instead.

@@ -1,9 +1,11 @@
-"""How often does `execution` blame a healthy engine? Random healthy models, judged, and the worst logit of each.
+"""How often does a verdict blame a healthy lossless file, and how far beyond the limit is a small mistake?
 
-    make calibrate
+    make calibrate                  600 random models
+    make calibrate SMOLLM2=DIR      and windows of SmolLM2-135M, from its Hugging Face directory
 
-The limit is only as good as the noise it is told in; this measures both tails: healthy
-exports that come near it, and how far beyond it the smallest seeded mistake lies.
+Each random model is exported to a lossless format and verified as a whole: no check may fail. For each arithmetic the
+worst logit is shown in standard deviations of `execution`, and once more with a single draw of noise, as a large
+model has. The models have ties, near ties and large logits.
 """
 
 from __future__ import annotations
@@ -11,17 +13,37 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from helpers.models import Arrays, arrays, hyperparameters
 
 import exporter
 import reader_c
+import verify
 from verify.checks.execution import LIMIT_SIGMAS, Execution
 from verify.oracle import llama
-from verify.oracle.logit_sigma import logit_sigma
-from verify.sources import Hyperparameters
+from verify.oracle.logit_sigma import noisy_logits
+from verify.run.compared_windows import ARITHMETICS
+from verify.run.reference_logits import References
+from verify.sources import Hyperparameters, open_source
+
+FORMATS = ("v0", "v1-fp32", "v3")
+KINDS = ("plain", "large logits", "small logits", "equal rows", "nearly equal rows", "zero layer")
+SMOLLM2_WINDOW = 64
+
+
+@dataclass
+class Found:
+    """What one healthy model or window shows: the worst logit by arithmetic, by the usual draws and by one alone."""
+
+    failed: list[str]
+    usual: dict[str, float]
+    single: dict[str, float]
+    mistaken: float
 
 
 def random_config(rng: np.random.Generator) -> exporter.ModelConfig:
@@ -32,58 +54,118 @@ def random_config(rng: np.random.Generator) -> exporter.ModelConfig:
         n_layers=int(rng.integers(1, 9)),
         n_heads=kv_heads * ratio,
         n_kv_heads=kv_heads,
-        vocab_size=int(rng.integers(16, 600)),
-        max_seq_len=int(rng.integers(16, 257)),
+        vocab_size=int(rng.integers(2, 600)),
+        max_seq_len=int(rng.integers(4, 257)),
         tied=bool(rng.integers(2)),
     )
 
 
-def judge(seed: int, directory: Path) -> tuple[float, float, int]:
-    """Worst standard deviations of the healthy engine, those of eps 1e-6 for 1e-5, and logits compared."""
+def random_weights(model: exporter.ModelConfig, kind: str, rng: np.random.Generator, seed: int) -> Arrays:
+    made = arrays(model, seed)
+    gain = np.float32(np.exp(rng.uniform(-1, 1)))
+    made = {name: array * gain if array.ndim == 2 else array for name, array in made.items()}
+    classifier = "tok_embeddings.weight" if model.tied else "output.weight"
+    rows = made[classifier]
+    match kind:
+        case "large logits":
+            made["norm.weight"] = made["norm.weight"] * np.float32(100)
+        case "small logits":
+            made["norm.weight"] = made["norm.weight"] * np.float32(1e-4)
+        case "equal rows":
+            made[classifier] = np.repeat(rows[: max(1, len(rows) // 2)], 2, axis=0)[: len(rows)].copy()
+            made[classifier] = np.resize(made[classifier], rows.shape)
+        case "nearly equal rows":
+            noise = rng.standard_normal(rows.shape).astype(np.float32) * np.float32(1e-6)
+            made[classifier] = np.resize(rows[:1], rows.shape) + noise * np.abs(rows[:1])
+        case "zero layer":
+            made["layers.0.attention.wo.weight"] = np.zeros_like(made["layers.0.attention.wo.weight"])
+    return made
+
+
+def judge(seed: int, directory: Path) -> Found:
+    """Verify one healthy file, and measure its logits once more."""
     rng = np.random.default_rng(seed)
-    config = random_config(rng)
-    gain = float(np.exp(rng.uniform(-1, 1)))
-    arrays = {
-        name: (
-            1 + 0.2 * rng.standard_normal(shape)
-            if len(shape) == 1
-            else gain * rng.standard_normal(shape) / np.sqrt(shape[1])
-        ).astype(np.float32)
-        for name, shape in exporter.config.tensor_shapes(config).items()
+    model = random_config(rng)
+    made = random_weights(model, KINDS[seed % len(KINDS)], rng, seed)
+    path, source = directory / "model.bin", directory / "source.bin"
+    for out, name in ((source, "v3"), (path, FORMATS[seed % len(FORMATS)])):
+        exporter.export(exporter.Checkpoint.from_arrays(model, made), out, format=name, overwrite=True)
+    report = verify.verify(source, path, depth="quick")
+    hyper, weights = hyperparameters(model), {name: torch.from_numpy(array) for name, array in made.items()}
+    tokens = torch.from_numpy(rng.integers(0, model.vocab_size, (2, model.max_seq_len)))
+    exact = llama.logits(hyper, weights.__getitem__, tokens)
+    wrong = llama.logits(dataclasses.replace(hyper, norm_eps=1e-6), weights.__getitem__, tokens).float().numpy()
+    sigmas = {draws: noisy_logits(hyper, weights.__getitem__, tokens, seed, draws).sigma for draws in (None, 1)}
+    with reader_c.open(path) as engine:
+        usual, single = (worst_by_arithmetic(engine, tokens, exact, sigma) for sigma in sigmas.values())
+    mistaken = worst(exact, sigmas[None], wrong)
+    return Found([check.name for check in report.checks if check.status != "pass"], usual, single, mistaken)
+
+
+def worst_by_arithmetic(
+    engine: reader_c.Model, tokens: torch.Tensor, exact: torch.Tensor, sigma: torch.Tensor
+) -> dict[str, float]:
+    return {
+        arithmetic: worst(
+            exact, sigma, np.stack([engine.forward(row, arithmetic=arithmetic) for row in tokens.numpy()])
+        )
+        for arithmetic in ARITHMETICS
     }
-    path = directory / "model.bin"
-    exporter.export(exporter.Checkpoint.from_arrays(config, arrays), path, format="v1-fp32", overwrite=True)
-    hyper = Hyperparameters(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Hyperparameters)})
-    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    tokens = torch.from_numpy(rng.integers(0, config.vocab_size, (2, config.max_seq_len)))
-    clean = llama.logits(hyper, weights.__getitem__, tokens)
-    wrong = llama.logits(dataclasses.replace(hyper, norm_eps=1e-6), weights.__getitem__, tokens)
-    sigma = logit_sigma(hyper, weights.__getitem__, tokens, seed)
-    healthy, mistaken = Execution(), Execution()
-    with reader_c.open(path) as model:
-        for row in range(len(tokens)):
-            engine = model.forward(tokens[row].numpy(), arithmetic="mirror")
-            healthy.add(row, clean[row].numpy(), sigma[row].numpy(), engine)
-            mistaken.add(row, clean[row].numpy(), sigma[row].numpy(), wrong[row].numpy().astype(np.float32))
-    observed = [e.verdict("mirror").observed or 0.0 for e in (healthy, mistaken)]
-    return observed[0], observed[1], clean.numel()
+
+
+def worst(exact: torch.Tensor, sigma: torch.Tensor, logits: np.ndarray) -> float:
+    gathered = Execution()
+    for row, found in enumerate(logits):
+        gathered.add(row, exact[row].numpy(), sigma[row].numpy(), found)
+    return gathered.found.sigmas
+
+
+def smollm2(directory: Path, seeds: int) -> Iterator[dict[str, float]]:
+    """Yield the worst logit of one window for each seed, as a verdict on a lossless file judges it."""
+    source = open_source(directory)
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room) / "model.bin"
+        exporter.export(exporter.open_checkpoint(directory), path, format="v3")
+        with reader_c.open(path) as engine:
+            references = References(source, engine)
+            hyper: Hyperparameters = source.hyperparameters
+            for seed in range(seeds):
+                rng = np.random.default_rng(seed)
+                tokens = torch.from_numpy(rng.integers(0, hyper.vocab_size, (1, SMOLLM2_WINDOW)))
+                found = references.of(tokens, [seed])
+                exact, sigma = torch.from_numpy(found.of_file), torch.from_numpy(found.sigma)
+                yield worst_by_arithmetic(engine, tokens, exact, sigma) | {"transformers": found.agreement.sigmas}
+
+
+def show(name: str, values: np.ndarray) -> None:
+    quantiles = ", ".join(f"{q:.0%} {np.quantile(values, q):.2f}" for q in (0.5, 0.9, 0.99))
+    print(f"{name}: {quantiles}, largest {values.max():.2f}; beyond the limit: {int((values > LIMIT_SIGMAS).sum())}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smollm2", type=Path)
+    parser.add_argument("--seeds", type=int, default=200)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        results = np.array([judge(arguments.seed + i, Path(directory)) for i in range(arguments.models)])
-    healthy, mistaken = results[:, 0], results[:, 1]
-    logits = int(results[:, 2].sum())
-    print(f"{len(results)} healthy models, {logits:,} logits; limit {LIMIT_SIGMAS:g} standard deviations")
-    quantiles = ", ".join(f"{q:.0%} {np.quantile(healthy, q):.2f}" for q in (0.5, 0.9, 0.99))
-    print(f"worst logit of a healthy model: {quantiles}, largest {healthy.max():.2f}")
-    print(f"false alarms: {int((healthy > LIMIT_SIGMAS).sum())}")
+        found = [judge(arguments.seed + number, Path(directory)) for number in range(arguments.models)]
+    failed = [(number, one.failed) for number, one in enumerate(found) if one.failed]
+    print(
+        f"{len(found)} healthy lossless models; limit {LIMIT_SIGMAS:g}; verdicts that are no pass: {failed or 'none'}"
+    )
+    for arithmetic in ARITHMETICS:
+        show(f"{arithmetic}, the usual draws", np.array([one.usual[arithmetic] for one in found]))
+        show(f"{arithmetic}, one draw", np.array([one.single[arithmetic] for one in found]))
+    mistaken = np.array([one.mistaken for one in found])
     caught = (mistaken > LIMIT_SIGMAS).mean()
     print(f"eps 1e-6 for 1e-5: caught in {caught:.1%}, least {mistaken.min():.0f}, median {np.median(mistaken):.0f}")
+    if arguments.smollm2:
+        windows = list(smollm2(arguments.smollm2, arguments.seeds))
+        print(f"SmolLM2-135M, {len(windows)} windows of {SMOLLM2_WINDOW} random tokens, one draw")
+        for name in windows[0]:
+            show(name, np.array([window[name] for window in windows]))
 
 
 if __name__ == "__main__":
