@@ -47,6 +47,7 @@ def contradictions(findings: Findings) -> Iterator[str]:
     for check in findings.checks:
         yield from _of_check(check)
     yield from _of_operations(findings)
+    yield from _of_layers(findings)
     yield from _of_tensors(findings)
     yield from _of_windows(findings)
     for activations, name, metrics in (
@@ -82,6 +83,33 @@ def _of_operations(findings: Findings) -> Iterator[str]:
         yield f"{where}: expected {_shown(worst)}, the largest of `layers`, found {_shown(observed)}"
 
 
+def _of_layers(findings: Findings) -> Iterator[str]:
+    """Every layer of the model has its operations, with each kind of activations that the file has."""
+    layers, count = findings.layers, findings.config["n_layers"]
+    if not isinstance(count, int):
+        yield f"config: n_layers: expected an integer, found {count!r:.80}"
+        return
+    for activations in _activations(findings) if layers else ():
+        found = {layer.layer for layer in layers if layer.activations == activations}
+        # the first one, because an edited report may claim any number of them
+        missing = next((number for number in range(count) if number not in found), None)
+        if missing is not None:
+            yield f"layers: {activations}: expected {count} layers, found none of number {missing}"
+    by_layer: dict[int, set[str]] = {}
+    for layer in layers:
+        # with int8 activations, the operations depend on what the layer stores as Q8_0
+        if layer.layer is not None and layer.activations == "fp32":
+            by_layer.setdefault(layer.layer, set()).add(layer.operation)
+    every = set().union(*by_layer.values())
+    for number, operations in sorted(by_layer.items()):
+        for operation in sorted(every - operations):
+            yield f"layers: layer {number}: expected {operation}, as other layers have it, found none"
+
+
+def _activations(findings: Findings) -> tuple[str, ...]:
+    return ("fp32", "q8") if findings.config["group_size"] else ("fp32",)
+
+
 def _of_tensors(findings: Findings) -> Iterator[str]:
     """A pass means that every tensor is within its bound; every tensor beyond it is a fail."""
     check = next(check for check in findings.checks if check.name == "tensors")
@@ -100,10 +128,11 @@ def _of_tensors(findings: Findings) -> Iterator[str]:
 
 def _of_windows(findings: Findings) -> Iterator[str]:
     """The windows are as many of each origin as the evidence says, and their means are those of their positions."""
-    found = Counter(window.origin for window in findings.windows if window.activations == "fp32")
     said = dict(findings.evidence["windows"])
-    if found and found != said:
-        yield f"windows: expected {_counts(said)}, as the evidence says, found {_counts(found)}"
+    for activations in _activations(findings) if findings.windows else ():
+        found = Counter(window.origin for window in findings.windows if window.activations == activations)
+        if found != said:
+            yield f"windows: {activations}: expected {_counts(said)}, as the evidence says, found {_counts(found)}"
     for window in findings.windows:
         place = f"windows: {window.window} ({window.activations})"
         if len(window.kl) != len(window.logit_error):

@@ -117,8 +117,10 @@ def consistent(report: Report) -> Report:
         dataclasses.replace(w, kl=(w.kl_mean,) * 3, logit_error=(w.max_abs_logit_error,) * 3) for w in report.windows
     )
     counts = Counter(w.origin for w in windows if w.activations == "fp32")
+    quantized = any(w.activations == "q8" for w in windows)
     return dataclasses.replace(
         report,
+        config={**report.config, "group_size": 8 if quantized else 0},
         windows=windows,
         evidence={**report.evidence, "windows": dict(counts) or report.evidence["windows"]},
         metrics=_metrics(report.metrics, [w for w in windows if w.activations == "fp32"]),

@@ -112,6 +112,34 @@ def test_a_report_about_a_directory_is_judged_with_it(tmp_path: Path) -> None:
     )
 
 
+def test_a_failing_report_that_was_edited_into_a_pass_is_refused_and_attests_nothing(
+    tmp_path: Path, source: Path, good: Path
+) -> None:
+    changed = bytearray(good.read_bytes())
+    changed[-40] ^= 64
+    good.write_bytes(changed)
+    assert run("verify", source, good, *QUICK, "--report", tmp_path / "r").returncode == 1
+    saved = tmp_path / "r" / "report.json"
+    document = json.loads(saved.read_text())
+    worst = max(float(layer["max_error_over_bound"]) for layer in document["layers"])
+    assert worst > 1
+    for check in document["checks"]:
+        observed = min(float(check["observed"]), check["limit"])
+        utilisation = observed / check["limit"] if check["limit"] else None
+        check.update(status="pass", observed=observed, utilisation=utilisation)
+    document["verdict"] = "pass"
+    document["digest"] = digest_of_report(document)
+    saved.write_text(json.dumps(document, indent=2) + "\n")
+    for file in ((), (good,)):
+        result = run("judge", saved, *file, "--report", tmp_path / "again")
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr == (
+            f"error: {saved}: checks: operations: observed: expected {worst:.9g}, the largest of `layers`, found 1: "
+            "the report contradicts itself\n"
+        )
+    assert not (tmp_path / "again").exists()
+
+
 def test_a_report_that_is_judged_again_replaces_neither_the_file_nor_a_policy(saved: Path, good: Path) -> None:
     there = good.rename(saved.parent / "attestation.json")
     refused(run("judge", saved, there, "--report", saved.parent), "attestation.json: expected a place for the report")

@@ -160,8 +160,31 @@ def change(*path: str | int, to: Any) -> Callable[[Document], object]:
         ),
         (
             change("windows", 0, "origin", to="random"),
-            "windows: expected 2 of fixed and 3 of random and 3 of text, as the evidence says, found 2 of fixed and "
-            "4 of random and 2 of text",
+            "windows: fp32: expected 2 of fixed and 3 of random and 3 of text, as the evidence says, "
+            "found 2 of fixed and 4 of random and 2 of text",
+        ),
+        (
+            lambda document: document.update(
+                windows=[w for w in document["windows"] if w["activations"] == "fp32"], metrics_q8_activations=None
+            ),
+            "windows: q8: expected 2 of fixed and 3 of random and 3 of text, as the evidence says, found none",
+        ),
+        (
+            lambda document: document["layers"].pop(1),
+            "layers: layer 0: expected q, as other layers have it, found none",
+        ),
+        (
+            lambda document: document.update(layers=[layer for layer in document["layers"] if layer["layer"] != 0]),
+            "layers: fp32: expected 2 layers, found none of number 0",
+        ),
+        (
+            change("config", "n_layers", to=1 << 60),
+            "layers: fp32: expected 1152921504606846976 layers, found none of number 2",
+        ),
+        (change("config", "n_layers", to="two"), "config: n_layers: expected an integer, found 'two'"),
+        (
+            lambda document: document.update(layers=[w for w in document["layers"] if w["activations"] == "fp32"]),
+            "layers: q8: expected 2 layers, found none of number 0",
         ),
         (
             lambda document: document["windows"].clear(),
