@@ -26,7 +26,9 @@ _BOUNDS: dict[str, tuple[Bound, ...]] = {
     "operations": ("rigorous",),
     "execution": ("statistical", "exact"),
     "engine": ("statistical", "policy", "exact"),
+    "storage": ("statistical", "exact"),
     "quantization": ("policy", "exact"),
+    "coverage": ("policy",),
     "baseline": ("statistical",),
 }
 

@@ -22,19 +22,7 @@ def render(findings: Findings) -> str:
 
 
 def _lines(findings: Findings) -> Iterator[str]:
-    yield f"## {_SIGNS[findings.verdict]} {findings.verdict.upper()} {_text(findings.file['path'])}"
-    yield ""
-    yield f"{_text(findings.reason)}{_text(findings.caveat)}"
-    if findings.coverage:
-        yield ""
-        yield _text(findings.coverage.sentence())
-    if findings.diagnosis:
-        yield ""
-        yield f"**Most likely:** {_text(findings.diagnosis.sentence)}"
-    for check in findings.blamed[:1]:
-        yield ""
-        yield f"**Next:** {_text(next_step(check, findings))}"
-    yield ""
+    yield from _said_first(findings)
     yield f"{findings.file['format']}, {findings.file['bytes']:,} bytes, sha256 `{findings.file['sha256']}`"
     yield ""
     yield from _table(
@@ -82,6 +70,23 @@ def _lines(findings: Findings) -> Iterator[str]:
         named = ", ".join(f"{share.tensor} {share.kl_share:.1%}" for share in shares)
         yield ""
         yield f"**What storage costs most:** {_text(named)} of KL {findings.attribution.kl:.3g}"
+
+
+def _said_first(findings: Findings) -> Iterator[str]:
+    """Yield the verdict, its reason, what was covered, the likely mistake and the next step."""
+    yield f"## {_SIGNS[findings.verdict]} {findings.verdict.upper()} {_text(findings.file['path'])}"
+    yield ""
+    yield f"{_text(findings.reason)}{_text(findings.caveat)}"
+    if findings.coverage:
+        yield ""
+        yield _text(findings.coverage.sentence())
+    if findings.diagnosis:
+        yield ""
+        yield f"**Most likely:** {_text(findings.diagnosis.sentence)}"
+    for check in findings.blamed[:1]:
+        yield ""
+        yield f"**Next:** {_text(next_step(check, findings))}"
+    yield ""
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
