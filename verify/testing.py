@@ -199,7 +199,6 @@ def checkpoints(draw: st.DrawFn, of: st.SearchStrategy[exporter.ModelConfig] | N
 
     The weights are random, of a usual size, rounded to float32, float16 or bfloat16; some groups are made zero,
     subnormal, or small around one outlier. They are small enough for float32 arithmetic to stay within any policy.
-    The default policy may refuse the cost of Q8_0 for a model of a few dimensions.
     """
     config = draw(configs(least_positions=2) if of is None else of)
     dtype = draw(st.sampled_from(list(_DTYPES)))
