@@ -40,7 +40,7 @@ The windows are the random and fixed ones of each depth: 64 positions at quick, 
 def outcome(bench: Bench, engine: Engine, depth: str) -> tuple[bool, str]:
     trial = bench.judge(engine, bench.windows(depth))
     failed = trial.verdict().status == "fail"
-    return failed, f"sees (window {trial.report.windows})" if failed else "does not"
+    return failed, f"sees (window {max(1, trial.report.windows)})" if failed else "does not"
 
 
 def table(bench: Bench, title: str, engines: dict[str, Path]) -> tuple[str, dict[str, int]]:

@@ -28,9 +28,10 @@ from verify.oracle.int8_noise import CROWDED, TELLING, Int8Spread, int8_spread
 from verify.sources import Hyperparameters
 
 # Of a long window this share of the positions, and at least so many, get draws of int8 activations: they take as long
-# as three passes over the window.
+# as three passes over the window. So many logits of all draws fit into 256 MiB.
 _DRAWN_SHARE = 3
 _DRAWN_POSITIONS = 64
+_DRAWN_LOGITS = 1 << 26
 # Where the first position alone has so many turns, no difference of a window begins too early.
 _MANY_TURNS = 5.0
 
@@ -163,7 +164,8 @@ class Trial:
 
     def _spread(self, number: int, window: Window) -> Int8Spread:
         count = max(_DRAWN_POSITIONS, len(window.tokens) // _DRAWN_SHARE)
-        tokens = torch.from_numpy(window.tokens[:count])
+        most = _DRAWN_LOGITS // ((1 + len(self._draws.scales)) * self._hyper.vocab_size)
+        tokens = torch.from_numpy(window.tokens[: max(1, min(count, most))])
         spread = int8_spread(self._hyper, self._load, self._group_size, tokens, self._draws, seed=number)
         if spread.turns is not None and float(spread.turns[0]) > _MANY_TURNS:
             self._draws = CROWDED

@@ -125,12 +125,14 @@ def test_an_engine_that_knows_a_window_fails_on_another(bench: Bench, tmp_path: 
 def test_a_verdict_says_how_many_sequences_a_process_ran(bench: Bench, tmp_path: Path, kept: Path) -> None:
     engine = build(bench, tmp_path, kept, FAULTS[bench.activations]["NaN for one token"])
     evidence = Evidence(depth="quick", windows=2, length=32)
-    report = verify.verify(bench.file, bench.file, engine=build(bench, tmp_path / "2", kept, None), evidence=evidence)
+    report = verify.verify(
+        bench.source, bench.file, engine=build(bench, tmp_path / "2", kept, None), evidence=evidence
+    )
     assert report.engine is not None
     assert report.engine.sequences_per_process == 3
     assert report.to_dict()["engine"]["sequences_per_process"] == 3
     # the fixed window of ids in order has token 7
-    failing = verify.verify(bench.file, bench.file, engine=engine, evidence=evidence)
+    failing = verify.verify(bench.source, bench.file, engine=engine, evidence=evidence)
     (check,) = (check for check in failing.checks if check.name == "engine")
     assert check.status == "fail"
     assert "logits is not finite" in check.detail or "logits are not finite" in check.detail

@@ -85,6 +85,14 @@ def test_the_documented_example_passes_with_every_bit(tmp_path: Path, mine: Path
     path = tmp_path / "report.json"
     path.write_text(report.to_json())
     assert read_report(path).to_json() == report.to_json()
+    # a report of an earlier version does not have the field
+    document = json.loads(report.to_json())
+    assert document["engine"].pop("sequences_per_process") == 3
+    del document["digest"]
+    path.write_text(json.dumps(document))
+    earlier = read_report(path).engine
+    assert earlier is not None
+    assert earlier.sequences_per_process == 1
 
 
 def test_upstreams_engine_passes_by_a_command(tmp_path: Path) -> None:
@@ -94,6 +102,7 @@ def test_upstreams_engine_passes_by_a_command(tmp_path: Path) -> None:
     assert report.passed, report.reason
     assert report.engine is not None
     assert report.engine.command is not None
+    assert report.engine.sequences_per_process == 1
 
 
 # the catalogue's mistake -> the hint that must be given, and the file that shows it
