@@ -45,7 +45,7 @@ def export_in_this_process(source: Path, out: Path, format_name: str) -> None:
 
     before = peak_memory()
     start = time.monotonic()
-    checkpoint = exporter.open_checkpoint(source)
+    checkpoint = exporter.open_checkpoint(source, tied=False)
     exporter.export(checkpoint, out, format=format_name, overwrite=True)
     seconds = time.monotonic() - start
     after = peak_memory()

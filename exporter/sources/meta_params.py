@@ -124,8 +124,8 @@ def _hidden_dim(params: dict[str, Any]) -> int:
 
 
 def _rope_scaling(params: dict[str, Any], asked: float | None) -> RopeScaling:
-    """Llama 3.1's, with the constants of Meta's code where all of its models have the same: the factor is not one,
-    nor is rope_high_freq_factor beside a factor that is given, which only the code for Llama 4 reads."""
+    """Llama 3.1's, with the constants of Meta's code. Models differ in the factor, and Meta's programs in
+    rope_high_freq_factor where the factor is given: these two are never taken from the code then."""
     scaled = params.get("use_scaled_rope", False)
     if not isinstance(scaled, bool):
         raise CheckpointError(f"use_scaled_rope: expected true or false, found {scaled!r}")

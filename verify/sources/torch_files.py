@@ -94,7 +94,8 @@ def _refuse_echoes(pickled: bytes) -> None:
                 stacks.append([])
             else:
                 stacks[-1].append(length if left == "tuple" else 1)
-        if "tuple" in after and length > _LONGEST_TUPLE:
+        # the tuple itself is one of them
+        if "tuple" in after and length - 1 > _LONGEST_TUPLE:
             raise ValueError(f"a tuple of more than {_LONGEST_TUPLE} values, written out")
 
 

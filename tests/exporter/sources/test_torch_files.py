@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from helpers.checkpoints import save, state_dict
 
 import exporter
-from exporter.sources.torch_files import checked_tensor, same_bits, to_float32
+from exporter.sources.torch_files import _is_followed_soon, checked_tensor, same_bits, to_float32
 
 HALF = torch.tensor([1.0, 2.0, -3.5]).half()
 
@@ -77,3 +78,12 @@ def test_float64_widens_to_float32_up_to_its_last_bit() -> None:
     for value in (1 + 2.0**-24, 2.0**-150, 1e39):
         with pytest.raises(exporter.WeightError, match=r"here\[1\]: expected a value that float32 can hold, found "):
             to_float32("here", torch.tensor([1.0, value], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("inner", "most"), [(0, 10_000), (5, 9_994)])
+def test_a_tuple_holds_ten_thousand_values_written_out(inner: int, most: int) -> None:
+    """A tuple within it counts as one value and as what it holds."""
+    for count, fits in ((most, True), (most + 1, False)):
+        value = (*range(count), *([tuple(range(inner))] if inner else []))
+        for protocol in (2, 4):
+            assert _is_followed_soon(pickle.dumps(value, protocol)) == fits

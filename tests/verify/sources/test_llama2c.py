@@ -162,3 +162,25 @@ def test_two_thirds_are_rounded_down(tmp_path: Path, dim: int, hidden: int) -> N
 def test_arguments_that_stop_model_py_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CannotJudgeError, match=rf"model_args: .*{message}$|model_args: {message}$"):
         open_source(save(tmp_path, state_dict(), {**ARGS, **changes}))
+
+
+@pytest.mark.parametrize("length", [1, 2**31 - 1])
+def test_a_length_is_any_positive_integer_of_32_bits(tmp_path: Path, length: int) -> None:
+    path = save(tmp_path, state_dict(), {**ARGS, "max_seq_len": length})
+    assert open_source(path).hyperparameters.max_seq_len == length
+    assert exporter.open_checkpoint(path).config.max_seq_len == length
+    path = save(tmp_path, state_dict(), {**ARGS, "max_seq_len": 0 if length == 1 else length + 1})
+    with pytest.raises(CannotJudgeError, match=r"max_seq_len: expected a positive integer below 2\^31, found "):
+        open_source(path)
+    with pytest.raises(exporter.CheckpointError, match="max_seq_len: expected 1 to 2147483647, found "):
+        exporter.open_checkpoint(path)
+
+
+def test_epsilon_and_theta_are_model_pys_where_they_are_absent(tmp_path: Path) -> None:
+    assert not {"norm_eps", "rope_theta"} & ARGS.keys()
+    path = save(tmp_path, state_dict())
+    hyper, config = open_source(path).hyperparameters, exporter.open_checkpoint(path).config
+    assert (hyper.norm_eps, hyper.rope_theta) == (config.norm_eps, config.rope_theta) == (1e-5, 10000.0)
+    path = save(tmp_path, state_dict(), {**ARGS, "norm_eps": 1, "rope_theta": 7})
+    hyper, config = open_source(path).hyperparameters, exporter.open_checkpoint(path).config
+    assert (hyper.norm_eps, hyper.rope_theta) == (config.norm_eps, config.rope_theta) == (1.0, 7.0)

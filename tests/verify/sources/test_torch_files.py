@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from helpers.checkpoints import save, state_dict
 
 from verify.errors import CannotJudgeError
 from verify.sources import open_source
-from verify.sources.torch_files import dtype_name, identical, is_plain
+from verify.sources.torch_files import _refuse_echoes, dtype_name, identical, is_plain
 
 HALF = torch.tensor([1.0, 2.0, -3.5]).half()
 
@@ -63,3 +65,13 @@ def test_equal_bits_of_two_types_are_two_matrices(tmp_path: Path) -> None:
     state["tok_embeddings.weight"] = state["output.weight"].view(torch.bfloat16).clone()
     with pytest.raises(CannotJudgeError, match="found two that differ"):
         open_source(save(tmp_path, state))
+
+
+@pytest.mark.parametrize(("inner", "most"), [(0, 10_000), (5, 9_994)])
+def test_a_tuple_holds_ten_thousand_values_written_out(inner: int, most: int) -> None:
+    """A tuple within it counts as one value and as what it holds; the exporter's road has the same limit."""
+    for count in (most, most + 1):
+        value = (*range(count), *([tuple(range(inner))] if inner else []))
+        for protocol in (2, 4):
+            with pytest.raises(ValueError, match=r"^a tuple of more than 10000") if count > most else nullcontext():
+                _refuse_echoes(pickle.dumps(value, protocol))
