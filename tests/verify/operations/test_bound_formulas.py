@@ -280,3 +280,4 @@ def test_tables_have_the_angle_s_error_the_function_s_and_yarn_s(factor: float, 
         expected = gamma(units) * abs(exact) + factor * of_angle * (1 + gamma(units)) + lost * TAU
         found = bounds.rope_table(doubles(exact), doubles(of_angle), factor)
         assert float(found) == close(expected * SLACK, rel=1e-12)
+        assert factor != 1.0 or torch.equal(bounds.rope_table(doubles(exact), doubles(of_angle)), found)
