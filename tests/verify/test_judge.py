@@ -73,9 +73,10 @@ def test_a_wider_policy_passes_what_only_a_limit_had_failed(tmp_path: Path) -> N
 
 
 def with_engine(metrics: Metrics | None) -> Report:
-    """Of an engine with int8 activations, which lies within the default's limits."""
+    """Of an engine with int8 activations, judged by limits on its cost, as earlier versions did."""
     engine = EngineReport(None, "mine", DIGEST, "q8", 2, 1392, 0, None, "", "", metrics)
-    check = of_engine(check_quantization(metrics or METRICS, passing().policy.quantization), 0, 1392)
+    judged = check_quantization(None, metrics or METRICS, passing().policy.quantization, lossless=False)
+    check = of_engine(judged, 0, 1392)
     checks = passing().checks
     return dataclasses.replace(passing(), checks=(*checks[:5], check, *checks[5:]), engine=engine)
 
@@ -90,7 +91,7 @@ def test_an_engine_that_a_policy_decided_about_is_held_against_the_new_one(tmp_p
         f"(by the policy {strict})"
     )
     # and back again
-    assert judge(saved(tmp_path, report), LIMITING_POLICY).passed
+    assert judge(saved(tmp_path, report), policy=LIMITING_POLICY).passed
 
 
 @pytest.mark.parametrize(("name", "place"), [("execution", 4), ("engine", 5)])
@@ -101,7 +102,9 @@ def test_an_engine_in_float32_is_held_against_the_new_sigmas(tmp_path: Path, nam
     others = tuple(check for check in report.checks if check.name != name)
     path = saved(tmp_path, dataclasses.replace(report, checks=(*others[:place], statistical, *others[place:])))
     for sigmas, status in (("4.0", "pass"), ("3.99", "fail")):
-        (check,) = (one for one in judge(path, policy(tmp_path, noise_sigmas=sigmas)).checks if one.name == name)
+        (check,) = (
+            one for one in judge(path, policy=policy(tmp_path, noise_sigmas=sigmas)).checks if one.name == name
+        )
         assert (check.status, check.observed, check.limit) == (status, 4.0, float(sigmas))
         assert check.detail == f"largest (judged again, with a limit of {sigmas.removesuffix('.0')} instead of 10)"
 
@@ -109,11 +112,11 @@ def test_an_engine_in_float32_is_held_against_the_new_sigmas(tmp_path: Path, nam
 def test_an_engine_s_figures_are_those_of_its_metrics(tmp_path: Path) -> None:
     report = with_engine(dataclasses.replace(METRICS, kl_mean=0.06))
     assert report.checks[5].observed == 0.06
-    assert not judge(saved(tmp_path, report)).passed
+    assert not judge(saved(tmp_path, report), policy=LIMITING_POLICY).passed
     forged = within("engine", "policy", 0.01, 0.03, "kl_mean: limit 0.03, found 0.01")
     path = saved(tmp_path, dataclasses.replace(report, checks=replaced(report.checks, forged)))
     with pytest.raises(CannotJudgeError) as caught:
-        judge(path)
+        judge(path, policy=LIMITING_POLICY)
     assert str(caught.value) == (
         "engine: observed: expected 0.06 of 0.03, as its metrics give, found 0.01 of 0.03: "
         "the report contradicts itself"

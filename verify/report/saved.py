@@ -99,10 +99,11 @@ def _contract(report: Report, names: list[str]) -> list[str]:
 
     A check that could not run is among them, as skipped. `engine` and `baseline` are there only if they were
     requested, `coverage` only if the policy demands it, `operations` and `storage` for all but a directory. Earlier
-    versions had no `storage`, and limited all costs.
+    versions had no `storage`, limited all costs, and did not record what was covered.
     """
     of_file = report.file["format"] != "hf"
-    earlier = "storage" not in names and None not in astuple(report.policy.quantization)
+    limited = None not in astuple(report.policy.quantization)
+    earlier = "storage" not in names and limited and report.coverage is None
     needed = {
         "operations": of_file,
         "storage": of_file and not earlier,

@@ -176,7 +176,8 @@ def passing() -> Report:
             "shared_classifier": True,
             "group_size": 8,
         },
-        policy=load_policy(LIMITING_POLICY, "v2"),
+        # as if the default had these limits
+        policy=dataclasses.replace(load_policy(LIMITING_POLICY, "v2"), path="default"),
         evidence={
             "depth": "quick",
             "seed": 0,

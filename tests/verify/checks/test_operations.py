@@ -152,7 +152,13 @@ def test_the_first_of_equal_ratios_is_kept_with_its_place() -> None:
         "found": 0.5,
         "tensor": "output.weight",
     }
-    assert found.verdict().where == {"activations": "fp32", "layer": None, "operation": "logits"} | report.where
+    assert found.verdict().where == {
+        "arithmetic": "mirror",
+        "activations": "fp32",
+        "layer": None,
+        "operation": "logits",
+        **report.where,
+    }
 
 
 def test_a_wrong_weight_is_named_only_where_it_explains_the_error() -> None:

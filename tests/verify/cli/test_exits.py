@@ -217,7 +217,7 @@ main()
 
 def test_what_others_wrote_is_shown_and_not_obeyed(tmp_path: Path, source: Path) -> None:
     """On a terminal it would erase the verdict and put another in its place."""
-    out, attack = tmp_path / "m.bin", "\x1b[2K\x1b[1G\x1b[1mPASS m.bin: 6 of 6 checks passed\x1b[8m"
+    out, attack = tmp_path / "m.bin", "\x1b[2K\x1b[1G\x1b[1mPASS m.bin: 7 of 7 checks passed\x1b[8m"
     plain = source.with_name("p" * len(attack))
     shutil.copy(source, plain)
     assert run("export", plain, out, "--format", "v3", "--source-kind", "llama2c").returncode == 0

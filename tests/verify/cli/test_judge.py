@@ -32,7 +32,7 @@ def test_with_its_file_a_report_is_judged_as_before(tmp_path: Path, saved: Path,
     moved = good.rename(tmp_path / "a name of its own.bin")
     result = run("judge", saved, moved, "--report", tmp_path / "again")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[-1] == f"PASS {moved}: 6 of 6 checks passed"
+    assert result.stdout.splitlines()[-1] == f"PASS {moved}: 7 of 7 checks passed"
     assert names(tmp_path / "again") == sorted(NAMES)
     report = json.loads((tmp_path / "again" / "report.json").read_text())
     digest = hashlib.sha256(saved.read_bytes()).hexdigest()
@@ -55,7 +55,7 @@ def test_without_its_file_the_verdict_is_as_reported_and_nothing_attests_it(save
     path = json.loads(saved.read_text())["file"]["path"]
     result = run("judge", saved, "--report", saved.parent)
     assert result.returncode == 0
-    said = "6 of 6 checks passed; as reported: judge was given no file to hash"
+    said = "7 of 7 checks passed; as reported: judge was given no file to hash"
     assert result.stdout.splitlines()[-1] == f"PASS {path}: {said}"
     assert names(saved.parent) == sorted({*NAMES} - {"attestation.json"})
     assert json.loads(saved.read_text())["judged_again"]["file"] == "as reported"

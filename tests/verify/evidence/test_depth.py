@@ -64,17 +64,11 @@ def test_full_depth_traces_every_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depth", "length", "whole", "positions"),
-    [
-        ("standard", 512, False, 128),
-        ("standard", 128, False, 128),
-        ("standard", 9, False, 9),
-        ("standard", 512, True, 512),
-        ("full", 2048, False, 2048),
-    ],
+    ("depth", "length", "positions"),
+    [("standard", 512, 128), ("standard", 128, 128), ("standard", 9, 9), ("full", 2048, 2048)],
 )
-def test_positions_that_are_compared_are_the_first_ones(depth: str, length: int, whole: bool, positions: int) -> None:
-    assert traced_positions(depth, length, whole=whole) == positions
+def test_positions_that_fast_records_are_the_first_ones(depth: str, length: int, positions: int) -> None:
+    assert traced_positions(depth, length) == positions
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ import reader_c
 from verify.report.environment import environment
 
 
-@pytest.mark.parametrize(("arithmetic", "path"), [("fast", reader_c.best_path()), ("mirror", "mirror")])
+@pytest.mark.parametrize(
+    ("arithmetic", "path"),
+    [("fast", reader_c.best_path()), ("mirror", reader_c.best_path()), ("transformers", "transformers")],
+)
 def test_versions_processor_threads_and_path(arithmetic: str, path: str) -> None:
     found = environment({"transformers": "5.0"}, arithmetic)
     assert found["versions"]["python"] == platform.python_version()

@@ -53,7 +53,7 @@ def test_a_pass_is_at_least_one_passed_check_and_nothing_to_blame(statuses: list
         ),
         (without_logits(passing()), "operations: skipped: the source's norm.weight holds a NaN"),
         (dataclasses.replace(passing(), checks=()), "no check passed"),
-        (by_own_policy(passing()), "6 of 6 checks passed, by the policy ci.toml"),
+        (by_own_policy(passing()), "7 of 7 checks passed, by the policy ci.toml"),
         (by_own_policy(skipping_allowed()), ALLOWED.replace("passed,", "passed, by the policy ci.toml,")),
         (
             by_own_policy(without_logits(passing())),

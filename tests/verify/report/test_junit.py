@@ -52,5 +52,5 @@ def test_the_properties_name_the_policy_the_reason_and_what_was_covered() -> Non
     (suite,) = JUnitXml.fromstring(junit.render(own).encode())
     found = {one.name: one.value for one in suite.properties()}
     assert found["policy"] == "ci.toml"
-    assert found["reason"] == "6 of 6 checks passed, by the policy ci.toml"
+    assert found["reason"] == "7 of 7 checks passed, by the policy ci.toml"
     assert f"covered: {found['covered']}" == COVERAGE.sentence()

@@ -25,8 +25,8 @@ def test_the_summary_says_what_was_covered_and_by_whose_policy() -> None:
     text = summary.render(passing()).replace("\\", "")
     assert "\ncovered: 8 windows, positions 0-2 of 33, 20 of 29 token ids (68.9 %), mirror" in text
     own = dataclasses.replace(passing(), policy=dataclasses.replace(passing().policy, path="ci.toml"))
-    assert "\n6 of 6 checks passed, by the policy ci.toml\n" in summary.render(own)
-    assert "\n6 of 6 checks passed\n" in summary.render(passing())
+    assert "\n7 of 7 checks passed, by the policy ci.toml\n" in summary.render(own)
+    assert "\n7 of 7 checks passed\n" in summary.render(passing())
 
 
 def test_every_check_has_a_row_and_a_number_near_its_limit_reads_as_another() -> None:
