@@ -8,8 +8,8 @@ is undecided: they cost a thousand times as much as others, in an honest file an
 may cause is added before the logarithm, so that the check does not compare roundings of engines where storage costs
 nothing. A cost far below the draws fails too: such a file does not compute with the storage that it claims.
 
-The most likely tokens and the perplexity would add nothing: in benchmarks/calibrate_storage.py, they reveal no mistake
-that escapes the KL, which is more sensitive.
+The most likely tokens and the perplexity would add nothing: in benchmarks/calibrate_storage.py, they reveal no
+mistake that escapes the KL, which is more sensitive.
 """
 
 from __future__ import annotations
