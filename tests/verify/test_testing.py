@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.models import arrays, config, same_bits
+from helpers.reports import LIMITING_POLICY
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ import exporter.payload
 import verify
 from exporter.encode import Encoded
 from exporter.encode import encode as encode_rightly
-from verify.checks.policy import DEFAULT_POLICY
 from verify.demo import CHECKPOINT
 from verify.testing import assert_roundtrip, checkpoints, configs, source_of, token_windows, weights
 
@@ -109,7 +109,7 @@ def test_the_smallest_broken_model_is_what_hypothesis_shows(monkeypatch: pytest.
 
 def test_a_policy_of_ones_own_decides(tmp_path: Path) -> None:
     strict = tmp_path / "strict.toml"
-    strict.write_text(DEFAULT_POLICY.read_text().replace("kl_mean = 0.03", "kl_mean = 1e-9"))
+    strict.write_text(LIMITING_POLICY.read_text().replace("kl_mean = 0.03", "kl_mean = 1e-9"))
     with pytest.raises(AssertionError, match="\nquantization: kl_mean"):
         assert_roundtrip(CHECKPOINT, format="v2", policy=strict)
 

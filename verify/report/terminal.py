@@ -97,8 +97,8 @@ def _show_reasons(console: Console, findings: Findings) -> None:
 
 
 def _is_adjustable(check: CheckResult) -> bool:
-    """Return whether another limit is a choice: not for exact answers, proved bounds, and `storage`, whose limit no
-    policy sets."""
+    """Return whether another limit is a choice: not for exact answers, proved bounds, and `storage`, which no policy
+    limits."""
     return check.bound not in ("exact", "rigorous") and check.name != "storage" and 0 < _use(check) < math.inf
 
 

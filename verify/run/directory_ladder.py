@@ -173,7 +173,7 @@ class DirectoryLadder:
             detail = "logits, the directory's or the source's, are not finite"
             return findings.with_checks(exact("quantization", 1, detail))
         metrics = with_text(summarise(evidence), self._options.evidence, windows, self._source)
-        lossless = all(check.status == "pass" for check in findings.checks if check.name == "tensors")
+        lossless = self._references.same_numbers
         return replace(
             findings.with_checks(check_quantization(metrics, None, self._policy.quantization, lossless=lossless)),
             metrics=metrics,

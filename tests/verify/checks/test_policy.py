@@ -52,7 +52,7 @@ def test_the_example_limits_what_lossy_storage_costs_and_is_the_default_otherwis
     assert dataclasses.replace(example, **same) == default
 
 
-@pytest.mark.parametrize("section", ["v0", "v1-fp32", "v3", "hf"])
+@pytest.mark.parametrize("section", ["v0", "v1-fp32", "v3"])
 def test_the_example_limits_no_lossless_storage(section: str) -> None:
     default, example = load_policy(DEFAULT_POLICY, section), load_policy(LIMITING_POLICY, section)
     assert example.quantization == default.quantization == QuantizationLimits()

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.command_line import refused, run, run_process
+from helpers.reports import LIMITING_POLICY
 
 import exporter.payload
 import reader_c
-from verify.checks.policy import DEFAULT_POLICY
 from verify.demo import CHECKPOINT
 from verify.report.files import NAMES
 
@@ -31,7 +31,7 @@ def names(directory: Path) -> list[str]:
 def strict_policy(directory: Path) -> Path:
     """Nothing quantized passes."""
     path = directory / "strict.toml"
-    path.write_text(DEFAULT_POLICY.read_text().replace("kl_mean = 0.03", "kl_mean = 1e-12"))
+    path.write_text(LIMITING_POLICY.read_text().replace("kl_mean = 0.03", "kl_mean = 1e-12"))
     return path
 
 
@@ -150,7 +150,7 @@ def test_judge_applies_another_policy_without_the_model(tmp_path: Path, source: 
     assert again == before
     result = run("judge", saved, "--policy", policy, "--report", tmp_path / "again")
     assert result.returncode == 1
-    assert "quantization: kl_mean: limit 1e-12, found" in result.stdout
+    assert "quantization: kl_mean by float32 activations: limit 1e-12, found" in result.stdout
     assert json.loads((tmp_path / "again" / "report.json").read_text())["policy"]["path"] == str(policy)
 
 

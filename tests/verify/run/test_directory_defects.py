@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.hf_targets import DOWN, ORDER, QUERY, Healthy, change_json, change_weights, copy, statuses, verdict
+from helpers.reports import LIMITING_POLICY
 
 from verify.report.files import render
 from verify.report.saved import read_report
@@ -142,7 +143,6 @@ DEFECTS: list[tuple[str, Callable[[Path], None], str, str]] = [
     ),
     ("weights twice", _twice, "file", r"^pytorch_model\.bin: expected no weights but those of model\.safetensors"),
     ("no weights", lambda d: (d / "model.safetensors").unlink(), "file", r"^weights: expected model\.safetensors or"),
-    ("narrowed", _narrowed_and_said, "quantization", r"kl_mean: limit 1e-07, found "),
 ]
 
 
@@ -167,6 +167,17 @@ def test_a_seeded_defect_is_found_by_its_check(
     assert read_report(tmp_path / "report.json").reason == report.reason
     assert render(report)
     assert [one.name for one in report.checks] == ORDER
+
+
+def test_a_narrowed_directory_costs_something_and_a_policy_may_refuse_it(tmp_path: Path, healthy: Healthy) -> None:
+    source, directory = healthy["llama2c"]
+    directory = copy(directory, tmp_path)
+    _narrowed_and_said(directory)
+    by_default = verdict(source, directory)
+    assert by_default.passed
+    assert by_default.checks[-1].detail.endswith("by float32 activations; no limits: the policy sets none")
+    limited = verdict(source, directory, policy=LIMITING_POLICY)
+    assert limited.reason.startswith("quantization: kl_mean by float32 activations: limit 1e-07, found ")
 
 
 SHARDED: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
