@@ -8,10 +8,12 @@ share of a limit, scaled so that LIMIT_SIGMAS is the limit of them all:
   1 - exp(-turns expected up to p). The sum of -ln u over n windows exceeds s with at most the probability that a
   Gamma(n, 1) variable does.
 - position, logit: from there on, the difference is larger than that of activations that are all rounded at random:
-  its root mean square over one position's logits, or a single logit.
+  its root mean square over one position's logits, or a single logit. Where turns are certain, a few positions may
+  differ more: large models have positions with two states, between which one turn decides.
 - alone: a logit differs by itself. An activation that turns moves all logits of its position.
-- size, mean, slope: where turns are certain, the differences are larger than those of healthy draws: their root mean
-  square, their mean over positions, or their component along the logits themselves.
+- size, mean, slope: where turns are certain, the differences are larger than those of healthy draws: their geometric
+  mean over positions, their sum over positions, or their component along the logits themselves. A position with two
+  states counts for no more than a few others.
 """
 
 from __future__ import annotations
@@ -38,6 +40,13 @@ _IMPROBABLE = 1e-3
 _CERTAIN = 20.0
 # A logit that moves by less than this share of random rounding may be alone: float32 rounding moves each by itself.
 _LEAST_ALONE = 0.1
+# Of the positions with certain turns, this share, and at least so many, may have jumped to another state.
+_OTHER_STATE_SHARE = 0.01
+_OTHER_STATES = 2
+# A position counts for at most so many times the median of its window.
+_MOST_WEIGHT = 3.0
+# Differences are never taken to be smaller: their logarithm is needed.
+_LEAST_SIZE = 1e-30
 # Without so many positions with certain turns, their differences say too little.
 _LEAST_POSITIONS = 100
 
@@ -67,8 +76,8 @@ class _Drift:
     """Sums over the positions whose turns are certain, of the engine and as the mean over healthy draws."""
 
     positions: int = 0
-    squares: float = 0.0
-    expected_squares: float = 0.0
+    log_size: float = 0.0
+    expected_log_size: float = 0.0
     along: float = 0.0
     expected_along: float = 0.0  # of the square
     total: NDArray[np.float32] | None = None
@@ -77,9 +86,13 @@ class _Drift:
     def add(self, difference: NDArray[np.float32], live: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
         """Add positions: (positions, vocab_size), and of live draws (draws, positions, vocab_size)."""
         centred = logits - logits.mean(1, keepdims=True)
+        size, expected_size = _sizes(difference), _sizes(live)
+        most = _MOST_WEIGHT * float(np.median(expected_size))
         self.positions += len(difference)
-        self.squares += float(np.square(difference).sum(dtype=np.float64))
-        self.expected_squares += float(np.square(live).sum(dtype=np.float64)) / len(live)
+        self.log_size += float(np.log(size).sum())
+        self.expected_log_size += float(np.log(expected_size).sum()) / len(live)
+        difference = difference * np.minimum(1, most / size)[..., None].astype(np.float32)
+        live = live * np.minimum(1, most / expected_size)[..., None].astype(np.float32)
         self.along += float((difference * centred).sum(dtype=np.float64))
         along = (live * centred).sum(2, dtype=np.float64)
         self.expected_along += float(np.square(along).sum()) / len(live)
@@ -92,7 +105,7 @@ class _Drift:
         if self.positions < _LEAST_POSITIONS or self.total is None or self.expected_total is None:
             return {}
         return {
-            "size": _root_ratio(self.squares, self.expected_squares),
+            "size": math.exp((self.log_size - self.expected_log_size) / self.positions),
             "mean": _root_ratio(float(np.square(self.total).mean()), float(np.square(self.expected_total).mean())),
             "slope": _root_ratio(self.along**2, self.expected_along),
         }
@@ -111,6 +124,7 @@ class Int8Agreement:
     _worst: dict[str, float] = field(default_factory=dict)
     _where: dict[str, dict[str, Any]] = field(default_factory=dict)
     _drift: _Drift = field(default_factory=_Drift)
+    _jumps: dict[str, list[Floats]] = field(default_factory=dict)
 
     def add_equal(self, logits: int) -> None:
         """Add a window whose logits all have the reader's bits."""
@@ -139,7 +153,9 @@ class Int8Agreement:
             onset, certain = int(beyond.argmax()) if beyond.any() else covered, turns > _CERTAIN
             if beyond.any():
                 self._begin(window, onset, tokens, turns[onset])
-        self._add_jumps(window, onset, difference, spread.apart.numpy())
+        sure = np.full(len(difference), certain[-1])
+        sure[:covered] = certain
+        self._add_jumps(window, onset, difference, spread.apart.numpy(), sure)
         if certain.any():
             live = spread.live.numpy()[:, certain]
             self._drift.add(difference[:covered][certain], live, ours[:covered][certain])
@@ -155,9 +171,14 @@ class Int8Agreement:
             self._where["onset"] = {"window": window, "position": onset, "probability": probability}
 
     def _add_jumps(
-        self, window: int, onset: int, difference: NDArray[np.float32], apart: NDArray[np.float32]
+        self,
+        window: int,
+        onset: int,
+        difference: NDArray[np.float32],
+        apart: NDArray[np.float32],
+        sure: NDArray[np.bool_],
     ) -> None:
-        """Compare positions from `onset` on with the scale of random rounding."""
+        """Compare positions from `onset` on with the scale of random rounding. sure: where turns are certain."""
         if onset >= len(difference):
             return
         mean = float(np.square(apart, dtype=np.float64).mean())
@@ -170,6 +191,9 @@ class Int8Agreement:
         found = {"position": _ratio(of_positions, scale), "logit": _ratio(of_logits, scale), "alone": alone}
         for name, ratios in found.items():
             ratio = ratios[onset:]
+            if name != "alone":
+                self._jumps.setdefault(name, []).append(ratio[sure[onset:]])
+                ratio = np.where(sure[onset:], 0.0, ratio)
             at = int(ratio.argmax())
             if ratio[at] > self._worst.get(name, -1.0):
                 self._worst[name] = float(ratio[at])
@@ -185,7 +209,8 @@ class Int8Agreement:
     def measured(self) -> dict[str, float]:
         """Return every measure that the windows allow."""
         onset = _unlikely(-sum(map(math.log, self._begun.values())), self._windows)
-        return {"onset": onset, **self._worst, **self._drift.measured()}
+        jumps = {name: max(self._worst[name], _without_other_states(found)) for name, found in self._jumps.items()}
+        return {"onset": onset, **self._worst, **jumps, **self._drift.measured()}
 
     def verdict(self, limit: float = LIMIT_SIGMAS) -> CheckResult:
         """Judge the measure that is nearest to its limit. limit: of the result; the default is calibrated."""
@@ -205,6 +230,19 @@ class Int8Agreement:
 def _ratio(found: Floats, expected: Floats) -> Floats:
     """Divide, where nothing in nothing is 0."""
     return np.divide(found, expected, out=np.where(found == 0, 0.0, np.inf), where=expected > 0)
+
+
+def _sizes(differences: NDArray[np.float32]) -> Floats:
+    """Return the root mean square over the vocabulary, above 0."""
+    sizes: Floats = np.sqrt(np.square(differences).mean(-1, dtype=np.float64)) + _LEAST_SIZE
+    return sizes
+
+
+def _without_other_states(found: list[Floats]) -> float:
+    """Return the largest ratio but for the positions that may have jumped to another state."""
+    ratios = np.sort(np.concatenate(found))
+    excused = max(_OTHER_STATES, math.ceil(_OTHER_STATE_SHARE * len(ratios)))
+    return float(ratios[-1 - excused]) if len(ratios) > excused else 0.0
 
 
 def _root_ratio(found: float, expected: float) -> float:
