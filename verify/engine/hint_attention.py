@@ -130,7 +130,7 @@ def _zero_from(first: int) -> Change:
 
 def _narrowed(dtype: torch.dtype) -> Change:
     # float32 first, as an engine has it
-    return lambda cached: cached.float().to(dtype).double()
+    return lambda cached: cached.float().to(dtype).to(cached.dtype)
 
 
 def _first_kv_head(hyper: Hyperparameters, _rotations: torch.Tensor) -> llama.Watch:

@@ -39,15 +39,15 @@ class MistakenReference:
 
 
 @torch.no_grad()
-def logits_of(reference: MistakenReference, tokens: torch.Tensor) -> torch.Tensor:
-    """Compute logits (length, vocab_size), float64, of tokens (length,) with the mistake."""
+def logits_of(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Compute logits (length, vocab_size) of tokens (length,) in dtype with the mistake."""
     hyper, load, exact = reference.hyper, reference.load, Noise()
     # one more than the tokens, for mistakes that rotate by the next position
-    rotations = rope.rotations(hyper, len(tokens) + 1, torch.float64, exact)
-    x = llama.embed(load, tokens.unsqueeze(0), torch.float64) * reference.embedding
+    rotations = rope.rotations(hyper, len(tokens) + 1, dtype, exact)
+    x = llama.embed(load, tokens.unsqueeze(0), dtype) * reference.embedding
     for number in range(hyper.n_layers) if reference.order is None else reference.order:
         watch = reference.watch(hyper, rotations) if reference.watch else llama.unwatched
         x = llama.layer(hyper, load, number, x, rotations[:-1], exact, watch)
     if reference.normed:
         return llama.head(hyper, load, x, exact)[0]
-    return x[0] @ load(llama.classifier(hyper)).double().T
+    return x[0] @ load(llama.classifier(hyper)).to(dtype).T

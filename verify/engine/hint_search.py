@@ -20,8 +20,9 @@ from verify.engine.hint_reference import Load, logits_of
 from verify.engine.hints import mistaken_references
 from verify.sources import Hyperparameters
 
-# Positions on which every mistake is tried; those that explain these are tried on the whole window.
+# Positions on which every mistake is first tried, in float32, whose own rounding makes it look further away.
 _TRIED_POSITIONS = 48
+_SCREENED = 3.0
 # A mistake may be this many limits of `execution` away, because it may make a model more sensitive to rounding.
 _NEAR = 3.0
 # With int8 activations no reference is as near as that, so this share of the difference may remain.
@@ -110,11 +111,11 @@ def _explanations(seen: Seen, hyper: Hyperparameters, load: Load, group_size: in
             yield _Explanation(Hint(mistake, sentence), left, made)
     tokens = torch.from_numpy(seen.tokens)
     for known in mistaken_references(hyper, load, group_size, tokens, seen.first):
-        for count in (_TRIED_POSITIONS, len(tokens)):
-            made = logits_of(known, tokens[:count]).numpy()
-            left = seen.left(made, coarse=known.coarse)
-            if left > 1 or len(made) == len(tokens):
-                break
+        few = logits_of(known, tokens[:_TRIED_POSITIONS], torch.float32).double().numpy()
+        if seen.left(few, coarse=known.coarse) > _SCREENED:
+            continue
+        made = logits_of(known, tokens).numpy()
+        left = seen.left(made, coarse=known.coarse)
         if left <= 1:
             yield _Explanation(Hint(known.mistake, known.sentence), left, made)
 

@@ -14,7 +14,8 @@ from exporter.quantize import Quantized
 from helpers import toy_engine
 from helpers.defects.drafts import Draft, Seed
 from helpers.defects.forty_engines import EngineMistake
-from helpers.defects.forty_files import UNKNOWN, FileMistake, every, everywhere, nothing, tables_of
+from helpers.defects.forty_files import UNKNOWN, FileMistake
+from helpers.defects.forty_seeds import every, everywhere, nothing, tables_of
 from helpers.models import arrays
 
 
