@@ -205,3 +205,12 @@ def test_an_error_is_what_was_found_minus_what_was_expected() -> None:
     for explained, rows, words in ((0.9, 2, "; 2 rows of w are wrong"), (0.91, 1, " off by -0.25")):
         where = report.where | {"explained": explained, "rows": rows}
         assert describe(dataclasses.replace(report, where=where), 1).endswith(words)
+
+
+def test_a_score_s_place_has_its_head_and_the_position_that_it_looks_at() -> None:
+    out = torch.zeros(2, 3, 4, 5, dtype=torch.float64)
+    out[1, 2, 3, 4] = 2.0
+    found = Operations()
+    found.add("fp32", 0, [7, 9], Comparison("scores", out, torch.zeros_like(out), torch.ones_like(out)))
+    where = found.failures[0].where
+    assert (where["window"], where["position"], where["index"]) == (9, 2, [3, 4])
