@@ -45,14 +45,15 @@ class Fates:
     def __init__(self, module: str, text: str, *, again: bool) -> None:
         KEPT.mkdir(exist_ok=True)
         self._path = KEPT / f"{module.replace('/', '.')}.jsonl"
-        of = hashlib.sha256(text.encode()).hexdigest()
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        kept = [json.loads(line) for line in lines]
+        self._text = hashlib.sha256(text.encode()).hexdigest()
+        self.seconds = 0.0
         self._of: dict[str, str] = {}
-        if kept and kept[0] == of:
-            self._of = {key: fate for key, fate in kept[1:] if fate or not again}
-        lines = [json.dumps(of), *(json.dumps(one) for one in self._of.items())]
-        self._path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ['["", 0]']
+        (of, seconds), *kept = (json.loads(line) for line in lines)
+        if of == self._text:
+            self.seconds = seconds
+            self._of = {key: fate for key, fate in kept if fate or not again}
+        self.spend(0.0)
 
     def get(self, mutant: Mutant) -> str | None:
         return self._of.get(mutant.key)
@@ -61,6 +62,12 @@ class Fates:
         self._of[mutant.key] = fate
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([mutant.key, fate]) + "\n")
+
+    def spend(self, seconds: float) -> None:
+        """Add to the time that all trials took."""
+        self.seconds += seconds
+        lines = [[self._text, self.seconds], *self._of.items()]
+        self._path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
 
 def changed_lines(since: str, module: str) -> set[int]:
@@ -117,13 +124,18 @@ def judge_module(module: str, given: argparse.Namespace) -> int:
         fates.put(mutant, fate)
         if not fate:
             print(f"survived: {mutant.told}", flush=True)
+    fates.spend(time.monotonic() - began)
     survived = sum(fates.get(mutant) == "" for mutant in seen)
     untried = sum(fates.get(mutant) is None for mutant in seen)
     noticed = len(seen) - survived - untried
     told = f"{noticed} noticed, {len(every) - len(seen)} make no difference, {survived} others"
     print(f"{module}: {len(every)} mutants: {told}, {untried} not tried", flush=True)
     if not untried and not given.trial:
-        save(f"Python mutants of {module.replace('/', '.')}", [Row(module, len(every), told, survived)], began)
+        save(
+            f"Python mutants of {module.replace('/', '.')}",
+            [Row(module, len(every), told, survived)],
+            time.monotonic() - fates.seconds,
+        )
     return survived
 
 

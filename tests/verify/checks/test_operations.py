@@ -211,3 +211,28 @@ def test_an_error_is_what_was_found_minus_what_was_expected() -> None:
     for explained, rows, words in ((0.9, 2, "; 2 rows of w are wrong"), (0.91, 1, " off by -0.25")):
         where = report.where | {"explained": explained, "rows": rows}
         assert describe(dataclasses.replace(report, where=where), 1).endswith(words)
+
+
+def test_a_score_s_place_has_its_head_and_the_position_that_it_looks_at() -> None:
+    out = torch.zeros(2, 3, 4, 5, dtype=torch.float64)
+    out[1, 2, 3, 4] = 2.0
+    found = Operations()
+    found.add("fp32", 0, [7, 9], Comparison("scores", out, torch.zeros_like(out), torch.ones_like(out)))
+    where = found.failures[0].where
+    assert (where["window"], where["position"], where["index"]) == (9, 2, [3, 4])
+
+
+def test_the_first_failure_is_told_with_its_row_among_others() -> None:
+    inputs = torch.tensor([[[1.0, 0.0, 3.0], [0.0, 1.0, -1.0]]])
+    error = torch.zeros(1, 2, 4, dtype=torch.float64)
+    error[0, :, 2] = 0.5 * inputs[0, :, 1].double()  # row 2, column 1
+    exact, bound = torch.ones_like(error), torch.full_like(error, 0.5 / 12.345)
+    found = Operations()
+    found.add("fp32", 0, [0], Comparison("q", exact + error, exact, bound, first=10, inputs=inputs, tensor="w"))
+    found.add("fp32", 1, [0], compared("k", 100.0))
+    verdict = found.verdict()
+    assert verdict.detail == (
+        "layer 0 q exceeds its error bound 12.3 times at window 0, position 1, index [12]: expected 1, found 1.5; "
+        "1 row of w is wrong, as if weight [12, 1] were off by +0.5; 1 later operation is also wrong"
+    )
+    assert (verdict.where["layer"], verdict.where["operation"], verdict.observed) == (0, "q", 100.0)
