@@ -48,7 +48,12 @@ def test_the_report_is_complete_and_valid(tmp_path: Path, format_name: str) -> N
 def test_every_operation_of_every_layer_is_reported_and_storage_is_accounted_for(tmp_path: Path) -> None:
     source = save(tmp_path, state_dict())
     contents = json.loads(verify.verify(source, toy_file(tmp_path, "v2", tied=True), depth="quick").to_json())
-    operations = [(layer["activations"], layer["layer"], layer["operation"]) for layer in contents["layers"]]
+    every = [(layer["activations"], layer["layer"], layer["operation"]) for layer in contents["layers"]]
+    operations, by_fast = every[: len(every) // 2], every[len(every) // 2 :]
+    assert by_fast == operations
+    assert [layer["arithmetic"] for layer in contents["layers"]] == ["mirror"] * len(operations) + ["fast"] * len(
+        operations
+    )
     assert len(set(operations)) == len(operations)
     for layer in (0, 1):
         of_layer = [operation for kind, number, operation in operations if (kind, number) == ("fp32", layer)]

@@ -43,7 +43,7 @@ def demanding(directory: Path, table: str) -> Path:
 
 
 def test_the_same_file_gives_the_same_windows_and_one_changed_byte_gives_others(tmp_path: Path) -> None:
-    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0")
+    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0", tied=True)
     first, again = judged(source, file), judged(source, file)
     assert first.to_json() == again.to_json()
     seed = choose_seed(None, first.file["sha256"], None)
@@ -68,7 +68,7 @@ def test_a_directory_s_windows_follow_from_its_digest(tmp_path: Path) -> None:
 
 def test_a_baseline_gives_its_seed_unless_one_is_given(tmp_path: Path) -> None:
     source = save(tmp_path, state_dict())
-    last = as_file(tmp_path, judged(source, toy_file(tmp_path, "v0")))
+    last = as_file(tmp_path, judged(source, toy_file(tmp_path, "v0", tied=True)))
     other = tmp_path / "other.bin"
     exporter.export(exporter.open_checkpoint(source), other, format="v3", storage="bf16")
     report = judged(source, other, baseline=last)
@@ -92,7 +92,7 @@ def before(directory: Path, report: Report) -> Path:
 
 
 def test_an_old_report_is_judged_and_is_a_baseline(tmp_path: Path) -> None:
-    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0")
+    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0", tied=True)
     old = before(tmp_path, judged(source, file))
     again = judge(old)
     assert again.passed
@@ -107,7 +107,7 @@ def test_an_old_report_is_judged_and_is_a_baseline(tmp_path: Path) -> None:
 
 
 def test_the_report_says_what_the_windows_covered(tmp_path: Path) -> None:
-    report = judged(save(tmp_path, state_dict()), toy_file(tmp_path, "v0"))
+    report = judged(save(tmp_path, state_dict()), toy_file(tmp_path, "v0", tied=True))
     assert report.coverage is not None
     windows = [window for window in report.windows if window.activations == "fp32"]
     assert report.coverage.windows == len(windows)
@@ -120,7 +120,7 @@ def test_the_report_says_what_the_windows_covered(tmp_path: Path) -> None:
 
 def test_where_the_model_was_not_run_nothing_was_covered(tmp_path: Path) -> None:
     other = huggingface.save(tmp_path / "other", huggingface.model())
-    report = judged(other, toy_file(tmp_path, "v0"))
+    report = judged(other, toy_file(tmp_path, "v0", tied=True))
     assert report.checks[0].status == "fail"
     assert report.coverage is not None
     assert report.coverage.sentence() == "covered: no window, because the model was not run"
@@ -136,7 +136,7 @@ def test_where_the_model_was_not_run_nothing_was_covered(tmp_path: Path) -> None
 def test_a_policy_that_demands_coverage_is_held_against_the_windows(
     tmp_path: Path, demand: str, passed: bool, detail: str
 ) -> None:
-    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0")
+    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0", tied=True)
     evidence, policy = verify.Evidence(depth="quick", windows=2, length=20), demanding(tmp_path, demand)
     report = verify.verify(source, file, evidence=evidence, policy=policy)
     assert report.checks[-1].name == "coverage"
@@ -154,7 +154,7 @@ def test_a_policy_that_demands_coverage_is_held_against_the_windows(
 
 
 def test_coverage_comes_before_the_baseline(tmp_path: Path) -> None:
-    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0")
+    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0", tied=True)
     last = as_file(tmp_path, judged(source, file))
     policy = demanding(tmp_path, "token_ids = 1.0")
     report = judged(source, file, baseline=last, policy=policy)

@@ -73,6 +73,12 @@ def draws_of(hyper: Hyperparameters) -> int:
     return min(max(_MOST_WEIGHTS // _weights(hyper), least), most)
 
 
+def judged_windows(hyper: Hyperparameters, windows: Sequence[Window]) -> list[Window]:
+    """Return the windows to judge, cut to the positions that are judged."""
+    chosen = [windows[number] for number in windows_of(hyper, windows)]
+    return [Window(window.tokens[: positions_of(hyper, len(window.tokens))], window.origin) for window in chosen]
+
+
 def positions_of(hyper: Hyperparameters, length: int) -> int:
     """Return how many of a window's first positions to judge."""
     return length if _weights(hyper) <= _MOST_WEIGHTS else min(length, _POSITIONS)

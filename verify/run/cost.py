@@ -13,6 +13,7 @@ from math import ceil, prod
 import torch
 
 import reader_c
+from verify.checks.storage import judged_windows
 from verify.evidence import Window
 from verify.evidence.depth import DEPTHS, traced_positions, traced_windows
 from verify.run.compared_windows import ARITHMETICS, activations_of
@@ -39,6 +40,8 @@ _FOR_A_LONG_WINDOW = 4 << 30
 _PROCESS = 512 << 20
 # Passes over the source that attribute the cost of storage to tensors.
 _ATTRIBUTED = 2
+# Passes over the source by which `storage` judges a batch: its own logits, the file's, and the draws.
+_DRAWN = 3
 
 
 @dataclass(frozen=True)
@@ -181,9 +184,11 @@ def _reads(
     of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
     recorded = kinds * len(ARITHMETICS)
     of_source += recorded * sum(ceil(len(numbers) / (made.walks or len(numbers))) for numbers in traced)
-    of_source += 0 if lossless else _ATTRIBUTED
+    short = judged_windows(source.hyperparameters, windows)
+    drawn = list(batches_of(short, list(range(len(short))), source.hyperparameters))
+    of_source += 0 if lossless else _ATTRIBUTED + _DRAWN * len(drawn)
     of_traced = sum(1 + passes_of(len(windows[number].tokens)) for numbers in traced for number in numbers)
-    of_file = _CHECKED + recorded * (sum(map(len, batches)) + of_traced)
+    of_file = _CHECKED + recorded * (sum(map(len, batches)) + of_traced) + len(short)
     return of_source * _bytes_of_a_pass(source) + (of_file * model.file_size if model.mapped else 0)
 
 

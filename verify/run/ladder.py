@@ -31,7 +31,7 @@ from verify.run.worker import Job, Worker, Workers
 from verify.sources import Source
 
 # How much each weighs on the progress bar.
-_COMPARE_STEPS, _TRACE_STEPS = 3, 5
+_COMPARE_STEPS, _TRACE_STEPS = 1, 2
 
 
 class Ladder:

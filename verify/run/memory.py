@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from verify.checks.storage import draws_of as draws_of_storage
+from verify.checks.storage import positions_of
 from verify.errors import CannotJudgeError
 from verify.oracle.logit_sigma import draws_of
 from verify.run.work import DOUBLE, FLOAT, Shape, Sizes, Work
@@ -96,7 +98,7 @@ def _stages(work: Work, shape: Shape, made: Plan) -> Iterator[int]:
     sizes = Sizes.of(work.hyper, shape.length)
     yield _references(work, shape, made, sizes) + _judged_pass(work, shape, made, sizes)
     if shape.traced and not work.directory:
-        yield _storage_cost(work, shape, sizes) if work.lossy else 0
+        yield max(_storage_cost(work, shape, sizes), _draws(work, shape, sizes)) if work.lossy else 0
         yield _operations(work, shape, made, sizes)
 
 
@@ -144,6 +146,16 @@ def _storage_cost(work: Work, shape: Shape, sizes: Sizes) -> int:
     """A gradient, both kinds of weights, and six float64 copies of the first positions' logits."""
     weights = max(18 * sizes.largest, FLOAT * sizes.layer + 18 * sizes.largest_in_layer)
     return weights + 6 * DOUBLE * shape.positions * work.hyper.vocab_size
+
+
+def _draws(work: Work, shape: Shape, sizes: Sizes) -> int:
+    """The draws of honest storage: a layer with its errors, each draw's stream, and logits of both sides."""
+    hyper, windows = work.hyper, max(shape.batch, 1)
+    tokens = windows * positions_of(hyper, shape.length)
+    weights = 3 * FLOAT * sizes.layer + 14 * sizes.largest
+    scores = 3 * hyper.n_heads * tokens * positions_of(hyper, shape.length)
+    streams = 2 * FLOAT * (tokens * (sizes.stream + draws_of_storage(hyper) * hyper.dim) + scores)
+    return weights + streams + tokens * hyper.vocab_size * (4 * DOUBLE + 2 * FLOAT)
 
 
 def _operations(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:

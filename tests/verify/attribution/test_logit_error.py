@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,24 +14,27 @@ from hypothesis import strategies as st
 
 import exporter
 import reader_c
+from verify.checks.execution import Execution
 from verify.evidence import Window
 from verify.oracle import llama
 from verify.oracle.expected import numbers
 from verify.oracle.logit_sigma import logit_sigma
 from verify.run.reference_logits import References
-from verify.run.traced_windows import Traced, Tracer
+from verify.run.traced_windows import Tracer
 from verify.sources import Source, open_source
 from verify.testing import configs
 
 
-def traced(source: Source, path: Path, length: int) -> tuple[Tracer, Traced, list[Window], reader_c.Model]:
+def judged(source: Source, path: Path, length: int) -> tuple[Tracer, dict[str, Any], list[Window], reader_c.Model]:
+    """The place of the worst logit of "mirror", and what explains it."""
     model = reader_c.open(path)
     references = References(source, model)
-    tracer = Tracer(model, source.hyperparameters, references, "mirror")
+    tracer = Tracer(model, source.hyperparameters, references, "full")
     tokens = np.random.default_rng(length).integers(0, source.hyperparameters.vocab_size, length)
     windows = [Window(tokens, "random")]
-    of_source = references.of_source(torch.from_numpy(tokens)[None])
-    return tracer, tracer.trace(windows, [0], of_source, share_storage_cost=True), windows, model
+    reference, execution = references.of(torch.from_numpy(tokens)[None], [0]), Execution()
+    execution.add(0, reference.of_file[0], reference.sigma[0], model.forward(tokens, arithmetic="mirror"))
+    return tracer, {**execution.where, "arithmetic": "mirror"}, windows, model
 
 
 @pytest.mark.slow
@@ -46,9 +50,9 @@ def test_rounding_is_shared_out_among_all_operations(
     source_path, path = directory / "source.bin", directory / "model.bin"
     exporter.export(checkpoint(config), source_path, format="v3")
     exporter.export(checkpoint(config), path, format="v3", storage=storage, group_size=8)
-    tracer, found, windows, model = traced(open_source(source_path), path, min(length, config.max_seq_len))
+    tracer, where, windows, model = judged(open_source(source_path), path, min(length, config.max_seq_len))
     with model:
-        closure = tracer.explain(found.execution, windows)
+        closure = tracer.explain(where, windows)
     assert closure is not None
     # what float64 itself loses is a part of a difference that may be tiny
     assert abs(1 - closure.explained) * abs(closure.difference) < 1e-11
@@ -61,9 +65,9 @@ def test_numbers_of_the_file_are_the_references(tmp_path: Path) -> None:
     path, source_path = toy_file(tmp_path, "v2"), tmp_path / "source.bin"
     exporter.export(checkpoint(), source_path, format="v3")
     source = open_source(source_path)
-    tracer, found, windows, model = traced(source, path, 30)
+    tracer, where, windows, model = judged(source, path, 30)
     with model:
-        closure = tracer.explain(found.execution, windows)
+        closure = tracer.explain(where, windows)
     assert closure is not None
     tokens = torch.from_numpy(windows[0].tokens)[None]
 

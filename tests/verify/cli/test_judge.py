@@ -32,7 +32,7 @@ def test_with_its_file_a_report_is_judged_as_before(tmp_path: Path, saved: Path,
     moved = good.rename(tmp_path / "a name of its own.bin")
     result = run("judge", saved, moved, "--report", tmp_path / "again")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[-1] == f"PASS {moved}: 7 of 7 checks passed"
+    assert result.stdout.splitlines()[-2] == f"PASS {moved}: 7 of 7 checks passed"
     assert names(tmp_path / "again") == sorted(NAMES)
     report = json.loads((tmp_path / "again" / "report.json").read_text())
     digest = hashlib.sha256(saved.read_bytes()).hexdigest()
@@ -56,7 +56,7 @@ def test_without_its_file_the_verdict_is_as_reported_and_nothing_attests_it(save
     result = run("judge", saved, "--report", saved.parent)
     assert result.returncode == 0
     said = "7 of 7 checks passed; as reported: judge was given no file to hash"
-    assert result.stdout.splitlines()[-1] == f"PASS {path}: {said}"
+    assert result.stdout.splitlines()[-2] == f"PASS {path}: {said}"
     assert names(saved.parent) == sorted({*NAMES} - {"attestation.json"})
     assert json.loads(saved.read_text())["judged_again"]["file"] == "as reported"
     assert said in (saved.parent / "summary.md").read_text()
@@ -92,7 +92,7 @@ def test_a_report_about_a_directory_is_judged_with_it(tmp_path: Path) -> None:
     source, directory = make(tmp_path, "llama2c")
     assert run("verify", source, directory, *QUICK, "--report", tmp_path / "r").returncode == 0
     saved = tmp_path / "r" / "report.json"
-    assert run("judge", saved, directory).stdout.splitlines()[-1] == f"PASS {directory}: 5 of 5 checks passed"
+    assert run("judge", saved, directory).stdout.splitlines()[-2] == f"PASS {directory}: 5 of 5 checks passed"
     refused(
         run("judge", saved, directory, "--report", directory), f"{directory}: expected a place for the report alone"
     )

@@ -43,7 +43,7 @@ def knowing(directory: Path, source: Path, evidence: Evidence) -> Engine:
 
 
 def test_an_engine_that_recognises_the_windows_of_seed_0_no_longer_sees_them(tmp_path: Path) -> None:
-    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0")
+    source, file = save(tmp_path, state_dict()), toy_file(tmp_path, "v0", tied=True)
     evidence = Evidence(depth="quick")
     engine = knowing(tmp_path, source, evidence)
     given = verify.verify(source, file, engine=engine, evidence=Evidence(depth="quick", seed=0))

@@ -153,7 +153,7 @@ def test_blocks_of_rows_change_no_number(tmp_path: Path, monkeypatch: pytest.Mon
 
 def llama_7b(**changes: Any) -> Work:
     shapes = (Shape(512, 1, 2, 128),)
-    work = Work(hyperparameters(LLAMA_2_7B), shapes, held=0, q8=True, huggingface=True, attributed=True)
+    work = Work(hyperparameters(LLAMA_2_7B), shapes, held=0, q8=True, huggingface=True, lossy=True)
     return dataclasses.replace(work, **changes)
 
 

@@ -34,7 +34,7 @@ def judged(
         return broken(options, session, logits)
 
     monkeypatch.setattr(Session, "forward", forward)
-    return verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, format_name), depth=depth)
+    return verify.verify(save(tmp_path, state_dict()), toy_file(tmp_path, format_name, tied=True), depth=depth)
 
 
 def failed(report: verify.Report) -> tuple[list[str], str]:
