@@ -90,6 +90,12 @@ def windows_of(hyper: Hyperparameters, windows: Sequence[Window]) -> list[int]:
     return sorted(number for _turn, number in sorted(turns)[:_WINDOWS])
 
 
+def judged_windows(hyper: Hyperparameters, windows: Sequence[Window]) -> list[Window]:
+    """Return the windows to judge, cut to the positions to judge."""
+    chosen = [windows[number] for number in windows_of(hyper, windows)]
+    return [Window(one.tokens[: positions_of(hyper, len(one.tokens))], one.origin) for one in chosen]
+
+
 def _weights(hyper: Hyperparameters) -> int:
     return sum(map(prod, hyper.shapes().values()))
 

@@ -12,6 +12,7 @@ from math import ceil, prod
 import torch
 
 import reader_c
+from verify.checks.storage import judged_windows
 from verify.evidence import Window
 from verify.evidence.depth import traced_positions, traced_windows
 from verify.run.memory import Plan, Taken, Work, batch_of, plan
@@ -32,6 +33,8 @@ _CHECKED = 2
 _CHECKED_OF_DIRECTORY = 5
 # Passes over the source that attribute the cost of storage to tensors.
 _ATTRIBUTED = 2
+# Passes of the check `storage` over each batch: the reference on the weights of source and file, and the draws.
+_OF_STORAGE = 3
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def cost_of(
         attributed=any(model.storage(name).storage != "fp32" for name in model.names),
     )
     made = plan(work, torch.get_num_threads(), limit)
-    return Cost(made, _reads(source, model, made, batches, traced))
+    reads = _reads(source, model, made, batches, traced) + _reads_of_storage(source, model, windows)
+    return Cost(made, reads)
 
 
 def cost_of_directory(
@@ -145,6 +149,16 @@ def _reads(
     of_source += 0 if lossless else _ATTRIBUTED
     of_file = _CHECKED + kinds * sum(map(len, batches + traced))
     return of_source * _bytes_of_a_pass(source) + (of_file * model.file_size if model.mapped else 0)
+
+
+def _reads_of_storage(source: Source, model: reader_c.Model, windows: Sequence[Window]) -> int:
+    """Bytes that the check `storage` reads, as in _reads()."""
+    if same_numbers(source, model):
+        return 0
+    judged = judged_windows(source.hyperparameters, windows)
+    batches = list(batches_of(judged, list(range(len(judged))), source.hyperparameters))
+    of_file = len(judged) * model.file_size if model.mapped and model.config.group_size else 0
+    return _OF_STORAGE * len(batches) * _bytes_of_a_pass(source) + of_file
 
 
 def _bytes_of_a_pass(source: Source) -> int:

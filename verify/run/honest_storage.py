@@ -9,7 +9,7 @@ import torch
 
 import reader_c
 from verify.checks.result import CheckResult, skipped
-from verify.checks.storage import HonestCost, honest_cost, lossless, positions_of, verdict, windows_of
+from verify.checks.storage import HonestCost, honest_cost, judged_windows, lossless, verdict
 from verify.evidence import Window
 from verify.oracle import llama
 from verify.run.cost import batches_of
@@ -30,10 +30,7 @@ def check_storage(
     """
     if references.same_numbers:
         return lossless()
-    short = [
-        Window(window.tokens[: positions_of(hyper, len(window.tokens))], window.origin)
-        for window in (windows[number] for number in windows_of(hyper, windows))
-    ]
+    short = judged_windows(hyper, windows)
     found = HonestCost()
     for batch in batches_of(short, list(range(len(short))), hyper):
         tokens = torch.from_numpy(np.stack([short[number].tokens for number in batch]))
