@@ -73,12 +73,6 @@ def draws_of(hyper: Hyperparameters) -> int:
     return min(max(_MOST_WEIGHTS // _weights(hyper), least), most)
 
 
-def judged_windows(hyper: Hyperparameters, windows: Sequence[Window]) -> list[Window]:
-    """Return the windows to judge, cut to the positions that are judged."""
-    chosen = [windows[number] for number in windows_of(hyper, windows)]
-    return [Window(window.tokens[: positions_of(hyper, len(window.tokens))], window.origin) for window in chosen]
-
-
 def positions_of(hyper: Hyperparameters, length: int) -> int:
     """Return how many of a window's first positions to judge."""
     return length if _weights(hyper) <= _MOST_WEIGHTS else min(length, _POSITIONS)
@@ -94,6 +88,12 @@ def windows_of(hyper: Hyperparameters, windows: Sequence[Window]) -> list[int]:
         turns.append((seen.setdefault(window.origin, 0), number))
         seen[window.origin] += 1
     return sorted(number for _turn, number in sorted(turns)[:_WINDOWS])
+
+
+def judged_windows(hyper: Hyperparameters, windows: Sequence[Window]) -> list[Window]:
+    """Return the windows to judge, cut to the positions to judge."""
+    chosen = [windows[number] for number in windows_of(hyper, windows)]
+    return [Window(one.tokens[: positions_of(hyper, len(one.tokens))], one.origin) for one in chosen]
 
 
 def _weights(hyper: Hyperparameters) -> int:

@@ -40,8 +40,8 @@ _FOR_A_LONG_WINDOW = 4 << 30
 _PROCESS = 512 << 20
 # Passes over the source that attribute the cost of storage to tensors.
 _ATTRIBUTED = 2
-# Passes over the source by which `storage` judges a batch: its own logits, the file's, and the draws.
-_DRAWN = 3
+# Passes of the check `storage` over each batch: the reference on the weights of source and file, and the draws.
+_OF_STORAGE = 3
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def cost_of(
         lossy=not same_numbers(source, model),
     )
     made = plan(work, torch.get_num_threads(), limit)
-    return Cost(made, _reads(source, model, made, windows, batches, traced))
+    reads = _reads(source, model, made, windows, batches, traced) + _reads_of_storage(source, model, windows)
+    return Cost(made, reads)
 
 
 def cost_of_directory(
@@ -184,12 +185,20 @@ def _reads(
     of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
     recorded = kinds * len(ARITHMETICS)
     of_source += recorded * sum(ceil(len(numbers) / (made.walks or len(numbers))) for numbers in traced)
-    short = judged_windows(source.hyperparameters, windows)
-    drawn = list(batches_of(short, list(range(len(short))), source.hyperparameters))
-    of_source += 0 if lossless else _ATTRIBUTED + _DRAWN * len(drawn)
+    of_source += 0 if lossless else _ATTRIBUTED
     of_traced = sum(1 + passes_of(len(windows[number].tokens)) for numbers in traced for number in numbers)
-    of_file = _CHECKED + recorded * (sum(map(len, batches)) + of_traced) + len(short)
+    of_file = _CHECKED + recorded * (sum(map(len, batches)) + of_traced)
     return of_source * _bytes_of_a_pass(source) + (of_file * model.file_size if model.mapped else 0)
+
+
+def _reads_of_storage(source: Source, model: reader_c.Model, windows: Sequence[Window]) -> int:
+    """Bytes that the check `storage` reads, as in _reads()."""
+    if same_numbers(source, model):
+        return 0
+    judged = judged_windows(source.hyperparameters, windows)
+    batches = list(batches_of(judged, list(range(len(judged))), source.hyperparameters))
+    of_file = len(judged) * model.file_size if model.mapped and model.config.group_size else 0
+    return _OF_STORAGE * len(batches) * _bytes_of_a_pass(source) + of_file
 
 
 def _bytes_of_a_pass(source: Source) -> int:
