@@ -59,7 +59,7 @@ class Measure:
     sentence: str
 
 
-# Healthy engines reach at most half of each limit (benchmarks/calibrate_int8_engines.py).
+# Healthy engines reach at most 0.8 of each limit (benchmarks/calibrate_int8_engines.py).
 MEASURES = {
     "onset": Measure(6.0, "differences begin where no activation is near enough to a half to turn (-log10 p {})"),
     "position": Measure(5.0, "a position's logits differ {} times as much as by activations rounded at random"),

@@ -27,6 +27,7 @@ from verify.engine.command import Engine, EngineFailedError
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.judge import judge
+from verify.report.document import digest_of_report
 from verify.report.model import Report
 from verify.report.saved import read_report
 
@@ -88,7 +89,7 @@ def test_the_documented_example_passes_with_every_bit(tmp_path: Path, mine: Path
     # a report of an earlier version does not have the field
     document = json.loads(report.to_json())
     assert document["engine"].pop("sequences_per_process") == 3
-    del document["digest"]
+    document["digest"] = digest_of_report(document)
     path.write_text(json.dumps(document))
     earlier = read_report(path).engine
     assert earlier is not None
