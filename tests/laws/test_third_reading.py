@@ -214,35 +214,44 @@ def readings(params: dict[str, Any], whole: dict[str, torch.Tensor]) -> list[Rea
     return [found[generation] for generation in (own if len(found) == 2 and own else found)]
 
 
-@pytest.mark.parametrize("shards", [1, 2])
-@_LAW
-@given(st.data(), _META_SILENCE, st.integers(0, 99))
-def test_a_params_json_means_what_metas_code_makes_of_it(
-    shards: int, data: st.DataObject, silence: dict[str, Any], seed: int
-) -> None:
-    model = data.draw(models((8, 8, 32000, 128256), shards))
+def check_params(model: exporter.ModelConfig, silence: dict[str, Any], shards: int, axis: int, seed: int) -> str:
+    """Both roads read params.json as the only code that reads it, or both ask for theta. Returns which. axis: along
+    which embeddings are cut."""
     hidden = third_reading.hidden_dim(model.dim, silence.get("multiple_of", 256), silence.get("ffn_dim_multiplier"))
-    model = dataclasses.replace(model, hidden_dim=hidden)
-    mine = arrays(model, seed)
+    mine = arrays(dataclasses.replace(model, hidden_dim=hidden), seed)
     params = {key: getattr(model, key) for key in ("dim", "n_layers", "n_heads")} | {
         key: getattr(model, key) if value == "said" else value for key, value in silence.items()
     }
-    states = meta.shards(mine, shards, embedding_axis=data.draw(st.sampled_from([0, 1])))
     whole = {name: torch.from_numpy(array) for name, array in mine.items()}
     whole.setdefault("output.weight", whole["tok_embeddings.weight"])
     factor = 8.0 if params.get("use_scaled_rope") else None
     with tempfile.TemporaryDirectory() as directory:
-        path = meta.save(Path(directory) / "source", states, params)
+        path = meta.save(Path(directory) / "source", meta.shards(mine, shards, embedding_axis=axis), params)
         refused = both(path)
         assert isinstance(refused, tuple)  # no length is said
         found = both(path, max_seq_len=8, rope_scaling_factor=factor)
         expected = readings(params, whole)
         if isinstance(found, tuple):
-            event("refused")
             doubtful = len({reading.theta for reading in expected}) != 1
             assert doubtful, found
             assert not expected or all("--rope-theta X" in refusal for refusal in found)
-        else:
-            event(f"theta {expected[0].theta:g}, factor {expected[0].factor:g}")
-            assert len({(reading.theta, reading.factor) for reading in expected}) == 1
-            check_logits(found, expected[0])
+            return "refused"
+        assert len({(reading.theta, reading.factor) for reading in expected}) == 1
+        check_logits(found, expected[0])
+        return f"theta {expected[0].theta:g}, factor {expected[0].factor:g}"
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@_LAW
+@given(st.data(), _META_SILENCE, st.sampled_from([0, 1]), st.integers(0, 99))
+def test_a_params_json_means_what_metas_code_makes_of_it(
+    shards: int, data: st.DataObject, silence: dict[str, Any], axis: int, seed: int
+) -> None:
+    event(check_params(data.draw(models((8, 8, 32000, 128256), shards)), silence, shards, axis, seed))
+
+
+@pytest.mark.parametrize("vocab_size", [8, 32000, 128256])
+@pytest.mark.parametrize("key", [{}, {"use_scaled_rope": False}, {"use_scaled_rope": True}], ids=str)
+def test_a_silent_theta_is_that_of_the_only_code_that_reads_the_file(key: dict[str, Any], vocab_size: int) -> None:
+    model = exporter.ModelConfig(8, 1, 1, 2, 2, vocab_size, 8, tied=False)
+    check_params(model, {**key, "multiple_of": 4}, 1, 0, 0)
