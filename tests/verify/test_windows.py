@@ -12,6 +12,7 @@ from helpers.checkpoints import save, state_dict
 from helpers.models import arrays, config, toy_file
 
 import exporter
+import reader_c
 import verify
 from verify.checks.policy import DEFAULT_POLICY
 from verify.errors import CannotJudgeError
@@ -103,7 +104,7 @@ def test_an_old_report_is_judged_and_is_a_baseline(tmp_path: Path) -> None:
     assert judge(as_file(tmp_path, report), baseline=old).passed
     words = r"before\.json: evidence: expected the coverage that .*, found a report .* verify the file again$"
     with pytest.raises(CannotJudgeError, match=words):
-        judge(old, demanding(tmp_path, "windows = 1"))
+        judge(old, policy=demanding(tmp_path, "windows = 1"))
 
 
 def test_the_report_says_what_the_windows_covered(tmp_path: Path) -> None:
@@ -113,7 +114,8 @@ def test_the_report_says_what_the_windows_covered(tmp_path: Path) -> None:
     assert report.coverage.windows == len(windows)
     assert report.coverage.tokens == sum(len(window.kl) for window in windows)
     assert report.coverage.sentence() == (
-        "covered: 6 windows, positions 0-32 of 33, 29 of 29 token ids (100.0 %), mirror, operations in 2 windows"
+        "covered: 6 windows, positions 0-32 of 33, 29 of 29 token ids (100.0 %), "
+        f"mirror and fast ({reader_c.best_path()}), operations in 2 windows"
     )
     assert Coverage.of_report(json.loads(report.to_json())["evidence"]) == report.coverage
 
@@ -145,7 +147,7 @@ def test_a_policy_that_demands_coverage_is_held_against_the_windows(
     assert str(policy) in report.reason
     # a report that was saved without the demand, or with another one
     for earlier in (verify.verify(source, file, evidence=evidence), report):
-        again = judge(as_file(tmp_path, earlier), policy)
+        again = judge(as_file(tmp_path, earlier), policy=policy)
         assert again.checks[-1] == report.checks[-1]
         assert again.verdict == report.verdict
     without = judge(as_file(tmp_path, report))
@@ -161,7 +163,7 @@ def test_coverage_comes_before_the_baseline(tmp_path: Path) -> None:
     assert [check.name for check in report.checks][-2:] == ["coverage", "baseline"]
     again = tmp_path / "again.json"
     again.write_text(report.to_json())
-    assert [check.name for check in judge(again, policy).checks][-2:] == ["coverage", "baseline"]
+    assert [check.name for check in judge(again, policy=policy).checks][-2:] == ["coverage", "baseline"]
 
 
 def of_model(directory: Path, **changes: int) -> tuple[Path, Path]:

@@ -152,7 +152,8 @@ def _draws(work: Work, shape: Shape, sizes: Sizes) -> int:
     """The draws of honest storage: a layer with its errors, each draw's stream, and logits of both sides."""
     hyper, windows = work.hyper, max(shape.batch, 1)
     tokens = windows * positions_of(hyper, shape.length)
-    weights = 3 * FLOAT * sizes.layer + 14 * sizes.largest
+    # weights, errors and codes of a layer, then of the classifier, and what is made of one tensor
+    weights = max(9 * sizes.layer + 16 * sizes.largest_in_layer, 18 * sizes.largest)
     scores = 3 * hyper.n_heads * tokens * positions_of(hyper, shape.length)
     streams = 2 * FLOAT * (tokens * (sizes.stream + draws_of_storage(hyper) * hyper.dim) + scores)
     return weights + streams + tokens * hyper.vocab_size * (4 * DOUBLE + 2 * FLOAT)

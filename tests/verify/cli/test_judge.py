@@ -124,6 +124,8 @@ def test_a_failing_report_that_was_edited_into_a_pass_is_refused_and_attests_not
     worst = max(float(layer["max_error_over_bound"]) for layer in document["layers"])
     assert worst > 1
     for check in document["checks"]:
+        if check["limit"] is None:
+            continue
         observed = min(float(check["observed"]), check["limit"])
         utilisation = observed / check["limit"] if check["limit"] else None
         check.update(status="pass", observed=observed, utilisation=utilisation)

@@ -17,6 +17,7 @@ from verify.engine.command import Engine
 from verify.engine.hint_logits import mistaken_logits
 from verify.engine.hint_reference import MistakenReference, logits_of
 from verify.engine.hints import mistaken_references
+from verify.engine.sequences import Ran, Sequences
 from verify.engine.trial import Trial
 from verify.evidence import Window
 from verify.oracle import llama
@@ -69,7 +70,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 def told(scene: Scene, logits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str, str]:
     """(status, hint's name, hint) of an engine with these logits."""
-    monkeypatch.setattr(Engine, "logits", lambda *_: logits.astype(np.float32))
+    monkeypatch.setattr(Sequences, "run", lambda *_, **__: Ran(logits.astype(np.float32), None))
     monkeypatch.setattr(Engine, "digest", lambda *_: "0" * 64)
     with reader_c.open(scene.file) as model:
         policy = load_policy(DEFAULT_POLICY, "v3-q8_0")

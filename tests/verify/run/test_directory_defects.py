@@ -98,7 +98,7 @@ DEFECTS: list[tuple[str, Callable[[Path], None], str, str]] = [
     ("NaN", _weights(_nan), "tensors", r"layers\.1\.feed_forward\.w2\.weight fp32 \[7, 11\]: expected .*, found nan"),
     ("rope_theta", _config(rope_theta=500000.0), "config", r"^rope_theta: expected 10000\.0, found 500000\.0$"),
     ("eps", _config(rms_norm_eps=1e-6), "config", r"^rms_norm_eps: expected 1e-05, found 1e-06$"),
-    ("tied", _config(tie_word_embeddings=True), "config", r"^tie_word_embeddings: expected False, found True$"),
+    ("untied", _config(tie_word_embeddings=False), "config", r"^tie_word_embeddings: expected True, found False$"),
     ("activation", _config(hidden_act="gelu"), "config", r"^hidden_act: expected silu, found gelu$"),
     (
         "scaling",
