@@ -99,7 +99,7 @@ class Execution:
         if float(sigmas) == limit != self._worst:
             sigmas = beside(self._worst, limit)
         detail = (
-            f"{counted(self._logits, 'logit')} of {engine} against PyTorch float64 on the same weights: "
+            f"{counted(self._logits, 'logit')} of {engine} against PyTorch on the same weights: "
             f"largest difference {self._largest:.3g}, {sigmas} standard deviations of float32 rounding"
         )
         return within("execution", "statistical", self._worst, limit, detail, self.where)

@@ -44,6 +44,8 @@ _LARGEST_STEP = 127
 # The mantissa of a float32, of whose 23 bits float16 keeps 10, more than bfloat16.
 _MANTISSA, _DROPPED = (1 << 23) - 1, 13
 _MOST_CODES = 1 << 10
+# Weights whose coins are looked up at a time.
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,12 @@ class Rounding:
 
     def reversed_by(self, coins: torch.Tensor) -> torch.Tensor:
         """Return the errors, each reversed or not by the coin of its code."""
-        return coins.index_select(0, self.codes.flatten().int()).view_as(self.errors).mul_(self.errors)
+        made = torch.empty_like(self.errors)
+        step = max(1, _BLOCK * len(made) // made.numel())
+        for first in range(0, len(made), step):
+            rows = slice(first, first + step)
+            torch.index_select(coins, 0, self.codes[rows].flatten().int(), out=made[rows].view(-1))
+        return made.mul_(self.errors)
 
 
 def _to_int8(x: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:

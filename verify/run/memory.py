@@ -153,7 +153,7 @@ def _draws(work: Work, shape: Shape, sizes: Sizes) -> int:
     hyper, windows = work.hyper, max(shape.batch, 1)
     tokens = windows * positions_of(hyper, shape.length)
     # weights, errors and codes of a layer, then of the classifier, and what is made of one tensor
-    weights = max(9 * sizes.layer + 16 * sizes.largest_in_layer, 18 * sizes.largest)
+    weights = max(9 * sizes.layer + 12 * sizes.largest_in_layer, 14 * sizes.largest)
     scores = 3 * hyper.n_heads * tokens * positions_of(hyper, shape.length)
     streams = 2 * FLOAT * (tokens * (sizes.stream + draws_of_storage(hyper) * hyper.dim) + scores)
     return weights + streams + tokens * hyper.vocab_size * (4 * DOUBLE + 2 * FLOAT)
@@ -166,9 +166,10 @@ def _operations(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     q_dim = hyper.n_heads * hyper.head_dim
     recorded = sizes.session + 2 * FLOAT * (shape.length * (sizes.stream + q_dim) + 2 * sizes.scores)
     recomputed = 2 * DOUBLE * shape.length * sizes.largest_in_layer // hyper.dim
-    # as recorded, and of the other ways to call the reader
-    logits = (shape.traced + 4) * FLOAT * shape.length * hyper.vocab_size
-    return sizes.load + windows * (recorded + recomputed) + 8 * DOUBLE * sizes.scores + logits
+    logits = FLOAT * shape.length * hyper.vocab_size
+    recording = sizes.load + windows * (recorded + recomputed) + 8 * DOUBLE * sizes.scores
+    # the other ways to call the reader come afterwards, with logits of their own
+    return shape.traced * logits + max(recording, sizes.session + 4 * logits)
 
 
 def mapped(path: str | os.PathLike[str], limit: int | None) -> bool | None:

@@ -33,7 +33,7 @@ def test_the_worst_logit_of_all_windows_is_the_verdict_s() -> None:
         "index": 3,
     }
     assert found.detail == (
-        "20 logits of it against PyTorch float64 on the same weights: largest difference 0.2, "
+        "20 logits of it against PyTorch on the same weights: largest difference 0.2, "
         "20.00 standard deviations of float32 rounding"
     )
 
