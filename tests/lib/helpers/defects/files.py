@@ -160,7 +160,6 @@ _NAN: dict[str, Where] = {
     "tensors": {"tensor": "norm.weight"},
     "operations": {"operation": "final_norm"},
     "execution": {},
-    "quantization": {},
 }
 
 FILE_DEFECTS = (

@@ -58,6 +58,12 @@ class Outcome:
         """The exact checks that blame what this defect leaves whole."""
         return [name for name in EXACT if name not in defect.caught_by and self.status(name) == "fail"]
 
+    @property
+    def blamed(self) -> list[str]:
+        """The checks that fail for more than that two ways of calling the reader round differently."""
+        failed = [name for name, finding in self.checks.items() if finding.status == "fail"]
+        return [name for name in failed if "expected the bits of the whole window" not in self.checks[name].detail]
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

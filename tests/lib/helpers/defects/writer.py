@@ -48,7 +48,7 @@ _OPERATIONS = {
 
 
 def at(tensor: str, *checks: str, **where: Any) -> dict[str, Where]:
-    """tensors, and what else of "operations", "execution", "quantization", at a tensor."""
+    """tensors, and what else of "operations", "execution", at a tensor."""
     layer, operation = _OPERATIONS[tensor]
     caught: dict[str, Where] = {"tensors": {"tensor": tensor, **where}}
     if "operations" in checks:
@@ -58,7 +58,7 @@ def at(tensor: str, *checks: str, **where: Any) -> dict[str, Where]:
 
 def _seen(tensor: str) -> dict[str, Where]:
     """Of a mistake that everything but the header shows."""
-    return at(tensor, "operations", "execution", "quantization")
+    return at(tensor, "operations", "execution")
 
 
 def _writer(name: str, seed: Seed, caught_by: dict[str, Where], diagnosis: str | None = None, **more: Any) -> Defect:
