@@ -35,6 +35,8 @@ _BOUNDS: dict[str, tuple[Bound, ...]] = {
 # Sums in another order differ by less; plotted figures have four digits.
 _SAME = 1e-6
 _FOUR_DIGITS = 1e-3
+# Larger integers than this count nothing.
+_MOST_SHOWN = 1 << 63
 
 _FIGURES: dict[str, Callable[[WindowMetrics], float]] = {
     "kl_mean": lambda w: w.kl_mean,
@@ -233,10 +235,16 @@ def _largest(values: Sequence[float]) -> float | None:
 def _same(one: float | None, other: float | None, tolerance: float = _SAME) -> bool:
     if one is None or other is None:
         return one is other
-    return math.isclose(one, other, rel_tol=tolerance) or (math.isnan(one) and math.isnan(other))
+    try:
+        return math.isclose(one, other, rel_tol=tolerance) or (math.isnan(one) and math.isnan(other))
+    except OverflowError:
+        # an edited integer may be beyond float64
+        return False
 
 
 def _shown(value: float | None) -> str:
+    if isinstance(value, int):
+        return f"{value:d}" if abs(value) < _MOST_SHOWN else "an integer beyond any count"
     return "none" if value is None else f"{value:.9g}"
 
 

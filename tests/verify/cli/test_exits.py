@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from helpers.command_line import run
+from helpers.reports import LIMITING_POLICY
 from helpers.v3_files import patched
 
 from verify.demo import CHECKPOINT
@@ -190,7 +191,7 @@ def test_nobody_at_standard_error_does_not_change_the_status(
 ) -> None:
     """Groups are backed off, which is told there."""
     strict = tmp_path / "strict.toml"
-    strict.write_text(re.sub(r"(?m)^kl_mean = .*", "kl_mean = 0", run("verify", "--print-policy").stdout))
+    strict.write_text(re.sub(r"(?m)^kl_mean = .*", "kl_mean = 0", LIMITING_POLICY.read_text()))
     named = [each.format(source=source, out=tmp_path / "m.bin", strict=strict) for each in arguments]
     reading, writing = os.pipe()
     os.close(reading)

@@ -27,7 +27,7 @@ def test_streamed_logits_are_those_of_the_whole_model_and_weights_are_freed(sour
     whole = TransformersOracle(source).logits(TOKENS)
     with quiet_transformers() as transformers, torch.no_grad():
         model = empty_model(transformers, source)
-        stream(model, source)
+        stream(model, source, source.transformers_tensor)
         for _ in range(2):
             assert torch.equal(model(input_ids=TOKENS, use_cache=False).logits, whole)
             assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
@@ -36,7 +36,7 @@ def test_streamed_logits_are_those_of_the_whole_model_and_weights_are_freed(sour
 def test_a_filled_model_holds_every_weight_and_gives_the_same_logits(source: HuggingFaceSource) -> None:
     with quiet_transformers() as transformers, torch.no_grad():
         model = empty_model(transformers, source)
-        fill(model, source)
+        fill(model, source, source.transformers_tensor)
         assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
         assert torch.equal(model(input_ids=TOKENS, use_cache=False).logits, TransformersOracle(source).logits(TOKENS))
 

@@ -23,11 +23,13 @@ from helpers.command_line import refused, run
 
 import exporter
 import verify
+from verify.checks.execution import WorstLogit
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
+from verify.run.compared_windows import ComparedWindow, Comparer, FirstPositions
 from verify.run.resume import EvidenceStore
 from verify.run.traced_windows import Traced
-from verify.run.worker import ComparedWindow, Job, Worker
+from verify.run.worker import Job, Worker
 
 pytestmark = pytest.mark.slow
 
@@ -70,9 +72,9 @@ def judged(case: tuple[Path, Path], **options: Any) -> dict[str, Any]:
 def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the parts that are really done from now on."""
     done: list[str] = []
-    compare, trace = Worker._compare, Worker.trace
+    compare, trace = Comparer._compare, Worker.trace
 
-    def counting(self: Worker, number: int, *rest: Any) -> ComparedWindow:
+    def counting(self: Comparer, number: int, *rest: Any) -> ComparedWindow:
         done.append(f"compare {number}")
         return compare(self, number, *rest)
 
@@ -81,7 +83,7 @@ def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             done.append("trace")
             yield found
 
-    monkeypatch.setattr(Worker, "_compare", counting)
+    monkeypatch.setattr(Comparer, "_compare", counting)
     monkeypatch.setattr(Worker, "trace", tracing)
     return done
 
@@ -159,13 +161,15 @@ def test_damaged_parts_are_done_again(case: tuple[Path, Path], tmp_path: Path) -
 
 def test_parts_hold_no_code(tmp_path: Path) -> None:
     store = EvidenceStore(tmp_path, {})
-    store.put("x", ComparedWindow(0, True, None, None, np.ones((2, 3))))
+    kept, nothing = FirstPositions(np.ones((2, 3)), np.zeros((2, 3))), WorstLogit(0.0, {}, 0.0, 6)
+    store.put("x", ComparedWindow(0, (("mirror", nothing),), nothing, True, None, None, kept))
     (path,) = tmp_path.iterdir()
     with np.load(path, allow_pickle=False) as stored:
-        assert sorted(stored.files) == ["array0", "said"]
+        assert sorted(stored.files) == ["array0", "array1", "said"]
     again = store.get("x", ComparedWindow)
     assert again is not None
-    assert np.array_equal(again.of_source, np.ones((2, 3)))  # type: ignore[arg-type]
+    assert again.first_positions is not None
+    assert np.array_equal(again.first_positions.of_source, np.ones((2, 3)))
     np.savez(path, said=np.array([object()], dtype=object))
     assert store.get("x", ComparedWindow) is None
 

@@ -258,8 +258,8 @@ _ARITHMETIC = (
         _found("embedding", None),
         formats=("v3-q8_0",),
     ),
-    # Other roundings of float sums and functions, which their bounds allow for; but a piece may round differently from
-    # the whole. int8 activations have one answer.
+    # Other roundings of float sums and functions, which their bounds allow for; but a piece may then have other bits
+    # than the whole. int8 activations have one answer.
     _engine("compiled with -Ofast: float activations", _OFAST, {}, formats=("v0", "v1-fp32", "v3-bf16")),
     _engine("compiled with -Ofast: int8 activations", _OFAST, {"execution": {}}, formats=QUANTIZED),
 )
