@@ -35,8 +35,6 @@ _BOUNDS: dict[str, tuple[Bound, ...]] = {
 # Sums in another order differ by less; plotted figures have four digits.
 _SAME = 1e-6
 _FOUR_DIGITS = 1e-3
-# Larger integers than this count nothing.
-_MOST_SHOWN = 1 << 63
 
 _FIGURES: dict[str, Callable[[WindowMetrics], float]] = {
     "kl_mean": lambda w: w.kl_mean,
@@ -243,9 +241,13 @@ def _same(one: float | None, other: float | None, tolerance: float = _SAME) -> b
 
 
 def _shown(value: float | None) -> str:
-    if isinstance(value, int):
-        return f"{value:d}" if abs(value) < _MOST_SHOWN else "an integer beyond any count"
-    return "none" if value is None else f"{value:.9g}"
+    if value is None:
+        return "none"
+    try:
+        return f"{value:.9g}"
+    except OverflowError:
+        # an edited integer may be beyond float64
+        return "an integer beyond any count"
 
 
 def _counts(counts: dict[str, int] | Counter[str]) -> str:
