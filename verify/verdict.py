@@ -164,7 +164,7 @@ def _windows(opened: _Opened, options: Options, length: int, seed: Seed) -> tupl
 
 def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Options, taken: Taken) -> Report:
     subject, cost = opened.subject, plan.cost
-    coverage = _coverage(opened, plan, findings, options)
+    coverage = _coverage(opened, plan, findings)
     demands = plan.job.policy.coverage
     # the cost differs from run to run, so it is reported only where a limit was given
     memory = {"memory": cost.beside(taken)} if options.memory is not None and cost is not None else {}
@@ -200,7 +200,7 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
     )
 
 
-def _coverage(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Options) -> Coverage:
+def _coverage(opened: _Opened, plan: _Plan, findings: CheckFindings) -> Coverage:
     """Say what the checks covered that ran the model; nothing if none of them did."""
     hyper, ran = opened.source.hyperparameters, findings.ran
     windows = plan.job.windows if "quantization" in ran else ()
@@ -210,7 +210,7 @@ def _coverage(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Op
     traced = traced_windows(windows, plan.job.depth) if "operations" in ran else []
     return coverage.replaced(
         **opened.subject.coverage(plan.job.depth),
-        engine_sequences=int(options.engine is not None),
+        engine_sequences=0 if findings.engine is None else findings.engine.sequences_per_process,
         traced_windows=len(traced),
         traced_positions=sum(len(windows[number].tokens) for number in traced),
     )

@@ -36,7 +36,7 @@ class Depth:
 
 DEPTHS = {
     "quick": Depth(4, 64, 64, scores=0, every_id=False, traced=2, positions=128, every_path=False),
-    "standard": Depth(8, 512, 2048, scores=1 << 26, every_id=False, traced=2, positions=128, every_path=False),
+    "standard": Depth(8, 512, 1024, scores=1 << 26, every_id=False, traced=2, positions=128, every_path=False),
     "full": Depth(32, 2048, None, scores=1 << 28, every_id=True, traced=None, positions=None, every_path=True),
 }
 

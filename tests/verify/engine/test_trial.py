@@ -83,6 +83,8 @@ def test_the_documented_example_passes_with_every_bit(tmp_path: Path, mine: Path
     assert report.engine is not None
     assert report.engine.same_bits == report.engine.logits == 4 * 24 * MODEL.vocab_size
     assert "100.0% of its logits have the C reader's bits" in of_engine(report)[1]
+    assert report.coverage is not None
+    assert report.coverage.engine_sequences == report.engine.sequences_per_process == 3
     path = tmp_path / "report.json"
     path.write_text(report.to_json())
     assert read_report(path).to_json() == report.to_json()
