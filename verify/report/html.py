@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 
 # check -> the question that it answers
+# check -> what the bar of its limit shows
+_ENGINE_USES = {
+    "operations": "largest error over bound",
+    "execution": "largest error, standard deviations",
+    "engine": "the engine on trial",
+}
+_FORMAT_USES = {"storage": "distance from honest storage, standard deviations"}
+
 _QUESTIONS = {
     "config": "Does the header match the source?",
     "file": "Is the file complete and laid out as its format requires?",
@@ -111,16 +119,8 @@ def _values(findings: Findings) -> dict[str, Any]:
         "checks": [(check, _QUESTIONS.get(check.name, ""), use_of(check)) for check in findings.checks],
         "covered": _covered(findings),
         "layout": [checks[name] for name in ("config", "file", "tensors") if name in checks],
-        "engine": [
-            (checks[name], use_of(checks[name], label))
-            for name, label in (
-                ("operations", "largest error over bound"),
-                ("execution", "largest error, standard deviations"),
-                ("engine", "the engine on trial"),
-                ("storage", "distance from honest storage, standard deviations"),
-            )
-            if name in checks
-        ],
+        "engine": _uses(checks, _ENGINE_USES),
+        "format": _uses(checks, _FORMAT_USES),
         "costs": _costs(findings),
         "limited": any(limit is not None for limit in dataclasses.asdict(limits).values()),
         "activations": _ACTIVATIONS,
@@ -135,6 +135,11 @@ def _values(findings: Findings) -> dict[str, Any]:
         "intervals": intervals(findings.baseline.comparisons) if findings.baseline else [],
         "policy": dataclasses.asdict(findings.policy),
     }
+
+
+def _uses(checks: dict[str, CheckResult], labels: dict[str, str]) -> list[tuple[CheckResult, Use | None]]:
+    """Return the checks of one budget that the report has, with the use of their limits."""
+    return [(checks[name], use_of(checks[name], label)) for name, label in labels.items() if name in checks]
 
 
 def _covered(findings: Findings) -> str:
