@@ -4,7 +4,7 @@
     make calibrate SMOLLM2=DIR      and windows of SmolLM2-135M, from its Hugging Face directory
 
 Each random model is exported to a lossless format and verified as a whole: no check may fail. For each arithmetic the
-worst logit is shown in standard deviations of `execution`, and once more with a single draw of noise, as a large
+worst logit is shown in standard deviations of `execution`, and once more with four draws of noise, as a large
 model has. The models have ties, near ties and large logits.
 """
 
@@ -38,7 +38,7 @@ SMOLLM2_WINDOW = 64
 
 @dataclass
 class Found:
-    """What one healthy model or window shows: the worst logit by arithmetic, by the usual draws and by one alone."""
+    """What one healthy model or window shows: the worst logit by arithmetic, by the usual draws and by four."""
 
     failed: list[str]
     usual: dict[str, float]
@@ -95,7 +95,7 @@ def judge(seed: int, directory: Path) -> Found:
     tokens = torch.from_numpy(rng.integers(0, model.vocab_size, (2, model.max_seq_len)))
     exact = llama.logits(hyper, weights.__getitem__, tokens)
     wrong = llama.logits(dataclasses.replace(hyper, norm_eps=1e-6), weights.__getitem__, tokens).float().numpy()
-    sigmas = {draws: noisy_logits(hyper, weights.__getitem__, tokens, seed, draws).sigma for draws in (None, 1)}
+    sigmas = {draws: noisy_logits(hyper, weights.__getitem__, tokens, seed, draws).sigma for draws in (None, 4)}
     with reader_c.open(path) as engine:
         usual, single = (worst_by_arithmetic(engine, tokens, exact, sigma) for sigma in sigmas.values())
     mistaken = worst(exact, sigmas[None], wrong)
@@ -157,13 +157,13 @@ def main() -> None:
     )
     for arithmetic in ARITHMETICS:
         show(f"{arithmetic}, the usual draws", np.array([one.usual[arithmetic] for one in found]))
-        show(f"{arithmetic}, one draw", np.array([one.single[arithmetic] for one in found]))
+        show(f"{arithmetic}, four draws", np.array([one.single[arithmetic] for one in found]))
     mistaken = np.array([one.mistaken for one in found])
     caught = (mistaken > LIMIT_SIGMAS).mean()
     print(f"eps 1e-6 for 1e-5: caught in {caught:.1%}, least {mistaken.min():.0f}, median {np.median(mistaken):.0f}")
     if arguments.smollm2:
         windows = list(smollm2(arguments.smollm2, arguments.seeds))
-        print(f"SmolLM2-135M, {len(windows)} windows of {SMOLLM2_WINDOW} random tokens, one draw")
+        print(f"SmolLM2-135M, {len(windows)} windows of {SMOLLM2_WINDOW} random tokens, four draws")
         for name in windows[0]:
             show(name, np.array([window[name] for window in windows]))
 

@@ -60,7 +60,7 @@ def released(room: Path) -> tuple[Path, dict[str, Any]]:
 
 def test_it_is_released_with_transformers_perplexity(released: tuple[Path, dict[str, Any]]) -> None:
     _, report = released
-    assert [check["status"] for check in report["checks"]] == ["pass"] * 6
+    assert [check["status"] for check in report["checks"]] == ["pass"] * 7
     assert "transformers" in report["environment"]["versions"]
     low, high = report["metrics"]["perplexity_ratio_ci"]
     assert low <= 1 + 1e-6

@@ -11,10 +11,10 @@ from verify.oracle import llama, rope
 from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise
 from verify.sources import Hyperparameters
 
-MOST_DRAWS = 8
-# Products of a weight and an activation that the draws of one window may take; a window of a large model has one
-# draw.
-_AFFORDED = 1 << 33
+# Fewer than four draws miss positions where attention is nearly undecided: there a rare rounding moves logits far.
+_LEAST_DRAWS, _MOST_DRAWS = 4, 8
+# Products of a weight and an activation that the draws of one window may take beyond the least number.
+_AFFORDED = 1 << 37
 
 # Roundings are enlarged by this factor: large enough that the roundings of the float32 passes themselves do not
 # matter, and small enough that the model stays linear in them.
@@ -38,9 +38,9 @@ class NoisyLogits:
 
 
 def draws_of(hyper: Hyperparameters, length: int) -> int:
-    """Return how many draws of noise a window of this length has: 1 to 8."""
+    """Return how many draws of noise a window of this length has: 4 to 8."""
     weights = sum(map(prod, hyper.shapes().values()))
-    return max(1, min(MOST_DRAWS, _AFFORDED // (weights * length)))
+    return max(_LEAST_DRAWS, min(_MOST_DRAWS, _AFFORDED // (weights * length)))
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def noisy_logits(
     Few draws estimate a logit's variance only roughly. The errors of one position's logits are nearly one random
     number, so the result mixes the logit's own draws with means over its position and over its window, spread over
     the vocabulary as all positions are on average. Where a few early roundings decide, only the logit's own draws
-    show its variance; elsewhere many logits estimate it better. A variance from n draws is widened by (1 + 1/n)^2,
+    show its variance; elsewhere many logits estimate it better. A variance from n draws is widened by (1 + 2/n)^2,
     because it may be too small by chance. A logit far larger than its neighbours (a token's own, with a tied
     classifier) also has the roundings of its own sum, dim / 3, and of the last norm, dim / 12, whose variances are
     known without a draw. draws: chosen by draws_of() if None.
@@ -76,7 +76,7 @@ def noisy_logits(
         own = Noise.of_product(y, clean, w).mul_(ROUNDING_VARIANCE)
         variance[..., part] = (moved @ w).square_().unflatten(0, (draws, windows)).mean(0).add_(own)
         logits[..., part] = y
-    widened = (1 + 1 / draws) ** 2
+    widened = (1 + 2 / draws) ** 2
     pooled = _pooled(variance).mul_(widened)
     for window, of_window in enumerate(logits):
         pooled[window].addcmul_(of_window, of_window, value=ROUNDING_VARIANCE * hyper.dim * (1 / 3 + 1 / 12))

@@ -164,10 +164,10 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_model_of_seven_thousand_million_fits_four_gibibytes_at_standard_depth() -> None:
-    made = plan(llama_7b(), 2, 4 << 30)
+def test_a_model_of_seven_thousand_million_fits_five_gibibytes_at_standard_depth() -> None:
+    made = plan(llama_7b(), 2, 5 << 30)
     assert made.streamed
-    assert made.peak <= 4 << 30
+    assert made.peak <= 5 << 30
     # 27 GB of float32
     assert predicted(llama_7b(), memory.AT_EASE) > 27e9
 
@@ -256,7 +256,7 @@ def test_a_verdict_that_only_fits_without_the_long_window_goes_without(tmp_path:
         patched.setattr("verify.run.cost.plan", few)
         patched.setattr("verify.evidence.depth.DEPTHS", {**DEPTHS, "standard": SHORT})
         report = verify.verify(source, file, memory=64 << 30)
-    assert told == [1200, 48]
+    assert told == [1024, 48]
     assert report.coverage is not None
     assert report.coverage.positions == 48
 
