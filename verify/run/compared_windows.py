@@ -48,10 +48,14 @@ class ComparedWindow:
     number: int
     execution: tuple[tuple[reader_c.Arithmetic, WorstLogit], ...]
     agreement: WorstLogit
-    finite: bool
     plain: WindowEvidence | None
     q8: WindowEvidence | None
     first_positions: FirstPositions | None
+
+    @property
+    def finite(self) -> bool:
+        """Return whether all logits of the references and of int8 activations are finite."""
+        return self.plain is not None
 
 
 class Comparer:
@@ -113,7 +117,6 @@ class Comparer:
             number=number,
             execution=tuple(execution),
             agreement=reference.agreement,
-            finite=finite,
             plain=compare_window(window.origin, window.tokens, of_source, of_file) if finite else None,
             q8=q8 if finite else None,
             first_positions=None if kept is None else FirstPositions(of_source[:kept].copy(), of_file[:kept].copy()),
