@@ -7,19 +7,11 @@ example, which is mine.c. Engines run one token after the other, with the arithm
 from __future__ import annotations
 
 from helpers.defects.engine import Patch
+from helpers.reader_source import EPS, HEAD, KIND, PAIR, POSITION, ROOT, SINE, SOFTMAX, THETA
 
 # ---- where the source is changed ----
 
-_EPS = "(float)p->norm_eps"
-_THETA = "(float)config->rope_theta"
-_PAIR = "const float even = x[i], odd = x[i + 1];"
-_SINE = "s = sine[i / 2];"
-_POSITION = "rc_rope_row(cosine, sine, b->position + t,"
-_HEAD = "kv_head * sharing + (first + distinct) % sharing"
-_ROOT = "root = sqrtf((float)head_size)"
-_SOFTMAX = "rc_softmax(a.scores[r], a.seen[r]);"
 _EXP = "x[i] = expf(x[i] - largest);"
-_KIND = "shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;\n    const rc_projection"
 _GATE, _UP = "{{RC_W1, RC_W1_BIAS,", "{RC_W3, RC_W3_BIAS,"
 _WV, _WK = "{RC_WV, RC_WV_BIAS,", "{RC_WK, RC_WK_BIAS,"
 _NORM_WEIGHT = "weight[j] * (scale * x[j])"
@@ -78,7 +70,7 @@ def _patch(*pieces: tuple[str, str]) -> Patch:
 
 
 def _eps(value: str) -> Patch:
-    return _patch((_EPS, value))
+    return _patch((EPS, value))
 
 
 def _token(found: int, taken: int) -> Patch:
@@ -93,10 +85,10 @@ def _logits(change: str) -> Patch:
 
 _BOTH = {
     "eps 1e-6 for 1e-5": _eps("1e-6f"),
-    "theta 20000 for 10000": _patch((_THETA, "2e4f")),
+    "theta 20000 for 10000": _patch((THETA, "2e4f")),
     "SiLU 3% too large": _patch((_SILU, "return 1.03f * x * sigmoid(x);")),
     "GELU for SiLU": _patch((_SILU, "return 0.5f * x * erfcf(-x * 0x1.6a09e6p-1f);")),
-    "scores times 1.1": _patch((_ROOT, _ROOT + " / 1.1f")),
+    "scores times 1.1": _patch((ROOT, ROOT + " / 1.1f")),
     "final norm ignored": _patch(
         (_FINAL_NORM, "memcpy(b->s->h, b->x, (size_t)(b->n * b->s->model->config.dim) * sizeof(float));")
     ),
@@ -108,18 +100,18 @@ _BOTH = {
         )
     ),
     "queries rotated one position too far": _patch(_INCLUDE_MATH, (_ROTATED_Q, _ROTATED_Q + _ONE_FURTHER)),
-    "kv head off by one": _patch((_HEAD, "(kv_head + 1) % p->n_kv_heads * sharing + (first + distinct) % sharing")),
+    "kv head off by one": _patch((HEAD, "(kv_head + 1) % p->n_kv_heads * sharing + (first + distinct) % sharing")),
     "a residual skipped in layer 1": _patch(
         (_RESIDUAL, "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + b->s->projected[i];")
     ),
     "softmax by a fast exponential": _patch((_EXP, _FAST_EXP)),
-    "only the last 32 positions attended": _patch((_SOFTMAX, _WINDOW.format(32) + _SOFTMAX)),
+    "only the last 32 positions attended": _patch((SOFTMAX, _WINDOW.format(32) + SOFTMAX)),
     "keys in half precision": _patch((_ROTATED_K, _ROTATED_K + _TO_HALF)),
     "one token embedded as its neighbour": _token(7, 8),
     "NaN for one token": _logits("if (token == 7) t->logits[3] = 0.0f / 0.0f;"),
     "everything forgotten at position 64": _patch((_RESTART, "if (pos % 64 == 0) {")),
     "RoPE stands still from position 48 on": _patch(
-        (_POSITION, _POSITION.replace("b->position + t", "(b->position + t > 48 ? 48 : b->position + t)"))
+        (POSITION, POSITION.replace("b->position + t", "(b->position + t > 48 ? 48 : b->position + t)"))
     ),
     "the second sequence goes on where the first ended": _patch(
         (_RESTART, "if (pos == 0 && !t->session) {"),
@@ -157,15 +149,15 @@ _OF_INT8 = {
 
 _OF_FLOAT = {
     "eps 2e-5 for 1e-5": _eps("2e-5f"),
-    "theta 10001 for 10000": _patch((_THETA, "10001.0f")),
-    "halves rotated for pairs": _patch((_PAIR, _HALF_SPLIT + _PAIR)),
-    "rotated the other way": _patch((_SINE, "s = -sine[i / 2];")),
-    "kv head = head % n_kv_heads": _patch((_HEAD, "kv_head + (first + distinct) % sharing * p->n_kv_heads")),
-    "scores times 1.0001": _patch((_ROOT, _ROOT + " / 1.0001f")),
-    "scores divided by the head size": _patch((_ROOT, "root = (float)head_size")),
+    "theta 10001 for 10000": _patch((THETA, "10001.0f")),
+    "halves rotated for pairs": _patch((PAIR, _HALF_SPLIT + PAIR)),
+    "rotated the other way": _patch((SINE, "s = -sine[i / 2];")),
+    "kv head = head % n_kv_heads": _patch((HEAD, "kv_head + (first + distinct) % sharing * p->n_kv_heads")),
+    "scores times 1.0001": _patch((ROOT, ROOT + " / 1.0001f")),
+    "scores divided by the head size": _patch((ROOT, "root = (float)head_size")),
     "softmax without the last position": _patch(
         (
-            _SOFTMAX,
+            SOFTMAX,
             "const int last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
             " if (last) a.scores[r][a.seen[r] - 1] = 0.0f;",
         )
@@ -188,7 +180,7 @@ _OF_FLOAT = {
     "SiLU by 1.702": _patch((_SILU, "return x * sigmoid(1.702f * x);")),
     "SiLU 0.1% too large": _patch((_SILU, "return 1.001f * x * sigmoid(x);")),
     "embedding for the classifier": _patch(
-        (_KIND, _KIND.replace("shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT", "n_layers ? 0 : 0"))
+        (KIND, KIND.replace("shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT", "n_layers ? 0 : 0"))
     ),
     "logits of the token before": _logits(
         "static float kept[96], now[96]; __builtin_memcpy(now, t->logits, sizeof now);"

@@ -13,6 +13,7 @@ from typing import Any
 import exporter
 from helpers.defects.kinds import PLAIN, QUANTIZED, V3, Defect, Where
 from helpers.defects.writer import turns, untied
+from helpers.reader_source import EPS, HEAD, KIND, PAIR, POSITION, ROOT, SINE, SOFTMAX, THETA
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,6 @@ class Patch:
 
 # ---- where the source is changed ----
 
-_EPS = "(float)p->norm_eps"
-_THETA = "(float)config->rope_theta"
-_PAIR = "const float even = x[i], odd = x[i + 1];"
-_SINE = "s = sine[i / 2];"
-_POSITION = "rc_rope_row(cosine, sine, b->position + t,"
-_HEAD = "kv_head * sharing + (first + distinct) % sharing"
-_ROOT = "root = sqrtf((float)head_size)"
-_SOFTMAX = "rc_softmax(a.scores[r], a.seen[r]);"
-_KIND = "shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;\n    const rc_projection"
 _GATE, _UP = "{{RC_W1, RC_W1_BIAS,", "{RC_W3, RC_W3_BIAS,"
 _NORM_WEIGHT = "weight[j] * (scale * x[j])"
 _RESIDUAL = "b->x[i] += b->s->projected[i];"
@@ -84,7 +76,7 @@ _LAST_SCALE_BACK = " for (int64_t t = 0; t < b->n; t++) s->act_scale[(t + 1) * g
 
 _HALF_SPLIT = (
     "float *lo = x + i / 2, *hi = lo + head_size / 2; const float a = *lo, z = *hi;"
-    " *lo = a * c - z * s; *hi = a * s + z * c; continue; " + _PAIR
+    " *lo = a * c - z * s; *hi = a * s + z * c; continue; " + PAIR
 )
 _VOCAB = " const int64_t v = b->s->model->config.vocab_size; "
 _ROW_OFF = _LOGITS + _VOCAB + "for (int64_t t = 0; t < b->n; t++) logits[t * v + 3] = logits[t * v + 4];"
@@ -113,11 +105,11 @@ def _strided(c: exporter.ModelConfig) -> bool:
 
 
 _CONFIG = (
-    _engine("eps 1e-6 for 1e-5", {_EPS: "1e-6f"}, _found("attention_norm"), "norm-eps"),
-    _engine("theta 1e5 for 1e4", {_THETA: "1e5f"}, _found("cosine"), "rope-theta"),
+    _engine("eps 1e-6 for 1e-5", {EPS: "1e-6f"}, _found("attention_norm"), "norm-eps"),
+    _engine("theta 1e5 for 1e4", {THETA: "1e5f"}, _found("cosine"), "rope-theta"),
     _engine(
         "theta 1e4 for the header's 5e5",
-        {_THETA: "1e4f"},
+        {THETA: "1e4f"},
         _found("cosine"),
         "rope-theta",
         formats=V3,
@@ -125,7 +117,7 @@ _CONFIG = (
     ),
     _engine(
         "tied classifier used on an untied model",
-        {_KIND: _KIND.replace("shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT", "n_layers ? 0 : 0")},
+        {KIND: KIND.replace("shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT", "n_layers ? 0 : 0")},
         _found("logits", None),
         "tied-classifier",
         applies=untied,
@@ -141,35 +133,35 @@ _CONFIG = (
 )
 
 _ATTENTION = (
-    _engine("half-split rotation", {_PAIR: _HALF_SPLIT}, _found("q_rotated"), "rope-half-split", applies=turns),
-    _engine("rotated the other way", {_SINE: "s = -sine[i / 2];"}, _found("q_rotated"), "rope-backwards"),
+    _engine("half-split rotation", {PAIR: _HALF_SPLIT}, _found("q_rotated"), "rope-half-split", applies=turns),
+    _engine("rotated the other way", {SINE: "s = -sine[i / 2];"}, _found("q_rotated"), "rope-backwards"),
     # the same angle between any two positions: no logit tells
     _engine(
         "RoPE position + 1",
-        {_POSITION: _POSITION[:-1] + " + 1,"},
+        {POSITION: POSITION[:-1] + " + 1,"},
         {"operations": {"operation": "cosine"}},
         "rope-position",
     ),
     _engine(
         "kv head off by one",
-        {_HEAD: "(kv_head + 1) % p->n_kv_heads * sharing + (first + distinct) % sharing"},
+        {HEAD: "(kv_head + 1) % p->n_kv_heads * sharing + (first + distinct) % sharing"},
         _found("scores"),
         "kv-heads",
         applies=lambda c: c.n_kv_heads > 1,
     ),
     _engine(
         "kv head = head % n_kv_heads",
-        {_HEAD: "kv_head + (first + distinct) % sharing * p->n_kv_heads"},
+        {HEAD: "kv_head + (first + distinct) % sharing * p->n_kv_heads"},
         _found("scores"),
         "kv-heads",
         applies=_strided,
     ),
-    _engine("scores not divided by sqrt(head_dim)", {_ROOT: "root = 1.0f"}, _found("scores"), "score-scale"),
-    _engine("scores divided by head_dim", {_ROOT: "root = (float)head_size"}, _found("scores"), "score-scale"),
+    _engine("scores not divided by sqrt(head_dim)", {ROOT: "root = 1.0f"}, _found("scores"), "score-scale"),
+    _engine("scores divided by head_dim", {ROOT: "root = (float)head_size"}, _found("scores"), "score-scale"),
     _engine(
         "softmax without the last position",
         {
-            _SOFTMAX: "const int last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
+            SOFTMAX: "const int last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
             " if (last) a.scores[r][a.seen[r] - 1] = 0.0f;"
         },
         _found("shares"),
