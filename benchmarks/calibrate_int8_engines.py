@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from helpers.engines import library
+from helpers.fixed_sigma import FixedSigma
 from helpers.healthy_engines import HEALTHY
 from helpers.models import hyperparameters
 
@@ -111,7 +112,7 @@ def by_engine(
     nothing = np.empty((0, 0))
     for number, tokens in enumerate(windows):
         ours = model.forward(tokens, activations="q8", arithmetic="mirror")
-        trial.add(number, Window(tokens, "random"), nothing, nothing.astype(np.float32), ours)
+        trial.add(number, Window(tokens, "random"), nothing, FixedSigma(nothing.astype(np.float32)), ours)
     verdict = trial.verdict()
     return {"compiled": (verdict.observed or 0.0) / policy.execution.noise_sigmas}, verdict.detail
 

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.checks.digits import beside, counted
+from verify.checks.logit_blocks import Floats, Logits, blocks
 from verify.checks.result import CheckResult, skipped, within
-
-Floats = NDArray[np.float64]
-Logits = NDArray[np.floating[Any]]
-
-# Logits that are compared at a time, in float64.
-_BLOCK = 1 << 21
 
 # Of 600 random healthy models (benchmarks/calibrate_execution.py) the worst reached 7.0; the median was 4.3.
 LIMIT_SIGMAS = 10.0
+# A few draws of noise suffice to pass logits this near, and none are needed to fail logits this far.
+_CLEARLY_NEAR, _CLEARLY_FAR = 8.0, 1000.0
+
+
+class Sigma(Protocol):
+    """The standard deviations that rounding gives to the logits of a window (length, vocab_size)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, positions: slice, /) -> NDArray[np.float32]: ...
+
+    def refine(self, position: int, /) -> bool:
+        """Measure the positions up to this one by more draws of noise; False if there are enough."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,16 +59,14 @@ class Execution:
         self._largest = 0.0
         self._logits = 0
 
-    def add(self, window: int, reference: Logits, sigma: Logits, engine: Logits) -> None:
+    def add(self, window: int, reference: Logits, sigma: Sigma | Logits, engine: Logits) -> None:
         """Add one window: arrays (length, vocab_size). A NaN or infinity anywhere counts as infinitely wrong."""
         if not reference.shape == sigma.shape == engine.shape or not engine.size:
             raise ValueError(f"logits: {reference.shape}, {sigma.shape} and {engine.shape}")
         self._logits += engine.size
-        step = max(1, _BLOCK // engine.shape[1])
-        for first in range(0, len(engine), step):
-            rows = slice(first, first + step)
+        for rows in blocks(*engine.shape):
             sides = (one[rows].astype(np.float64) for one in (reference, sigma, engine))
-            self._add(window, first, *sides)
+            self._add(window, rows.start, *sides)
 
     def _add(self, window: int, first: int, reference: Floats, sigma: Floats, engine: Floats) -> None:
         """Add some positions, from `first` on."""
@@ -103,3 +111,18 @@ class Execution:
             f"largest difference {self._largest:.3g}, {sigmas} standard deviations of float32 rounding"
         )
         return within("execution", "statistical", self._worst, limit, detail, self.where)
+
+
+def worst_logit(window: int, reference: Logits, sigma: Sigma, engine: Logits, limit: float) -> WorstLogit:
+    """Return the worst logit of a window, by as many draws of noise as it takes to tell it from `limit`.
+
+    One draw may be far too small at a position, and never too large at all of them, so what is clearly near by it is
+    near.
+    """
+    enough = _CLEARLY_NEAR / LIMIT_SIGMAS * limit
+    while True:
+        judged = Execution()
+        judged.add(window, reference, sigma, engine)
+        found = judged.found
+        if not enough < found.sigmas < _CLEARLY_FAR * limit or not sigma.refine(found.where["position"]):
+            return found

@@ -12,11 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Logits = NDArray[np.floating[Any]]
-
-# Logits that are compared at a time, in float64.
-_BLOCK = 1 << 21
+from verify.checks.logit_blocks import Floats, Logits, blocks
 
 CONFIDENCE = 0.95
 WORST_POSITIONS = 5
@@ -42,15 +38,19 @@ class WindowEvidence:
 def compare_window(
     origin: str, tokens: NDArray[np.int64], source_logits: Logits, file_logits: Logits
 ) -> WindowEvidence:
-    """Compare finite logits (length, vocab_size) of both sides.
+    """Compare finite logits (length, vocab_size) of both sides, which may be one array.
 
     Raises ValueError if shapes differ or nothing can be compared.
     """
     if source_logits.shape != file_logits.shape or source_logits.shape[0] != len(tokens) or not source_logits.size:
         raise ValueError(f"logits: {source_logits.shape} against {file_logits.shape} for {len(tokens)} tokens")
-    step = max(1, _BLOCK // source_logits.shape[1])
-    blocks = [slice(first, first + step) for first in range(0, len(tokens), step)]
-    found = [_compare(source_logits[rows], file_logits[rows], tokens[1:][rows]) for rows in blocks]
+    following = tokens[1:]
+    found = [
+        _equal(source_logits[rows], following[rows])
+        if source_logits is file_logits
+        else _compare(source_logits[rows], file_logits[rows], following[rows])
+        for rows in blocks(*source_logits.shape)
+    ]
     kl, agree, source_nll, file_nll, error, squared = (np.concatenate(column) for column in zip(*found, strict=True))
     return WindowEvidence(origin, kl, agree, source_nll, file_nll, error, squared)
 
@@ -70,6 +70,13 @@ def _compare(source_logits: Logits, file_logits: Logits, following: NDArray[np.i
         np.abs(difference).max(axis=1),
         np.square(difference).mean(axis=1),
     )
+
+
+def _equal(logits: Logits, following: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Return what _compare() does for logits beside themselves."""
+    wide, count, none = logits.astype(np.float64), len(following), np.zeros(len(logits))
+    nll = -np.take_along_axis(_log_softmax(wide[:count]), following[:, None], axis=1)[:, 0]
+    return none, np.ones(len(logits), np.bool_), nll, nll, none, none
 
 
 def _log_softmax(logits: Floats) -> Floats:

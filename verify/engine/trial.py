@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.checks.digits import percentage
-from verify.checks.execution import Execution, Logits
+from verify.checks.execution import Execution, Sigma, worst_logit
+from verify.checks.logit_blocks import Logits, blocks
 from verify.checks.metrics import Metrics
 from verify.checks.policy import Policy
 from verify.checks.result import CheckResult, exact
@@ -97,7 +98,7 @@ class Trial:
         number: int,
         window: Window,
         of_file: Logits,
-        sigma: Logits,
+        sigma: Sigma,
         ours: NDArray[np.float32],
     ) -> None:
         """Run the engine on a window.
@@ -138,15 +139,19 @@ class Trial:
         by = float(np.abs(found - reference).max())
         if self._furthest is None or by > self._furthest[0]:
             limit = self._limit if self.activations == "fp32" else None
-            right, wide = reference.astype(np.float64), sigma.astype(np.float64)
+            right, wide = reference.astype(np.float64), sigma[:].astype(np.float64)
             self._furthest = (by, Seen(window.tokens, found, right, wide, limit))
 
-    def _add_float(self, number: int, of_file: Logits, sigma: Logits, found: NDArray[np.float32]) -> int | None:
+    def _add_float(self, number: int, of_file: Logits, sigma: Sigma, found: NDArray[np.float32]) -> int | None:
         """Return the first position beyond the limit."""
-        self._execution.add(number, of_file, sigma, found)
-        wide = [one.astype(np.float64) for one in (found, of_file, sigma)]
-        beyond = (np.abs(wide[0] - wide[1]) > self._limit * wide[2]).any(axis=1)
-        return int(beyond.argmax()) if beyond.any() else None
+        worst = worst_logit(number, of_file, sigma, found, self._limit)
+        self._execution.merge(worst)
+        for rows in blocks(*found.shape) if worst.sigmas > self._limit else ():
+            engine, reference, wide = (one[rows].astype(np.float64) for one in (found, of_file, sigma))
+            beyond = (np.abs(engine - reference) > self._limit * wide).any(axis=1)
+            if beyond.any():
+                return int(rows.start + beyond.argmax())
+        return None
 
     def _add_int8(
         self, number: int, window: Window, ours: NDArray[np.float32], found: NDArray[np.float32]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from verify.oracle import llama, rope
 from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise
 from verify.sources import Hyperparameters
 
-# Fewer than four draws miss positions where attention is nearly undecided: there a rare rounding moves logits far.
-_LEAST_DRAWS, _MOST_DRAWS = 4, 8
-# Products of a weight and an activation that the draws of one window may take beyond the least number.
-_AFFORDED = 1 << 37
+# One draw shows whether most logits are within the limit. Where they move farther, more draws decide: a few miss
+# positions where attention is nearly undecided, and where a rare rounding moves logits far.
+MOST_DRAWS = 32
 
 # Roundings are enlarged by this factor: large enough that the roundings of the float32 passes themselves do not
 # matter, and small enough that the model stays linear in them.
@@ -25,77 +25,133 @@ _SCALE = 32.0
 _LEAST_SIGMA = 2.0**-72
 
 # Elements of the logits that are computed at a time.
-_BLOCK = 1 << 23
+_BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
-class NoisyLogits:
-    """Holds float32 logits without noise, and each one's standard deviation under it: (windows, length,
-    vocab_size)."""
+class LogitNoise:
+    """Draws rounding noise for windows of one length, as often as it is asked to.
 
-    clean: torch.Tensor
-    sigma: torch.Tensor
-
-
-def draws_of(hyper: Hyperparameters, length: int) -> int:
-    """Return how many draws of noise a window of this length has: 4 to 8."""
-    weights = sum(map(prod, hyper.shapes().values()))
-    return max(_LEAST_DRAWS, min(_MOST_DRAWS, _AFFORDED // (weights * length)))
-
-
-@torch.no_grad()
-def noisy_logits(
-    hyper: Hyperparameters, load: llama.Load, tokens: torch.Tensor, seed: int, draws: int | None = None
-) -> NoisyLogits:
-    """Compute logits of tokens (windows, length) in float32, and their standard deviation under rounding.
-
-    Few draws estimate a logit's variance only roughly. The errors of one position's logits are nearly one random
-    number, so the result mixes the logit's own draws with means over its position and over its window, spread over
-    the vocabulary as all positions are on average. Where a few early roundings decide, only the logit's own draws
-    show its variance; elsewhere many logits estimate it better. A variance from n draws is widened by (1 + 2/n)^2,
-    because it may be too small by chance. A logit far larger than its neighbours (a token's own, with a tied
-    classifier) also has the roundings of its own sum, dim / 3, and of the last norm, dim / 12, whose variances are
-    known without a draw. draws: chosen by draws_of() if None.
+    A logit's variance is the mean square of its movement in all draws, and of what is known without a draw: the
+    roundings of its own sum of products. A position depends on none after it, so the first positions can have more
+    draws than the others.
     """
-    windows, length = tokens.shape
-    draws = draws or draws_of(hyper, length)
-    noise = Noise(windows, draws, _SCALE, seed)
-    rotations = rope.rotations(hyper, length, torch.float32, noise)
-    x = llama.embed(load, tokens, torch.float32).repeat(1 + draws, 1, 1)
-    for number in range(hyper.n_layers):
-        x = llama.layer(hyper, load, number, x, rotations, noise)
-    h = llama.final_norm(hyper, load, x, noise)
-    clean, moved = h[:windows], (h[windows:] - h[:windows].repeat(draws, 1, 1)).div_(_SCALE)
-    rows = load(llama.classifier(hyper))
-    variance, logits = (torch.empty(windows, length, len(rows)) for _ in range(2))
-    step = max(1, _BLOCK // (len(moved) * length))
-    for first in range(0, len(rows), step):
-        part = slice(first, first + step)
-        w = rows[part].T
-        y = clean @ w
-        own = Noise.of_product(y, clean, w).mul_(ROUNDING_VARIANCE)
-        variance[..., part] = (moved @ w).square_().unflatten(0, (draws, windows)).mean(0).add_(own)
-        logits[..., part] = y
-    widened = (1 + 2 / draws) ** 2
-    pooled = _pooled(variance).mul_(widened)
-    for window, of_window in enumerate(logits):
-        pooled[window].addcmul_(of_window, of_window, value=ROUNDING_VARIANCE * hyper.dim * (1 / 3 + 1 / 12))
-    return NoisyLogits(logits, pooled.sqrt_().clamp_(min=_LEAST_SIGMA))
+
+    def __init__(
+        self,
+        hyper: Hyperparameters,
+        load: llama.Load,
+        tokens: torch.Tensor,
+        logits: NDArray[np.floating[Any]],
+        seed: int,
+        *,
+        rounders: int = 1,
+    ) -> None:
+        """tokens: (windows, length). logits: without noise (windows, length, vocab_size). load returns the weights
+        that gave them. seed: of the draws. rounders: how many of the two sides that are compared round to float32:
+        the engine alone, or also the program that computed the logits."""
+        self._hyper, self._load, self._tokens, self._seed = hyper, load, tokens, seed
+        self._rounders = rounders
+        self.logits = logits
+        # of each position
+        self.draws = torch.zeros(tokens.shape[1], 1, dtype=torch.int64)
+        self._made = 0
+        self._squares = torch.zeros(logits.shape)
+        self._positions: torch.Tensor
+        self._windows: torch.Tensor
+        self._spread: torch.Tensor
+
+    @torch.no_grad()
+    def draw(self, count: int = 1, positions: int | None = None) -> None:
+        """Add draws of noise to all windows, at their first positions or at all."""
+        tokens = self._tokens[:, :positions]
+        for number in range(self._made, self._made + count):
+            self._add(tokens, Noise(draws=1, scale=_SCALE, seed=self._seed + (number << 32)))
+        self._made += count
+        self.draws[:positions] += count
+        self._gather()
+
+    def _add(self, tokens: torch.Tensor, noise: Noise) -> None:
+        hyper, load, length = self._hyper, self._load, tokens.shape[1]
+        rotations = rope.rotations(hyper, length, torch.float32, noise)
+        x = llama.embed(load, tokens, torch.float32)
+        for number in range(hyper.n_layers):
+            x = llama.layer(hyper, load, number, x, rotations, noise)
+        h = llama.final_norm(hyper, load, x, noise)
+        rows, step = load(llama.classifier(hyper)), max(1, _BLOCK // length)
+        for window, moved in enumerate(h):
+            for first in range(0, len(rows), step):
+                part = slice(first, first + step)
+                w = rows[part].T.to(moved.dtype)
+                y = torch.from_numpy(self.logits[window, :length, part]).to(moved.dtype)
+                own = Noise.of_product(y, moved, w).mul_(ROUNDING_VARIANCE)
+                movement = torch.sub(moved @ w, y).div_(_SCALE)
+                self._squares[window, :length, part].add_(own.addcmul_(movement, movement))
+
+    def _gather(self) -> None:
+        """Compute the means with which every logit's variance is mixed."""
+        _windows, length, vocabulary = self._squares.shape
+        self._positions = self._squares.mean(dim=2, keepdim=True) / self.draws
+        self._windows = self._positions.mean(dim=1, keepdim=True)
+        least = torch.finfo(torch.float32).tiny
+        # how much more than the mean of its position a logit of the vocabulary varies, on average
+        spread, step = torch.zeros(vocabulary), max(1, _BLOCK // vocabulary)
+        for squares, at in zip(self._squares, self._positions, strict=True):
+            scale = self.draws * at.clamp(min=least)
+            for first in range(0, length, step):
+                part = slice(first, first + step)
+                spread += (squares[part] / scale[part]).sum(dim=0)
+        self._spread = spread.div_(len(self._squares) * length).add_(1).div_(2)
+
+    def window(self, row: int) -> WindowSigma:
+        """Return the standard deviations of one window, which follow further draws."""
+        return WindowSigma(self, row)
+
+    def sigma(self, row: int, positions: slice) -> torch.Tensor:
+        """Compute the standard deviations of some positions of a window: float32 (positions, vocab_size).
+
+        Few draws estimate a logit's variance only roughly. The errors of one position's logits are nearly one random
+        number, so the result mixes the logit's own draws with means over its position and over its window, spread
+        over the vocabulary as all positions are on average. Where a few early roundings decide, only the logit's own
+        draws show its variance; elsewhere many logits estimate it better. A logit far larger than its neighbours (a
+        token's own, with a tied classifier) also has the roundings of its own sum, dim / 3, and of the last norm,
+        dim / 12. Where both sides round, the variance of their difference is twice that of one.
+        """
+        pooled = self._squares[row, positions] / (2 * self.draws[positions])
+        pooled.addcmul_((self._positions[row, positions] + self._windows[row]).div_(2), self._spread)
+        pooled.mul_(self._rounders / 1.5)
+        y = torch.from_numpy(self.logits[row, positions]).to(pooled.dtype)
+        pooled.addcmul_(y, y, value=self._rounders * ROUNDING_VARIANCE * self._hyper.dim * (1 / 3 + 1 / 12))
+        return pooled.sqrt_().clamp_(min=_LEAST_SIGMA)
+
+
+class WindowSigma:
+    """The standard deviations of one window's logits: an array (length, vocab_size), computed where it is read."""
+
+    def __init__(self, noise: LogitNoise, row: int) -> None:
+        self._noise, self._row = noise, row
+        self.shape: tuple[int, ...] = noise.logits.shape[1:]
+
+    def __getitem__(self, positions: slice) -> NDArray[np.float32]:
+        sigma: NDArray[np.float32] = self._noise.sigma(self._row, positions).numpy()
+        return sigma
+
+    @property
+    def draws(self) -> int:
+        """Return how many draws of noise the position with most of them has."""
+        return int(self._noise.draws.max())
+
+    def refine(self, position: int) -> bool:
+        """Measure the positions up to this one by more draws; False if it has as many as there ever are."""
+        draws = int(self._noise.draws[position])
+        if draws >= MOST_DRAWS:
+            return False
+        self._noise.draw(draws, position + 1)
+        return True
 
 
 def logit_sigma(hyper: Hyperparameters, load: llama.Load, tokens: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return only the standard deviations of noisy_logits()."""
-    return noisy_logits(hyper, load, tokens, seed).sigma
-
-
-def _pooled(variance: torch.Tensor) -> torch.Tensor:
-    """Mix each logit's variance with its position's and its window's, in place."""
-    position = variance.mean(dim=2, keepdim=True)
-    window = position.mean(dim=1, keepdim=True)
-    least = torch.finfo(variance.dtype).tiny
-    # how much more than the mean of its position a logit of the vocabulary varies, on average
-    spread = torch.stack([(one / at.clamp(min=least)).mean(0) for one, at in zip(variance, position, strict=True)])
-    of_spread = spread.mean(0).add_(1).div_(2)
-    for one, at, whole in zip(variance, position, window, strict=True):
-        one.div_(2).addcmul_((at + whole).div_(2), of_spread).div_(1.5)
-    return variance
+    """Return the standard deviations of logits of tokens (windows, length) by eight draws: (windows,
+    length, vocab_size)."""
+    noise = LogitNoise(hyper, load, tokens, llama.logits(hyper, load, tokens, torch.float32).numpy(), seed)
+    noise.draw(8)
+    return torch.stack([noise.sigma(row, slice(None)) for row in range(len(tokens))])

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.checks.execution import Execution, WorstLogit
+from verify.checks.execution import WorstLogit, worst_logit
+from verify.checks.logit_blocks import Logits
 from verify.checks.metrics import WindowEvidence, compare_window
 from verify.engine.trial import Trial
 from verify.evidence import Window
-from verify.run.reference_logits import BatchReference, Logits, References
+from verify.run.reference_logits import References, WindowReference, agrees
 from verify.system.prefetch import ahead
 
 # "mirror" is run.c's own order of operations; "fast" is what the reader computes by default.
@@ -40,7 +41,7 @@ class FirstPositions:
 class ComparedWindow:
     """What one window shows.
 
-    execution: (arithmetic, worst logit by float activations) for each. agreement: as in BatchReference. plain: what
+    execution: (arithmetic, worst logit by float activations) for each. agreement: as in WindowReference. plain: what
     the storage costs. q8: what storage and int8 activations cost; None if the file has no such activations. Both are
     None if a logit is not finite. first_positions: kept for what storage costs by tensor, if it was asked for.
     """
@@ -59,12 +60,18 @@ class ComparedWindow:
 
 
 class Comparer:
-    """Compares windows of one file. trial: the user's engine, if one is judged."""
+    """Compares windows of one file. limit: of `execution`. trial: the user's engine, if one is judged."""
 
     def __init__(
-        self, model: reader_c.Model, references: References, windows: Sequence[Window], trial: Trial | None
+        self,
+        model: reader_c.Model,
+        references: References,
+        windows: Sequence[Window],
+        limit: float,
+        trial: Trial | None,
     ) -> None:
-        self._model, self._references, self._windows, self._trial = model, references, windows, trial
+        self._model, self._references, self._windows = model, references, windows
+        self._limit, self._trial = limit, trial
 
     def compare(
         self, batches: Sequence[list[int]], engines: int, kept: dict[int, int]
@@ -83,10 +90,10 @@ class Comparer:
         engine = ahead(self._run, passes, engines)
         for batch in batches:
             tokens = torch.from_numpy(np.stack([self._windows[n].tokens for n in batch]))
-            reference = self._references.of(tokens, batch)
+            references = self._references.of(tokens, batch, agree=agrees(self._windows, batch))
             yield tuple(
-                self._compare(number, reference.of_window(row), engine, kept.get(number))
-                for row, number in enumerate(batch)
+                self._compare(number, reference, engine, kept.get(number))
+                for number, reference in zip(batch, references, strict=True)
             )
 
     def _run(self, asked: _Pass) -> NDArray[np.float32]:
@@ -94,19 +101,17 @@ class Comparer:
         return self._model.forward(self._windows[number].tokens, arithmetic=arithmetic, activations=activations)
 
     def _compare(
-        self, number: int, reference: BatchReference, engine: Iterator[NDArray[np.float32]], kept: int | None
+        self, number: int, reference: WindowReference, engine: Iterator[NDArray[np.float32]], kept: int | None
     ) -> ComparedWindow:
         window = self._windows[number]
-        of_source, of_file, sigma = reference.of_source[0], reference.of_file[0], reference.sigma[0]
+        of_source, of_file, sigma = reference.of_source, reference.of_file, reference.sigma
         execution = []
         q8, finite = None, bool(np.isfinite(of_source).all() and np.isfinite(of_file).all())
         for activations in activations_of(self._model):
             for arithmetic in ARITHMETICS:
                 logits = next(engine)
                 if activations == "fp32":
-                    judged = Execution()
-                    judged.add(number, of_file, sigma, logits)
-                    execution.append((arithmetic, judged.found))
+                    execution.append((arithmetic, worst_logit(number, of_file, sigma, logits, self._limit)))
                 elif not np.isfinite(logits).all():
                     finite = False
                 elif arithmetic == "mirror" and finite:

@@ -13,7 +13,7 @@ import reader_c
 from verify.checks.directory.config import check_directory_config, implied
 from verify.checks.directory.file import check_directory_file, companions_of, weight_findings
 from verify.checks.directory.target import Directory
-from verify.checks.execution import Execution, WorstLogit
+from verify.checks.execution import Execution, WorstLogit, worst_logit
 from verify.checks.metrics import WindowEvidence, compare_window, of_window, summarise
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
@@ -26,7 +26,7 @@ from verify.run.cost import batches_of
 from verify.run.directory_engine import DirectoryEngine, NotRunError
 from verify.run.memory import give_back
 from verify.run.options import Options
-from verify.run.reference_logits import BatchReference, References, disagreement
+from verify.run.reference_logits import References, WindowReference, agrees, disagreement
 from verify.run.resume import EvidenceStore
 from verify.run.worker import Job
 from verify.sources import Hyperparameters, Source
@@ -205,22 +205,21 @@ class DirectoryLadder:
         stored = self._store.get(f"compare-{batch[0]}", _Compared)
         if stored is None:
             tokens = self._tokens(batch)
-            reference = self._references.of(tokens, batch)
+            references = self._references.of(tokens, batch, agree=agrees(self._job.windows, batch))
             if self._engine is None:
                 self._engine = DirectoryEngine(self._directory.path)
             logits = self._engine.logits(tokens)
-            stored = _Compared(tuple(self._compare(n, row, reference, logits) for row, n in enumerate(batch)))
+            stored = _Compared(tuple(map(self._compare, batch, references, logits)))
             self._store.put(f"compare-{batch[0]}", stored)
         return stored.windows
 
-    def _compare(self, number: int, row: int, reference: BatchReference, logits: NDArray[np.float32]) -> _Window:
-        window = self._job.windows[number]
-        of_source, of_file = reference.of_source[row], reference.of_file[row]
-        finite = bool(np.isfinite(of_source).all() and np.isfinite(logits[row]).all())
+    def _compare(self, number: int, reference: WindowReference, logits: NDArray[np.float32]) -> _Window:
+        window, limit = self._job.windows[number], self._policy.execution.noise_sigmas
+        of_source, of_file = reference.of_source, reference.of_file
+        finite = bool(np.isfinite(of_source).all() and np.isfinite(logits).all())
         evidence = compare_window(window.origin, window.tokens, of_source, of_file) if finite else None
-        execution = Execution()
-        execution.add(number, of_file, reference.sigma[row], logits[row])
-        return _Window(number, evidence, execution.found, reference.agreement)
+        execution = worst_logit(number, of_file, reference.sigma, logits, limit)
+        return _Window(number, evidence, execution, reference.agreement)
 
     def _tokens(self, numbers: list[int]) -> torch.Tensor:
         return torch.from_numpy(np.stack([self._job.windows[number].tokens for number in numbers]))

@@ -22,7 +22,7 @@ def execution_verdict(
     """Judge everything that belongs to `execution`.
 
     by_arithmetic: of each arithmetic of the reader, the worst logit by float activations in each window. agreement:
-    of the two references, as in BatchReference. replays: of operations on int8 activations. limit: in standard
+    of the two references, as in WindowReference. replays: of operations on int8 activations. limit: in standard
     deviations.
     """
     if failed := disagreement(_merged(agreement)):

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from verify.checks.storage import draws_of as draws_of_storage
-from verify.checks.storage import positions_of
+from verify.checks.storage import draws_of, positions_of
 from verify.errors import CannotJudgeError
-from verify.oracle.logit_sigma import draws_of
 from verify.run.work import DOUBLE, FLOAT, Shape, Sizes, Work
 
 # Bytes of weights that are kept because they are asked for again: of the source's, and of the file's.
@@ -107,9 +105,8 @@ def _references(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     logits = shape.batch * shape.length * work.hyper.vocab_size
     wide = FLOAT if work.huggingface else DOUBLE
     kept = (1 + work.lossy) * wide * logits
-    # a clean copy and its noisy ones; then their logits, variances and shares
-    copies = (1 + draws_of(work.hyper, shape.length)) * shape.batch * FLOAT
-    noise = sizes.load + copies * (shape.length * sizes.stream + 3 * sizes.scores) + 4 * FLOAT * logits
+    # one noisy pass and the variances; or one pass without noise, and its logits
+    noise = sizes.load + shape.batch * FLOAT * (shape.length * sizes.stream + 3 * sizes.scores) + 2 * FLOAT * logits
     running = _weights(work, made, sizes) + _source_pass(work, shape, sizes)
     return kept + max(running, _models(work, made, sizes) + noise)
 
@@ -155,7 +152,7 @@ def _draws(work: Work, shape: Shape, sizes: Sizes) -> int:
     # weights, errors and codes of a layer, then of the classifier, and what is made of one tensor
     weights = max(9 * sizes.layer + 12 * sizes.largest_in_layer, 14 * sizes.largest)
     scores = 3 * hyper.n_heads * tokens * positions_of(hyper, shape.length)
-    streams = 2 * FLOAT * (tokens * (sizes.stream + draws_of_storage(hyper) * hyper.dim) + scores)
+    streams = 2 * FLOAT * (tokens * (sizes.stream + draws_of(hyper) * hyper.dim) + scores)
     return weights + streams + tokens * hyper.vocab_size * (4 * DOUBLE + 2 * FLOAT)
 
 

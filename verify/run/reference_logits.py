@@ -7,20 +7,20 @@ own reference must agree, because rounding is modelled in it; the two were writt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import reader_c
-from verify.checks.execution import Execution, WorstLogit
+from verify.checks.execution import LIMIT_SIGMAS, Execution, WorstLogit, worst_logit
+from verify.checks.logit_blocks import Logits
 from verify.checks.result import CheckResult, exact
+from verify.evidence import Window
 from verify.oracle import llama
 from verify.oracle.expected import numbers, quantized
-from verify.oracle.logit_sigma import noisy_logits
+from verify.oracle.logit_sigma import LogitNoise, WindowSigma
 from verify.oracle.transformers import TransformersOracle
 from verify.oracle.weight_cache import WeightCache
 from verify.run.memory import AT_EASE, Plan
@@ -28,28 +28,20 @@ from verify.sources import Source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import wanted
 
-# float32 by transformers, float64 by the verifier's own reference
-Logits = NDArray[np.floating[Any]]
-
 
 @dataclass(frozen=True)
-class BatchReference:
-    """The references for windows of one length: arrays (windows, length, vocab_size).
+class WindowReference:
+    """The references for one window: arrays (length, vocab_size).
 
     of_source, of_file: logits on the source's weights, and on those that the file should hold; the same array if the
-    file stores the source's numbers. sigma: the standard deviation that float32 rounding gives to each logit.
-    agreement: the verifier's own reference against transformers, if that computed of_file.
+    file stores the source's numbers. sigma: the standard deviation that float32 rounding gives to each logit of
+    of_file. agreement: the verifier's own reference against transformers, if that computed of_file.
     """
 
     of_source: Logits
     of_file: Logits
-    sigma: NDArray[np.float32]
+    sigma: WindowSigma
     agreement: WorstLogit
-
-    def of_window(self, row: int) -> BatchReference:
-        """Return the references for one window, with arrays (1, length, vocab_size)."""
-        at = slice(row, row + 1)
-        return BatchReference(self.of_source[at], self.of_file[at], self.sigma[at], self.agreement)
 
 
 def versions_of(source: Source) -> dict[str, str]:
@@ -98,18 +90,38 @@ class References:
             return source, self.file_weights(name)
         return source, self._as_stored(name, source)
 
-    def of(self, tokens: torch.Tensor, windows: list[int]) -> BatchReference:
-        """Return every reference for tokens (windows, length). windows: their numbers."""
+    def of(self, tokens: torch.Tensor, windows: list[int], *, agree: bool) -> list[WindowReference]:
+        """Return every reference for tokens (windows, length). windows: their numbers.
+
+        agree: compare the verifier's own reference with transformers, which takes one pass more.
+        """
         of_source = self._logits(tokens, of_file=False)
         of_file = of_source if self.same_numbers else self._logits(tokens, of_file=True)
-        # the same weights for both: noise on other weights than the clean pass had would hide any mistake
-        weights = self.source_weights if self.same_numbers else self.file_weights
-        noisy = noisy_logits(self._hyper, weights, tokens, seed=windows[0])
-        sigma, agreement = noisy.sigma.numpy(), Execution()
-        if self._huggingface is not None:
-            for row, number in enumerate(windows):
-                agreement.add(number, noisy.clean[row].numpy(), sigma[row], of_file[row])
-        return BatchReference(of_source, of_file, sigma, agreement.found)
+        # transformers rounds to float32, as the engine does; the verifier's own reference is exact
+        rounders = 1 if self._huggingface is None else 2
+        noise = LogitNoise(self._hyper, self._weights, tokens, of_file, windows[0], rounders=rounders)
+        noise.draw()
+        agreement = Execution().found
+        if agree and self._huggingface is not None:
+            agreement = self._agreement(tokens, windows, of_file, noise)
+        found = []
+        for row in range(len(windows)):
+            source = of_source[row]
+            file = source if self.same_numbers else of_file[row]
+            found.append(WindowReference(source, file, noise.window(row), agreement))
+        return found
+
+    @property
+    def _weights(self) -> llama.Load:
+        """The weights of of_file: noise on others would hide any mistake."""
+        return self.source_weights if self.same_numbers else self.file_weights
+
+    def _agreement(self, tokens: torch.Tensor, windows: list[int], of_file: Logits, noise: LogitNoise) -> WorstLogit:
+        ours = llama.logits(self._hyper, self._weights, tokens, torch.float32).numpy()
+        agreement = Execution()
+        for row, number in enumerate(windows):
+            agreement.merge(worst_logit(number, of_file[row], noise.window(row), ours[row], LIMIT_SIGMAS))
+        return agreement.found
 
     def _logits(self, tokens: torch.Tensor, *, of_file: bool) -> Logits:
         if self._huggingface is None:
@@ -134,6 +146,16 @@ class References:
         """Return (int8, scale) of a matrix that the file stores as Q8_0, derived from the source; None for others."""
         how = self._model.storage(name)
         return quantized(self._source.tensor(name), how.group_size) if how.storage == "q8_0" else None
+
+
+def agrees(windows: Sequence[Window], batch: Sequence[int]) -> bool:
+    """Return whether a batch shows that the references agree: it has the first window of its length.
+
+    Whether two programs compute the same model depends on positions, and hardly on tokens. Where they disagree about
+    tokens alone, the reader's logits show it.
+    """
+    length = len(windows[batch[0]].tokens)
+    return next(n for n, window in enumerate(windows) if len(window.tokens) == length) in batch
 
 
 def disagreement(agreement: Execution) -> CheckResult | None:

@@ -68,7 +68,7 @@ class Worker:
         self, job: Job, model: reader_c.Model, source: Source, references: References, trial: Trial | None = None
     ) -> None:
         self._job, self._references = job, references
-        self._comparer = Comparer(model, references, job.windows, trial)
+        self._comparer = Comparer(model, references, job.windows, job.policy.execution.noise_sigmas, trial)
         self._tracer = Tracer(model, source.hyperparameters, references, job.depth)
 
     def compare(self, batches: Sequence[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:

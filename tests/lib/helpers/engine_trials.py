@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import exporter
 import reader_c
+from helpers.fixed_sigma import FixedSigma
 from helpers.models import arrays, config, hyperparameters
 from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.engine.command import Engine
@@ -35,7 +36,7 @@ class Expected:
     """Of one window: logits of the file's weights, their sigma, and the reader's own."""
 
     of_file: NDArray[np.float64]
-    sigma: NDArray[np.float32]
+    sigma: FixedSigma
     ours: NDArray[np.float32]
 
 
@@ -63,7 +64,7 @@ class Bench:
             tokens = torch.from_numpy(window.tokens).unsqueeze(0)
             self._expected[key] = Expected(
                 llama.logits(self.hyper, self.load, tokens).numpy()[0],
-                logit_sigma(self.hyper, self.load, tokens, seed=0).numpy()[0],
+                FixedSigma(logit_sigma(self.hyper, self.load, tokens, seed=0).numpy()[0]),
                 self.model.forward(window.tokens, activations=self.activations, arithmetic="mirror"),
             )
         return self._expected[key]

@@ -32,8 +32,8 @@ def judged(source: Source, path: Path, length: int) -> tuple[Tracer, dict[str, A
     tracer = Tracer(model, source.hyperparameters, references, "full")
     tokens = np.random.default_rng(length).integers(0, source.hyperparameters.vocab_size, length)
     windows = [Window(tokens, "random")]
-    reference, execution = references.of(torch.from_numpy(tokens)[None], [0]), Execution()
-    execution.add(0, reference.of_file[0], reference.sigma[0], model.forward(tokens, arithmetic="mirror"))
+    reference, execution = references.of(torch.from_numpy(tokens)[None], [0], agree=False)[0], Execution()
+    execution.add(0, reference.of_file, reference.sigma, model.forward(tokens, arithmetic="mirror"))
     return tracer, {**execution.where, "arithmetic": "mirror"}, windows, model
 
 

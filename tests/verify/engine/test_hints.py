@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.fixed_sigma import FixedSigma
 from helpers.models import arrays, config
 
 import exporter
@@ -76,7 +77,7 @@ def told(scene: Scene, logits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> t
         policy = load_policy(DEFAULT_POLICY, "v3-q8_0")
         trial = Trial(Engine(Path("x")), model, scene.hyper, scene.load, policy)
         zeros = np.zeros_like(scene.sigma)
-        trial.add(0, Window(TOKENS, "random"), scene.reference, scene.sigma, zeros)
+        trial.add(0, Window(TOKENS, "random"), scene.reference, FixedSigma(scene.sigma), zeros)
         return trial.verdict().status, trial.report.hint_name, trial.report.hint
 
 
