@@ -155,3 +155,12 @@ def test_a_window_in_a_report_has_its_own_means() -> None:
     assert found.logit_error == pytest.approx(tuple(evidence.error), rel=5e-4)
     assert all(len(f"{value:.17g}".strip("0").lstrip(".0")) >= 4 for value in evidence.kl)
     assert all(value == float(f"{value:.4g}") for value in (*found.kl, *found.logit_error))
+
+
+def test_one_array_on_both_sides_costs_nothing_and_has_the_perplexity_of_two() -> None:
+    rng = np.random.default_rng(4)
+    logits, tokens = rng.normal(size=(6, 9)).astype(np.float32), rng.integers(0, 9, 6)
+    same = compare_window("text", tokens, logits, logits)
+    two = compare_window("text", tokens, logits, logits.copy())
+    for name in ("kl", "agree", "source_nll", "file_nll", "error", "squared"):
+        assert np.array_equal(getattr(same, name), getattr(two, name)), name
