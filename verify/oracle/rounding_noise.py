@@ -23,6 +23,9 @@ ROUNDING_VARIANCE = 0.18 * UNIT**2
 # numbers disturb.
 _POOL = 1 << 22
 
+# exp(-1000) is 0 in float64 too.
+_NO_SHARE = 1000.0
+
 
 class Noise:
     """Perturbs results as a float32 engine that sums in index order would.
@@ -60,10 +63,11 @@ class Noise:
         """Perturb a softmax: exp of a rounded difference, its own rounding, one common sum, one division."""
         if self.draws:
             scores, size = self._exact(scores), self._exact(shares).clone()
-            depth = (scores.amax(dim=-1, keepdim=True) - scores).nan_to_num(posinf=0.0)
-            self._add(shares, size * torch.sqrt(depth.square() + 2))
+            # a share this deep is 0, and so is that of a later position, whose depth is infinite
+            depth = (scores.amax(dim=-1, keepdim=True) - scores).clamp_(max=_NO_SHARE)
+            self._add(shares, depth.square_().add_(2).sqrt_().mul_(size))
             common = self._normal((self.draws, *size.shape[:-1], 1), shares.dtype)
-            self._noisy(shares).add_(common * size * math.sqrt(shares.shape[-1] / 3))
+            self._noisy(shares).addcmul_(common, size, value=math.sqrt(shares.shape[-1] / 3))
         return shares
 
     def angle(self, angle: torch.Tensor, head_dim: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
