@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
@@ -27,9 +28,19 @@ class SavedReport:
     report: Report
 
 
-def read_report(path: Path) -> Report:
-    """Read the report in a report.json. Raises CannotJudgeError, also if it was changed by hand."""
-    return read_saved(path).report
+def read_report(path: str | os.PathLike[str]) -> Report:
+    """Read the report in a report.json.
+
+    Args:
+        path: the report.json.
+
+    Returns:
+        The report as it was written.
+
+    Raises:
+        CannotJudgeError: there is no report, or somebody changed it by hand.
+    """
+    return read_saved(Path(path)).report
 
 
 def read_saved(path: Path) -> SavedReport:
