@@ -17,7 +17,7 @@ PACKAGES = ("exporter", "reader_c", "verify")
 def main() -> NoReturn:
     """Run the command line. Ends with status 2 and one line where a package belongs to another project."""
     if mistaken := _mistaken():
-        print(f"error: {mistaken}", file=sys.stderr)
+        sys.stderr.write(f"error: {mistaken}\n")
         sys.exit(2)
     from verify.cli import main as command  # noqa: PLC0415  # it may be another project's
 

@@ -12,6 +12,9 @@ from setuptools import setup
 # The commands that compile; an sdist, or a list of what a build requires, does not.
 COMPILING = {"bdist_wheel", "build", "build_ext", "develop", "editable_wheel", "install"}
 
+# cffi compiles against the limited API: one wheel for every Python from the oldest that pyproject.toml allows.
+OPTIONS = {"bdist_wheel": {"py_limited_api": "cp311"}}
+
 
 def require_compiler() -> None:
     """End with one line, before a build prints anything else, where something is missing. Use clang if gcc is."""
@@ -33,8 +36,4 @@ def require_compiler() -> None:
 
 if COMPILING & set(sys.argv):
     require_compiler()
-setup(
-    cffi_modules=["reader_c/build.py:ffibuilder"],
-    # cffi compiles against the limited API: one wheel for every Python from the oldest that pyproject.toml allows
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
-)
+setup(cffi_modules=["reader_c/build.py:ffibuilder"], options=OPTIONS)

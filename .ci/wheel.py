@@ -19,6 +19,11 @@ DIST, WORK = ROOT / "dist", ROOT / ".wheel-venv"
 CONSTRAINTS = ("-c", str(ROOT / "constraints.txt"))
 OLDEST = (3, 11)
 
+# Without a tree of sources on Python's path, and with patchelf on the system's, where auditwheel looks for it.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+    "PATH": os.pathsep.join((str(Path(sys.prefix) / "bin"), *os.get_exec_path()))
+}
+
 # All that reader_c and `export-and-verify inspect` import.
 OF_THE_READER = ("blake3", "cffi", "click", "jinja2", "numpy", "rich")
 
@@ -82,7 +87,8 @@ def install(python: Path, directory: Path, *arguments: str) -> None:
 def read(environment: Path, files: list[Path]) -> str:
     """Return a line for each file with the digest of its logits, as the installed reader computes them."""
     command = [environment / "bin/python", "-c", READ, *files]
-    return subprocess.run(command, check=True, cwd=environment, stdout=subprocess.PIPE, text=True).stdout
+    ran = subprocess.run(command, check=True, cwd=environment, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    return ran.stdout
 
 
 def pythons() -> dict[str, Path]:
@@ -112,10 +118,8 @@ def tool(name: str) -> Path:
 def run(*command: object, cwd: Path | None = None, quiet: bool = False) -> None:
     """Run a command; where it fails, print what a quiet one said, and end with its status."""
     words = [str(word) for word in command]
-    # patchelf stands beside the tools, and auditwheel looks for it on the path
-    environment = {**os.environ, "PATH": os.pathsep.join((str(tool("")), *os.get_exec_path()))}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
-    ran = subprocess.run(words, check=False, cwd=cwd, env=environment, text=True, **pipes)
+    ran = subprocess.run(words, check=False, cwd=cwd, env=ENVIRONMENT, text=True, **pipes)
     if ran.returncode:
         print(ran.stdout or "", end="", file=sys.stderr)
         sys.exit(f"error: {' '.join(words)}: exit status {ran.returncode}")
