@@ -29,8 +29,13 @@ from verify.verdict import verify
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """The result of release(). report.passed says whether the file stands at summary.path. report_dir: the directory
-    with the report's files."""
+    """Is what release() returns.
+
+    Attributes:
+        summary: of the export. The file stands at summary.path if it passed.
+        report: the verdict.
+        report_dir: the directory with the report's files.
+    """
 
     summary: exporter.ExportSummary
     report: Report
