@@ -56,8 +56,8 @@ def main() -> None:
     expected = read(own, files)
     for version, python in pythons().items():
         other = WORK / f"python{version}"
-        install(python, other, "--no-deps", str(wheel))
-        run(other / "bin/pip", "install", "-q", *CONSTRAINTS, *OF_THE_READER)
+        install(python, other, *OF_THE_READER)
+        run(other / "bin/pip", "install", "-q", "--no-deps", wheel)
         found = read(other, files)
         if found != expected:
             sys.exit(f"error: Python {version}: expected the logits of {sys.executable}, found others:\n{found}")

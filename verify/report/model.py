@@ -46,7 +46,7 @@ class Report(Findings):
         return self._document
 
     def to_json(self) -> str:
-        """Render report.json.
+        """Render the report as report.json.
 
         Returns:
             The text, which validates against its schema.
@@ -54,7 +54,7 @@ class Report(Findings):
         return self._json
 
     def to_html(self) -> str:
-        """Render report.html.
+        """Render the report as report.html.
 
         Returns:
             One page that needs no network, for screens of any size and for paper.
