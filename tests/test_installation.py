@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +107,51 @@ def runpy_setup(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """What setup.py defines; it builds nothing here."""
     monkeypatch.setattr("setuptools.setup", lambda **_options: None)
     return runpy.run_path(str(ROOT / "setup.py"))
+
+
+# ---- what pages say ----
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINES = [
+    line.strip().removeprefix("$ ").removeprefix("- ")
+    for page in PAGES
+    for line in page.read_text().splitlines()
+    if re.match(r"\s*(\$ |- )?(pip|pipx|uv tool) install ", line)
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_install_lines_mean_the_same_in_bash_and_zsh(line: str) -> None:
+    """zsh takes brackets outside of quotes for a pattern, and has no comments at its prompt."""
+    outside = re.sub(r"'[^']*'|\"[^\"]*\"", "", line)
+    assert not set("[]*?#~") & set(outside)
+    assert shlex.split(line)[:2] in (["pip", "install"], ["pipx", "install"], ["uv", "tool"])
+
+
+def test_the_first_pages_show_an_install_line_and_one_for_cpus_alone() -> None:
+    for page in ("README.md", "docs/quickstart.md"):
+        first = (ROOT / page).read_text().partition("```console\n")[2].partition("```")[0]
+        assert first.startswith(
+            "$ pip install torch --index-url https://download.pytorch.org/whl/cpu\n$ pip install "
+        )
+
+
+def test_the_wheel_that_the_quickstart_installs_has_the_name_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    options: Any = runpy_setup(monkeypatch)["OPTIONS"]
+    start = f"export_and_verify-{project['version']}-{options['bdist_wheel']['py_limited_api']}-abi3-manylinux_"
+    wheels = [line for line in LINES if ".whl" in line]
+    assert wheels
+    assert all(start in line for line in wheels)
+
+
+def test_addresses_that_nobody_can_reach_yet_are_placeholders_and_said_to_be() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    placeholder = "https://git.example/OWNER/export-and-verify"
+    assert set(urls) == {"Documentation", "Source", "Issues", "Changelog"}
+    assert all(url.startswith(placeholder) for url in urls.values())
+    page = (ROOT / "docs" / "ci.md").read_text()
+    assert "`OWNER`, `git.example` and the tag `v0.1.0` on this page are placeholders" in page
+    addresses = re.findall(r"https://\S*export-and-verify", page)
+    assert addresses
+    assert set(addresses) == {placeholder}
