@@ -128,6 +128,17 @@ def test_install_lines_mean_the_same_in_bash_and_zsh(line: str) -> None:
     assert shlex.split(line)[:2] in (["pip", "install"], ["pipx", "install"], ["uv", "tool"])
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_install_lines_reach_the_program_unchanged(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    programs = "\n".join(f"{name}() {{ printf '%s\\n' {name} \"$@\"; }}" for name in ("pip", "pipx", "uv"))
+    script = "\n".join((programs, *LINES))
+    result = subprocess.run([shell, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [word for line in LINES for word in shlex.split(line)]
+
+
 def test_the_first_pages_show_an_install_line_and_one_for_cpus_alone() -> None:
     for page in ("README.md", "docs/quickstart.md"):
         first = (ROOT / page).read_text().partition("```console\n")[2].partition("```")[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.checkpoints import save, state_dict
 from helpers.models import toy_file
@@ -254,13 +255,17 @@ def test_an_unknown_tensor_leads_to_the_nearest_names(paths: tuple[Path, Path], 
 
 
 def test_paths_may_be_text_everywhere(paths: tuple[Path, Path], tmp_path: Path) -> None:
-    source, out = str(paths[0]), str(tmp_path / "released.bin")
-    released = verify.release(source, out, format="v2", evidence=verify.Evidence(depth="quick", windows=1))
+    source, out, tokens = str(paths[0]), str(tmp_path / "released.bin"), str(tmp_path / "tokens.npy")
+    np.save(tokens, np.arange(8).reshape(2, 4))
+    evidence = verify.Evidence(depth="quick", windows=1, tokens=tokens)  # type: ignore[arg-type]
+    released = verify.release(source, out, format="v2", evidence=evidence)
     assert released.report.passed
     saved = str(released.report_dir / "report.json")
     assert verify.read_report(saved).verdict == "pass"
     assert verify.judge(saved, out).checks == released.report.checks
     assert verify.inspect(out)["format"] == "v2"
+    with pytest.raises(verify.CannotJudgeError, match=r"^no\.so: expected an engine's shared library, found no such"):
+        verify.verify(source, out, engine=verify.Engine(library="no.so"))  # type: ignore[arg-type]
     assert exporter.export(source, str(tmp_path / "again.bin"), format="v2").sha256 == released.summary.sha256
 
 

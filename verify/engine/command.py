@@ -62,6 +62,9 @@ class Engine:
     activations: reader_c.Activations = "fp32"
 
     def __post_init__(self) -> None:
+        if self.library is not None:
+            # a path may be given as text
+            object.__setattr__(self, "library", Path(self.library))
         if (self.library is None) == (self.command is None):
             raise CannotJudgeError("engine: expected either a library or a command, found both or none")
         if not 0 < self.seconds < math.inf:

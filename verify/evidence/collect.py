@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,13 @@ class Evidence:
     text: Path | None = None
     tokenizer: Path | None = None
     tokens: Path | Sequence[NDArray[np.int64]] | None = None
+
+    def __post_init__(self) -> None:
+        # paths may be given as text
+        for name in ("text", "tokenizer", "tokens"):
+            value = getattr(self, name)
+            if isinstance(value, (str, os.PathLike)):
+                object.__setattr__(self, name, Path(value))
 
     @property
     def files(self) -> list[Path]:
