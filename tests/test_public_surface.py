@@ -153,7 +153,7 @@ def test_verify_takes_every_option_of_a_verdict_by_name() -> None:
     assert verifying == options | {"source", "path", "windows", "depth"}
     releasing = set(inspect.signature(verify.release).parameters)
     exporting = set(inspect.signature(exporter.export).parameters) - {"checkpoint"}
-    assert releasing == (options | exporting | {"source", "report_dir", "sign_key"})
+    assert releasing == options | exporting | {"source", "windows", "depth", "report_dir", "sign_key"}
 
 
 # ---- what they show ----
@@ -267,6 +267,17 @@ def test_paths_may_be_text_everywhere(paths: tuple[Path, Path], tmp_path: Path) 
     with pytest.raises(verify.CannotJudgeError, match=r"^no\.so: expected an engine's shared library, found no such"):
         verify.verify(source, out, engine=verify.Engine(library="no.so"))  # type: ignore[arg-type]
     assert exporter.export(source, str(tmp_path / "again.bin"), format="v2").sha256 == released.summary.sha256
+
+
+def test_release_takes_windows_or_evidence_as_verify_does(paths: tuple[Path, Path], tmp_path: Path) -> None:
+    source, out = paths[0], tmp_path / "released.bin"
+    for function in (verify.verify, verify.release):
+        named = {} if function is verify.verify else {"format": "v2"}
+        with pytest.raises(ValueError, match=r"^give windows or evidence, not both$"):
+            function(source, out, windows=1, evidence=verify.Evidence(depth="quick"), **named)  # type: ignore[operator]
+    released = verify.release(source, out, format="v2", windows=1, depth="quick")
+    assert released.report.evidence["depth"] == "quick"
+    assert released.report.evidence["windows"]["random"] == 1
 
 
 def test_an_option_is_refused_before_the_source_is_opened(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from verify import release_file
 from verify.engine.command import Engine
@@ -25,6 +28,8 @@ def release(
     overwrite: bool = False,
     policy: StrPath | None = None,
     baseline: StrPath | None = None,
+    windows: int | Sequence[NDArray[np.int64]] | None = None,
+    depth: str | None = None,
     evidence: Evidence | None = None,
     engine: Engine | None = None,
     max_seq_len: int | None = None,
@@ -48,8 +53,8 @@ def release(
     Args:
         source, out: the checkpoint's path or hub id; the file's path, or the directory's.
         format, group_size, exact_group_size, storage, provenance, overwrite: as in exporter.export().
-        policy, baseline, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce, progress: as in
-            verify.verify().
+        policy, baseline, windows, depth, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce,
+            progress: as in verify.verify().
         source_kind, follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in exporter.open_checkpoint().
         report_dir: a directory for the report; by default out.report, or out.rejected after a fail.
         sign_key: an elliptic-curve private key in PEM, which signs the report.
@@ -63,4 +68,5 @@ def release(
     """
     given = locals()
     export = {name: given[name] for name in release_file.EXPORT_OPTIONS}
-    return release_file.release(source, out, options=options_of(given), sign_key=sign_key, **export)
+    options = options_of(given).with_windows(windows, depth)
+    return release_file.release(source, out, options=options, sign_key=sign_key, **export)
