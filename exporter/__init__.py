@@ -1,12 +1,14 @@
 """exporter writes llama2.c-style .bin files from PyTorch checkpoints.
 
-    checkpoint = exporter.open_checkpoint("model.pt")
-    summary = exporter.export(checkpoint, "model.bin", format="v2", group_size=64)
+    summary = exporter.export("model.pt", "model.bin", format="v2", group_size=64)
 
 It imports nothing of reader_c or verify: a verifier that shares code with the exporter would share its mistakes.
 """
 
 from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING
 
 from exporter.checkpoint import Checkpoint
 from exporter.config import ModelConfig, RopeScaling
@@ -15,6 +17,7 @@ from exporter.errors import (
     ExportError,
     FormatError,
     NotLastingError,
+    UnknownTensorError,
     WeightError,
     WriteError,
 )
@@ -24,6 +27,9 @@ from exporter.sources import KINDS as SOURCE_KINDS
 from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, TensorSummary
 from exporter.write import FORMATS, export
+
+if TYPE_CHECKING:
+    __version__: str
 
 __all__ = [
     "FORMATS",
@@ -39,9 +45,18 @@ __all__ = [
     "Quantized",
     "RopeScaling",
     "TensorSummary",
+    "UnknownTensorError",
     "WeightError",
     "WriteError",
+    "__version__",
     "export",
     "open_checkpoint",
     "quantize_q80",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Look the version up where somebody asks for it."""
+    if name == "__version__":
+        return metadata.version("export-and-verify")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

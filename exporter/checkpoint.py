@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from exporter.companions import Companions
 from exporter.config import ModelConfig, tensor_shapes
-from exporter.errors import CheckpointError, WeightError, WriteError
+from exporter.errors import CheckpointError, UnknownTensorError, WeightError, WriteError
 from exporter.file_identity import Identity, refuse_changed
 
 Weights = NDArray[np.float32]
@@ -28,13 +30,26 @@ _TOKENIZERS = ("tokenizer*", "vocab.json", "merges.txt")
 class Checkpoint:
     """A model's weights in llama2.c's names and RoPE convention (rows 2i and 2i + 1 of q and k rotate together).
 
-    shapes: of each tensor, which must be those that config implies. load: called for each request, returns float32
-    in that shape; what it returns is freed with the caller's array. where: the source's name, for messages. kind: of
-    the source. files: every file that is read, now or later. opened: the identity of each file before it was read.
-    notes: lines that say how the source was read, for its user. locate: finds an element in the source's own files,
-    whose names and order of rows may differ. dtypes: the type of each tensor in the source, if it is not float32.
-    tokenizer: the file beside the source. companions: finds what an export to a directory carries along.
-    Raises CheckpointError where names or shapes differ from what config implies.
+    open_checkpoint() and Checkpoint.from_arrays() make one. None of its weights is read before load() asks for it.
+
+    Args:
+        config: the hyper-parameters.
+        shapes: of each tensor, which must be those that config implies.
+        load: called for each request, returns float32 in that shape, which is freed with the caller's array.
+        where, kind: the source's name, for messages, and its kind.
+        files: every file that is read, now or later.
+        opened: the identity of each file before it was read.
+        dtypes: the type of each tensor in the source, if it is not float32.
+        tokenizer: the file beside the source.
+        companions: finds what an export to a directory carries along.
+        notes: lines that say how the source was read, for its user.
+        locate: finds an element in the source's own files, whose names and order of rows may differ.
+
+    Attributes:
+        config, where, kind, files, tokenizer, companions, notes: as above.
+
+    Raises:
+        CheckpointError: names or shapes differ from what config implies.
     """
 
     def __init__(
@@ -62,12 +77,28 @@ class Checkpoint:
 
     @classmethod
     def from_arrays(cls, config: ModelConfig, arrays: Mapping[str, Weights]) -> Checkpoint:
-        """Return a checkpoint over float32 arrays in memory, which are never written to. Raises CheckpointError."""
+        """Make a checkpoint over arrays in memory, which are never written to.
+
+        Args:
+            config: the hyper-parameters.
+            arrays: float32 by name; exporter.Checkpoint.names lists the names that a config implies.
+
+        Returns:
+            A checkpoint of kind "memory".
+
+        Raises:
+            CheckpointError: a name, a shape or a type differs from what config implies.
+        """
         for name, array in arrays.items():
             if array.dtype != np.float32:
                 raise CheckpointError(f"{name}: expected float32, found {array.dtype}")
         shapes = {name: array.shape for name, array in arrays.items()}
         return cls(config, shapes, lambda name: arrays[name], where="arrays in memory", kind="memory")
+
+    def __repr__(self) -> str:
+        weights = sum(math.prod(shape) for shape in self._shapes.values())
+        size = f"{self.config.n_layers} layers of dim {self.config.dim}, {weights:,} parameters"
+        return f"<exporter.Checkpoint {self.where!r}: {self.kind}, {size}>"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,26 +106,81 @@ class Checkpoint:
         return tuple(self._shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape: (out_features, in_features) of a matrix. Raises KeyError."""
+        """Say which shape a tensor has.
+
+        Args:
+            name: of the tensor.
+
+        Returns:
+            (out_features, in_features) of a matrix, (features,) of a vector.
+
+        Raises:
+            UnknownTensorError: the model has no such tensor.
+        """
+        if name not in self._shapes:
+            nearest = " or ".join(difflib.get_close_matches(name, self._shapes, cutoff=0.5))
+            raise UnknownTensorError(
+                f"{self.where}: tensor: expected {nearest or 'one of checkpoint.names'}, found {name!r:.100}"
+            )
         return self._shapes[name]
 
     def dtype(self, name: str) -> Dtype:
-        """Return the narrowest of "fp32", "fp16" and "bf16" that holds every number of the source's own type."""
+        """Say which type a tensor has in the source.
+
+        Args:
+            name: of the tensor.
+
+        Returns:
+            The narrowest of "fp32", "fp16" and "bf16" that holds every number of the source's own type.
+
+        Raises:
+            UnknownTensorError: the model has no such tensor.
+        """
+        self.shape(name)
         return self._dtypes.get(name, "fp32")
 
     def place(self, name: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-        """Where an element of a tensor stands in the source: the file and the tensor's name there, and its index."""
+        """Find an element of a tensor in the source.
+
+        Args:
+            name, index: of the element.
+
+        Returns:
+            The file and the tensor's name there, and the element's index there.
+
+        Raises:
+            UnknownTensorError: the model has no such tensor.
+        """
+        self.shape(name)
         return self._locate(name, index) if self._locate else (f"{self.where}: {name}", index)
 
     def not_finite(self, name: str, weights: Weights) -> WeightError:
-        """The error for the first NaN or infinity in a loaded tensor, at its place in the source."""
+        """Make the error for the first NaN or infinity in a loaded tensor.
+
+        Args:
+            name: of the tensor.
+            weights: its numbers, not all of them finite.
+
+        Returns:
+            The error, which names the number's place in the source.
+
+        Raises:
+            UnknownTensorError: the model has no such tensor.
+        """
         first = int((~np.isfinite(weights)).argmax())
         index = tuple(int(i) for i in np.unravel_index(first, weights.shape))
         where, there = self.place(name, index)
         return WeightError(f"{where}: {list(there)}: expected a finite weight, found {weights[index]}", there)
 
     def refuse_as_target(self, out: Path) -> None:
-        """Raise WriteError where out is one of this checkpoint's files, or a tokenizer beside them, by any name."""
+        """Refuse to write over this checkpoint.
+
+        Args:
+            out: the path to be written.
+
+        Raises:
+            WriteError: out is one of this checkpoint's files, or a tokenizer beside them, by any name.
+        """
         existing = _stat(out)
         if existing is None:
             return
@@ -110,9 +196,14 @@ class Checkpoint:
             )
 
     def refuse_as_directory(self, out: Path) -> None:
-        """Raise WriteError where out is a directory that holds, at any depth, a file of this checkpoint.
+        """Refuse to write over a directory that this checkpoint is read from.
 
-        A link counts both where it stands and where it points.
+        Args:
+            out: the path to be written.
+
+        Raises:
+            WriteError: out is a directory that holds, at any depth, a file of this checkpoint. A link counts both
+                where it stands and where it points.
         """
         existing = _stat(out)
         if existing is None:
@@ -125,13 +216,28 @@ class Checkpoint:
                 )
 
     def refuse_changed(self) -> None:
-        """Raise CheckpointError where a file is no longer the one that was opened."""
+        """Refuse a source that changed after it was opened.
+
+        Raises:
+            CheckpointError: a file is no longer the one that was opened.
+        """
         for path, opened in self._opened.items():
             refuse_changed(path, opened)
 
     def load(self, name: str) -> Weights:
-        """Return one tensor as a read-only float32 array. Raises KeyError for an unknown name, or CheckpointError."""
-        shape = self._shapes[name]
+        """Read one tensor.
+
+        Args:
+            name: of the tensor.
+
+        Returns:
+            A read-only float32 array.
+
+        Raises:
+            UnknownTensorError: the model has no such tensor; the error names the nearest names.
+            CheckpointError: the source's tensor cannot be read.
+        """
+        shape = self.shape(name)
         array = self._load(name).view()
         if array.shape != shape:
             raise CheckpointError(f"{self.where}: {name}: expected shape {shape}, found {array.shape}")

@@ -24,12 +24,20 @@ ROPE_SCALING_FIELDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How RoPE's frequencies differ from theta^(-2i / head_dim).
+    """How RoPE's frequencies differ from theta^(-2i / head_dim). It validates itself.
 
-    linear: divided by factor. dynamic: not at all up to original_max_positions, beyond which no engine with a
-    KV cache can follow. llama3: divided by factor below low_freq_factor turns in original_max_positions, kept above
-    high_freq_factor turns, blended between. yarn: blended over the pairs whose turns lie between beta_slow and
+    "linear": divided by factor. "dynamic": not at all up to original_max_positions, beyond which no engine with a
+    KV cache can follow. "llama3": divided by factor below low_freq_factor turns in original_max_positions, kept above
+    high_freq_factor turns, blended between. "yarn": blended over the pairs whose turns lie between beta_slow and
     beta_fast, pair indices rounded outwards where truncate is set, and sines and cosines times attention_factor.
+
+    Attributes:
+        type: "none", "linear", "dynamic", "llama3" or "yarn".
+        factor, original_max_positions, low_freq_factor, high_freq_factor, beta_fast, beta_slow, attention_factor,
+            truncate: as above; zero where the type does not use them.
+
+    Raises:
+        CheckpointError: a field is out of range, or of another type.
     """
 
     type: str = "none"
@@ -69,10 +77,19 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A Llama. Validates itself: an instance is always one that can be computed.
+    """A Llama. It validates itself: an instance is always one that can be computed.
 
-    tied: the classifier is the token embedding. norm_eps is compared as float32 wherever it is compared.
-    head_dim: dim / n_heads where it is not given. activation: of the gate, "silu", "gelu" (erf) or "gelu_tanh".
+    Attributes:
+        dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len: the model's shape.
+        tied: whether the classifier is the token embedding.
+        norm_eps: of the norms; compared as float32 wherever it is compared.
+        rope_theta, rope_scaling: of RoPE.
+        head_dim: dim / n_heads where it is not given.
+        qkv_bias, wo_bias, mlp_bias: which matrices have a bias.
+        activation: of the gate, "silu", "gelu" (erf) or "gelu_tanh".
+
+    Raises:
+        CheckpointError: a field is out of range, or the fields contradict each other.
     """
 
     dim: int
@@ -134,10 +151,12 @@ class ModelConfig:
 
     @property
     def q_dim(self) -> int:
+        """Return the width of all query heads together."""
         return self.head_dim * self.n_heads
 
     @property
     def kv_dim(self) -> int:
+        """Return the width of all kv heads together."""
         return self.head_dim * self.n_kv_heads
 
 

@@ -15,12 +15,24 @@ class CheckpointError(ExportError, ValueError):
     """The source is not a checkpoint that this package understands exactly."""
 
 
+class UnknownTensorError(ExportError, KeyError):
+    """The checkpoint has no tensor of this name."""
+
+    def __str__(self) -> str:
+        # not KeyError's, which quotes the whole line
+        return str(self.args[0])
+
+
 class FormatError(ExportError, ValueError):
     """The chosen format cannot hold this model, or has no such option."""
 
 
 class WeightError(ExportError, ValueError):
-    """A weight is NaN, infinite, or not representable. index: its position in the tensor."""
+    """A weight is NaN, infinite, or not representable.
+
+    Attributes:
+        index: its position in the tensor.
+    """
 
     def __init__(self, message: str, index: tuple[int, ...]) -> None:
         super().__init__(message)

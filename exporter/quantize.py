@@ -27,9 +27,12 @@ _BLOCK = 1 << 17
 
 
 class Quantized(NamedTuple):
-    """A quantized tensor: q int8 in the input's shape, scale float32 (..., in_features / group_size).
+    """A quantized tensor.
 
-    max_error: the largest |w - q * scale| in exact arithmetic.
+    Attributes:
+        q: int8 in the input's shape.
+        scale: float32 (..., in_features / group_size).
+        max_error: the largest |w - q * scale| in exact arithmetic.
     """
 
     q: NDArray[np.int8]
@@ -46,10 +49,18 @@ class Quantized(NamedTuple):
 
 
 def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
-    """Quantize a float32 tensor, in groups of group_size along its last axis. w is not changed.
+    """Quantize a tensor to Q8_0, in groups along its last axis.
 
-    Raises WeightError with the index of the first NaN or infinity, FormatError for another dtype or where group_size
-    does not divide the last axis.
+    Args:
+        w: float32, which is not changed.
+        group_size: how many weights share a scale.
+
+    Returns:
+        The int8 values, the scales, and the largest error.
+
+    Raises:
+        WeightError: a weight is NaN or infinite; the error has the index of the first.
+        FormatError: w has another dtype, or group_size does not divide its last axis.
     """
     w = np.asarray(w)
     if w.dtype != np.float32:

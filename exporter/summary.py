@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ Progress = Callable[[int, int], None]
 class TensorSummary:
     """How one tensor was stored.
 
-    bytes: of all its parts in the file. max_abs_error: the largest |w - stored|, exactly. bound: proved for it,
-    0 where the storage loses nothing.
+    Attributes:
+        name, shape, storage: of the tensor.
+        bytes: of all its parts in the file.
+        max_abs_error: the largest |w - stored|, exactly.
+        bound: proved for it, 0 where the storage loses nothing.
     """
 
     name: str
@@ -26,12 +30,17 @@ class TensorSummary:
     bound: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExportSummary:
     """What export() wrote.
 
-    sha256: of the file; for a directory, of the list of its files' digests (see HuggingFaceSummary). group_size: the
-    smallest in the file, 0 where no tensor is Q8_0. requested_group_size: the one that the caller passed.
+    Attributes:
+        path, format, bytes: of the file or directory.
+        sha256: of the file; for a directory, of the list of its files' digests (see HuggingFaceSummary).
+        seconds: that the export took.
+        group_size: the smallest in the file, 0 where no tensor is Q8_0.
+        requested_group_size: the one that the caller passed.
+        tensors: how each tensor was stored.
     """
 
     path: Path
@@ -42,3 +51,7 @@ class ExportSummary:
     group_size: int
     requested_group_size: int
     tensors: tuple[TensorSummary, ...]
+
+    def __repr__(self) -> str:
+        what = f"{self.format}, {self.bytes:,} bytes, {len(self.tensors)} tensors"
+        return f"<exporter.ExportSummary {os.fspath(self.path)!r}: {what}, sha256 {self.sha256[:12]}...>"

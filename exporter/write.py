@@ -31,13 +31,14 @@ from exporter.formats.v3_storage import choose_storage
 from exporter.memory_plan import plan_memory
 from exporter.payload import PayloadWriter
 from exporter.provenance import Provenance
+from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, Progress, TensorSummary
 
 FORMATS = (*LEGACY_FORMATS, "v3", "hf")
 
 
 def export(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     format: str,  # noqa: A002  # the word of the public interface
@@ -51,49 +52,92 @@ def export(
     announce: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> ExportSummary:
-    """Write checkpoint to out: a file for "v0", "v1", "v1-fp32", "v2" and "v3", a directory for "hf" (transformers).
+    """Write a checkpoint as a .bin file, or as a directory for transformers.
 
-    group_size: the largest size of Q8_0's groups; a smaller one is used where it does not divide every in_features
-    (in v3: the tensor's own). exact_group_size: refuse a smaller one. storage, of v3: "source" (its own type,
-    without loss), "fp32", "fp16", "bf16" or "q8_0", or a mapping of name patterns to these, of which the last match
-    counts. provenance, of v3: write the digests of the source's files into the file; without them, the same weights
-    give the same bytes whatever the source. max_seq_len: a shorter one than the model's. overwrite: replace an
-    existing file. memory: the most bytes that this process may take. announce: receives the predicted memory as a
-    line. progress: receives (bytes done, bytes in all).
+    Args:
+        checkpoint: a path or hub id, or an open Checkpoint, which may say more about the source.
+        out: the path of the file or directory, which appears complete or not at all.
+        format: one of FORMATS: "v0", "v1", "v1-fp32", "v2" and "v3" are files, "hf" is a directory.
+        group_size: the largest of Q8_0's groups; a smaller one is used where it does not divide in_features.
+        exact_group_size: refuse a smaller one.
+        storage: of v3: "source" (its own type, without loss), "fp32", "fp16", "bf16" or "q8_0", or a mapping of name
+            patterns to these, of which the last match counts.
+        provenance: write the digests of the source's files into a v3 file.
+        max_seq_len: a shorter length than the model's.
+        overwrite: replace an existing file.
+        memory: the most bytes that this process may take.
+        announce, progress: receives the predicted memory as a line; (bytes done, bytes in all).
 
-    Raises ExportError where memory is too small, CheckpointError, FormatError, WeightError, or WriteError; nothing on
-    disk has changed then, unless the message says what was written.
+    Returns:
+        What was written: path, size, digest, and the error and bound of every tensor.
+
+    Raises:
+        ExportError: CheckpointError, FormatError, WeightError, WriteError, or itself where memory is too small.
+            Nothing on disk has changed then, unless the message says what was written.
     """
     start = time.monotonic()
-    if format not in FORMATS:
-        raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
-    if format != "v3" and storage != "source":
-        raise FormatError(f"storage: expected none for {format}, which fixes its own, found {storage!r}")
-    check_group_size(group_size)
+    _check_options(format, storage, group_size)
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint, max_seq_len=max_seq_len)
     config = _shortened(checkpoint.config, max_seq_len)
     held = plan_memory(checkpoint, memory)
     if announce:
         announce(held.describe())
     if format == "hf":
         hf = export_huggingface(checkpoint, config, Path(out), overwrite=overwrite, progress=progress)
-        seconds = time.monotonic() - start
-        return ExportSummary(Path(out), format, hf.bytes, hf.sha256, seconds, 0, group_size, hf.tensors)
+        return ExportSummary(Path(out), format, hf.bytes, hf.sha256, _since(start), 0, group_size, hf.tensors)
     target = resolve_target(Path(out), overwrite=overwrite)
     checkpoint.refuse_as_target(target)
-    payload = PayloadWriter(checkpoint, progress, held.at_once)
-    if format == "v3":
-        stored = choose_storage(checkpoint, storage, group_size, exact=exact_group_size)
-        used = min((how.group_size for how in stored.values() if how.group_size), default=0)
-        plan = partial(v3.plan, config, stored)
-        write = partial(_write_v3, payload=payload, plan=plan, source=checkpoint if provenance else None)
-    else:
-        used = _legacy_group_size(config, format, group_size, exact=exact_group_size)
-        write = partial(write_legacy, payload=payload, config=config, format_name=format, group_size=used)
+    plan = _plan(checkpoint, config, format, (group_size, exact_group_size), storage, provenance=provenance)
     with atomic_file(target, overwrite=overwrite) as file:
-        tensors = write(file)
+        tensors = plan.write(file, PayloadWriter(checkpoint, progress, held.at_once))
         checkpoint.refuse_changed()
         size, digest = _finish(file)
-    return ExportSummary(Path(out), format, size, digest, time.monotonic() - start, used, group_size, tensors)
+    return ExportSummary(Path(out), format, size, digest, _since(start), plan.group_size, group_size, tensors)
+
+
+def _since(start: float) -> float:
+    return time.monotonic() - start
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """How a file will be written. group_size: the smallest in the file, 0 where no tensor is Q8_0."""
+
+    group_size: int
+    write: Callable[[BinaryIO, PayloadWriter], tuple[TensorSummary, ...]]
+
+
+def _plan(
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    format_name: str,
+    group_size: tuple[int, bool],
+    storage: str | Mapping[str, str],
+    *,
+    provenance: bool,
+) -> _Plan:
+    """Choose groups and storage. group_size: the requested one, and whether a smaller one is refused.
+
+    Raises FormatError.
+    """
+    requested, exact = group_size
+    if format_name != "v3":
+        used = _legacy_group_size(config, format_name, requested, exact=exact)
+        return _Plan(used, partial(write_legacy, config=config, format_name=format_name, group_size=used))
+    stored = choose_storage(checkpoint, storage, requested, exact=exact)
+    used = min((how.group_size for how in stored.values() if how.group_size), default=0)
+    source = checkpoint if provenance else None
+    return _Plan(used, partial(_write_v3, plan=partial(v3.plan, config, stored), source=source))
+
+
+def _check_options(format_name: str, storage: str | Mapping[str, str], group_size: int) -> None:
+    """Raise FormatError for options that no source can make right, before the source is opened."""
+    if format_name not in FORMATS:
+        raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format_name!r}")
+    if format_name != "v3" and storage != "source":
+        raise FormatError(f"storage: expected none for {format_name}, which fixes its own, found {storage!r}")
+    check_group_size(group_size)
 
 
 def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:

@@ -20,9 +20,13 @@ _SCALINGS = {
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How RoPE's frequencies differ from theta^(-2i / head_dim).
+    """How RoPE's frequencies differ from theta^(-2i / head_dim). Fields that the type does not use are zero.
 
-    type: "none", "linear", "dynamic", "llama3" or "yarn". Fields that the type does not use are zero.
+    Attributes:
+        type: "none", "linear", "dynamic", "llama3" or "yarn".
+        factor, original_max_positions: of all but "none"; original_max_positions is not of "linear".
+        low_freq_factor, high_freq_factor: of "llama3".
+        beta_fast, beta_slow, attention_factor, truncate: of "yarn".
     """
 
     type: str
@@ -40,8 +44,15 @@ class RopeScaling:
 class Config:
     """What the header says, field by field, with what the format implies where it has no field.
 
-    vocab_size: positive, also where v0 stores it negative. group_size: the smallest of all Q8_0 tensors, 0 without
-    any. activation: "silu", "gelu" (erf) or "gelu_tanh".
+    Attributes:
+        dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim: the model's shape.
+        vocab_size: positive, also where v0 stores it negative.
+        max_seq_len: the most positions.
+        shared_classifier: whether the classifier is the token embedding.
+        qkv_bias, wo_bias, mlp_bias: which matrices have a bias.
+        activation: "silu", "gelu" (erf) or "gelu_tanh".
+        group_size: the smallest of all Q8_0 tensors, 0 without any.
+        norm_eps, rope_theta, rope_scaling: of the norms and of RoPE.
     """
 
     dim: int

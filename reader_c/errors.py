@@ -9,8 +9,11 @@ from pathlib import Path
 class ReaderError(Exception):
     """This is the root of every error of this package.
 
-    where: the file. field: what is wrong, in the words of the format ("n_heads", "file size", "token"). offset: byte
-    in the file, or index in the argument; None where neither applies. expected, found: as text.
+    Attributes:
+        where: the file.
+        field: what is wrong, in the words of the format ("n_heads", "file size", "token").
+        offset: byte in the file, or index in the argument; None where neither applies.
+        expected, found: as text.
     """
 
     def __init__(self, where: str, field: str, offset: int | None, expected: str, found: str) -> None:
@@ -30,12 +33,24 @@ class ArgumentError(ReaderError, ValueError):
     """Tokens, positions or options that the model cannot take."""
 
 
+class UnknownTensorError(ReaderError, KeyError):
+    """The file has no tensor of this name."""
+
+    def __str__(self) -> str:
+        # not KeyError's, which quotes the whole line
+        return str(self.args[0])
+
+
 class ReaderMemoryError(ReaderError, MemoryError):
     """Memory for a session of this size cannot be allocated."""
 
 
 class ReaderSystemError(ReaderError, OSError):
-    """The operating system refused to open or read the file; errno says why."""
+    """The operating system refused to open or read the file.
+
+    Attributes:
+        errno: the system's number of the reason.
+    """
 
     def __init__(self, where: str, field: str, number: int) -> None:
         super().__init__(where, field, None, "a readable regular file", os.strerror(number).lower())

@@ -26,7 +26,11 @@ class Closing:
         self.close()
 
     def close(self) -> None:
-        """Release what is held; a second call does nothing."""
+        """Release what is held; a second call does nothing.
+
+        Raises:
+            ArgumentError: another thread still uses it.
+        """
         raise NotImplementedError
 
 
@@ -56,24 +60,29 @@ class Handle(Closing):
         self.config = config_of(raw)
 
     def close(self) -> None:
-        """Release the file. Arrays that were handed out stay valid."""
+        """Release the file; a second call does nothing. Arrays that were handed out stay valid."""
         self._pointer = None
 
-    def pointer(self) -> Any:
+    @property
+    def closed(self) -> bool:
+        """Return whether close() was called."""
+        return self._pointer is None
+
+    def _open_pointer(self) -> Any:
         """Return C's rc_model *, for this package alone. Raises ClosedError."""
         if self._pointer is None:
             raise errors.ClosedError(self.path, "model", None, "an open model", "a closed one")
         return self._pointer
 
-    def read(self, offset: int, size: int) -> memoryview:
+    def _read(self, offset: int, size: int) -> memoryview:
         """Return bytes of the file, read-only and without a copy. They stay valid after close()."""
-        pointer = self.pointer()
+        pointer = self._open_pointer()
         # the destructor holds the pointer, and with it the copy, for as long as a view of these bytes lives
         start = ffi.gc(ffi.cast("uint8_t *", lib.rc_model_bytes(pointer)) + offset, partial(_keep_alive, pointer))
         # read-only at the root: an array over a writable buffer could be made writable again
         return memoryview(ffi.buffer(start, size)).toreadonly()
 
-    def token_array(self, tokens: Sequence[int] | NDArray[Any]) -> NDArray[np.int32]:
+    def _token_array(self, tokens: Sequence[int] | NDArray[Any]) -> NDArray[np.int32]:
         """Return tokens as C takes them: a new int32 array of one dimension.
 
         Raises ArgumentError for no tokens, other dimensions, other types, and ids outside the vocabulary.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,32 @@ from reader_c._reader import lib
 from reader_c.handle import Handle
 from reader_c.options import Activations, Arithmetic, Path, Rope, c_options
 from reader_c.session import Session
-from reader_c.tensors import DTYPES, STORAGES, QuantizedTensor, Span, Storage, find, names_of, spans_of
+from reader_c.tensors import DTYPES, STORAGES, QuantizedTensor, Span, Storage, find, has, names_of, near, spans_of
 from reader_c.trace import Walk
 
 
 class Model(Handle):
     """A checked file, copied into memory or mapped. Use it as a context manager; threads may share it.
 
-    mapped: False copies the file, so that later changes to it change nothing here. True maps it, and requires that
-    it stays as it is: truncation by another process ends this one with SIGBUS. The default copies a file of up to
-    half of the machine's memory. check_digests: compare the tensors of a v3 file with their digests, too; its head
-    always is. Arrays that were handed out stay valid after close(). Raises InvalidFileError where the file is at
-    fault, ReaderSystemError where it cannot be opened.
+    model["norm.weight"] is model.tensor("norm.weight"); iteration gives the names. Arrays that were handed out stay
+    valid after close().
+
+    Args:
+        path: the file.
+        check_digests: compare the tensors of a v3 file with their digests, too; its head always is.
+        mapped: False copies the file, so that later changes to it change nothing here. True maps it, and requires
+            that it stays as it is: truncation by another process ends this one with SIGBUS. The default copies a
+            file of up to half of the machine's memory.
+
+    Attributes:
+        path, format, file_size: of the file; format is "v0", "v1", "v1-fp32", "v2" or "v3".
+        config: what the header says.
+        head_size, alignment: bytes before the first tensor; what offsets are multiples of.
+        mapped: whether the file is mapped.
+
+    Raises:
+        InvalidFileError: the file is at fault.
+        ReaderSystemError: the file cannot be opened.
     """
 
     def __init__(
@@ -37,21 +51,40 @@ class Model(Handle):
         if check_digests:
             self.check_digests()
 
+    def __repr__(self) -> str:
+        c, closed = self.config, ", closed" if self.closed else ""
+        size = f"{c.n_layers} layers of dim {c.dim}, {self.file_size:,} bytes"
+        return f"<reader_c.Model {self.path!r}: {self.format}, {size}{closed}>"
+
+    def __getitem__(self, name: str) -> NDArray[np.float32] | QuantizedTensor:
+        return self.tensor(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and has(self._open_pointer(), name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Return the name of every tensor in the file; a shared classifier has no entry of its own."""
-        return names_of(self.pointer(), self.config.n_layers)
+        return names_of(self._open_pointer(), self.config.n_layers)
 
     @property
     def metadata(self) -> dict[str, str]:
         """Return a v3 file's metadata, key to value; empty for other formats."""
-        raw = lib.rc_model_config(self.pointer())
-        return digests.read_metadata(self.read(raw.metadata_at, raw.metadata_size), raw.metadata_count)
+        raw = lib.rc_model_config(self._open_pointer())
+        return digests.read_metadata(self._read(raw.metadata_at, raw.metadata_size), raw.metadata_count)
 
     def check_digests(self) -> None:
         """Compare every tensor of a v3 file with its digest.
 
-        Raises InvalidFileError naming the first that differs, ArgumentError for a format without digests.
+        Raises:
+            InvalidFileError: a tensor differs; the error names the first one.
+            ArgumentError: the format has no digests.
         """
         if self.format != "v3":
             raise errors.ArgumentError(self.path, "digests", None, "a v3 file", self.format)
@@ -59,23 +92,58 @@ class Model(Handle):
             self.check_digest(name)
 
     def check_digest(self, name: str) -> None:
-        """Compare one tensor of a v3 file, padding included, with its digest. Raises InvalidFileError or KeyError."""
-        t, _ = find(self.pointer(), name)
-        digests.check_tensor(self.path, name, self.read(t.offset, t.extent), self._digest(t), t.digest_at)
+        """Compare one tensor of a v3 file, padding included, with its digest.
+
+        Args:
+            name: of the tensor.
+
+        Raises:
+            InvalidFileError: the tensor differs.
+            UnknownTensorError: the file has no such tensor.
+        """
+        t, _ = self._find(name)
+        digests.check_tensor(self.path, name, self._read(t.offset, t.extent), self._digest(t), t.digest_at)
 
     def _digest(self, t: Any) -> str:
-        return bytes(self.read(t.digest_at, lib.RC_DIGEST_BYTES)).hex() if t.digest_at else ""
+        return bytes(self._read(t.digest_at, lib.RC_DIGEST_BYTES)).hex() if t.digest_at else ""
+
+    def _find(self, name: str) -> tuple[Any, tuple[int, ...]]:
+        """Return C's rc_tensor and the tensor's shape. Raises UnknownTensorError, which names the nearest names."""
+        pointer = self._open_pointer()
+        try:
+            return find(pointer, name)
+        except KeyError:
+            nearest = " or ".join(near(pointer, name, self.config.n_layers)) or "one of model.names"
+            raise errors.UnknownTensorError(self.path, "tensor", None, nearest, f"{name!r:.100}") from None
 
     def storage(self, name: str) -> Storage:
-        """Return how a tensor is stored. Raises KeyError for a name that the file does not have."""
-        t, shape = find(self.pointer(), name)
+        """Say how a tensor is stored.
+
+        Args:
+            name: of the tensor.
+
+        Returns:
+            Its storage, group size and digest.
+
+        Raises:
+            UnknownTensorError: the file has no such tensor.
+        """
+        t, shape = self._find(name)
         return Storage(name, shape, STORAGES[t.storage], t.group_size, self._digest(t))
 
     def tensor(self, name: str) -> NDArray[np.float32] | QuantizedTensor:
-        """Return a tensor as float32, or the int8 and scales of a Q8_0 tensor: read-only.
+        """Give a tensor's numbers, read-only: a view of the file's bytes, except that half precision is widened.
 
-        It is a view of the file's bytes, except that half precision is widened (spans() says where its bits stand).
-        Raises KeyError for a name that the file does not have.
+        spans() says where the bits of half precision stand.
+
+        Args:
+            name: of the tensor.
+
+        Returns:
+            float32 in the tensor's shape, or the int8 and scales of a Q8_0 tensor.
+
+        Raises:
+            UnknownTensorError: the file has no such tensor.
         """
         arrays = {span.part: self.view(span) for span in self.spans(name)}
         if "fp32" in arrays:
@@ -89,23 +157,52 @@ class Model(Handle):
         return wide
 
     def spans(self, name: str) -> tuple[Span, ...]:
-        """Return the places of a tensor's parts in the file. Raises KeyError."""
-        return spans_of(name, *find(self.pointer(), name))
+        """Find the parts of a tensor in the file.
+
+        Args:
+            name: of the tensor.
+
+        Returns:
+            A place for its numbers; for a Q8_0 tensor, those of its int8 and of its scales.
+
+        Raises:
+            UnknownTensorError: the file has no such tensor.
+        """
+        return spans_of(name, *self._find(name))
 
     @property
     def content(self) -> memoryview:
         """Return every byte of the file as it was read, read-only: a digest of it is one of what was checked."""
-        return self.read(0, self.file_size)
+        return self._read(0, self.file_size)
 
     def view(self, span: Span) -> NDArray[Any]:
-        """Return a part as the file holds it, read-only and without a copy: bfloat16 as its bits, uint16."""
-        return np.frombuffer(self.read(span.offset, span.nbytes), DTYPES[span.part]).reshape(span.shape)
+        """Give a part as the file holds it, read-only and without a copy.
+
+        Args:
+            span: a place that spans() found.
+
+        Returns:
+            The numbers in the part's shape; bfloat16 as its bits, uint16.
+
+        Raises:
+            ClosedError: the model is closed.
+        """
+        return np.frombuffer(self._read(span.offset, span.nbytes), DTYPES[span.part]).reshape(span.shape)
 
     def session(self, positions: int | None = None, threads: int | None = None) -> Session:
-        """Open a KV cache for this many positions, max_seq_len by default, at 8 * n_layers * kv_dim bytes a position.
+        """Open a KV cache, at 8 * n_layers * kv_dim bytes a position.
 
-        v1 and v2 headers may claim any max_seq_len: pass positions for a file that you do not trust. Raises
-        ReaderMemoryError where the memory cannot be allocated, ArgumentError for bad numbers.
+        Args:
+            positions: of the cache; max_seq_len by default. v1 and v2 headers may claim any max_seq_len: pass
+                positions for a file that you do not trust.
+            threads: one a core by default.
+
+        Returns:
+            A session at position 0. Use it as a context manager.
+
+        Raises:
+            ReaderMemoryError: the memory cannot be allocated.
+            ArgumentError: a number is out of range.
         """
         return Session(self, self.config.max_seq_len if positions is None else positions, threads)
 
@@ -119,14 +216,25 @@ class Model(Handle):
         path: Path = "best",
         threads: int | None = None,
     ) -> NDArray[np.float32]:
-        """Return the logits at every position, float32 (len(tokens), vocab_size).
+        """Compute the logits at every position.
 
-        activations: "fp32", or "q8" for those of runq.c (Q8_0 files only). arithmetic: "mirror" has the order of
-        operations of run.c and runq.c; "fast" sums dot products in 16 lanes of fused multiply-adds, with the same
-        bits on every instruction set. rope: "computed" as in run.c, or "file" for v0's own tables. path: the
-        instruction set of "fast". threads: one a core by default. Raises ArgumentError or ReaderMemoryError.
+        Args:
+            tokens: token ids, at most max_seq_len of them.
+            activations: "fp32", or "q8" for those of runq.c (Q8_0 files only).
+            arithmetic: "mirror" has the order of operations of run.c and runq.c; "fast" sums dot products in 16 lanes
+                of fused multiply-adds, with the same bits on every instruction set.
+            rope: "computed" as in run.c, or "file" for v0's own tables.
+            path: the instruction set of "fast".
+            threads: one a core by default.
+
+        Returns:
+            float32 (len(tokens), vocab_size).
+
+        Raises:
+            ArgumentError: a token or an option is not one that the model can take.
+            ReaderMemoryError: the memory cannot be allocated.
         """
-        ids = self.token_array(tokens)
+        ids = self._token_array(tokens)
         with self.session(len(ids), threads) as session:
             return session.forward(ids, activations=activations, arithmetic=arithmetic, rope=rope, path=path)
 
@@ -139,10 +247,18 @@ class Model(Handle):
         rope: Rope = "computed",
         path: Path = "best",
     ) -> Walk:
-        """Return the same pass as an iterable of Stages, which hold what each operation read and wrote.
+        """Record the same pass, layer by layer: the logits are those of forward(), bit for bit.
 
-        Memory is one layer's: the next stage overwrites the arrays. The logits are those of forward(), bit for bit.
-        Raises ArgumentError.
+        Memory is one layer's: the next stage overwrites the arrays.
+
+        Args:
+            tokens, activations, arithmetic, rope, path: as in forward().
+
+        Returns:
+            An iterable of Stages, which hold what each operation read and wrote.
+
+        Raises:
+            ArgumentError: a token or an option is not one that the model can take.
         """
         chosen = c_options(self.path, activations, arithmetic, rope, path)
-        return Walk(self, self.token_array(tokens), chosen, int8=activations == "q8")
+        return Walk(self, self._token_array(tokens), chosen, int8=activations == "q8")

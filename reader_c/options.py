@@ -25,12 +25,20 @@ _PATHS = {
 
 
 def paths() -> tuple[str, ...]:
-    """Return the instruction sets with which this machine can compute "fast": their speeds differ, not their bits."""
+    """List the instruction sets with which this machine can compute "fast": their speeds differ, not their bits.
+
+    Returns:
+        Their names, as `path=` takes them.
+    """
     return tuple(name for name, path in _PATHS.items() if path != lib.RC_PATH_BEST and lib.rc_path_is_here(path))
 
 
 def best_path() -> str:
-    """Return the fastest of paths()."""
+    """Name the instruction set that "best" stands for.
+
+    Returns:
+        The fastest of paths().
+    """
     return next(name for name, path in _PATHS.items() if path == lib.rc_path_best())
 
 

@@ -25,8 +25,21 @@ class Session(Closing):
     """A KV cache for a number of positions. Use it as a context manager.
 
     Tokens may come in several calls; the logits have the bits of a single call (a NaN may have others). A second call
-    from another thread at the same time is refused; one Model may have many sessions. threads: one a core by default.
-    Raises ArgumentError, ReaderMemoryError, or ClosedError where the model is closed.
+    from another thread at the same time is refused; one Model may have many sessions.
+
+    Args:
+        model: an open model.
+        positions: of the cache, 1 to max_seq_len.
+        threads: one a core by default.
+
+    Attributes:
+        capacity, position: of the cache; how many tokens it holds.
+        threads: of each call.
+
+    Raises:
+        ArgumentError: a number is out of range.
+        ReaderMemoryError: the memory cannot be allocated.
+        ClosedError: the model is closed.
     """
 
     def __init__(self, model: Handle, positions: int, threads: int | None = None) -> None:
@@ -46,11 +59,15 @@ class Session(Closing):
         self._model = model
         self._busy = threading.Lock()
         # held here, so that the file's copy outlives the session even if the model is closed first
-        self._pointer = model.pointer()
+        self._pointer = model._open_pointer()
         out, status = ffi.new("rc_session **"), ffi.new("rc_status *")
         check(model.path, lib.rc_session_open(self._pointer, positions, threads, out, status), status)
         self._session: Any = ffi.gc(out[0], lib.rc_session_close)
-        self.capacity, self.position = int(positions), 0
+        self.capacity, self.position, self.threads = int(positions), 0, int(threads)
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._session is None else ""
+        return f"<reader_c.Session of {self._model.path!r}: position {self.position} of {self.capacity}{closed}>"
 
     def forward(
         self,
@@ -61,15 +78,23 @@ class Session(Closing):
         rope: Rope = "computed",
         path: Path = "best",
     ) -> NDArray[np.float32]:
-        """Return the logits of the next tokens, float32 (len(tokens), vocab_size). For the options see Model.forward.
+        """Compute the logits of the next tokens.
 
-        Raises ArgumentError and changes nothing where a token is outside the vocabulary or the cache has no room for
-        all tokens; ClosedError.
+        Args:
+            tokens: token ids, at most as many as the cache has room for.
+            activations, arithmetic, rope, path: as in Model.forward().
+
+        Returns:
+            float32 (len(tokens), vocab_size).
+
+        Raises:
+            ArgumentError: a token is outside the vocabulary, or the cache has no room for all; nothing has changed.
+            ClosedError: the session or the model is closed.
         """
         model = self._model
-        ids = model.token_array(tokens)
+        ids = model._token_array(tokens)
         chosen = c_options(model.path, activations, arithmetic, rope, path)
-        with self.alone() as session:
+        with self._alone() as session:
             room = self.capacity - self.position
             if len(ids) > room:
                 raise errors.ArgumentError(model.path, "number of tokens", None, f"at most {room}", str(len(ids)))
@@ -88,14 +113,18 @@ class Session(Closing):
             return logits
 
     def close(self) -> None:
-        """Free the cache; a second call does nothing. Raises ArgumentError while another thread computes."""
+        """Free the cache; a second call does nothing.
+
+        Raises:
+            ArgumentError: another thread computes.
+        """
         with self._locked():
             if self._session is not None:
                 ffi.release(self._session)
                 self._session = None
 
     @contextmanager
-    def alone(self) -> Iterator[Any]:
+    def _alone(self) -> Iterator[Any]:
         """Yield C's rc_session *, for one call at a time and for this package alone. Raises ClosedError."""
         with self._locked():
             if self._session is None:

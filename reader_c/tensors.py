@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +55,14 @@ _VECTORS = {lib.RC_NORM} | {kind for name, kind in _IN_LAYERS.items() if name.en
 
 @dataclass(frozen=True)
 class Span:
-    """The place of one part of a tensor in the file, in bytes. part: "fp32", "fp16", "bf16", "int8" or "scale"."""
+    """The place of one part of a tensor in the file.
+
+    Attributes:
+        name: of the tensor.
+        part: "fp32", "fp16", "bf16", "int8" or "scale".
+        shape: of the part.
+        offset, nbytes: in the file.
+    """
 
     name: str
     part: str
@@ -66,8 +75,11 @@ class Span:
 class Storage:
     """How a tensor is stored.
 
-    storage: "fp32", "fp16", "bf16" or "q8_0". group_size: of q8_0, 0 for the others. digest: the BLAKE3 in a v3
-    file's table, in hexadecimal; empty in other formats.
+    Attributes:
+        name, shape: of the tensor.
+        storage: "fp32", "fp16", "bf16" or "q8_0".
+        group_size: of q8_0, 0 for the others.
+        digest: the BLAKE3 in a v3 file's table, in hexadecimal; empty in other formats.
     """
 
     name: str
@@ -77,13 +89,22 @@ class Storage:
     digest: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class QuantizedTensor:
-    """A Q8_0 tensor as the file holds it, read-only: q int8 (out, in), scale float32 (out, in / group_size)."""
+    """A Q8_0 tensor as the file holds it, read-only.
+
+    Attributes:
+        q: int8 (out, in).
+        scale: float32 (out, in / group_size).
+        group_size: how many weights share a scale.
+    """
 
     q: NDArray[np.int8]
     scale: NDArray[np.float32]
     group_size: int
+
+    def __repr__(self) -> str:
+        return f"<QuantizedTensor {' x '.join(map(str, self.shape))}, groups of {self.group_size}>"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -91,7 +112,11 @@ class QuantizedTensor:
         return self.q.shape
 
     def dequantize(self) -> NDArray[np.float32]:
-        """Return q * scale, rounded once to float32: (out, in)."""
+        """Multiply each weight by its scale.
+
+        Returns:
+            q * scale, rounded once to float32: (out, in).
+        """
         groups = self.q.reshape(*self.scale.shape, self.group_size).astype(np.float32)
         return (groups * self.scale[..., None]).reshape(self.q.shape)
 
@@ -109,6 +134,26 @@ def names_of(pointer: Any, n_layers: int) -> tuple[str, ...]:
         *(f"layers.{layer}.{name}" for layer in range(n_layers) for name in of_layer),
         *present(_AFTER_LAYERS),
     )
+
+
+def near(pointer: Any, name: str, n_layers: int) -> Sequence[str]:
+    """Return the names most like an unknown one, the nearest first: at most three, none that is far from it.
+
+    Only one layer's names are compared: a file may have very many tensors.
+    """
+    number = re.search(r"\blayers\.([0-9]{1,10})\b", name)
+    layer = min(int(number[1]), n_layers - 1) if number else 0
+    known = [*_BEFORE_LAYERS, *(f"layers.{layer}.{own}" for own in _IN_LAYERS), *_AFTER_LAYERS]
+    return difflib.get_close_matches(name, [own for own in known if has(pointer, own)], cutoff=0.5)
+
+
+def has(pointer: Any, name: str) -> bool:
+    """Return whether an open file has a tensor of this name."""
+    try:
+        find(pointer, name)
+    except KeyError:
+        return False
+    return True
 
 
 def find(pointer: Any, name: str) -> tuple[Any, tuple[int, ...]]:

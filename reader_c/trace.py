@@ -44,32 +44,40 @@ _INT8 = {name: lib.RC_AT_Q_INT8 + number for number, name in enumerate(_PRODUCTS
 _SCALE = {name: lib.RC_AT_Q_SCALE + number for number, name in enumerate(_PRODUCTS)}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stage:
-    """What one layer computed; layer is None for the embedding before the layers and the classifier after them.
+    """What one layer computed. The next stage overwrites the arrays: copy what you keep.
 
-    at: point name to array (tokens, ...), in the order of computation; float32, except that "NAME int8" is int8.
-    scores and shares are (tokens, n_heads, tokens), zero beyond a token's own position. The next stage overwrites the
-    arrays: copy what you keep.
+    Attributes:
+        layer: None for the embedding before the layers and the classifier after them.
+        at: point name to array (tokens, ...), in the order of computation; float32, except that "NAME int8" is int8.
+            scores and shares are (tokens, n_heads, tokens), zero beyond a token's own position.
     """
 
     layer: int | None
     at: dict[str, NDArray[Any]]
 
+    def __repr__(self) -> str:
+        where = "outside the layers" if self.layer is None else f"layer {self.layer}"
+        return f"<reader_c.Stage {where}: {', '.join(self.at)}>"
+
 
 class Walk:
-    """The pass of one window of tokens through the model. Iterate over its stages once."""
+    """The pass of one window of tokens through the model, from Model.trace(). Iterate over its stages once."""
 
     def __init__(self, model: Handle, tokens: NDArray[np.int32], options: Any, *, int8: bool) -> None:
         self._model, self._tokens, self._options, self._int8 = model, tokens, options, int8
         self._buffers: dict[str, NDArray[Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"<reader_c.Walk of {len(self._tokens)} tokens through {self._model.path!r}>"
 
     def __iter__(self) -> Iterator[Stage]:
         model, tokens, n = self._model, self._tokens, len(self._tokens)
         ids, x = ffi.from_buffer("int32_t[]", tokens), np.empty((n, model.config.dim), np.float32)
         stream = ffi.from_buffer("float[]", x, require_writable=True)
         status = ffi.new("rc_status *")
-        with Session(model, n) as session, session.alone() as pointer:
+        with Session(model, n) as session, session._alone() as pointer:
             at, trace = self._record(_EMBEDDING, (), 0)
             check(model.path, lib.rc_walk_embedding(pointer, ids, n, trace, stream, status), status)
             yield Stage(None, at)
@@ -94,7 +102,7 @@ class Walk:
         trace = ffi.new("void *[]", lib.RC_POINTS)
         n, heads = len(self._tokens), self._model.config.n_heads
         for name, point in recorded.items():
-            width = lib.rc_trace_width(self._model.pointer(), point, layer, n)
+            width = lib.rc_trace_width(self._model._open_pointer(), point, layer, n)
             if not width:
                 continue  # int8 activations of a matrix that is not Q8_0
             shape = (n, heads, n) if name in ("scores", "shares") else (n, width)

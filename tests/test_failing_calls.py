@@ -87,9 +87,9 @@ def test_a_release_whose_name_may_not_last_has_its_own_report_beside_it(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not that of the file before, which is gone."""
-    import verify.release
+    import verify.release_file
 
-    publish = verify.release.publish
+    publish = verify.release_file.publish
 
     def doubtful(*arguments: Any, **options: Any) -> None:
         with monkeypatch.context() as patch:
@@ -99,7 +99,7 @@ def test_a_release_whose_name_may_not_last_has_its_own_report_beside_it(
     out = tmp_path / "out.bin"
     command = ("release", source, out, "--overwrite", *QUICK, "--format")
     assert run(*command, "v0").returncode == 0
-    monkeypatch.setattr(verify.release, "publish", doubtful)
+    monkeypatch.setattr(verify.release_file, "publish", doubtful)
     refused(run(*command, "v2"), "out.bin: written, but a crash")
     for name in ("report.json", "summary.md"):
         assert "v2" in (tmp_path / "out.bin.report" / name).read_text()

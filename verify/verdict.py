@@ -19,7 +19,7 @@ from verify.checks.coverage import check_coverage
 from verify.checks.metrics import digest_of
 from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.errors import CannotJudgeError
-from verify.evidence import Evidence, Window
+from verify.evidence import Window
 from verify.evidence.coverage import Coverage
 from verify.evidence.depth import traced_windows
 from verify.evidence.seed import Seed, choose_seed
@@ -60,8 +60,6 @@ def verify(
     """
     changes |= {name: path for name, path in (("policy", policy), ("baseline", baseline)) if path is not None}
     options = dataclasses.replace(options or Options(), **changes)
-    if windows is not None and options.evidence != Evidence():
-        raise ValueError("give windows or evidence, not both")
     options = options.with_windows(windows, depth)
     options.check()
     if options.cluster is not None and isinstance(source, Source):

@@ -26,14 +26,23 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a checkpoint of any known kind; none of its weights is read yet.
 
-    path: a llama2.c .pt or .bin, a v3 file, a directory with Meta's params.json or Hugging Face's config.json, or a
-    hub id. kind: one of KINDS, detected by default. max_seq_len: for Meta's directories, whose params.json need not
-    say it, and for Hugging Face's, whose sliding window may be exact up to it. follow_links: open files that links
-    out of a source's directory lead to. adapter: a directory with a LoRA adapter of PEFT's for a Hugging Face model.
-    rope_theta, rope_scaling_factor: for Meta's directories, where params.json does not say them.
-    tied: whether output.weight is embedding and classifier in one, for a .pt whose two matrices differ (False: they
-    stay two) and for a directory of Meta's that lacks one (True: the embedding is both).
-    Raises CheckpointError.
+    Args:
+        path: a llama2.c .pt or .bin, a v3 file, a directory with Meta's params.json or Hugging Face's config.json, or
+            a hub id.
+        kind: one of SOURCE_KINDS, detected by default.
+        max_seq_len: for Meta's directories, whose params.json need not say it, and for Hugging Face's, whose sliding
+            window may be exact up to it.
+        follow_links: open files that links out of a source's directory lead to.
+        adapter: a directory with a LoRA adapter of PEFT's for a Hugging Face model.
+        rope_theta, rope_scaling_factor: for Meta's directories, where params.json does not say them.
+        tied: whether output.weight is embedding and classifier in one, for a .pt whose two matrices differ (False:
+            they stay two) and for a directory of Meta's that lacks one (True: the embedding is both).
+
+    Returns:
+        A checkpoint, which reads a tensor when it is asked for it.
+
+    Raises:
+        CheckpointError: the source is not one that this package understands exactly.
     """
     if kind is not None and kind not in KINDS:
         raise CheckpointError(f"source kind: expected one of {', '.join(KINDS)}, found {kind!r}")

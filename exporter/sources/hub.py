@@ -35,7 +35,7 @@ def download(hub_id: str) -> Path:
     except ImportError as error:
         raise CheckpointError(
             f"{hub_id}: no such file or directory here, and no huggingface_hub to fetch it with: "
-            "pip install export-and-verify[huggingface]"
+            "pip install 'export-and-verify[huggingface]'"
         ) from error
 
     def fetch(revision: str | None, patterns: list[str]) -> Path:

@@ -8,8 +8,8 @@ ROOT = Path(__file__).parents[2]
 
 _DECIDING = (
     *("verify/operations/*.py", "verify/checks/*.py", "verify/checks/directory/*.py", "verify/oracle/expected.py"),
-    *("verify/sources/*.py", "verify/evidence/*.py", "verify/run/last_release.py", "verify/judge.py"),
-    *("verify/release.py", "exporter/quantize.py", "exporter/encode.py", "exporter/payload.py"),
+    *("verify/sources/*.py", "verify/evidence/*.py", "verify/run/last_release.py", "verify/judge_report.py"),
+    *("verify/release_file.py", "exporter/quantize.py", "exporter/encode.py", "exporter/payload.py"),
     *("exporter/formats/*.py", "exporter/sources/*.py", "exporter/disk/target.py"),
 )
 

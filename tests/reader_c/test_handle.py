@@ -22,7 +22,7 @@ def test_it_has_what_the_header_says(tmp_path: Path, format_name: str) -> None:
         assert handle.file_size == path.stat().st_size
         assert (handle.config.dim, handle.config.vocab_size) == (48, 29)
         assert handle.alignment == (64 if format_name == "v3" else 0)
-        assert handle.read(0, handle.file_size) == path.read_bytes()
+        assert handle._read(0, handle.file_size) == path.read_bytes()
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -30,7 +30,7 @@ def test_bytes_outlive_the_handle_and_are_read_only(tmp_path: Path, mapped: bool
     path = toy_file(tmp_path, "v0")
     handle = Handle(path, mapped=mapped)
     assert handle.mapped == mapped
-    content = handle.read(28, 100)
+    content = handle._read(28, 100)
     handle.close()
     handle.close()
     del handle
@@ -42,7 +42,7 @@ def test_bytes_outlive_the_handle_and_are_read_only(tmp_path: Path, mapped: bool
 def test_a_closed_handle_refuses_every_use(tmp_path: Path) -> None:
     handle = Handle(toy_file(tmp_path, "v0"), mapped=None)
     handle.close()
-    for use in (handle.pointer, lambda: handle.read(0, 1)):
+    for use in (handle._open_pointer, lambda: handle._read(0, 1)):
         with pytest.raises(reader_c.ClosedError) as caught:
             use()
         assert str(caught.value) == f"{handle.path}: model: expected an open model, found a closed one"
@@ -61,13 +61,13 @@ def test_a_file_beyond_half_of_the_memory_is_mapped(tmp_path: Path, monkeypatch:
 def test_tokens_are_copied_before_c_reads_them(tmp_path: Path) -> None:
     with reader_c.open(toy_file(tmp_path, "v0")) as model:
         mine = np.arange(5, dtype=np.int32)
-        assert not np.shares_memory(model.token_array(mine), mine)
+        assert not np.shares_memory(model._token_array(mine), mine)
 
 
 @pytest.mark.parametrize("tokens", [[1, 2], (1, 2), np.array([1, 2], ">i8"), np.array([9, 1, 9, 2])[1::2]])
 def test_tokens_of_any_integer_type_are_taken(tmp_path: Path, tokens: object) -> None:
     with reader_c.open(toy_file(tmp_path, "v0")) as model:
-        found = model.token_array(tokens)  # type: ignore[arg-type]
+        found = model._token_array(tokens)  # type: ignore[arg-type]
     assert (found.tolist(), found.dtype, found.flags.c_contiguous) == ([1, 2], np.int32, True)
 
 
@@ -84,5 +84,5 @@ def test_tokens_of_any_integer_type_are_taken(tmp_path: Path, tokens: object) ->
 )
 def test_other_tokens_are_refused_with_the_first_index(tmp_path: Path, tokens: object, message: str) -> None:
     with reader_c.open(toy_file(tmp_path, "v0")) as model, pytest.raises(reader_c.ArgumentError) as caught:
-        model.token_array(tokens)  # type: ignore[arg-type]
+        model._token_array(tokens)  # type: ignore[arg-type]
     assert str(caught.value) == f"{model.path}: {message}"

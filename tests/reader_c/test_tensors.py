@@ -29,7 +29,7 @@ def test_the_names_and_shapes_are_those_of_the_model(tmp_path: Path, format_name
 )
 def test_a_name_is_parsed_strictly(tmp_path: Path, name: str) -> None:
     with reader_c.open(toy_file(tmp_path, "v0")) as model, pytest.raises(KeyError):
-        find(model.pointer(), name)
+        find(model._open_pointer(), name)
 
 
 @pytest.mark.parametrize("format_name", BIN_FORMATS)

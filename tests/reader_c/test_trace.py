@@ -119,7 +119,7 @@ def test_c_refuses_to_go_on_with_layers_that_have_seen_different_positions(tmp_p
         trace, status = ffi.new("void *[]", lib.RC_POINTS), ffi.new("rc_status *")
 
         def walk(layer: int) -> int:
-            with session.alone() as handle:
+            with session._alone() as handle:
                 return int(lib.rc_walk_layer(handle, layer, 2, options, trace, stream, status))
 
         assert walk(0) == lib.RC_OK

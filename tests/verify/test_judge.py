@@ -15,7 +15,7 @@ from verify.checks.quantization import check_quantization
 from verify.checks.result import exact, skipped, within
 from verify.engine.trial import EngineReport, of_engine
 from verify.errors import CannotJudgeError
-from verify.judge import judge
+from verify.judge_report import judge
 from verify.report.model import Report
 
 

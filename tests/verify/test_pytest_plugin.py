@@ -14,9 +14,14 @@ from helpers.checkpoints import save, state_dict
 
 import exporter
 import verify
-from verify.pytest_plugin import CHECKS
+from verify.checks.result import checks_made
+from verify.pytest_plugin.options import asked_of
+from verify.run.options import Options
 
 pytestmark = pytest.mark.slow
+
+# Of a .bin file, where nothing more is asked for.
+CHECKS = checks_made(directory=False, engine=False, coverage=False, baseline=False)
 
 pytest_plugins = ["pytester"]
 
@@ -269,3 +274,103 @@ def test_a_directory_is_judged_by_the_checks_that_it_has(project: pytest.Pyteste
     assert "operations" not in ran.stdout.str()
     config.unlink()
     assert run(project, "--verify-source", "model.pt", "--verify-file", "for transformers").ret == 4
+
+
+# ---- options ----
+
+DEMANDING = """
+[v1-fp32]
+may_be_skipped = []
+operations = { error_over_bound = 1.0 }
+execution = { noise_sigmas = 10.0 }
+baseline = { kl_mean = 1e-5, top1_agreement = 1e-3, rms_logit_error = 0.05, perplexity_ratio = 1.0002 }
+coverage = { windows = WINDOWS }
+"""
+
+
+def test_a_policy_that_demands_coverage_has_an_item_for_it(project: pytest.Pytester) -> None:
+    Path("policy.toml").write_text(DEMANDING.replace("WINDOWS", "1000"))
+    ran = release(project, "model.bin", "--verify-policy", "policy.toml")
+    assert results(ran) == {
+        **{f"model.bin::{name}": "PASSED" for name in CHECKS},
+        "model.bin::coverage": "FAILED",
+    }
+    ran.stdout.fnmatch_lines(["FAIL model.bin: coverage: *"])
+    Path("policy.toml").write_text(DEMANDING.replace("WINDOWS", "1"))
+    assert results(release(project, "model.bin", "--verify-policy", "policy.toml"))["model.bin::coverage"] == "PASSED"
+
+
+def test_coverage_that_is_demanded_of_another_format_is_skipped(project: pytest.Pytester) -> None:
+    of_another = DEMANDING.replace("v1-fp32", "v2").replace("WINDOWS", "1000")
+    plain = re.sub("coverage = .*", "", DEMANDING)
+    Path("policy.toml").write_text(of_another + plain)
+    ran = release(project, "model.bin", "--verify-policy", "policy.toml")
+    assert ran.parseoutcomes() == {"passed": len(CHECKS), "skipped": 1}
+    assert ran.ret == pytest.ExitCode.OK
+
+
+def test_an_engine_and_a_baseline_have_items_and_the_report_is_written(project: pytest.Pytester) -> None:
+    broken = "python -c 'import sys; sys.exit(3)' {file} {tokens} {logits}"
+    reports = ("--verify-report", "reports")
+    assert release(project, "model.bin", *reports).ret == pytest.ExitCode.OK
+    names = {"attestation.json", "junit.xml", "report.html", "report.json", "summary.md"}
+    assert {path.name for path in Path("reports/model.bin").iterdir()} == names
+    assert verify.read_report("reports/model.bin/report.json").passed
+    baseline = ("--verify-baseline", "reports/model.bin/report.json")
+    ran = release(project, "model.bin", *baseline, "--verify-engine-command", broken, "--verify-report", "later")
+    assert results(ran) == {
+        **{f"model.bin::{name}": "PASSED" for name in (*CHECKS, "baseline")},
+        "model.bin::engine": "FAILED",
+    }
+    found = verify.read_report("later/model.bin/report.json")
+    assert [check.name for check in found.checks] == list(
+        checks_made(directory=False, engine=True, coverage=False, baseline=True)
+    )
+
+
+def test_what_is_said_of_the_source_and_the_evidence_reaches_the_verdict(project: pytest.Pytester) -> None:
+    here = project.path
+    (here / "text.txt").touch()
+    said = {
+        **dict.fromkeys(("policy", "text", "tokenizer", "tokens", "baseline", "engine"), "text.txt"),
+        **{"depth": "full", "windows": "3", "length": "5", "seed": "7", "report": "out", "adapter": "lora"},
+        **{"engine-activations": "q8", "engine-timeout": "9", "memory": "1000", "source-kind": "meta"},
+        **{"max-seq-len": "16", "rope-theta": "5e5", "rope-scaling-factor": "8"},
+    }
+    words = [word for name, value in said.items() for word in (f"--verify-{name}", value)]
+    own = ("--verify-source", "model.pt", "--verify-file", "model.bin", "--verify-untied", "--verify-follow-links")
+    asked = asked_of(project.parseconfig(*PLUGIN, *own, *words))
+    assert asked is not None
+    text = here / "text.txt"
+    assert asked.options(here / "model.bin") == Options(
+        policy=text,
+        baseline=text,
+        evidence=verify.Evidence("full", 3, 5, 7, text, text, text),
+        engine=verify.Engine(library=text, seconds=9.0, activations="q8"),
+        max_seq_len=16,
+        source_kind="meta",
+        follow_links=True,
+        adapter=here / "lora",
+        rope_theta=5e5,
+        rope_scaling_factor=8.0,
+        tied=False,
+        memory=1000,
+        report_dir=here / "out" / "model.bin",
+    )
+    assert asked_of(project.parseconfig(*PLUGIN)) is None
+    plain = asked_of(project.parseconfig(*PLUGIN, *own[:4]))
+    assert plain is not None
+    assert plain.options(here / "model.bin") == Options()
+
+
+def test_one_matrix_or_two_is_for_the_user_to_say(project: pytest.Pytester) -> None:
+    assert release(project, "model.bin", "--verify-tied").ret == pytest.ExitCode.OK
+    assert release(project, "model.bin", "--verify-untied").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_two_files_of_one_name_cannot_share_a_report(project: pytest.Pytester) -> None:
+    (project.path / "other").mkdir()
+    shutil.copy("model.bin", "other")
+    ran = release(project, "model.bin", "--verify-file", "other/model.bin", "--verify-report", "reports")
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: --verify-report: expected files of different names, found two of one name" in ran.errlines

@@ -10,7 +10,7 @@ import pytest
 
 import exporter
 import reader_c
-import verify.release
+import verify.release_file
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.report.model import Report
@@ -20,8 +20,8 @@ from verify.sources import open_source
 EVIDENCE = Evidence(depth="quick", windows=1, length=4)
 
 
-def release(source: Path, out: Path, format_name: str, **options: Any) -> verify.release.Released:
-    return verify.release.release(source, out, format=format_name, evidence=EVIDENCE, **options)
+def release(source: Path, out: Path, format_name: str, **options: Any) -> verify.release_file.Released:
+    return verify.release_file.release(source, out, format=format_name, evidence=EVIDENCE, **options)
 
 
 Q8_BUT_WO = {"*": "q8_0", "*wo*": "fp16"}
@@ -85,7 +85,7 @@ def test_what_was_not_asked_for_is_not_released(
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, *, before: bool) -> None:
     """Somebody writes other bytes into the candidate, before or after its verdict."""
-    judge = verify.release.verify
+    judge = verify.release_file.verify
 
     def disturbed(source: Path, candidate: Path, *arguments: Any, **options: Any) -> Report:
         def disturb() -> None:
@@ -100,7 +100,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, *, before: bool) -> None:
             disturb()
         return report
 
-    monkeypatch.setattr(verify.release, "verify", disturbed)
+    monkeypatch.setattr(verify.release_file, "verify", disturbed)
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -18,7 +18,7 @@ from verify.checks.policy import DEFAULT_POLICY
 from verify.errors import CannotJudgeError
 from verify.evidence.coverage import Coverage
 from verify.evidence.seed import choose_seed
-from verify.judge import judge
+from verify.judge_report import judge
 from verify.report.document import digest_of_report
 from verify.report.model import Report
 

@@ -179,7 +179,7 @@ def verify(
     """Run every check on an existing file or Hugging Face directory, written by any program."""
     options = verdict_options({**given, "threads": threads})
     key = signing_key(sign_key, given["report"])
-    from verify.inspect import headline  # noqa: PLC0415
+    from verify.inspect_file import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
     tell(headline(file), enabled=not quiet)
@@ -231,7 +231,7 @@ def release(
     tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
     with progress_bar(enabled=not quiet) as progress:
         start_pytorch(threads, progress)
-        from verify.release import release as run  # noqa: PLC0415
+        from verify.release_file import release as run  # noqa: PLC0415
 
         released = run(
             source, out, format=format_name, options=_shown(options, progress), sign_key=sign_key, **export
@@ -269,7 +269,7 @@ def judge(
     if report is not None:
         check_directory(report)
     key = signing_key(sign_key, report, hashed=file is not None)
-    from verify.judge import judge as judge_again  # noqa: PLC0415
+    from verify.judge_report import judge as judge_again  # noqa: PLC0415
     from verify.run.path_conflicts import refuse_inside, refuse_replacing  # noqa: PLC0415
 
     # the saved report may stand there: the report that replaces it holds the same findings
@@ -285,7 +285,7 @@ def judge(
 @click.option("--json", is_flag=True, help="Print JSON.")
 def inspect(file: Path, json: bool) -> int:
     """Show a file's header, tensor table, sizes and digest, and what the format cannot express. Needs no source."""
-    from verify.inspect import inspect_file, show_inspection  # noqa: PLC0415
+    from verify.inspect_file import inspect_file, show_inspection  # noqa: PLC0415
 
     contents = inspect_file(file)
     if json:

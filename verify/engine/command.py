@@ -41,11 +41,18 @@ class EngineFailedError(Exception):
 
 @dataclass(frozen=True)
 class Engine:
-    """Describes an engine: either a library or a command.
+    """Describes an engine of the user's own: either a library or a command.
 
-    library: a shared library with llama2.c's functions. command: a program with its arguments, which include {file},
-    {tokens} and {logits}, and {lengths} if it runs several sequences. seconds: the time limit of a process. memory:
-    the limit of address space in bytes, or None. activations: "q8" if the engine rounds them to int8, as runq.c does.
+    Attributes:
+        library: a shared library with llama2.c's functions.
+        command: a program with its arguments, which include {file}, {tokens} and {logits}, and {lengths} if it runs
+            several sequences.
+        seconds: the time limit of a process.
+        memory: the limit of address space in bytes, or None.
+        activations: "q8" if the engine rounds them to int8, as runq.c does.
+
+    Raises:
+        CannotJudgeError: both or neither of library and command, or a number or word out of range.
     """
 
     library: Path | None = None
@@ -55,6 +62,9 @@ class Engine:
     activations: reader_c.Activations = "fp32"
 
     def __post_init__(self) -> None:
+        if self.library is not None:
+            # a path may be given as text
+            object.__setattr__(self, "library", Path(self.library))
         if (self.library is None) == (self.command is None):
             raise CannotJudgeError("engine: expected either a library or a command, found both or none")
         if not 0 < self.seconds < math.inf:
@@ -65,7 +75,11 @@ class Engine:
             raise CannotJudgeError(f"engine activations: expected fp32 or q8, found {self.activations!r}")
 
     def check(self) -> None:
-        """Raise CannotJudgeError, before anything is computed, if there is no engine to run."""
+        """Refuse an engine that cannot start, before anything is computed.
+
+        Raises:
+            CannotJudgeError: there is no such library or program, or the command lacks a place.
+        """
         if self.library is not None:
             if not self.library.is_file():
                 raise CannotJudgeError(f"{self.library}: expected an engine's shared library, found no such file")
@@ -78,11 +92,25 @@ class Engine:
                 raise CannotJudgeError(f"engine command: expected {place} in it, found {self.command!r}")
 
     def program(self) -> Path:
-        """Return the file that runs: the library, or the command's first word as the shell would find it."""
+        """Find the file that runs.
+
+        Returns:
+            The library, or the command's first word as the shell would find it.
+
+        Raises:
+            CannotJudgeError: the command has no words.
+        """
         return self.library or Path(shutil.which(self._words()[0]) or self._words()[0])
 
     def digest(self) -> str:
-        """Return the sha256 of that file. Raises CannotJudgeError."""
+        """Hash the file that runs.
+
+        Returns:
+            Its sha256, in hexadecimal.
+
+        Raises:
+            CannotJudgeError: it cannot be read.
+        """
         path = self.program()
         try:
             return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -92,7 +120,7 @@ class Engine:
 
     @property
     def runs_sequences(self) -> bool:
-        """Whether one process runs several sequences: a library does, and a command with the place {lengths}."""
+        """Return whether one process runs several sequences: a library does, and a command with {lengths}."""
         return self.command is None or _LENGTHS in self.command
 
     def _words(self) -> list[str]:
@@ -109,8 +137,16 @@ class Engine:
     def logits(self, file: str, sequences: Sequence[NDArray[np.int64]], vocab_size: int) -> list[NDArray[np.float32]]:
         """Run the engine on sequences of tokens, in one process and each from position 0.
 
-        Returns the logits (length, vocab_size) of each. More than one requires runs_sequences. Raises
-        EngineFailedError.
+        Args:
+            file: the .bin file.
+            sequences: token ids; more than one requires runs_sequences.
+            vocab_size: of the model.
+
+        Returns:
+            The logits of each, float32 (length, vocab_size).
+
+        Raises:
+            EngineFailedError: the engine ran but did not give these logits.
         """
         lengths = [len(tokens) for tokens in sequences]
         expected = 4 * sum(lengths) * vocab_size

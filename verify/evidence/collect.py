@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,10 +28,15 @@ _MOST_WINDOWS = 1_000_000
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence to judge on.
+    """Describes the token windows to judge on.
 
-    windows and length default by depth; text and tokens add to random windows. seed: of the random windows; by
-    default it follows from the judged file.
+    Attributes:
+        depth: quick, standard or full.
+        windows, length: how many random windows, and of how many tokens; by default as the depth says.
+        seed: of the random windows; by default it follows from the judged file.
+        text: a file of UTF-8 text, which adds windows.
+        tokenizer: for text; by default the one beside the source.
+        tokens: token ids, which add windows: an .npy file [windows, length], or arrays.
     """
 
     depth: str = "standard"
@@ -41,9 +47,16 @@ class Evidence:
     tokenizer: Path | None = None
     tokens: Path | Sequence[NDArray[np.int64]] | None = None
 
+    def __post_init__(self) -> None:
+        # paths may be given as text
+        for name in ("text", "tokenizer", "tokens"):
+            value = getattr(self, name)
+            if isinstance(value, (str, os.PathLike)):
+                object.__setattr__(self, name, Path(value))
+
     @property
     def files(self) -> list[Path]:
-        """The files that it is read from, except the source's own tokenizer."""
+        """Return the files that it is read from, except the source's own tokenizer."""
         return [path for path in (self.text, self.tokenizer, self.tokens) if isinstance(path, Path)]
 
     def collect(
@@ -53,10 +66,19 @@ class Evidence:
         seed: Seed,
         affordable: Callable[[int], bool] = lambda _length: True,
     ) -> list[Window]:
-        """Return windows of at least two tokens, none longer than max_seq_len.
+        """Collect windows of at least two tokens, none longer than max_seq_len.
 
-        affordable: whether a window of that length, longer than the depth's, has the memory.
-        Raises CannotJudgeError.
+        Args:
+            source: the open source.
+            max_seq_len: the most tokens in a window.
+            seed: of the random windows.
+            affordable: whether a window of that length, longer than the depth's, has the memory.
+
+        Returns:
+            The windows of text, of tokens, the random ones and the fixed ones.
+
+        Raises:
+            CannotJudgeError: the text or the tokens cannot be used, or a number is out of range.
         """
         if self.tokenizer is not None and self.text is None:
             raise CannotJudgeError("tokenizer: expected a text to encode, found none: give --text FILE")
@@ -90,7 +112,15 @@ class Evidence:
         return count, length
 
     def describe(self, windows: Sequence[Window], seed: Seed) -> dict[str, Any]:
-        """Describe these windows, which collect() returned, for a report."""
+        """Describe windows for a report.
+
+        Args:
+            windows: what collect() returned.
+            seed: of the random windows.
+
+        Returns:
+            Plain data for report.json.
+        """
         origins = [window.origin for window in windows]
         return {
             "depth": self.depth,

@@ -6,18 +6,24 @@ import dataclasses
 from functools import cached_property
 from typing import Any
 
-from verify.report import html
+from verify.report import html, notebook
 from verify.report.document import document_of, json_of
 from verify.report.findings import Findings
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Report(Findings):
-    """Is what verify(), release() and judge() return.
+    """Is what verify(), release() and judge() return. A notebook shows it as the verdict and the table of checks.
 
     Several files of a report need the same rendering: attestation.json has the digest of report.json, and report.html
     that of its document. So renderings are kept, and a changed report (dataclasses.replace) makes its own.
     """
+
+    def __repr__(self) -> str:
+        return f"<verify.Report {notebook.one_line(self)}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.render(self)
 
     @cached_property
     def _document(self) -> dict[str, Any]:
@@ -32,13 +38,25 @@ class Report(Findings):
         return html.render(self, self._document["digest"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return report.json's document. Do not change it: the renderings are made from it."""
+        """Give report.json's document.
+
+        Returns:
+            Plain data. Do not change it: the renderings are made from it.
+        """
         return self._document
 
     def to_json(self) -> str:
-        """Return report.json, which validates against its schema."""
+        """Render the report as report.json.
+
+        Returns:
+            The text, which validates against its schema.
+        """
         return self._json
 
     def to_html(self) -> str:
-        """Return report.html: one page that needs no network, for screens of any size and for paper."""
+        """Render the report as report.html.
+
+        Returns:
+            One page that needs no network, for screens of any size and for paper.
+        """
         return self._html

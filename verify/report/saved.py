@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from verify.checks.result import CHECKS, CheckResult
+from verify.checks.result import CheckResult, checks_made
 from verify.errors import CannotJudgeError
 from verify.report.consistency import contradictions
 from verify.report.document import SCHEMA_ID, against_schema, digest_of_report, optional_checks
@@ -27,9 +28,19 @@ class SavedReport:
     report: Report
 
 
-def read_report(path: Path) -> Report:
-    """Read the report in a report.json. Raises CannotJudgeError, also if it was changed by hand."""
-    return read_saved(path).report
+def read_report(path: str | os.PathLike[str]) -> Report:
+    """Read the report in a report.json.
+
+    Args:
+        path: the report.json.
+
+    Returns:
+        The report as it was written.
+
+    Raises:
+        CannotJudgeError: there is no report, or somebody changed it by hand.
+    """
+    return read_saved(Path(path)).report
 
 
 def read_saved(path: Path) -> SavedReport:
@@ -101,17 +112,15 @@ def _contract(report: Report, names: list[str]) -> list[str]:
     requested, `coverage` only if the policy demands it, `operations` and `storage` for all but a directory. Earlier
     versions had no `storage`, limited all costs, and did not record what was covered.
     """
-    of_file = report.file["format"] != "hf"
+    made = checks_made(
+        directory=report.file["format"] == "hf",
+        engine=report.engine is not None,
+        coverage=report.policy.coverage is not None,
+        baseline=report.baseline is not None,
+    )
     limited = None not in astuple(report.policy.quantization)
     earlier = "storage" not in names and limited and report.coverage is None
-    needed = {
-        "operations": of_file,
-        "storage": of_file and not earlier,
-        "engine": report.engine is not None,
-        "coverage": report.policy.coverage is not None,
-        "baseline": report.baseline is not None,
-    }
-    return [name for name in CHECKS if needed.get(name, True)]
+    return [name for name in made if name != "storage" or not earlier]
 
 
 def _follows(check: CheckResult, report: Report) -> bool:

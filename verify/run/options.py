@@ -61,7 +61,12 @@ class Options:
     progress: Progress = no_progress
 
     def with_windows(self, windows: int | Sequence[NDArray[np.int64]] | None, depth: str | None) -> Options:
-        """Return the options with this many random windows, or these token windows, at this depth."""
+        """Return the options with this many random windows, or these token windows, at this depth.
+
+        Raises ValueError where the evidence already says which windows.
+        """
+        if windows is not None and self.evidence != Evidence():
+            raise ValueError("give windows or evidence, not both")
         changes: dict[str, Any] = {} if depth is None else {"depth": depth}
         if isinstance(windows, int):
             changes["windows"] = windows

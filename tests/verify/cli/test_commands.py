@@ -136,12 +136,12 @@ def test_threads_that_wait_sleep_unless_the_user_wants_otherwise(
 
 
 def test_a_bug_is_neither_a_pass_nor_a_fail(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import verify.inspect
+    import verify.inspect_file
 
     def broken(_path: Path) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(verify.inspect, "inspect_file", broken)
+    monkeypatch.setattr(verify.inspect_file, "inspect_file", broken)
     result = run("inspect", good)
     assert result.returncode == 70
     assert "Traceback" in result.stderr

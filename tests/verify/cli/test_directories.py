@@ -17,7 +17,7 @@ from helpers.hf_targets import COMPANIONS, SOURCES, change_json, make
 
 import exporter.disk.publish
 import exporter.formats.huggingface
-import verify.release
+import verify.release_file
 from verify.report.files import NAMES
 
 QUICK = ("--depth", "quick", "--windows", "2")
@@ -36,8 +36,8 @@ def confused(weights: np.ndarray, *_: object) -> np.ndarray:
     return weights
 
 
-def release(source: Path, out: Path, *, depth: str, **options: Any) -> verify.release.Released:
-    return verify.release.release(source, out, evidence=verify.Evidence(depth=depth), **options)
+def release(source: Path, out: Path, *, depth: str, **options: Any) -> verify.release_file.Released:
+    return verify.release_file.release(source, out, evidence=verify.Evidence(depth=depth), **options)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_failure_or_an_interrupt_leaves_the_earlier_directory(
     def fail(*_: object) -> None:
         raise interrupt
 
-    honest = verify.release.publish_directory
+    honest = verify.release_file.publish_directory
 
     def publish(*arguments: Any, **options: Any) -> None:
         """Fail right after the new directory, which is another one, got its name."""
@@ -161,7 +161,7 @@ def test_a_failure_or_an_interrupt_leaves_the_earlier_directory(
             patch.setattr(exporter.disk.publish, "sync_names", fail)
             honest(*arguments, **options)
 
-    monkeypatch.setattr(verify.release, "publish_directory", publish)
+    monkeypatch.setattr(verify.release_file, "publish_directory", publish)
     if interrupt is OSError:
         assert run(*command, "--max-seq-len", 20).returncode == 2
     else:
@@ -204,7 +204,7 @@ def test_of_two_releases_at_once_the_directory_and_the_report_are_of_the_same(
     room: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second comes when the first has its directory in place, and not its report."""
-    publish = verify.release.publish_directory
+    publish = verify.release_file.publish_directory
     out = room / "out"
     second: list[subprocess.Popen[bytes]] = []
 
@@ -215,7 +215,7 @@ def test_of_two_releases_at_once_the_directory_and_the_report_are_of_the_same(
         while second[0].poll() is None and not waits_for_a_lock(second[0]):
             time.sleep(0.01)
 
-    monkeypatch.setattr(verify.release, "publish_directory", paused)
+    monkeypatch.setattr(verify.release_file, "publish_directory", paused)
     assert run("release", source, out, "--format", "hf", *QUICK).returncode == 0
     assert second[0].wait() == 0
     report = json.loads((room / "out.report" / "report.json").read_text())

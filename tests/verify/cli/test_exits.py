@@ -94,16 +94,16 @@ def test_an_interrupt_that_gets_lost_is_heeded_before_anything_appears(
     status: int,
     said: str,
 ) -> None:
-    import verify.release
+    import verify.release_file
 
-    judge = verify.release.verify
+    judge = verify.release_file.verify
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         report = judge(*arguments, **options)
         lost(number)
         return report
 
-    monkeypatch.setattr(verify.release, "verify", interrupted)
+    monkeypatch.setattr(verify.release_file, "verify", interrupted)
     out = tmp_path / "out.bin"
     out.write_bytes(b"the last release")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -122,15 +122,15 @@ def test_an_interrupt_that_gets_lost_is_heeded_before_anything_appears(
 def test_an_interrupt_between_the_file_and_its_report_waits_for_both(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
 ) -> None:
-    import verify.release
+    import verify.release_file
 
-    publish = verify.release.publish
+    publish = verify.release_file.publish
 
     def interrupted(*arguments: Any, **options: Any) -> None:
         publish(*arguments, **options)
         signal.raise_signal(number)
 
-    monkeypatch.setattr(verify.release, "publish", interrupted)
+    monkeypatch.setattr(verify.release_file, "publish", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         result = run("release", source, tmp_path / "out.bin", "--format", "v0", "--depth", "quick")
@@ -204,10 +204,10 @@ def test_nobody_at_standard_error_does_not_change_the_status(
 
 def test_a_panic_of_a_library_is_no_verdict(good: Path) -> None:
     code = f"""
-import sys, verify.inspect
+import sys, verify.inspect_file
 class PanicException(BaseException): pass
 def panic(path): raise PanicException("of a library in Rust")
-verify.inspect.inspect_file = panic
+verify.inspect_file.inspect_file = panic
 sys.argv = ["export-and-verify", "inspect", {str(good)!r}]
 from verify.cli import main
 main()

@@ -182,9 +182,9 @@ def test_of_two_releases_at_once_the_file_and_the_report_are_of_the_same(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second comes when the first has its file in place, and not its report."""
-    import verify.release
+    import verify.release_file
 
-    publish = verify.release.publish
+    publish = verify.release_file.publish
     out = tmp_path / "out.bin"
     second: list[subprocess.Popen[bytes]] = []
 
@@ -195,7 +195,7 @@ def test_of_two_releases_at_once_the_file_and_the_report_are_of_the_same(
         while second[0].poll() is None and not waits_for_a_lock(second[0]):
             time.sleep(0.01)
 
-    monkeypatch.setattr(verify.release, "publish", paused)
+    monkeypatch.setattr(verify.release_file, "publish", paused)
     assert run("release", source, out, "--format", "v2", *QUICK).returncode == 0
     assert second[0].wait() == 0
     report = json.loads((tmp_path / "out.bin.report" / "report.json").read_text())

@@ -26,7 +26,7 @@ from verify.checks.policy import DEFAULT_POLICY
 from verify.engine.command import Engine, EngineFailedError
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
-from verify.judge import judge
+from verify.judge_report import judge
 from verify.report.document import digest_of_report
 from verify.report.model import Report
 from verify.report.saved import read_report

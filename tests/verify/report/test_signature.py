@@ -14,7 +14,7 @@ from helpers.reports import passing
 from helpers.signing_keys import make_keys
 
 from verify.errors import CannotJudgeError
-from verify.judge import judge
+from verify.judge_report import judge
 from verify.report.files import NAMES, SIGNATURE
 from verify.report.saved import read_saved
 from verify.report.signature import SigningKey, expect_signed

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import exporter
 import verify
-from verify.judge import judge
+from verify.judge_report import judge
 from verify.report.document import digest_of_report
 from verify.report.files import render
 from verify.report.saved import read_report

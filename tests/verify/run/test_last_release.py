@@ -24,7 +24,7 @@ from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.evidence.seed import Seed
-from verify.judge import judge
+from verify.judge_report import judge
 from verify.report.attestation import render
 from verify.report.model import Report
 from verify.report.saved import SavedReport, read_report, read_saved

@@ -30,14 +30,24 @@ def judge(
     *,
     public_key: StrPath | None = None,
 ) -> Report:
-    """Return the report that verify() would have made with this policy and baseline.
+    """Judge a saved report under another policy or against a baseline, without running a model.
 
-    report: a report.json. file: the file or directory that it is about, which is hashed again; without it the new
-    report says that its file is as reported, and nothing attests it. policy: a TOML file of limits; None for the
-    default. baseline: report.json of the last release; None keeps the baseline of the saved report, under the new
-    policy's limits. public_key: an elliptic-curve key in PEM; the report must be signed by its private key.
-    Exact checks stay as they are; checks with a limit are judged by the new limit. Raises CannotJudgeError, also if
-    the report is about another file.
+    Exact checks stay as they are; checks with a limit are judged by the new limit.
+
+    Args:
+        report: a report.json.
+        file: the file or directory that it is about, which is hashed again. Without it, the new report says that its
+            file is as reported, and nothing attests it.
+        policy: a TOML file of limits; None for the default.
+        baseline: report.json of the last release; None keeps the baseline of the saved report, under the new policy's
+            limits.
+        public_key: an elliptic-curve key in PEM; the report must be signed by its private key.
+
+    Returns:
+        The report that verify() would have made with this policy and baseline.
+
+    Raises:
+        CannotJudgeError: the report cannot be used, or it is about another file.
     """
     saved = read_saved(Path(report))
     found = saved.report

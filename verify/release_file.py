@@ -29,8 +29,13 @@ from verify.verdict import verify
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """The result of release(). report.passed says whether the file stands at summary.path. report_dir: the directory
-    with the report's files."""
+    """Is what release() returns.
+
+    Attributes:
+        summary: of the export. The file stands at summary.path if it passed.
+        report: the verdict.
+        report_dir: the directory with the report's files.
+    """
 
     summary: exporter.ExportSummary
     report: Report
@@ -50,7 +55,11 @@ class ExportOptions:
 
     @property
     def requested(self) -> Requested:
+        """Return what the file must turn out to be."""
         return Requested(self.format, self.group_size, self.storage)
+
+
+EXPORT_OPTIONS = tuple(field.name for field in dataclasses.fields(ExportOptions))
 
 
 def release(
@@ -74,7 +83,7 @@ def release(
     nothing has happened, except that the system may refuse a name, or may be unable to make it last, after the file
     has its own; the error then says so. Raises ExportError, CannotJudgeError or reader_c.ReaderError.
     """
-    of_export = {field.name for field in dataclasses.fields(ExportOptions)} & changes.keys()
+    of_export = changes.keys() & EXPORT_OPTIONS
     export = ExportOptions(format, **{name: changes.pop(name) for name in of_export})
     options = dataclasses.replace(options or Options(), **changes)
     key = None if sign_key is None else SigningKey(Path(sign_key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,23 @@ def headline(path: Path) -> str:
         return f"{path}: hf, {size:,} bytes"
     with reader_c.open(path) as model:
         return f"{path}: {model.format}, {model.file_size:,} bytes, {len(model.names)} tensors"
+
+
+def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Describe a .bin file, without its source.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Plain data, as inspect --json prints it: format, header, metadata, tensors with offsets and digests, and what
+        the format cannot express.
+
+    Raises:
+        reader_c.ReaderError: the file is damaged; in v3, every changed bit is detected.
+        CannotJudgeError: the path is not one of a file.
+    """
+    return inspect_file(Path(path))
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
