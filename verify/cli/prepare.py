@@ -25,9 +25,10 @@ _UNCHANGED = (
 )
 
 
-def verdict_options(given: dict[str, Any]) -> Options:
+def verdict_options(given: dict[str, Any], notes: tuple[str, ...] = ()) -> Options:
     """Return the options of a verdict, from those of the command line.
 
+    notes: what the report must say about settings that nobody typed.
     Raises CannotJudgeError, before PyTorch is imported, for whatever can be refused without it.
     """
     _check_numbers(given["seed"], given["threads"], given["cluster"], given["workers"])
@@ -42,6 +43,7 @@ def verdict_options(given: dict[str, Any]) -> Options:
         evidence=Evidence(**{name: given[name] for name in _OF_EVIDENCE}),
         engine=engine,
         report_dir=report_dir,
+        notes=notes,
         **{name: given[name] for name in _UNCHANGED},
     )
 
