@@ -36,6 +36,8 @@ def known_file(path: Path, start: bytes) -> tuple[str, str] | None:
             return found
     if start.startswith(_ZIP):
         return None
+    if path.suffix == ".bin":
+        return "a file whose size is not that of a v0 file with its header", "copy or export it again"
     return "a file of an unknown kind", "give a llama2.c .pt or .bin, or the model's directory"
 
 

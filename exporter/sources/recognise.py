@@ -80,7 +80,7 @@ def refuse_other_kind(path: Path, kind: str) -> None:
         return
     else:
         version = int.from_bytes(start[4:8], "little")
-        if kind == ("bin" if version in (1, 2) else "v3"):
+        if version not in (1, 2, 3) or kind == ("v3" if version == 3 else "bin"):
             return
         found = f"a .bin file of version {version}"
     raise CheckpointError(

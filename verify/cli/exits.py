@@ -26,7 +26,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # names the variable in which a shell asks for completions, as click's scripts for shells set it
 COMPLETION = "_EXPORT_AND_VERIFY_COMPLETE"
 # commands whose status 0 is a verdict
-JUDGING = ("verify", "release", "judge", "demo")
+JUDGING = ("verify", "release", "judge", "demo", "diff")
 
 
 def _refuse(message: object, status: int = 2) -> NoReturn:

@@ -97,8 +97,9 @@ def _show_reasons(console: Console, findings: Findings) -> None:
 
 
 def _is_adjustable(check: CheckResult) -> bool:
-    """Return whether its limit is the user's choice: exact, proved and calibrated limits are not."""
-    return check.bound == "policy" and 0 < _use(check) < math.inf
+    """Return whether another limit is a choice: not for exact answers, proved bounds, and `storage`, which no policy
+    limits."""
+    return check.bound not in ("exact", "rigorous") and check.name != "storage" and 0 < _use(check) < math.inf
 
 
 def _use(check: CheckResult) -> float:

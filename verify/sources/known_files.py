@@ -27,17 +27,19 @@ _BY_MAGIC = {
 
 def other_file(path: Path, beginning: bytes, size: int) -> tuple[str, str] | None:
     """Return (what it is, what to do), or None if the file may be a llama2.c checkpoint. size: of the whole file."""
-    if size == 0:
-        return "an empty file", "copy or download it again"
     if part := _part_of_a_model(path, beginning, size):
         found, belongs_to = part
         here = (path.parent / belongs_to).is_file()
         where = f"its directory, {path.parent}" if here else f"the directory that has its {belongs_to}"
         return found, f"give {where}"
+    if size == 0:
+        return "an empty file", "copy or download it again"
     if beginning.startswith(b"PK"):
         return _other_archive(path)
     if magic := next((magic for magic in _BY_MAGIC if beginning.startswith(magic)), None):
         return _BY_MAGIC[magic]
+    if path.suffix == ".bin":
+        return "a file whose size is not that of a v0 file with its header", "copy or export it again"
     return _of_text_or_protobuf(path, beginning) or _UNKNOWN
 
 

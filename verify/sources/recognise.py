@@ -89,7 +89,7 @@ def expect_kind(path: Path, kind: str) -> None:
         fits, found = kind not in ("meta", "huggingface"), "a file"
         with path.open("rb") as file:
             magic, version = file.read(4), int.from_bytes(file.read(4), "little")
-        if fits and magic == _V3_MAGIC:
+        if fits and magic == _V3_MAGIC and version in (1, 2, 3):
             fits, found = kind == ("bin" if version in (1, 2) else "v3"), f"a .bin file of version {version}"
     else:
         return
