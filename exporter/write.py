@@ -68,7 +68,9 @@ def export(
     if format not in FORMATS:
         raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
     if format != "v3" and storage != "source":
-        raise FormatError(f"storage: expected none for {format}, which fixes its own, found {storage!r}")
+        raise FormatError(
+            f"storage: expected none for {format}, which fixes its own, found {storage!r}: give --format v3"
+        )
     check_group_size(group_size)
     config = _shortened(checkpoint.config, max_seq_len)
     held = plan_memory(checkpoint, memory)

@@ -13,6 +13,7 @@ import reader_c
 from verify.inspection.checkpoints import inspect_checkpoint, is_checkpoint, show_checkpoint
 from verify.inspection.sizes import in_words, mib, sizes
 from verify.report.console import plain_table, stdout_console
+from verify.report.lines import print_table
 
 # The headers of v0 to v2 cannot state other values.
 _ASSUMED = (
@@ -104,7 +105,7 @@ def _show_config(console: Console, config: dict[str, Any]) -> None:
             header.add_row(field, ", ".join((str(value["type"]), *parameters)))
         else:
             header.add_row(field, str(value))
-    console.print(header)
+    print_table(console, header)
 
 
 def _show_tensors(console: Console, tensors: list[dict[str, Any]]) -> None:
@@ -119,4 +120,4 @@ def _show_tensors(console: Console, tensors: list[dict[str, Any]]) -> None:
             row.append(mib(place["bytes"] / 2**20))
             table.add_row(*row, *([digest] if with_digests else []))
             digest = ""
-    console.print(table)
+    print_table(console, table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from functools import partial
 from math import prod
@@ -57,6 +58,8 @@ def demo(out: Path) -> int:
     from verify.report_dir import write_report  # noqa: PLC0415
     from verify.verdict import verify as judge  # noqa: PLC0415
 
+    if os.path.lexists(out) and not out.is_dir():
+        raise click.UsageError(f"{out}: --out: expected a directory or nothing, found a file: choose another path")
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = exporter.open_checkpoint(CHECKPOINT)
     reports = []

@@ -55,7 +55,7 @@ def docs(page: str | None) -> int:
     cls=panels.Command,
     epilog="Example: export-and-verify completion bash >> ~/.bashrc",
 )
-@click.argument("shell", type=Choice(SHELLS), metavar="bash|zsh|fish", help="Your shell.")
+@click.argument("shell", type=Choice(SHELLS), metavar="SHELL", help="bash, zsh or fish.")
 def completion(shell: str) -> int:
     """Print the script that lets a shell complete commands, options and paths."""
     from verify.cli.exits import COMPLETION, app  # noqa: PLC0415

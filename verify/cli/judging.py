@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from verify.cli import panels
-from verify.cli.arguments import expect_order
+from verify.cli.arguments import expect_order, explaining
 from verify.cli.defaults import notes_of
 from verify.cli.option_types import PATH
 from verify.cli.options import (
@@ -30,7 +30,7 @@ from verify.cli.options import (
     format_options,
     with_options,
 )
-from verify.cli.prepare import check_directory, signing_key, start_pytorch, verdict_options
+from verify.cli.prepare import check_directory, expect_engine, signing_key, start_pytorch, verdict_options
 from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
 
 if TYPE_CHECKING:
@@ -60,12 +60,14 @@ def verify(
     """Run every check on an existing file or Hugging Face directory, written by any program."""
     show_settings(context, verbose=verbose)
     expect_order(source, file)
+    expect_engine(context)
     options = verdict_options({**given, "threads": threads}, notes_of(context))
     key = signing_key(sign_key, given["report"])
     from verify.inspect import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
-    tell(headline(file), enabled=not quiet)
+    with explaining(file):
+        tell(headline(file), enabled=not quiet)
     with progress_bar(enabled=not quiet) as progress:
         start_pytorch(threads, progress)
         from verify.verdict import verify as judge_file  # noqa: PLC0415
@@ -114,6 +116,7 @@ def release(
     A fail leaves an earlier OUT untouched; its report is in OUT.rejected.
     """
     show_settings(context, verbose=verbose)
+    expect_engine(context)
     options = verdict_options(given := {**given, "threads": threads}, notes_of(context))
     export = {name: given[name] for name in _OF_EXPORT}
     from verify.report.console import progress_bar, tell  # noqa: PLC0415

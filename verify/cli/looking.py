@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 
 from verify.cli import panels
+from verify.cli.arguments import explaining
 from verify.cli.option_types import PATH, TARGET
 
 _JSON = click.option("--json", is_flag=True, panel=panels.OUTPUT, help="Print JSON.")
@@ -45,7 +46,8 @@ def inspect(file: Path, tensor: str | None, npy: Path | None, json: bool) -> int
         raise click.UsageError("--npy: expected --tensor NAME beside it, found none")
     from verify.inspect import inspect_file, show_inspection  # noqa: PLC0415
 
-    contents = inspect_file(file)
+    with explaining(file):
+        contents = inspect_file(file)
     if json:
         _print_json(contents)
     else:
@@ -55,11 +57,14 @@ def inspect(file: Path, tensor: str | None, npy: Path | None, json: bool) -> int
 
 def _inspect_tensor(file: Path, tensor: str, npy: Path | None, *, json: bool) -> int:
     import reader_c  # noqa: PLC0415
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
     from verify.inspection.numbers import known_name  # noqa: PLC0415
     from verify.inspection.show import show_statistics  # noqa: PLC0415
     from verify.inspection.tensor_statistics import tensor_statistics, write_npy  # noqa: PLC0415
 
-    with reader_c.open(file, mapped=True) as model:
+    if file.is_dir():
+        raise CannotJudgeError(f"{file}: FILE: expected a .bin file for --tensor, found a directory: export it as v3")
+    with explaining(file), reader_c.open(file, mapped=True) as model:
         name = known_name(file, tensor, model.names)
         if npy is not None:
             write_npy(model, name, npy)
@@ -86,7 +91,8 @@ def diff(a: Path, b: Path, json: bool, quiet: bool) -> int:
     from verify.inspection.difference import compare  # noqa: PLC0415
     from verify.inspection.show import show_difference  # noqa: PLC0415
 
-    found = compare(a, b)
+    with explaining(b), explaining(a):
+        found = compare(a, b)
     if json:
         _print_json({**_plain(dataclasses.asdict(found)), "alike": found.alike})
     elif not quiet:

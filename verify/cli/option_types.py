@@ -78,7 +78,8 @@ class _Size(click.ParamType):
         known = found is not None and found[2].upper() in _UNITS
         size = int(float(found[1]) * _UNITS[found[2].upper()]) if found is not None and known else 0
         if not size:
-            self.fail(f"expected a size as 4GiB or 500MB, found {str(value)!r:.80}", param, ctx)
+            again = f": write {value}iB" if re.fullmatch(r"[0-9.]+[KMGkmg]", str(value)) else ""
+            self.fail(f"expected a size as 4GiB or 500MB, found {str(value)!r:.80}{again}", param, ctx)
         return size
 
 
@@ -102,10 +103,10 @@ def read_storage(_context: click.Context, _: click.Parameter, given: tuple[str, 
 
 def read_group_size(_context: click.Context, option: click.Parameter, given: int) -> int:
     """Return the group size. A group of one weight would take 5 bytes, where float32 takes 4."""
-    if given == 1:
+    if given < 2:
         raise click.BadParameter(
-            "expected 2 or more, found 1: a weight with a scale of its own takes 5 bytes, and 4 as float32: "
-            "give --group-size 64, or --format v1-fp32",
+            f"expected 2 or more, found {given}: a weight with a scale of its own takes 5 bytes, and 4 as float32: "
+            f"give --group-size 64, or --format v1-fp32",
             param=option,
         )
     return given

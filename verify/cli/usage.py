@@ -47,7 +47,9 @@ def _help(error: click.UsageError) -> str:
 
 def _no_such_option(error: click.NoSuchOption) -> str:
     known = (
-        [] if error.ctx is None else [name for p in error.ctx.command.params for name in (*p.opts, *p.secondary_opts)]
+        []
+        if error.ctx is None
+        else ["--help", *(name for p in error.ctx.command.params for name in (*p.opts, *p.secondary_opts))]
     )
     near = get_close_matches(error.option_name, [name for name in known if name.startswith("--")], n=1, cutoff=0.6)
     advice = f": did you mean {near[0]}?" if near else _help(error).replace("; ", ": ", 1)

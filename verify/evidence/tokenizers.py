@@ -54,4 +54,6 @@ def _read(text: Path) -> str:
     except OSError as error:
         raise CannotJudgeError(f"{text}: expected a text, found: {(error.strerror or '').lower()}") from error
     except UnicodeDecodeError as error:
-        raise CannotJudgeError(f"{text}: expected UTF-8 text, found byte {error.start} to be none") from error
+        raise CannotJudgeError(
+            f"{text}: expected UTF-8 text, found byte {error.start} to be none: convert it with iconv"
+        ) from error

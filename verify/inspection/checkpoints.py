@@ -10,6 +10,7 @@ from rich.console import Console
 
 from verify.inspection.sizes import sizes
 from verify.report.console import plain_table
+from verify.report.lines import print_table
 from verify.sources import open_source
 
 _ZIP = b"PK\x03\x04"
@@ -60,8 +61,8 @@ def show_checkpoint(console: Console, contents: dict[str, Any]) -> None:
     fields = plain_table("field", "value")
     for field, value in contents["config"].items():
         fields.add_row(field, str(value["type"] if isinstance(value, dict) else value))
-    console.print(fields)
+    print_table(console, fields)
     table = plain_table("tensor", "shape", "type")
     for tensor in contents["tensors"]:
         table.add_row(tensor["name"], " x ".join(map(str, tensor["shape"])), tensor["storage"])
-    console.print(table)
+    print_table(console, table)

@@ -76,7 +76,7 @@ def compare(a: Path, b: Path) -> Difference:
     for path in (a, b):
         if path.is_dir():
             raise CannotJudgeError(
-                f"{path}: expected a .bin file, found a directory: export it first with --format v3, which loses nothing"
+                f"{path}: expected a .bin file, found a directory: export it as v3, which loses nothing"
             )
     # mapped: each tensor is read once, and no file need fit in memory
     with reader_c.open(a, mapped=True) as first, reader_c.open(b, mapped=True) as second:

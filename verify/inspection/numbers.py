@@ -44,7 +44,8 @@ def known_name(path: object, name: str, names: tuple[str, ...]) -> str:
     """Return name if it is one of names. Raises CannotJudgeError with the nearest ones."""
     if name in names:
         return name
-    near = get_close_matches(name, names, n=3, cutoff=0.5) or list(names[:3])
+    within = [known for known in names if name and name in known][:3]
+    near = within or get_close_matches(name, names, n=3, cutoff=0.5) or list(names[:3])
     raise CannotJudgeError(
         f"{path}: tensor: expected a name in the file, found {name!r:.80}: the nearest are {', '.join(near)}"
     )

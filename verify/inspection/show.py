@@ -7,6 +7,7 @@ from verify.inspection.difference import Difference
 from verify.inspection.sizes import mib
 from verify.inspection.tensor_statistics import BINS, TensorStatistics
 from verify.report.console import plain_table, stdout_console
+from verify.report.lines import print_table
 
 _BAR = 40
 _MOST_ROWS = 2000
@@ -34,7 +35,7 @@ def show_statistics(found: TensorStatistics) -> None:
     if found.saturated is not None:
         table.add_row("int8 at -127 or 127", f"{found.saturated:,}")
         table.add_row("groups of zeros", f"{found.empty_groups:,}")
-    console.print(table)
+    print_table(console, table)
     if found.smallest is None or found.largest is None:
         return
     most, width = max(found.histogram), (found.largest - found.smallest) / BINS
@@ -50,14 +51,14 @@ def show_difference(found: Difference) -> None:
         table = plain_table("field", found.a, found.b)
         for one in found.fields:
             table.add_row(one.field, one.a, one.b)
-        console.print(table)
+        print_table(console, table)
     if found.tensors:
         table = plain_table("tensor", "in A", "in B", "differing", "largest", "RMS", "RMS / A's")
         for tensor in found.tensors[:_MOST_ROWS]:
             share = f"{tensor.differing:,} of {tensor.numbers:,}" if tensor.numbers else "-"
             sizes = (number(value) for value in (tensor.largest, tensor.rms, tensor.relative))
             table.add_row(tensor.name, tensor.a or "missing", tensor.b or "missing", share, *sizes)
-        console.print(table)
+        print_table(console, table)
     if more := len(found.tensors) - _MOST_ROWS:
         console.print("" if more < 0 else f"{more:,} more: use --json to list them", end="" if more < 0 else "\n")
     console.print(_conclusion(found), soft_wrap=True, markup=False)
