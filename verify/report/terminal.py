@@ -82,8 +82,10 @@ def _show_reasons(console: Console, findings: Findings) -> None:
     lines = []
     if findings.diagnosis:
         lines.append(f"most likely: {findings.diagnosis.sentence}")
-    adjustable = [check for check in findings.checks if check.status == "fail" and _is_adjustable(check)]
-    if worst := max(adjustable, key=_use, default=None):
+    failed = [check for check in findings.checks if check.status == "fail"]
+    # where an exact or proved limit is exceeded, no other limit would help
+    if failed and all(map(_is_adjustable, failed)):
+        worst = max(failed, key=_use)
         times = beside(_use(worst), 1.0, digits=3)
         lines.append(f"the smallest limit that would have passed: {worst.name}, {times} times the current one")
     if closure := findings.closure:
