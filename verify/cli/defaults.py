@@ -155,7 +155,7 @@ def _value(option: click.Option, value: Any, where: str, base: Path) -> Any:
         return not value if option.flag_value is False else value
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise click.UsageError(f"{where}: expected a string or a number, found {value!r:.80}")
-    return str(base / value) if option.type is PATH else str(value)
+    return str(base / str(value)) if option.type is PATH else str(value)
 
 
 def origins(context: click.Context) -> dict[str, str]:

@@ -12,10 +12,11 @@ import traceback
 from typing import Any, NoReturn
 
 import rich_click as click
+from click.exceptions import Exit, NoArgsIsHelpError
 from click.shell_completion import shell_complete
 
 from verify.cli.commands import app
-from verify.cli.usage import PROGRAM, reworded
+from verify.cli.usage import COMPLETION, PROGRAM, reworded
 from verify.system.printable import printable
 from verify.system.signals import Interrupted, listening
 
@@ -23,8 +24,6 @@ from verify.system.signals import Interrupted, listening
 INTERNAL_ERROR = 70
 # errors that only writing raises
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# names the variable in which a shell asks for completions, as click's scripts for shells set it
-COMPLETION = "_EXPORT_AND_VERIFY_COMPLETE"
 # commands whose status 0 is a verdict
 JUDGING = ("verify", "release", "judge", "demo", "diff")
 
@@ -91,9 +90,9 @@ def main() -> NoReturn:
     try:
         with listening(), app.make_context(PROGRAM, sys.argv[1:]) as context:
             status = app.invoke(context)
-    except click.exceptions.Exit as stop:
+    except Exit as stop:
         _leave(stop.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except NoArgsIsHelpError as error:
         click.echo(error.format_message())
         _leave(2)
     except click.ClickException as error:

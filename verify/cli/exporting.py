@@ -99,7 +99,8 @@ def _in_format(progress: Progress, name: str, stage: str, done: int, total: int)
 @with_options(SOURCE, OUT, *READING, *format_options(FORMATS), MEMORY, OVERWRITE, QUIET, VERBOSE, CONFIG)
 @click.pass_context
 def export(
-    context: click.Context,
+    context: click.RichContext,
+    /,
     source: str,
     out: Path,
     source_kind: str | None,

@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 
 from verify.cli import panels
 from verify.cli.option_types import Choice, nearest
-from verify.cli.usage import PROGRAM
+from verify.cli.usage import COMPLETION, PROGRAM
 
 SHELLS = ("bash", "zsh", "fish")
 # The wheel carries the pages inside the package; in a checkout they stand at its top.
@@ -55,12 +55,12 @@ def docs(page: str | None) -> int:
     cls=panels.Command,
     epilog="Example: export-and-verify completion bash >> ~/.bashrc",
 )
+@click.pass_context
 @click.argument("shell", type=Choice(SHELLS), metavar="SHELL", help="bash, zsh or fish.")
-def completion(shell: str) -> int:
+def completion(context: click.RichContext, /, shell: str) -> int:
     """Print the script that lets a shell complete commands, options and paths."""
-    from verify.cli.exits import COMPLETION, app  # noqa: PLC0415
-
     kind = get_completion_class(shell)
     assert kind is not None  # click has these three
-    click.echo(kind(app, {}, PROGRAM, COMPLETION).source())
+    program = context.find_root().command
+    click.echo(kind(program, {}, PROGRAM, COMPLETION).source())
     return 0

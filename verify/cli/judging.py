@@ -47,7 +47,8 @@ _OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwr
 @with_options(SOURCE, FILE, *READING, MAX_SEQ_LEN, *EVIDENCE, *JUDGEMENT, *ENGINE, *RESOURCES, SIGN_KEY, *OUTPUT)
 @click.pass_context
 def verify(
-    context: click.Context,
+    context: click.RichContext,
+    /,
     source: str,
     file: Path,
     json: bool,
@@ -100,7 +101,8 @@ def _shown(options: Options, progress: Bar) -> Options:
 )
 @click.pass_context
 def release(
-    context: click.Context,
+    context: click.RichContext,
+    /,
     source: str,
     out: Path,
     format_name: str,
@@ -150,7 +152,8 @@ def release(
 )
 @click.pass_context
 def judge(
-    context: click.Context,
+    context: click.RichContext,
+    /,
     saved: Path,
     file: Path | None,
     policy: Path | None,

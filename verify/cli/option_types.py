@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -65,10 +65,16 @@ class Choice(click.Choice[str]):
         return f"expected {one_of([str(word) for word in self.choices])}"
 
 
+if TYPE_CHECKING:
+    _Parameter = click.ParamType[int]
+else:
+    # generic only in click's annotations, and only in its newer versions
+    _Parameter = click.ParamType
+
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-class _Size(click.ParamType):
+class _Size(_Parameter):
     """The bytes of a size such as 4GiB, 500MB, 1.5 GB, or plain bytes."""
 
     name = "size"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,25 +29,29 @@ HELP = click.RichHelpConfiguration(
 )
 
 
-class _Unpadded(click.RichCommand):
-    """Help without spaces at the ends of its lines, and with an example that can be copied: it is never wrapped."""
-
-    def get_help(self, ctx: click.Context) -> str:
-        example, self.epilog = self.epilog, None
-        try:
-            text = super().get_help(ctx)
-        finally:
-            self.epilog = example
-        lines = [line.rstrip() for line in text.rstrip().splitlines()]
-        return "\n".join([*lines, "", *([example] if example else [])])
+def _copied(command: click.Command, rendered: Callable[[click.Context], str], ctx: click.Context) -> str:
+    """Return help without spaces at the ends of its lines, and with an example that is not wrapped: it is copied."""
+    example, command.epilog = command.epilog, None
+    try:
+        text = rendered(ctx)
+    finally:
+        command.epilog = example
+    lines = [line.rstrip() for line in text.rstrip().splitlines()]
+    return "\n".join([*lines, "", *([example] if example else [])])
 
 
-class Command(_Unpadded):
+class Command(click.RichCommand):
     """A command of the program."""
 
+    def get_help(self, ctx: click.Context) -> str:
+        return _copied(self, super().get_help, ctx)
 
-class Group(click.RichGroup, _Unpadded):
+
+class Group(click.RichGroup):
     """The commands. A command that does not exist gets the nearest name."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        return _copied(self, super().get_help, ctx)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
         name = args[0]

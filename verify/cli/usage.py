@@ -8,6 +8,8 @@ from difflib import get_close_matches
 import rich_click as click
 
 PROGRAM = "export-and-verify"
+# The variable in which a shell asks for completions; click's scripts for shells set it.
+COMPLETION = "_EXPORT_AND_VERIFY_COMPLETE"
 
 
 def wrong_command(context: click.Context, name: str, near: str | None) -> click.UsageError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import reader_c
 from verify.errors import CannotJudgeError
@@ -135,8 +136,8 @@ def _described(model: reader_c.Model, name: str) -> str | None:
 def _numbers(
     name: str,
     stored: tuple[str, str],
-    a: dict[str, np.typing.NDArray[np.generic]],
-    b: dict[str, np.typing.NDArray[np.generic]],
+    a: dict[str, NDArray[Any]],
+    b: dict[str, NDArray[Any]],
     shape: tuple[int, ...],
 ) -> TensorDifference | None:
     differing, largest, squares, signal = 0, 0.0, 0.0, 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +23,23 @@ def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(first, min(first + step, shape[0]))
 
 
-def parts_of(model: reader_c.Model, name: str) -> dict[str, NDArray[np.generic]]:
+def parts_of(model: reader_c.Model, name: str) -> dict[str, NDArray[Any]]:
     """Return the stored arrays of a tensor by part, as views of the file."""
     return {span.part: model.view(span) for span in model.spans(name)}
 
 
-def widened(parts: dict[str, NDArray[np.generic]], rows: slice) -> NDArray[np.float32]:
+def widened(parts: dict[str, NDArray[Any]], rows: slice) -> NDArray[np.float32]:
     """Return rows of a tensor as float32: what an engine computes with."""
     if "int8" in parts:
         steps, scale = parts["int8"][rows], parts["scale"][rows]
         groups = steps.reshape(*scale.shape, -1).astype(np.float32)
-        return (groups * scale[..., None]).reshape(steps.shape).astype(np.float32)
+        numbers: NDArray[np.float32] = (groups * scale[..., None]).reshape(steps.shape)
+        return numbers
     ((part, stored),) = parts.items()
     if part == "bf16":
         # its bits: a bfloat16 is the upper half of a float32
-        return (stored[rows].astype(np.uint32) << np.uint32(16)).view(np.float32)
+        wide: NDArray[np.float32] = (stored[rows].astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return wide
     return stored[rows].astype(np.float32)
 
 

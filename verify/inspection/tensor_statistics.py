@@ -6,8 +6,10 @@ import dataclasses
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import reader_c
 from verify.errors import CannotJudgeError
@@ -87,7 +89,7 @@ def tensor_statistics(model: reader_c.Model, name: str) -> TensorStatistics:
 
 
 def _second_pass(
-    parts: dict[str, np.typing.NDArray[np.generic]],
+    parts: dict[str, NDArray[Any]],
     shape: tuple[int, ...],
     low: float,
     high: float,

@@ -280,7 +280,10 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         (("export", tmp_path / "none.pt", out, "--format", "v2"), ("none.pt", "found nothing there")),
         (("export", good, out, "--format", "v2", "--source-kind", "v3"), ("version 3", "version 2")),
         (("export", tmp_path, out, "--format", "v2"), ("config.json or params.json", "found neither")),
-        (("export", good, out, "--format", "v2", "--source-kind", "llama2c"), ("a checkpoint of torch.save", "version 2")),
+        (
+            ("export", good, out, "--format", "v2", "--source-kind", "llama2c"),
+            ("a checkpoint of torch.save", "version 2"),
+        ),
         (("export", good, out, "--format", "v2", "--source-kind", "gguf"), ("--source-kind", "'gguf'")),
         ((*export, "v2", "--storage", "fp16"), ("storage", "v2")),
         ((*export, "v3", "--storage", "fp8"), ("storage", "'fp8'")),
