@@ -1,4 +1,5 @@
-"""Says what pyproject.toml cannot: what is compiled, for which Pythons, and what the system must have for it."""
+"""Says what pyproject.toml cannot: what is compiled, for which Pythons, what the system must have for it, and that a
+wheel carries the pages of docs/."""
 
 import os
 import shlex
@@ -6,8 +7,26 @@ import shutil
 import sys
 import sysconfig
 from pathlib import Path
+from shutil import copy
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
+
+DOCS = Path(__file__).parent / "docs"
+
+
+class WithPages(build_py):
+    """Copies the documentation beside the module that prints it: `export-and-verify docs`."""
+
+    def run(self) -> None:
+        super().run()
+        # an editable install reads docs/ itself
+        if not self.editable_mode:
+            pages = Path(self.build_lib) / "verify" / "cli" / "pages"
+            pages.mkdir(parents=True, exist_ok=True)
+            for page in DOCS.glob("*.md"):
+                copy(page, pages)
+
 
 # The commands that compile; an sdist, or a list of what a build requires, does not.
 COMPILING = {"bdist_wheel", "build", "build_ext", "develop", "editable_wheel", "install"}
@@ -36,4 +55,4 @@ def require_compiler() -> None:
 
 if COMPILING & set(sys.argv):
     require_compiler()
-setup(cffi_modules=["reader_c/build.py:ffibuilder"], options=OPTIONS)
+setup(cffi_modules=["reader_c/build.py:ffibuilder"], options=OPTIONS, cmdclass={"build_py": WithPages})

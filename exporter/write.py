@@ -136,7 +136,9 @@ def _check_options(format_name: str, storage: str | Mapping[str, str], group_siz
     if format_name not in FORMATS:
         raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format_name!r}")
     if format_name != "v3" and storage != "source":
-        raise FormatError(f"storage: expected none for {format_name}, which fixes its own, found {storage!r}")
+        raise FormatError(
+            f"storage: expected none for {format_name}, which fixes its own, found {storage!r}: give --format v3"
+        )
     check_group_size(group_size)
 
 

@@ -11,8 +11,10 @@ from typing import Any
 from rich.console import Console
 
 import reader_c
-from verify.errors import CannotJudgeError
+from verify.inspection.checkpoints import inspect_checkpoint, is_checkpoint, show_checkpoint
+from verify.inspection.sizes import in_words, mib, sizes
 from verify.report.console import plain_table, stdout_console
+from verify.report.lines import print_table
 
 # The headers of v0 to v2 cannot state other values.
 _ASSUMED = (
@@ -59,21 +61,23 @@ def inspect_file(path: Path) -> dict[str, Any]:
 
     Raises reader_c.ReaderError if the file is damaged; in v3, every changed bit is detected.
     """
-    if path.is_dir():
-        raise CannotJudgeError(f"{path}: expected a .bin file, found a directory: judge it by verify SOURCE {path}")
+    if is_checkpoint(path):
+        return inspect_checkpoint(path)
     with reader_c.open(path) as model:
         if model.format == "v3":
             model.check_digests()
+        tensors = [_tensor(model, name) for name in model.names]
         return {
             "path": str(path),
             "format": model.format,
             "bytes": model.file_size,
+            **sizes(tensors, model.file_size),
             "sha256": hashlib.sha256(model.content).hexdigest(),
             "head_bytes": model.head_size,
             "alignment": model.alignment,
             "config": dataclasses.asdict(model.config),
             "metadata": model.metadata,
-            "tensors": [_tensor(model, name) for name in model.names],
+            "tensors": tensors,
             "assumed": [] if model.format == "v3" else list(_ASSUMED),
         }
 
@@ -88,6 +92,10 @@ def show_inspection(contents: dict[str, Any]) -> None:
     console.print(
         f"{contents['path']}: {contents['format']}, {contents['bytes']:,} bytes", markup=False, soft_wrap=True
     )
+    console.print(in_words(contents), soft_wrap=True)
+    if "files" in contents:
+        show_checkpoint(console, contents)
+        return
     console.print(f"sha256 {contents['sha256']}", soft_wrap=True)
     _show_config(console, contents["config"])
     for key, value in contents["metadata"].items():
@@ -115,18 +123,19 @@ def _show_config(console: Console, config: dict[str, Any]) -> None:
             header.add_row(field, ", ".join((str(value["type"]), *parameters)))
         else:
             header.add_row(field, str(value))
-    console.print(header)
+    print_table(console, header)
 
 
 def _show_tensors(console: Console, tensors: list[dict[str, Any]]) -> None:
     """Print a line for each part; the first one shows the start of the digest."""
     with_digests = any(tensor["digest"] for tensor in tensors)
-    table = plain_table("tensor", "part", "shape", "offset", "bytes", *(["blake3"] if with_digests else []))
+    table = plain_table("tensor", "part", "shape", "offset", "bytes", "MiB", *(["blake3"] if with_digests else []))
     for tensor in tensors:
         digest = f"{tensor['digest'][:12]}..." if with_digests else ""
         for place in tensor["parts"]:
             shape = " x ".join(map(str, place["shape"]))
             row = [tensor["name"], place["part"], shape, f"{place['offset']:,}", f"{place['bytes']:,}"]
+            row.append(mib(place["bytes"] / 2**20))
             table.add_row(*row, *([digest] if with_digests else []))
             digest = ""
-    console.print(table)
+    print_table(console, table)

@@ -26,6 +26,7 @@ from verify.evidence.seed import Seed, choose_seed
 from verify.report.environment import environment
 from verify.report.model import Report
 from verify.report.saved import SavedReport, read_saved
+from verify.run.cautions import cautions
 from verify.run.check_findings import CheckFindings
 from verify.run.cost import Cost, long_window_fits
 from verify.run.last_release import check_comparable, with_baseline
@@ -195,6 +196,7 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
             **memory,
         },
         engine=findings.engine,
+        notes=(*options.notes, *cautions(subject.config(), plan.job.windows)),
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from pathlib import Path
 
 from exporter.disk.locks import wait_for_lock
 from exporter.disk.sync import open_directory
 from exporter.disk.workspace import clear_stale
 from exporter.errors import WriteError, as_write_error, reason
+
+_OVERWRITE = "add --overwrite (in Python: overwrite=True) to replace it"
 
 
 def resolve_target(out: Path, *, overwrite: bool) -> Path:
@@ -19,9 +22,11 @@ def resolve_target(out: Path, *, overwrite: bool) -> Path:
     """
     target = _without_links(out)
     if target.exists() and not target.is_file():
-        raise WriteError(f"{out}: expected a regular file or nothing, found something else; choose another path")
+        found = "a directory" if target.is_dir() else "something that is no regular file"
+        advice = f"give a path inside it, such as {out / 'model.bin'}" if target.is_dir() else "choose another path"
+        raise WriteError(f"{out}: OUT: expected a regular file or nothing, found {found}: {advice}")
     if target.exists() and not overwrite:
-        raise WriteError(f"{out}: expected nothing there, found a file; --overwrite (overwrite=True) replaces it")
+        raise WriteError(f"{out}: OUT: expected nothing there, found a file: {_OVERWRITE}")
     _require_parent(out, target)
     return target
 
@@ -42,11 +47,10 @@ def resolve_directory_target(out: Path, *, overwrite: bool) -> Path:
             # another process may just have set it aside: it would exist at one look and be missing at the next
             wait_for_lock(lock)
             if target.exists() and not target.is_dir():
-                raise WriteError(f"{out}: expected a directory or nothing, found something else; choose another path")
+                found = "a file" if target.is_file() else "something that is no directory"
+                raise WriteError(f"{out}: OUT: expected a directory or nothing, found {found}: choose another path")
             if target.exists() and not overwrite:
-                raise WriteError(
-                    f"{out}: expected nothing there, found a directory; --overwrite (overwrite=True) replaces it"
-                )
+                raise WriteError(f"{out}: OUT: expected nothing there, found a directory: {_OVERWRITE}")
             require_replaceable(target)
         finally:
             # without contextlib.suppress: an interrupt before its first line would keep the lock
@@ -95,4 +99,7 @@ def _without_links(out: Path) -> Path:
 
 def _require_parent(out: Path, target: Path) -> None:
     if not target.parent.is_dir():
-        raise WriteError(f"{out}: expected a directory at {target.parent}, found none; create it first")
+        parent = shlex.quote(str(target.parent))
+        raise WriteError(
+            f"{out}: OUT: expected a directory at {target.parent}, found none: create it with `mkdir -p {parent}`"
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from exporter.checkpoint import Checkpoint
@@ -29,7 +30,10 @@ def choose_storage(
             raise FormatError(f"storage: expected one of {', '.join(CHOICES)}, found {choice!r}")
         matching = [name for name in checkpoint.names if fnmatchcase(name, pattern)]
         if not matching:
-            raise FormatError(f"storage: expected a pattern that matches a tensor's name, found {pattern!r}")
+            raise FormatError(
+                f"storage: expected a pattern that matches a tensor's name, found {pattern!r}: "
+                f"{_nearest(pattern, checkpoint.names)}"
+            )
         if choice not in ("source", "fp32") and all(len(checkpoint.shape(name)) == 1 for name in matching):
             raise FormatError(
                 f"storage: expected source or fp32 for vectors, which are never narrowed, found {pattern}={choice}"
@@ -38,6 +42,21 @@ def choose_storage(
         name: _choose(checkpoint, name, _requested(patterns, name), group_size, exact=exact)
         for name in checkpoint.names
     }
+
+
+def _nearest(pattern: str, names: Iterable[str]) -> str:
+    """Name a pattern that matches and tensors whose names are near, for one that matches none."""
+    names = list(names)
+    inside = pattern.strip("*.")
+    if inside and any(f".{inside}." in f".{name}." for name in names):
+        return f"give '*.{inside}.*', or '*{inside}*' for each tensor whose name has {inside} in it"
+    parts = sorted({part for name in names for part in name.split(".") if not part.isdigit()})
+    # for 'layers.0.attention.wqq.weight', the part that is mistyped tells more than the whole
+    mistyped = [part for part in pattern.split(".") if part.strip("*") and part not in parts and not part.isdigit()]
+    near = [found for part in mistyped for found in get_close_matches(part.strip("*"), parts, n=1)]
+    if near:
+        return f"did you mean '*.{near[0]}.*'?"
+    return f"`inspect` lists the names, such as {', '.join(get_close_matches(pattern, names, n=2, cutoff=0.0))}"
 
 
 def _requested(patterns: Mapping[str, str], name: str) -> str:

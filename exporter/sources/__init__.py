@@ -8,7 +8,7 @@ from pathlib import Path
 from exporter.checkpoint import Checkpoint
 from exporter.errors import CheckpointError
 from exporter.sources.options import SourceOptions
-from exporter.sources.recognise import detect, is_hub_id
+from exporter.sources.recognise import detect, is_hub_id, refuse_other_kind
 
 KINDS = ("llama2c", "meta", "huggingface", "v3", "bin")
 
@@ -45,7 +45,7 @@ def open_checkpoint(
         CheckpointError: the source is not one that this package understands exactly.
     """
     if kind is not None and kind not in KINDS:
-        raise CheckpointError(f"source kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+        raise CheckpointError(f"--source-kind: expected one of {', '.join(KINDS)}, found {kind!r}")
     name, where = os.fspath(path), Path(path)
     options = SourceOptions(
         max_seq_len=max_seq_len,
@@ -60,7 +60,10 @@ def open_checkpoint(
         from exporter.sources.hub import download  # noqa: PLC0415
 
         where, kind = download(name), "huggingface"
-    kind = kind or detect(where, name)
+    if kind is None:
+        kind = detect(where, name)
+    else:
+        refuse_other_kind(where, kind)
     options.refuse_for(kind)
     return _open(where, kind, options)
 

@@ -13,6 +13,7 @@ from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
 from exporter.file_identity import identity, refuse_changed
 from exporter.sources.buffers import check_buffer, is_buffer, note_of
+from exporter.sources.known_files import give_directory
 from exporter.sources.names import without_prefixes
 from exporter.sources.options import SourceOptions
 from exporter.sources.source_files import check_named_file
@@ -89,10 +90,19 @@ def _load(path: Path) -> dict[str, Any]:
         if not isinstance(contents.get(key), dict):
             found = type(contents[key]).__name__ if key in contents else "none"
             if bare:
-                args = ", ".join(_REQUIRED_ARGS)
-                found = f"a bare state dict: save it as {{'model': state_dict, 'model_args': {{{args}}}}}"
+                found = _bare(path, contents)
             raise CheckpointError(f"{path}: {key}: expected a dict, found {found}")
     return contents
+
+
+def _bare(path: Path, state: dict[str, Any]) -> str:
+    """Say what a state dict without model_args is, and what to do."""
+    if any(str(name).startswith(("model.layers.", "model.embed_tokens")) for name in state):
+        return f"the weights of a Hugging Face model: {give_directory(path, 'config.json')}"
+    if (path.parent / "params.json").is_file():
+        return f"the weights of Meta's params.json: {give_directory(path, 'params.json')}"
+    args = ", ".join(_REQUIRED_ARGS)
+    return f"a bare state dict: save it as {{'model': state_dict, 'model_args': {{{args}}}}}"
 
 
 def _model(path: Path, contents: dict[str, Any], tied: bool | None) -> tuple[ModelConfig, _State, tuple[str, ...]]:

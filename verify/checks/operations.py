@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +143,7 @@ class Operations:
             detail = f"{counted(len(reports), 'operation')}; nearest to its bound: {name_of(highest)}"
             return within("operations", "rigorous", worst, limit, detail, where_of(highest))
         first = failures[0]
-        return within("operations", "rigorous", worst, limit, describe(first, len(failures)), where_of(first))
+        return within("operations", "rigorous", worst, limit, describe(failures), where_of(first))
 
 
 def name_of(report: LayerReport) -> str:
@@ -153,13 +154,13 @@ def name_of(report: LayerReport) -> str:
     return f"{layer}{report.operation}{int8}{fast}"
 
 
-def describe(report: LayerReport, failures: int) -> str:
-    """Describe a failed operation in one sentence."""
+def describe(failures: Sequence[LayerReport]) -> str:
+    """Describe the first failed operation, and name the worst: the only number of times is that of `observed`."""
+    report, worst = failures[0], max(failures, key=lambda failure: failure.max_error_over_bound)
     at = report.where
-    factor = report.max_error_over_bound
-    size = f"exceeds its error bound {beside(factor, 1.0, digits=3)} times"
-    if math.isinf(factor):
-        size = "is not the one right answer"
+    size = "is not the one right answer" if math.isinf(report.max_error_over_bound) else "exceeds its error bound"
+    if worst is report and not math.isinf(report.max_error_over_bound):
+        size += f" {_times(report)}"
     text = (
         f"{name_of(report)} {size} at window {at['window']}, position {at['position']}, index {at['index']}: "
         f"expected {at['expected']:.9g}, found {at['found']:.9g}"
@@ -168,9 +169,17 @@ def describe(report: LayerReport, failures: int) -> str:
         text += f"; {counted(at['rows'], 'row')} of {at['tensor']} {'is' if at['rows'] == 1 else 'are'} wrong"
         if at["explained"] > _ONE_WEIGHT:
             text += f", as if weight [{at['row']}, {at['column']}] were off by {at['delta']:+.3g}"
-    if failures > 1:
-        text += f"; {failures - 1} later operation{'s are' if failures > 2 else ' is'} also wrong"
+    if others := len(failures) - 1:
+        text += f"; {counted(others, 'later operation')} {'is' if others == 1 else 'are'} also wrong"
+        if worst is not report:
+            size = "is not finite" if math.isinf(worst.max_error_over_bound) else f"exceeds its bound {_times(worst)}"
+            text += f"; the worst, {name_of(worst)}, {size}"
     return text
+
+
+def _times(report: LayerReport) -> str:
+    """Write the factor as the column `observed` does."""
+    return f"{beside(report.max_error_over_bound, 1.0)} times"
 
 
 def where_of(report: LayerReport) -> dict[str, Any]:

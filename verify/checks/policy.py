@@ -180,7 +180,10 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
     try:
         content = read_given(path, _MOST_BYTES)
     except OSError as error:
-        raise CannotJudgeError(f"{path}: expected a policy, found: {(error.strerror or '').lower()}") from error
+        reason = (error.strerror or "").lower()
+        raise CannotJudgeError(
+            f"{path}: expected a policy, found: {reason}: `verify --print-policy` prints one to start from"
+        ) from error
     # the parser needs quadratic time for a key of many parts
     if (longest := max(map(len, content.split(b"\n")))) > _LONGEST_LINE:
         raise CannotJudgeError(f"{path}: expected lines of at most {_LONGEST_LINE} bytes, found one of {longest}")

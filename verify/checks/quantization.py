@@ -15,6 +15,8 @@ from verify.checks.metrics import Metrics
 from verify.checks.policy import QuantizationLimits
 from verify.checks.result import CheckResult, exact, skipped, within, without_limit
 
+# the policy's key is top1_agreement, and limits are the largest values that pass
+_DISAGREEMENT = "1 - top1_agreement"
 _NAMES = {"fp32": "float32 activations", "q8": "int8 activations"}
 
 
@@ -46,7 +48,7 @@ def with_limits(metrics: Metrics, limits: QuantizationLimits) -> list[LimitedMet
     measured = [
         LimitedMetric("kl_mean", metrics.kl_mean, limits.kl_mean),
         LimitedMetric("kl_max", metrics.kl_max, limits.kl_max),
-        LimitedMetric("top1_disagreement", 1 - metrics.top1_agreement, None if agreement is None else 1 - agreement),
+        LimitedMetric(_DISAGREEMENT, 1 - metrics.top1_agreement, None if agreement is None else 1 - agreement),
         LimitedMetric("max_abs_logit_error", metrics.max_abs_logit_error, limits.max_abs_logit_error),
     ]
     if metrics.perplexity_ratio is not None:

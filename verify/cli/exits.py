@@ -11,9 +11,12 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-import click
+import rich_click as click
+from click.exceptions import Exit, NoArgsIsHelpError
+from click.shell_completion import shell_complete
 
 from verify.cli.commands import app
+from verify.cli.usage import COMPLETION, PROGRAM, reworded
 from verify.system.printable import printable
 from verify.system.signals import Interrupted, listening
 
@@ -22,7 +25,7 @@ INTERNAL_ERROR = 70
 # errors that only writing raises
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # commands whose status 0 is a verdict
-JUDGING = ("verify", "release", "judge", "demo")
+JUDGING = ("verify", "release", "judge", "demo", "diff")
 
 
 def _refuse(message: object, status: int = 2) -> NoReturn:
@@ -67,6 +70,12 @@ def _speak_aside() -> None:
         sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, "backslashreplace", line_buffering=True)
 
 
+def _complete() -> None:
+    """Answer a shell that asks for completions; app.main() would, which handles a broken pipe in its own way."""
+    if instruction := os.environ.get(COMPLETION):
+        sys.exit(shell_complete(app, {}, PROGRAM, COMPLETION, instruction))
+
+
 def main() -> NoReturn:
     """Run the command line; turn every foreseen failure into one line and its exit status."""
     # PyTorch's threads sleep while they wait for each other (its OpenMP reads this once, when it is loaded). If they
@@ -76,18 +85,18 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     _speak_aside()
+    _complete()
     context = None
     try:
-        # not app.main(), which handles a broken pipe and Ctrl-C in its own way
-        with listening(), app.make_context("export-and-verify", sys.argv[1:]) as context:
+        with listening(), app.make_context(PROGRAM, sys.argv[1:]) as context:
             status = app.invoke(context)
-    except click.exceptions.Exit as stop:
+    except Exit as stop:
         _leave(stop.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except NoArgsIsHelpError as error:
         click.echo(error.format_message())
         _leave(2)
     except click.ClickException as error:
-        _refuse(error.format_message())
+        _refuse(reworded(error))
     except Interrupted as stop:
         # CI systems end a job with SIGTERM: unwind as for Ctrl-C, but print nothing
         if stop.code == 128 + signal.SIGTERM:

@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rich_click as click
+from click.core import ParameterSource
+
 if TYPE_CHECKING:
     from verify.engine.command import Engine
     from verify.report.signature import SigningKey
@@ -25,9 +28,10 @@ _UNCHANGED = (
 )
 
 
-def verdict_options(given: dict[str, Any]) -> Options:
+def verdict_options(given: dict[str, Any], notes: tuple[str, ...] = ()) -> Options:
     """Return the options of a verdict, from those of the command line.
 
+    notes: what the report must say about settings that nobody typed.
     Raises CannotJudgeError, before PyTorch is imported, for whatever can be refused without it.
     """
     _check_numbers(given["seed"], given["threads"], given["cluster"], given["workers"])
@@ -42,6 +46,7 @@ def verdict_options(given: dict[str, Any]) -> Options:
         evidence=Evidence(**{name: given[name] for name in _OF_EVIDENCE}),
         engine=engine,
         report_dir=report_dir,
+        notes=notes,
         **{name: given[name] for name in _UNCHANGED},
     )
 
@@ -57,6 +62,15 @@ def _check_numbers(seed: int | None, threads: int | None, cluster: str | None, w
         raise CannotJudgeError("--workers: expected --cluster beside it, found none")
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise CannotJudgeError(f"--workers: expected 1 to {MOST_WORKERS}, found {workers}")
+
+
+def expect_engine(context: click.Context) -> None:
+    """Raise UsageError for an option of an engine that was typed without an engine."""
+    if context.params["engine_library"] is None and context.params["engine_command"] is None:
+        for name in _OF_ENGINE[2:]:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                option = f"--{name.replace('_', '-')}"
+                raise click.UsageError(f"{option}: expected --engine or --engine-command beside it, found none")
 
 
 def _engine(

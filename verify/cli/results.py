@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
+from verify.cli.defaults import origins, unknown_variables
 from verify.system.printable import printable
 
 if TYPE_CHECKING:
@@ -45,6 +46,15 @@ def deliver(
 
             show_report(stdout_console(), result, written)
     return 0 if result.passed else 1
+
+
+def show_settings(context: click.Context, *, verbose: bool) -> None:
+    """Print, where --verbose asks for it, every setting that was not typed, and where it comes from."""
+    group = context.find_root().command
+    commands = group.commands.values() if isinstance(group, click.Group) else ()
+    show_notes(unknown_variables(commands))
+    for name, origin in origins(context).items() if verbose else ():
+        click.echo(f"setting {printable(name)}: {printable(origin)}", err=True)
 
 
 def show_notes(notes: Iterable[str]) -> None:

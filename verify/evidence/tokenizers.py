@@ -33,7 +33,8 @@ def encode(text: Path, tokenizer: Path, vocab_size: int) -> NDArray[np.int64]:
     if ids and max(ids) >= vocab_size:
         # a tokenizer may have more tokens than the model, as long as the text contains none of them
         raise CannotJudgeError(
-            f"{tokenizer}: expected the model's {vocab_size} tokens alone in {text}, found token {max(ids)}"
+            f"{tokenizer}: token: expected ids below the model's vocab_size of {vocab_size}, found {max(ids)} in "
+            f"{text}: tokenizer and model do not belong together: give the model's own with --tokenizer FILE"
         )
     return np.array(ids, dtype=np.int64)
 
@@ -53,4 +54,6 @@ def _read(text: Path) -> str:
     except OSError as error:
         raise CannotJudgeError(f"{text}: expected a text, found: {(error.strerror or '').lower()}") from error
     except UnicodeDecodeError as error:
-        raise CannotJudgeError(f"{text}: expected UTF-8 text, found byte {error.start} to be none") from error
+        raise CannotJudgeError(
+            f"{text}: expected UTF-8 text, found byte {error.start} to be none: convert it with iconv"
+        ) from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 from verify.checks.result import CheckResult
 from verify.report.findings import Findings
 
-_GUIDE = "docs/debugging-a-mismatch.md"
+# a page that an installed package has, too
+_GUIDE = "`export-and-verify docs debugging-a-mismatch`"
 
 # check -> what to do if it is the first that failed
 _STEPS = {
@@ -19,7 +20,7 @@ _STEPS = {
     f"judged by its own inputs ({_GUIDE}).",
     "execution": "{again} how the engine connects its operations: each of them is right by itself " + f"({_GUIDE}).",
     "engine": "Fix the engine, not the file: every check before this one passed without it "
-    "(docs/your-engine.md says what logits alone can show).",
+    "(`export-and-verify docs your-engine` says what logits alone can show).",
     "storage": "Check how the exporter derives scales and rounds, and how the engine rounds activations "
     f"({_GUIDE}); if both are right, report this model as a false alarm.",
     "quantization": "Use smaller groups, or a wider storage for the tensors that cost most (v3: --storage "

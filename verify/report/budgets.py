@@ -45,7 +45,7 @@ NO_LIMIT = "none"
 _LABELS = {
     "kl_mean": "mean KL, nats",
     "kl_max": "largest KL, nats",
-    "top1_disagreement": "top-1 changed",
+    "1 - top1_agreement": "top-1 changed",
     "max_abs_logit_error": "largest logit error",
     "perplexity_ratio": "perplexity ratio",
 }

@@ -51,6 +51,7 @@ def document_of(findings: Findings) -> dict[str, Any]:
         "engine": _record(findings.engine),
         "judged_again": _record(findings.judged_again),
         "optional_checks": optional_checks(findings),
+        "notes": plain(findings.notes),
     }
     return {**document, "digest": digest_of_report(document)}
 

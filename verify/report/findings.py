@@ -49,6 +49,7 @@ class JudgedAgain:
 class Findings:
     """Holds a verdict and its evidence.
 
+    notes: what a reader should know beside the verdict, such as a setting that nobody typed.
     metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8.
     """
 
@@ -70,6 +71,7 @@ class Findings:
     environment: Mapping[str, Any]
     engine: EngineReport | None = None
     judged_again: JudgedAgain | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def blamed(self) -> tuple[CheckResult, ...]:

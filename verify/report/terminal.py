@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from verify.attribution.storage_cost import Attribution
 from verify.checks.digits import beside, percentage
@@ -16,6 +17,7 @@ from verify.report.advice import next_step
 from verify.report.console import plain_table
 from verify.report.findings import Findings
 from verify.report.formatting import describe, limit_of
+from verify.report.lines import print_rows, print_table, say
 
 _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow"}
 
@@ -25,39 +27,41 @@ def show_report(console: Console, findings: Findings, written: Path | None = Non
 
     written: the directory with the report's files.
     """
-    table = plain_table("check", "status", "bound", "observed", "limit", "detail")
-    for check in findings.checks:
-        colour = _COLOURS[check.status]
-        table.add_row(
+    rows = [
+        (
             check.name,
-            f"[{colour}]{check.status}[/{colour}]",
+            Text(check.status, style=_COLOURS[check.status]),
             check.bound,
             beside(check.observed, check.limit),
             limit_of(check),
-            escape(check.detail),
+            check.detail,
         )
-    console.print(table)
+        for check in findings.checks
+    ]
+    print_rows(console, ("check", "status", "bound", "observed", "limit", "detail"), rows)
     for heading, metrics in (
         ("float32 activations", findings.metrics),
         ("int8 activations, as runq.c computes", findings.metrics_q8_activations),
     ):
         if metrics:
-            console.print(f"{heading}: {describe(metrics)}", soft_wrap=True)
+            say(console, f"{heading}: {describe(metrics)}")
     if findings.attribution:
-        console.print(_costs(findings.attribution), soft_wrap=True, markup=False)
+        say(console, _costs(findings.attribution))
     _show_reasons(console, findings)
     colour = _COLOURS[findings.verdict]
     verdict = f"[bold {colour}]{findings.verdict.upper()}[/]"
     for check in findings.blamed:
-        console.print(f"next, {check.name}: {next_step(check, findings)}", soft_wrap=True, markup=False)
+        say(console, f"next, {check.name}: {next_step(check, findings)}")
     if findings.judged_again and (signer := findings.judged_again.public_key_sha256):
-        console.print(f"signature: good, by the key with sha256 {signer}", soft_wrap=True, markup=False)
+        say(console, f"signature: good, by the key with sha256 {signer}")
     if written:
-        console.print(f"report: {written / 'report.html'}", soft_wrap=True, markup=False)
+        say(console, f"report: {written / 'report.html'}")
+    for note in findings.notes:
+        say(console, f"note: {note}")
     reason = f"{findings.reason}{findings.caveat}"
-    console.print(f"{verdict} {escape(str(findings.file['path']))}: {escape(reason)}", soft_wrap=True)
+    say(console, f"{verdict} {escape(str(findings.file['path']))}: {escape(reason)}", markup=True)
     if findings.coverage:
-        console.print(findings.coverage.sentence(), soft_wrap=True, markup=False)
+        say(console, findings.coverage.sentence())
 
 
 def _costs(attribution: Attribution) -> str:
@@ -78,8 +82,10 @@ def _show_reasons(console: Console, findings: Findings) -> None:
     lines = []
     if findings.diagnosis:
         lines.append(f"most likely: {findings.diagnosis.sentence}")
-    adjustable = [check for check in findings.checks if check.status == "fail" and _is_adjustable(check)]
-    if worst := max(adjustable, key=_use, default=None):
+    failed = [check for check in findings.checks if check.status == "fail"]
+    # where an exact or proved limit is exceeded, no other limit would help
+    if failed and all(map(_is_adjustable, failed)):
+        worst = max(failed, key=_use)
         times = beside(_use(worst), 1.0, digits=3)
         lines.append(f"the smallest limit that would have passed: {worst.name}, {times} times the current one")
     if closure := findings.closure:
@@ -93,7 +99,7 @@ def _show_reasons(console: Console, findings: Findings) -> None:
             f"{percentage(closure.explained, 2)} of it"
         )
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        say(console, line)
 
 
 def _is_adjustable(check: CheckResult) -> bool:
@@ -122,5 +128,5 @@ def show_formats(console: Console, reports: Sequence[tuple[str, Findings]], floa
             "-" if metrics is None else percentage(metrics.top1_agreement, 2),
             "-" if metrics is None else f"{metrics.max_abs_logit_error:.2e}",
         )
-    console.print(table)
+    print_table(console, table)
     console.print("ratio: bytes of the weights in float32 divided by bytes of the file")

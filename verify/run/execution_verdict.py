@@ -57,7 +57,7 @@ def _with_replays(execution: CheckResult, replays: Operations) -> CheckResult:
     if not failures:
         more = f"; {len(replays.layers)} operations on int8 activations computed again, every bit alike"
         return dataclasses.replace(execution, detail=execution.detail + more)
-    detail = f"int8 activations, computed again: {describe(failures[0], len(failures))}"
+    detail = f"int8 activations, computed again: {describe(failures)}"
     return _exact(execution, len(failures), detail, where_of(failures[0]))
 
 

@@ -36,6 +36,7 @@ class Options:
     resume: a directory for evidence; an interrupted run continues from there.
     report_dir: where the report will be written; refused if it would replace a file that is read.
     cluster: "local", or the address of a Ray cluster whose workers judge the windows. workers: how many of them.
+    notes: what the report says about settings that nobody typed.
     announce: a function that receives the predicted and the measured cost, as sentences.
     progress: a function that receives the stage, the steps done and the steps in all.
     """
@@ -57,6 +58,7 @@ class Options:
     report_dir: StrPath | None = None
     cluster: str | None = None
     workers: int | None = None
+    notes: tuple[str, ...] = ()
     announce: Callable[[str], None] | None = None
     progress: Progress = no_progress
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from verify.errors import CannotJudgeError
 from verify.sources.options import SourceOptions
-from verify.sources.recognise import KINDS, is_hub_id, recognised
+from verify.sources.recognise import KINDS, expect_kind, is_hub_id, recognised
 from verify.sources.source import Hyperparameters, RopeScaling, Source
 
 __all__ = ["KINDS", "Hyperparameters", "RopeScaling", "Source", "SourceOptions", "open_source"]
@@ -26,14 +26,17 @@ def open_source(
 ) -> Source:
     """Open a source of any known kind; the options are those of SourceOptions. Raises CannotJudgeError."""
     if kind is not None and kind not in KINDS:
-        raise CannotJudgeError(f"source kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+        raise CannotJudgeError(f"--source-kind: expected one of {', '.join(KINDS)}, found {kind!r}")
     options = SourceOptions(max_seq_len, follow_links, adapter, rope_theta, rope_scaling_factor, tied)
     text, path = os.fspath(path), Path(path)
     if kind in (None, "huggingface") and is_hub_id(text):
         from verify.sources.hub import snapshot  # noqa: PLC0415
 
         path, kind = snapshot(text), "huggingface"
-    kind = kind or recognised(path)
+    if kind is None:
+        kind = recognised(path)
+    else:
+        expect_kind(path, kind)
     options.expect_only_for(kind)
     match kind:
         case "meta":

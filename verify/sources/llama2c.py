@@ -146,9 +146,14 @@ def _expect_checkpoint(path: Path, saved: object) -> None:
         return
     bare = bool(saved) and all(isinstance(value, torch.Tensor) for value in saved.values())
     found = "a bare state dict" if bare else f"no {absent[0]}"
+    advice = "save both, as llama2.c's train.py does"
+    if bare and (path.parent / "params.json").is_file():
+        found, advice = "the weights of Meta's params.json", f"give its directory, {path.parent}"
+    elif bare and any(isinstance(name, str) and name.startswith("model.") for name in saved):
+        found, advice = "the weights of a Hugging Face model", "give the directory that has its config.json"
     raise CannotJudgeError(
         f"{path}: expected the keys model and model_args (dim, n_layers, n_heads, n_kv_heads, vocab_size, "
-        f"multiple_of, max_seq_len), found {found}: save both, as llama2.c's train.py does"
+        f"multiple_of, max_seq_len), found {found}: {advice}"
     )
 
 

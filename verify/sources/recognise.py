@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from verify.errors import CannotJudgeError
 from verify.sources.bin_layout import is_llama2c_bin
 from verify.sources.directory import expect_no_pointer
+from verify.sources.known_files import BEGINNING, other_file
+from verify.sources.refusal import refusal
 from verify.sources.shards import WHOLE_NAMES
 
 KINDS = ("llama2c", "meta", "huggingface", "v3", "bin")
 
 _V3_MAGIC = b"24ka"
+_GIVEN_FOR = {
+    "huggingface": "a directory with config.json",
+    "meta": "a directory with params.json and consolidated.00.pth",
+    "llama2c": "a checkpoint of torch.save (.pt)",
+    "v3": "a .bin file of version 3",
+    "bin": "a .bin file of llama2.c (v0, v1 or v2)",
+}
 
 
 # Files, by whose names nobody calls a model on the hub.
@@ -32,11 +40,12 @@ def recognised(path: Path) -> str:
     if path.is_dir():
         return _kind_of_directory(path)
     if not path.is_file():
-        raise CannotJudgeError(f"{path}: expected a checkpoint, a directory of one, or a hub id, found no such file")
+        expected = "a checkpoint, a directory of one, or a hub id"
+        raise refusal(path, "source", expected, "nothing there", "check the path")
     expect_no_pointer(path)
     try:
         with path.open("rb") as file:
-            beginning = file.read(64)
+            beginning = file.read(BEGINNING)
         size = path.stat().st_size
     except OSError as error:
         raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
@@ -44,7 +53,9 @@ def recognised(path: Path) -> str:
         return "bin"
     if beginning.startswith(_V3_MAGIC):
         return "v3"
-    _expect_no_other_format(path, beginning, size)
+    if known := other_file(path, beginning, size):
+        found, advice = known
+        raise refusal(path, "source", "a checkpoint", found, advice)
     return "llama2c"
 
 
@@ -65,30 +76,23 @@ def _kind_of_directory(path: Path) -> str:
     if (path / "adapter_config.json").is_file():
         # refused there, with what to do
         return "huggingface"
-    raise CannotJudgeError(f"{path}: expected one of params.json and config.json, found 0")
+    raise refusal(
+        path, "source", "config.json or params.json in it", "neither", "give the directory that has the model"
+    )
 
 
-def _expect_no_other_format(path: Path, beginning: bytes, size: int) -> None:
-    """Refuse files that belong to a directory, and formats of other programs."""
-    if beginning.startswith(b"GGUF"):
-        raise _refusal(path, "a GGUF file", "give the Hugging Face directory that it was made from")
-    if path.suffix == ".safetensors" or (_begins_like_safetensors(beginning, size)):
-        raise _refusal(path, "one safetensors file", "give the directory, with its config.json")
-    # protobuf: a small ir_version, then the name of what wrote it
-    if path.suffix == ".onnx" or (
-        beginning[:1] == b"\x08" and beginning[2:3] == b"\x12" and b"\0" not in beginning[:4]
-    ):
-        raise _refusal(path, "an ONNX file", "give the checkpoint that it was made from")
-    if path.suffix == ".pth" and path.name.startswith("consolidated"):
-        raise _refusal(path, "one of Meta's shards", "give the directory, with its params.json")
-    if path.name.startswith("pytorch_model") and path.suffix == ".bin" and zipfile.is_zipfile(path):
-        raise _refusal(path, "the weights of a Hugging Face directory", "give the directory, with its config.json")
-
-
-def _begins_like_safetensors(beginning: bytes, size: int) -> bool:
-    length = int.from_bytes(beginning[:8], "little")
-    return len(beginning) > 9 and beginning[8:10] == b'{"' and 8 + length <= size
-
-
-def _refusal(path: Path, found: str, advice: str) -> CannotJudgeError:
-    return CannotJudgeError(f"{path}: expected a checkpoint or a directory of one, found {found}: {advice}")
+def expect_kind(path: Path, kind: str) -> None:
+    """Raise CannotJudgeError if path cannot be of the kind that the user named, by what is seen at once."""
+    if path.is_dir():
+        fits, found = kind in ("meta", "huggingface"), "a directory"
+    elif path.is_file():
+        fits, found = kind not in ("meta", "huggingface"), "a file"
+        with path.open("rb") as file:
+            magic, version = file.read(4), int.from_bytes(file.read(4), "little")
+        if fits and magic == _V3_MAGIC and version in (1, 2, 3):
+            fits, found = kind == ("bin" if version in (1, 2) else "v3"), f"a .bin file of version {version}"
+    else:
+        return
+    if not fits:
+        expected = f"{_GIVEN_FOR[kind]} for --source-kind {kind}"
+        raise refusal(path, "source", expected, found, "omit --source-kind to detect the kind")

@@ -55,6 +55,10 @@ def read_hashed(path: Path, most: int, what: str = "a JSON object") -> tuple[dic
         said = json.loads(content.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error).splitlines()[0]
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"no JSON: byte {error.start} is not UTF-8"
+        if path.is_dir() and what.endswith(".json"):
+            reason = f"a directory: give {path / what.rsplit(maxsplit=1)[-1]}"
         raise CannotJudgeError(f"{path}: expected {what}, found: {reason[:200]}") from error
     if not isinstance(said, dict):
         raise CannotJudgeError(f"{path}: expected {what}, found: a {type(said).__name__}")

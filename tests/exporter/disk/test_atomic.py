@@ -74,7 +74,7 @@ def contents(out: Path) -> dict[str, bytes]:
 def test_an_existing_directory_stays_unless_overwriting_is_asked_for(tmp_path: Path) -> None:
     out = tmp_path / "out"
     before = old_directory(out)
-    with pytest.raises(exporter.WriteError, match=r"found a directory; --overwrite \(overwrite=True\) replaces it$"):
+    with pytest.raises(exporter.WriteError, match=r"found a directory: add --overwrite \(in Python: over"):
         exporter.export(checkpoint(), out, format="hf")
     assert contents(out) == before
     exporter.export(checkpoint(), out, format="hf", overwrite=True)
@@ -102,10 +102,10 @@ def test_what_is_no_exported_directory_is_never_replaced(tmp_path: Path) -> None
         assert sorted(tmp_path.rglob("*")) == before
 
     out.write_text("a file")
-    refused("expected a directory or nothing, found something else; choose another path$")
+    refused("OUT: expected a directory or nothing, found a file: choose another path$")
     out.unlink()
     os.mkfifo(out)
-    refused("expected a directory or nothing, found something else; choose another path$")
+    refused("OUT: expected a directory or nothing, found something that is no directory: choose another path$")
     out.unlink()
     out.mkdir()
     (out / "thesis.tex").write_text("the only copy")
@@ -116,7 +116,9 @@ def test_what_is_no_exported_directory_is_never_replaced(tmp_path: Path) -> None
 
 
 def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(exporter.WriteError, match=r"expected a directory at .*/no, found none; create it first$"):
+    with pytest.raises(
+        exporter.WriteError, match=r"expected a directory at .*/no, found none: create it with `mkdir -p "
+    ):
         exporter.export(checkpoint(), tmp_path / "no" / "out", format="hf")
 
 

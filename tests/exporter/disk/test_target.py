@@ -26,7 +26,8 @@ def test_links_in_a_circle_and_missing_parents_are_refused(tmp_path: Path, resol
     (tmp_path / "b").symlink_to(tmp_path / "a")
     for name, message in {
         "a": "expected a file or nothing, found links that lead in a circle",
-        "no/out": f"expected a directory at {tmp_path / 'no'}, found none; create it first",
+        "no/out": f"OUT: expected a directory at {tmp_path / 'no'}, found none: create it with "
+        f"`mkdir -p {tmp_path / 'no'}`",
     }.items():
         with pytest.raises(WriteError) as caught:
             resolve(tmp_path / name, overwrite=overwrite)  # type: ignore[operator]
@@ -38,20 +39,21 @@ def test_what_exists_is_a_target_only_with_overwrite(tmp_path: Path) -> None:
     file, directory = tmp_path / "file", tmp_path / "directory"
     file.touch()
     directory.mkdir()
-    hint = "--overwrite (overwrite=True) replaces it"
+    inside = directory / "model.bin"
+    hint = "add --overwrite (in Python: overwrite=True) to replace it"
     for resolve, own, other, kinds in (
-        (resolve_target, file, directory, ("a file", "a regular file")),
-        (resolve_directory_target, directory, file, ("a directory", "a directory")),
+        (resolve_target, file, directory, ("a file", "a regular file", f"give a path inside it, such as {inside}")),
+        (resolve_directory_target, directory, file, ("a directory", "a directory", "choose another path")),
     ):
         assert resolve(own, overwrite=True) == own
         with pytest.raises(WriteError) as caught:
             resolve(own, overwrite=False)
-        assert str(caught.value) == f"{own}: expected nothing there, found {kinds[0]}; {hint}"
+        assert str(caught.value) == f"{own}: OUT: expected nothing there, found {kinds[0]}: {hint}"
         for overwrite in (False, True):
             with pytest.raises(WriteError) as caught:
                 resolve(other, overwrite=overwrite)
-            expected = f"{other}: expected {kinds[1]} or nothing, found something else; choose another path"
-            assert str(caught.value) == expected
+            found = "a directory" if other is directory else "a file"
+            assert str(caught.value) == f"{other}: OUT: expected {kinds[1]} or nothing, found {found}: {kinds[2]}"
 
 
 def test_only_an_empty_directory_or_a_flat_one_with_a_config_is_replaceable(tmp_path: Path) -> None:

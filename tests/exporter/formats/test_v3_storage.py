@@ -54,7 +54,12 @@ def test_each_tensor_backs_off_by_its_own_width() -> None:
     [
         ("fp8", "expected one of source, fp32, .* found 'fp8'"),
         ({"*": "fp8"}, "found 'fp8'"),
-        ({"wq": "fp16"}, "expected a pattern that matches a tensor's name, found 'wq'$"),
+        (
+            {"wq": "fp16"},
+            "expected a pattern that matches a tensor's name, found 'wq': give '*.wq.*', or '*wq*' for each ",
+        ),
+        ({"layers.0.attention.wqq.weight": "fp16"}, r": did you mean '\*.wq.\*'\?$"),
+        ({"zzz": "fp16"}, ": `inspect` lists the names, such as "),
         ({"*.bias": "fp16"}, "never narrowed, found \\*.bias=fp16"),
         ({"norm.weight": "q8_0"}, "never narrowed"),
     ],

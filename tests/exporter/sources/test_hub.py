@@ -87,7 +87,7 @@ def test_a_snapshot_without_weights_is_refused(cache: Path) -> None:
 
 def test_a_file_of_that_name_comes_first(cache: Path) -> None:
     (cache.parent / "org" / "name").mkdir(parents=True)
-    refused("org/name: expected either params.json or config.json in it, found neither")
+    refused("org/name: source: expected config.json or params.json in it, found neither: give the directory")
 
 
 class Hub:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -300,12 +301,21 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: b
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [(b"", "an empty file"), (b"PK\x03\x04", "one whose end is missing"), (b"odd" * 99, "a file of another kind")],
+    [
+        (b"", "source: expected a checkpoint, found an empty file: copy or download it again"),
+        (b"PK\x03\x04", "expected a checkpoint in torch.save's zip format, found one whose end is missing"),
+        (b"odd" * 99, "source: expected a checkpoint, found a text file: give the model's checkpoint or directory"),
+        (
+            b"\1odd" * 99,
+            "source: expected a checkpoint, found a file of an unknown kind: give a llama2.c .pt or .bin, or the "
+            "model's directory",
+        ),
+    ],
 )
 def test_what_it_seems_to_be_is_said(tmp_path: Path, content: bytes, found: str) -> None:
     path = tmp_path / "odd.pt"
     path.write_bytes(content)
-    with pytest.raises(exporter.CheckpointError, match=f"zip format, found {found}$"):
+    with pytest.raises(exporter.CheckpointError, match=f"odd.pt: {re.escape(found)}$"):
         exporter.open_checkpoint(path)
 
 
@@ -375,7 +385,7 @@ def test_no_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "directory").mkdir()
     with pytest.raises(
         exporter.CheckpointError,
-        match=r"a llama2\.c \.pt or .*, found nothing|either params\.json or config\.json in it, found neither",
+        match=r"a llama2\.c \.pt or .*, found nothing|config\.json or params\.json in it, found neither: give",
     ):
         exporter.open_checkpoint(tmp_path / name)
 
@@ -387,7 +397,7 @@ def test_more_layers_than_tensors_are_refused_before_they_are_counted_out(tmp_pa
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(exporter.CheckpointError, match="source kind: expected one of llama2c"):
+    with pytest.raises(exporter.CheckpointError, match="--source-kind: expected one of llama2c"):
         exporter.open_checkpoint(CHECKPOINT, kind="gguf")
 
 

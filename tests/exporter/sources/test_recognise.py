@@ -30,17 +30,25 @@ def refused(path: Path | str, message: str, **options: Any) -> None:
         (
             "model.gguf",
             b"GGUF" + bytes(99),
-            "found a GGUF file: give the model that it was made of, or what",
+            "source: expected a checkpoint, found a GGUF file: give the Hugging Face model that it was made from$",
         ),
         ("model.bin", b"GGUF" + bytes(99), "found a GGUF file"),
         ("model.onnx", b"anything", "found an ONNX file: give the PyTorch model that it was exported from$"),
         ("model", b"\x08\x08\x12\x07pytorch", "found an ONNX file"),
-        ("model.safetensors", b"", "found a part of a model: give the directory, "),
-        ("model-00001-of-00002.safetensors", b"", "found a part of a model: give the directory, "),
+        ("model.safetensors", b"", "found a safetensors file: give the directory that has its config.json$"),
+        ("model-00001-of-00002.safetensors", b"", "found a safetensors file: give the directory that has its config"),
         ("weights.safetensors", b"", "found a safetensors file: give the directory that has its config.json$"),
         ("weights", b"\x08\0\0\0\0\0\0\0{}", "found a safetensors file: give the directory"),
-        ("consolidated.00.pth", b"PK\x03\x04", "found a part of a model: give the directory, "),
-        ("pytorch_model.bin", b"PK\x03\x04", "found a part of a model: give the directory, "),
+        (
+            "consolidated.00.pth",
+            b"PK\x03\x04",
+            "a weight file of Meta's: give the directory that has its params.json$",
+        ),
+        (
+            "pytorch_model.bin",
+            b"PK\x03\x04",
+            "a weight file of a Hugging Face model: give the directory that has its",
+        ),
         (
             "adapter_model.safetensors",
             b"",
@@ -96,7 +104,9 @@ def test_what_cannot_be_a_hub_id_is_told_as_a_path(
     (tmp_path / "runs" / "model").mkdir(parents=True)
     with pytest.raises(exporter.CheckpointError) as caught:
         exporter.open_checkpoint(name)
-    assert str(caught.value).startswith(f"{name}: no such file or directory here: expected a llama2.c .pt or .bin, ")
+    assert str(caught.value).startswith(f"{name}: source: expected a llama2.c .pt or .bin, ")
+    near = "did you mean runs/model?" if name == "runs/modle" else "check the path"
+    assert str(caught.value).endswith(f"found nothing there: {near}")
 
 
 def test_a_user_who_asks_for_hugging_face_means_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_a_failure_says_how_many_times_its_bound_is_exceeded(ratio: float, words
     found.add("q8", 3, [7], compared("down", 0.5, ratio))
     (report,) = found.failures
     assert name_of(report) == "layer 3 down, int8 activations"
-    assert describe(report, 1) == (
+    assert describe([report]) == (
         f"layer 3 down, int8 activations exceeds its error bound {words} at window 7, position 1, index [0]: "
         f"expected 0, found {ratio:.9g}"
     )
@@ -204,13 +204,13 @@ def test_an_error_is_what_was_found_minus_what_was_expected() -> None:
     assert (report.max_error, report.max_error_over_bound) == (0.5, 4.0)
     assert (report.where["expected"], report.where["found"]) == (-50.0, -50.5)
     assert (report.where["column"], report.where["delta"], report.where["explained"]) == (0, -0.25, 1.0)
-    assert describe(report, 1).endswith(
+    assert describe([report]).endswith(
         "expected -50, found -50.5; 1 row of w is wrong, as if weight [0, 0] were off by -0.25"
     )
     # named only above a share of nine tenths, and rows in the plural
     for explained, rows, words in ((0.9, 2, "; 2 rows of w are wrong"), (0.91, 1, " off by -0.25")):
         where = report.where | {"explained": explained, "rows": rows}
-        assert describe(dataclasses.replace(report, where=where), 1).endswith(words)
+        assert describe([dataclasses.replace(report, where=where)]).endswith(words)
 
 
 def test_a_score_s_place_has_its_head_and_the_position_that_it_looks_at() -> None:
@@ -232,7 +232,8 @@ def test_the_first_failure_is_told_with_its_row_among_others() -> None:
     found.add("fp32", 1, [0], compared("k", 100.0))
     verdict = found.verdict()
     assert verdict.detail == (
-        "layer 0 q exceeds its error bound 12.3 times at window 0, position 1, index [12]: expected 1, found 1.5; "
-        "1 row of w is wrong, as if weight [12, 1] were off by +0.5; 1 later operation is also wrong"
+        "layer 0 q exceeds its error bound at window 0, position 1, index [12]: expected 1, found 1.5; "
+        "1 row of w is wrong, as if weight [12, 1] were off by +0.5; 1 later operation is also wrong; "
+        "the worst, layer 1 k, exceeds its bound 100 times"
     )
     assert (verdict.where["layer"], verdict.where["operation"], verdict.observed) == (0, "q", 100.0)

@@ -158,7 +158,7 @@ def test_each_metric_beyond_its_limit_fails_by_name(change: dict[str, float]) ->
     result = check_quantization(dataclasses.replace(HEALTHY, **change), None, limits, lossless=False)
     assert result.status == "fail"
     (name,) = change
-    named = {"top1_agreement": "top1_disagreement", "perplexity_file": "perplexity_ratio"}.get(name, name)
+    named = {"top1_agreement": "1 - top1_agreement", "perplexity_file": "perplexity_ratio"}.get(name, name)
     assert named in result.detail
 
 

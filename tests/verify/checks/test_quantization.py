@@ -20,7 +20,7 @@ def test_the_metric_nearest_to_its_limit_is_shown() -> None:
     found = check_quantization(METRICS, None, LIMITS, lossless=False)
     assert found.status == "pass"
     # 5 % of tokens changed, of 15 % that may
-    assert found.detail == "top1_disagreement by float32 activations: limit 0.15, found 0.05"
+    assert found.detail == "1 - top1_agreement by float32 activations: limit 0.15, found 0.05"
     assert found.where == {"activations": "fp32", "window": 0, "position": 2}
 
 
@@ -29,7 +29,7 @@ def test_the_metric_nearest_to_its_limit_is_shown() -> None:
     [
         ({"kl_mean": 0.04}, "kl_mean"),
         ({"kl_max": math.nan}, "kl_max"),
-        ({"top1_agreement": 0.8}, "top1_disagreement"),
+        ({"top1_agreement": 0.8}, "1 - top1_agreement"),
         ({"max_abs_logit_error": math.inf}, "max_abs_logit_error"),
         ({"perplexity_file": 9.0}, "perplexity_ratio"),
     ],
@@ -83,7 +83,7 @@ def test_without_limits_a_cost_that_is_not_finite_fails(wrong: float) -> None:
 def test_one_limit_alone_limits_nothing_else(name: str) -> None:
     limits = dataclasses.replace(QuantizationLimits(), **{name: getattr(LIMITS, name)})
     assert [one.name for one in with_limits(METRICS, limits) if one.limit is not None] == [
-        "top1_disagreement" if name == "top1_agreement" else name
+        "1 - top1_agreement" if name == "top1_agreement" else name
     ]
     assert check_quantization(METRICS, METRICS, limits, lossless=False).status == "pass"
 

@@ -19,10 +19,11 @@ from helpers.models import BIN_FORMATS
 
 import reader_c
 from verify.cli import main
+from verify.cli.commands import app
 from verify.report.files import NAMES
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("export",), ("verify",), ("release",), ("judge",), ("inspect",)])
+@pytest.mark.parametrize("command", [(), *((name,) for name in app.commands)])
 def test_every_command_has_help_with_an_example_and_loads_no_torch(command: tuple[str, ...]) -> None:
     result = run_process(*command, "--help")
     assert result.returncode == 0
@@ -31,6 +32,7 @@ def test_every_command_has_help_with_an_example_and_loads_no_torch(command: tupl
 import sys
 sys.argv = ["export-and-verify", *{command!r}, "--help"]
 from verify.cli import main
+from verify.cli.commands import app
 try:
     main()
 except SystemExit as stop:
@@ -276,15 +278,18 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
     verify = ("verify", source, good)
     for arguments, words in [
         (("export", tmp_path / "none.pt", out, "--format", "v2"), ("none.pt", "found nothing there")),
-        (("export", good, out, "--format", "v2", "--source-kind", "v3"), ("version at 4", "found 2")),
-        (("export", tmp_path, out, "--format", "v2"), ("params.json or config.json", "found neither")),
-        (("export", good, out, "--format", "v2", "--source-kind", "llama2c"), ("torch.save's zip format",)),
-        (("export", good, out, "--format", "v2", "--source-kind", "gguf"), ("source kind", "'gguf'")),
+        (("export", good, out, "--format", "v2", "--source-kind", "v3"), ("version 3", "version 2")),
+        (("export", tmp_path, out, "--format", "v2"), ("config.json or params.json", "found neither")),
+        (
+            ("export", good, out, "--format", "v2", "--source-kind", "llama2c"),
+            ("a checkpoint of torch.save", "version 2"),
+        ),
+        (("export", good, out, "--format", "v2", "--source-kind", "gguf"), ("--source-kind", "'gguf'")),
         ((*export, "v2", "--storage", "fp16"), ("storage", "v2")),
         ((*export, "v3", "--storage", "fp8"), ("storage", "'fp8'")),
         ((*export, "v3", "--storage", "wq=fp16"), ("storage", "'wq'")),
         ((*export, "v9"), ("format", "'v9'")),
-        ((*export, "v2", "--group-size", "0"), ("group_size", "0")),
+        ((*export, "v2", "--group-size", "0"), ("--group-size", "found 0")),
         ((*export, "v2", "--exact-group-size"), ("group_size", "found 64", "the largest that fits is 8")),
         ((*export, "v2", "--max-seq-len", "99"), ("max_seq_len", "found 99")),
         ((*export, "v2", "--source-kind", "meta"), ("params.json",)),
@@ -292,7 +297,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         (("export", source, good, "--format", "v2"), ("found a file",)),
         (("export", source, out), ("--format",)),
         (("verify", source, tmp_path / "none.bin"), ("none.bin", "no such file")),
-        (("verify", source, source), ("zip archive",)),
+        (("verify", source, source), ("a checkpoint of torch.save", "export it first")),
         (("verify", good, good), ("found the source itself",)),
         (("verify", source, tmp_path), ("expected a Hugging Face directory with a config.json",)),
         ((*verify, "--text", empty), ("tokenizer",)),
@@ -311,7 +316,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, source: Path, good: P
         ((*verify, "--policy", empty), ("[v2]",)),
         ((*verify, "--report", good), (str(good),)),
         ((*verify, "--source-kind", "meta"), ("consolidated.00.pth",)),
-        ((*verify, "--source-kind", "gguf"), ("source kind", "'gguf'")),
+        ((*verify, "--source-kind", "gguf"), ("--source-kind", "'gguf'")),
         ((*verify, "--no-such-option"), ("--no-such-option",)),
         (("inspect", tmp_path / "none.bin"), ("no such file",)),
         (("judgement",), ("judgement",)),

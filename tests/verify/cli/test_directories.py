@@ -63,7 +63,7 @@ def test_verify_of_a_directory_ends_with_each_status(room: Path) -> None:
     refused(
         run("verify", source, directory, "--quiet"), str(directory), "a Hugging Face directory with a config.json"
     )
-    refused(run("inspect", directory), str(directory), "expected a .bin file, found a directory")
+    refused(run("inspect", directory), str(directory), "expected config.json or params.json in it, found neither")
 
 
 def test_a_released_directory_has_its_report_and_its_source_s_companions(room: Path) -> None:
@@ -114,11 +114,11 @@ def test_what_cannot_be_released_is_refused_before_anything_is_exported(room: Pa
     command = ("release", source, out, "--format", "hf", *QUICK)
     refused(run(*command, "--report", out / "report"), "expected a place outside", "for the report")
     out.write_text("a file")
-    refused(run(*command, "--overwrite"), f"{out}: expected a directory or nothing")
+    refused(run(*command, "--overwrite"), f"{out}: OUT: expected a directory or nothing, found a file")
     out.unlink()
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    refused(run(*command), f"{out}: expected nothing there, found a directory")
+    refused(run(*command), f"{out}: OUT: expected nothing there, found a directory")
     refused(run(*command, "--overwrite"), f"{out}: expected an empty directory or one with a config.json")
     hf = SOURCES["huggingface"](room)
     refused(

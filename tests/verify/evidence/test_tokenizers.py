@@ -71,9 +71,12 @@ def test_more_tokens_than_the_model_has_matter_where_they_are_used(source: Sourc
     text.write_text("w5 w511")
     assert Evidence(text=text, tokenizer=path).collect(source, 256, SEED)[0].tokens.tolist() == [1, 5, 511]
     text.write_text("w5 w512")
-    with pytest.raises(CannotJudgeError, match=r"expected the model's 512 tokens alone in .*, found token 512"):
+    with pytest.raises(
+        CannotJudgeError,
+        match=r"token: expected ids below the model's vocab_size of 512, found 512 in .*: tokenizer and model do not",
+    ):
         Evidence(text=text, tokenizer=path).collect(source, 256, SEED)
-    with pytest.raises(CannotJudgeError, match=r"expected the model's 100 tokens alone in .*, found token"):
+    with pytest.raises(CannotJudgeError, match=r"expected ids below the model's vocab_size of 100, found"):
         encode(HELD_OUT_TEXT, source.tokenizer_path, 100)
 
 

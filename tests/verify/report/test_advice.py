@@ -44,7 +44,7 @@ def test_the_guilty_place_is_in_the_sentence() -> None:
     tensors, operations = report.blamed
     assert next_step(tensors, report) == (
         f"Fix how the exporter writes {GUILTY}, export again and verify again; "
-        "docs/debugging-a-mismatch.md helps to tell damage from a mistake with names or order."
+        "`export-and-verify docs debugging-a-mismatch` helps to tell damage from a mistake with names or order."
     )
     alone = dataclasses.replace(report, checks=(operations,))
     assert next_step(operations, alone).startswith(

@@ -168,7 +168,11 @@ def test_two_kinds_in_one_directory(directory: Path, tmp_path: Path) -> None:
     )
     assert open_source(directory, "meta").kind == "meta"
     assert open_source(directory, "huggingface").kind == "huggingface"
-    refused(tmp_path, f"{tmp_path}: expected one of params.json and config.json, found 0")
+    refused(
+        tmp_path,
+        f"{tmp_path}: source: expected config.json or params.json in it, found neither: give the directory that has "
+        "the model",
+    )
 
 
 def test_an_adapter_beside_a_model_or_alone(directory: Path) -> None:
@@ -238,26 +242,25 @@ def test_a_pointer_for_any_other_file(tmp_path: Path) -> None:
             open_source(path)
 
 
+_UNKNOWN = "a file of an unknown kind: give a llama2.c .pt or .bin, or the model's directory"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        ("model.gguf", b"GGUF\3\0\0\0", "a GGUF file: give the Hugging Face directory that it was made from"),
-        ("model.onnx", b"\x08\x07\x12\x07pytorch", "an ONNX file: give the checkpoint that it was made from"),
-        ("model", b"\x08\x0a\x12\x07pytorch", "an ONNX file: give the checkpoint that it was made from"),
-        ("a.safetensors", b"", "one safetensors file: give the directory, with its config.json"),
-        ("model", b'\2\0\0\0\0\0\0\0{"}', "one safetensors file: give the directory, with its config.json"),
-        ("model", b"\2\0\0\0\0\0\0\0{}", None),
-        ("consolidated.00.pth", b"PK", "one of Meta's shards: give the directory, with its params.json"),
+        ("model.gguf", b"GGUF\3\0\0\0", "a GGUF file: give the Hugging Face model that it was made from"),
+        ("model.onnx", b"\x08\x07\x12\x07pytorch", "an ONNX file: give the PyTorch model that it was exported from"),
+        ("model", b"\x08\x0a\x12\x07pytorch", "an ONNX file: give the PyTorch model that it was exported from"),
+        ("a.safetensors", b"", "a safetensors file: give the directory that has its config.json"),
+        ("model", b'\2\0\0\0\0\0\0\0{"}', "a safetensors file: give the directory that has its config.json"),
+        ("model", b"\2\0\0\0\0\0\0\0{}", _UNKNOWN),
+        ("consolidated.00.pth", b"PK", "a weight file of Meta's: give the directory that has its params.json"),
     ],
 )
-def test_files_of_other_formats_are_named(tmp_path: Path, name: str, content: bytes, found: str | None) -> None:
+def test_files_of_other_formats_are_named(tmp_path: Path, name: str, content: bytes, found: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    if found is None:
-        with pytest.raises(CannotJudgeError, match=r"expected a llama2\.c checkpoint, found"):
-            open_source(path)
-        return
-    refused(path, f"{path}: expected a checkpoint or a directory of one, found {found}")
+    refused(path, f"{path}: source: expected a checkpoint, found {found}")
 
 
 def test_one_pickle_of_a_directory_is_named(directory: Path) -> None:
@@ -265,8 +268,8 @@ def test_one_pickle_of_a_directory_is_named(directory: Path) -> None:
     torch.save(load_file(directory / "model.safetensors"), path)
     refused(
         path,
-        f"{path}: expected a checkpoint or a directory of one, found the weights of a Hugging Face directory: give "
-        "the directory, with its config.json",
+        f"{path}: source: expected a checkpoint, found a weight file of a Hugging Face model: give its directory, "
+        f"{directory}",
     )
 
 

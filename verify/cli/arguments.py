@@ -1,0 +1,78 @@
+"""Arguments that are not what a command takes: swapped, of another kind, or damaged; with what to type instead."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from verify.cli.usage import PROGRAM
+from verify.errors import CannotJudgeError
+
+_MAGIC = b"24ka"
+_CHECKPOINTS = {b"PK\x03\x04": "a checkpoint of torch.save", b"\x80\x02": "a checkpoint of torch.save"}
+
+
+def expect_order(source: str, file: Path) -> None:
+    """Raise CannotJudgeError if SOURCE is a .bin file and FILE is a checkpoint: the two were swapped."""
+    found = _checkpoint(file)
+    if found is not None and _is_bin(Path(source)):
+        swapped = shlex.join([PROGRAM, "verify", str(file), source])
+        raise CannotJudgeError(
+            f"{source} {file}: expected SOURCE, then FILE, found a .bin file, then {found}: swapped? type `{swapped}`"
+        )
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Say what a file is that the reader refuses in the block, where that is known, and what to do."""
+    import reader_c  # noqa: PLC0415
+
+    try:
+        yield
+    except reader_c.ReaderError as error:
+        if error.where != str(path):
+            raise
+        if found := _other_kind(path):
+            raise CannotJudgeError(f"{path}: FILE: expected a .bin file, found {found}") from error
+        if error.field == "file size":
+            raise CannotJudgeError(f"{error}: copy or export it again") from error
+        raise
+
+
+def _other_kind(path: Path) -> str | None:
+    """Say what a file is that is no .bin file, and what to do with it."""
+    if not path.is_file() or _begin(path) == _MAGIC:
+        return None
+    if kind := _checkpoint(path):
+        export = shlex.join([PROGRAM, "export", str(path), "model.bin", "--format", "v3"])
+        return f"{kind}: export it first: `{export}`"
+    # PyTorch comes with it, so it is imported only now
+    from verify.sources.known_files import BEGINNING, other_file  # noqa: PLC0415
+
+    with path.open("rb") as file:
+        known = other_file(path, file.read(BEGINNING), path.stat().st_size)
+    return None if known is None or path.suffix == ".bin" else f"{known[0]}: give the file that was exported"
+
+
+def _begin(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError:
+        return b""
+
+
+def _is_bin(path: Path) -> bool:
+    # v0 has no magic: its name has to do
+    return path.is_file() and (_begin(path) == _MAGIC or (path.suffix == ".bin" and _checkpoint(path) is None))
+
+
+def _checkpoint(path: Path) -> str | None:
+    """Say which checkpoint stands at path; None for what may be judged."""
+    if path.is_dir():
+        of_meta = (path / "params.json").is_file() and not (path / "config.json").is_file()
+        return "Meta's directory" if of_meta else None
+    begin = _begin(path)
+    return next((name for magic, name in _CHECKPOINTS.items() if begin.startswith(magic)), None)

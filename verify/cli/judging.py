@@ -1,0 +1,186 @@
+"""The commands that give a verdict. Slow imports stand inside them, so that --help does not wait."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from verify.cli import panels
+from verify.cli.arguments import expect_order, explaining
+from verify.cli.defaults import notes_of
+from verify.cli.option_types import PATH
+from verify.cli.options import (
+    ENGINE,
+    EVIDENCE,
+    FILE,
+    JUDGEMENT,
+    MAX_SEQ_LEN,
+    OUT,
+    OUTPUT,
+    OVERWRITE,
+    PUBLIC_KEY,
+    READING,
+    RELEASE_FORMATS,
+    RESOURCES,
+    SIGN_KEY,
+    SOURCE,
+    format_options,
+    with_options,
+)
+from verify.cli.prepare import check_directory, expect_engine, signing_key, start_pytorch, verdict_options
+from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
+
+if TYPE_CHECKING:
+    from verify.report.console import Bar
+    from verify.run.options import Options
+
+_OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
+
+
+@click.command(
+    cls=panels.Command,
+    epilog="Example: export-and-verify verify model.pt model.bin --text heldout.txt --report report",
+)
+@with_options(SOURCE, FILE, *READING, MAX_SEQ_LEN, *EVIDENCE, *JUDGEMENT, *ENGINE, *RESOURCES, SIGN_KEY, *OUTPUT)
+@click.pass_context
+def verify(
+    context: click.RichContext,
+    /,
+    source: str,
+    file: Path,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    threads: int | None,
+    sign_key: Path | None,
+    **given: Any,
+) -> int:
+    """Run every check on an existing file or Hugging Face directory, written by any program."""
+    show_settings(context, verbose=verbose)
+    expect_order(source, file)
+    expect_engine(context)
+    options = verdict_options({**given, "threads": threads}, notes_of(context))
+    key = signing_key(sign_key, given["report"])
+    from verify.inspect_file import headline  # noqa: PLC0415
+    from verify.report.console import progress_bar, tell  # noqa: PLC0415
+
+    with explaining(file):
+        tell(headline(file), enabled=not quiet)
+    with progress_bar(enabled=not quiet) as progress:
+        start_pytorch(threads, progress)
+        from verify.verdict import verify as judge_file  # noqa: PLC0415
+
+        report = judge_file(source, file, options=_shown(options, progress))
+    return deliver(report, given["report"], json=json, quiet=quiet, key=key)
+
+
+def _shown(options: Options, progress: Bar) -> Options:
+    """Show progress, and the cost where a limit was given."""
+    announce = None if options.memory is None else progress.tell
+    return replace(options, announce=announce, progress=progress)
+
+
+@click.command(
+    cls=panels.Command, epilog="Example: export-and-verify release model.pt model.bin --format v2 --text heldout.txt"
+)
+@with_options(
+    SOURCE,
+    OUT,
+    *READING,
+    *format_options(RELEASE_FORMATS),
+    *EVIDENCE,
+    *JUDGEMENT,
+    *ENGINE,
+    *RESOURCES,
+    OVERWRITE,
+    SIGN_KEY,
+    *OUTPUT,
+)
+@click.pass_context
+def release(
+    context: click.RichContext,
+    /,
+    source: str,
+    out: Path,
+    format_name: str,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    threads: int | None,
+    sign_key: Path | None,
+    **given: Any,
+) -> int:
+    """Export, verify, and publish OUT only if it passes, with its report in OUT.report.
+
+    A fail leaves an earlier OUT untouched; its report is in OUT.rejected.
+    """
+    show_settings(context, verbose=verbose)
+    expect_engine(context)
+    options = verdict_options(given := {**given, "threads": threads}, notes_of(context))
+    export = {name: given[name] for name in _OF_EXPORT}
+    from verify.report.console import progress_bar, tell  # noqa: PLC0415
+
+    tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
+    with progress_bar(enabled=not quiet) as progress:
+        start_pytorch(threads, progress)
+        from verify.release_file import release as run  # noqa: PLC0415
+
+        released = run(
+            source, out, format=format_name, options=_shown(options, progress), sign_key=sign_key, **export
+        )
+    show_notes(released.report.source["notes"])
+    tell_group_size(released.summary)
+    return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)
+
+
+@click.command(
+    cls=panels.Command,
+    epilog="Example: export-and-verify judge model.bin.report/report.json model.bin --policy strict.toml",
+)
+@with_options(
+    click.argument("saved", type=PATH, metavar="REPORT.json", panel=panels.SOURCE, help="A report that was saved."),
+    click.argument(
+        "file", type=PATH, required=False, metavar="[FILE]", panel=panels.SOURCE, help="The file that it is about."
+    ),
+    *JUDGEMENT,
+    PUBLIC_KEY,
+    SIGN_KEY,
+    *OUTPUT,
+)
+@click.pass_context
+def judge(
+    context: click.RichContext,
+    /,
+    saved: Path,
+    file: Path | None,
+    policy: Path | None,
+    baseline: Path | None,
+    public_key: Path | None,
+    sign_key: Path | None,
+    report: Path | None,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Judge a saved report under another policy or against a baseline. Runs no model.
+
+    With FILE, which is hashed again, the report must be about it. Without FILE the verdict is "as reported", and
+    there is no attestation.
+    """
+    show_settings(context, verbose=verbose)
+    if report is not None:
+        check_directory(report)
+    key = signing_key(sign_key, report, hashed=file is not None)
+    from verify.judge_report import judge as judge_again  # noqa: PLC0415
+    from verify.run.path_conflicts import refuse_inside, refuse_replacing  # noqa: PLC0415
+
+    # the saved report may stand there: the report that replaces it holds the same findings
+    refuse_replacing(report, [file, policy, baseline, public_key])
+    if file is not None and file.is_dir():
+        refuse_inside(report, file)
+    judged = judge_again(saved, file, policy, baseline, public_key=public_key)
+    judged = replace(judged, notes=(*judged.notes, *notes_of(context)))
+    return deliver(judged, report, json=json, quiet=quiet, key=key)

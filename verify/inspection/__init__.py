@@ -1,0 +1,1 @@
+"""What files hold, without a source and without a verdict."""
