@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.system.pulse import COMPARED, pulse
+
 Floats = NDArray[np.float64]
 Logits = NDArray[np.floating[Any]]
 
@@ -50,7 +52,10 @@ def compare_window(
         raise ValueError(f"logits: {source_logits.shape} against {file_logits.shape} for {len(tokens)} tokens")
     step = max(1, _BLOCK // source_logits.shape[1])
     blocks = [slice(first, first + step) for first in range(0, len(tokens), step)]
-    found = [_compare(source_logits[rows], file_logits[rows], tokens[1:][rows]) for rows in blocks]
+    found = []
+    for rows in blocks:
+        found.append(_compare(source_logits[rows], file_logits[rows], tokens[1:][rows]))
+        pulse(COMPARED * source_logits[rows].size)
     kl, agree, source_nll, file_nll, error, squared = (np.concatenate(column) for column in zip(*found, strict=True))
     return WindowEvidence(origin, kl, agree, source_nll, file_nll, error, squared)
 

@@ -25,6 +25,7 @@ from verify.cli.options import (
     RESUME,
     SIGN_KEY,
     SOURCE,
+    VERBOSE,
     with_options,
 )
 from verify.cli.prepare import check_directory, signing_key, start_pytorch, verdict_options
@@ -33,7 +34,7 @@ from verify.cli.results import deliver, show_notes, tell_group_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from verify.report.console import Bar
+    from verify.report.console import Display
     from verify.run.options import Options
     from verify.run.progress import Progress
 
@@ -104,7 +105,9 @@ def _in_format(progress: Progress, name: str, stage: str, done: int, total: int)
 
 
 @app.command(epilog="Example: export-and-verify export model.pt model.bin --format v2")
-@with_options(SOURCE[0], click.argument("out", type=PATH), *EXPORT, MAX_SEQ_LEN, *SOURCE[1:], MEMORY, OUTPUT[2])
+@with_options(
+    SOURCE[0], click.argument("out", type=PATH), *EXPORT, MAX_SEQ_LEN, *SOURCE[1:], MEMORY, OUTPUT[2], VERBOSE
+)
 def export(
     source: str,
     out: Path,
@@ -113,13 +116,18 @@ def export(
     max_seq_len: int | None,
     memory: int | None,
     quiet: bool,
+    verbose: bool,
     **given: Any,
 ) -> int:
     """Export one file (or, as hf, a directory). It appears complete or not at all."""
     import exporter  # noqa: PLC0415
     from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
 
-    with progress_bar(enabled=not quiet) as progress, _watched(progress, wanted=memory is not None):
+    with (
+        progress_bar(enabled=not quiet, verbose=verbose) as progress,
+        _watched(progress, wanted=(wordy := memory is not None or progress.announces)),
+    ):
+        progress.plan({"export": 1.0})
         reading = {name: given[name] for name in given.keys() - _OF_EXPORT}
         checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len, **reading)
         summary = exporter.export(
@@ -128,7 +136,7 @@ def export(
             format=format_name,
             max_seq_len=max_seq_len,
             memory=memory,
-            announce=None if memory is None else progress.tell,
+            announce=progress.tell if wordy else None,
             progress=lambda done, total: progress("export", done, total),
             **{name: given[name] for name in _OF_EXPORT},
         )
@@ -145,7 +153,7 @@ def export(
 
 
 @contextlib.contextmanager
-def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
+def _watched(progress: Display, *, wanted: bool) -> Iterator[None]:
     """Report the measured cost beside the prediction."""
     if not wanted:
         yield
@@ -172,9 +180,17 @@ def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
     *JUDGEMENT,
     SIGN_KEY,
     *OUTPUT,
+    VERBOSE,
 )
 def verify(
-    source: str, file: Path, json: bool, quiet: bool, threads: int | None, sign_key: Path | None, **given: Any
+    source: str,
+    file: Path,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    threads: int | None,
+    sign_key: Path | None,
+    **given: Any,
 ) -> int:
     """Run every check on an existing file or Hugging Face directory, written by any program."""
     options = verdict_options({**given, "threads": threads})
@@ -183,18 +199,21 @@ def verify(
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
     tell(headline(file), enabled=not quiet)
-    with progress_bar(enabled=not quiet) as progress:
-        start_pytorch(threads, progress)
+    with progress_bar(enabled=not quiet, verbose=verbose) as progress:
+        options = _shown(options, progress, verbose=verbose)
+        start_pytorch(threads, options.progress)
         from verify.verdict import verify as judge_file  # noqa: PLC0415
 
-        report = judge_file(source, file, options=_shown(options, progress))
+        report = judge_file(source, file, options=options)
     return deliver(report, given["report"], json=json, quiet=quiet, key=key)
 
 
-def _shown(options: Options, progress: Bar) -> Options:
-    """Show progress, and the cost where a limit was given."""
-    announce = None if options.memory is None else progress.tell
-    return replace(options, announce=announce, progress=progress)
+def _shown(options: Options, progress: Display, *, verbose: bool) -> Options:
+    """Show progress, and the cost where a limit was given or the display announces it. verbose: report times, too."""
+    from verify.run.progress import Stopwatch  # noqa: PLC0415
+
+    announce = progress.tell if options.memory is not None or progress.announces else None
+    return replace(options, announce=announce, progress=Stopwatch(progress), forecast=progress.plan, timed=verbose)
 
 
 @app.command(epilog="Example: export-and-verify release model.pt model.bin --format v2 --text heldout.txt")
@@ -211,6 +230,7 @@ def _shown(options: Options, progress: Bar) -> Options:
     *JUDGEMENT,
     SIGN_KEY,
     *OUTPUT,
+    VERBOSE,
 )
 def release(
     source: str,
@@ -218,6 +238,7 @@ def release(
     format_name: str,
     json: bool,
     quiet: bool,
+    verbose: bool,
     threads: int | None,
     sign_key: Path | None,
     **given: Any,
@@ -229,13 +250,12 @@ def release(
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
     tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
-    with progress_bar(enabled=not quiet) as progress:
-        start_pytorch(threads, progress)
+    with progress_bar(enabled=not quiet, verbose=verbose) as progress:
+        options = _shown(options, progress, verbose=verbose)
+        start_pytorch(threads, options.progress)
         from verify.release import release as run  # noqa: PLC0415
 
-        released = run(
-            source, out, format=format_name, options=_shown(options, progress), sign_key=sign_key, **export
-        )
+        released = run(source, out, format=format_name, options=options, sign_key=sign_key, **export)
     show_notes(released.report.source["notes"])
     tell_group_size(released.summary)
     return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)

@@ -241,6 +241,11 @@ OUTPUT = (
 )
 
 
+VERBOSE = click.option(
+    "--verbose", is_flag=True, help="Show how long each stage takes; report.json and junit.xml then say so, too."
+)
+
+
 def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Apply shared options in the order of the list."""
 

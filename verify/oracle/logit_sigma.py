@@ -7,9 +7,10 @@ from math import prod
 
 import torch
 
-from verify.oracle import llama, rope
+from verify.oracle import llama, multiplications, rope
 from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise
 from verify.sources import Hyperparameters
+from verify.system.pulse import NOISY, pulse
 
 # Fewer than four draws miss positions where attention is nearly undecided: there a rare rounding moves logits far.
 _LEAST_DRAWS, _MOST_DRAWS = 4, 8
@@ -76,6 +77,7 @@ def noisy_logits(
         own = Noise.of_product(y, clean, w).mul_(ROUNDING_VARIANCE)
         variance[..., part] = (moved @ w).square_().unflatten(0, (draws, windows)).mean(0).add_(own)
         logits[..., part] = y
+        pulse(NOISY * (1 + draws) * multiplications.of_head(hyper, windows, length) * len(w.T) / len(rows))
     widened = (1 + 2 / draws) ** 2
     pooled = _pooled(variance).mul_(widened)
     for window, of_window in enumerate(logits):
