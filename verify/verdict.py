@@ -76,9 +76,9 @@ def verify(
         store = EvidenceStore(Path(options.resume) if options.resume else None, _dependencies(plan.job, opened))
         findings = opened.subject.run(opened.source, plan.job, plan.length, options, store)
         taken = opened.watch.taken
-        if options.announce is not None:
-            options.announce(taken.describe())
         with whole_stage(progress, "report", HASHED * _size(path)):
+            if options.announce is not None:
+                options.announce(taken.describe())
             opened.expect_unchanged()
         report = _report(opened, plan, findings, options, taken)
     return report if earlier is None else with_baseline(report, earlier)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from verify.run.progress import Progress
 
 
+# Of an export, until its own speed is measured.
+_WEIGHTS_A_SECOND = 1e8
 _OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
 
@@ -127,9 +129,10 @@ def export(
         progress_bar(enabled=not quiet, verbose=verbose) as progress,
         _watched(progress, wanted=(wordy := memory is not None or progress.announces)),
     ):
-        progress.plan({"export": 1.0})
         reading = {name: given[name] for name in given.keys() - _OF_EXPORT}
         checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len, **reading)
+        weights = sum(prod(checkpoint.shape(name)) for name in checkpoint.names)
+        progress.plan({"export": weights / _WEIGHTS_A_SECOND})
         summary = exporter.export(
             checkpoint,
             out,

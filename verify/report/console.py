@@ -58,13 +58,13 @@ class Silence:
 
     announces = False
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, _stage: str, _done: int, _total: int) -> None:
         heed()
 
-    def plan(self, seconds: Mapping[str, float]) -> None:
+    def plan(self, _seconds: Mapping[str, float]) -> None:
         """Show nothing."""
 
-    def tell(self, line: str) -> None:
+    def tell(self, _line: str) -> None:
         """Show nothing."""
 
 

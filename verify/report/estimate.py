@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 # Below this share of a stage, its own speed says little.
 _SURE = 0.05
 # Predicted seconds, as a share of all, that count as measured at the predicted speed: one fast step decides nothing.
-_PRIOR = 0.02
+_PRIOR = 0.002
 
 
 class Estimate:

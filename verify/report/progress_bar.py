@@ -43,10 +43,14 @@ class Bar:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         heed()
-        if stage != self._estimate.stage:
+        begins = stage != self._estimate.stage
+        if begins:
             self._end_stage()
         self._estimate.update(stage, done, total)
         self._show()
+        if begins:
+            # at once, because a stage may begin with a long step
+            self._bar.refresh()
 
     def plan(self, seconds: Mapping[str, float]) -> None:
         """Set the predicted seconds of the stages from here on."""

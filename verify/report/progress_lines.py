@@ -1,7 +1,7 @@
 """Progress where standard error is no terminal: a line for each stage, and a sign of life every 30 seconds.
 
-Nothing is written before the work is predicted or the first sign of life is due: what cannot be judged is refused
-before that, in one line of its own.
+Nothing is written before a stage ends after the work was predicted, or the first sign of life is due: what cannot be
+judged is refused before that, in one line of its own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ class ProgressLines:
         """Announce how long the rest is predicted to take."""
         with self._lock:
             self._estimate.plan(seconds)
-            self._release()
             self.tell(f"predicted: about {in_words(sum(seconds.values()))}, corrected as the work goes on")
 
     def tell(self, line: str) -> None:
@@ -69,10 +68,12 @@ class ProgressLines:
     def close(self) -> None:
         """Write the line of the last stage."""
         with self._lock:
-            self._release()
             self._end_stage()
+            self._release()
 
     def _end_stage(self) -> None:
+        if self._estimate.planned:
+            self._release()
         if self._estimate.stage:
             self.tell(f"{self._estimate.stage}: done in {self._estimate.in_stage:.1f} s")
 
@@ -81,8 +82,8 @@ class ProgressLines:
         return "" if share is None or left is None else f"; {100 * share:.0f} % of all, about {in_words(left)} left"
 
     def _release(self) -> None:
-        held, self._held = self._held or [], None
-        for line in held:
+        held, self._held = self._held, None
+        for line in held or []:
             self.tell(line)
 
 
