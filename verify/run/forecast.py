@@ -51,7 +51,10 @@ class Forecast:
 
     def of_windows(self, windows: Sequence[Window], batches: Batches) -> list[float]:
         """Return the work of comparing each batch of windows."""
-        return [self._compared(len(batch), len(windows[batch[0]].tokens)) for batch in batches]
+        return [
+            self._compared(len(batch), len(windows[batch[0]].tokens), first=not number)
+            for number, batch in enumerate(batches)
+        ]
 
     def of_operations(self, windows: Sequence[Window], batches: Batches, depth: str) -> list[float]:
         """Return the work of tracing each batch of windows. The first one also has the cost of storage attributed."""
@@ -86,7 +89,7 @@ class Forecast:
         """Return the work of the check `tensors`, and of seeing that the source is finite."""
         return self.weights * (2 * READ + CHECKED + (DERIVED if self.lossy else 0.0))
 
-    def _compared(self, count: int, length: int) -> float:
+    def _compared(self, count: int, length: int, *, first: bool) -> float:
         """Return the work of comparing so many windows of one length."""
         tokens, sides = count * length, 1 + self.lossy
         one_pass = multiplications.of_pass(self.hyper, count, length)
@@ -94,7 +97,9 @@ class Forecast:
         noise = (1 + draws_of(self.hyper, length)) * one_pass * NOISY
         reader = one_pass if self.directory else 2 * count * sum(self._read_by_reader(length))
         logits = tokens * self.hyper.vocab_size * COMPARED * (1 + self.q8)
-        return references + noise + reader + logits + self._derived(1 + sides)
+        # transformers keeps its weights
+        loads = sides if first or not self.by_others else 0
+        return references + noise + reader + logits + self._derived(1 + loads)
 
     def _traced(self, count: int, length: int, positions: int, *, first: bool) -> float:
         """Return the work of tracing windows of one length. positions: of each that both arithmetics record.
