@@ -62,7 +62,8 @@ def run(arguments: list[str], columns: int) -> tuple[list[Frame], float]:
         frames += [frame(now, line) for line in (*lines, rest) if line.strip()]
     os.waitpid(process, 0)
     os.close(terminal)
-    return frames, time.monotonic() - start
+    # until the last line: the interpreter's end is not awaited
+    return frames, frames[-1].at
 
 
 def frame(at: float, line: str) -> Frame:

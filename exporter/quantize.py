@@ -11,6 +11,7 @@ llama2.c leaves three cases undefined:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -45,8 +46,12 @@ class Quantized(NamedTuple):
         return float(self.scale.max()) * (0.5 + 128 * 2.0**-24)
 
 
-def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
+def quantize_q80(
+    w: NDArray[np.float32], group_size: int, advance: Callable[[int], None] = lambda _elements: None
+) -> Quantized:
     """Quantize a float32 tensor, in groups of group_size along its last axis. w is not changed.
+
+    advance: receives how many more elements are done.
 
     Raises WeightError with the index of the first NaN or infinity, FormatError for another dtype or where group_size
     does not divide the last axis.
@@ -78,6 +83,7 @@ def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
         difference *= s.astype(np.float64)[:, None]
         np.subtract(block, difference, out=difference)
         max_error = max(max_error, float(difference.max()), -float(difference.min()))
+        advance(block.size)
     return Quantized(q.reshape(w.shape), scale.reshape(*w.shape[:-1], -1), max_error)
 
 

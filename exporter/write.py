@@ -33,6 +33,11 @@ from exporter.payload import PayloadWriter
 from exporter.provenance import Provenance
 from exporter.summary import ExportSummary, Progress, TensorSummary
 
+# The payload's share of an export's progress.
+_PAYLOAD = 0.8
+# Bytes read at a time for the digest.
+_BLOCK = 1 << 20
+
 FORMATS = (*LEGACY_FORMATS, "v3", "hf")
 
 
@@ -80,7 +85,7 @@ def export(
         return ExportSummary(Path(out), format, hf.bytes, hf.sha256, seconds, 0, group_size, hf.tensors)
     target = resolve_target(Path(out), overwrite=overwrite)
     checkpoint.refuse_as_target(target)
-    payload = PayloadWriter(checkpoint, progress, held.at_once)
+    payload = PayloadWriter(checkpoint, progress and partial(_share_of, progress), held.at_once)
     if format == "v3":
         stored = choose_storage(checkpoint, storage, group_size, exact=exact_group_size)
         used = min((how.group_size for how in stored.values() if how.group_size), default=0)
@@ -92,7 +97,7 @@ def export(
     with atomic_file(target, overwrite=overwrite) as file:
         tensors = write(file)
         checkpoint.refuse_changed()
-        size, digest = _finish(file)
+        size, digest = _finish(file, progress)
     return ExportSummary(Path(out), format, size, digest, time.monotonic() - start, used, group_size, tensors)
 
 
@@ -122,11 +127,21 @@ def _write_v3(
         return write_v3(file, payload, plan(provenance.placeholder()), provenance.metadata)
 
 
-def _finish(file: BinaryIO) -> tuple[int, str]:
+def _share_of(progress: Progress, done: int, total: int) -> None:
+    """Report the payload as the first part of an export; reading it again for its digest is the rest."""
+    progress(int(done * _PAYLOAD), total)
+
+
+def _finish(file: BinaryIO, progress: Progress | None) -> tuple[int, str]:
     """Return (size, sha256) of a complete file, synced to disk while its digest is computed."""
+    size, digest = os.fstat(file.fileno()).st_size, hashlib.sha256()
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(os.fsync, file.fileno())
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # opened "xb+"
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            if progress:
+                hashed = file.tell() / size
+                progress(size if hashed == 1 else int(size * (_PAYLOAD + (1 - _PAYLOAD) * hashed)), size)
         synced.result()
-    return os.fstat(file.fileno()).st_size, digest
+    return size, digest.hexdigest()

@@ -111,6 +111,7 @@ def release(
                 publish_file = partial(kind.publish, room, target, overwrite=export.overwrite)
                 _publish_both(publish_file, publish_report, target)
                 _remove_stale_reports(out, report_dir, target)
+    options.progress("report", 1, 1)
     return Released(dataclasses.replace(summary, path=out), report, report_dir)
 
 

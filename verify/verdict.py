@@ -28,10 +28,11 @@ from verify.report.model import Report
 from verify.report.saved import SavedReport, read_saved
 from verify.run.check_findings import CheckFindings
 from verify.run.cost import Cost, long_window_fits
+from verify.run.forecast import RENDERED
 from verify.run.last_release import check_comparable, with_baseline
 from verify.run.memory import AT_EASE, Taken, Watch
 from verify.run.options import Options, StrPath
-from verify.run.progress import Stopwatch, whole_stage
+from verify.run.progress import Meter, Stopwatch, whole_stage
 from verify.run.resume import EvidenceStore, program
 from verify.run.subjects import Subject, open_subject
 from verify.run.worker import Job
@@ -76,7 +77,9 @@ def verify(
         store = EvidenceStore(Path(options.resume) if options.resume else None, _dependencies(plan.job, opened))
         findings = opened.subject.run(opened.source, plan.job, plan.length, options, store)
         taken = opened.watch.taken
-        with whole_stage(progress, "report", HASHED * _size(path)):
+        hashed = HASHED * _size(path)
+        # what renders the report finishes the stage
+        with Meter(progress, "report", hashed + RENDERED).part(hashed):
             if options.announce is not None:
                 options.announce(taken.describe())
             opened.expect_unchanged()

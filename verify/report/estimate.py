@@ -29,6 +29,11 @@ class Estimate:
         self._stage_begun, self._share = self._begun, 0.0
 
     @property
+    def in_plan(self) -> bool:
+        """Return whether the stage is one of the plan."""
+        return self.stage in self._plan
+
+    @property
     def elapsed(self) -> float:
         """Return the seconds since the beginning."""
         return self._clock() - self._begun

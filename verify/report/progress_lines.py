@@ -1,7 +1,7 @@
 """Progress where standard error is no terminal: a line for each stage, and a sign of life every 30 seconds.
 
-Nothing is written before a stage ends after the work was predicted, or the first sign of life is due: what cannot be
-judged is refused before that, in one line of its own.
+Nothing is written before a stage of the plan has ended, or the first sign of life is due: what cannot be judged is
+refused before that, in one line of its own.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class ProgressLines:
             self._release()
 
     def _end_stage(self) -> None:
-        if self._estimate.planned:
-            self._release()
         if self._estimate.stage:
             self.tell(f"{self._estimate.stage}: done in {self._estimate.in_stage:.1f} s")
+        if self._estimate.in_plan:
+            self._release()
 
     def _of_all(self) -> str:
         share, left = self._estimate.share, self._estimate.left

@@ -27,8 +27,8 @@ Batches = Sequence[Sequence[int]]
 # Work a second on one core. What a run measures replaces it.
 RATE = 15e9
 
-# Seconds of a report.
-_REPORT = 1.5
+# Work of rendering a report.
+RENDERED = 2e10
 # Passes of the reader over a traced window besides the recorded one: whole, in pieces (thrice as long), on threads.
 _OTHER_WAYS = 5.0
 # An attribution runs forward twice and back twice, and derives both sides' weights twice.
@@ -87,7 +87,7 @@ class Forecast:
 
     def of_tensors(self) -> float:
         """Return the work of the check `tensors`, and of seeing that the source is finite."""
-        return self.weights * (2 * READ + CHECKED + (DERIVED if self.lossy else 0.0))
+        return self.weights * (2 * READ + CHECKED + self._of_deriving)
 
     def _compared(self, count: int, length: int, *, first: bool) -> float:
         """Return the work of comparing so many windows of one length."""
@@ -134,8 +134,13 @@ class Forecast:
     def _read_by_reader(self, length: int) -> list[float]:
         return [multiplications.of_reader(self.hyper, length, name) for name in self._activations]
 
+    @property
+    def _of_deriving(self) -> float:
+        """Return the work of deriving a weight: half precision is narrowed in no time."""
+        return DERIVED if self.q8 else 0.0
+
     def _derived(self, passes: float) -> float:
-        return passes * self.weights * (READ + (DERIVED if self.lossy else 0.0))
+        return passes * self.weights * (READ + self._of_deriving)
 
 
 def forecast_of(model: reader_c.Model, source: Source, *, directory: bool = False) -> Forecast:
@@ -151,4 +156,5 @@ def forecast_of(model: reader_c.Model, source: Source, *, directory: bool = Fals
 
 def seconds_of(stages: Mapping[str, float], threads: int) -> dict[str, float]:
     """Return the predicted seconds of each stage, from its work; the report follows them."""
-    return {**{stage: work / (RATE * threads) for stage, work in stages.items()}, "report": _REPORT}
+    seconds = {stage: work / (RATE * threads) for stage, work in stages.items()}
+    return {**seconds, "report": RENDERED / RATE}

@@ -41,16 +41,26 @@ class Meter:
 
     @contextmanager
     def part(self, work: float) -> Iterator[None]:
-        """Count the pulses within the block as progress up to `work`, the predicted work of this part."""
-        heard = 0.0
+        """Count the pulses within the block as progress up to `work`, the predicted work of this part.
+
+        An exception of the progress function is raised at the end of the block: within, it would be taken for one of
+        the code that computes. An interrupt is raised at once.
+        """
+        heard, failed = 0.0, None
 
         def hear(more: float) -> None:
-            nonlocal heard
+            nonlocal heard, failed
             heard += more
-            self._report(self._done + work * _share(heard / work))
+            if failed is None:
+                try:
+                    self._report(self._done + work * _share(heard / work))
+                except Exception as error:  # whatever a caller's function raises
+                    failed = error
 
         with heard_by(hear):
             yield
+        if failed is not None:
+            raise failed
         self._done += work
         self._report(self._done)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from verify.system.pulse import HASHED, pulse
 
 # Bytes hashed at a time.
-_BLOCK = 1 << 24
+_BLOCK = 1 << 20
 
 
 def sha256_of_file(path: Path) -> str:

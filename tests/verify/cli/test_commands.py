@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -45,7 +46,10 @@ def test_export_says_what_it_wrote_and_what_it_changed(tmp_path: Path, source: P
     result = run("export", source, out, "--format", "v1")
     assert result.returncode == 0
     assert f"{out.stat().st_size:,} bytes" in result.stdout
-    assert result.stderr == "note: v1: group size 64 does not divide every row of this model; 8 is used\n"
+    note = "note: v1: group size 64 does not divide every row of this model; 8 is used"
+    assert result.stderr.splitlines()[-1] == note
+    assert re.search("^export: done in [0-9.]+ s$", result.stderr, re.MULTILINE)
+    assert run("export", source, out, "--format", "v1", "--quiet", "--overwrite").stderr == f"{note}\n"
 
 
 def test_two_matrices_that_model_py_ties_are_asked_for_by_every_command(tmp_path: Path) -> None:
