@@ -26,7 +26,7 @@ from verify.demo import CHECKPOINT
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 _LEFT = re.compile(r"\s+((?:[0-9]+ (?:s|min|h) ?)+) left\s*$")
 _UNITS = {"s": 1, "min": 60, "h": 3600}
-_BAR = re.compile(r"^\S+ [0-9]+ % ")
+_BAR = re.compile(r"^\S+ [0-9]+ %(?: |$)")
 # A frame of the recording for every so many seconds.
 _EVERY = 5.0
 
