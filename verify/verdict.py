@@ -233,8 +233,11 @@ def _coverage(opened: _Opened, plan: _Plan, findings: CheckFindings) -> Coverage
 def _size(path: StrPath | Source) -> int:
     """Return about how many bytes there are to read; 1 for what is no file of this machine."""
     at = Path(path.path if isinstance(path, Source) else path)
-    files = [at, *at.iterdir()] if at.is_dir() else [at]
-    return 1 + sum(file.stat().st_size for file in files if file.is_file())
+    try:
+        files = [at, *at.iterdir()] if at.is_dir() else [at]
+        return 1 + sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:  # which opening it will explain
+        return 1
 
 
 def _absolute(path: StrPath) -> str:

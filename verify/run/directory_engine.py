@@ -37,7 +37,7 @@ class DirectoryEngine:
                 raise NotRunError(f"expected a model that transformers loads, found: {one_line(error)}") from error
         _check_complete(info, tied=bool(model.config.tie_word_embeddings))
         self._model = model.eval()
-        for layer in self._model.model.layers:
+        for layer in getattr(getattr(self._model, "model", None), "layers", ()):
             layer.register_forward_hook(_pulse)
 
     def logits(self, tokens: torch.Tensor) -> NDArray[np.float32]:

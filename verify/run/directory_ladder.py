@@ -25,10 +25,10 @@ from verify.errors import CannotJudgeError
 from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.cost import batches_of
 from verify.run.directory_engine import DirectoryEngine, NotRunError
-from verify.run.forecast import Forecast, forecast_of, seconds_of
+from verify.run.forecast import Forecast, forecast_of, measured_rate, seconds_of
 from verify.run.memory import give_back
 from verify.run.options import Options
-from verify.run.progress import Meter, whole_stage
+from verify.run.progress import Meter, no_forecast, whole_stage
 from verify.run.reference_logits import BatchReference, References, disagreement
 from verify.run.resume import EvidenceStore
 from verify.run.worker import Job
@@ -129,7 +129,8 @@ class DirectoryLadder:
     def _run_on_bytes(self, findings: CheckFindings) -> tuple[CheckFindings, str | None]:
         """Run `tensors`. Return why no logits can be compared, if they cannot."""
         stages = self._forecast.stages(self._job.windows, self._job.depth)
-        self._options.forecast(seconds_of(stages, torch.get_num_threads()))
+        if self._options.forecast is not no_forecast:
+            self._options.forecast(seconds_of(stages, measured_rate()))
         with whole_stage(self._options.progress, "tensors", stages["tensors"]):
             return self._run_on_tensors(findings), unusable_tensor(self._source, self._references)
 

@@ -6,9 +6,12 @@ formula counts what the pulses of the same work count.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+
+import torch
 
 import reader_c
 from verify.checks.storage import draws_of as draws_of_storage
@@ -24,9 +27,10 @@ from verify.system.pulse import BOUNDED, CHECKED, COMPARED, DERIVED, NOISY, READ
 
 Batches = Sequence[Sequence[int]]
 
-# Work a second on one core. What a run measures replaces it.
-RATE = 15e9
-
+# Matrices that are multiplied to measure the machine's speed: long enough to notice what else runs there.
+_ROWS, _TIMES = 512, 8
+# Work that is done in the time of one multiplication there, from runs on SmolLM2.
+_BESIDE = 1.5
 # Work of rendering a report.
 RENDERED = 2e10
 # Passes of the reader over a traced window besides the recorded one: whole, in pieces (thrice as long), on threads.
@@ -154,7 +158,15 @@ def forecast_of(model: reader_c.Model, source: Source, *, directory: bool = Fals
     )
 
 
-def seconds_of(stages: Mapping[str, float], threads: int) -> dict[str, float]:
-    """Return the predicted seconds of each stage, from its work; the report follows them."""
-    seconds = {stage: work / (RATE * threads) for stage, work in stages.items()}
-    return {**seconds, "report": RENDERED / RATE}
+def seconds_of(stages: Mapping[str, float], rate: float) -> dict[str, float]:
+    """Return the predicted seconds of each stage, from its work and the work of a second; the report follows them."""
+    return {stage: work / rate for stage, work in {**stages, "report": RENDERED}.items()}
+
+
+def measured_rate() -> float:
+    """Return the work that this machine does in a second now, from some products of float32 matrices."""
+    matrix = torch.ones(_ROWS, _ROWS)
+    begun = time.perf_counter()
+    for _ in range(_TIMES):
+        matrix @ matrix
+    return _BESIDE * _TIMES * _ROWS**3 / max(time.perf_counter() - begun, 1e-6)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
-import torch
-
 import reader_c
 from verify.checks.config import check_config, same_shapes
 from verify.checks.execution import WorstLogit
@@ -25,11 +23,11 @@ from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.compared_windows import ARITHMETICS, ComparedWindow, FirstPositions
 from verify.run.cost import batches_of
 from verify.run.execution_verdict import execution_verdict, float_execution
-from verify.run.forecast import Forecast, forecast_of, seconds_of
+from verify.run.forecast import Forecast, forecast_of, measured_rate, seconds_of
 from verify.run.honest_storage import check_storage
 from verify.run.memory import give_back
 from verify.run.options import Options
-from verify.run.progress import Meter, whole_stage
+from verify.run.progress import Meter, no_forecast, whole_stage
 from verify.run.reference_logits import References
 from verify.run.resume import EvidenceStore
 from verify.run.traced_windows import Traced, Tracer, merge_operations
@@ -73,7 +71,8 @@ class Ladder:
             reason = "the file is of another shape than the source"
             return CheckFindings((config, *_skipped((*_OF_TENSORS, *self._on_windows), reason))), False
         stages = self._forecast.stages(self._job.windows, self._job.depth)
-        self._options.forecast(seconds_of(stages, torch.get_num_threads()))
+        if self._options.forecast is not no_forecast:
+            self._options.forecast(seconds_of(stages, measured_rate()))
         with whole_stage(self._options.progress, "tensors", stages["tensors"]):
             return self._run_on_tensors(config)
 
