@@ -13,7 +13,7 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
-  bench-smollm2 bench-verify bench-wait bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
+  bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
   mutants-python refusals campaign clean
 
@@ -94,6 +94,10 @@ bench-reader: $(VENV)/smollm2/config.json
 # How long a user waits for the first line on a terminal, and for the verdict.
 bench-wait: $(READY)
 	$(BIN)/python benchmarks/first_line.py
+
+# How long progress stands still, and how honest the time left is. RECORD=DIR: recordings of the terminal.
+bench-silence: $(VENV)/smollm2/config.json
+	cd benchmarks && ../$(BIN)/python silence.py ../$(VENV)/smollm2 $(if $(RECORD),--record $(abspath $(RECORD)))
 
 # What the three above measured last, as pictures.
 plots: $(READY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ _HALF_BOUNDS = {"fp16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
 _BLOCK = 1 << 18
 
 
+Advance = Callable[[int], None]
+
+
 class Encoded(NamedTuple):
     """An encoded tensor.
 
@@ -30,21 +34,24 @@ class Encoded(NamedTuple):
     bound: float
 
 
-def encode(weights: Weights, storage: str, group_size: int, where: str) -> Encoded:
+def encode(
+    weights: Weights, storage: str, group_size: int, where: str, advance: Advance = lambda _elements: None
+) -> Encoded:
     """Encode weights as "fp32", "fp16", "bf16" or "q8_0" (in groups of group_size along a row).
 
-    weights: finite. where: the tensor's name, for messages. Raises WeightError where a finite weight would become
-    infinite, FormatError where group_size does not divide the rows.
+    weights: finite. where: the tensor's name, for messages. advance: receives how many more elements are done.
+    Raises WeightError where a finite weight would become infinite, FormatError where group_size does not divide the
+    rows.
     """
     if storage == "fp32":
         return Encoded({"fp32": weights}, 0.0, 0.0)
     if storage == "q8_0":
-        quantized = quantize_q80(weights, group_size)
+        quantized = quantize_q80(weights, group_size, advance)
         return Encoded({"int8": quantized.q, "scale": quantized.scale}, quantized.max_error, quantized.max_bound)
-    return _encode_halves(weights, storage, where)
+    return _encode_halves(weights, storage, where, advance)
 
 
-def _encode_halves(weights: Weights, storage: str, where: str) -> Encoded:
+def _encode_halves(weights: Weights, storage: str, where: str, advance: Advance) -> Encoded:
     """Narrow block by block, so that little memory is used beside the result."""
     narrow = to_fp16 if storage == "fp16" else to_bf16
     flat = weights.reshape(-1)
@@ -64,6 +71,7 @@ def _encode_halves(weights: Weights, storage: str, where: str) -> Encoded:
         # float32 subtracts numbers this close without rounding
         error = max(error, float(np.abs(block - wide).max()))
         largest = max(largest, float(np.abs(block).max()))
+        advance(block.size)
     relative, least = _HALF_BOUNDS[storage]
     bound = max(largest * relative, least) if error else 0.0
     return Encoded({storage: halves.reshape(weights.shape)}, error, bound)

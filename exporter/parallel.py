@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+# Seconds between two calls of `waiting`.
+_PATIENCE = 1.0
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -17,19 +20,22 @@ def in_parallel(
     size: Callable[[Item], int],
     most: int,
     finished: Callable[[Result], None],
+    waiting: Callable[[], None] = lambda: None,
 ) -> list[Result]:
     """Call work with each item, on as many threads as there are cores, and return the results in the items' order.
 
     size: of an item, in any unit. most: the items that run at the same time have at most this size together, unless
     a single item is larger, so that memory does not grow with the number of cores. finished: called on this thread
-    with each result as it comes. Where several items fail, the exception of the first item in order is raised,
-    whatever the threads' order, after every running item has ended.
+    with each result as it comes. waiting: called on this thread every second while it waits. Where several items
+    fail, the exception of the first item in order is raised, whatever the threads' order, after every running item
+    has ended.
     """
     results: dict[int, Result] = {}
     running: dict[Future[Result], int] = {}
 
     def take_finished() -> None:
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        while not (done := wait(running, _PATIENCE, FIRST_COMPLETED).done):
+            waiting()
         failed = [running[future] for future in done if future.exception()]
         if failed:
             raise _first_error(running, min(failed))

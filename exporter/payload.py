@@ -59,6 +59,9 @@ class PayloadWriter:
         for part in parts:
             of_tensor.setdefault(part.tensor, []).append(part)
         done = size - sum(part.nbytes for own in of_tensor.values() for part in own)
+        # bytes of encoded tensors that are not complete yet, and the most that was reported
+        begun: dict[str, int] = {}
+        most = 0
 
         def write_tensor(name: str) -> TensorSummary:
             """Write one tensor, in a function so that none of its arrays is alive when the next is loaded."""
@@ -68,20 +71,32 @@ class PayloadWriter:
                 self._write_table(file, own[0])
                 return TensorSummary(name, own[0].shape, how.storage, nbytes, 0.0, 0.0)
             weights = self.load(name)
-            encoded = encode(weights, how.storage, how.group_size, f"{self._checkpoint.where}: {name}")
+            begun[name] = 0
+
+            def advance(elements: int) -> None:
+                begun[name] += elements * nbytes // weights.size
+
+            encoded = encode(weights, how.storage, how.group_size, f"{self._checkpoint.where}: {name}", advance)
             written(name, [_write_part(file, part, encoded.parts[part.part]) for part in own])
             return TensorSummary(name, own[0].shape, how.storage, nbytes, encoded.max_error, encoded.bound)
 
         def finished(summary: TensorSummary) -> None:
             nonlocal done
             done += summary.bytes
+            begun.pop(summary.name, None)
+            report()
+
+        def report() -> None:
+            nonlocal most
             if self._progress:
-                self._progress(done, size)
+                # a tensor that is encoded still has to be written
+                most = max(most, done + sum(begun.copy().values()) // 2)
+                self._progress(most, size)
 
         def elements_held(name: str) -> int:
             return min(prod(of_tensor[name][0].shape), TABLE_BLOCK if name in TABLES else sys.maxsize)
 
-        return tuple(in_parallel(write_tensor, list(of_tensor), elements_held, self._at_once, finished))
+        return tuple(in_parallel(write_tensor, list(of_tensor), elements_held, self._at_once, finished, report))
 
     def load(self, name: str) -> Weights:
         """Load one tensor as float32. Raises WeightError naming the first NaN or infinity, and CheckpointError."""

@@ -11,6 +11,7 @@ llama2.c leaves three cases undefined:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -48,12 +49,15 @@ class Quantized(NamedTuple):
         return float(self.scale.max()) * (0.5 + 128 * 2.0**-24)
 
 
-def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
+def quantize_q80(
+    w: NDArray[np.float32], group_size: int, advance: Callable[[int], None] = lambda _elements: None
+) -> Quantized:
     """Quantize a tensor to Q8_0, in groups along its last axis.
 
     Args:
         w: float32, which is not changed.
         group_size: how many weights share a scale.
+        advance: receives how many more elements are done.
 
     Returns:
         The int8 values, the scales, and the largest error.
@@ -89,6 +93,7 @@ def quantize_q80(w: NDArray[np.float32], group_size: int) -> Quantized:
         difference *= s.astype(np.float64)[:, None]
         np.subtract(block, difference, out=difference)
         max_error = max(max_error, float(difference.max()), -float(difference.min()))
+        advance(block.size)
     return Quantized(q.reshape(w.shape), scale.reshape(*w.shape[:-1], -1), max_error)
 
 

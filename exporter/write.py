@@ -34,6 +34,11 @@ from exporter.provenance import Provenance
 from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, Progress, TensorSummary
 
+# The payload's share of an export's progress.
+_PAYLOAD = 0.8
+# Bytes read at a time for the digest.
+_BLOCK = 1 << 20
+
 FORMATS = (*LEGACY_FORMATS, "v3", "hf")
 
 
@@ -90,9 +95,9 @@ def export(
     checkpoint.refuse_as_target(target)
     plan = _plan(checkpoint, config, format, (group_size, exact_group_size), storage, provenance=provenance)
     with atomic_file(target, overwrite=overwrite) as file:
-        tensors = plan.write(file, PayloadWriter(checkpoint, progress, held.at_once))
+        tensors = plan.write(file, PayloadWriter(checkpoint, progress and partial(_share_of, progress), held.at_once))
         checkpoint.refuse_changed()
-        size, digest = _finish(file)
+        size, digest = _finish(file, progress)
     return ExportSummary(Path(out), format, size, digest, _since(start), plan.group_size, group_size, tensors)
 
 
@@ -168,11 +173,21 @@ def _write_v3(
         return write_v3(file, payload, plan(provenance.placeholder()), provenance.metadata)
 
 
-def _finish(file: BinaryIO) -> tuple[int, str]:
+def _share_of(progress: Progress, done: int, total: int) -> None:
+    """Report the payload as the first part of an export; reading it again for its digest is the rest."""
+    progress(int(done * _PAYLOAD), total)
+
+
+def _finish(file: BinaryIO, progress: Progress | None) -> tuple[int, str]:
     """Return (size, sha256) of a complete file, synced to disk while its digest is computed."""
+    size, digest = os.fstat(file.fileno()).st_size, hashlib.sha256()
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(os.fsync, file.fileno())
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # opened "xb+"
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            if progress:
+                hashed = file.tell() / size
+                progress(size if hashed == 1 else int(size * (_PAYLOAD + (1 - _PAYLOAD) * hashed)), size)
         synced.result()
-    return os.fstat(file.fileno()).st_size, digest
+    return size, digest.hexdigest()

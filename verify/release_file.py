@@ -22,6 +22,7 @@ from verify.report.signature import SigningKey
 from verify.report_dir import remove_report, staged
 from verify.run.options import Options, StrPath
 from verify.run.path_conflicts import refuse_inside, report_dirs
+from verify.run.progress import Stopwatch
 from verify.run.requested import Requested
 from verify.system.signals import postponed
 from verify.verdict import verify
@@ -86,6 +87,7 @@ def release(
     of_export = changes.keys() & EXPORT_OPTIONS
     export = ExportOptions(format, **{name: changes.pop(name) for name in of_export})
     options = dataclasses.replace(options or Options(), **changes)
+    options = dataclasses.replace(options, progress=Stopwatch.around(options.progress))
     key = None if sign_key is None else SigningKey(Path(sign_key))
     out, kind = Path(out), _Directory if export.format == "hf" else _File
     target = kind.resolve(out, overwrite=export.overwrite)
@@ -118,6 +120,7 @@ def release(
                 publish_file = partial(kind.publish, room, target, overwrite=export.overwrite)
                 _publish_both(publish_file, publish_report, target)
                 _remove_stale_reports(out, report_dir, target)
+    options.progress("report", 1, 1)
     return Released(dataclasses.replace(summary, path=out), report, report_dir)
 
 

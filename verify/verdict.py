@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,14 +29,17 @@ from verify.report.saved import SavedReport, read_saved
 from verify.run.cautions import cautions
 from verify.run.check_findings import CheckFindings
 from verify.run.cost import Cost, long_window_fits
+from verify.run.forecast import RENDERED
 from verify.run.last_release import check_comparable, with_baseline
 from verify.run.memory import AT_EASE, Taken, Watch
 from verify.run.options import Options, StrPath
+from verify.run.progress import Meter, Stopwatch, whole_stage
 from verify.run.resume import EvidenceStore, program
 from verify.run.subjects import Subject, open_subject
 from verify.run.worker import Job
 from verify.sources import Source, open_source
 from verify.system.numerics import pinned_numerics
+from verify.system.pulse import HASHED
 
 
 def verify(
@@ -65,15 +68,20 @@ def verify(
     options.check()
     if options.cluster is not None and isinstance(source, Source):
         raise CannotJudgeError("cluster: expected a source that workers can open by its path, found an open one")
+    progress = Stopwatch.around(options.progress)
+    options = dataclasses.replace(options, progress=progress)
     earlier = None if options.baseline is None else read_saved(Path(options.baseline))
     with pinned_numerics(), _open(source, path, options) as opened:
         plan = _plan(opened, options, earlier)
         store = EvidenceStore(Path(options.resume) if options.resume else None, _dependencies(plan.job, opened))
         findings = opened.subject.run(opened.source, plan.job, plan.length, options, store)
         taken = opened.watch.taken
-        if options.announce is not None:
-            options.announce(taken.describe())
-        opened.expect_unchanged()
+        hashed = HASHED * _size(path)
+        # what renders the report finishes the stage
+        with Meter(progress, "report", hashed + RENDERED).part(hashed):
+            if options.announce is not None:
+                options.announce(taken.describe())
+            opened.expect_unchanged()
         report = _report(opened, plan, findings, options, taken)
     return report if earlier is None else with_baseline(report, earlier)
 
@@ -97,12 +105,15 @@ class _Opened:
 def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator[_Opened]:
     """Open what is judged, then the source; refuse paths that conflict."""
     watch = Watch()
-    with open_subject(path, options) as subject, watch.watching():
-        if isinstance(source, Source):
-            opened, where = source, os.fspath(source.path)
-        else:
-            opened = open_source(source, **options.reading)
-            where = os.fspath(source)
+    with ExitStack() as stack:
+        with whole_stage(options.progress, "source", HASHED * (_size(path) + _size(source))):
+            subject = stack.enter_context(open_subject(path, options))
+            stack.enter_context(watch.watching())
+            if isinstance(source, Source):
+                opened, where = source, os.fspath(source.path)
+            else:
+                opened = open_source(source, **options.reading)
+                where = os.fspath(source)
         subject.refuse_conflicts(opened, options)
         yield _Opened(opened, where, subject, watch)
 
@@ -167,6 +178,8 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
     demands = plan.job.policy.coverage
     # the cost differs from run to run, so it is reported only where a limit was given
     memory = {"memory": cost.beside(taken)} if options.memory is not None and cost is not None else {}
+    # so do times
+    seconds = {"seconds": Stopwatch.around(options.progress).seconds()} if options.timed else {}
     return Report(
         source={
             "path": opened.where,
@@ -194,6 +207,7 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
         environment={
             **environment(findings.versions, subject.arithmetic),
             **memory,
+            **seconds,
         },
         engine=findings.engine,
         notes=(*options.notes, *cautions(subject.config(), plan.job.windows)),
@@ -214,6 +228,16 @@ def _coverage(opened: _Opened, plan: _Plan, findings: CheckFindings) -> Coverage
         traced_windows=len(traced),
         traced_positions=sum(len(windows[number].tokens) for number in traced),
     )
+
+
+def _size(path: StrPath | Source) -> int:
+    """Return about how many bytes there are to read; 1 for what is no file of this machine."""
+    at = Path(path.path if isinstance(path, Source) else path)
+    try:
+        files = [at, *at.iterdir()] if at.is_dir() else [at]
+        return 1 + sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:  # which opening it will explain
+        return 1
 
 
 def _absolute(path: StrPath) -> str:

@@ -29,7 +29,6 @@ from record import Row, finish, options
 from rich.progress import Progress
 
 import verify.report.console
-from verify.run.progress import Progress as ProgressFunction
 
 NOBODY = 65534
 AT_ONCE = {"export": 32, "release": 8}
@@ -105,20 +104,25 @@ def interrupted(scene: Scene, number: signal.Signals, count: int, rng: random.Ra
 
 
 def signalling(number: signal.Signals, call: int) -> Callable[[], None]:
-    """Makes a process signal itself at one of the calls that tell how far it has come."""
+    """Makes a process signal itself at one of the reports of progress."""
 
     def before() -> None:
-        left = call
+        left, last = call, ("", 0)
 
-        @contextmanager
-        def progress_bar(**_options: bool) -> Iterator[ProgressFunction]:
-            def progress(_stage: str, _done: int, _total: int) -> None:
-                nonlocal left
+        class Signalling(verify.report.console.Silence):
+            def __call__(self, stage: str, done: int, total: int) -> None:
+                nonlocal left, last
+                # a twentieth of a stage: there are more calls than anybody would wait for
+                if (stage, 20 * done // total) == last:
+                    return
+                last = stage, 20 * done // total
                 left -= 1
                 if left == 0:
                     os.kill(os.getpid(), number)
 
-            yield progress
+        @contextmanager
+        def progress_bar(**_options: bool) -> Iterator[verify.report.console.Silence]:
+            yield Signalling()
 
         verify.report.console.progress_bar = progress_bar
 

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verify.oracle import llama, rope
+from verify.oracle import llama, multiplications, rope
 from verify.oracle.expected import blocks
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
+from verify.system.pulse import pulse
 
 # (name) -> (the source's tensor, the file's), float32
 Pair = Callable[[str], tuple[torch.Tensor, torch.Tensor]]
@@ -183,6 +184,8 @@ class _Slopes:
         for measure, (output, gradient) in enumerate(zip(outputs, gradients, strict=True)):
             first, *others = torch.autograd.grad(output, [x, *steps.values()], gradient, retain_graph=measure == 0)
             by_x.append(first)
+            # a gradient by the weights and one by the stream
+            pulse(2 * multiplications.of_layer(self._hyper, 1, len(self._tokens)))
             for name, slope in zip(steps, others, strict=True):
                 self._found[name][measure] += float(slope)
         return tuple(by_x)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verify.checks.logit_blocks import Floats, Logits, blocks
+from verify.system.pulse import COMPARED, pulse
 
 CONFIDENCE = 0.95
 WORST_POSITIONS = 5
@@ -44,13 +45,13 @@ def compare_window(
     """
     if source_logits.shape != file_logits.shape or source_logits.shape[0] != len(tokens) or not source_logits.size:
         raise ValueError(f"logits: {source_logits.shape} against {file_logits.shape} for {len(tokens)} tokens")
-    following = tokens[1:]
-    found = [
-        _equal(source_logits[rows], following[rows])
-        if source_logits is file_logits
-        else _compare(source_logits[rows], file_logits[rows], following[rows])
-        for rows in blocks(*source_logits.shape)
-    ]
+    following, found = tokens[1:], []
+    for rows in blocks(*source_logits.shape):
+        if source_logits is file_logits:
+            found.append(_equal(source_logits[rows], following[rows]))
+        else:
+            found.append(_compare(source_logits[rows], file_logits[rows], following[rows]))
+        pulse(COMPARED * source_logits[rows].size)
     kl, agree, source_nll, file_nll, error, squared = (np.concatenate(column) for column in zip(*found, strict=True))
     return WindowEvidence(origin, kl, agree, source_nll, file_nll, error, squared)
 

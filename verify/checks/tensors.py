@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from verify.operations import bounds
 from verify.operations.rope_tables import rope_tables
 from verify.oracle.expected import blocks, half_bound, parts, rounding_bound
 from verify.sources import Hyperparameters, Source
+from verify.system.pulse import CHECKED, READ, pulse
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class FoundTensors:
     differing: tuple[str, ...]
 
 
-def check_tensors(model: reader_c.Model, source: Source, progress: Callable[[int, int], None]) -> FoundTensors:
+def check_tensors(model: reader_c.Model, source: Source) -> FoundTensors:
     """Check every tensor of the file, one at a time."""
     shapes = source.hyperparameters.shapes()
     tables = {"freqs_cos", "freqs_sin"} if model.format == "v0" else set()
@@ -83,7 +83,7 @@ def check_tensors(model: reader_c.Model, source: Source, progress: Callable[[int
     findings: list[_Finding] = []
     reports: list[TensorReport] = []
     not_finite: dict[str, str] = {}
-    for done, name in enumerate(shapes):
+    for name in shapes:
         try:
             report, found = _judge(model, source, name)
         except NotFiniteError as error:
@@ -91,7 +91,6 @@ def check_tensors(model: reader_c.Model, source: Source, progress: Callable[[int
         else:
             reports.append(report)
             findings += found
-        progress(done + 1, len(shapes))
     table_use = _rope_table_use(model, source.hyperparameters) if tables else 0.0
     wrong_tables = () if table_use <= 1 else tuple(sorted(tables))
     differing = (*dict.fromkeys(f.name for f in findings), *wrong_tables)
@@ -156,6 +155,7 @@ def _use(report: TensorReport) -> float:
 def _judge(model: reader_c.Model, source: Source, name: str) -> tuple[TensorReport, list[_Finding]]:
     """Block by block of rows: in float64 the largest tensors would take many times their size."""
     weights, how = source.tensor(name), model.storage(name)
+    pulse(READ * weights.numel())
     held = {span.part: model.view(span) for span in model.spans(name)}
     lossless = how.storage in ("fp32", source.dtype(name))
     differing = {part: _Differing(name, part) for part in held}
@@ -166,6 +166,7 @@ def _judge(model: reader_c.Model, source: Source, name: str) -> tuple[TensorRepo
         for part in held:
             differing[part].add(rows.start, _bits(expected[part]), stored[part])
         errors.add(weights[rows], stored)
+        pulse(CHECKED * weights[rows].numel())
     findings = [finding for part in held if (finding := differing[part].finding)]
     return errors.report(tuple(weights.shape)), findings
 

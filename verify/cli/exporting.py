@@ -30,9 +30,11 @@ from verify.cli.options import (
 from verify.cli.results import show_notes, show_settings, tell_group_size
 
 if TYPE_CHECKING:
-    from verify.report.console import Bar
+    from verify.report.console import Display
     from verify.run.progress import Progress
 
+# Of an export, until its own speed is measured.
+_WEIGHTS_A_SECOND = 1e8
 _OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
 
@@ -116,16 +118,21 @@ def export(
     import exporter  # noqa: PLC0415
     from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
 
-    with progress_bar(enabled=not quiet) as progress, _watched(progress, wanted=memory is not None):
+    with (
+        progress_bar(enabled=not quiet, verbose=verbose) as progress,
+        _watched(progress, wanted=(wordy := memory is not None or progress.announces)),
+    ):
         reading = {name: given[name] for name in given.keys() - _OF_EXPORT}
         checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len, **reading)
+        weights = sum(prod(checkpoint.shape(name)) for name in checkpoint.names)
+        progress.plan({"export": weights / _WEIGHTS_A_SECOND})
         summary = exporter.export(
             checkpoint,
             out,
             format=format_name,
             max_seq_len=max_seq_len,
             memory=memory,
-            announce=None if memory is None else progress.tell,
+            announce=progress.tell if wordy else None,
             progress=lambda done, total: progress("export", done, total),
             **{name: given[name] for name in _OF_EXPORT},
         )
@@ -142,7 +149,7 @@ def export(
 
 
 @contextlib.contextmanager
-def _watched(progress: Bar, *, wanted: bool) -> Iterator[None]:
+def _watched(progress: Display, *, wanted: bool) -> Iterator[None]:
     """Report the measured cost beside the prediction."""
     if not wanted:
         yield

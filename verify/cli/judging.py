@@ -34,7 +34,7 @@ from verify.cli.prepare import check_directory, expect_engine, signing_key, star
 from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
 
 if TYPE_CHECKING:
-    from verify.report.console import Bar
+    from verify.report.console import Display
     from verify.run.options import Options
 
 _OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
@@ -69,18 +69,21 @@ def verify(
 
     with explaining(file):
         tell(headline(file), enabled=not quiet)
-    with progress_bar(enabled=not quiet) as progress:
-        start_pytorch(threads, progress)
+    with progress_bar(enabled=not quiet, verbose=verbose) as progress:
+        options = _shown(options, progress, verbose=verbose)
+        start_pytorch(threads, options.progress)
         from verify.verdict import verify as judge_file  # noqa: PLC0415
 
-        report = judge_file(source, file, options=_shown(options, progress))
+        report = judge_file(source, file, options=options)
     return deliver(report, given["report"], json=json, quiet=quiet, key=key)
 
 
-def _shown(options: Options, progress: Bar) -> Options:
-    """Show progress, and the cost where a limit was given."""
-    announce = None if options.memory is None else progress.tell
-    return replace(options, announce=announce, progress=progress)
+def _shown(options: Options, progress: Display, *, verbose: bool) -> Options:
+    """Show progress, and the cost where a limit was given or the display announces it. verbose: report times, too."""
+    from verify.run.progress import Stopwatch  # noqa: PLC0415
+
+    announce = progress.tell if options.memory is not None or progress.announces else None
+    return replace(options, announce=announce, progress=Stopwatch(progress), forecast=progress.plan, timed=verbose)
 
 
 @click.command(
@@ -124,13 +127,12 @@ def release(
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
     tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
-    with progress_bar(enabled=not quiet) as progress:
-        start_pytorch(threads, progress)
+    with progress_bar(enabled=not quiet, verbose=verbose) as progress:
+        options = _shown(options, progress, verbose=verbose)
+        start_pytorch(threads, options.progress)
         from verify.release_file import release as run  # noqa: PLC0415
 
-        released = run(
-            source, out, format=format_name, options=_shown(options, progress), sign_key=sign_key, **export
-        )
+        released = run(source, out, format=format_name, options=options, sign_key=sign_key, **export)
     show_notes(released.report.source["notes"])
     tell_group_size(released.summary)
     return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)

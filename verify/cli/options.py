@@ -251,7 +251,11 @@ REPORT = _of_output(
 )
 JSON = _of_output("--json", is_flag=True, help="Print report.json, and nothing else, on standard output.")
 QUIET = _of_output("--quiet", is_flag=True, help="Print nothing but errors.")
-VERBOSE = _of_output("--verbose", is_flag=True, help="Also say which settings are used, and where each comes from.")
+VERBOSE = _of_output(
+    "--verbose",
+    is_flag=True,
+    help="Show the settings, where each comes from, and how long each stage takes, also in report.json and junit.xml.",
+)
 CONFIG = _of_output(
     "--config",
     type=PATH,

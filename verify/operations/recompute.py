@@ -20,6 +20,7 @@ from verify.operations.rope_tables import rope_tables
 from verify.oracle import llama
 from verify.sources import Hyperparameters
 from verify.system.prefetch import ahead
+from verify.system.pulse import BOUNDED, pulse
 
 Recorded = dict[str, torch.Tensor]
 Load = Callable[[str], torch.Tensor]
@@ -123,6 +124,7 @@ class Recompute:
         # one product of doubles already uses all threads; the many small steps of a replay do not
         for judged in ahead(judge, firsts, 1 if replay is None else torch.get_num_threads()):
             yield from judged
+            pulse(BOUNDED * flat.numel() * len(weights) / len(firsts))
 
     def _rope(self, at: Recorded) -> Iterator[Comparison]:
         for name, table in zip(("cosine", "sine"), rope_tables(self.hyper, at["cosine"].shape[1]), strict=True):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from verify.system.prefetch import ahead
+from verify.system.pulse import DERIVED, pulse
 
 UNIT = 2.0**-24  # half the distance from 1 to the next float32
 SMALLEST_NORMAL = 2.0**-126
@@ -86,7 +87,7 @@ def _each_block(work: Callable[[slice], None], weights: torch.Tensor) -> None:
     """
     slices = list(blocks(weights))
     for _done in ahead(work, slices, min(len(slices), torch.get_num_threads())):
-        pass
+        pulse(DERIVED * weights.numel() / len(slices))
 
 
 def rounding_bound(scale: torch.Tensor) -> torch.Tensor:

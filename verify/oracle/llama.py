@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import torch
 
-from verify.oracle import rope
+from verify.oracle import multiplications, rope
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
+from verify.system.pulse import NOISY, WIDE, pulse
 
 Load = Callable[[str], torch.Tensor]
 # (operation, its result) -> the result to continue with
@@ -93,7 +94,9 @@ def layer(
     up = watch("up", linear(h, "feed_forward.w3", biased=hyper.mlp_bias))
     gated = watch("gated", activated(gate, up, hyper.activation, noise))
     projected = watch("down", linear(gated, "feed_forward.w2", biased=hyper.mlp_bias))
-    return watch("ffn_residual", noise.rounded(x + projected))
+    x = watch("ffn_residual", noise.rounded(x + projected))
+    pulse(multiplications.of_layer(hyper, *x.shape[:2]) * _factor(x, noise))
+    return x
 
 
 def head(
@@ -101,7 +104,14 @@ def head(
 ) -> torch.Tensor:
     """Compute logits from the residual stream after the last layer."""
     h = inputs(final_norm(hyper, load, x, noise), classifier(hyper))
-    return _matmul(h, load(classifier(hyper)).to(x.dtype), noise)
+    y = _matmul(h, load(classifier(hyper)).to(x.dtype), noise)
+    pulse(multiplications.of_head(hyper, *x.shape[:2]) * _factor(x, noise))
+    return y
+
+
+def _factor(x: torch.Tensor, noise: Noise) -> float:
+    """Return how long a multiplication takes, beside one of float32."""
+    return (NOISY if noise.draws else 1.0) * (WIDE if x.dtype == torch.float64 else 1.0)
 
 
 def classifier(hyper: Hyperparameters) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verify.oracle import llama, rope
+from verify.oracle import llama, multiplications, rope
 from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise
 from verify.sources import Hyperparameters
+from verify.system.pulse import NOISY, pulse
 
 # One draw shows whether most logits are within the limit. Where they move farther, more draws decide: a few miss
 # positions where attention is nearly undecided, and where a rare rounding moves logits far.
@@ -86,6 +87,7 @@ class LogitNoise:
                 own = Noise.of_product(y, moved, w).mul_(ROUNDING_VARIANCE)
                 movement = torch.sub(moved @ w, y).div_(_SCALE)
                 self._squares[window, :length, part].add_(own.addcmul_(movement, movement))
+                pulse(NOISY * multiplications.of_head(hyper, 1, length) * w.shape[1] / len(rows))
 
     def _gather(self) -> None:
         """Compute the means with which every logit's variance is mixed."""

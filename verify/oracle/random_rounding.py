@@ -22,9 +22,10 @@ from typing import Protocol
 
 import torch
 
-from verify.oracle import llama, rope
+from verify.oracle import llama, multiplications, rope
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
+from verify.system.pulse import COMPARED, DERIVED, READ, pulse
 
 
 class Stored(Protocol):
@@ -97,6 +98,7 @@ def drawn_logits(
         matrix = weights.rounded(coin)(name).to(dtype).T
         for row, stream in enumerate(h):
             yield Drawn(draw, row >= len(tokens), row % len(tokens), stream @ matrix)
+            pulse(multiplications.of_head(hyper, 1, len(stream)) + COMPARED * len(stream) * hyper.vocab_size)
 
 
 class Coins:
@@ -172,7 +174,9 @@ class _Layer:
             if name not in self._held:
                 weights, how = self._load(name), self._storage_of(name)
                 self._held[name] = weights, Rounding.of(weights, how.storage, how.group_size)
+                pulse(DERIVED * weights.numel())
             weights, rounding = self._held[name]
+            pulse(READ * weights.numel())
             if rounding is None:
                 return weights
             return rounding.reversed_by(coins.throw(name, _MOST_CODES)).add_(weights)

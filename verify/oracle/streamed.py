@@ -14,6 +14,7 @@ import torch
 
 from verify.errors import CannotJudgeError
 from verify.sources.huggingface import HuggingFaceSource
+from verify.system.pulse import READ, pulse
 
 # A buffer that old checkpoints hold, and that every model computes for itself.
 COMPUTED = "rotary_emb.inv_freq"
@@ -78,7 +79,10 @@ def _names(source: HuggingFaceSource) -> dict[str, str]:
 
 
 def _load(prefix: str, load: Load, names: dict[str, str], module: torch.nn.Module, _inputs: Any = None) -> None:
-    state = {name: load(names[f"{prefix}.{name}"]) for name in module.state_dict()}
+    state = {}
+    for name in module.state_dict():
+        state[name] = load(names[f"{prefix}.{name}"])
+        pulse(READ * state[name].numel())
     module.load_state_dict(state, strict=True, assign=True)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
 from verify.errors import CannotJudgeError
+from verify.oracle import multiplications
 from verify.oracle.streamed import COMPUTED, Load, empty_model, fill, stream
+from verify.sources import Hyperparameters
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import one_line, quiet_transformers, wanted
+from verify.system.pulse import pulse
 
 
 class TransformersOracle:
@@ -25,7 +29,7 @@ class TransformersOracle:
 
     def __init__(self, source: HuggingFaceSource, *, streamed: bool = False, load: Load | None = None) -> None:
         """streamed: hold one layer's weights at a time. load: returns other weights than the source's."""
-        self._path = source.path
+        self._path, self._hyper = source.path, source.hyperparameters
         with quiet_transformers() as transformers:
             try:
                 if source.is_plain and not streamed and load is None:
@@ -33,6 +37,8 @@ class TransformersOracle:
                 else:
                     self._model = empty_model(transformers, source)
                     (stream if streamed else fill)(self._model, source, load or source.transformers_tensor)
+                for layer in self._model.model.layers:
+                    layer.register_forward_hook(partial(_pulse, self._hyper))
             except CannotJudgeError:
                 raise
             except Exception as error:  # from_pretrained's failures have no common class
@@ -63,7 +69,13 @@ class TransformersOracle:
                 f"{self._path}: logits of transformers: expected float32 for each of {tuple(tokens.shape)} "
                 f"tokens, found {logits.dtype} {tuple(logits.shape)}"
             )
+        pulse(multiplications.of_head(self._hyper, *tokens.shape))
         return logits
+
+
+def _pulse(hyper: Hyperparameters, _layer: Any, inputs: tuple[torch.Tensor, ...], _output: Any) -> None:
+    """Report a layer. inputs: the residual stream (windows, length, dim)."""
+    pulse(multiplications.of_layer(hyper, *inputs[0].shape[:2]))
 
 
 def _loaded(transformers: Any, source: HuggingFaceSource) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import torch
 
+from verify.system.pulse import READ, pulse
+
 
 class WeightCache:
     """Calls load(name) once for each tensor until the cache holds limit bytes, and each time for tensors beyond that.
@@ -25,6 +27,7 @@ class WeightCache:
         if name in self._held:
             return self._held[name]
         tensor = self._load(name)
+        pulse(READ * tensor.numel())
         size = tensor.numel() * tensor.element_size()
         if size <= self._room:
             self._room -= size

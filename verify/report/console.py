@@ -1,16 +1,20 @@
-"""Write reports and progress bars to the terminal."""
+"""Write reports and progress to the terminal, or to what stands in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from verify.report.estimate import Estimate
+from verify.report.progress_bar import Bar
+from verify.report.progress_lines import Heartbeats, ProgressLines
 from verify.system.printable import printable
 from verify.system.signals import heed
 
@@ -49,33 +53,46 @@ def tell(line: str, *, enabled: bool) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-class Bar:
-    """Moves one bar for each stage when it is called with (stage, done, total).
+class Silence:
+    """Takes what a bar takes, shows nothing, and raises Interrupted as a bar does."""
 
-    It also raises Interrupted for an interrupt that arrived while no code could handle it.
-    """
+    announces = False
 
-    def __init__(self, bar: Progress, *, shown: bool) -> None:
-        self._bar, self._shown = bar, shown
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, _stage: str, _done: int, _total: int) -> None:
         heed()
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bar.add_task(stage, total=total)
-        self._bar.update(self._tasks[stage], completed=done, total=total)
 
-    def tell(self, line: str) -> None:
-        """Print a line above the bars, if they are shown."""
-        if self._shown:
-            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
+    def plan(self, _seconds: Mapping[str, float]) -> None:
+        """Show nothing."""
+
+    def tell(self, _line: str) -> None:
+        """Show nothing."""
+
+
+Display = Bar | ProgressLines | Silence
 
 
 @contextmanager
-def progress_bar(*, enabled: bool) -> Iterator[Bar]:
-    """Show bars on standard error, but only on a terminal."""
-    console = Console(stderr=True)
-    shown = enabled and console.is_terminal
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        yield Bar(bar, shown=shown)
+def progress_bar(*, enabled: bool, verbose: bool = False) -> Iterator[Display]:
+    """Show progress on standard error: a bar on a terminal, lines elsewhere.
+
+    verbose: also leave a line for each stage on a terminal.
+    """
+    console = Console(stderr=True, highlight=False)
+    if not enabled or sys.stderr is None:
+        yield Silence()
+    elif console.is_terminal:
+        with Bar(console, Estimate(), verbose=verbose) as bar:
+            yield bar
+    else:
+        lines = ProgressLines(partial(_write_line, sys.stderr), Estimate())
+        with Heartbeats(lines.beat):
+            yield lines
+        lines.close()
+
+
+def _write_line(file: TextIO, line: str) -> None:
+    # one call for each line, so that lines of other processes in the same log do not cut it; a log that is full or
+    # closed changes no verdict
+    with suppress(OSError, ValueError):
+        file.write(f"{printable(line)}\n")
+        file.flush()

@@ -11,6 +11,9 @@ from verify.report.findings import Findings
 # Characters that XML 1.0 cannot hold, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+# The stage in which a check does its work. Checks that share a stage with one of these count as 0 s.
+_STAGES = {"tensors": "tensors", "execution": "windows", "operations": "operations", "storage": "storage"}
+
 
 def render(findings: Findings) -> str:
     """Return junit.xml. A failed check is a failure, and so is a skipped check unless the policy allows it.
@@ -43,7 +46,8 @@ def render(findings: Findings) -> str:
 def _case(check: CheckResult, findings: Findings) -> Any:
     from junitparser import Failure, Skipped, TestCase  # noqa: PLC0415  # only needed here
 
-    case = TestCase(check.name, classname=_text(f"export-and-verify.{findings.file['format']}"), time=0.0)
+    seconds = findings.environment.get("seconds", {}).get(_STAGES.get(check.name, ""), 0.0)
+    case = TestCase(check.name, classname=_text(f"export-and-verify.{findings.file['format']}"), time=seconds)
     if check in findings.blamed:
         how = "skipped: " if check.status == "skipped" else ""
         failure = Failure(_text(how + check.detail), check.bound)

@@ -15,8 +15,10 @@ from verify.checks.logit_blocks import Logits
 from verify.checks.metrics import WindowEvidence, compare_window
 from verify.engine.trial import Trial
 from verify.evidence import Window
+from verify.oracle import multiplications
 from verify.run.reference_logits import References, WindowReference, agrees
 from verify.system.prefetch import ahead
+from verify.system.pulse import pulse
 
 # "mirror" is run.c's own order of operations; "fast" is what the reader computes by default.
 ARITHMETICS: tuple[reader_c.Arithmetic, ...] = ("mirror", "fast")
@@ -110,6 +112,7 @@ class Comparer:
         for activations in activations_of(self._model):
             for arithmetic in ARITHMETICS:
                 logits = next(engine)
+                pulse(multiplications.of_reader(self._model.config, len(window.tokens), activations))
                 if activations == "fp32":
                     execution.append((arithmetic, worst_logit(number, of_file, sigma, logits, self._limit)))
                 elif not np.isfinite(logits).all():

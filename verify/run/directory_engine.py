@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from verify.system.optional_imports import one_line, quiet_transformers
+from verify.system.pulse import pulse
 
 
 class NotRunError(Exception):
@@ -36,6 +37,8 @@ class DirectoryEngine:
                 raise NotRunError(f"expected a model that transformers loads, found: {one_line(error)}") from error
         _check_complete(info, tied=bool(model.config.tie_word_embeddings))
         self._model = model.eval()
+        for layer in getattr(getattr(self._model, "model", None), "layers", ()):
+            layer.register_forward_hook(_pulse)
 
     def logits(self, tokens: torch.Tensor) -> NDArray[np.float32]:
         """Return logits (windows, length, vocab_size) of integer tokens (windows, length). Raises NotRunError."""
@@ -49,6 +52,11 @@ class DirectoryEngine:
             raise NotRunError(f"expected float32 logits for each of {tuple(tokens.shape)} tokens, found {shape}")
         logits: NDArray[np.float32] = found.numpy()
         return logits
+
+
+def _pulse(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: Any) -> None:
+    """Report a layer. inputs: the residual stream (windows, length, dim)."""
+    pulse(inputs[0].shape[:2].numel() * sum(weight.numel() for weight in layer.parameters()))
 
 
 def _check_complete(info: dict[str, Any], *, tied: bool) -> None:

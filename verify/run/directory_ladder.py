@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -24,8 +25,10 @@ from verify.errors import CannotJudgeError
 from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.cost import batches_of
 from verify.run.directory_engine import DirectoryEngine, NotRunError
+from verify.run.forecast import Forecast, forecast_of, measured_rate, seconds_of
 from verify.run.memory import give_back
 from verify.run.options import Options
+from verify.run.progress import Meter, no_forecast, whole_stage
 from verify.run.reference_logits import References, WindowReference, agrees, disagreement
 from verify.run.resume import EvidenceStore
 from verify.run.worker import Job
@@ -86,8 +89,7 @@ class DirectoryLadder:
         """Run every check that can run; those that cannot are skipped, with the reason."""
         findings, reason = self._run_on_files()
         if reason is None:
-            findings = self._run_on_tensors(findings)
-            reason = unusable_tensor(self._source, self._references)
+            findings, reason = self._run_on_bytes(findings)
         else:
             findings = findings.with_checks(skipped("tensors", "exact", reason))
         if reason is None:
@@ -124,11 +126,23 @@ class DirectoryLadder:
         except CannotJudgeError as error:
             return error
 
+    def _run_on_bytes(self, findings: CheckFindings) -> tuple[CheckFindings, str | None]:
+        """Run `tensors`. Return why no logits can be compared, if they cannot."""
+        stages = self._forecast.stages(self._job.windows, self._job.depth)
+        if self._options.forecast is not no_forecast:
+            self._options.forecast(seconds_of(stages, measured_rate()))
+        with whole_stage(self._options.progress, "tensors", stages["tensors"]):
+            return self._run_on_tensors(findings), unusable_tensor(self._source, self._references)
+
+    @cached_property
+    def _forecast(self) -> Forecast:
+        """Predict the work; only for a directory of the source's shape."""
+        return forecast_of(self._as_file, self._source, directory=True)
+
     def _run_on_tensors(self, findings: CheckFindings) -> CheckFindings:
         found = self._store.get("tensors", FoundTensors)
         if found is None:
-            progress = self._options.progress
-            found = check_tensors(self._as_file, self._source, lambda done, total: progress("tensors", done, total))
+            found = check_tensors(self._as_file, self._source)
             self._store.put("tensors", found)
         differing = list(found.differing)
         return replace(
@@ -192,9 +206,11 @@ class DirectoryLadder:
         """Run every window by both sides."""
         windows, hyper = self._job.windows, self._source.hyperparameters
         compared: list[_Window] = []
-        for batch in batches_of(windows, list(range(len(windows))), hyper):
-            compared += self._compared(batch)
-            self._options.progress("windows", len(compared), len(windows))
+        batches = list(batches_of(windows, list(range(len(windows))), hyper))
+        works = self._forecast.of_windows(windows, batches)
+        meter = Meter(self._options.progress, "windows", sum(works))
+        for found in meter.each(map(self._compared, batches), works):
+            compared += found
         self._references.done_with_logits()
         self._engine = None
         give_back()

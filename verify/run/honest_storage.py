@@ -11,10 +11,11 @@ import reader_c
 from verify.checks.result import CheckResult, skipped
 from verify.checks.storage import HonestCost, honest_cost, judged_windows, lossless, verdict
 from verify.evidence import Window
-from verify.oracle import llama
+from verify.oracle import llama, multiplications
 from verify.run.cost import batches_of
 from verify.run.reference_logits import References
 from verify.sources import Hyperparameters
+from verify.system.pulse import pulse
 
 # The arithmetic of the engine's int8 activations.
 _ARITHMETIC: reader_c.Arithmetic = "mirror"
@@ -48,4 +49,8 @@ def check_storage(
 def _int8_logits(model: reader_c.Model, tokens: torch.Tensor) -> np.ndarray | None:
     if not model.config.group_size:
         return None
-    return np.stack([model.forward(row, arithmetic=_ARITHMETIC, activations="q8") for row in tokens.numpy()])
+    logits = []
+    for row in tokens.numpy():
+        logits.append(model.forward(row, arithmetic=_ARITHMETIC, activations="q8"))
+        pulse(multiplications.of_reader(model.config, len(row), "q8"))
+    return np.stack(logits)

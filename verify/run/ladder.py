@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 
 import reader_c
 from verify.checks.config import check_config, same_shapes
@@ -21,17 +23,16 @@ from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.compared_windows import ARITHMETICS, ComparedWindow, FirstPositions
 from verify.run.cost import batches_of
 from verify.run.execution_verdict import execution_verdict, float_execution
+from verify.run.forecast import Forecast, forecast_of, measured_rate, seconds_of
 from verify.run.honest_storage import check_storage
 from verify.run.memory import give_back
 from verify.run.options import Options
+from verify.run.progress import Meter, no_forecast, whole_stage
 from verify.run.reference_logits import References
 from verify.run.resume import EvidenceStore
 from verify.run.traced_windows import Traced, Tracer, merge_operations
 from verify.run.worker import Job, Worker, Workers
 from verify.sources import Source
-
-# How much each weighs on the progress bar.
-_COMPARE_STEPS, _TRACE_STEPS = 1, 2
 
 
 class Ladder:
@@ -69,6 +70,14 @@ class Ladder:
         if not same or self._model.config.max_seq_len < self._max_seq_len:
             reason = "the file is of another shape than the source"
             return CheckFindings((config, *_skipped((*_OF_TENSORS, *self._on_windows), reason))), False
+        stages = self._forecast.stages(self._job.windows, self._job.depth)
+        if self._options.forecast is not no_forecast:
+            self._options.forecast(seconds_of(stages, measured_rate()))
+        with whole_stage(self._options.progress, "tensors", stages["tensors"]):
+            return self._run_on_tensors(config)
+
+    def _run_on_tensors(self, config: CheckResult) -> tuple[CheckFindings, bool]:
+        """Run `file` and `tensors`, and see whether the source has logits."""
         file = check_file(self._model, self._source, self._max_seq_len)
         tensors = self._check_tensors()
         differing = list(tensors.differing)
@@ -85,10 +94,14 @@ class Ladder:
     def _check_tensors(self) -> FoundTensors:
         found = self._store.get("tensors", FoundTensors)
         if found is None:
-            progress = self._options.progress
-            found = check_tensors(self._model, self._source, lambda done, total: progress("tensors", done, total))
+            found = check_tensors(self._model, self._source)
             self._store.put("tensors", found)
         return found
+
+    @cached_property
+    def _forecast(self) -> Forecast:
+        """Predict the work; only for a file of the source's shape."""
+        return forecast_of(self._model, self._source)
 
     @property
     def _on_windows(self) -> tuple[tuple[str, Bound], ...]:
@@ -128,39 +141,35 @@ class Ladder:
         """Compare every window with the references, then trace the windows that the depth asks for."""
         windows, hyper = self._job.windows, self._source.hyperparameters
         numbers = traced_windows(windows, self._job.depth)
-        steps, done = _COMPARE_STEPS * len(windows) + _TRACE_STEPS * len(numbers), 0
         first_positions: dict[int, FirstPositions] = {}
         compared: list[ComparedWindow] = []
-        for batch in self._compared(workers, list(batches_of(windows, list(range(len(windows))), hyper))):
-            for found in batch:
-                if found.first_positions is not None:
-                    first_positions[found.number] = found.first_positions
-                compared.append(replace(found, first_positions=None))
-                done += _COMPARE_STEPS
-                self._options.progress("windows", done, steps)
+        batches = list(batches_of(windows, list(range(len(windows))), hyper))
+        works = self._forecast.of_windows(windows, batches)
+        meter = Meter(self._options.progress, "windows", sum(works))
+        for found in chain.from_iterable(meter.each(self._compared(workers, batches), works)):
+            if found.first_positions is not None:
+                first_positions[found.number] = found.first_positions
+            compared.append(replace(found, first_positions=None))
         workers.done_with_logits()
         give_back()
         traced = Traced()
         # twice as many at a time, because the weights are derived again for each batch
         batches = list(batches_of(windows, numbers, hyper, times=2))
-        for batch_numbers, found_here in zip(batches, self._traced(workers, batches, first_positions), strict=True):
+        works = self._forecast.of_operations(windows, batches, self._job.depth)
+        meter = Meter(self._options.progress, "operations", sum(works))
+        for found_here in meter.each(self._traced(workers, batches, first_positions), works):
             traced = traced.merged(found_here)
             give_back()
-            done += _TRACE_STEPS * len(batch_numbers)
-            self._options.progress("windows", done, steps)
         return compared, traced
 
     def _with_metrics(self, findings: CheckFindings, compared: list[ComparedWindow]) -> CheckFindings:
         """Add the checks `storage` and `quantization`, and what the latter rests on."""
-        windows, hyper = self._job.windows, self._source.hyperparameters
+        windows = self._job.windows
         if not all(found.finite for found in compared):
             detail = "logits, the file's by float32 or int8 activations or the source's, are not finite"
             storage = skipped("storage", "statistical", "logits are not finite")
             return findings.with_checks(storage, exact("quantization", 1, detail))
-        findings = findings.with_checks(
-            # draws that follow from the file cannot be foreseen by its author
-            check_storage(self._model, hyper, self._references, windows, seed=int(self._job.sha256[:8], 16))
-        )
+        findings = findings.with_checks(self._check_storage())
         plain = [found.plain for found in compared if found.plain is not None]
         q8 = [found.q8 for found in compared if found.q8 is not None]
         metrics = with_text(summarise(plain), self._options.evidence, windows, self._source)
@@ -175,6 +184,14 @@ class Ladder:
             check_quantization(metrics, metrics_q8, self._policy.quantization, lossless=lossless)
         )
         return replace(findings, metrics=metrics, metrics_q8=metrics_q8, windows=tuple(per_window))
+
+    def _check_storage(self) -> CheckResult:
+        # draws that follow from the file cannot be foreseen by its author
+        seed = int(self._job.sha256[:8], 16)
+        windows, hyper = self._job.windows, self._source.hyperparameters
+        work = self._forecast.of_storage(windows)
+        with whole_stage(self._options.progress, "storage", work):
+            return check_storage(self._model, hyper, self._references, windows, seed=seed)
 
     def _compared(self, workers: Workers, batches: list[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
         """Yield the batches in their order; those that an earlier run stored are not compared again."""

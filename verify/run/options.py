@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from verify.engine.command import Engine
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
-from verify.run.progress import Progress, no_progress
+from verify.run.progress import Progress, no_forecast, no_progress
 from verify.run.requested import Requested
 
 StrPath = str | os.PathLike[str]
@@ -38,7 +38,9 @@ class Options:
     cluster: "local", or the address of a Ray cluster whose workers judge the windows. workers: how many of them.
     notes: what the report says about settings that nobody typed.
     announce: a function that receives the predicted and the measured cost, as sentences.
-    progress: a function that receives the stage, the steps done and the steps in all.
+    progress: a function that receives the stage, the work done and the work in all, often within each stage.
+    forecast: a function that receives the predicted seconds of each stage, in their order.
+    timed: report how long each stage took. Two reports of the same file then differ.
     """
 
     policy: StrPath | None = None
@@ -61,6 +63,8 @@ class Options:
     notes: tuple[str, ...] = ()
     announce: Callable[[str], None] | None = None
     progress: Progress = no_progress
+    forecast: Callable[[Mapping[str, float]], None] = no_forecast
+    timed: bool = False
 
     def with_windows(self, windows: int | Sequence[NDArray[np.int64]] | None, depth: str | None) -> Options:
         """Return the options with this many random windows, or these token windows, at this depth.

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.checks.same_bits import SameBits, compare_bits
+from verify.oracle import multiplications
+from verify.system.pulse import pulse
 
 # Tokens that come one by one at the beginning, as in generation.
 _SINGLE = 16
@@ -40,12 +42,14 @@ def other_ways(
     """
     pass_ = f"{arithmetic}, {'int8' if activations == 'q8' else 'float'} activations"
     whole = model.forward(tokens, arithmetic=arithmetic, activations=activations)
+    work = multiplications.of_reader(model.config, len(tokens), activations)
+    pulse(work)
     found = compare_bits("recorded", pass_, window, whole[: len(recorded)], recorded)
     with model.session(len(tokens), THREADS[0]) as session:
-        parts = [
-            session.forward(tokens[part], arithmetic=arithmetic, activations=activations)
-            for part in _parts(len(tokens))
-        ]
+        parts = []
+        for part in _parts(len(tokens)):
+            parts.append(session.forward(tokens[part], arithmetic=arithmetic, activations=activations))
+            pulse(3 * work * len(tokens[part]) / len(tokens))
     way = "token by token and in uneven pieces"
     found = found.merged(compare_bits(way, pass_, window, whole, np.concatenate(parts)))
     paths: tuple[str, ...] = ("best",)
@@ -59,6 +63,7 @@ def other_ways(
             path=path,  # type: ignore[arg-type]  # one of Path's words
             threads=THREADS[1],
         )
+        pulse(work)
         way = f"{THREADS[1]} threads" if path == "best" else f"{THREADS[1]} threads, {path}"
         found = found.merged(compare_bits(way, pass_, window, whole, logits))
     return found

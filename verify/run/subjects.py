@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from verify.run.resume import EvidenceStore
 from verify.run.worker import Job
 from verify.sources import Source
 from verify.sources.unchanged_files import Identity, identity
+from verify.system.digests import sha256_of
 
 
 class Subject(Protocol):
@@ -100,7 +100,7 @@ class FileSubject:
 
     def __init__(self, model: reader_c.Model, path: StrPath, at_first: Identity | None) -> None:
         self._model, self.path, self._at_first = model, path, at_first
-        self.sha256 = hashlib.sha256(model.content).hexdigest()
+        self.sha256 = sha256_of(model.content)
 
     def section(self, source: Source) -> str:
         return policy_section(self._model, source)
@@ -133,7 +133,7 @@ class FileSubject:
 
     def expect_unchanged(self) -> None:
         # the reader may have copied the file, so its path must still lead to the same bytes
-        same_bytes = self.sha256 == hashlib.sha256(self._model.content).hexdigest()
+        same_bytes = self.sha256 == sha256_of(self._model.content)
         if not same_bytes or _identity(self.path) != self._at_first:
             raise CannotJudgeError(f"{self.path}: changed while it was being judged")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import pickletools
 import zipfile
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from verify.errors import CannotJudgeError
+from verify.system.digests import sha256_of_file
 
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -27,8 +27,7 @@ _LONGEST_TUPLE = 10_000
 
 def sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of_file(path)
     except OSError as error:
         raise CannotJudgeError(
             f"{path}: expected a readable checkpoint, found: {(error.strerror or str(error)).lower()}"

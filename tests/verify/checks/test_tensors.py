@@ -23,7 +23,7 @@ NAME, OTHER = "layers.1.feed_forward.w1.weight", "layers.0.attention.wq.weight"
 
 def judged(path: Path) -> FoundTensors:
     with reader_c.open(path) as model:
-        return check_tensors(model, source_of(checkpoint()), lambda *_: None)
+        return check_tensors(model, source_of(checkpoint()))
 
 
 def nudged(part: np.ndarray) -> np.ndarray:
@@ -59,10 +59,10 @@ def test_one_bit_is_found_and_others_are_counted_in_singular_and_plural(tmp_path
 def test_a_tensor_on_one_side_is_named_with_its_side(tmp_path: Path) -> None:
     with reader_c.open(toy_file(tmp_path, "v2")) as model:
         tied = source_of(checkpoint(config(tied=True)))
-        found = check_tensors(model, tied, lambda *_: None)
+        found = check_tensors(model, tied)
     assert found.verdict.detail == "names: output.weight is only in the file"
     with reader_c.open(toy_file(tmp_path, "v2", tied=True)) as model:
-        found = check_tensors(model, source_of(checkpoint()), lambda *_: None)
+        found = check_tensors(model, source_of(checkpoint()))
     assert found.verdict.detail == "names: output.weight is only in the source"
 
 
@@ -164,7 +164,7 @@ def test_tables_of_v0_may_use_their_bound_and_no_more(tmp_path: Path, table: str
     content[place : place + 4] = wrong.tobytes()
     path.write_bytes(content)
     with reader_c.open(path) as model:
-        found = check_tensors(model, source, lambda *_: None)
+        found = check_tensors(model, source)
     assert found.verdict.status == status
     if status == "fail":
         assert found.verdict.observed == pytest.approx(abs(share), abs=0.01)

@@ -108,22 +108,21 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_report(
     case: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = judged(case)
-    steps = 0
-
-    def count(*_: object) -> None:
-        nonlocal steps
-        steps += 1
-
-    judged(case, progress=count)
-    of_tensors = len(whole["tensors"])
-    for after in (1, of_tensors, of_tensors + 1, of_tensors + 3, steps - 1, steps):
+    stages: list[str] = []
+    judged(case, progress=lambda stage, _done, _total: stages.append(stage))
+    first = {stage: stages.index(stage) + 1 for stage in stages}
+    last = {stage: len(stages) - stages[::-1].index(stage) for stage in stages}
+    middle = (first["windows"] + last["windows"]) // 2
+    for after in (1, last["tensors"], first["windows"], middle, last["windows"], last["operations"], len(stages)):
         keep = tmp_path / f"after{after}"
         with pytest.raises(StoppedError):
             judged(case, resume=keep, progress=stopping(after))
+        stored = len([*keep.glob("*-compare-*"), *keep.glob("*-trace-*")])
+        assert stored == 0 if after <= first["windows"] else stored > 0
         done = count_parts(monkeypatch)
         assert judged(case, resume=keep) == whole
-        # what was finished before is not done again: the last step's own part may be
-        assert len(done) <= 5 + 2 - max(0, after - of_tensors - 1)
+        # what was finished before is not done again
+        assert len(done) == 5 + 2 - stored
         done.clear()
         assert judged(case, resume=keep) == whole
         assert done == []
@@ -290,7 +289,9 @@ def test_who_ends_a_run_on_a_cluster_gets_the_same_status_as_without(case: tuple
         process.send_signal(signal.SIGTERM)
         said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert said == (b"", b"")
+    assert said[0] == b""
+    progress = (b": done in ", b" of memory expected ", b"predicted: about ", b" % after ")
+    assert all(any(words in line for words in progress) for line in said[1].splitlines())
     assert none_left("ray::_Actor")
 
 
