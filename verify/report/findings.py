@@ -49,7 +49,8 @@ class JudgedAgain:
 class Findings:
     """Holds a verdict and its evidence.
 
-    metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8.
+    metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8. date: of
+    the run, in UTC; None in reports of earlier versions.
     """
 
     source: Mapping[str, Any]
@@ -70,6 +71,7 @@ class Findings:
     environment: Mapping[str, Any]
     engine: EngineReport | None = None
     judged_again: JudgedAgain | None = None
+    date: str | None = None
 
     @property
     def blamed(self) -> tuple[CheckResult, ...]:

@@ -41,7 +41,11 @@
   // ---- heat maps: each is one tab stop; arrow keys move, and skip empty cells ----
   const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   for (const grid of all("[role=grid]")) {
-    const rows = all("tbody tr", grid).map((row) => [...row.cells].slice(1));
+    // the bands of a map are one beside the other for the arrow keys
+    const rows = [];
+    for (const band of grid.tBodies) {
+      all("tr:not(.head)", band).forEach((row, n) => { (rows[n] ||= []).push(...[...row.cells].slice(1)); });
+    }
     const panel = grid.closest(".map").querySelector(".panel");
     const tell = (cell) => {
       for (const place of all("[data-key]", panel)) {
@@ -87,6 +91,26 @@
       cell.scrollIntoView({ block: "center", inline: "center" });
     });
   }
+
+  // ---- words of the glossary: their meaning beside them, within the window ----
+  const tip = document.getElementById("tip");
+  const explain = (event) => {
+    const word = event.target.closest?.(".term");
+    tip.hidden = !word;
+    if (!word) return;
+    tip.textContent = word.dataset.tip;
+    word.setAttribute("aria-describedby", "tip");
+    const at = word.getBoundingClientRect();
+    const left = Math.min(at.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
+    const below = at.bottom + 6;
+    tip.style.left = `${Math.max(left, 8)}px`;
+    tip.style.top = `${below + tip.offsetHeight < innerHeight ? below : Math.max(at.top - tip.offsetHeight - 6, 0)}px`;
+  };
+  const quieten = () => { tip.hidden = true; };
+  for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, explain);
+  document.addEventListener("focusout", quieten);
+  document.addEventListener("scroll", quieten, { capture: true, passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") quieten(); });
 
   // ---- tables: a heading sorts, numbers from the largest at first, missing values last ----
   for (const table of all("table.sortable")) {
