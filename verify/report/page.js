@@ -94,23 +94,26 @@
 
   // ---- words of the glossary: their meaning beside them, within the window ----
   const tip = document.getElementById("tip");
-  const explain = (event) => {
-    const word = event.target.closest?.(".term");
-    tip.hidden = !word;
-    if (!word) return;
+  let explained = null;
+  const explain = (word) => {
+    const at = word?.getBoundingClientRect();
+    tip.hidden = !word || at.bottom < 0 || at.top > innerHeight;
+    explained = word;
+    if (tip.hidden) return;
     tip.textContent = word.dataset.tip;
     word.setAttribute("aria-describedby", "tip");
-    const at = word.getBoundingClientRect();
     const left = Math.min(at.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
     const below = at.bottom + 6;
     tip.style.left = `${Math.max(left, 8)}px`;
     tip.style.top = `${below + tip.offsetHeight < innerHeight ? below : Math.max(at.top - tip.offsetHeight - 6, 0)}px`;
   };
-  const quieten = () => { tip.hidden = true; };
-  for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, explain);
-  document.addEventListener("focusout", quieten);
-  document.addEventListener("scroll", quieten, { capture: true, passive: true });
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") quieten(); });
+  // the pointer comes first, then the word that the tabulator reached, which the browser scrolls into view afterwards
+  const pointed = (event) => explain(event.target.closest?.(".term") || document.querySelector(".term:focus-visible"));
+  for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, pointed);
+  document.addEventListener("focusout", () => explain(null));
+  const moved = () => explain(explained?.matches(":hover, :focus-visible") ? explained : null);
+  document.addEventListener("scroll", moved, { capture: true, passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") explain(null); });
 
   // ---- tables: a heading sorts, numbers from the largest at first, missing values last ----
   for (const table of all("table.sortable")) {

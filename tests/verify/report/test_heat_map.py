@@ -118,4 +118,4 @@ def test_the_parts_of_an_int8_product_come_before_it() -> None:
 def test_the_panel_shows_that_two_near_numbers_differ() -> None:
     where = {"expected": -2.01398765, "found": -2.01398767}
     data = mapped(LayerReport("fp32", 0, "q", 2e-8, 0.5, where)).active.data
-    assert (data["expected"], data["found"]) == ("-2.01398765", "-2.01398767")
+    assert (data["expected"], data["found"]) == ("-2.0139876", "-2.0139877")
