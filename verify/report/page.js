@@ -79,6 +79,8 @@
       cell.tabIndex = 0;
       tell(cell);
     });
+    const hint = grid.closest(".map").querySelector(".sideways");
+    new ResizeObserver(([{ target }]) => { hint.hidden = target.scrollWidth <= target.clientWidth; }).observe(grid.parentElement);
     // show the first failed cell from the start
     const first = grid.querySelector(".first");
     if (first) grid.parentElement.scrollLeft = first.offsetLeft - grid.parentElement.clientWidth / 2;
