@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
+# Reports have a date, and tests compare reports of several runs.
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1795879212")
+
 # No deadline: a slow machine is no failure. derandomize keeps CI's answer a function of the code alone.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **_COMMON)

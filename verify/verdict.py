@@ -23,7 +23,7 @@ from verify.evidence import Window
 from verify.evidence.coverage import Coverage
 from verify.evidence.depth import traced_windows
 from verify.evidence.seed import Seed, choose_seed
-from verify.report.environment import environment
+from verify.report.environment import date, environment
 from verify.report.model import Report
 from verify.report.saved import SavedReport, read_saved
 from verify.run.cautions import cautions
@@ -121,17 +121,19 @@ def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator
 @dataclass(frozen=True)
 class _Plan:
     """length: positions that the file should state. seed: of the random windows. cost: None if the file's shape
-    differs, as little is judged."""
+    differs, as little is judged. date: of the run's beginning."""
 
     job: Job
     length: int
     seed: Seed
     cost: Cost | None
+    date: str
 
 
 def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Plan:
     """Choose the windows and predict the cost; refuse before anything is computed what cannot be judged."""
     source, subject = opened.source, opened.subject
+    begun = date()
     most = source.hyperparameters.max_seq_len
     length = options.max_seq_len if options.max_seq_len is not None else most
     if not 1 <= length <= most:
@@ -155,7 +157,7 @@ def _plan(opened: _Opened, options: Options, earlier: SavedReport | None) -> _Pl
         memory=AT_EASE if cost is None else cost.plan,
         threads=torch.get_num_threads(),
     )
-    return _Plan(job, length, seed, cost)
+    return _Plan(job, length, seed, cost, begun)
 
 
 def _windows(opened: _Opened, options: Options, length: int, seed: Seed) -> tuple[list[Window], Cost | None]:
@@ -211,6 +213,7 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
         },
         engine=findings.engine,
         notes=(*options.notes, *cautions(subject.config(), plan.job.windows)),
+        date=plan.date,
     )
 
 

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.reports import GUILTY, failing, passing
+from helpers.reports import GUILTY, failing, passing, replaced
 
+from verify.checks.baseline import BaselineComparison
 from verify.checks.operations import LayerReport
+from verify.checks.result import within
 from verify.checks.tensors import TensorReport
+from verify.report.findings import Baseline
 from verify.report.model import Report
+from verify.report.tensor_csv import tensor_csv
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 if CHROMIUM is None or DRIVER is None:
@@ -23,6 +27,7 @@ if CHROMIUM is None or DRIVER is None:
 from selenium import webdriver  # noqa: E402  # after the skip
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +55,47 @@ def deep() -> Report:
     return dataclasses.replace(failing(), layers=tuple(layers), tensors=tuple(tensors))
 
 
-REPORTS = {"pass": passing, "fail": failing, "deep": deep}
+def healthy(layers: int) -> Report:
+    """A model of so many layers that passes, with errors at all distances from the bound."""
+    operations = ("attention_norm", "q scale", "q int8", "q", "q_rotated", "attended", "attention_residual", "gated")
+    found = [LayerReport("q8", None, "embedding", 0.0, 0.0, {"window": 0, "position": 0, "index": [0]})]
+    for layer in range(layers):
+        for n, operation in enumerate(operations):
+            ratio = min(0.99999, (layer + 1) / layers * (n + 1) / len(operations))
+            found.append(
+                LayerReport("q8", layer, operation, 1e-6, ratio, {"window": 0, "position": 13, "index": [20]})
+            )
+    versions = {"python": "3.11.7", "export-and-verify": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.24.0"}
+    return dataclasses.replace(
+        passing(),
+        layers=tuple(found),
+        date="2026-11-28T15:20:12Z",
+        source={**passing().source, "path": "/models/meta-llama/Llama-3.1-8B-Instruct"},
+        environment={**passing().environment, "versions": versions},
+        baseline=Baseline("base.json", "ab" * 32, {**passing().file, "path": "old.bin", "bytes": 900}, (NO_WORSE,)),
+    )
+
+
+NO_WORSE = BaselineComparison("kl_mean", "fp32", "text", 3, 0.001, 0.001000001, 1e-9, (-1e-3, 1e-6), 1e-5)
+
+
+def unlikely() -> Report:
+    """Every operation is right, but the logits and the storage are beyond what chance explains."""
+    execution = within("execution", "statistical", 10.00001, 10.0, "10.00001 standard deviations", {"window": 0})
+    storage = within("storage", "statistical", 61.5, 6.0, "int8 activations: 61.50 standard deviations", {})
+    return dataclasses.replace(passing(), checks=replaced(passing().checks, execution, storage))
+
+
+REPORTS = {
+    "pass": passing,
+    "fail": failing,
+    "deep": deep,
+    "30 layers": lambda: healthy(30),
+    "80 layers": lambda: healthy(80),
+    "unlikely": unlikely,
+}
+WIDTHS = (360, 768, 900, 1000, 1200, 1400, 1920)
+LAYOUT = Path(__file__).with_name("page_layout.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +114,11 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, tmp_path: Path) -> Any:
     """open(name, width, theme) -> the browser, at a report that was just loaded from a file."""
 
-    def load(name: str, width: int = 1400, theme: str = "light") -> Browser:
+    def load(name: str, width: int = 1400, theme: str = "light", media: str = "screen") -> Browser:
         path = tmp_path / "report.html"
         path.write_text(REPORTS[name]().to_html(), encoding="utf-8")
         scheme = [{"name": "prefers-color-scheme", "value": theme}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme, "media": media})
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         browser.get("about:blank")
@@ -105,7 +150,7 @@ def test_it_loads_from_a_file_without_an_error_or_a_request(page: Any, name: str
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     assert [url for url in asked if not url.startswith("data:")] == [browser.current_url]
-    assert browser.find_element(By.TAG_NAME, "h1").text.split()[-1] == ("PASS" if name == "pass" else "FAIL")
+    assert browser.find_element(By.TAG_NAME, "h1").text.split()[-1] == REPORTS[name]().verdict.upper()
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -124,11 +169,131 @@ def test_heat_maps_and_plots_are_drawn(page: Any, name: str) -> None:
     assert browser.find_elements(By.CSS_SELECTOR, ".field .mark")
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1400])
+@pytest.mark.parametrize("width", [320, 390])
 @pytest.mark.parametrize("name", REPORTS)
 def test_the_page_is_never_wider_than_the_screen(page: Any, name: str, width: int) -> None:
     browser = page(name, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def laid_out(browser: Browser) -> list[str]:
+    """What is wrong with the layout, with every closed part open."""
+    browser.execute_script("for (const part of document.querySelectorAll('details')) part.open = true")
+    return list(browser.execute_script(LAYOUT))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", REPORTS)
+def test_no_word_breaks_nothing_is_cut_and_all_text_stands_out(page: Any, name: str, width: int, theme: str) -> None:
+    assert laid_out(page(name, width, theme)) == []
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_same_holds_on_paper(page: Any, name: str) -> None:
+    # 182 mm at 96 dots per inch: A4 within its margins
+    assert laid_out(page(name, 688, "dark", "print")) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (".pairs dd { width: 1ch; overflow-wrap: anywhere }", "broken word: "),
+        (".checks { width: 120vw }", "page: "),
+        (".lead { color: color-mix(in srgb, var(--quiet) 60%, var(--surface)) }", "contrast "),
+        (".strip .what { width: 1ch }", "wider than its cell: "),
+    ],
+)
+def test_the_check_of_the_layout_notices(page: Any, spoil: str, words: str) -> None:
+    browser = page("30 layers", 1000)
+    assert laid_out(browser) == []
+    browser.execute_script(
+        "const style = document.createElement('style');style.textContent = arguments[0]; document.head.append(style)",
+        spoil,
+    )
+    assert any(sentence.startswith(words) for sentence in laid_out(browser))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["deep", "30 layers", "80 layers"])
+def test_every_cell_of_the_map_can_be_seen_and_the_map_fills_its_width(page: Any, name: str, width: int) -> None:
+    browser = page(name, width)
+    frame, table, narrowest, right = browser.execute_script(
+        "const table = document.querySelector('[role=grid]'), frame = table.parentElement;"
+        "const boxes = [...table.querySelectorAll('[role=gridcell]')].map((cell) => cell.getBoundingClientRect());"
+        "frame.scrollLeft = frame.scrollWidth;"
+        "const most = Math.max(...[...table.querySelectorAll('[role=gridcell]')]"
+        "  .map((cell) => cell.getBoundingClientRect().right));"
+        "return [frame.clientWidth, table.offsetWidth, Math.min(...boxes.map((box) => box.width)),"
+        "  most - frame.getBoundingClientRect().right]"
+    )
+    assert table >= frame
+    assert narrowest >= 10
+    # the last layer is within the frame, once it is scrolled there; only a narrow screen scrolls
+    assert right <= 1
+    if width >= 1000:
+        assert table == frame
+
+
+def strength(browser: Browser, cell: Any) -> float:
+    """How far the colour of a cell is from that of the page."""
+    script = (
+        "const rgb = (e) => getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).slice(0, 3).map(Number);"
+        "const [cell, page] = [rgb(arguments[0]), rgb(arguments[0].closest('section'))];"
+        "return Math.hypot(...cell.map((c, n) => c - page[n]))"
+    )
+    return float(browser.execute_script(script, cell))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colour_means_the_distance_to_the_bound(page: Any, theme: str) -> None:
+    browser = page("30 layers", theme=theme)
+    cells = browser.find_elements(By.CSS_SELECTOR, "[role=grid] tr:last-of-type [role=gridcell]")
+    found = [strength(browser, cell) for cell in cells]
+    assert len(found) == 30
+    assert found == sorted(found)
+    # a healthy cell is pale, one at the bound is not
+    assert found[0] < 40
+    assert found[-1] > 200
+
+
+def tip(browser: Browser) -> Any:
+    return browser.find_element(By.ID, "tip")
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_a_word_is_explained_on_hover_and_on_focus_within_the_window(page: Any, width: int) -> None:
+    browser = page("pass", width)
+    assert not tip(browser).is_displayed()
+    for word in browser.find_elements(By.CSS_SELECTOR, "a.term")[:12]:
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", word)
+        webdriver.ActionChains(browser).move_to_element(word).perform()
+        assert tip(browser).text == word.get_attribute("data-tip")
+        left, right = browser.execute_script(
+            "const box = document.getElementById('tip').getBoundingClientRect();"
+            "return [box.left, innerWidth - box.right]"
+        )
+        assert min(left, right) >= 0
+    webdriver.ActionChains(browser).move_to_element(browser.find_element(By.TAG_NAME, "h2")).perform()
+    assert not tip(browser).is_displayed()
+    # focus comes first, scrolling after it
+    browser.execute_script("scrollTo(0, document.body.scrollHeight); arguments[0].focus()", word)
+    assert tip(browser).text == word.get_attribute("data-tip")
+    focused(browser).send_keys(Keys.ESCAPE)
+    assert not tip(browser).is_displayed()
+
+
+def test_the_tensors_are_saved_without_a_network(page: Any, tmp_path: Path) -> None:
+    browser = page("deep")
+    where = {"behavior": "allow", "downloadPath": str(tmp_path / "saved")}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    browser.find_element(By.CSS_SELECTOR, "a[download]").click()
+    saved = tmp_path / "saved" / "model.bin.tensors.csv"
+    WebDriverWait(browser, 20).until(lambda _: saved.exists())
+    assert saved.read_text(encoding="utf-8") == tensor_csv(deep().tensors)
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if url.startswith("http")] == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -19,6 +19,13 @@ def beside(value: float | None, limit: float | None, digits: int = 4) -> str:
     return next((text for text in texts if text != number(limit, digits)), number(value, digits))
 
 
+def apart(first: float, second: float, digits: int = 4) -> tuple[str, str]:
+    """Write two numbers with as many digits as it takes to tell them apart."""
+    pairs = ((f"{first:.{count}g}", f"{second:.{count}g}") for count in range(digits, _ALL_DIGITS + 1))
+    same = number(first, digits), number(second, digits)
+    return next((pair for pair in pairs if pair[0] != pair[1]), same)
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Write a count with its noun, in the singular for one: "1 row", "2 rows"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -254,7 +254,7 @@ QUIET = _of_output("--quiet", is_flag=True, help="Print nothing but errors.")
 VERBOSE = _of_output(
     "--verbose",
     is_flag=True,
-    help="Show the settings, where each comes from, and how long each stage takes, also in report.json and junit.xml.",
+    help="Show each setting with its origin, and how long each stage takes, also in report.json and junit.xml.",
 )
 CONFIG = _of_output(
     "--config",

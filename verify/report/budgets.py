@@ -60,7 +60,7 @@ def uses_of_format(metrics: Metrics, limits: QuantizationLimits) -> Iterator[Use
         interval = intervals.get(judged.name)
         label = _LABELS[judged.name]
         if judged.limit is None:
-            use = Use(label, number(judged.observed), NO_LIMIT, percent=0.0, share="", fine=True)
+            use = Use(label, beside(judged.observed, free), NO_LIMIT, percent=0.0, share="", fine=True)
         else:
             use = _use(label, judged.observed, judged.limit, fine=judged.fine, free=free)
         shown = "" if interval is None else f"95 %: {number(interval[0])} to {number(interval[1])}"
@@ -79,7 +79,7 @@ def _use(label: str, observed: float, limit: float, *, fine: bool, free: float =
     times = observed / limit if limit else math.inf
     return Use(
         label=label,
-        observed=beside(observed, limit),
+        observed=max(beside(observed, limit), beside(observed, free), key=len),
         limit=number(limit),
         percent=percent(observed - free, limit - free) if fine else 100.0,
         share=_in_words(observed - free, limit - free),

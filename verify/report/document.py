@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verify.attribution.storage_cost import Attribution
+from verify.report.facts import model_facts
 from verify.report.findings import Findings
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def document_of(findings: Findings) -> dict[str, Any]:
     document = {
         "schema": SCHEMA_ID,
         "verdict": findings.verdict,
+        "date": findings.date,
+        "model": _record(model_facts(findings)),
         "source": plain(findings.source),
         "file": plain(findings.file),
         "config": plain(findings.config),

@@ -50,7 +50,8 @@ class Findings:
     """Holds a verdict and its evidence.
 
     notes: what a reader should know beside the verdict, such as a setting that nobody typed.
-    metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8.
+    metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8. date: of
+    the run, in UTC; None in reports of earlier versions.
     """
 
     source: Mapping[str, Any]
@@ -72,6 +73,7 @@ class Findings:
     engine: EngineReport | None = None
     judged_again: JudgedAgain | None = None
     notes: tuple[str, ...] = ()
+    date: str | None = None
 
     @property
     def blamed(self) -> tuple[CheckResult, ...]:

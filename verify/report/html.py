@@ -16,21 +16,25 @@ from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from verify.checks.digits import beside, number, percentage
+from verify.checks.digits import apart, beside, number, percentage
 from verify.checks.result import CheckResult
 from verify.report.advice import next_step
 from verify.report.budgets import Use, percent, use_of, uses_of_format
+from verify.report.docs_links import docs_of
+from verify.report.error_strips import error_strips
+from verify.report.facts import depth_in_words, in_short, mebibytes, model_facts, since_baseline, storage_in_words
 from verify.report.findings import Findings
 from verify.report.formatting import anything, limit_of
+from verify.report.glossary import KEYS, TERMS
 from verify.report.heat_map import STEPS, heat_maps
 from verify.report.plots import Quantity, intervals, position_plots, signed_bar
+from verify.report.tensor_csv import data_link, tensor_csv
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _HERE = Path(__file__).parent
 
-# check -> the question that it answers
 # check -> what the bar of its limit shows
 _ENGINE_USES = {
     "operations": "largest error over bound",
@@ -39,6 +43,7 @@ _ENGINE_USES = {
 }
 _FORMAT_USES = {"storage": "distance from honest storage, standard deviations"}
 
+# check -> the question that it answers
 _QUESTIONS = {
     "config": "Does the header match the source?",
     "file": "Is the file complete and laid out as its format requires?",
@@ -89,14 +94,20 @@ def _environment() -> Environment:
         "order": _order,
         "size": math.prod,
         "most": _most,
+        "in_short": in_short,
+        "mebibytes": mebibytes,
+        "docs_of": docs_of,
     }
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     environment.globals |= {
         "style": Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "apart": apart,
         "percent": percent,
         "signed_bar": signed_bar,
+        "terms": TERMS,
+        "keys": KEYS,
     }
     return environment
 
@@ -112,6 +123,7 @@ def _values(findings: Findings) -> dict[str, Any]:
     )
     return {
         "report": findings,
+        **_facts(findings),
         "name": PurePath(str(findings.file["path"])).name or str(findings.file["path"]),
         "blamed": [(check, next_step(check, findings)) for check in findings.blamed],
         "guilty": _guilty(findings),
@@ -126,14 +138,29 @@ def _values(findings: Findings) -> dict[str, Any]:
         "activations": _ACTIVATIONS,
         "heat_maps": heat_maps(findings.layers, _limit_of_operations(findings)),
         "steps": [*STEPS],
+        "strips": error_strips(findings.layers, _limit_of_operations(findings)),
         "why_no_layers": _why(checks.get("operations")),
         "plots": position_plots(findings.windows, measured, quantities),
         "measured": measured,
         "origins": {(w.activations, w.window): w.origin for w in findings.windows},
+        "csv": data_link(tensor_csv(findings.tensors)),
         "why_no_tensors": _why(checks.get("tensors")),
         "why_no_windows": _why(checks.get("quantization")),
         "intervals": intervals(findings.baseline.comparisons) if findings.baseline else [],
         "policy": dataclasses.asdict(findings.policy),
+    }
+
+
+def _facts(findings: Findings) -> dict[str, Any]:
+    """Return what the top of the page says about the model, the file and the run."""
+    model = model_facts(findings)
+    return {
+        "model": model,
+        "storage": storage_in_words(model, findings.config.get("group_size")),
+        "made": (findings.date or "").replace("T", " ").replace("Z", " UTC"),
+        "version": findings.environment.get("versions", {}).get("export-and-verify", ""),
+        "depth": depth_in_words(findings.evidence),
+        "since": since_baseline(findings),
     }
 
 

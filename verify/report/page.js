@@ -41,7 +41,11 @@
   // ---- heat maps: each is one tab stop; arrow keys move, and skip empty cells ----
   const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   for (const grid of all("[role=grid]")) {
-    const rows = all("tbody tr", grid).map((row) => [...row.cells].slice(1));
+    // the bands of a map are one beside the other for the arrow keys
+    const rows = [];
+    for (const band of grid.tBodies) {
+      all("tr:not(.head)", band).forEach((row, n) => { (rows[n] ||= []).push(...[...row.cells].slice(1)); });
+    }
     const panel = grid.closest(".map").querySelector(".panel");
     const tell = (cell) => {
       for (const place of all("[data-key]", panel)) {
@@ -75,6 +79,8 @@
       cell.tabIndex = 0;
       tell(cell);
     });
+    const hint = grid.closest(".map").querySelector(".sideways");
+    new ResizeObserver(([{ target }]) => { hint.hidden = target.scrollWidth <= target.clientWidth; }).observe(grid.parentElement);
     // show the first failed cell from the start
     const first = grid.querySelector(".first");
     if (first) grid.parentElement.scrollLeft = first.offsetLeft - grid.parentElement.clientWidth / 2;
@@ -87,6 +93,29 @@
       cell.scrollIntoView({ block: "center", inline: "center" });
     });
   }
+
+  // ---- words of the glossary: their meaning beside them, within the window ----
+  const tip = document.getElementById("tip");
+  let explained = null;
+  const explain = (word) => {
+    const at = word?.getBoundingClientRect();
+    tip.hidden = !word || at.bottom < 0 || at.top > innerHeight;
+    explained = word;
+    if (tip.hidden) return;
+    tip.textContent = word.dataset.tip;
+    word.setAttribute("aria-describedby", "tip");
+    const left = Math.min(at.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
+    const below = at.bottom + 6;
+    tip.style.left = `${Math.max(left, 8)}px`;
+    tip.style.top = `${below + tip.offsetHeight < innerHeight ? below : Math.max(at.top - tip.offsetHeight - 6, 0)}px`;
+  };
+  // the pointer comes first, then the word that the tabulator reached, which the browser scrolls into view afterwards
+  const pointed = (event) => explain(event.target.closest?.(".term") || document.querySelector(".term:focus-visible"));
+  for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, pointed);
+  document.addEventListener("focusout", () => explain(null));
+  const moved = () => explain(explained?.matches(":hover, :focus-visible") ? explained : null);
+  document.addEventListener("scroll", moved, { capture: true, passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") explain(null); });
 
   // ---- tables: a heading sorts, numbers from the largest at first, missing values last ----
   for (const table of all("table.sortable")) {

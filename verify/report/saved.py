@@ -103,6 +103,9 @@ def _expect_whole(path: Path, found: dict[str, Any], report: Report) -> None:
             raise CannotJudgeError(f"{path}: {key}: expected what follows from the rest, found something else")
     for contradiction in contradictions(report):
         raise CannotJudgeError(f"{path}: {contradiction}: the report contradicts itself")
+    # reports of earlier versions do not have it; last, because a tensor that was changed explains it
+    if found.get("model") not in (None, report.to_dict()["model"]):
+        raise CannotJudgeError(f"{path}: model: expected what follows from the tensors, found something else")
 
 
 def _contract(report: Report, names: list[str]) -> list[str]:
@@ -134,7 +137,7 @@ def _follows(check: CheckResult, report: Report) -> bool:
 
 
 def _report(found: dict[str, Any]) -> Report:
-    derived = ("schema", "verdict", "digest", "optional_checks")
+    derived = ("schema", "verdict", "model", "digest", "optional_checks")
     fields = {key: value for key, value in found.items() if key not in derived}
     shares, residual = fields.pop("attribution"), fields.pop("linearity_residual")
     of = fields.pop("attribution_of")

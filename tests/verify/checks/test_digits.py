@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from verify.checks.digits import beside, counted, number, percentage
+from verify.checks.digits import apart, beside, counted, number, percentage
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,16 @@ def test_all_17_digits_are_used_where_two_numbers_are_neighbours() -> None:
 
 def test_four_digits_are_the_usual() -> None:
     assert (number(1.23456), beside(1.23456, 2.0)) == ("1.235", "1.235")
+
+
+@given(st.floats(allow_nan=False), st.floats(allow_nan=False))
+def test_two_numbers_apart_have_as_many_digits_as_it_takes_and_keep_their_order(first: float, second: float) -> None:
+    shown = apart(first, second)
+    assert (shown[0] == shown[1]) == (first == second)
+    assert (float(shown[0]) < float(shown[1])) == (first < second)
+
+
+def test_two_numbers_that_four_digits_tell_apart_have_four() -> None:
+    assert apart(8.0, 8.001) == ("8", "8.001")
+    assert apart(8.0, 8.00001) == ("8", "8.00001")
+    assert apart(1.23456, 1.23456) == ("1.235", "1.235")

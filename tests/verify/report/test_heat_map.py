@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from verify.checks.operations import LayerReport
-from verify.report.heat_map import STEPS, HeatMap, heat_maps
+from verify.report.heat_map import STEPS, HeatMap, heat_maps, in_order
 
 
 @example(1.0, 1.0)
@@ -34,8 +34,9 @@ def test_columns_are_layers_between_the_embedding_and_the_output() -> None:
         *(LayerReport("fp32", layer, "q", 0.0, 0.1 * layer, {}) for layer in (0, 1, 2)),
         LayerReport("fp32", None, "logits", 0.0, 0.05, {}),
     )
-    assert heat.columns == ["emb", "0", "1", "2", "out"]
-    assert [[cell is not None for cell in row.cells] for row in heat.rows] == [
+    (band,) = heat.bands
+    assert band.columns == ["emb", "0", "1", "2", "out"]
+    assert [[cell is not None for cell in row.cells] for row in band.rows] == [
         [True, False, False, False, False],
         [False, True, True, True, False],
         [False, False, False, False, True],
@@ -72,5 +73,49 @@ def test_the_panel_says_where_and_which_weight_would_explain_it() -> None:
 
 
 def test_numbers_and_the_panel_have_room_in_few_columns() -> None:
-    for count, room in ((14, "few"), (15, "some"), (36, "some"), (37, "many")):
+    for count, room in ((14, "few"), (15, "many"), (80, "many")):
         assert mapped(*(LayerReport("fp32", n, "q", 0.0, 0.0, {}) for n in range(count))).room == room
+
+
+@pytest.mark.parametrize(
+    ("count", "widths"), [(30, [30]), (44, [44]), (45, [23, 22]), (80, [40, 40]), (126, [42] * 3)]
+)
+def test_many_layers_are_wrapped_into_bands_of_one_width_and_none_is_left_out(count: int, widths: list[int]) -> None:
+    heat = mapped(*(LayerReport("fp32", n, name, 0.0, 0.1, {}) for n in range(count) for name in ("q", "k")))
+    assert [len(band.columns) for band in heat.bands] == widths
+    assert heat.width == widths[0]
+    assert [column for band in heat.bands for column in band.columns] == [str(n) for n in range(count)]
+    for band in heat.bands:
+        assert [row.operation for row in band.rows] == ["q", "k"]
+        assert all(len(row.cells) == len(band.columns) for row in band.rows)
+
+
+@pytest.mark.parametrize("operation", ["q_rotated", "k_rotated", "down scale", "down int8", "attended"])
+def test_an_operation_with_a_tight_bound_is_pale_up_to_it_and_fails_beyond_it(
+    operation: str,
+) -> None:
+    near, beyond = (mapped(LayerReport("q8", 0, operation, 1.0, ratio, {})) for ratio in (0.99999, 1.00001))
+    assert (near.active.step, near.active.failed) == (1, False)
+    assert beyond.active.failed
+    assert near.bands[0].rows[0].tight
+    assert mapped(LayerReport("q8", 0, "down", 1.0, 0.99999, {})).active.step == len(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "limit", "text"),
+    [(0.99999, 1.0, "<1"), (1.00001, 1.0, ">1"), (1.0, 1.0, "1.0"), (1.99, 2.0, "<2"), (0.99, 1.0, ".99")],
+)
+def test_a_cell_shows_on_which_side_of_the_limit_it_is(ratio: float, limit: float, text: str) -> None:
+    (heat,) = heat_maps([LayerReport("fp32", 0, "q", 1.0, ratio, {})], limit)
+    assert heat.active.text == text
+
+
+def test_the_parts_of_an_int8_product_come_before_it() -> None:
+    recorded = ["norm", "q", "down", "q scale", "q int8", "down int8", "q", "of nothing scale"]
+    assert in_order(recorded) == ["norm", "q scale", "q int8", "q", "down int8", "down", "of nothing scale"]
+
+
+def test_the_panel_shows_that_two_near_numbers_differ() -> None:
+    where = {"expected": -2.01398765, "found": -2.01398767}
+    data = mapped(LayerReport("fp32", 0, "q", 2e-8, 0.5, where)).active.data
+    assert (data["expected"], data["found"]) == ("-2.0139876", "-2.0139877")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.html import Page, text_of
-from helpers.reports import COVERAGE, GUILTY, failing, passing, replaced, without_logits
+from helpers.reports import COVERAGE, GUILTY, METRICS, failing, passing, replaced, without_logits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,10 +22,13 @@ from verify.checks.result import CHECKS, within
 from verify.diagnosis import Diagnosis
 from verify.report import html
 from verify.report.advice import next_step
+from verify.report.docs_links import docs_of
 from verify.report.findings import Baseline
+from verify.report.glossary import TERMS
 from verify.report.heat_map import heat_maps
 from verify.report.model import Report
 from verify.report.saved import read_report
+from verify.report.tensor_csv import data_link, tensor_csv
 
 HOSTILE = "</script></style></title>\"'><img src=x onerror=alert(1)><!--{{ 7 * 7 }}{% raw %}&lt;"
 
@@ -72,20 +75,27 @@ def test_the_page_is_well_formed_and_has_one_heading_of_the_first_rank(name: str
     identifiers = [element.attributes["id"] for element in page.elements if "id" in element.attributes]
     assert len(identifiers) == len(set(identifiers))
     links = [element.attributes["href"] for element in page.all("a")]
-    assert {link.removeprefix("#") for link in links} <= set(identifiers)
+    assert {link.removeprefix("#") for link in links if link.startswith("#")} <= set(identifiers)
 
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_the_page_asks_for_nothing_else(name: str) -> None:
-    content = REPORTS[name]().to_html()
+    """Nothing but a click on a link to the documentation leads away from it."""
+    report = REPORTS[name]()
+    content = report.to_html()
     page = Page(content)
+    documentation = {docs_of(check.name) for check in report.checks}
     for element in page.elements:
         for attribute in ("src", "srcset", "data", "action", "poster", "background"):
             assert attribute not in element.attributes
-        assert element.attributes.get("href", "#").startswith("#") or element.tag == "link"
+        href = element.attributes.get("href", "#")
+        assert (
+            href.startswith("#") or element.tag == "link" or href in documentation or "download" in element.attributes
+        )
         assert not [name for name in element.attributes if name.startswith("on")]
     assert [link.attributes["href"] for link in page.all("link")] == ["data:,"]
-    for word in ("http://", "https://", "url(", "@import", "@font-face", "fetch(", "XMLHttpRequest", "import("):
+    assert content.count("https://") == len(page.with_class("docs")) == len(report.checks)
+    for word in ("http://", "url(", "@import", "@font-face", "fetch(", "XMLHttpRequest", "import("):
         assert word not in content
 
 
@@ -146,6 +156,55 @@ def test_the_verdict_comes_first_with_the_file_and_the_reason() -> None:
         covered = COVERAGE.sentence()
         for word in ("model.bin", "v2", "1,000 bytes", report.file["sha256"], "model.pt", report.reason, covered):
             assert word in said
+
+
+def test_the_top_says_what_the_model_is_and_when_it_was_judged() -> None:
+    changes = {"date": "2026-11-28T15:20:12Z", "environment": {"versions": {"export-and-verify": "1.2.3"}}}
+    said = above_the_fold(dataclasses.replace(with_baseline(passing()), **changes))
+    for words in (
+        "model model, 1,968 parameters",
+        "format v2: q8_0 in groups of 8 (97.6 %), fp32 (2.4 %); 4.065 bits a weight",
+        "size 0.977 KiB (1,000 bytes), 7.87 times smaller than in float32",
+        "depth quick: 3 windows of text, 3 random, 2 fixed",
+        "made 2026-11-28 15:20:12 UTC by export-and-verify 1.2.3",
+        "since the baseline worse: kl_mean on text by 0.001; the same size",
+    ):
+        assert words in said
+
+
+def test_the_page_holds_the_numbers_of_the_tensors_as_csv() -> None:
+    report = passing()
+    (link,) = [a for a in Page(report.to_html()).all("a") if "download" in a.attributes]
+    assert link.attributes["download"] == "model.bin.tensors.csv"
+    assert link.attributes["href"] == data_link(tensor_csv(report.tensors))
+
+
+def test_a_word_of_the_glossary_has_its_meaning_and_its_entry() -> None:
+    page = Page(with_baseline(passing()).to_html())
+    words = page.with_class("term")
+    meanings = {f"#term-{key}": meaning for key, (_, meaning) in TERMS.items()}
+    assert len({word.attributes["href"] for word in words}) >= 12
+    for word in words:
+        assert word.attributes["data-tip"] == meanings[word.attributes["href"]]
+    (entry,) = page.all("div", id="term-kl")
+    assert text_of(entry) == f"KL {TERMS['kl'][1]}"
+
+
+def test_int8_activations_have_bars_of_their_own_and_none_is_hollow() -> None:
+    page = Page(passing().to_html())
+    of_int8 = [element for element in page.with_class("bar") if "q8" in element.classes]
+    assert len(of_int8) == 5
+    assert "Hollow" not in passing().to_html()
+
+
+def test_figures_that_differ_read_as_different() -> None:
+    near = {"baseline": 0.0123456789, "found": 0.0123456788, "difference": 1.000001e-5, "limit": 1e-5}
+    cells = [text_of(cell) for cell in Page(with_baseline(passing(), **near).to_html()).with_class("n")]
+    assert {"0.0123456789", "0.0123456788", "1.000001e-05 (0.0005 to 0.002)"} <= set(cells)
+    metrics = dataclasses.replace(passing().metrics or METRICS, perplexity_source=8.0, perplexity_file=8.00001)
+    said = text_of(Page(dataclasses.replace(passing(), metrics=metrics).to_html()).all("body")[0])
+    assert "perplexity 8 → 8.00001" in said
+    assert "1.000001 of 1.02" in said
 
 
 def test_every_check_and_tensor_to_blame_is_named_before_anything_else() -> None:
@@ -255,7 +314,8 @@ def test_every_operation_has_its_cell_and_the_failed_ones_a_sign() -> None:
     assert sorted(cell.attributes["data-name"] for cell in cells) == sorted(
         cell.data["name"]
         for heat in heat_maps(report.layers, 1.0)
-        for row in heat.rows
+        for band in heat.bands
+        for row in band.rows
         for cell in row.cells
         if cell is not None
     )

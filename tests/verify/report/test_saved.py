@@ -274,3 +274,30 @@ def test_a_report_keeps_the_name_that_a_mistake_had_when_it_was_written(tmp_path
     assert again.engine is not None
     assert again.engine.hint_name == name
     assert again.to_json() == report.to_json()
+
+
+def test_a_report_without_the_date_and_the_model_is_read_as_before(tmp_path: Path) -> None:
+    """Earlier versions did not record them."""
+
+    def earlier(found: dict[str, Any]) -> None:
+        del found["date"], found["model"]
+
+    again = read_report(edited(saved(tmp_path, passing()), earlier, mend_digest=True))
+    assert again == passing()
+    assert again.date is None
+    assert again.to_dict()["model"]["parameters"] == 1968
+
+
+def test_the_date_comes_back(tmp_path: Path) -> None:
+    report = dataclasses.replace(passing(), date="2026-11-28T15:20:12Z")
+    assert read_report(saved(tmp_path, report)).date == report.date
+    with pytest.raises(CannotJudgeError, match=r"date: expected what the schema says"):
+        read_report(edited(saved(tmp_path, report), lambda found: found.update(date="today"), mend_digest=True))
+
+
+@pytest.mark.parametrize("key", ["parameters", "bits_per_weight"])
+def test_a_model_that_does_not_follow_from_the_tensors_is_refused(tmp_path: Path, key: str) -> None:
+    path = edited(saved(tmp_path, passing()), lambda found: found["model"].update({key: 1}), mend_digest=True)
+    with pytest.raises(CannotJudgeError) as error:
+        read_report(path)
+    assert str(error.value) == f"{path}: model: expected what follows from the tensors, found something else"
