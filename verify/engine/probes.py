@@ -23,7 +23,7 @@ from verify.oracle.int8_probes import DRAWS, Hazard
 LENGTH = 2
 # Probes of a batch, and batches if the first ones are suspicious: one in ten by chance.
 PROBES = 48
-_BATCHES = 4
+BATCHES = 4
 _SUSPICIOUS = 1.0
 # The rounding of an engine is taken from the share of its probes that differ, and so many standard deviations more.
 _SURE = 2.0
@@ -88,7 +88,7 @@ def try_probes(
     rng = np.random.default_rng(seed)
     length = min(LENGTH, longest)
     counts = [Begun()] * length
-    for batch in range(_BATCHES):
+    for batch in range(BATCHES):
         tokens = rng.integers(0, vocab_size, (PROBES, length))
         rows = list(tokens)
         difference = np.abs(np.stack(engine(rows)) - np.stack(reader(rows)))

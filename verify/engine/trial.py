@@ -26,7 +26,7 @@ from verify.engine.sequences import Sequences, first_difference
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.oracle import llama
-from verify.oracle.int8_noise import CROWDED, TELLING, Int8Spread, int8_spread
+from verify.oracle.int8_noise import CROWDED, TELLING, Draws, Int8Spread, int8_spread
 from verify.oracle.int8_probes import Hazard, probe_hazard
 from verify.sources import Hyperparameters
 
@@ -61,6 +61,12 @@ class EngineReport:
     hint: str
     metrics: Metrics | None = None
     sequences_per_process: int = 1
+
+
+def drawn_positions(hyper: Hyperparameters, length: int, draws: Draws) -> int:
+    """Return how many of a window's first positions get draws of int8 activations."""
+    most = _DRAWN_LOGITS // ((1 + len(draws.scales)) * hyper.vocab_size)
+    return max(1, min(length, max(_DRAWN_POSITIONS, length // _DRAWN_SHARE), most))
 
 
 def of_engine(judged: CheckResult, same_bits: int, logits: int) -> CheckResult:
@@ -169,9 +175,8 @@ class Trial:
         return first["position"] if first and first["window"] == number else position
 
     def _spread(self, number: int, window: Window) -> Int8Spread:
-        count = max(_DRAWN_POSITIONS, len(window.tokens) // _DRAWN_SHARE)
-        most = _DRAWN_LOGITS // ((1 + len(self._draws.scales)) * self._hyper.vocab_size)
-        tokens = torch.from_numpy(window.tokens[: max(1, min(count, most))])
+        count = drawn_positions(self._hyper, len(window.tokens), self._draws)
+        tokens = torch.from_numpy(window.tokens[:count])
         spread = int8_spread(self._hyper, self._load, self._group_size, tokens, self._draws, seed=number)
         if spread.turns is not None and float(spread.turns[0]) > _MANY_TURNS:
             self._draws = CROWDED

@@ -26,6 +26,8 @@ from verify.sources import Hyperparameters
 # Draws in which every activation keeps its step, for the spread of logits without turns; and draws that may turn.
 _FROZEN = 2
 DRAWS = 3
+# Rows of a pass for each probe: the clean one and its draws.
+ROWS = 1 + _FROZEN + DRAWS
 # A logit that moves by more standard deviations than this has moved by a turn.
 _TURNED = 10.0
 # The scores of attention have windows, kv heads, queries of each, and two axes of positions.

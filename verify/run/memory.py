@@ -20,6 +20,7 @@ from verify.checks.storage import draws_of as draws_of_storage
 from verify.checks.storage import positions_of
 from verify.errors import CannotJudgeError
 from verify.oracle.logit_sigma import draws_of
+from verify.run.engine_memory import memory_of_trial
 from verify.run.work import DOUBLE, FLOAT, Shape, Sizes, Work
 
 # Bytes of weights that are kept because they are asked for again: of the source's, and of the file's.
@@ -111,7 +112,8 @@ def _references(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     copies = (1 + draws_of(work.hyper, shape.length)) * shape.batch * FLOAT
     noise = sizes.load + copies * (shape.length * sizes.stream + 3 * sizes.scores) + 4 * FLOAT * logits
     running = _weights(work, made, sizes) + _source_pass(work, shape, sizes)
-    return kept + max(running, _models(work, made, sizes) + noise)
+    trial = memory_of_trial(work.hyper, shape.length, sizes) if work.int8_engine else 0
+    return kept + max(running, _models(work, made, sizes) + max(noise, trial))
 
 
 def _weights(work: Work, made: Plan, sizes: Sizes) -> int:
