@@ -117,7 +117,8 @@ def cost_of_directory(
     made = plan(work, torch.get_num_threads(), limit)
     weights = 1 + (not lossless)
     of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
-    return Cost(made, of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size)
+    reads = of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size
+    return Cost(made, reads if lossless else reads + _reads_of_draws(source, judged_windows(hyper, windows)))
 
 
 def _shapes(
@@ -203,9 +204,14 @@ def _reads_of_storage(source: Source, model: reader_c.Model, windows: Sequence[W
     if same_numbers(source, model):
         return 0
     judged = judged_windows(source.hyperparameters, windows)
-    batches = list(batches_of(judged, list(range(len(judged))), source.hyperparameters))
     of_file = len(judged) * model.file_size if model.mapped and model.config.group_size else 0
-    return _OF_STORAGE * len(batches) * _bytes_of_a_pass(source) + of_file
+    return _reads_of_draws(source, judged) + of_file
+
+
+def _reads_of_draws(source: Source, judged: Sequence[Window]) -> int:
+    """Bytes of the source that the draws of these windows read, with the logits beside them."""
+    batches = list(batches_of(judged, list(range(len(judged))), source.hyperparameters))
+    return _OF_STORAGE * len(batches) * _bytes_of_a_pass(source)
 
 
 def _reads_of_trial(source: Source, model: reader_c.Model, windows: Sequence[Window]) -> int:

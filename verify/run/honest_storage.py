@@ -32,24 +32,23 @@ def storage_cost(
     windows: Sequence[Window],
     batch: Sequence[int],
     *,
+    int8: bool,
     seed: int,
 ) -> HonestCost:
     """Return what a batch of storage_batches() costs, and what the draws cost.
 
     A position depends on none after it, so only the judged positions are computed, by the verifier's own reference on
-    both sides. seed: of the draws.
+    both sides. int8: whether the file can be run with int8 activations. seed: of the draws.
     """
     judged = judged_windows(hyper, windows)
     tokens = torch.from_numpy(np.stack([judged[number].tokens for number in batch]))
     of_source = llama.logits(hyper, references.source_weights, tokens).numpy()
     of_file = llama.logits(hyper, references.file_weights, tokens).numpy()
-    of_q8 = _int8_logits(model, tokens)
+    of_q8 = _int8_logits(model, tokens) if int8 else None
     if not all(logits is None or np.isfinite(logits).all() for logits in (of_source, of_file, of_q8)):
         return HonestCost(finite=False)
     return honest_cost(hyper, references.source_weights, model.storage, tokens, of_source, of_file, of_q8, seed=seed)
 
 
-def _int8_logits(model: reader_c.Model, tokens: torch.Tensor) -> np.ndarray | None:
-    if not model.config.group_size:
-        return None
+def _int8_logits(model: reader_c.Model, tokens: torch.Tensor) -> np.ndarray:
     return np.stack([model.forward(row, arithmetic=_ARITHMETIC, activations="q8") for row in tokens.numpy()])

@@ -98,8 +98,10 @@ def _stages(work: Work, shape: Shape, made: Plan) -> Iterator[int]:
     """Bytes of each stage on the windows of one length."""
     sizes = Sizes.of(work.hyper, shape.length)
     yield _references(work, shape, made, sizes) + _judged_pass(work, shape, made, sizes)
+    if shape.traced and work.lossy:
+        yield _draws(work, shape, sizes)
     if shape.traced and not work.directory:
-        yield max(_storage_cost(work, shape, sizes), _draws(work, shape, sizes)) if work.lossy else 0
+        yield _storage_cost(work, shape, sizes) if work.lossy else 0
         yield _operations(work, shape, made, sizes)
 
 

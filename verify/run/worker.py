@@ -97,8 +97,10 @@ class Worker:
         """Compute what storage costs, batch by batch of storage_batches()."""
         # draws that follow from the file cannot be foreseen by its author
         seed = int(self._job.sha256[:8], 16)
+        int8 = bool(self._model.config.group_size)
+        inputs = self._model, self._hyper, self._references, self._job.windows
         for batch in batches:
-            yield storage_cost(self._model, self._hyper, self._references, self._job.windows, batch, seed=seed)
+            yield storage_cost(*inputs, batch, int8=int8, seed=seed)
 
 
 class Workers(Protocol):
