@@ -57,14 +57,18 @@ class WindowCost:
 
 @dataclass(frozen=True)
 class HonestCost:
-    """Holds the costs of some windows, by float and by int8 activations. Evidence of later windows merges into it."""
+    """Holds the costs of some windows, by float and by int8 activations. Evidence of later windows merges into it.
+
+    finite: whether all logits were; costs of other logits are not computed.
+    """
 
     fp32: tuple[WindowCost, ...] = ()
     q8: tuple[WindowCost, ...] = ()
+    finite: bool = True
 
     def merged(self, later: HonestCost) -> HonestCost:
         """Return the evidence of both."""
-        return HonestCost((*self.fp32, *later.fp32), (*self.q8, *later.q8))
+        return HonestCost((*self.fp32, *later.fp32), (*self.q8, *later.q8), self.finite and later.finite)
 
 
 def draws_of(hyper: Hyperparameters) -> int:
@@ -190,6 +194,8 @@ _NAMES = {"fp32": "float32 activations", "q8": "int8 activations"}
 
 def verdict(cost: HonestCost, limit: float = LIMIT_SIGMAS) -> CheckResult:
     """Judge the cost of all windows by each kind of activations. limit: in standard deviations of the draws."""
+    if not cost.finite:
+        return skipped("storage", "statistical", "logits are not finite")
     judged = [_judge(name, costs) for name, costs in (("fp32", cost.fp32), ("q8", cost.q8)) if costs]
     if not judged:
         return skipped("storage", "statistical", "no logits were compared")

@@ -1,12 +1,13 @@
 """Decide whether the logits of an engine with int8 activations differ from the reader's by rounding alone.
 
-Equal bits agree. Seven measures judge all other logits. Each has a limit, and the engine's result is the largest
+Equal bits agree. Eight measures judge all other logits. Each has a limit, and the engine's result is the largest
 share of a limit, scaled so that LIMIT_SIGMAS is the limit of them all:
 
 - onset: the difference begins (exceeds float32 rounding) where no activation lies near enough to a half to turn. If
   a window's difference begins at position p, a healthy engine's begins there or earlier with the probability u =
   1 - exp(-turns expected up to p). The sum of -ln u over n windows exceeds s with at most the probability that a
   Gamma(n, 1) variable does.
+- probes: short sequences begin to differ at one position more often than draws of float32 rounding do.
 - position, logit: from there on, the difference is larger than that of activations that are all rounded at random:
   its root mean square over one position's logits, or a single logit. Where turns are certain, a few positions may
   differ more: large models have positions with two states, between which one turn decides.
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from verify.checks.digits import counted
 from verify.checks.execution import LIMIT_SIGMAS
 from verify.checks.result import CheckResult, within
+from verify.engine.probes import Begun
 from verify.oracle.int8_noise import Int8Spread
 
 Floats = NDArray[np.float64]
@@ -62,6 +64,7 @@ class Measure:
 # Healthy engines reach at most 0.8 of each limit (benchmarks/calibrate_int8_engines.py).
 MEASURES = {
     "onset": Measure(6.0, "differences begin where no activation is near enough to a half to turn (-log10 p {})"),
+    "probes": Measure(6.0, "short sequences differ more often than rounding turns an activation (-log10 p {})"),
     "position": Measure(5.0, "a position's logits differ {} times as much as by activations rounded at random"),
     "logit": Measure(12.0, "a logit differs {} times as much as by activations rounded at random"),
     "alone": Measure(20.0, "a logit differs {} times as much as the others of its position"),
@@ -159,6 +162,13 @@ class Int8Agreement:
         if certain.any():
             live = spread.live.numpy()[:, certain]
             self._drift.add(difference[:covered][certain], live, ours[:covered][certain])
+
+    def add_probes(self, begun: tuple[Begun, ...]) -> None:
+        """Add what try_probes() found at each position."""
+        position = max(range(len(begun)), key=lambda place: begun[place].unlikely)
+        worst = begun[position]
+        self._worst["probes"] = worst.unlikely
+        self._where["probes"] = {"position": position, "differ": worst.engine, "probes": worst.probes}
 
     def _begin(self, window: int, onset: int, tokens: NDArray[np.int64], turns: float) -> None:
         probability = 1 - math.exp(-max(turns, _LEAST_TURNS))

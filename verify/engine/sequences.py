@@ -7,6 +7,7 @@ turns. What runs again must have the same bits, and a window that comes second i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,10 @@ class Sequences:
             found, _, after = self.engine.logits(self.file, (tokens, short, beginning), self.vocab_size)
             before = found[:count]
         return Ran(found, first_difference(before, after))
+
+    def together(self, sequences: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Return the logits of several sequences from one process. Raises EngineFailedError."""
+        return self.engine.logits(self.file, sequences, self.vocab_size)
 
     def alone(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return a window's logits from a process of its own. Raises EngineFailedError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,11 +22,13 @@ from verify.checks.result import CheckResult, exact
 from verify.engine.command import Engine, EngineFailedError
 from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.engine.int8_agreement import Int8Agreement
+from verify.engine.probes import try_probes
 from verify.engine.sequences import Sequences, first_difference
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.oracle import llama
-from verify.oracle.int8_noise import CROWDED, TELLING, Int8Spread, int8_spread
+from verify.oracle.int8_noise import CROWDED, TELLING, Draws, Int8Spread, int8_spread
+from verify.oracle.int8_probes import Hazard, probe_hazard
 from verify.sources import Hyperparameters
 
 # Of a long window this share of the positions, and at least so many, get draws of int8 activations: they take as long
@@ -61,6 +64,12 @@ class EngineReport:
     sequences_per_process: int = 1
 
 
+def drawn_positions(hyper: Hyperparameters, length: int, draws: Draws) -> int:
+    """Return how many of a window's first positions get draws of int8 activations."""
+    most = _DRAWN_LOGITS // ((1 + len(draws.scales)) * hyper.vocab_size)
+    return max(1, min(length, max(_DRAWN_POSITIONS, length // _DRAWN_SHARE), most))
+
+
 def of_engine(judged: CheckResult, same_bits: int, logits: int) -> CheckResult:
     """Turn the result about an engine's logits into the check `engine`."""
     share = percentage(same_bits / max(1, logits), 1)
@@ -82,7 +91,7 @@ class Trial:
         # before it first runs, because it may replace its own file
         self._sha256 = engine.digest()
         self._execution, self._int8 = Execution(), Int8Agreement()
-        self._draws = TELLING
+        self._draws, self._probed = TELLING, False
         self._failure: tuple[str, dict[str, Any]] | None = None
         self._furthest: tuple[float, Seen] | None = None
         self._first: dict[str, int] | None = None
@@ -162,19 +171,37 @@ class Trial:
             self._int8.add_equal(found.size)
             return None
         self._int8.add(number, window.tokens, self._spread(number, window), ours, found)
+        if not self._probed and self._engine.runs_sequences:
+            self._probed = True
+            self._probe(number, window)
         if self._int8.verdict(self._limit).status == "pass":
             return None
         first = self._int8.first
         return first["position"] if first and first["window"] == number else position
 
     def _spread(self, number: int, window: Window) -> Int8Spread:
-        count = max(_DRAWN_POSITIONS, len(window.tokens) // _DRAWN_SHARE)
-        most = _DRAWN_LOGITS // ((1 + len(self._draws.scales)) * self._hyper.vocab_size)
-        tokens = torch.from_numpy(window.tokens[: max(1, min(count, most))])
+        count = drawn_positions(self._hyper, len(window.tokens), self._draws)
+        tokens = torch.from_numpy(window.tokens[:count])
         spread = int8_spread(self._hyper, self._load, self._group_size, tokens, self._draws, seed=number)
         if spread.turns is not None and float(spread.turns[0]) > _MANY_TURNS:
             self._draws = CROWDED
         return spread
+
+    def _probe(self, number: int, window: Window) -> None:
+        """Try the engine on short sequences that follow from a window, so that an engine cannot expect them."""
+
+        def reader(sequences: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+            return [self._model.forward(tokens, activations="q8", arithmetic="mirror") for tokens in sequences]
+
+        def hazard(tokens: torch.Tensor, scale: float, seed: int) -> Hazard:
+            return probe_hazard(self._hyper, self._load, self._group_size, tokens, scale, seed)
+
+        sizes = self._hyper.vocab_size, self._model.config.max_seq_len
+        try:
+            found = try_probes(self._sequences.together, reader, hazard, *sizes, seed=window.tokens.tolist())
+            self._int8.add_probes(found)
+        except EngineFailedError as error:
+            self._failure = (f"{error}, on short sequences", {"window": number})
 
     def _group_size(self, matrix: str) -> int:
         how = self._model.storage(matrix)

@@ -29,7 +29,7 @@ from verify.sources import Hyperparameters
 GroupSize = Callable[[str], int]
 
 # The roundings of frozen draws are enlarged by this factor, as logit_sigma does.
-_ENLARGED = 32.0
+ENLARGED = 32.0
 # Three programs round: the engine, the reader, and the float32 pass that stands for both.
 _ROUNDERS = 3.0
 # In a live draw the noise of two engines meets in one.
@@ -48,7 +48,7 @@ class Draws:
     @property
     def scales(self) -> list[float]:
         """Return by how much each draw enlarges roundings."""
-        return [_ENLARGED] * self.frozen + [_OF_TWO] * (self.live + self.apart)
+        return [ENLARGED] * self.frozen + [_OF_TWO] * (self.live + self.apart)
 
 
 # Enough to tell where a difference may begin; and enough where turns are so many that it may begin anywhere.
@@ -80,23 +80,27 @@ def int8_spread(
 
     load returns the file's weights. group_size returns that of a matrix, 0 if it is not stored as Q8_0.
     """
-    noise = _DrawsNoise(draws, seed)
+    noise = DrawsNoise(draws.scales, seed)
     activations = _Activations(group_size, noise, draws, seed)
     rows = tokens.expand(1 + noise.draws, -1)
     logits = llama.logits(hyper, load, rows, torch.float32, noise, activations)
     clean, moved = logits[0], logits[1:].sub_(logits[0])
     frozen, live, apart = moved.split((draws.frozen, draws.live, draws.apart))
     return Int8Spread(
-        sigma=_sigma(frozen, clean, hyper.dim) if draws.frozen else None,
+        sigma=pooled_sigma(frozen, clean, hyper.dim) if draws.frozen else None,
         turns=activations.turns if draws.frozen else None,
         live=live,
         apart=apart.square().mean((0, 2)).sqrt(),
     )
 
 
-def _sigma(frozen: torch.Tensor, clean: torch.Tensor, dim: int) -> torch.Tensor:
-    """Pool the variances of few draws as logit_sigma does."""
-    variance = (frozen / _ENLARGED).square_().mean(0)
+def pooled_sigma(frozen: torch.Tensor, clean: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return the standard deviation of logits (length, vocab_size) before the first turn.
+
+    frozen: what enlarged draws moved them by (draws, length, vocab_size), whose variances are pooled as logit_sigma
+    does.
+    """
+    variance = (frozen / ENLARGED).square_().mean(0)
     position = variance.mean(-1, keepdim=True)
     window = position.mean(0, keepdim=True)
     pooled = variance.add_((position + window).div_(2)).div_(2)
@@ -104,12 +108,12 @@ def _sigma(frozen: torch.Tensor, clean: torch.Tensor, dim: int) -> torch.Tensor:
     return pooled.mul_(_ROUNDERS).sqrt_().clamp_(min=_LEAST_SIGMA)
 
 
-class _DrawsNoise(Noise):
-    """Noise of one window whose draws enlarge roundings by factors of their own."""
+class DrawsNoise(Noise):
+    """Noise whose draws enlarge roundings by factors of their own."""
 
-    def __init__(self, draws: Draws, seed: int) -> None:
-        super().__init__(1, len(draws.scales), 1.0, seed)
-        self._scales = torch.tensor(draws.scales)
+    def __init__(self, scales: Sequence[float], seed: int, clean: int = 1) -> None:
+        super().__init__(clean, len(scales), 1.0, seed)
+        self._scales = torch.tensor(scales)
 
     def _signs(self, *shape: int) -> torch.Tensor:
         return super()._signs(*shape) * self._of_draws(1 + len(shape))
@@ -124,7 +128,7 @@ class _DrawsNoise(Noise):
 class _Activations:
     """Rounds the input of each product, in all draws at once, and counts how many activations may turn."""
 
-    def __init__(self, group_size: GroupSize, noise: _DrawsNoise, draws: Draws, seed: int) -> None:
+    def __init__(self, group_size: GroupSize, noise: DrawsNoise, draws: Draws, seed: int) -> None:
         self._group_size, self._noise = group_size, noise
         self._frozen = slice(1, 1 + draws.frozen)
         self._apart = slice(1 + draws.frozen + draws.live, None)
@@ -159,7 +163,7 @@ class _Activations:
         """Add up over a position the probabilities that noise carries a quotient across a half: (length,)."""
         # a change of sign is none of the quotient
         clean, frozen = quotient[0].abs(), quotient[self._frozen].abs()
-        moved = ((frozen - clean) / _ENLARGED).square_().mean(0)
+        moved = ((frozen - clean) / ENLARGED).square_().mean(0)
         # a few draws show a variance only roughly, so the group and the position have their say too
         variance = (moved + moved.mean(-1, keepdim=True) + moved.mean((-1, -2), keepdim=True)) / 3
         variance = _ROUNDERS * (variance + clean.square() * (2 * ROUNDING_VARIANCE))

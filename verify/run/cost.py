@@ -14,6 +14,8 @@ import torch
 
 import reader_c
 from verify.checks.storage import judged_windows
+from verify.engine.probes import BATCHES, PROBES
+from verify.engine.probes import LENGTH as PROBE_LENGTH
 from verify.evidence import Window
 from verify.evidence.depth import DEPTHS, traced_positions, traced_windows
 from verify.run.compared_windows import ARITHMETICS, activations_of
@@ -66,10 +68,12 @@ def cost_of(
     windows: Sequence[Window],
     depth: str,
     limit: int | None,
+    *,
+    int8_engine: bool = False,
 ) -> Cost:
     """Predict the cost of a verdict, and plan how to stay within the limit.
 
-    limit: bytes of memory, if any.
+    limit: bytes of memory, if any. int8_engine: as in Work.
     Raises CannotJudgeError if no plan stays within the limit.
     """
     hyper = source.hyperparameters
@@ -82,9 +86,12 @@ def cost_of(
         q8=bool(model.config.group_size),
         huggingface=source.kind == "huggingface",
         lossy=not same_numbers(source, model),
+        int8_engine=int8_engine,
     )
     made = plan(work, torch.get_num_threads(), limit)
     reads = _reads(source, model, made, windows, batches, traced) + _reads_of_storage(source, model, windows)
+    if int8_engine:
+        reads += _reads_of_trial(source, model, windows)
     return Cost(made, reads)
 
 
@@ -110,7 +117,8 @@ def cost_of_directory(
     made = plan(work, torch.get_num_threads(), limit)
     weights = 1 + (not lossless)
     of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
-    return Cost(made, of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size)
+    reads = of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size
+    return Cost(made, reads if lossless else reads + _reads_of_draws(source, judged_windows(hyper, windows)))
 
 
 def _shapes(
@@ -196,9 +204,20 @@ def _reads_of_storage(source: Source, model: reader_c.Model, windows: Sequence[W
     if same_numbers(source, model):
         return 0
     judged = judged_windows(source.hyperparameters, windows)
-    batches = list(batches_of(judged, list(range(len(judged))), source.hyperparameters))
     of_file = len(judged) * model.file_size if model.mapped and model.config.group_size else 0
-    return _OF_STORAGE * len(batches) * _bytes_of_a_pass(source) + of_file
+    return _reads_of_draws(source, judged) + of_file
+
+
+def _reads_of_draws(source: Source, judged: Sequence[Window]) -> int:
+    """Bytes of the source that the draws of these windows read, with the logits beside them."""
+    batches = list(batches_of(judged, list(range(len(judged))), source.hyperparameters))
+    return _OF_STORAGE * len(batches) * _bytes_of_a_pass(source)
+
+
+def _reads_of_trial(source: Source, model: reader_c.Model, windows: Sequence[Window]) -> int:
+    """Bytes that the trial of an engine with int8 activations reads, as in _reads()."""
+    of_file = BATCHES * PROBES * model.file_size if model.mapped else 0
+    return (len(windows) + BATCHES * PROBE_LENGTH) * _bytes_of_a_pass(source) + of_file
 
 
 def _bytes_of_a_pass(source: Source) -> int:

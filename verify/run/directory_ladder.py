@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import cast
 
 import numpy as np
@@ -18,6 +18,8 @@ from verify.checks.execution import Execution, WorstLogit, worst_logit
 from verify.checks.metrics import WindowEvidence, compare_window, of_window, summarise
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
+from verify.checks.storage import HonestCost, lossless
+from verify.checks.storage import verdict as storage_verdict
 from verify.checks.tensors import FoundTensors, check_tensors
 from verify.diagnosis import Diagnosis, diagnose_tensors
 from verify.diagnosis.result import subject
@@ -26,6 +28,7 @@ from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.cost import batches_of
 from verify.run.directory_engine import DirectoryEngine, NotRunError
 from verify.run.forecast import Forecast, forecast_of, measured_rate, seconds_of
+from verify.run.honest_storage import storage_batches, storage_cost
 from verify.run.memory import give_back
 from verify.run.options import Options
 from verify.run.progress import Meter, no_forecast, whole_stage
@@ -36,7 +39,11 @@ from verify.sources import Hyperparameters, Source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import wanted
 
-_ON_WINDOWS: tuple[tuple[str, Bound], ...] = (("execution", "statistical"), ("quantization", "policy"))
+_ON_WINDOWS: tuple[tuple[str, Bound], ...] = (
+    ("execution", "statistical"),
+    ("storage", "statistical"),
+    ("quantization", "policy"),
+)
 
 
 # A mistake with the order of rows as llama2.c's order shows it -> (name, what) as the directory has it.
@@ -180,12 +187,16 @@ class DirectoryLadder:
         except NotRunError as error:
             detail = f"transformers on the directory: {error}"
             reason = "transformers does not run the directory"
-            return findings.with_checks(exact("execution", 1, detail), skipped("quantization", "policy", reason))
+            rest = (skipped(name, bound, reason) for name, bound in _ON_WINDOWS[1:])
+            return findings.with_checks(exact("execution", 1, detail), *rest)
         findings = findings.with_checks(self._execution(compared))
         evidence = [window.evidence for window in compared if window.evidence is not None]
         if len(evidence) < len(compared):
             detail = "logits, the directory's or the source's, are not finite"
-            return findings.with_checks(exact("quantization", 1, detail))
+            storage = skipped("storage", "statistical", "logits are not finite")
+            return findings.with_checks(storage, exact("quantization", 1, detail))
+        with whole_stage(self._options.progress, "storage", self._forecast.of_storage(windows)):
+            findings = findings.with_checks(self._check_storage())
         metrics = with_text(summarise(evidence), self._options.evidence, windows, self._source)
         lossless = self._references.same_numbers
         return replace(
@@ -193,6 +204,20 @@ class DirectoryLadder:
             metrics=metrics,
             windows=tuple(of_window(n, "fp32", windows[n].tokens, one) for n, one in enumerate(evidence)),
         )
+
+    def _check_storage(self) -> CheckResult:
+        """Judge what a narrower type costs by what honest rounding to it costs."""
+        if self._references.same_numbers:
+            return lossless()
+        hyper, windows, seed = self._source.hyperparameters, self._job.windows, int(self._job.sha256[:8], 16)
+        batches = storage_batches(hyper, windows)
+        inputs = self._as_file, hyper, self._references, windows
+        costs = self._store.each(
+            [f"storage-{batch[0]}" for batch in batches],
+            HonestCost,
+            lambda places: (storage_cost(*inputs, batches[place], int8=False, seed=seed) for place in places),
+        )
+        return storage_verdict(reduce(HonestCost.merged, costs, HonestCost()))
 
     def _execution(self, compared: list[_Window]) -> CheckResult:
         execution, agreement = Execution(), Execution()

@@ -79,8 +79,7 @@ class Forecast:
         if not self.directory:
             traced = list(batches_of(windows, traced_windows(windows, depth), self.hyper, times=2))
             stages["operations"] = sum(self.of_operations(windows, traced, depth))
-            stages["storage"] = self.of_storage(windows)
-        return stages
+        return {**stages, "storage": self.of_storage(windows)}
 
     @property
     def weights(self) -> int:

@@ -1,4 +1,4 @@
-"""Run the check `storage`: compare what the file costs with what honest storage costs, on some of the windows."""
+"""Compute what the file costs and what honest storage costs, on some of the windows, for the check `storage`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 import reader_c
-from verify.checks.result import CheckResult, skipped
-from verify.checks.storage import HonestCost, honest_cost, judged_windows, lossless, verdict
+from verify.checks.storage import HonestCost, honest_cost, judged_windows
 from verify.evidence import Window
 from verify.oracle import llama, multiplications
 from verify.run.cost import batches_of
@@ -21,34 +20,38 @@ from verify.system.pulse import pulse
 _ARITHMETIC: reader_c.Arithmetic = "mirror"
 
 
-def check_storage(
-    model: reader_c.Model, hyper: Hyperparameters, references: References, windows: Sequence[Window], *, seed: int
-) -> CheckResult:
-    """Judge what the file costs.
+def storage_batches(hyper: Hyperparameters, windows: Sequence[Window]) -> list[list[int]]:
+    """Return batches of numbers of those windows that judged_windows() chooses."""
+    judged = judged_windows(hyper, windows)
+    return list(batches_of(judged, list(range(len(judged))), hyper))
+
+
+def storage_cost(
+    model: reader_c.Model,
+    hyper: Hyperparameters,
+    references: References,
+    windows: Sequence[Window],
+    batch: Sequence[int],
+    *,
+    int8: bool,
+    seed: int,
+) -> HonestCost:
+    """Return what a batch of storage_batches() costs, and what the draws cost.
 
     A position depends on none after it, so only the judged positions are computed, by the verifier's own reference on
-    both sides. seed: of the draws.
+    both sides. int8: whether the file can be run with int8 activations. seed: of the draws.
     """
-    if references.same_numbers:
-        return lossless()
-    short = judged_windows(hyper, windows)
-    found = HonestCost()
-    for batch in batches_of(short, list(range(len(short))), hyper):
-        tokens = torch.from_numpy(np.stack([short[number].tokens for number in batch]))
-        of_source = llama.logits(hyper, references.source_weights, tokens).numpy()
-        of_file = llama.logits(hyper, references.file_weights, tokens).numpy()
-        of_q8 = _int8_logits(model, tokens)
-        if not all(logits is None or np.isfinite(logits).all() for logits in (of_source, of_file, of_q8)):
-            return skipped("storage", "statistical", "logits are not finite")
-        found = found.merged(
-            honest_cost(hyper, references.source_weights, model.storage, tokens, of_source, of_file, of_q8, seed=seed)
-        )
-    return verdict(found)
+    judged = judged_windows(hyper, windows)
+    tokens = torch.from_numpy(np.stack([judged[number].tokens for number in batch]))
+    of_source = llama.logits(hyper, references.source_weights, tokens).numpy()
+    of_file = llama.logits(hyper, references.file_weights, tokens).numpy()
+    of_q8 = _int8_logits(model, tokens) if int8 else None
+    if not all(logits is None or np.isfinite(logits).all() for logits in (of_source, of_file, of_q8)):
+        return HonestCost(finite=False)
+    return honest_cost(hyper, references.source_weights, model.storage, tokens, of_source, of_file, of_q8, seed=seed)
 
 
-def _int8_logits(model: reader_c.Model, tokens: torch.Tensor) -> np.ndarray | None:
-    if not model.config.group_size:
-        return None
+def _int8_logits(model: reader_c.Model, tokens: torch.Tensor) -> np.ndarray:
     logits = []
     for row in tokens.numpy():
         logits.append(model.forward(row, arithmetic=_ARITHMETIC, activations="q8"))

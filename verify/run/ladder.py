@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import chain
 
 import reader_c
@@ -15,6 +15,8 @@ from verify.checks.file import check_file
 from verify.checks.metrics import of_window, summarise
 from verify.checks.quantization import check_quantization
 from verify.checks.result import Bound, CheckResult, exact, skipped
+from verify.checks.storage import HonestCost, lossless
+from verify.checks.storage import verdict as storage_verdict
 from verify.checks.tensors import FoundTensors, check_tensors
 from verify.diagnosis import diagnose_tensors
 from verify.engine.trial import Trial
@@ -24,7 +26,7 @@ from verify.run.compared_windows import ARITHMETICS, ComparedWindow, FirstPositi
 from verify.run.cost import batches_of
 from verify.run.execution_verdict import execution_verdict, float_execution
 from verify.run.forecast import Forecast, forecast_of, measured_rate, seconds_of
-from verify.run.honest_storage import check_storage
+from verify.run.honest_storage import storage_batches
 from verify.run.memory import give_back
 from verify.run.options import Options
 from verify.run.progress import Meter, no_forecast, whole_stage
@@ -114,6 +116,8 @@ class Ladder:
         """Run the checks that run the model."""
         with self._workers() as workers:
             compared, traced = self._judge_windows(workers)
+            with whole_stage(self._options.progress, "storage", self._forecast.of_storage(self._job.windows)):
+                storage = self._check_storage(workers, compared)
         limit = self._policy.execution.noise_sigmas
         by_arithmetic = _by_arithmetic(compared)
         execution = execution_verdict(
@@ -135,7 +139,7 @@ class Ladder:
         if self._job.depth == "full" and wrong:
             tracer = Tracer(self._model, self._source.hyperparameters, self._references, self._job.depth)
             findings = replace(findings, logit_error=tracer.explain(worst.where, self._job.windows))
-        return self._with_metrics(findings, compared)
+        return self._with_metrics(findings.with_checks(storage), compared)
 
     def _judge_windows(self, workers: Workers) -> tuple[list[ComparedWindow], Traced]:
         """Compare every window with the references, then trace the windows that the depth asks for."""
@@ -162,14 +166,26 @@ class Ladder:
             give_back()
         return compared, traced
 
+    def _check_storage(self, workers: Workers, compared: list[ComparedWindow]) -> CheckResult:
+        """Judge what the file costs by what honest storage costs."""
+        if not all(found.finite for found in compared):
+            return skipped("storage", "statistical", "logits are not finite")
+        if self._references.same_numbers:
+            return lossless()
+        batches = storage_batches(self._source.hyperparameters, self._job.windows)
+        costs = self._store.each(
+            [f"storage-{batch[0]}" for batch in batches],
+            HonestCost,
+            lambda places: workers.price([batches[place] for place in places]),
+        )
+        return storage_verdict(reduce(HonestCost.merged, costs, HonestCost()))
+
     def _with_metrics(self, findings: CheckFindings, compared: list[ComparedWindow]) -> CheckFindings:
-        """Add the checks `storage` and `quantization`, and what the latter rests on."""
+        """Add the check `quantization`, and what it rests on."""
         windows = self._job.windows
         if not all(found.finite for found in compared):
             detail = "logits, the file's by float32 or int8 activations or the source's, are not finite"
-            storage = skipped("storage", "statistical", "logits are not finite")
-            return findings.with_checks(storage, exact("quantization", 1, detail))
-        findings = findings.with_checks(self._check_storage())
+            return findings.with_checks(exact("quantization", 1, detail))
         plain = [found.plain for found in compared if found.plain is not None]
         q8 = [found.q8 for found in compared if found.q8 is not None]
         metrics = with_text(summarise(plain), self._options.evidence, windows, self._source)
@@ -179,48 +195,29 @@ class Ladder:
             for number, evidence in enumerate(of_all)
         ]
         metrics_q8 = with_text(summarise(q8), self._options.evidence, windows, self._source) if q8 else None
-        lossless = self._references.same_numbers
         findings = findings.with_checks(
-            check_quantization(metrics, metrics_q8, self._policy.quantization, lossless=lossless)
+            check_quantization(metrics, metrics_q8, self._policy.quantization, lossless=self._references.same_numbers)
         )
         return replace(findings, metrics=metrics, metrics_q8=metrics_q8, windows=tuple(per_window))
 
-    def _check_storage(self) -> CheckResult:
-        # draws that follow from the file cannot be foreseen by its author
-        seed = int(self._job.sha256[:8], 16)
-        windows, hyper = self._job.windows, self._source.hyperparameters
-        work = self._forecast.of_storage(windows)
-        with whole_stage(self._options.progress, "storage", work):
-            return check_storage(self._model, hyper, self._references, windows, seed=seed)
-
     def _compared(self, workers: Workers, batches: list[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
-        """Yield the batches in their order; those that an earlier run stored are not compared again."""
-        stored = {batch[0]: self._store.get(f"compare-{batch[0]}", _Compared) for batch in batches}
-        fresh = workers.compare([batch for batch in batches if stored[batch[0]] is None])
-        for batch in batches:
-            found = stored.pop(batch[0])
-            if found is None:
-                found = _Compared(next(fresh))
-                self._store.put(f"compare-{batch[0]}", found)
-            yield found.windows
+        """Compare the batches in their order, but for those that an earlier run stored."""
+        names = [f"compare-{batch[0]}" for batch in batches]
+        found = self._store.each(
+            names, _Compared, lambda places: map(_Compared, workers.compare([batches[place] for place in places]))
+        )
+        return (one.windows for one in found)
 
     def _traced(
         self, workers: Workers, batches: list[list[int]], first_positions: dict[int, FirstPositions]
     ) -> Iterator[Traced]:
-        """Yield the batches in their order; those that an earlier run stored are not traced again."""
-        stored = [self._store.get(f"trace-{batch[0]}", Traced) for batch in batches]
-        tasks = (
-            (batch, first_positions.get(batch[0]))
-            for batch, earlier in zip(batches, stored, strict=True)
-            if earlier is None
+        """Trace the batches in their order, but for those that an earlier run stored."""
+        tasks = [(batch, first_positions.get(batch[0])) for batch in batches]
+        return self._store.each(
+            [f"trace-{batch[0]}" for batch in batches],
+            Traced,
+            lambda places: workers.trace([tasks[place] for place in places]),
         )
-        fresh = workers.trace(tasks)
-        for batch, earlier in zip(batches, stored, strict=True):
-            found = earlier
-            if found is None:
-                found = next(fresh)
-                self._store.put(f"trace-{batch[0]}", found)
-            yield found
 
     @contextmanager
     def _workers(self) -> Iterator[Workers]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from verify.checks.storage import draws_of, positions_of
 from verify.errors import CannotJudgeError
+from verify.run.engine_memory import memory_of_trial
 from verify.run.work import DOUBLE, FLOAT, Shape, Sizes, Work
 
 # Bytes of weights that are kept because they are asked for again: of the source's, and of the file's.
@@ -95,8 +96,10 @@ def _stages(work: Work, shape: Shape, made: Plan) -> Iterator[int]:
     """Bytes of each stage on the windows of one length."""
     sizes = Sizes.of(work.hyper, shape.length)
     yield _references(work, shape, made, sizes) + _judged_pass(work, shape, made, sizes)
+    if shape.traced and work.lossy:
+        yield _draws(work, shape, sizes)
     if shape.traced and not work.directory:
-        yield max(_storage_cost(work, shape, sizes), _draws(work, shape, sizes)) if work.lossy else 0
+        yield _storage_cost(work, shape, sizes) if work.lossy else 0
         yield _operations(work, shape, made, sizes)
 
 
@@ -108,7 +111,8 @@ def _references(work: Work, shape: Shape, made: Plan, sizes: Sizes) -> int:
     # one noisy pass and the variances; or one pass without noise, and its logits
     noise = sizes.load + shape.batch * FLOAT * (shape.length * sizes.stream + 3 * sizes.scores) + 2 * FLOAT * logits
     running = _weights(work, made, sizes) + _source_pass(work, shape, sizes)
-    return kept + max(running, _models(work, made, sizes) + noise)
+    trial = memory_of_trial(work.hyper, shape.length, sizes) if work.int8_engine else 0
+    return kept + max(running, _models(work, made, sizes) + max(noise, trial))
 
 
 def _weights(work: Work, made: Plan, sizes: Sizes) -> int:

@@ -17,6 +17,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any
 
+from verify.checks.storage import HonestCost
 from verify.errors import CannotJudgeError
 from verify.run.compared_windows import ComparedWindow
 from verify.run.traced_windows import Traced
@@ -64,6 +65,11 @@ class _Actor:
         (found,) = self._worker.trace([task])
         return found
 
+    def price(self, numbers: list[int]) -> HonestCost:
+        self._worker.done_with_logits()
+        (found,) = self._worker.price([numbers])
+        return found
+
 
 class Cluster:
     """The workers of a Ray cluster, as a context manager.
@@ -106,6 +112,10 @@ class Cluster:
     def trace(self, tasks: Iterable[Task]) -> Iterator[Traced]:
         """Trace windows as Worker does, in the tasks' order."""
         yield from self._map([("trace", task) for task in tasks])
+
+    def price(self, batches: Iterable[list[int]]) -> Iterator[HonestCost]:
+        """Compute what storage costs as Worker does, in the batches' order."""
+        yield from self._map([("price", (batch,)) for batch in batches])
 
     def done_with_logits(self) -> None:
         """Nothing to do: each worker knows by itself."""

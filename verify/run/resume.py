@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
@@ -66,6 +66,22 @@ class EvidenceStore:
             reason = (error.strerror or str(error)).lower()
             what = "expected a directory to keep evidence in"
             raise CannotJudgeError(f"{self._directory}: {what}, found: {reason}") from error
+
+    def each(
+        self, names: Sequence[str], kind: type[Found], compute: Callable[[list[int]], Iterator[Found]]
+    ) -> Iterator[Found]:
+        """Yield the evidence of each name in order; what an earlier run stored is not computed again.
+
+        compute: yields that of the given places in names.
+        """
+        stored = {place: self.get(name, kind) for place, name in enumerate(names)}
+        fresh = compute([place for place, found in stored.items() if found is None])
+        for place, name in enumerate(names):
+            found = stored.pop(place)
+            if found is None:
+                found = next(fresh)
+                self.put(name, found)
+            yield found
 
     def _path(self, name: str) -> Path:
         assert self._directory is not None

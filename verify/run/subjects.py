@@ -111,7 +111,9 @@ class FileSubject:
     def cost(self, source: Source, windows: Sequence[Window], options: Options) -> Cost | None:
         if not same_shapes(self._model, source.hyperparameters):
             return None
-        return cost_of(self._model, source, windows, options.evidence.depth, options.memory)
+        engine = options.engine
+        int8 = engine is not None and engine.activations == "q8" and bool(self._model.config.group_size)
+        return cost_of(self._model, source, windows, options.evidence.depth, options.memory, int8_engine=int8)
 
     def run(self, source: Source, job: Job, length: int, options: Options, store: EvidenceStore) -> CheckFindings:
         return Ladder(self._model, source, job, length, options, store).run()

@@ -30,7 +30,8 @@ class Work:
     """The sizes that decide how much memory a verdict takes.
 
     shapes: of its windows, one for each length. held: bytes of the file's copy. lossy: the file's weights are others
-    than the source's. directory: transformers runs what is judged, whole, instead of the C reader.
+    than the source's. directory: transformers runs what is judged, whole, instead of the C reader. int8_engine: a
+    user's engine with int8 activations is judged too.
     """
 
     hyper: Hyperparameters
@@ -40,6 +41,7 @@ class Work:
     huggingface: bool
     lossy: bool
     directory: bool = False
+    int8_engine: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ import torch
 
 import reader_c
 from verify.checks.policy import Policy
+from verify.checks.storage import HonestCost
 from verify.engine.trial import Trial
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.evidence.depth import traced_positions, traced_windows
 from verify.run.compared_windows import ComparedWindow, Comparer, FirstPositions
+from verify.run.honest_storage import storage_cost
 from verify.run.memory import Plan, mapped
 from verify.run.reference_logits import References
 from verify.run.traced_windows import Traced, Tracer
@@ -68,6 +70,7 @@ class Worker:
         self, job: Job, model: reader_c.Model, source: Source, references: References, trial: Trial | None = None
     ) -> None:
         self._job, self._references = job, references
+        self._model, self._hyper = model, source.hyperparameters
         self._comparer = Comparer(model, references, job.windows, job.policy.execution.noise_sigmas, trial)
         self._tracer = Tracer(model, source.hyperparameters, references, job.depth)
 
@@ -90,6 +93,15 @@ class Worker:
         for numbers, first_positions in tasks:
             yield self._tracer.trace(self._job.windows, numbers, first_positions)
 
+    def price(self, batches: Iterable[list[int]]) -> Iterator[HonestCost]:
+        """Compute what storage costs, batch by batch of storage_batches()."""
+        # draws that follow from the file cannot be foreseen by its author
+        seed = int(self._job.sha256[:8], 16)
+        int8 = bool(self._model.config.group_size)
+        inputs = self._model, self._hyper, self._references, self._job.windows
+        for batch in batches:
+            yield storage_cost(*inputs, batch, int8=int8, seed=seed)
+
 
 class Workers(Protocol):
     """One Worker of this process, or those of a cluster."""
@@ -97,5 +109,7 @@ class Workers(Protocol):
     def compare(self, batches: Sequence[list[int]], /) -> Iterator[tuple[ComparedWindow, ...]]: ...
 
     def trace(self, tasks: Iterable[Task], /) -> Iterator[Traced]: ...
+
+    def price(self, batches: Iterable[list[int]], /) -> Iterator[HonestCost]: ...
 
     def done_with_logits(self) -> None: ...

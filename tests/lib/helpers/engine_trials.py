@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from verify.checks.policy import DEFAULT_POLICY, load_policy
 from verify.engine.command import Engine
 from verify.engine.trial import Trial
 from verify.evidence import Evidence, Window
+from verify.evidence.seed import choose_seed
 from verify.oracle import llama
 from verify.oracle.logit_sigma import logit_sigma
 from verify.run.reference_logits import References
@@ -53,10 +55,11 @@ class Bench:
         self.source: Source = MemorySource(self.hyper, held.__getitem__)
         self.model = reader_c.open(self.file)
         self.load = functools.cache(References(self.source, self.model).file_weights)
+        self._seed = choose_seed(None, hashlib.sha256(self.file.read_bytes()).hexdigest(), None)
         self._expected: dict[bytes, Expected] = {}
 
     def windows(self, depth: str) -> list[Window]:
-        return Evidence(depth=depth).collect(self.source, self.config.max_seq_len)
+        return Evidence(depth=depth).collect(self.source, self.config.max_seq_len, self._seed)
 
     def expected(self, window: Window) -> Expected:
         key = window.tokens.tobytes()

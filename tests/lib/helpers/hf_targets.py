@@ -22,7 +22,7 @@ from verify.report.model import Report
 # Two tensors, and the checks of a directory in their order.
 DOWN = "model.layers.1.mlp.down_proj.weight"
 QUERY = "model.layers.0.self_attn.q_proj.weight"
-ORDER = ["config", "file", "tensors", "execution", "quantization"]
+ORDER = ["config", "file", "tensors", "execution", "storage", "quantization"]
 
 # kind of source -> (source, directory)
 Healthy = dict[str, tuple[Path, Path]]

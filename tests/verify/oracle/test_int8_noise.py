@@ -10,7 +10,7 @@ import torch
 from helpers.engine_trials import Bench
 
 from verify.oracle import llama
-from verify.oracle.int8_noise import CROWDED, TELLING, Draws, _Activations, _DrawsNoise, half_away, int8_spread
+from verify.oracle.int8_noise import CROWDED, TELLING, Draws, DrawsNoise, _Activations, half_away, int8_spread
 from verify.oracle.logit_sigma import logit_sigma
 
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 96, 48))
@@ -63,7 +63,7 @@ def test_turns_expected_are_turns_that_happen(bench: Bench) -> None:
 def test_where_an_activation_lies_at_a_half_a_turn_is_even_odds() -> None:
     """One product whose activations are 127 and 2.5 steps."""
     x = torch.tensor([[[127.0, 2.5]]]).repeat(1 + len(TELLING.scales), 1, 1)
-    activations = _Activations(grouped(2), _DrawsNoise(TELLING, 0), TELLING, 0)
+    activations = _Activations(grouped(2), DrawsNoise(TELLING.scales, 0), TELLING, 0)
     made = activations(x, "any")
     assert activations.turns.tolist() == pytest.approx([0.5], abs=1e-6)
     assert {float(value) for value in made[:, 0, 1]} <= {2.0, 3.0}

@@ -133,7 +133,8 @@ def test_logits_that_are_off_are_found_by_execution(healthy: Healthy, monkeypatc
 def test_logits_that_are_not_finite_are_found(healthy: Healthy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DirectoryEngine, "logits", lambda _, tokens: np.full((*tokens.shape, 29), np.nan, np.float32))
     report = verdict(*healthy["llama2c"])
-    assert statuses(report) == {**dict.fromkeys(ORDER[:3], "pass"), "execution": "fail", "quantization": "fail"}
+    after = {"execution": "fail", "storage": "skipped", "quantization": "fail"}
+    assert statuses(report) == {**dict.fromkeys(ORDER[:3], "pass"), **after}
 
 
 def test_a_directory_that_transformers_cannot_load_fails(healthy: Healthy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,8 @@ def test_a_directory_that_transformers_cannot_load_fails(healthy: Healthy, monke
 
     monkeypatch.setattr(DirectoryEngine, "__init__", refuse)
     report = verdict(*healthy["llama2c"])
-    assert statuses(report) == {**dict.fromkeys(ORDER[:3], "pass"), "execution": "fail", "quantization": "skipped"}
+    after = {"execution": "fail", "storage": "skipped", "quantization": "skipped"}
+    assert statuses(report) == {**dict.fromkeys(ORDER[:3], "pass"), **after}
     assert report.reason == (
         "execution: transformers on the directory: expected a model that transformers loads, found: a reason"
     )

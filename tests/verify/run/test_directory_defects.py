@@ -169,6 +169,40 @@ def test_a_seeded_defect_is_found_by_its_check(
     assert [one.name for one in report.checks] == ORDER
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_narrowed_directory_costs_what_honest_rounding_costs(
+    tmp_path: Path, healthy: Healthy, dtype: torch.dtype
+) -> None:
+    source, directory = healthy["llama2c"]
+    directory = copy(directory, tmp_path)
+    change_weights(directory, lambda state: state.update({name: x.to(dtype) for name, x in state.items()}))
+    change_json(directory / "config.json", torch_dtype=str(dtype).removeprefix("torch."))
+    report = verdict(source, directory)
+    assert report.passed, report.reason
+    storage = next(check for check in report.checks if check.name == "storage")
+    assert (storage.bound, storage.limit) == ("statistical", 6.0)
+    assert 0 < (storage.observed or 0.0) < 6
+    assert storage.detail.startswith("float32 activations: a typical position costs KL ")
+    assert "int8" not in storage.detail
+
+
+def test_a_narrowed_directory_that_costs_more_than_honest_rounding_fails(
+    tmp_path: Path, healthy: Healthy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in deriving what the directory should hold, which `tensors` shares: two more bits are dropped."""
+
+    def truncated(tensor: torch.Tensor, _storage: str, _group_size: int) -> torch.Tensor:
+        return (tensor.contiguous().view(torch.int32) & ~0x3FFFF).view(torch.float32)
+
+    source, directory = healthy["llama2c"]
+    directory = copy(directory, tmp_path)
+    _narrowed_and_said(directory)
+    monkeypatch.setattr("verify.run.reference_logits.numbers", truncated)
+    storage = next(check for check in verdict(source, directory).checks if check.name == "storage")
+    assert storage.status == "fail", storage.detail
+    assert storage.detail.startswith("the file costs more than an honest file of its storage: float32 activations")
+
+
 def test_a_narrowed_directory_costs_something_and_a_policy_may_refuse_it(tmp_path: Path, healthy: Healthy) -> None:
     source, directory = healthy["llama2c"]
     directory = copy(directory, tmp_path)
@@ -221,6 +255,7 @@ def test_an_index_that_says_something_else_than_the_shards_is_found(
         "file": "fail",
         "tensors": "skipped",
         "execution": "skipped",
+        "storage": "skipped",
         "quantization": "skipped",
     }
     found = next(check.detail for check in report.checks if check.name == "file")

@@ -15,19 +15,27 @@ import torch
 from helpers import huggingface
 from helpers.checkpoints import save, state_dict
 from helpers.command_line import refused, run, run_on_terminal
+from helpers.engines import library
+from helpers.healthy_engines import HEALTHY
 from helpers.models import LLAMA_2_7B, arrays, config, hyperparameters
 
 import exporter
 import verify
+from verify.engine.command import Engine
+from verify.engine.probes import PROBES
+from verify.engine.trial import drawn_positions
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.evidence.depth import DEPTHS
 from verify.oracle import expected
+from verify.oracle.int8_noise import TELLING, int8_spread
+from verify.oracle.int8_probes import probe_hazard
 from verify.oracle.transformers import TransformersOracle
 from verify.run import memory
 from verify.run.cost import long_window_fits
+from verify.run.engine_memory import memory_of_trial
 from verify.run.memory import Plan, plan, predicted
-from verify.run.work import Shape, Work
+from verify.run.work import Shape, Sizes, Work
 from verify.sources import open_source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.sources.llama2c import Llama2cSource
@@ -277,6 +285,76 @@ def test_a_file_of_another_shape_fails_however_little_memory_there_is(tmp_path: 
 def test_what_no_plan_can_do_is_refused_before_anything_is_computed(limit: int) -> None:
     with pytest.raises(CannotJudgeError, match=r"memory: expected at least [\d,]+ MiB for this model"):
         plan(llama_7b(), 2, limit)
+
+
+# where logits, activations and attention's scores take the most; the length of a window
+WIDE = [
+    ({"vocab_size": 40_000, "max_seq_len": 64}, 64),
+    ({"dim": 512, "hidden_dim": 4096, "n_heads": 8, "max_seq_len": 512}, 512),
+    ({"n_heads": 16, "max_seq_len": 1024}, 1024),
+]
+
+
+@pytest.mark.parametrize(("sizes", "length"), WIDE)
+def test_noise_of_an_engine_with_int8_activations_takes_the_predicted_memory(
+    sizes: dict[str, int], length: int
+) -> None:
+    """Measured: of the noise of a window and of probes, the larger one."""
+    model = config(**{"dim": 32, "hidden_dim": 64, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 500, **sizes})
+    held = {name: torch.from_numpy(array) for name, array in arrays(model).items()}
+    hyper = hyperparameters(model)
+    window = torch.arange(drawn_positions(hyper, length, TELLING)) % 500
+    probes = torch.zeros((PROBES, 2), dtype=torch.int64)
+    taken = []
+    for noise in (
+        lambda: int8_spread(hyper, held.__getitem__, lambda _name: 8, window, TELLING, seed=0),
+        lambda: probe_hazard(hyper, held.__getitem__, lambda _name: 8, probes, 1.0, seed=0),
+    ):
+        memory.give_back()
+        before, watch = memory._anonymous(), memory.Watch()
+        with watch.watching():
+            kept = noise()
+        taken.append(watch.taken.peak - before)
+        del kept
+    told = memory_of_trial(hyper, length, Sizes.of(hyper, length))
+    assert 0.5 * told <= max(taken) <= told
+
+
+@pytest.mark.slow
+def test_what_an_int8_engine_costs_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the plan and the bytes that are read show, beside those of a verdict without an engine."""
+    source, file = save(tmp_path, state_dict()), tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(source), file, format="v2", group_size=8)
+    kept = tmp_path / "objects"
+    kept.mkdir()
+    other = library(tmp_path / "engine", kept, HEALTHY["groups from the last to the first"], activations="q8")
+    works: list[Work] = []
+
+    def frugal(work: Work, *_: object) -> Plan:
+        works.append(work)
+        return Plan(1 << 40, False, 1, 1, 0, 0)
+
+    monkeypatch.setattr("verify.run.cost.plan", frugal)
+    asked: list[int] = []
+    read = Llama2cSource.tensor
+
+    def counted(self: Llama2cSource, which: str) -> torch.Tensor:
+        tensor = read(self, which)
+        asked.append(tensor.nbytes)
+        return tensor
+
+    monkeypatch.setattr(Llama2cSource, "tensor", counted)
+    told: list[int] = []
+    for engine in (None, Engine(other, activations="q8")):
+        asked.clear()
+        report = verify.verify(source, file, evidence=EVIDENCE, memory=1 << 40, engine=engine)
+        assert report.verdict == "pass"
+        told.append(report.environment["memory"]["reads_predicted"])
+        assert sum(asked) <= told[-1]
+    # what an engine costs is more than what was told without one
+    assert told[0] < sum(asked)
+    assert [work.int8_engine for work in works] == [False, True]
+    assert predicted(works[0], memory.AT_EASE) <= predicted(works[1], memory.AT_EASE)
 
 
 @pytest.mark.slow

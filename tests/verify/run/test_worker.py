@@ -24,6 +24,7 @@ from helpers.command_line import refused, run
 import exporter
 import verify
 from verify.checks.execution import WorstLogit
+from verify.checks.storage import HonestCost, honest_cost
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
 from verify.run.compared_windows import ComparedWindow, Comparer, FirstPositions
@@ -72,7 +73,7 @@ def judged(case: tuple[Path, Path], **options: Any) -> dict[str, Any]:
 def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the parts that are really done from now on."""
     done: list[str] = []
-    compare, trace = Comparer._compare, Worker.trace
+    compare, trace, price = Comparer._compare, Worker.trace, Worker.price
 
     def counting(self: Comparer, number: int, *rest: Any) -> ComparedWindow:
         done.append(f"compare {number}")
@@ -83,8 +84,14 @@ def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             done.append("trace")
             yield found
 
+    def pricing(self: Worker, batches: Any) -> Iterator[HonestCost]:
+        for found in price(self, batches):
+            done.append("price")
+            yield found
+
     monkeypatch.setattr(Comparer, "_compare", counting)
     monkeypatch.setattr(Worker, "trace", tracing)
+    monkeypatch.setattr(Worker, "price", pricing)
     return done
 
 
@@ -117,16 +124,61 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_report(
         keep = tmp_path / f"after{after}"
         with pytest.raises(StoppedError):
             judged(case, resume=keep, progress=stopping(after))
-        stored = len([*keep.glob("*-compare-*"), *keep.glob("*-trace-*")])
+        stored = len([path for kind in ("compare", "trace", "storage") for path in keep.glob(f"*-{kind}-*")])
         assert stored == 0 if after <= first["windows"] else stored > 0
         done = count_parts(monkeypatch)
         assert judged(case, resume=keep) == whole
         # what was finished before is not done again
-        assert len(done) == 5 + 2 - stored
+        assert len(done) == 5 + 2 + 5 - stored
         done.clear()
         assert judged(case, resume=keep) == whole
         assert done == []
         assert not list(keep.glob("*.partial"))
+
+
+def stopped_at_the_fourth_batch(case: tuple[Path, Path], keep: Path) -> None:
+    priced: list[int] = []
+
+    def stopping_cost(*arguments: Any, **options: Any) -> HonestCost:
+        if len(priced) == 3:
+            raise StoppedError
+        priced.append(1)
+        return honest_cost(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("verify.run.honest_storage.honest_cost", stopping_cost)
+        with pytest.raises(StoppedError):
+            judged(case, resume=keep)
+
+
+def test_a_run_that_was_stopped_among_the_draws_of_storage_keeps_those_before(
+    case: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = judged(case)
+    stopped_at_the_fourth_batch(case, tmp_path)
+    done = count_parts(monkeypatch)
+    assert judged(case, resume=tmp_path) == whole
+    assert done == ["price"] * 2
+
+
+def test_draws_of_storage_are_thrown_anew_for_another_file_and_by_a_rebuilt_reader(
+    case: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_at_the_fourth_batch(case, tmp_path / "kept")
+    other = tmp_path / "other.bin"
+    checkpoint = exporter.open_checkpoint(case[0])
+    exporter.export(checkpoint, other, format="v3", storage="q8_0", group_size=4)
+    done = count_parts(monkeypatch)
+    judged((case[0], other), resume=tmp_path / "kept")
+    assert done.count("price") == 5
+    done.clear()
+    # a file of the reader's package that the compiler would have written otherwise
+    rebuilt = tmp_path / "reader_c"
+    rebuilt.mkdir()
+    (rebuilt / "_reader.abi3.so").write_bytes(b"another build")
+    monkeypatch.setattr("verify.run.resume.reader_c.__file__", str(rebuilt / "__init__.py"))
+    judged(case, resume=tmp_path / "kept")
+    assert done.count("price") == 5
 
 
 def test_other_inputs_find_nothing(case: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
