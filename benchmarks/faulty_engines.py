@@ -34,8 +34,11 @@ The tables are `tests/lib/helpers/faulty_engines.py` and `healthy_engines.py`.
 The model has {MODEL.n_layers} layers of {MODEL.dim}, random weights, and {MODEL.max_seq_len} positions.
 The windows are the random and fixed ones of each depth: 64 positions at quick, all {MODEL.max_seq_len} beyond.
 *sees* means that the check `engine` failed; the number is the first window that made it fail.
-In a large model int8 activations hide more: [a table for SmolLM2](your-engine.md#int8-activations) has what was measured there.
-Two faults are below the noise of honest rounding in an engine that adds up as coarsely as -Ofast does: keys in half precision, where 28 of 28 short sequences differ and so do 80 of 84 draws, and a fast exponential, 20 of 20 and 59 of 60.
+In a large model int8 activations hide more: \
+[a table for SmolLM2](your-engine.md#int8-activations) has what was measured there.
+Two faults are below the noise of honest rounding in an engine that adds up as coarsely as -Ofast does: \
+keys in half precision, where 28 of 28 short sequences differ and so do 80 of 84 draws, \
+and a fast exponential, 20 of 20 and 59 of 60.
 """
 
 
