@@ -19,10 +19,13 @@ from reader_c.errors import (
     ReaderMemoryError,
     ReaderSystemError,
 )
+from reader_c.generation import generate
 from reader_c.model import Model
 from reader_c.options import Activations, Arithmetic, Path, Rope, best_path, paths
+from reader_c.sampler import Sampler
 from reader_c.session import Session
 from reader_c.tensors import QuantizedTensor, Span, Storage
+from reader_c.tokenizer import Tokenizer
 from reader_c.trace import Stage, Walk
 
 __all__ = [
@@ -40,12 +43,15 @@ __all__ = [
     "ReaderSystemError",
     "Rope",
     "RopeScaling",
+    "Sampler",
     "Session",
     "Span",
     "Stage",
     "Storage",
+    "Tokenizer",
     "Walk",
     "best_path",
+    "generate",
     "open",
     "paths",
 ]
