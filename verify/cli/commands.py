@@ -29,6 +29,7 @@ from verify.cli.options import (
 )
 from verify.cli.prepare import check_directory, signing_key, start_pytorch, verdict_options
 from verify.cli.results import deliver, show_notes, tell_group_size
+from verify.cli.text import generate, perplexity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,3 +296,7 @@ def inspect(file: Path, json: bool) -> int:
     else:
         show_inspection(contents)
     return 0
+
+
+for _command in (generate, perplexity):
+    app.add_command(_command)
