@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reader_c import errors
 from reader_c.model import Model
-from reader_c.options import Activations, Arithmetic
+from reader_c.options import Activations, Arithmetic, c_options
 from reader_c.sampler import Sampler
 from reader_c.session import Session
 from reader_c.tokenizer import BOS, Tokenizer
@@ -45,6 +45,8 @@ def generate(
     if tokenizer.vocab_size != model.config.vocab_size:
         expected = f"the model's {model.config.vocab_size}"
         raise errors.ArgumentError(tokenizer.path, "vocab_size", None, expected, str(tokenizer.vocab_size))
+    # all options are refused before the first piece, not by it
+    c_options(model.path, activations, arithmetic, "computed", "best")
     sampler = Sampler(temperature, top_p, seed)
     tokens = tokenizer.encode(prompt, bos=True)
     longest = model.config.max_seq_len

@@ -52,7 +52,7 @@ class Tokenizer:
         code = lib.rc_tokenizer_encode(
             self._pointer, ffi.from_buffer(content), len(content), bool(bos), bool(eos), room, count, status
         )
-        check(self.path, code, status)
+        check(self.path, code, status, remark="")
         return tokens[: count[0]].tolist()  # type: ignore[no-any-return]
 
     def decode(self, ids: Sequence[int] | NDArray[Any], *, previous: int | None = None, shown: bool = False) -> bytes:

@@ -84,9 +84,9 @@ static int check_options(int64_t n, const rc_sampling *options, const uint64_t *
     if (n > INT32_MAX)
         return rc_fail(status, RC_ARGUMENT, "number of logits", -1, "at most", INT32_MAX, n);
     if (!(options->temperature >= 0.0f && isfinite(options->temperature)))
-        return rc_fail_option(status, "temperature", "a finite number from 0 on", options->temperature);
+        return rc_fail_argument(status, "temperature", -1, "a finite number from 0 on", options->temperature);
     if (!(options->top_p >= 0.0f && options->top_p <= 1.0f))
-        return rc_fail_option(status, "top_p", "a number from 0 to 1", options->top_p);
+        return rc_fail_argument(status, "top_p", -1, "a number from 0 to 1", options->top_p);
     if (!*state)
         return rc_fail(status, RC_ARGUMENT, "seed", -1, "at least", 1, 0);
     return RC_OK;
@@ -99,7 +99,7 @@ int rc_sample(const float *logits, int64_t n, const rc_sampling *options, uint64
     RC_TRY(check_options(n, options, state, status));
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(logits[i]))
-            return rc_fail_text(status, "logit", i, "a finite number", isnan(logits[i]) ? "nan" : "infinity");
+            return rc_fail_argument(status, "logit", i, "a finite number", logits[i]);
     if (options->temperature == 0.0f) {
         *token = most_probable(logits, n);
         return RC_OK;
@@ -107,8 +107,8 @@ int rc_sample(const float *logits, int64_t n, const rc_sampling *options, uint64
     for (int64_t i = 0; i < n; i++) {
         probability[i] = logits[i] / options->temperature;
         if (!isfinite(probability[i]))
-            return rc_fail_option(status, "temperature", "one by which no logit becomes infinite",
-                                  options->temperature);
+            return rc_fail_argument(status, "temperature", -1, "one by which no logit becomes infinite",
+                                    options->temperature);
     }
     rc_softmax(probability, n);
     const float coin = next_random(state);

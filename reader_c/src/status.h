@@ -27,10 +27,11 @@ static inline int rc_fail_text(rc_status *status, const char *field, int64_t off
 }
 
 /* The same for a real number that the caller gave. */
-static inline int rc_fail_option(rc_status *status, const char *field, const char *rule, double found)
+static inline int rc_fail_argument(rc_status *status, const char *field, int64_t offset, const char *rule,
+                                   double found)
 {
     *status = (rc_status){
-        .code = RC_ARGUMENT, .field = field, .rule = rule, .offset = -1, .is_real = 1, .found_real = found};
+        .code = RC_ARGUMENT, .field = field, .rule = rule, .offset = offset, .is_real = 1, .found_real = found};
     return RC_ARGUMENT;
 }
 
