@@ -82,6 +82,20 @@ def test_the_random_numbers_are_those_of_xorshift64_star() -> None:
         assert reader_c.Sampler(1.0, 1.0, seed).sample(uniform) == int(coin(seed) * (1 << 12))
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.9999])
+def test_a_random_number_on_the_border_of_two_tokens_draws_the_second(top_p: float) -> None:
+    seed = next(seed for seed in range(1, 10**6) if coin(seed) and coin(seed) * 4096 % 1 == 0)
+    assert reader_c.Sampler(1.0, top_p, seed).sample(np.zeros(4096, np.float32)) == int(coin(seed) * 4096)
+
+
+def test_top_p_ends_behind_the_token_that_exceeds_it_and_keeps_one_on_the_cutoff() -> None:
+    """Four tokens of a quarter each, of which the third exceeds a half; two of a half, which is the cutoff."""
+    drawn = [reader_c.Sampler(1.0, 0.5, seed * 2**40 + 1).sample(np.zeros(4)) for seed in range(1, 200)]
+    assert set(drawn) == {0, 1, 2}
+    drawn = [reader_c.Sampler(1.0, 0.5, seed * 2**40 + 1).sample(np.zeros(2)) for seed in range(1, 50)]
+    assert set(drawn) == {0, 1}
+
+
 def test_equal_seeds_draw_equal_tokens_and_temperature_zero_draws_none() -> None:
     logits = np.random.default_rng(0).normal(0, 1, (50, 100)).astype(np.float32)
     one, other = reader_c.Sampler(1.0, 0.9, 5), reader_c.Sampler(1.0, 0.9, 5)

@@ -72,8 +72,8 @@ BROKEN = {
         "max_token_length at 0: expected at least 1, found -5",
     ),
     "longest overflows run.c's buffer": (
-        changed(0, struct.pack("<i", 2**30)),
-        "max_token_length at 0: expected at most 1073741822, found 1073741824",
+        changed(0, struct.pack("<i", 2**30 - 1)),
+        "max_token_length at 0: expected at most 1073741822, found 1073741823",
     ),
     "longer than the longest": (
         content(SMALL, longest=5),
@@ -118,7 +118,8 @@ def test_every_prefix_of_a_file_is_refused_and_the_whole_is_not(tmp_path: Path) 
         path.write_bytes(content(SMALL)[:size])
         with pytest.raises(reader_c.InvalidFileError, match="file size"):
             reader_c.Tokenizer(path, len(SMALL))
-    assert reader_c.Tokenizer(save(path, SMALL), len(SMALL)).encode(b"a") == [4, 3]
+    for longest in (6, 7, 2**30 - 2):
+        assert reader_c.Tokenizer(save(path, SMALL, longest), len(SMALL)).encode(b"a") == [4, 3]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,7 @@ def small_vocabularies(draw: st.DrawFn) -> list[Entry]:
 @given(small_vocabularies(), st.text("ab ", max_size=40))
 @example([*SMALL[:3], (b"a", 0.0), (b"b", 0.0), (b" ", 0.0), (b"aa", -1.0), (b"aaa", -1.0)], "aaaaaaa")
 @example([*SMALL[:3], (b"a", 0.0), (b"b", 0.0), (b" ", 0.0), (b"ab", -1e10), (b"ba", -1.0)], "abab")
+@example([*SMALL[:3], (b"a", 0.0), (b"b", 0.0), (b" ", 0.0), (b"ab", -1e10)], "ab")
 @example([*SMALL[:3], (b"a", 0.0), (b" ", 0.0), (b"\n<s>\n ", 1.0), (b"\n<s>\n a", 1.0)], "aa")
 def test_merges_are_those_of_run_c_s_loop_for_any_vocabulary(
     tmp_path_factory: pytest.TempPathFactory, entries: list[Entry], text: str
@@ -225,6 +227,17 @@ def test_decoding_gives_the_text_back(
     tokenizer = vocabularies[which][1]
     if b"<0x" not in text:
         assert tokenizer.decode(tokenizer.encode(text, bos=True)) == text
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "a\U0001f600\u20ac\u00e9a"])
+def test_characters_of_up_to_four_bytes_have_pieces(text: str, tmp_path: Path) -> None:
+    pieces = [" ", "a", "\u00e9", "\u20ac", "\U0001f600"]
+    entries = byte_entries() + [(piece.encode(), 0.0) for piece in pieces]
+    entries += [(b"\x80\x80\x80\x80", 0.0), (b"\x80\x80\x80\x80\x80", 0.0)]
+    tokenizer = reader_c.Tokenizer(save(tmp_path / "tokenizer.bin", entries), len(entries))
+    assert tokenizer.encode(text) == [259, *(259 + pieces.index(character) for character in text)]
+    # a fifth byte begins anew
+    assert tokenizer.encode(b"\x80" * 5) == [259, 264, 0x80 + 3]
 
 
 def test_text_may_be_given_as_str_and_undecodable_bytes_are_kept(
@@ -288,6 +301,7 @@ def test_a_byte_s_piece_is_what_sscanf_finds_in_it(tmp_path: Path) -> None:
 
 def test_decoding_leaves_out_the_first_token_and_one_space_after_it(tmp_path: Path) -> None:
     entries = [*SMALL, (b"  a", 0.0), (b" <0x41>", 0.0), (b"\x07", 0.0), (b"\xc3", 0.0), (b"<0x0A>", 0.0)]
+    entries += [(b"\x7f", 0.0), (b"~", 0.0)]
     tokenizer = reader_c.Tokenizer(save(tmp_path / "tokenizer.bin", entries), len(entries))
     assert tokenizer.decode([1, 5, 5]) == b" a  a"
     assert tokenizer.decode([5], previous=1) == b" a"
@@ -296,7 +310,7 @@ def test_decoding_leaves_out_the_first_token_and_one_space_after_it(tmp_path: Pa
     assert tokenizer.decode([6], previous=1) == b"A"
     assert tokenizer.decode([1, 2, 1, 4]) == b"\n</s>\n"
     assert tokenizer.decode([3, 7, 8, 9]) == b"a\x07\xc3\n"
-    assert tokenizer.decode([3, 7, 8, 9], shown=True) == b"a\n"
+    assert tokenizer.decode([3, 7, 8, 9, 10, 11], shown=True) == b"a\n~"
     assert tokenizer.decode([]) == b""
 
 
