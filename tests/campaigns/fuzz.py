@@ -61,19 +61,9 @@ def build(done: str) -> Path:
 def fuzz(program: Path, format_name: str, runs: int, progress: Progress) -> Found:
     corpus, log = PLACE / "corpus" / format_name, PLACE / f"{format_name}.log"
     corpus.mkdir(parents=True, exist_ok=True)
-    options = [
-        f"-runs={runs}",
-        f"-max_len={LONGEST[FORMATS[format_name]]}",
-        "-timeout=10",
-        "-rss_limit_mb=2048",
-        "-reduce_inputs=0",
-    ]
-    options += [
-        "-reduce_inputs=0",
-        "-print_final_stats=1",
-        f"-artifact_prefix={PLACE / format_name}-",
-        "-detect_leaks=1",
-    ]
+    options = [f"-runs={runs}", f"-max_len={LONGEST[FORMATS[format_name]]}", "-timeout=10", "-rss_limit_mb=2048"]
+    options += ["-reduce_inputs=0", "-print_final_stats=1", "-detect_leaks=1"]
+    options += [f"-artifact_prefix={PLACE / format_name}-"]
     kept_corpus = TARGET / "corpus" / format_name
     places = [corpus, *([kept_corpus] if kept_corpus.is_dir() else []), PLACE / "seeds" / format_name]
     task = progress.add_task(format_name, total=runs)
