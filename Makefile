@@ -15,7 +15,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
-  mutants-python refusals campaign clean
+  mutants-python refusals words campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -151,6 +151,10 @@ fuzz: $(READY)
 
 fuzz-ci: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 200000 --trial
+
+# Token ids and generated text against llama2.c's own programs; RUN_C and RUNQ_C: their sources, from a clone of it.
+words: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/words.py $(or $(RUN_C),$(error RUN_C=FILE is required)) $(RUNQ_C)
 
 # Branches of the reader that the fuzzer's corpus and the tests reach.
 coverage: $(READY)

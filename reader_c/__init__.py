@@ -22,10 +22,13 @@ from reader_c.errors import (
     ReaderSystemError,
     UnknownTensorError,
 )
+from reader_c.generation import generate
 from reader_c.model import Model
 from reader_c.options import Activations, Arithmetic, Path, Rope, best_path, paths
+from reader_c.sampler import Sampler
 from reader_c.session import Session
 from reader_c.tensors import QuantizedTensor, Span, Storage
+from reader_c.tokenizer import Tokenizer
 from reader_c.trace import Stage, Walk
 
 if TYPE_CHECKING:
@@ -46,14 +49,17 @@ __all__ = [
     "ReaderSystemError",
     "Rope",
     "RopeScaling",
+    "Sampler",
     "Session",
     "Span",
     "Stage",
     "Storage",
+    "Tokenizer",
     "UnknownTensorError",
     "Walk",
     "__version__",
     "best_path",
+    "generate",
     "open",
     "paths",
 ]

@@ -44,6 +44,11 @@ SOURCES = (
     "project.c",
     "layer.c",
     "forward.c",
+    "pieces.c",
+    "merges.c",
+    "encode.c",
+    "tokenizer.c",
+    "sample.c",
 )
 
 # The reader promises strict floating point: each rounding happens where the source says.

@@ -8,8 +8,11 @@ from reader_c import errors
 from reader_c._reader import ffi, lib
 
 
-def check(path: str, code: int, status: Any) -> None:
-    """Raise the exception for a failed call of C. path: the file. code: the call's result; RC_OK raises nothing."""
+def check(path: str, code: int, status: Any, *, remark: str | None = None) -> None:
+    """Raise the exception for a failed call of C. path: the file. code: the call's result; RC_OK raises nothing.
+
+    remark: what to add where the file is at fault; by default, which kind of file it seems to be instead of a .bin.
+    """
     if code == lib.RC_OK:
         return
     field = ffi.string(status.field).decode()
@@ -21,7 +24,9 @@ def check(path: str, code: int, status: Any) -> None:
     expected, found = _expected_and_found(status)
     if code == lib.RC_ARGUMENT:
         raise errors.ArgumentError(path, field, offset, expected, found)
-    raise errors.InvalidFileError(path, field, offset, expected, found + errors.remark_on_kind(path))
+    raise errors.InvalidFileError(
+        path, field, offset, expected, found + (errors.remark_on_kind(path) if remark is None else remark)
+    )
 
 
 def _expected_and_found(status: Any) -> tuple[str, str]:

@@ -33,6 +33,13 @@
  *                                      attention, and one thread's part of `fast`
  *     batch.h, project, layer          a batch of tokens through a projection, and through a layer
  *     forward.c                        the forward pass and the walk                [rc_session_forward, rc_walk_*]
+ *
+ * Words, for which llama2.c has a file of its own:
+ *
+ *     pieces, merges                   tokenizer.bin: pieces and scores; which tokens merge into which
+ *     encode.c                         text to tokens                               [rc_tokenizer_encode]
+ *     tokenizer.c                      the whole; tokens to text         [rc_tokenizer_open, _close, _decode]
+ *     sample.c                         draws the next token                         [rc_sample]
  */
 #ifndef EXPORT_AND_VERIFY_READER_H
 #define EXPORT_AND_VERIFY_READER_H
@@ -249,6 +256,39 @@ int rc_walk_layer(rc_session *session, int64_t layer, int64_t n, const rc_option
 /* logits is (n, vocab_size). */
 int rc_walk_classifier(rc_session *session, int64_t n, const rc_options *options, void *const *trace,
                        const float *x, float *logits, rc_status *status);
+
+typedef struct rc_tokenizer rc_tokenizer;
+
+/* A tokenizer of llama2.c: file (size,) is all of its tokenizer.bin, and vocab_size is the model's, because the file
+ * does not say how many tokens it has. The tokenizer is immutable, and threads may share it. */
+int rc_tokenizer_open(const uint8_t *file, int64_t size, int64_t vocab_size, rc_tokenizer **tokenizer,
+                      rc_status *status);
+void rc_tokenizer_close(rc_tokenizer *tokenizer);
+
+/* The tokens that run.c makes of a text without zero bytes, of any encoding: tokens has room for size + 3. bos, eos:
+ * begin with token 1, end with token 2. */
+int rc_tokenizer_encode(const rc_tokenizer *tokenizer, const uint8_t *text, int64_t size, int bos, int eos,
+                        int32_t *tokens, int64_t *count, rc_status *status);
+/* The text of tokens (n,): the pieces, without token 1 and without a space that follows it; a piece such as <0x0A> is
+ * that byte. previous: the token before them, or -1. shown: leave out what run.c does not print, a byte that is neither
+ * ASCII that can be printed nor white space and stands alone. text may be NULL: then only size is found. */
+int rc_tokenizer_decode(const rc_tokenizer *tokenizer, int32_t previous, const int32_t *tokens, int64_t n, int shown,
+                        uint8_t *text, int64_t *size, rc_status *status);
+
+typedef struct {
+    float temperature; /* 0 for the most probable token */
+    float top_p;       /* 0 or 1 for all tokens */
+} rc_sampling;
+
+typedef struct {
+    float probability;
+    int32_t token;
+} rc_candidate;
+
+/* The next token, from finite logits (n,). state: run.c's random generator, at first its seed, never 0; a temperature
+ * of 0 leaves it as it is. probability (n,) and room (n,) are scratch. */
+int rc_sample(const float *logits, int64_t n, const rc_sampling *options, uint64_t *state, float *probability,
+              rc_candidate *room, int32_t *token, rc_status *status);
 /* --- cffi ends here --- */
 
 #endif

@@ -26,6 +26,15 @@ static inline int rc_fail_text(rc_status *status, const char *field, int64_t off
     return RC_INVALID;
 }
 
+/* The same for a real number that the caller gave. */
+static inline int rc_fail_argument(rc_status *status, const char *field, int64_t offset, const char *rule,
+                                   double found)
+{
+    *status = (rc_status){
+        .code = RC_ARGUMENT, .field = field, .rule = rule, .offset = offset, .is_real = 1, .found_real = found};
+    return RC_ARGUMENT;
+}
+
 /* Return from the calling function with the code of a call that fails. */
 #define RC_TRY(call)          \
     do {                      \

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fuzz import FLAGS, FORMATS, PLACE, ROOT, TARGET
+from fuzz import FLAGS, FORMATS, MODELS, PLACE, ROOT, TARGET
 from helpers.models import BIN_FORMATS, toy_file
 from helpers.refused import build
 from mutants import PARSER
@@ -34,7 +34,7 @@ def main() -> None:
         program = room / "fuzz"
         command = ["clang", *FLAGS, "-fsanitize=fuzzer", *INSTRUMENT, *sources, "-o", program, "-lm", "-lpthread"]
         subprocess.run(command, check=True, cwd=ROOT)
-        for name in FORMATS:
+        for name in (name for name, done in FORMATS.items() if done == MODELS):
             places = [place / name for place in (TARGET / "corpus", PLACE / "corpus") if (place / name).is_dir()]
             environment = {**os.environ, "LLVM_PROFILE_FILE": str(room / f"{name}.profraw")}
             subprocess.run([program, "-runs=0", *places], check=True, capture_output=True, env=environment)

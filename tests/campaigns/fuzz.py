@@ -1,4 +1,5 @@
-"""Any bytes through the C reader, by libFuzzer: parse, then forward, then walk, under ASan, UBSan and LSan.
+"""Any bytes through the C reader, by libFuzzer, under ASan, UBSan and LSan: models are parsed, then run, then walked
+through; tokenizers are parsed, then encode and decode a text.
 
     make fuzz                       10,000,000 executions a format: some forty minutes on two cores
     make fuzz-ci                    fewer, and nothing is saved
@@ -25,7 +26,12 @@ from reader_c.build import SOURCE_DIR
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / ".fuzz"
 TARGET = ROOT / "tests" / "fuzz"
-FORMATS = ("v0", "v1", "v2", "v3")
+# what is done to the files of each format, and the folder of the target that does it
+MODELS, TOKENIZERS = "parse, forward, walk", "parse, encode, decode"
+FORMATS = {"v0": MODELS, "v1": MODELS, "v2": MODELS, "v3": MODELS, "tokenizer": TOKENIZERS}
+TARGETS = {MODELS: TARGET, TOKENIZERS: TARGET / "tokenizer"}
+# bytes of the longest file: a larger vocabulary than some eighty tokens takes longer, but no other way
+LONGEST = {MODELS: 4096, TOKENIZERS: 1024}
 
 # cmp tracing would guess magic numbers, which the mutator knows, and takes a third of the time
 SANITIZE = (
@@ -44,21 +50,22 @@ class Found:
     corpus: int
 
 
-def build() -> Path:
+def build(done: str) -> Path:
     PLACE.mkdir(exist_ok=True)
-    program = PLACE / "fuzz"
-    sources = [*sorted(TARGET.glob("*.c")), *sorted(SOURCE_DIR.glob("*.c"))]
+    program = PLACE / f"fuzz-{TARGETS[done].name}"
+    sources = [*sorted(TARGETS[done].glob("*.c")), *sorted(SOURCE_DIR.glob("*.c"))]
     subprocess.run(["clang", *FLAGS, *SANITIZE, *sources, "-o", program, "-lm", "-lpthread"], check=True)
-    subprocess.run([sys.executable, TARGET / "make_corpus.py", PLACE / "seeds"], check=True)
     return program
 
 
 def fuzz(program: Path, format_name: str, runs: int, progress: Progress) -> Found:
     corpus, log = PLACE / "corpus" / format_name, PLACE / f"{format_name}.log"
     corpus.mkdir(parents=True, exist_ok=True)
-    options = [f"-runs={runs}", "-max_len=4096", "-timeout=10", "-rss_limit_mb=2048", "-reduce_inputs=0"]
-    options += ["-print_final_stats=1", f"-artifact_prefix={PLACE / format_name}-", "-detect_leaks=1"]
-    places = [corpus, TARGET / "corpus" / format_name, PLACE / "seeds" / format_name]
+    options = [f"-runs={runs}", f"-max_len={LONGEST[FORMATS[format_name]]}", "-timeout=10", "-rss_limit_mb=2048"]
+    options += ["-reduce_inputs=0", "-print_final_stats=1", "-detect_leaks=1"]
+    options += [f"-artifact_prefix={PLACE / format_name}-"]
+    kept_corpus = TARGET / "corpus" / format_name
+    places = [corpus, *([kept_corpus] if kept_corpus.is_dir() else []), PLACE / "seeds" / format_name]
     task = progress.add_task(format_name, total=runs)
     executions = 0
     with (
@@ -78,19 +85,22 @@ def fuzz(program: Path, format_name: str, runs: int, progress: Progress) -> Foun
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=int, default=10_000_000, help="executions of each format")
+    parser.add_argument("--only", choices=FORMATS, help="one format; its rows replace the record only in a full run")
     given = parser.parse_args()
     began = time.monotonic()
-    program = build()
+    names = [given.only] if given.only else list(FORMATS)
+    programs = {done: build(done) for done in {FORMATS[name] for name in names}}
+    subprocess.run([sys.executable, TARGET / "make_corpus.py", PLACE / "seeds"], check=True)
     with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda name: fuzz(program, name, given.runs, progress), FORMATS))
+        found = list(pool.map(lambda name: fuzz(programs[FORMATS[name]], name, given.runs, progress), names))
     rows = []
     for one in found:
         wrong = int(one.status != 0 or one.executions < given.runs)
         result = f"{wrong} crashes, hangs, leaks or undefined operations; {one.corpus} ways through the reader"
-        rows.append(Row(f"{one.format}: parse, forward, walk of mutated files", one.executions, result, wrong))
+        rows.append(Row(f"{one.format}: {FORMATS[one.format]} of mutated files", one.executions, result, wrong))
         if wrong:
             print(f"{one.format}: status {one.status}: {PLACE / one.format}.log")
-    finish("fuzzing", rows, began, trial=given.trial)
+    finish("fuzzing", rows, began, trial=given.trial or bool(given.only))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The first files that a fuzzer starts from: tiny models, a few for each format.
+"""The first files that a fuzzer starts from: tiny models, a few for each format, and small tokenizers.
 
 python make_corpus.py DIRECTORY
 """
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from helpers.models import checkpoint, config
+from helpers.tokenizer_bins import byte_entries, save
 from helpers.v3_files import SCALINGS
 
 import exporter
@@ -38,6 +39,23 @@ def main() -> None:
             for scaling, value in SCALINGS.items():
                 model = config(**{**TINY, "rope_scaling": value})
                 exporter.export(checkpoint(model), place / f"v3-{scaling}", format="v3", overwrite=True)
+    make_tokenizers(Path(sys.argv[1]) / "tokenizer")
+
+
+def make_tokenizers(place: Path) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    letters = [
+        (b" ", 0.0),
+        (b"a", 0.0),
+        (b"b", 0.0),
+        (b"ab", 1.0),
+        (b" a", 2.0),
+        (b"abab", 3.0),
+        ("\u00e9".encode(), 0.0),
+    ]
+    for name, entries in (("few", byte_entries()[:3] + letters), ("bytes", byte_entries()[:40] + letters)):
+        # longer pieces may follow by mutation
+        save(place / name, entries, longest=40)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from helpers.counted import Counted
 from helpers.models import BIN_FORMATS, checkpoint, config, toy_file
 from helpers.refused import build
+from helpers.tokenizer_bins import byte_entries, save
 
 import exporter
 
@@ -24,10 +25,10 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def refused(driver: Path, *files: Path) -> dict[str, int]:
+def refused(driver: Path, *given: object) -> dict[str, int]:
     """How many calls of each kind were refused, of all that were made; all promises were kept."""
     # a library that somebody preloads would come before the sanitizer's
-    result = subprocess.run([driver, *files], capture_output=True, text=True, check=False, env={})
+    result = subprocess.run([driver, *map(str, given)], capture_output=True, text=True, check=False, env={})
     assert result.returncode == 0, result.stderr
     lines = [line.rpartition(": ") for line in result.stdout.splitlines()]
     return {name: int(count) for name, _, count in lines}
@@ -54,3 +55,12 @@ def test_a_file_of_huge_pages_is_read_without_them(tmp_path: Path, driver: Path)
     path = toy_file(tmp_path, "v0", max_seq_len=140_000)
     assert path.stat().st_size > 4 << 20
     assert refused(driver, path)["madvise"] > 0
+
+
+def test_every_allocation_of_a_tokenizer_may_be_refused(tmp_path: Path, counted: Counted) -> None:
+    program = tmp_path / "refused_words"
+    build(program, "gcc", *SANITIZE, driver="refused_words.c")
+    entries = [*byte_entries(), (b" ", 0.0), (b"a", 0.0), (b"aa", 1.0), (b"aaaa", 2.0)]
+    counts = refused(program, save(tmp_path / "tokenizer.bin", entries), len(entries), "aaaaaaaa b " * 9)
+    assert counts["memory"] >= 12
+    counted("memory refused to the tokenizer, at each call in its turn", counts["memory"], "told, nothing leaked")

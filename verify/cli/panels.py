@@ -15,6 +15,7 @@ FORMAT = "Format"
 EVIDENCE = "Evidence"
 JUDGEMENT = "Judgement"
 ENGINE = "Engine"
+TEXT = "Text"
 RESOURCES = "Resources"
 OUTPUT = "Output"
 

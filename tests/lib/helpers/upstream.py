@@ -9,6 +9,7 @@ import ctypes
 import importlib.util
 import struct
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class _RunState(ctypes.Structure):
     _fields_ = [(name, ctypes.POINTER(ctypes.c_float)) for name in _STATE]
 
 
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """Every function of that run.c."""
     # find_spec, because the package's module is no Python extension: it cannot be imported
     spec = importlib.util.find_spec("llamac2py")
     assert spec is not None
@@ -33,20 +35,34 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
 
 
+class Engine:
+    """A v0 file in upstream's memory, fed token by token."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = library()
+        content = path.read_bytes()
+        shape = list(struct.unpack_from("<7i", content))
+        shared, shape[5] = shape[5] > 0, abs(shape[5])
+        self._config, self._state = _Config(*shape), _RunState()
+        self._payload = ctypes.create_string_buffer(content[28:])
+        self._weights = ctypes.create_string_buffer(32 * ctypes.sizeof(ctypes.c_void_p))
+        self._library.checkpoint_init_weights(self._weights, ctypes.byref(self._config), self._payload, int(shared))
+        self._library.malloc_run_state(ctypes.byref(self._state), ctypes.byref(self._config))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._library.free_run_state(ctypes.byref(self._state))
+
+    def step(self, token: int, position: int) -> np.ndarray:
+        """Logits (vocab_size,) that upstream's transformer() computes after one more token."""
+        config, state = ctypes.byref(self._config), ctypes.byref(self._state)
+        self._library.transformer(token, position, config, state, self._weights)
+        return np.ctypeslib.as_array(self._state.logits, (self._config.vocab_size,)).copy()
+
+
 def forward(path: Path, tokens: list[int]) -> np.ndarray:
-    """Logits (len(tokens), vocab_size) that upstream's transformer() computes from a v0 file."""
-    library = _library()
-    content = path.read_bytes()
-    shape = list(struct.unpack_from("<7i", content))
-    shared, shape[5] = shape[5] > 0, abs(shape[5])
-    config, state = _Config(*shape), _RunState()
-    payload = ctypes.create_string_buffer(content[28:])
-    weights = ctypes.create_string_buffer(32 * ctypes.sizeof(ctypes.c_void_p))
-    library.checkpoint_init_weights(weights, ctypes.byref(config), payload, int(shared))
-    library.malloc_run_state(ctypes.byref(state), ctypes.byref(config))
-    logits = np.empty((len(tokens), config.vocab_size), np.float32)
-    for position, token in enumerate(tokens):
-        library.transformer(token, position, ctypes.byref(config), ctypes.byref(state), weights)
-        logits[position] = np.ctypeslib.as_array(state.logits, (config.vocab_size,))
-    library.free_run_state(ctypes.byref(state))
-    return logits
+    """Logits (len(tokens), vocab_size) of upstream."""
+    with Engine(path) as engine:
+        return np.stack([engine.step(token, position) for position, token in enumerate(tokens)])

@@ -1,0 +1,79 @@
+/* A tokenizer opened, a text encoded and decoded, while the system refuses memory: at the first call, the second, ...
+ *
+ *     refused_words TOKENIZER VOCAB_SIZE TEXT
+ *
+ * Linked as refused.c is. A refusal must come out as its code with the bytes that were asked for, and leave nothing
+ * allocated. Prints how many calls were refused; status 1 where a promise is broken. */
+#include "reader.h"
+#include "refused_calls.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HOLDS(condition) \
+    do { \
+        if (!(condition)) { \
+            fprintf(stderr, "call %d: broken promise: %s\n", plan.nth, #condition); \
+            exit(1); \
+        } \
+    } while (0)
+
+typedef struct {
+    const uint8_t *file;
+    int64_t size, vocab_size;
+    const uint8_t *text;
+    int64_t length;
+    int32_t *tokens; /* (length + 3,) */
+    int64_t count;
+} words;
+
+static int use(words *w, rc_status *status)
+{
+    rc_tokenizer *tokenizer = NULL;
+    int code = rc_tokenizer_open(w->file, w->size, w->vocab_size, &tokenizer, status);
+    HOLDS(!code == !!tokenizer);
+    if (code)
+        return code;
+    int64_t bytes = 0;
+    code = rc_tokenizer_encode(tokenizer, w->text, w->length, 1, 1, w->tokens, &w->count, status);
+    if (!code)
+        HOLDS(!rc_tokenizer_decode(tokenizer, -1, w->tokens, w->count - 1, 0, NULL, &bytes, status) && bytes == w->length);
+    rc_tokenizer_close(tokenizer);
+    return code;
+}
+
+int main(int count, char **given)
+{
+    static uint8_t file[1 << 20];
+    FILE *source = count == 4 ? fopen(given[1], "rb") : NULL;
+    HOLDS(source);
+    words w = {.file = file, .size = (int64_t)fread(file, 1, sizeof file, source), .vocab_size = atoi(given[2])};
+    fclose(source);
+    w.text = (const uint8_t *)given[3];
+    w.length = (int64_t)strlen(given[3]);
+    const size_t room = (size_t)(w.length + 3) * sizeof *w.tokens;
+    w.tokens = __real_malloc(room);
+    int32_t *expected = __real_malloc(room);
+    rc_status status = {0};
+    HOLDS(use(&w, &status) == RC_OK);
+    const int64_t n = w.count;
+    memcpy(expected, w.tokens, room);
+    int refused = 0;
+    for (int nth = 1;; nth++, refused++) {
+        plan.what = MEMORY;
+        plan.nth = nth;
+        plan.seen = plan.struck = 0;
+        const int code = use(&w, &status), struck = plan.struck;
+        HOLDS(code == (struck ? RC_MEMORY : RC_OK));
+        HOLDS(!struck || (status.code == RC_MEMORY && status.field && status.expected > 0));
+        plan.nth = 0;
+        HOLDS(use(&w, &status) == RC_OK && w.count == n && !memcmp(w.tokens, expected, (size_t)n * sizeof *expected));
+        if (!struck)
+            break;
+    }
+    free(w.tokens);
+    free(expected);
+    printf("memory: %d\n", refused);
+    return 0;
+}

@@ -1,0 +1,180 @@
+"""The commands about words: generate and perplexity. Slow imports stand inside the commands."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from verify.cli import panels
+from verify.cli.option_types import PATH, Choice
+from verify.cli.options import ACTIVATIONS, with_options
+from verify.system.printable import printable
+from verify.system.signals import Interrupted, heed
+
+_of_text, _of_output = (partial(click.option, panel=panel) for panel in (panels.TEXT, panels.OUTPUT))
+
+_FILE = click.argument("file", type=PATH, metavar="FILE", panel=panels.SOURCE, help="A .bin file.")
+_COMPUTING = (
+    click.option(
+        "--arithmetic",
+        type=Choice(("fast", "mirror")),
+        default="fast",
+        show_default=True,
+        panel=panels.RESOURCES,
+        help="fast, or mirror: the order of operations of run.c and runq.c.",
+    ),
+    click.option(
+        "--activations",
+        type=Choice(ACTIVATIONS),
+        default="fp32",
+        show_default=True,
+        panel=panels.RESOURCES,
+        help="fp32, or q8 (runq.c) for Q8_0 files.",
+    ),
+    click.option(
+        "--threads",
+        type=int,
+        metavar="N",
+        panel=panels.RESOURCES,
+        help="Threads of the reader.  [default: one a core]",
+    ),
+)
+_QUIET = _of_output("--quiet", is_flag=True, help="Print nothing else.")
+
+
+@click.command(
+    cls=panels.Command, epilog='Example: export-and-verify generate model.bin "Once upon a time" --temperature 0.8'
+)
+@with_options(
+    _FILE,
+    click.argument("prompt", default="", metavar="[PROMPT]", panel=panels.SOURCE, help="The text to continue."),
+    _of_text(
+        "--tokenizer", type=PATH, metavar="FILE", help="llama2.c's tokenizer.bin.  [default: the one beside FILE]"
+    ),
+    _of_text("--temperature", default=1.0, show_default=True, metavar="X", help="0 for the most probable token."),
+    _of_text(
+        "--top-p",
+        default=0.9,
+        show_default=True,
+        metavar="P",
+        help="Draw from the fewest tokens that are more probable than P together; 0 or 1 for all tokens.",
+    ),
+    _of_text("--seed", type=int, metavar="S", help="Seed of the draws, at least 1.  [default: from the time]"),
+    _of_text(
+        "--steps",
+        default=256,
+        show_default=True,
+        metavar="N",
+        help="Tokens, the prompt's included; 0 for as many as fit.",
+    ),
+    *_COMPUTING,
+    _QUIET,
+)
+def generate(file: Path, prompt: str, tokenizer: Path | None, seed: int | None, quiet: bool, **how: Any) -> int:
+    """Continue PROMPT with the model in FILE. With --arithmetic mirror, the text is run.c's own, byte for byte."""
+    import reader_c  # noqa: PLC0415
+
+    seed = time.time_ns() % 2**32 + 1 if seed is None else seed
+    with reader_c.open(file) as model:
+        words = reader_c.Tokenizer(_tokenizer(file, tokenizer), model.config.vocab_size)
+        out, count, began = _Text(), 0, 0.0
+        try:
+            for piece in reader_c.generate(model, words, prompt, seed=seed, **how):
+                heed()
+                out.write(piece)
+                count += 1
+                # the first step is slower: it reads the weights
+                began = began or time.perf_counter()
+        except Interrupted:
+            out.write(b"\n")
+            raise
+        out.write(b"\n")
+    if not quiet:
+        rate = (count - 1) / max(time.perf_counter() - began, 1e-9) if count > 1 else 0.0
+        click.echo(f"{count} tokens, {rate:.1f} tokens a second, seed {seed}", err=True)
+    return 0
+
+
+@click.command(
+    cls=panels.Command,
+    epilog="Example: export-and-verify perplexity model.bin heldout.txt --tokenizer tokenizer.model",
+)
+@with_options(
+    _FILE,
+    click.argument("text", type=PATH, metavar="TEXT", panel=panels.SOURCE, help="The text to score."),
+    _of_text(
+        "--tokenizer",
+        type=PATH,
+        metavar="FILE",
+        help="tokenizer.bin, tokenizer.json, tokenizer.model or vocab.json.  [default: the one beside FILE]",
+    ),
+    _of_text("--length", type=int, metavar="T", help="Tokens in a window.  [default: 1024, or max_seq_len]"),
+    *_COMPUTING,
+    _of_output("--json", is_flag=True, help="Print JSON, and nothing else, on standard output."),
+    _of_output("--quiet", is_flag=True, help="Show no progress."),
+)
+def perplexity(file: Path, text: Path, tokenizer: Path | None, json: bool, quiet: bool, **how: Any) -> int:
+    """Score every token of TEXT but the first: nats a token, perplexity, bits a byte. Needs no source."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
+    from verify.text import perplexity as measure  # noqa: PLC0415
+
+    with progress_bar(enabled=not quiet) as progress:
+        found = measure(file, text, tokenizer, progress=progress, **how)
+    if json:
+        import json as encoder  # noqa: PLC0415
+
+        more = {"perplexity": found.perplexity, "perplexity_ci": found.perplexity_ci}
+        click.echo(encoder.dumps({**asdict(found), **more}, indent=2))
+        return 0
+    console = stdout_console()
+    for line in (
+        f"nats a token: {found.nats_per_token:.4f}{_interval(found.nats_per_token_ci, 4)}",
+        f"perplexity: {found.perplexity:.3f}{_interval(found.perplexity_ci, 3)}",
+        f"bits a byte: {found.bits_per_byte:.4f}",
+        f"scored: {found.scored:,} of {found.tokens:,} tokens, {found.bytes:,} bytes, in {found.windows} windows of "
+        f"up to {found.length} tokens; {found.arithmetic}, activations {found.activations}",
+    ):
+        console.print(line, soft_wrap=True, markup=False)
+    return 0
+
+
+def _interval(interval: tuple[float, float] | None, digits: int) -> str:
+    if interval is None:
+        return " (no interval: one window)"
+    return f" (95 % interval {interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
+
+
+def _tokenizer(file: Path, given: Path | None) -> Path:
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+    tokenizer = given or file.parent / "tokenizer.bin"
+    if given is None and not tokenizer.is_file():
+        raise CannotJudgeError(
+            f"{tokenizer}: expected llama2.c's tokenizer, found none: give one with --tokenizer FILE"
+        )
+    return tokenizer
+
+
+class _Text:
+    """Standard output for bytes as they come: unchanged into a file or a pipe, and safe on a terminal."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, content: bytes) -> None:
+        if hasattr(sys.stdout, "buffer") and not sys.stdout.isatty():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+            return
+        text = self._decoder.decode(content)
+        sys.stdout.write("".join(c if c in "\n\t" else printable(c) for c in text))
+        sys.stdout.flush()
