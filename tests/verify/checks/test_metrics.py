@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verify.checks import metrics
 from verify.checks.metrics import WindowEvidence, compare_window, of_window, summarise
 
 
@@ -155,3 +156,71 @@ def test_a_window_in_a_report_has_its_own_means() -> None:
     assert found.logit_error == pytest.approx(tuple(evidence.error), rel=5e-4)
     assert all(len(f"{value:.17g}".strip("0").lstrip(".0")) >= 4 for value in evidence.kl)
     assert all(value == float(f"{value:.4g}") for value in (*found.kl, *found.logit_error))
+
+
+@pytest.mark.parametrize("block", [1, 4, 5, 9, 10, 11, 29, 30, 1000])
+def test_blocks_of_any_size_give_the_same_evidence_and_none_is_larger(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """A position has five logits; a block of fewer has one position all the same."""
+    whole = dataclasses.asdict(window(7))
+    sizes: list[int] = []
+    compare = metrics._compare
+
+    def recorded(source: np.ndarray, file: np.ndarray, following: np.ndarray) -> tuple[np.ndarray, ...]:
+        sizes.append(source.size)
+        return compare(source, file, following)
+
+    monkeypatch.setattr(metrics, "_BLOCK", block)
+    monkeypatch.setattr(metrics, "_compare", recorded)
+    for name, value in dataclasses.asdict(window(7)).items():
+        assert np.array_equal(value, whole[name]), name
+    full = 5 * max(1, block // 5)
+    assert sizes == [full] * (30 // full) + [30 % full] * (30 % full > 0)
+
+
+def test_intervals_are_percentiles_of_2000_draws_of_whole_windows() -> None:
+    """Each draw takes as many windows as there are, with replacement, and joins their positions."""
+    from scipy.stats import bootstrap
+
+    windows = [window(seed, 0.1 * (seed + 1), length=2 + 3 * seed) for seed in range(5)]
+
+    def mean_kl(drawn: np.ndarray) -> float:
+        return float(np.concatenate([windows[int(i)].kl for i in drawn]).mean())
+
+    def ratio(drawn: np.ndarray) -> float:
+        each = (windows[int(i)].file_nll - windows[int(i)].source_nll for i in drawn)
+        return math.exp(np.concatenate(list(each)).mean())
+
+    found = summarise(windows)
+    for statistic, interval in ((mean_kl, found.kl_mean_ci), (ratio, found.perplexity_ratio_ci)):
+        expected = bootstrap(
+            (np.arange(5),),
+            statistic,
+            vectorized=False,
+            method="percentile",
+            n_resamples=2000,
+            confidence_level=0.95,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        assert interval == pytest.approx((expected.low, expected.high), rel=1e-9)
+    assert summarise(windows, seed=1).kl_mean_ci != found.kl_mean_ci == summarise(windows, seed=0).kl_mean_ci
+
+
+def test_two_windows_have_an_interval() -> None:
+    assert summarise([window(1), window(2)]).kl_mean_ci is not None
+
+
+@pytest.mark.parametrize("side", ["perplexity_source", "perplexity_file"])
+def test_without_the_perplexity_of_one_side_there_is_no_ratio(side: str) -> None:
+    assert dataclasses.replace(summarise([window(1)]), **{side: None}).perplexity_ratio is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("constant", [0.0, 2.0**13, -(2.0**13)])
+def test_a_constant_on_all_logits_changes_no_probability(constant: float) -> None:
+    """Even one whose exponential no float64 holds."""
+    source, tokens = np.round(logits(1), 3), np.array([0, 3, 1, 4, 2, 2])
+    expected = compare_window("text", tokens, source, source * 1.1)
+    found = compare_window("text", tokens, source + constant, source * 1.1 + constant)
+    for name in ("kl", "source_nll", "file_nll"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6)
