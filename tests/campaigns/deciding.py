@@ -17,6 +17,7 @@ _DECIDING = (
 _ALSO = {
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
+    "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
 }
 

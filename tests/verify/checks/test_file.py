@@ -36,6 +36,9 @@ def test_a_healthy_file_is_covered_to_the_byte(tmp_path: Path, format_name: str)
         how = "every bit covered by a correct digest" if format_name == "v3" else "without gap or overlap"
         assert f"tensors cover {path.stat().st_size} bytes" in found.detail
         assert how in found.detail
+        unproven = {"not_judged": ["exporter", "source.kind"]} if format_name == "v3" else {}
+        assert found.where == unproven
+        assert found.detail.endswith("; not judged: exporter, source.kind") == bool(unproven)
 
 
 def test_every_kind_of_finding_is_told(tmp_path: Path) -> None:

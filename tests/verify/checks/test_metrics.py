@@ -224,3 +224,12 @@ def test_a_constant_on_all_logits_changes_no_probability(constant: float) -> Non
     found = compare_window("text", tokens, source + constant, source * 1.1 + constant)
     for name in ("kl", "source_nll", "file_nll"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6)
+
+
+def test_no_divergence_is_below_0() -> None:
+    """Rounding makes the sum of nearly equal distributions slightly negative."""
+    source = logits(1, 200)
+    file = source * (1 + 1e-16)
+    got = compare_window("text", np.zeros(200, int), source, file + 1e-12)
+    assert (got.kl >= 0).all()
+    assert (got.kl == 0).any()

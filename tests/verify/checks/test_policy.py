@@ -334,7 +334,7 @@ def test_a_policy_may_have_65536_bytes(tmp_path: Path, size: int) -> None:
     if size == 65536:
         assert load_policy(path, "v2").section == "v2"
         return
-    with pytest.raises(CannotJudgeError, match="found: more than 65536 bytes$"):
+    with pytest.raises(CannotJudgeError, match=r"found: more than 65536 bytes$"):
         load_policy(path, "v2")
 
 
