@@ -8,8 +8,10 @@ ROOT = Path(__file__).parents[2]
 
 _DECIDING = (
     *("verify/operations/*.py", "verify/checks/*.py", "verify/checks/directory/*.py", "verify/oracle/expected.py"),
-    *("verify/sources/*.py", "verify/evidence/*.py", "verify/run/last_release.py", "verify/judge.py"),
-    *("verify/release.py", "exporter/quantize.py", "exporter/encode.py", "exporter/payload.py"),
+    *("verify/sources/*.py", "verify/evidence/*.py", "verify/judge.py", "verify/release.py"),
+    *("verify/run/last_release.py", "verify/run/execution_verdict.py", "verify/run/other_ways.py"),
+    *("verify/run/requested.py", "verify/pytest_plugin.py"),
+    *("exporter/quantize.py", "exporter/encode.py", "exporter/payload.py"),
     *("exporter/formats/*.py", "exporter/sources/*.py", "exporter/disk/target.py"),
 )
 
@@ -18,6 +20,8 @@ _ALSO = {
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
     "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
+    "verify/run/last_release.py": ("tests/verify/run/test_last_release_by_hand.py",),
+    "verify/evidence/collect.py": ("tests/verify/evidence/test_collect_by_hand.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
 }
 
