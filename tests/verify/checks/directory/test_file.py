@@ -122,14 +122,8 @@ def test_companions_are_those_of_the_source() -> None:
 
 
 def test_only_a_hugging_face_source_has_companions(tmp_path: Path) -> None:
-    for name in (
-        "tokenizer.json",
-        "vocab.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "README.md",
-        "config.json",
-    ):
+    carried = ["chat_template.jinja", "chat_template.json", "tokenizer.json", "vocab.json"]
+    for name in (*carried, "README.md", "config.json"):
         (tmp_path / name).touch()
     source: Any = SimpleNamespace(kind="huggingface", path=tmp_path)
     found = companions_of(source)
