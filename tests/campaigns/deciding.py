@@ -22,6 +22,7 @@ _ALSO = {
     "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
     "verify/run/last_release.py": ("tests/verify/run/test_last_release_by_hand.py",),
     "verify/evidence/collect.py": ("tests/verify/evidence/test_collect_by_hand.py",),
+    "verify/evidence/tokenizers.py": ("tests/verify/evidence/test_tokenizers_by_hand.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
 }
 

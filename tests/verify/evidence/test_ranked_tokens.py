@@ -14,6 +14,7 @@ from verify.errors import CannotJudgeError
 from verify.evidence import ranked_tokens
 from verify.evidence.ranked_tokens import RankedTokens, _parts, _ranks
 
+NO_ENTRY = "line 257: expected a token in base64 and its rank, found "
 BYTES = [bytes([byte]) for byte in range(256)]
 
 
@@ -38,9 +39,8 @@ def test_tokens_have_the_ranks_of_their_lines(tmp_path: Path) -> None:
     tokens = [*BYTES, b"ab", b"abc", b"abcd"]
     assert _ranks(written(tmp_path, *tokens)) == {token: rank for rank, token in enumerate(tokens)}
     # empty lines are none
-    assert _ranks(written(tmp_path, lines=[b"", *lines_of(*BYTES), b"", b""])) == dict(
-        zip(BYTES, range(256), strict=True)
-    )
+    lines = [b"", *lines_of(*BYTES), b"", b""]
+    assert _ranks(written(tmp_path, lines=lines)) == {token: rank for rank, token in enumerate(BYTES)}
 
 
 @pytest.mark.parametrize(
@@ -52,19 +52,10 @@ def test_tokens_have_the_ranks_of_their_lines(tmp_path: Path) -> None:
         (lambda lines: [*lines, b"YQ== 256"], "line 257: token: expected a new one, found that of 97"),
         (lambda lines: lines[:-1], "expected every byte as a token, found none for byte 255"),
         (lambda _lines: lines_of(*BYTES[1:], b"ab"), "expected every byte as a token, found none for byte 0"),
-        (
-            lambda lines: [*lines, b"YWI=  256"],
-            "line 257: expected a token in base64 and its rank, found b'YWI=  256'",
-        ),
-        (lambda lines: [*lines, b"YWI 256"], "line 257: expected a token in base64 and its rank, found b'YWI 256'"),
-        (
-            lambda lines: [*lines, b"YWI= 1234567890"],
-            "line 257: expected a token in base64 and its rank, found b'YWI= 1234567890'",
-        ),
-        (
-            lambda lines: [*lines, b"x" * 99],
-            f"line 257: expected a token in base64 and its rank, found b'{'x' * 40}'",
-        ),
+        (lambda lines: [*lines, b"YWI=  256"], f"{NO_ENTRY}b'YWI=  256'"),
+        (lambda lines: [*lines, b"YWI 256"], f"{NO_ENTRY}b'YWI 256'"),
+        (lambda lines: [*lines, b"YWI= 1234567890"], f"{NO_ENTRY}b'YWI= 1234567890'"),
+        (lambda lines: [*lines, b"x" * 99], f"{NO_ENTRY}b'{'x' * 40}'"),
     ],
 )
 def test_a_line_that_is_out_of_place_is_named(tmp_path: Path, change: Any, message: str) -> None:

@@ -74,9 +74,7 @@ def test_what_a_library_raises_is_one_line(tmp_path: Path) -> None:
     assert refusal(path, MODEL, 99).startswith(
         f"{MODEL}: expected a tokenizer that encodes {path}, found none that does: "
     )
-    with pytest.raises(
-        CannotJudgeError, match="expected a tokenizer that decodes its own tokens, found none that does"
-    ):
+    with pytest.raises(CannotJudgeError, match="a tokenizer that decodes its own tokens, found none that does"):
         decode(text(tmp_path, ""), [-1])
 
 
