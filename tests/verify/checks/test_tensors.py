@@ -13,6 +13,7 @@ import torch
 from helpers.mistake_seeds import patch_parts, to_parts
 from helpers.models import BIN_FORMATS, arrays, checkpoint, config, toy_file
 
+import exporter
 import reader_c
 from verify.checks import tensors
 from verify.checks.tensors import FoundTensors, TensorReport, check_tensors
@@ -339,3 +340,58 @@ def test_the_largest_use_of_all_tensors_is_told() -> None:
     assert (verdict.observed, verdict.bound) == (0.0, "exact")
     worse = tensors._verdict([], reports, 1.5)
     assert (worse.observed, worse.limit, worse.where) == (1.5, 1.0, {"tensor": "freqs"})
+
+
+@pytest.mark.parametrize(("use", "names"), [(0.5, ()), (1.0, ()), (1.0000001, ("freqs_cos", "freqs_sin"))])
+def test_tables_differ_beyond_their_bound_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: float, names: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(tensors, "_rope_table_use", lambda *_: use)
+    found = judged(toy_file(tmp_path, "v0"))
+    assert found.differing == names
+    assert (found.verdict.status == "pass") == (not names)
+
+
+@pytest.mark.parametrize("format_name", BIN_FORMATS)
+def test_a_verdict_speaks_of_tables_and_of_rounding_where_there_are_any(tmp_path: Path, format_name: str) -> None:
+    detail = judged(toy_file(tmp_path, format_name)).verdict.detail
+    assert ("; RoPE tables reach 0." in detail, "RoPE" in detail) == (format_name == "v0",) * 2
+    assert ("rounding to storage reaches 0." in detail, "rounding" in detail) == (format_name in ("v1", "v2"),) * 2
+
+
+def test_of_names_that_only_one_side_has_the_first_is_named_with_its_own_side(tmp_path: Path) -> None:
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
+        found = check_tensors(model, source_of(checkpoint(config(tied=True, n_layers=3))), lambda *_: None)
+    assert found.verdict.detail == "names: layers.2.attention.wk.weight is only in the source"
+    with reader_c.open(toy_file(tmp_path, "v2", tied=True, n_layers=3)) as model:
+        found = check_tensors(model, source_of(checkpoint()), lambda *_: None)
+    assert found.verdict.detail == "names: layers.2.attention.wk.weight is only in the file"
+
+
+@pytest.mark.parametrize("storage", ["fp16", "bf16"])
+def test_halves_have_every_bit_and_the_errors_of_their_rounding(tmp_path: Path, storage: str) -> None:
+    path = tmp_path / "halves.bin"
+    exporter.export(checkpoint(), path, format="v3", storage=storage)
+    found = judged(path)
+    assert found.verdict.status == "pass"
+    kind = {"fp16": torch.float16, "bf16": torch.bfloat16}[storage]
+    (report,) = (one for one in found.reports if one.name == NAME)
+    w = torch.from_numpy(arrays(config())[NAME])
+    error = (w.to(kind).double() - w.double()).abs()
+    assert report.storage == storage
+    assert report.max_abs_error == float(error.max())
+    assert report.rms_error == pytest.approx(float(error.square().mean().sqrt()), rel=1e-12)
+    patch_parts(path, [NAME], arrays(config()), to_parts(storage, change=lambda half: spoiled(half, (3, 2))))
+    found = judged(path)
+    assert (found.verdict.status, found.differing) == ("fail", (NAME,))
+    assert found.verdict.where["index"] == [3, 2]
+
+
+def test_a_group_of_zeros_uses_nothing_of_its_bound() -> None:
+    errors = tensors._Errors(stored_as("q8_0", 2), lossless=False)
+    stored = {"int8": np.array([[0, 0, 127, 63]], np.int8), "scale": np.array([[0.0, 0.5]], np.float32)}
+    errors.add(torch.tensor([[0.0, 0.0, 63.5, 31.6]]), stored)
+    found = errors.report((1, 4))
+    assert found.max_abs_error == pytest.approx(0.1, rel=1e-5)
+    assert found.utilisation == pytest.approx(0.1 / (0.5 * (0.5 + 128 * 2.0**-24)), rel=1e-5)
+    assert found.bound == 0.5 * (0.5 + 128 * 2.0**-24)

@@ -94,3 +94,9 @@ def test_ways_with_the_same_bits_are_named() -> None:
 def test_the_worse_arithmetic_is_named_even_where_both_pass() -> None:
     assert verdict(mirror=2.0, fast=3.0).where["arithmetic"] == "fast"
     assert verdict(mirror=3.0, fast=2.0).where["arithmetic"] == "mirror"
+
+
+def test_the_first_operation_that_differs_is_described() -> None:
+    found = execution_verdict({"mirror": [worst(1.0)]}, [], NOTHING_COMPARED, replayed(math.inf, 0.0, math.inf), 10.0)
+    assert found.detail.startswith("int8 activations, computed again: layer 0 down")
+    assert found.where["layer"] == 0
