@@ -64,7 +64,7 @@ def drawn(number: int, window: int, logits: np.ndarray, *, int8: bool = False) -
 
 
 @pytest.mark.parametrize("largest", [1e-3, 1.0, 30.0])
-@pytest.mark.parametrize("change", [1e-5, 1e-3, 0.3, 1.0, 1.5, 1.9, 2.5, 5.0])
+@pytest.mark.parametrize("change", [1e-7, 1e-5, 1e-3, 0.3, 1.0, 1.5, 1.9, 2.5, 5.0])
 def test_a_cost_is_the_mean_log_kl_and_what_float32_may_cause(
     monkeypatch: pytest.MonkeyPatch, largest: float, change: float
 ) -> None:
