@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from verify.checks.directory import file_set
 from verify.checks.directory.file_set import FileSet
 from verify.errors import CannotJudgeError
 
@@ -104,3 +105,26 @@ def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotJudgeError) as caught:
         FileSet(tmp_path / "none")
     assert str(caught.value) == f"{tmp_path / 'none'}: no such file or directory"
+
+
+@pytest.mark.parametrize(("error", "where"), [(OSError(5, "Odd", "a/file"), "a/file"), (OSError(5, "Odd"), None)])
+def test_what_the_system_refuses_is_named_by_its_own_path_if_it_says_one(
+    files: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, where: str | None
+) -> None:
+    def refuse(_path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(file_set, "_identity", refuse)
+    with pytest.raises(CannotJudgeError) as caught:
+        FileSet(files)
+    assert str(caught.value) == f"{where or files}: odd"
+
+
+def test_a_file_that_cannot_be_read_is_named(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(file_set.hashlib, "file_digest", refuse)
+    with pytest.raises(CannotJudgeError) as caught:
+        FileSet(files)
+    assert str(caught.value) == f"{files / 'a.safetensors'}: input/output error"
