@@ -222,3 +222,21 @@ def test_a_file_that_is_no_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pytorch_model.bin"
     path.write_bytes(b"no pickle")
     assert refusal(path).startswith("expected a PyTorch state dict, found: ")
+
+
+def test_eight_bytes_are_a_header_of_none(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(bytes(8))
+    assert refusal(path).startswith("header: expected JSON with each key once, found: ")
+
+
+def test_long_names_are_cut(tmp_path: Path) -> None:
+    long = "k" * 99
+    twice = f'{{"{long}": 1, "{long}": 2}}'.encode()
+    assert refusal(written(tmp_path, twice)).endswith(f"found: '{'k' * 80}' twice")
+    assert refusal(pickled(tmp_path, {long: 5})).startswith(f"'{'k' * 80}': expected a tensor of ")
+
+
+def test_a_header_may_have_a_hundred_megabytes() -> None:
+    assert containers._MOST_BYTES == 10**8
+    assert StoredTensor(Path("f"), "w", "fp32", (2,)).offset == 0

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from verify.checks.directory import weights
 from verify.checks.directory.weights import Weights, read_weights
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -167,3 +168,13 @@ def test_beside_an_index_one_whole_file_is_another_model(sharded: Path) -> None:
     assert found(sharded).findings == [
         f"model.safetensors: expected no weights but those of {INDEX}, found this file"
     ]
+
+
+def test_after_a_damaged_shard_the_others_are_read(sharded: Path) -> None:
+    (sharded / ONE).write_bytes(b"")
+    assert found(sharded).findings == [f"{ONE}: header: expected 0 bytes after the first 8, found 0"]
+    assert sorted(found(sharded).tensors) == ["c"]
+
+
+def test_an_index_may_have_a_hundred_megabytes() -> None:
+    assert weights._MOST_BYTES == 10**8
