@@ -8,8 +8,10 @@ ROOT = Path(__file__).parents[2]
 
 _DECIDING = (
     *("verify/operations/*.py", "verify/checks/*.py", "verify/checks/directory/*.py", "verify/oracle/expected.py"),
-    *("verify/sources/*.py", "verify/evidence/*.py", "verify/run/last_release.py", "verify/judge_report.py"),
-    *("verify/release_file.py", "exporter/quantize.py", "exporter/encode.py", "exporter/payload.py"),
+    *("verify/sources/*.py", "verify/evidence/*.py", "verify/judge_report.py", "verify/release_file.py"),
+    *("verify/run/last_release.py", "verify/run/execution_verdict.py", "verify/run/other_ways.py"),
+    *("verify/run/requested.py", "verify/pytest_plugin/session.py"),
+    *("exporter/quantize.py", "exporter/encode.py", "exporter/payload.py"),
     *("exporter/formats/*.py", "exporter/sources/*.py", "exporter/disk/target.py"),
 )
 
@@ -17,6 +19,10 @@ _DECIDING = (
 _ALSO = {
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
+    "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
+    "verify/run/last_release.py": ("tests/verify/run/test_last_release_by_hand.py",),
+    "verify/evidence/collect.py": ("tests/verify/evidence/test_collect_by_hand.py",),
+    "verify/evidence/tokenizers.py": ("tests/verify/evidence/test_tokenizers_by_hand.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
 }
 

@@ -117,7 +117,7 @@ def _packed(line: str) -> str:
 
 
 def _meaning(code: str) -> str | None:
-    """Return what a module does, without annotations; None if it is no Python."""
+    """Return what a module does, without annotations, and without * and / in signatures; None if it is no Python."""
     try:
         tree = ast.parse(code)
     except SyntaxError:
@@ -127,6 +127,11 @@ def _meaning(code: str) -> str | None:
             node.returns = None
         elif isinstance(node, ast.arg):
             node.annotation = None
+        elif isinstance(node, ast.arguments):
+            # only how arguments may be given: cosmic-ray takes the * for a product
+            node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+            node.defaults = [*node.defaults, *filter(None, node.kw_defaults)]
+            node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         elif isinstance(node, ast.AnnAssign):
             node.annotation = ast.Constant(None)
     return ast.dump(tree)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import compileall
+import gc
 import importlib
+import math
 import multiprocessing
 import os
 import py_compile
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,8 +27,10 @@ _WARM = (
     *("torch", "numpy", "scipy.stats", "pytest", "hypothesis.extra.numpy", "ml_dtypes", "safetensors.torch"),
     *("cattrs", "jinja2", "jsonschema", "junitparser", "blake3", "cffi", "click", "rich.progress", "filelock"),
 )
-# How many times as long as on the right code the tests may take; a mutant may compute for ever.
+# How many times as long as on the right code the tests may compute; a mutant may compute for ever. The clock on the
+# wall has more patience, because other programs may need the processor: it ends those that only wait.
 _PATIENCE, _LEAST_SECONDS = 10.0, 30.0
+_WAITS = 4.0
 
 _place = Path()
 _healthy: dict[tuple[str, ...], float] = {}
@@ -45,8 +51,16 @@ def open_workshop(room: Path) -> None:
     for package in ("exporter", "reader_c", "verify"):
         compileall.compile_dir(_place / package, quiet=2, invalidation_mode=checked)
     os.environ |= {"OMP_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "ci"}
+    # otherwise each fork would compile its plugins and rewritten tests again
+    sys.dont_write_bytecode = False
     for name in _WARM:
         importlib.import_module(name)
+    nothing = room / f"{os.getpid()}_nothing.py"
+    nothing.write_text("", encoding="utf-8")
+    # loads pytest's plugins, but ours, which must come from the copy
+    flags = ("-qq", "--co", "-p", "no:cacheprovider", "-p", "no:export_and_verify", "-W", "ignore", "-c", "/dev/null")
+    pytest.main([*flags, str(nothing)])
+    gc.freeze()
 
 
 def tried(mutant: Mutant, tests: list[str], ends: float) -> str | None:
@@ -65,11 +79,17 @@ def tried(mutant: Mutant, tests: list[str], ends: float) -> str | None:
 
 def _seconds_on_right_code(tests: tuple[str, ...]) -> float:
     if tests not in _healthy:
-        began = time.monotonic()
+        began = _computed()
         if noticed := _noticed(list(tests), 600.0):
             sys.exit(f"the tests fail on the code as it is: {noticed}: {(_place / 'output').read_text()[-2000:]}")
-        _healthy[tests] = time.monotonic() - began
+        _healthy[tests] = _computed() - began
     return _healthy[tests]
+
+
+def _computed() -> float:
+    """Return the processor seconds of all trials up to now."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _noticed(tests: list[str], limit: float) -> str:
@@ -78,15 +98,17 @@ def _noticed(tests: list[str], limit: float) -> str:
 
 
 def _noticed_by(test: str, limit: float) -> str:
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(test,))
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(test, limit))
     process.start()
-    process.join(limit)
+    process.join(_WAITS * limit)
     if process.is_alive():
         process.kill()
         process.join()
         return "a hang"
     if process.exitcode == 0:
         return ""
+    if process.exitcode == -signal.SIGXCPU:
+        return "a hang"
     output = (_place / "output").read_text(encoding="utf-8", errors="replace")
     found = re.search(r"^(?:FAILED|ERROR) (\S+)", output, flags=re.MULTILINE)
     return found[1] if found else "a crash"
@@ -100,8 +122,9 @@ class _CheapestFirst:
         items.sort(key=lambda item: any(item.get_closest_marker(mark) for mark in ("slow", "hypothesis")))
 
 
-def _run(test: str) -> None:
-    """Run tests in this process, which ends with their status."""
+def _run(test: str, limit: float) -> None:
+    """Run tests in this process, which ends with their status, or when it has computed for so many seconds."""
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), resource.RLIM_INFINITY))
     os.chdir(_place)
     sys.path.insert(0, str(_place))
     output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from pathlib import Path
 
@@ -184,3 +185,79 @@ def test_a_policy_without_the_files_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(text[text.index("\n[v3]\n") :])
     with pytest.raises(CannotJudgeError, match=r"expected a table \[v2\], found none"):
         judge(saved(tmp_path, passing()), policy=tmp_path / "policy.toml")
+
+
+def demanding(directory: Path, **demands: object) -> Path:
+    """The example with a table [v2.coverage]."""
+    path = directory / "policy.toml"
+    lines = "".join(f"{key} = {value}\n" for key, value in demands.items())
+    path.write_text(f"{LIMITING_POLICY.read_text()}\n[v2.coverage]\n{lines}")
+    return path
+
+
+def test_a_policy_that_demands_coverage_judges_what_was_recorded(tmp_path: Path) -> None:
+    path = saved(tmp_path, passing())
+    names = [check.name for check in passing().checks]
+    for windows, status in ((8, "pass"), (9, "fail")):
+        report = judge(path, policy=demanding(tmp_path, windows=windows))
+        assert [check.name for check in report.checks] == [*names, "coverage"]
+        assert report.checks[-1].status == status
+        # and without the demand there is no such check
+        (tmp_path / "again").mkdir(exist_ok=True)
+        without = judge(saved(tmp_path / "again", report), policy=LIMITING_POLICY)
+        assert [check.name for check in without.checks] == names
+
+
+def test_coverage_comes_before_the_baseline(tmp_path: Path) -> None:
+    earlier = saved(tmp_path, passing())
+    (tmp_path / "today").mkdir()
+    compared = saved(tmp_path / "today", judge(earlier, baseline=earlier))
+    report = judge(compared, policy=demanding(tmp_path, windows=1))
+    assert [check.name for check in report.checks][-3:] == ["quantization", "coverage", "baseline"]
+    assert [check.name for check in judge(compared).checks][-2:] == ["quantization", "baseline"]
+
+
+def test_coverage_that_was_not_recorded_cannot_be_demanded(tmp_path: Path) -> None:
+    evidence = {key: value for key, value in passing().evidence.items() if key != "coverage"}
+    path = saved(tmp_path, dataclasses.replace(passing(), evidence=evidence))
+    assert judge(path).passed
+    demands = demanding(tmp_path, windows=1)
+    with pytest.raises(CannotJudgeError) as caught:
+        judge(path, policy=demands)
+    assert str(caught.value) == (
+        f"{path}: evidence: expected the coverage that {demands} demands in [v2.coverage], found a report that was "
+        "made before it was recorded: verify the file again"
+    )
+
+
+def test_a_report_that_is_judged_again_says_so(tmp_path: Path) -> None:
+    path = saved(tmp_path, passing())
+    again = judge(path).judged_again
+    assert again is not None
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (again.file, again.report_sha256, again.public_key_sha256) == ("as reported", digest, None)
+    file = tmp_path / "moved.bin"
+    file.write_bytes(b"x" * 1000)
+    described = {**passing().file, "sha256": hashlib.sha256(b"x" * 1000).hexdigest()}
+    path = saved(tmp_path, dataclasses.replace(passing(), file=described))
+    report = judge(path, file)
+    assert report.judged_again is not None
+    assert (report.judged_again.file, report.file) == ("hashed again", {**described, "path": str(file)})
+    file.write_bytes(b"y" * 1000)
+    with pytest.raises(CannotJudgeError):
+        judge(path, file)
+
+
+def test_the_same_limit_changes_no_word_and_what_was_skipped_stays(tmp_path: Path) -> None:
+    beyond = within("execution", "statistical", 12.0, 10.0, "700 logits")
+    report = dataclasses.replace(passing(), checks=replaced(passing().checks, beyond))
+    assert judge(saved(tmp_path, report)).checks[4] == beyond
+    unseen = skipped("execution", "statistical", "nothing was seen")
+    report = dataclasses.replace(passing(), checks=replaced(passing().checks, unseen))
+    assert unseen in judge(saved(tmp_path, report), policy=policy(tmp_path, noise_sigmas="1e-3")).checks
+
+
+def test_storage_has_no_limit_in_a_policy(tmp_path: Path) -> None:
+    strict = policy(tmp_path, noise_sigmas="1e-3", error_over_bound="1e-3", kl_mean="1e-9")
+    found = {check.name: check.status for check in judge(saved(tmp_path, passing()), policy=strict).checks}
+    assert [name for name, status in found.items() if status == "fail"] == ["operations", "execution", "quantization"]

@@ -72,10 +72,11 @@ def _same_files(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
 def _check_windows(saved: SavedReport, windows: Sequence[tuple[str, str]]) -> None:
     path, earlier = saved.path, saved.report
     sampled = Counter(origin for origin, _digest in windows if origin != "fixed")
-    if max(sampled.values(), default=0) < 2:
+    most = max(sampled.values(), default=0)
+    if most < 2:
         raise CannotJudgeError(
-            f"{path}: windows: expected at least 2 of one origin, to separate a difference from chance, found 1: "
-            "give more --windows"
+            f"{path}: windows: expected at least 2 of one origin, to separate a difference from chance, found "
+            f"{most}: give more --windows"
         )
     before = [(w.origin, w.tokens_sha256) for w in earlier.windows if w.activations == "fp32"]
     if before != list(windows):

@@ -11,7 +11,7 @@ from helpers.reports import window
 
 from verify.checks.baseline import BaselineComparison, check_baseline, compare, describe, under
 from verify.checks.metrics import WindowMetrics
-from verify.checks.policy import DEFAULT_POLICY, load_policy
+from verify.checks.policy import DEFAULT_POLICY, BaselineLimits, load_policy
 
 LIMITS = load_policy(DEFAULT_POLICY, "v2").baseline
 OLD = [window(number, "text") for number in range(5)]
@@ -124,3 +124,74 @@ def test_windows_of_other_activations_are_not_compared() -> None:
     assert [one.activations for one in compare(both, both, LIMITS)] == ["fp32"] * 4 + ["q8"] * 4
     with pytest.raises(ValueError, match="zip"):
         compare(OLD, OLD[:-1], LIMITS)
+
+
+def figure(metric: str, low: float, limit: float = 0.0, baseline: float = 1.0) -> BaselineComparison:
+    """One whose interval begins at `low` and is 2 wide."""
+    return BaselineComparison(metric, "fp32", "text", 3, baseline, baseline + 1, low + 1, (low, low + 2), limit)
+
+
+def shown(*figures: BaselineComparison) -> object:
+    return check_baseline(figures).where["metric"]
+
+
+def test_the_figure_furthest_beyond_its_limit_is_shown() -> None:
+    """Relative to the baseline's figure; those that are worse come first, and NaN before all numbers."""
+    near, far, below = figure("near", 0.1), figure("far", 0.2), figure("below", -0.2)
+    assert shown(near, far, below) == shown(far, below, near) == "far"
+    assert shown(below, figure("lower", -0.3)) == "below"
+    assert shown(far, figure("of a larger figure", 0.3, baseline=10.0)) == "far"
+    assert shown(far, figure("of a larger figure below 0", 0.3, baseline=-10.0)) == "far"
+    assert shown(figure("above another limit", 0.5, limit=0.45), near) == "near"
+    assert shown(far, figure("from 0", 1e-9, baseline=0.0)) == "from 0"
+    assert shown(below, figure("from 0", -1e-9, baseline=0.0)) == "below"
+    assert shown(far, figure("no number", math.nan), below) == "no number"
+
+
+def test_a_worse_figure_is_shown_before_any_that_is_not() -> None:
+    """Even if its share is minus infinity, as that of a NaN beside a baseline of 0 may be."""
+    wrong = figure("no number", -math.nan, baseline=0.0)
+    assert wrong.worse
+    assert shown(figure("fine", -0.1), wrong) == shown(wrong, figure("fine", -0.1)) == "no number"
+
+
+@pytest.mark.parametrize(
+    ("worse", "end"),
+    [
+        (1, "limit 0)"),
+        (2, "; 1 of 3 other figures is also worse"),
+        (3, "; 2 of 3 other figures are also worse"),
+        (4, "; 3 of 3 other figures are also worse"),
+    ],
+)
+def test_the_others_that_are_worse_are_counted(worse: int, end: str) -> None:
+    figures = [figure(str(number), 0.5 if number < worse else -0.5) for number in range(4)]
+    assert check_baseline(figures).detail.endswith(end)
+    assert check_baseline(figures[:2]).detail.endswith("; 1 of 1 other figure is also worse") == (worse > 1)
+
+
+def test_a_figure_is_described_in_one_clause() -> None:
+    found = BaselineComparison("nll", "fp32", "text", 12, 2.0, 2.123456, 0.123456, (0.0912345, 0.1556789), 0.02)
+    assert describe(found) == (
+        "nll on 12 windows of text: found 2.123, 0.1235 worse than the baseline's 2 (worse by 0.0912 to 0.156, "
+        "limit 0.02)"
+    )
+    check = check_baseline([found])
+    assert (check.status, check.observed, check.limit, check.detail) == ("fail", 0.0912345, 0.02, describe(found))
+    assert check.where == {"metric": "nll", "activations": "fp32", "origin": "text", "difference": 0.123456}
+
+
+def test_text_is_compared_by_its_loss_whether_given_as_text_or_as_tokens() -> None:
+    for origin, count in (("text", 4), ("tokens", 4), ("random", 3)):
+        windows = [window(number, origin) for number in range(3)]
+        found = compare(windows, windows, LIMITS)
+        assert len(found) == count
+        assert {(one.origin, one.windows) for one in found} == {(origin, 3)}
+
+
+def test_the_limits_are_the_policy_s() -> None:
+    limits = BaselineLimits(kl_mean=0.1, top1_agreement=0.2, rms_logit_error=0.3, perplexity_ratio=math.e)
+    expected = {"kl_mean": 0.1, "top1_agreement": 0.2, "rms_logit_error": 0.3, "nll": 1.0}
+    found = compare(OLD, OLD, limits)
+    assert {one.metric: one.limit for one in found} == expected
+    assert {one.metric: one.limit for one in under(limits, compare(OLD, OLD, LIMITS))} == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,57 @@ def test_the_next_float32_differs_and_what_rounds_to_the_same_does_not(
             found = check_config(model, dataclasses.replace(HYPER, **{field: expected}), HYPER.max_seq_len)
             assert found.status == status, expected
             assert set(found.where) == ({"field", "expected", "found"} if status == "fail" else set())
+
+
+REAL = {"norm_eps": 1e-6, "rope_theta": 5e5}
+
+
+def test_v3_has_its_own_values_and_an_old_format_the_constants_of_its_engines(tmp_path: Path) -> None:
+    """Whatever our reader fills in for a header without them."""
+    hyper = dataclasses.replace(HYPER, **REAL)
+    with reader_c.open(toy_file(tmp_path, "v3", **REAL)) as model:
+        assert effective(model) == flat(hyper)
+        assert check_config(model, hyper, hyper.max_seq_len).status == "pass"
+        found = check_config(model, HYPER, hyper.max_seq_len)
+        assert found.detail == "norm_eps: expected 1e-05, found 1e-06; rope_theta: expected 10000.0, found 500000.0"
+        config_of_reader = model.config
+    for format_name in ("v0", "v1", "v1-fp32", "v2"):
+        filled: Any = SimpleNamespace(format=format_name, config=config_of_reader)
+        assert effective(filled) == flat(HYPER)
+
+
+@pytest.mark.parametrize("format_name", ["v0", "v2"])
+def test_only_what_the_header_does_not_hold_is_implied(tmp_path: Path, format_name: str) -> None:
+    hyper = dataclasses.replace(HYPER, n_heads=3, head_dim=16, qkv_bias=True, hidden_dim=44, activation="gelu")
+    with reader_c.open(toy_file(tmp_path, format_name)) as model:
+        found = check_config(model, hyper, 34)
+    implied = f", which {format_name} implies"
+    assert found.detail == (
+        f"hidden_dim: expected 44, found 40; n_heads: expected 3, found 6; head_dim: expected 16, found 8{implied}; "
+        f"max_seq_len: expected 34, found 33; qkv_bias: expected True, found False{implied}; "
+        f"activation: expected gelu, found silu{implied}"
+    )
+    assert (found.observed, found.where) == (6.0, {"field": "hidden_dim", "expected": 44, "found": "40"})
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "dim",
+        "hidden_dim",
+        "n_layers",
+        "n_heads",
+        "n_kv_heads",
+        "head_dim",
+        "vocab_size",
+        "tied",
+        "qkv_bias",
+        "wo_bias",
+    ],
+)
+def test_whatever_changes_a_shape_makes_other_shapes(tmp_path: Path, field: str) -> None:
+    value = getattr(HYPER, field)
+    changed = dataclasses.replace(HYPER, **{field: not value if isinstance(value, bool) else value + 1})
+    with reader_c.open(toy_file(tmp_path, "v3")) as model:
+        assert not same_shapes(model, changed)
+        assert same_shapes(model, dataclasses.replace(HYPER, max_seq_len=5, rope_theta=3.0, activation="gelu"))

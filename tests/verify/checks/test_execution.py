@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from verify.checks.execution import Execution, worst_logit
+from verify.checks import logit_blocks
+from verify.checks.execution import LIMIT_SIGMAS, Execution, worst_logit
 
 SHAPE = (2, 5)
 
@@ -115,3 +116,78 @@ def test_logits_that_are_not_finite_get_no_more_draws() -> None:
     sigma = Draws(0.1, 1.0)
     assert worst_logit(0, np.zeros(SHAPE), sigma, logits(p13=np.nan), 10.0).sigmas == np.inf
     assert not sigma.positions
+
+
+@pytest.mark.parametrize("block", [1, 4, 5, 9, 10, 34, 35, 1000])
+def test_blocks_of_any_size_give_the_same_and_none_is_larger(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """A position has five logits; a block of fewer has one position all the same."""
+    engine = np.random.default_rng(1).normal(size=(7, 5)) * 0.01
+    engine[5, 2] = 0.5
+    sizes: list[int] = []
+
+    class Recorded(Execution):
+        def _add(self, window: int, first: int, *sides: np.ndarray) -> None:
+            sizes.append(sides[0].size)
+            super()._add(window, first, *sides)
+
+    monkeypatch.setattr(logit_blocks, "_BLOCK", block)
+    found = Recorded()
+    found.add(3, np.zeros((7, 5)), np.full((7, 5), 0.01), engine)
+    assert found.where == {"window": 3, "position": 5, "index": 2, "expected": 0.0, "found": 0.5}
+    assert (found.found.sigmas, found.found.largest, found.found.logits) == (50.0, 0.5, 35)
+    full = 5 * max(1, block // 5)
+    assert sizes == [full] * (35 // full) + [35 % full] * (35 % full > 0)
+
+
+@pytest.mark.parametrize("sigma", [np.inf, np.nan])
+def test_noise_that_is_not_finite_excuses_nothing(sigma: float) -> None:
+    found = Execution()
+    found.add(0, np.zeros(SHAPE), np.full(SHAPE, sigma), logits(p01=0.05))
+    assert (found.verdict("it").status, found.verdict("it").observed) == ("fail", np.inf)
+
+
+def test_of_equal_errors_the_first_is_named() -> None:
+    found = judged(logits(p01=0.05), logits(p13=0.05))
+    assert found.where["window"] == 0
+    later = judged(logits(), logits(p13=0.05))
+    found.merge(later.found)
+    assert (found.where["window"], found.where["index"]) == (0, 1)
+
+
+def test_the_error_is_what_the_engine_has_more_than_the_reference() -> None:
+    found = Execution()
+    found.add(0, np.full(SHAPE, 3.0), np.full(SHAPE, 0.01), np.full(SHAPE, 3.05))
+    assert found.verdict("it").observed == pytest.approx(5.0)
+
+
+def test_equal_logits_without_noise_have_no_error() -> None:
+    found = Execution()
+    found.add(0, np.ones(SHAPE), np.zeros(SHAPE), np.ones(SHAPE))
+    assert (found.verdict("it").observed, found.found.largest) == (0.0, 0.0)
+
+
+def test_the_default_limit_is_ten_standard_deviations() -> None:
+    """Far above the 7.0 of the worst of 600 random healthy models."""
+    for value, status in ((0.0999, "pass"), (0.1001, "fail")):
+        found = judged(logits(p00=value)).verdict("it")
+        assert (found.status, found.limit) == (status, LIMIT_SIGMAS)
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "shown"),
+    [(0.1, 5.0, "10.00"), (0.25, 25.0, "25.00"), (0.2500001, 25.0, "25.00001"), (0.1001, 10.0, "10.01")],
+)
+def test_sigmas_have_two_decimals_unless_they_would_read_as_the_limit(value: float, limit: float, shown: str) -> None:
+    found = Execution()
+    found.add(0, np.zeros(SHAPE), np.full(SHAPE, 0.01), np.full(SHAPE, value))
+    assert found.verdict("it", limit).detail.endswith(f", {shown} standard deviations of float32 rounding")
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_all_three_must_have_one_shape(place: int) -> None:
+    sides = [np.zeros(SHAPE), np.zeros(SHAPE), np.zeros(SHAPE)]
+    sides[place] = np.zeros((2, 4))
+    with pytest.raises(ValueError, match="logits"):
+        Execution().add(0, *sides)
+    with pytest.raises(ValueError, match="logits"):
+        Execution().add(0, *(np.zeros((0, 5)),) * 3)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from helpers.checkpoints import save, state_dict
-from helpers.models import BIN_FORMATS, toy_file
+from helpers.models import BIN_FORMATS, LEGACY_FORMATS, config, hyperparameters, toy_file
 
 import reader_c
 from verify.checks.file import check_file
+from verify.checks.result import CheckResult
 from verify.sources import open_source
 
 
@@ -33,6 +36,9 @@ def test_a_healthy_file_is_covered_to_the_byte(tmp_path: Path, format_name: str)
         how = "every bit covered by a correct digest" if format_name == "v3" else "without gap or overlap"
         assert f"tensors cover {path.stat().st_size} bytes" in found.detail
         assert how in found.detail
+        unproven = {"not_judged": ["exporter", "source.kind"]} if format_name == "v3" else {}
+        assert found.where == unproven
+        assert found.detail.endswith("; not judged: exporter, source.kind") == bool(unproven)
 
 
 def test_every_kind_of_finding_is_told(tmp_path: Path) -> None:
@@ -49,3 +55,60 @@ def test_every_kind_of_finding_is_told(tmp_path: Path) -> None:
         found = check_file(Shown(model, file_size=size + 1), source, 33)  # type: ignore[arg-type]
         assert found.detail == f"last tensor: expected to end at byte {size + 1}, found {size}"
         assert (found.status, found.observed) == ("fail", 1.0)
+
+
+def judged(model: Any, **changes: object) -> CheckResult:
+    """Of a source, the check needs only hyperparameters for a file of an old format."""
+    known: Any = SimpleNamespace(hyperparameters=hyperparameters(config(**changes)))
+    return check_file(model, known, 33)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("format_name", LEGACY_FORMATS)
+def test_a_change_of_any_byte_of_the_header_is_found(tmp_path: Path, format_name: str, tied: bool) -> None:
+    with reader_c.open(toy_file(tmp_path, format_name, tied=tied)) as model:
+        healthy = judged(model, tied=tied)
+        assert (healthy.status, healthy.observed, healthy.limit, healthy.where) == ("pass", 0.0, 0.0, {})
+        for byte in range(28 if format_name == "v0" else 256):
+            content = bytearray(model.content)
+            content[byte] ^= 1
+            found = judged(Shown(model, content=bytes(content)), tied=tied)
+            assert found.detail == f"header: byte {byte} differs from what was read from it"
+        # the first of several is named
+        content[byte - 3] ^= 0x80
+        found = judged(Shown(model, content=bytes(content)), tied=tied)
+        assert found.detail == f"header: byte {byte - 3} differs from what was read from it"
+
+
+@pytest.mark.parametrize(("format_name", "size"), [("v0", 28), ("v1", 256), ("v1-fp32", 256), ("v2", 256)])
+def test_a_header_that_ends_early_is_found(tmp_path: Path, format_name: str, size: int) -> None:
+    with reader_c.open(toy_file(tmp_path, format_name)) as model:
+        found = judged(Shown(model, content=bytes(model.content[: size - 1])))
+        assert found.detail.startswith(f"header: byte {size - 1} differs from what was read from it; size: expected ")
+        assert (found.status, found.observed) == ("fail", 2.0)
+
+
+@pytest.mark.parametrize("format_name", LEGACY_FORMATS)
+@pytest.mark.parametrize(
+    "changes",
+    [{"n_layers": 3}, {"dim": 96}, {"hidden_dim": 48}, {"n_kv_heads": 6}, {"vocab_size": 30}, {"tied": True}],
+)
+def test_the_size_is_that_of_the_source(tmp_path: Path, format_name: str, changes: dict[str, object]) -> None:
+    """The size of a file of another model is the one that is expected of it."""
+    own, other = toy_file(tmp_path, format_name).stat().st_size, toy_file(tmp_path, format_name, **changes)
+    if format_name == "v0" and "tied" in changes:
+        assert other.stat().st_size == own - 4 * 29 * 48
+    with reader_c.open(other) as model:
+        assert judged(model, **changes).status == "pass"
+        found = judged(model)
+    assert found.detail == f"size: expected {own} bytes, found {other.stat().st_size}"
+
+
+def test_a_gap_is_named_with_both_places(tmp_path: Path) -> None:
+    with reader_c.open(toy_file(tmp_path, "v2")) as model:
+        names = [name for name in model.names if name != "layers.0.attention.wq.weight"]
+        missing = min(span.offset for span in model.spans("layers.0.attention.wq.weight"))
+        following = min(s.offset for name in names for s in model.spans(name) if s.offset > missing)
+        found = judged(Shown(model, names=names))
+    assert found.detail.endswith(f": expected at byte {missing}, found at {following}")
+    assert (found.status, found.observed) == ("fail", 1.0)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verify.checks import logit_blocks, metrics
 from verify.checks.metrics import WindowEvidence, compare_window, of_window, summarise
 
 
@@ -164,3 +165,82 @@ def test_one_array_on_both_sides_costs_nothing_and_has_the_perplexity_of_two() -
     two = compare_window("text", tokens, logits, logits.copy())
     for name in ("kl", "agree", "source_nll", "file_nll", "error", "squared"):
         assert np.array_equal(getattr(same, name), getattr(two, name)), name
+
+
+@pytest.mark.parametrize("block", [1, 4, 5, 9, 10, 11, 29, 30, 1000])
+def test_blocks_of_any_size_give_the_same_evidence_and_none_is_larger(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """A position has five logits; a block of fewer has one position all the same."""
+    whole = dataclasses.asdict(window(7))
+    sizes: list[int] = []
+    compare = metrics._compare
+
+    def recorded(source: np.ndarray, file: np.ndarray, following: np.ndarray) -> tuple[np.ndarray, ...]:
+        sizes.append(source.size)
+        return compare(source, file, following)
+
+    monkeypatch.setattr(logit_blocks, "_BLOCK", block)
+    monkeypatch.setattr(metrics, "_compare", recorded)
+    for name, value in dataclasses.asdict(window(7)).items():
+        assert np.array_equal(value, whole[name]), name
+    full = 5 * max(1, block // 5)
+    assert sizes == [full] * (30 // full) + [30 % full] * (30 % full > 0)
+
+
+def test_intervals_are_percentiles_of_2000_draws_of_whole_windows() -> None:
+    """Each draw takes as many windows as there are, with replacement, and joins their positions."""
+    from scipy.stats import bootstrap
+
+    windows = [window(seed, 0.1 * (seed + 1), length=2 + 3 * seed) for seed in range(12)]
+
+    def mean_kl(drawn: np.ndarray) -> float:
+        return float(np.concatenate([windows[int(i)].kl for i in drawn]).mean())
+
+    def log_ratio(drawn: np.ndarray) -> float:
+        each = (windows[int(i)].file_nll - windows[int(i)].source_nll for i in drawn)
+        return float(np.concatenate(list(each)).mean())
+
+    found = summarise(windows)
+    assert found.perplexity_ratio_ci is not None
+    of_ratio = tuple(map(math.log, found.perplexity_ratio_ci))
+    for statistic, interval in ((mean_kl, found.kl_mean_ci), (log_ratio, of_ratio)):
+        expected = bootstrap(
+            (np.arange(12),),
+            statistic,
+            vectorized=False,
+            method="percentile",
+            n_resamples=2000,
+            confidence_level=0.95,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        assert interval == pytest.approx((expected.low, expected.high), rel=1e-9)
+    assert summarise(windows, seed=1).kl_mean_ci != found.kl_mean_ci == summarise(windows, seed=0).kl_mean_ci
+
+
+def test_two_windows_have_an_interval() -> None:
+    assert summarise([window(1), window(2)]).kl_mean_ci is not None
+
+
+@pytest.mark.parametrize("side", ["perplexity_source", "perplexity_file"])
+def test_without_the_perplexity_of_one_side_there_is_no_ratio(side: str) -> None:
+    assert dataclasses.replace(summarise([window(1)]), **{side: None}).perplexity_ratio is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("constant", [0.0, 2.0**13, -(2.0**13)])
+def test_a_constant_on_all_logits_changes_no_probability(constant: float) -> None:
+    """Even one whose exponential no float64 holds."""
+    source, tokens = np.round(logits(1), 3), np.array([0, 3, 1, 4, 2, 2])
+    expected = compare_window("text", tokens, source, source * 1.1)
+    found = compare_window("text", tokens, source + constant, source * 1.1 + constant)
+    for name in ("kl", "source_nll", "file_nll"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6)
+
+
+def test_no_divergence_is_below_0() -> None:
+    """Rounding makes the sum of nearly equal distributions slightly negative."""
+    source = logits(1, 200)
+    file = source * (1 + 1e-16)
+    got = compare_window("text", np.zeros(200, int), source, file + 1e-12)
+    assert (got.kl >= 0).all()
+    assert (got.kl == 0).any()

@@ -7,6 +7,8 @@ import os
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from helpers.models import BIN_FORMATS
@@ -14,7 +16,13 @@ from helpers.reports import LIMITING_POLICY
 
 from verify.checks.execution import LIMIT_SIGMAS
 from verify.checks.metrics import Metrics
-from verify.checks.policy import DEFAULT_POLICY, CoverageDemands, QuantizationLimits, load_policy
+from verify.checks.policy import (
+    DEFAULT_POLICY,
+    CoverageDemands,
+    QuantizationLimits,
+    load_policy,
+    policy_section,
+)
 from verify.checks.quantization import check_quantization
 from verify.checks.result import within
 from verify.errors import CannotJudgeError
@@ -256,3 +264,105 @@ def test_every_value_but_the_limits_of_cost_must_be_there(tmp_path: Path, place:
         return
     with pytest.raises(CannotJudgeError, match=f"expected {place[-1]}, found none"):
         load_policy(path, "v2")
+
+
+def section_of(stored: dict[str, str], of_source: str) -> str:
+    """The table for a v3 file of a source with two tensors, a and b, both stored as of_source."""
+    model: Any = SimpleNamespace(
+        format="v3",
+        names=tuple(stored),
+        storage=lambda name: SimpleNamespace(name=name, storage=stored[name]),
+    )
+    source: Any = SimpleNamespace(
+        hyperparameters=SimpleNamespace(shapes=lambda: {"a": (2,), "b": (2,)}), dtype=lambda _name: of_source
+    )
+    return policy_section(model, source)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "of_source", "section"),
+    [
+        *(("fp32", "fp32", kept, "v3") for kept in ("fp32", "fp16", "bf16")),
+        *((kept, kept, kept, "v3") for kept in ("fp16", "bf16")),
+        *((kept, "fp32", kept, "v3") for kept in ("fp16", "bf16")),
+        *((lost, "fp32", "fp32", "v3-half") for lost in ("fp16", "bf16")),
+        ("bf16", "fp16", "bf16", "v3-half"),
+        ("fp16", "bf16", "bf16", "v3-half"),
+        ("q8_0", "fp32", "fp32", "v3-q8_0"),
+        ("fp32", "q8_0", "fp32", "v3-q8_0"),
+        ("q8_0", "fp16", "fp32", "v3-q8_0"),
+        ("q8_0", "q8_0", "bf16", "v3-q8_0"),
+    ],
+)
+def test_the_table_for_v3_is_that_of_what_was_lost(a: str, b: str, of_source: str, section: str) -> None:
+    assert section_of({"a": a, "b": b}, of_source) == section
+
+
+def test_a_tensor_that_the_source_does_not_have_loses_nothing_of_it() -> None:
+    assert section_of({"a": "fp32", "b": "fp32", "another": "fp16"}, "fp32") == "v3"
+    assert section_of({"a": "fp32", "b": "bf16", "another": "fp16"}, "fp32") == "v3-half"
+
+
+@pytest.mark.parametrize("format_name", ["v0", "v1", "v1-fp32", "v2"])
+def test_the_table_of_any_other_format_is_its_own(format_name: str) -> None:
+    model: Any = SimpleNamespace(format=format_name)
+    assert policy_section(model, None) == format_name  # type: ignore[arg-type]
+
+
+def test_only_the_packages_own_policy_is_the_default() -> None:
+    assert load_policy(DEFAULT_POLICY, "v2").is_default
+    assert not load_policy(LIMITING_POLICY, "v2").is_default
+
+
+@pytest.mark.parametrize("length", [1000, 1001])
+def test_a_line_may_have_1000_bytes(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(f"{changed('v2', '')}\n#{'x' * (length - 1)}\n")
+    if length == 1000:
+        assert load_policy(path, "v2").section == "v2"
+        return
+    with pytest.raises(CannotJudgeError) as caught:
+        load_policy(path, "v2")
+    assert str(caught.value) == f"{path}: expected lines of at most 1000 bytes, found one of 1001"
+
+
+@pytest.mark.parametrize("size", [65536, 65537])
+def test_a_policy_may_have_65536_bytes(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "policy.toml"
+    text = changed("v2", "") + "\n"
+    path.write_text(text + "\n" * (size - len(text)))
+    if size == 65536:
+        assert load_policy(path, "v2").section == "v2"
+        return
+    with pytest.raises(CannotJudgeError, match=r"found: more than 65536 bytes$"):
+        load_policy(path, "v2")
+
+
+@pytest.mark.parametrize(
+    ("place", "most"),
+    [
+        ("v2.quantization top1_agreement", 1.0),
+        ("v2.quantization kl_max", 1e9),
+        ("v2.execution noise_sigmas", 1e9),
+        ("v2.baseline top1_agreement", 1.0),
+        ("v2.baseline perplexity_ratio", 1e9),
+        ("v2.coverage positions", 1.0),
+        ("v2.coverage token_ids", 1.0),
+        ("v2.coverage windows", 1e9),
+    ],
+)
+def test_a_limit_may_be_all_from_zero_to_its_most(tmp_path: Path, place: str, most: float) -> None:
+    table, key = place.split(" ")
+    path = tmp_path / "policy.toml"
+    for value in ("0", f"{most:.0f}"):
+        line = f"{key} = {value}"
+        path.write_text(with_demands(line) if table == "v2.coverage" else changed(table, line))
+        found = load_policy(path, "v2")
+        assert getattr(getattr(found, table.removeprefix("v2.")), key) == float(value)
+    above = int(most) + 1
+    path.write_text(
+        with_demands(f"{key} = {above}") if table == "v2.coverage" else changed(table, f"{key} = {above}")
+    )
+    with pytest.raises(CannotJudgeError) as caught:
+        load_policy(path, "v2")
+    assert str(caught.value) == f"{path}: [{table}] {key}: expected 0 to {most:g}, found {above}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.checkpoints import save, state_dict
@@ -142,3 +143,57 @@ def test_an_invented_tokenizer_fails(source: Path, true: dict[str, str]) -> None
 def test_wrong_statements_about_the_source_are_named(source: Path, metadata: dict[str, str], finding: str) -> None:
     findings = provenance_findings(metadata, open_source(source))
     assert any(finding in found for found in findings if found.startswith("provenance: ")), findings
+
+
+def test_lines_of_digests_are_judged_one_by_one(source: Path) -> None:
+    """A name may come once, a line is a digest, two spaces and a name, and the last one ends too."""
+    opened = open_source(source)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    right = f"{digest}  {source.name}\n"
+
+    def found(lines: str) -> list[str]:
+        return provenance_findings({"source.kind": "llama2c", "source.sha256": lines}, opened)
+
+    assert found(right) == []
+    assert found(right * 2) == [f"provenance: source.sha256: expected {source.name!r} once, found it again"]
+    # another digest of the same file, and the same digest of another
+    again = f"{ZEROS}  {source.name}\n"
+    assert found(right + again) == [f"provenance: source.sha256: expected {source.name!r} once, found it again"]
+    assert found(right + f"{digest}  b\n") == [f"provenance: b: expected no such file, found {digest}"]
+    assert found(right[:-1]) == [f"provenance: source.sha256: expected a line break at its end, found {right[:-1]!r}"]
+    for line in (f"{digest} b", f"{digest[1:]}  b", f"{digest.upper()}  b", f"{digest}  ", "x"):
+        form = f"provenance: source.sha256: expected digest, two spaces and a name, found {line!r}"
+        assert found(f"{right}{line}\n") == [form]
+        assert found(f"{right}{line}") == [form]
+    assert found("") == [f"provenance: {source.name}: expected {digest}, found none"]
+
+
+def test_a_name_that_cannot_be_printed_is_escaped(source: Path) -> None:
+    lines = f"{hashlib.sha256(source.read_bytes()).hexdigest()}  {source.name}\n{ZEROS}  a\tb\n"
+    findings = provenance_findings({"source.kind": "llama2c", "source.sha256": lines}, open_source(source))
+    assert findings == [f"provenance: 'a\\tb': expected no such file, found {ZEROS}"]
+
+
+def test_of_another_kind_only_files_of_both_are_compared(source: Path) -> None:
+    opened = open_source(source)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    kind = (
+        "provenance: source.kind: expected llama2c, as this source is, found 'meta': verify the file against the "
+        "source that it names"
+    )
+    for lines, more in (
+        ("", []),
+        (f"{ZEROS}  other\n", []),
+        (f"{digest}  {source.name}\n", []),
+        (f"{ZEROS}  {source.name}\n", [f"provenance: {source.name}: expected {digest}, found {ZEROS}"]),
+    ):
+        found = provenance_findings({"source.kind": "meta", "source.sha256": lines}, opened)
+        assert found == [kind, *more]
+
+
+def test_what_a_file_says_of_memory_is_unproven_by_a_source_of_another_kind_alone() -> None:
+    memory, other = (SimpleNamespace(kind=kind) for kind in ("memory", "llama2c"))
+    metadata = {"source.kind": "memory", "b": "x", "a": "x", "tokenizer.sha256": "x", "source.sha256": "x"}
+    assert not_judged(metadata, other) == ["a", "b", "source.kind"]  # type: ignore[arg-type]
+    assert not_judged(metadata, memory) == ["a", "b"]  # type: ignore[arg-type]
+    assert not_judged({"source.kind": "llama2c"}, other) == []  # type: ignore[arg-type]

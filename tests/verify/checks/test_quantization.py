@@ -104,3 +104,22 @@ def test_without_logits_or_text() -> None:
 def test_a_limit_of_zero_is_used_up_by_anything() -> None:
     uses = [LimitedMetric("x", observed, 0.0).use for observed in (0.0, 1e-300, math.nan)]
     assert uses == [0.0, math.inf, math.inf]
+
+
+def test_a_metric_at_its_limit_is_fine_and_one_without_a_limit_uses_none() -> None:
+    assert LimitedMetric("x", 0.5, 0.5).fine
+    assert not LimitedMetric("x", math.nextafter(0.5, 1), 0.5).fine
+    assert not LimitedMetric("x", math.nan, 0.5).fine
+    assert LimitedMetric("x", math.nan, None).fine
+    assert [LimitedMetric("x", 0.5, limit).use for limit in (0.25, 0.5, 2.0, None)] == [2.0, 1.0, 0.25, 0.0]
+
+
+def test_a_cost_that_is_not_finite_is_one_finding() -> None:
+    metrics = dataclasses.replace(METRICS, kl_mean=math.nan)
+    found = check_quantization(metrics, metrics, QuantizationLimits(), lossless=False)
+    assert (found.observed, found.limit, found.bound) == (1.0, 0.0, "exact")
+
+
+def test_without_worst_positions_only_the_activations_are_named() -> None:
+    metrics = dataclasses.replace(METRICS, worst_positions=())
+    assert check_quantization(metrics, None, LIMITS, lossless=False).where == {"activations": "fp32"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from verify.checks.result import exact, skipped, within
+from verify.checks.result import exact, skipped, within, without_limit
 
 LIMITS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -42,3 +42,18 @@ def test_utilisation_is_the_factor_that_would_have_passed() -> None:
     assert found.utilisation == 2.5
     assert within("execution", "statistical", 25.0, 10.0 * 2.5, "x").status == "pass"
     assert skipped("execution", "statistical", "why").utilisation is None
+
+
+def test_a_result_has_the_place_that_was_found_or_none() -> None:
+    place = {"tensor": "norm.weight", "index": 3}
+    assert exact("file", 1, "x").where == within("execution", "statistical", 1.0, 2.0, "x").where == {}
+    assert (
+        exact("file", 1, "x", place).where == within("execution", "statistical", 1.0, 2.0, "x", place).where == place
+    )
+    assert without_limit("quantization", "policy", 1.0, "x", place).where == place
+    assert skipped("file", "exact", "why").where == {}
+
+
+def test_without_a_limit_all_pass_and_use_no_share_of_it() -> None:
+    found = without_limit("quantization", "policy", 1e300, "x", {})
+    assert (found.status, found.observed, found.limit, found.utilisation) == ("pass", 1e300, None, None)

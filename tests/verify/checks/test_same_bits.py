@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from verify.checks.same_bits import NOTHING_COMPARED, compare_bits
 
@@ -35,3 +36,12 @@ def test_merging_keeps_every_way_once_and_the_first_difference() -> None:
     assert merged.ways == ("a", "b")
     assert merged.where is not None
     assert merged.where["window"] == 1
+
+
+@pytest.mark.parametrize(("whole", "found"), [(np.nan, 1.0), (1.0, np.nan), (np.inf, np.nan)])
+def test_a_nan_on_one_side_is_another_logit(whole: float, found: float) -> None:
+    sides = (np.array([[0.0, one]], np.float32) for one in (whole, found))
+    got = compare_bits("3 threads", "mirror, float activations", 2, *sides)
+    assert got.where is not None
+    assert (got.where["window"], got.where["position"], got.where["index"]) == (2, 0, 1)
+    assert got.difference.endswith(f"on: {found:.9g} instead of {whole:.9g}")

@@ -67,3 +67,10 @@ def test_only_all_ids_are_a_hundred_percent(vocab_size: int, missing: int) -> No
     some = Coverage(1, 9, 9, 9, max(0, vocab_size - missing), vocab_size)
     assert "(100.0 %)" not in some.sentence()
     assert "(100.0 %)" in Coverage(1, 9, 9, 9, vocab_size, vocab_size).sentence()
+
+
+def test_windows_say_nothing_of_how_they_ran() -> None:
+    found = Coverage.of(windows([[1, 2]]), 100, 40)
+    assert (found.arithmetics, found.paths, found.threads, found.calls) == ((), (), (), ())
+    assert (found.engine_sequences, found.traced_windows, found.traced_positions) == (0, 0, 0)
+    assert Coverage.of([], 100, 40) == Coverage(0, 0, 0, 40, 0, 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,3 +123,27 @@ def test_the_long_window_adds_at_most_a_tenth_to_standard_depth() -> None:
     # beside two fixed ones
     before = asked.length * (asked.windows + 2)
     assert before - asked.length + asked.longest <= 1.1 * before
+
+
+@pytest.mark.parametrize("name", list(DEPTHS))
+def test_each_depth_is_the_row_of_the_docs(name: str) -> None:
+    asked = DEPTHS[name]
+    traced, positions = (
+        "all" if number is None else f"{words}{number}"
+        for number, words in ((asked.traced, ""), (asked.positions, "the first "))
+    )
+    row = (
+        f"| `{name}` | {asked.windows} | {asked.length} | {asked.longest or 'no limit'} "
+        f"| {'all' if asked.every_id else 'a sample'} | {traced} | {positions} |"
+    )
+    assert row in (Path(__file__).parents[3] / "docs/concepts.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_only_full_depth_tries_every_instruction_set() -> None:
+    assert [name for name, depth in DEPTHS.items() if depth.every_path] == ["full"]
+
+
+def test_fixed_windows_are_traced_from_the_last_which_has_different_tokens() -> None:
+    assert traced_windows(windows("fixed", "fixed"), "standard") == [0, 1]
+    assert traced_windows(windows("fixed", "fixed", "random"), "standard") == [1, 2]
+    assert traced_windows(windows("random", "fixed", "fixed", "random"), "standard") == [0, 2]

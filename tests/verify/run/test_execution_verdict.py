@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from verify.checks.execution import WorstLogit
@@ -58,3 +60,43 @@ def test_an_int8_replay_that_differs_fails() -> None:
     assert (
         "int8 activations, computed again: layer 1 down, int8 activations, fast is not the one right" in failed.detail
     )
+
+
+def replayed(*shares: float) -> Operations:
+    replays = Operations("fast")
+    reports = tuple(
+        LayerReport("q8", number, "down", 0.5, share, {**AT, "index": [2]}, "fast")
+        for number, share in enumerate(shares)
+    )
+    replays.merge(type(replays.found)(reports, ("down",)))
+    return replays
+
+
+def test_operations_that_are_alike_are_counted_and_those_that_differ_are_findings() -> None:
+    found = {"mirror": [worst(1.0)]}
+    alike = execution_verdict(found, [], NOTHING_COMPARED, replayed(0.0, 0.0, 0.0), limit=10.0)
+    assert alike.status == "pass"
+    assert alike.detail.endswith("; 3 operations on int8 activations computed again, every bit alike")
+    two = execution_verdict(found, [], NOTHING_COMPARED, replayed(0.0, math.inf, math.inf), limit=10.0)
+    assert (two.status, two.bound, two.observed, two.where["layer"]) == ("fail", "exact", 2.0, 1)
+    both = execution_verdict({"mirror": [worst(11.0)]}, [], NOTHING_COMPARED, replayed(math.inf), limit=10.0)
+    assert (both.observed, both.where) == (1.0, {**AT, "arithmetic": "mirror"})
+    assert "; int8 activations, computed again: " in both.detail
+
+
+def test_ways_with_the_same_bits_are_named() -> None:
+    detail = verdict(bits=SameBits(("3 threads", "in pieces"))).detail
+    assert detail.endswith("; 3 threads, in pieces: the same bits")
+    assert verdict(bits=SameBits(("3 threads",), "other bits", None)).where == {}
+    assert verdict(bits=SameBits(("3 threads",), "other bits", AT)).observed == 1.0
+
+
+def test_the_worse_arithmetic_is_named_even_where_both_pass() -> None:
+    assert verdict(mirror=2.0, fast=3.0).where["arithmetic"] == "fast"
+    assert verdict(mirror=3.0, fast=2.0).where["arithmetic"] == "mirror"
+
+
+def test_the_first_operation_that_differs_is_described() -> None:
+    found = execution_verdict({"mirror": [worst(1.0)]}, [], NOTHING_COMPARED, replayed(math.inf, 0.0, math.inf), 10.0)
+    assert found.detail.startswith("int8 activations, computed again: layer 0 down")
+    assert found.where["layer"] == 0

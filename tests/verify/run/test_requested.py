@@ -1,10 +1,14 @@
-"""The group size that a request allows: the largest that divides every row, at most what an int32 sum takes."""
+"""What a release requested is compared tensor by tensor; a group divides every row, and an int32 holds its sum."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from verify.run.requested import _LARGEST_GROUP, Requested
+from verify.sources import Hyperparameters
 
 
 def test_a_group_s_sum_of_products_stays_within_int32() -> None:
@@ -21,3 +25,92 @@ def test_a_group_s_sum_of_products_stays_within_int32() -> None:
 )
 def test_a_group_divides_every_row(asked: int, widths: tuple[int, ...], expected: int) -> None:
     assert Requested("v2", asked)._group(*widths) == expected
+
+
+HYPER = Hyperparameters(
+    dim=48,
+    hidden_dim=40,
+    n_layers=1,
+    n_heads=6,
+    n_kv_heads=3,
+    head_dim=8,
+    vocab_size=29,
+    max_seq_len=33,
+    tied=False,
+    norm_eps=1e-5,
+    rope_theta=1e4,
+)
+W1, NORM = "layers.0.feed_forward.w1.weight", "norm.weight"
+
+
+def unlike(requested: Requested, format_name: str, group_size: int = 0, **stored: tuple[str, int]) -> Any:
+    """What a file of that format differs in from the request. stored: its storage of w1 and norm, if not fp32."""
+    names = {W1: "w1", NORM: "norm"}
+
+    def storage(name: str) -> Any:
+        kind, group = stored.get(names.get(name, "others"), ("fp32", 0))
+        return SimpleNamespace(storage=kind, group_size=group)
+
+    model: Any = SimpleNamespace(format=format_name, config=SimpleNamespace(group_size=group_size), storage=storage)
+    source: Any = SimpleNamespace(hyperparameters=HYPER, dtype=lambda _name: "fp32")
+    return requested.unlike(model, source)
+
+
+@pytest.mark.parametrize("format_name", ["v0", "v1", "v1-fp32", "v2", "v3", "hf"])
+def test_another_format_is_all_that_is_said(format_name: str) -> None:
+    other = "v2" if format_name != "v2" else "v1"
+    assert unlike(Requested(format_name, 8), other, 4) == {"format": (format_name, other)}
+
+
+@pytest.mark.parametrize("format_name", ["v1", "v2"])
+def test_quantized_old_formats_have_one_group_for_all_rows(format_name: str) -> None:
+    """The largest up to the request that divides 48, 40 and 6 heads of 8."""
+    for asked, expected in ((64, 8), (8, 8), (7, 4), (3, 2), (1, 1)):
+        assert unlike(Requested(format_name, asked), format_name, expected) == {}
+        for found in (expected + 1, expected * 2, 0):
+            assert unlike(Requested(format_name, asked), format_name, found) == {"group_size": (expected, found)}
+
+
+@pytest.mark.parametrize("format_name", ["v0", "v1-fp32"])
+def test_float_formats_have_nothing_more_to_request(format_name: str) -> None:
+    assert unlike(Requested(format_name, 64), format_name, 3, w1=("q8_0", 3)) == {}
+
+
+@pytest.mark.parametrize("format_name", ["v3", "hf"])
+def test_each_tensor_has_the_storage_that_was_requested(format_name: str) -> None:
+    half = Requested(format_name, 64, {"*": "fp32", "*.w1.*": "bf16"})
+    assert unlike(half, format_name, w1=("bf16", 0)) == {}
+    assert unlike(half, format_name) == {f"{W1}: storage": ("bf16", "fp32")}
+    assert unlike(half, format_name, w1=("fp16", 0), norm=("bf16", 0)) == {
+        f"{W1}: storage": ("bf16", "fp16"),
+        f"{NORM}: storage": ("fp32", "bf16"),
+    }
+    assert unlike(Requested(format_name, 64, "source"), format_name) == {}
+    assert unlike(Requested(format_name, 64, "fp32"), format_name) == {}
+
+
+def test_q8_0_has_the_largest_group_of_its_own_rows() -> None:
+    quantized = Requested("v3", 16, {"*.w1.*": "q8_0"})
+    assert unlike(quantized, "v3", w1=("q8_0", 16)) == {}
+    assert unlike(quantized, "v3", w1=("q8_0", 8)) == {f"{W1}: group_size": (16, 8)}
+    # another storage is said alone
+    assert unlike(quantized, "v3", w1=("bf16", 8)) == {f"{W1}: storage": ("q8_0", "bf16")}
+    # only what is Q8_0 has groups
+    assert unlike(Requested("v3", 16), "v3", w1=("fp32", 8)) == {f"{W1}: group_size": (0, 8)}
+
+
+@pytest.mark.parametrize("storage", ["q8_0", "bf16", "fp16"])
+def test_vectors_keep_the_source_s_type_unless_fp32_is_requested(storage: str) -> None:
+    requested = Requested("v3", 8, {"*": "source", "norm.*": storage})
+    assert unlike(requested, "v3") == {}
+    assert unlike(requested, "v3", norm=(storage, 0)) == {f"{NORM}: storage": ("fp32", storage)}
+    assert Requested("v3", 8, "fp32")._storage(NORM, is_vector=True) == "fp32"
+    assert Requested("v3", 8, storage)._storage(NORM, is_vector=True) is None
+    assert Requested("v3", 8, storage)._storage(NORM, is_vector=False) == storage
+
+
+def test_the_last_pattern_that_matches_counts() -> None:
+    patterns = {"*": "fp32", "*.w1.*": "q8_0", "layers.0.*": "bf16"}
+    assert Requested("v3", 8, patterns)._storage(W1, is_vector=False) == "bf16"
+    assert Requested("v3", 8, {"layers.1.*": "bf16"})._storage(W1, is_vector=False) is None
+    assert Requested("v3", 8, {"*": "fp32", "*.w1.*": "source"})._storage(W1, is_vector=False) is None

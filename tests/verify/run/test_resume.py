@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from verify.errors import CannotJudgeError
+from verify.run import resume
 from verify.run.resume import EvidenceStore, program
 
 RUN = {"file": "a digest", "windows": [1, 2]}
@@ -79,3 +80,41 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_the_program_has_one_digest() -> None:
     assert program() == program()
     assert len(bytes.fromhex(program())) == 32
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small program of the same two packages, whose digest is taken."""
+    for name in ("reader_c/__init__.py", "reader_c/_reader.abi3.so", "verify/run/resume.py", "verify/a/b.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    monkeypatch.setattr(resume.reader_c, "__file__", str(tmp_path / "reader_c/__init__.py"))
+    monkeypatch.setattr(resume, "__file__", str(tmp_path / "verify/run/resume.py"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["reader_c/_reader.abi3.so", "reader_c/__init__.py", "verify/run/resume.py", "verify/a/b.py"]
+)
+def test_a_rebuilt_reader_and_any_other_code_is_another_program(copied: Path, name: str) -> None:
+    """Evidence of the program before says nothing about this one."""
+    before = program()
+    EvidenceStore(copied / "kept", {**RUN, "program": before}).put("window-1", part())
+    path = copied / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert program() != before
+    assert EvidenceStore(copied / "kept", {**RUN, "program": program()}).get("window-1", Part) is None
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert program() == before
+
+
+def test_a_file_more_or_less_is_another_program_and_what_is_no_code_is_none(copied: Path) -> None:
+    before = program()
+    (copied / "verify/policy.toml").write_bytes(b"no code")
+    (copied / "verify/a/b.pyc").write_bytes(b"compiled of the code")
+    assert program() == before
+    (copied / "verify/a/c.py").write_bytes(b"")
+    assert program() != before

@@ -99,7 +99,8 @@ def report_config(directory: Directory) -> dict[str, Any]:
     known = {name: rope.get(_KEYS[f"rope_scaling_{name}"]) for name in fields["rope_scaling"] if name != "type"}
     said = {name: value for name, value in known.items() if value is not None}
     fields["rope_scaling"] = {"type": "none" if kind == "default" else kind, **said}
-    return {**fields, "shared_classifier": fields.pop("tied"), "group_size": 0}
+    tied = fields.pop("tied")
+    return {**fields, "shared_classifier": tied, "group_size": 0}
 
 
 def check_directory_config(

@@ -123,7 +123,8 @@ def _entry(path: Path, name: str, said: Any, start: int) -> StoredTensor:
     where = f"{name[:80]!a}" if not name.isprintable() else name[:200]
     said = said if isinstance(said, dict) else {}
     kind, shape, ends = (said.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if kind not in _TYPES:
+    # JSON's lists and objects cannot be looked up
+    if not isinstance(kind, str) or kind not in _TYPES:
         raise ValueError(f"{where}: dtype: expected {', '.join(_TYPES)}, found {kind!r:.80}")
     if not _are_sizes(shape):
         raise ValueError(f"{where}: shape: expected sizes, found {shape!r:.80}")
