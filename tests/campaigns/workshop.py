@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import gc
 import importlib
 import multiprocessing
 import os
@@ -22,7 +23,10 @@ from mutations import Mutant
 _WARM = (
     *("torch", "numpy", "scipy.stats", "pytest", "hypothesis.extra.numpy", "ml_dtypes", "safetensors.torch"),
     *("cattrs", "jinja2", "jsonschema", "junitparser", "blake3", "cffi", "click", "rich.progress", "filelock"),
+    *("transformers.modeling_utils", "transformers.models.llama.modeling_llama", "tokenizers"),
 )
+# Plugins of other packages, which none of the tests use: each trial would load them again.
+_PLUGINS_LEFT_OUT = ("anyio", "platformdirs", "xdist", "xdist.looponfail")
 # How many times as long as on the right code the tests may take; a mutant may compute for ever.
 _PATIENCE, _LEAST_SECONDS = 10.0, 30.0
 
@@ -47,6 +51,7 @@ def open_workshop(room: Path) -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "ci"}
     for name in _WARM:
         importlib.import_module(name)
+    gc.freeze()  # what is imported here stays: no trial has to search it for garbage
 
 
 def tried(mutant: Mutant, tests: list[str], ends: float) -> str | None:
@@ -108,6 +113,8 @@ def _run(test: str) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     # what is imported already cannot be rewritten, and pytest warns of it
-    flags = ("-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    for name in _PLUGINS_LEFT_OUT:
+        flags += ["-p", f"no:{name}"]
     status = pytest.main([*flags, f"--basetemp={_place / 'tmp'}", test], plugins=[_CheapestFirst()])
     os._exit(status)
