@@ -18,6 +18,10 @@ _ALSO = {
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
+    "verify/sources/finite.py": ("tests/verify/sources/test_checked_numbers.py",),
+    "verify/sources/in_memory.py": ("tests/verify/sources/test_source.py",),
+    "verify/sources/options.py": ("tests/verify/sources/test_source.py",),
+    "verify/sources/refusal.py": ("tests/verify/sources/test_checked_numbers.py",),
 }
 
 

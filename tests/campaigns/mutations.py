@@ -117,7 +117,8 @@ def _packed(line: str) -> str:
 
 
 def _meaning(code: str) -> str | None:
-    """Return what a module does, without annotations; None if it is no Python."""
+    """Return what a module does, without annotations and without how arguments may be passed, because cosmic-ray takes
+    the star before keywords for a product; None if it is no Python."""
     try:
         tree = ast.parse(code)
     except SyntaxError:
@@ -125,6 +126,10 @@ def _meaning(code: str) -> str | None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             node.returns = None
+        elif isinstance(node, ast.arguments):
+            node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+            node.defaults += [default for default in node.kw_defaults if default]
+            node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         elif isinstance(node, ast.arg):
             node.annotation = None
         elif isinstance(node, ast.AnnAssign):
