@@ -23,11 +23,11 @@ from verify.sources.bin_layout import (
 from verify.sources.source import Hyperparameters
 
 # dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len
-COUNTS = (48, 40, 2, 6, 3, 29, 33)
+COUNTS = (48, 40, 3, 6, 3, 29, 33)
 MODEL = Hyperparameters(
     dim=48,
     hidden_dim=40,
-    n_layers=2,
+    n_layers=3,
     n_heads=6,
     n_kv_heads=3,
     head_dim=8,
@@ -51,7 +51,7 @@ TABLE = 33 * 4
 
 
 def of_layers(kinds: list[str]) -> list[tuple[str, int]]:
-    return [(f"layers.{number}.{kind}.weight", ELEMENTS[kind]) for kind in kinds for number in (0, 1)]
+    return [(f"layers.{number}.{kind}.weight", ELEMENTS[kind]) for kind in kinds for number in range(3)]
 
 
 def outer(name: str) -> tuple[str, int]:
@@ -68,8 +68,9 @@ def in_a_row(first: int, tensors: list[tuple[str, int]]) -> tuple[dict[str, int]
 
 
 def test_a_model_is_its_seven_counts_and_what_the_formats_imply() -> None:
-    assert model_of(COUNTS, shared=False) == MODEL
-    assert model_of(COUNTS, shared=True) == TIED
+    # their representations, because integers must stay integers
+    assert repr(model_of(COUNTS, shared=False)) == repr(MODEL)
+    assert repr(model_of(COUNTS, shared=True)) == repr(TIED)
     smallest = model_of((2, 1, 1, 1, 1, 1, 1), shared=True)
     assert smallest is not None
     assert (smallest.dim, smallest.head_dim, smallest.hidden_dim) == (2, 2, 1)
@@ -79,10 +80,10 @@ def test_a_model_is_its_seven_counts_and_what_the_formats_imply() -> None:
     "counts",
     [
         *(tuple(0 if number == at else count for number, count in enumerate(COUNTS)) for at in range(7)),
-        (48, 40, 2, 7, 1, 29, 33),  # no whole heads
-        (48, 40, 2, 16, 4, 29, 33),  # heads of 3
-        (48, 40, 2, 6, 4, 29, 33),  # kv heads that do not share the heads evenly
-        (48, 40, 2, 6, 12, 29, 33),
+        (48, 40, 3, 7, 1, 29, 33),  # no whole heads
+        (48, 40, 3, 16, 4, 29, 33),  # heads of 3
+        (48, 40, 3, 6, 4, 29, 33),  # kv heads that do not share the heads evenly
+        (48, 40, 3, 6, 12, 29, 33),
     ],
 )
 def test_other_counts_are_no_model(counts: tuple[int, ...]) -> None:
@@ -98,7 +99,7 @@ def test_v0_lies_as_llama2_c_writes_it(model: Hyperparameters) -> None:
     if not model.tied:
         numbers["output.weight"] = at
         at += 4 * 29 * 48
-    assert layout_v0(model) == Layout(model, 0, numbers, {}, tables, at)
+    assert repr(layout_v0(model)) == repr(Layout(model, 0, numbers, {}, tables, at))
     assert size_of_v0(model) == at
 
 
@@ -108,7 +109,7 @@ def test_v1_and_v2_lie_as_llama2_c_writes_them(model: Hyperparameters) -> None:
     matrices = [outer("tok_embeddings"), *of_layers(ATTENTION + FEED_FORWARD)]
     matrices += [] if model.tied else [outer("output")]
     numbers, size = in_a_row(256, [*head, *matrices])
-    assert layout_v1(model, 0) == Layout(model, 0, numbers, {}, {}, size)
+    assert repr(layout_v1(model, 0)) == repr(Layout(model, 0, numbers, {}, {}, size))
 
     norms, at = in_a_row(256, head)
     first = second = at
@@ -122,15 +123,15 @@ def test_v1_and_v2_lie_as_llama2_c_writes_them(model: Hyperparameters) -> None:
     for name, elements in matrices:
         scales[name] = first
         first += elements // 8 * 4
-    assert layout_v1(model, 8) == Layout(model, 8, apart, scales, {}, first)
-    assert layout_v2(model, 8) == Layout(model, 8, together, behind, {}, second)
+    assert repr(layout_v1(model, 8)) == repr(Layout(model, 8, apart, scales, {}, first))
+    assert repr(layout_v2(model, 8)) == repr(Layout(model, 8, together, behind, {}, second))
     assert first == second
 
 
 def test_weights_are_counted() -> None:
-    assert matrix_elements(TIED) == 29 * 48 + 2 * A_LAYER
-    assert matrix_elements(MODEL) == 2 * 29 * 48 + 2 * A_LAYER
-    assert parameters(MODEL) == matrix_elements(MODEL) + 5 * 48
+    assert matrix_elements(TIED) == 29 * 48 + 3 * A_LAYER
+    assert matrix_elements(MODEL) == 2 * 29 * 48 + 3 * A_LAYER
+    assert parameters(MODEL) == matrix_elements(MODEL) + 7 * 48
     for model in (MODEL, TIED):
         assert parameters(model) == sum(map(prod, model.shapes().values()))
 
@@ -140,15 +141,19 @@ def test_a_v0_has_just_the_size_of_its_counts(vocab_size: int) -> None:
     header = struct.pack("<7i", *COUNTS[:5], vocab_size, 33)
     model = TIED if vocab_size > 0 else MODEL
     assert v0_model(header) == v0_model(header + bytes(9)) == model
-    size = 28 + 4 * (2 * A_LAYER + 5 * 48 + (1 if vocab_size > 0 else 2) * 29 * 48 + 33 * 8)
+    size = 28 + 4 * (3 * A_LAYER + 7 * 48 + (1 if vocab_size > 0 else 2) * 29 * 48 + 33 * 8)
     assert [is_llama2c_bin(header, size + off) for off in (-1, 0, 1)] == [False, True, False]
     assert v0_model(header[:27]) is None
     assert not is_llama2c_bin(header[:27], size)
     assert v0_model(struct.pack("<7i", *COUNTS[:5], 0, 33)) is None
+    for one in (1, -1):
+        least = v0_model(struct.pack("<7i", *COUNTS[:5], one, 33))
+        assert least is not None
+        assert (least.vocab_size, least.tied) == (1, one > 0)
 
 
 @pytest.mark.parametrize(("version", "known"), [(0, False), (1, True), (2, True), (3, False), (257, False)])
 def test_v1_and_v2_begin_with_the_magic_and_their_version(version: int, known: bool) -> None:
-    beginning = b"24ka" + struct.pack("<i", version)
-    assert is_llama2c_bin(beginning, 8) == known
+    beginning = b"24ka" + struct.pack("<2i", version, 48)
+    assert is_llama2c_bin(beginning, 12) == known
     assert not is_llama2c_bin(b"25ka" + struct.pack("<i", version), 8)
