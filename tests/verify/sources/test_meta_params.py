@@ -104,7 +104,8 @@ def test_theta_is_the_files_or_the_callers() -> None:
         assert refused(params(rope_theta=asked).rope_theta, 1) == (
             f"--rope-theta: expected a positive finite number, found {asked}"
         )
-    assert params(rope_theta=1e300).rope_theta(1) == 1e300
+    for fits in (5e-324, 1e300):
+        assert params(rope_theta=fits).rope_theta(1) == fits
     assert isinstance(params(rope_theta=8).rope_theta(1), float)
 
 
