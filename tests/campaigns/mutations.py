@@ -117,8 +117,10 @@ def _packed(line: str) -> str:
 
 
 def _meaning(code: str) -> str | None:
-    """Return what a module does, without annotations and without how arguments may be passed, because cosmic-ray takes
-    the star before keywords for a product; None if it is no Python."""
+    """Return what a module does, without annotations; None if it is no Python.
+
+    How arguments may be passed does not count: cosmic-ray takes the star before keywords for a product.
+    """
     try:
         tree = ast.parse(code)
     except SyntaxError:

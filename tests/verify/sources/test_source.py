@@ -13,7 +13,7 @@ import torch
 from verify.errors import CannotJudgeError
 from verify.sources.in_memory import MemorySource
 from verify.sources.options import SourceOptions
-from verify.sources.source import Hyperparameters, RopeScaling
+from verify.sources.source import Hyperparameters, RopeScaling, Source
 
 MODEL = Hyperparameters(
     dim=48,
@@ -134,3 +134,11 @@ def test_options_are_silent_unless_they_are_given() -> None:
     assert dataclasses.astuple(silent) == (None, False, None, None, None, None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         silent.tied = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("absent", ["expect_unchanged", "tokenizer_path", "tensor", "dtype"])
+def test_a_source_without_an_answer_cannot_be_made(absent: str) -> None:
+    answers = {"expect_unchanged": None, "tokenizer_path": None, "tensor": None, "dtype": None}
+    type("Whole", (Source,), answers)()
+    with pytest.raises(TypeError, match=rf"abstract method '?{absent}'?"):
+        type("Partial", (Source,), {name: None for name in answers if name != absent})()
