@@ -16,6 +16,7 @@ _DECIDING = (
 # Beside those of a module's own name: what else holds its numbers. They come first, because they notice most.
 _ALSO = {
     "exporter/sources/huggingface_meanings.py": ("tests/exporter/sources/test_huggingface_fields.py",),
+    "exporter/sources/llama2c.py": ("tests/exporter/sources/test_llama2c_arguments.py",),
     "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),

@@ -70,6 +70,12 @@ def test_a_twin_has_the_shape_and_the_stored_type_of_the_embedding(
     assert refused(mine.take_out_tied_classifier) == f"{tmp_path}: {TWIN}, (29, 48) in F32, found {found}"
 
 
+def test_a_twin_of_the_same_bits_in_another_type_is_no_twin(tmp_path: Path) -> None:
+    half = embedding(torch.float16)
+    mine = tensors(tmp_path, {EMBEDDING: half, CLASSIFIER: half.clone().view(torch.bfloat16)})
+    assert refused(mine.take_out_tied_classifier) == f"{tmp_path}: {TWIN}, (29, 48) in F16, found (29, 48) in BF16"
+
+
 def test_a_twin_is_a_matrix(tmp_path: Path) -> None:
     mine = tensors(tmp_path, {EMBEDDING: torch.ones(48), CLASSIFIER: torch.ones(48)})
     assert refused(mine.take_out_tied_classifier) == f"{tmp_path}: {TWIN}, (48,) in F32, found (48,) in F32"
