@@ -191,6 +191,9 @@ def test_every_field_of_a_row_of_the_table_stands_at_its_place(
         )
         at = ((scale_offset + scales if scales else at + length) + 63) // 64 * 64
     assert plan.size == plan.head_size + at
+    parts = [part.part for part in plan.parts() if part.tensor == "output.weight"]
+    assert parts == (["int8", "scale"] if group else [storage])
+    assert {part.part for part in plan.parts() if part.tensor == "norm.weight"} == {"fp32"}
     assert all(type(size) is int for part in plan.parts() for size in (*part.shape, part.offset, part.nbytes))
     scales_of = {part.tensor: part.shape for part in plan.parts() if part.part == "scale"}
     assert scales_of == {n: (s[0], s[1] // 8) for n, s in tensor_shapes(config()).items() if group and len(s) == 2}

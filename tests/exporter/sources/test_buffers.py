@@ -177,6 +177,7 @@ def test_a_mask_is_causal_in_every_number(monkeypatch: pytest.MonkeyPatch, block
 @pytest.mark.parametrize("shape", [(), (9,), (2, 3), (3, 2), (2, 3, 3), (2, 1, 3, 3)])
 def test_a_mask_is_one_square(shape: tuple[int, ...]) -> None:
     assert refused("attention.mask", np.zeros(shape)) == f"here: expected a square mask, found shape {shape}"
+    check_buffer("here", "attention.mask", (0, 0), lambda _rows: np.zeros((0, 0)), MODEL)
 
 
 @pytest.mark.parametrize(
