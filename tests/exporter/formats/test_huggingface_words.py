@@ -179,6 +179,10 @@ def test_a_shard_is_filled_up_to_its_last_byte() -> None:
     for shard_bytes, held in ((both - 1, 1), (both, 2), (both + 4 * 48 * 48 - 1, 2), (both + 4 * 48 * 48, 3)):
         first = planned(shard_bytes)[2]
         assert [tensor.name for tensor in first.tensors] == NAMES[:held]
+    # so is each one after it: wk and wv are as large as wq
+    for shard_bytes, held in ((4 * 48 * 48, 2), (4 * 48 * 48 - 1, 1)):
+        third = planned(shard_bytes)[4]
+        assert [tensor.name for tensor in third.tensors] == NAMES[3 : 3 + held]
 
 
 def test_a_container_is_a_padded_header_and_tensors_without_gaps() -> None:

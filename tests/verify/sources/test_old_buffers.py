@@ -156,7 +156,7 @@ def test_a_mask_is_causal_in_every_number(monkeypatch: pytest.MonkeyPatch, block
                 assert refused(check_mask, "mask", wrong) == message
 
 
-@pytest.mark.parametrize("shape", [(9,), (1,), (2, 3), (3, 2), (2, 3, 3), (0, 0), (1, 9)])
+@pytest.mark.parametrize("shape", [(9,), (1,), (2, 3), (3, 2), (2, 3, 3), (2, 4, 2), (2, 2, 4), (0, 0), (1, 9)])
 def test_a_mask_is_one_square(shape: tuple[int, ...]) -> None:
     message = f"a file: mask: expected a causal mask, as long as it is wide, found the shape {shape}"
     assert refused(check_mask, "mask", torch.zeros(shape)) == message
