@@ -15,6 +15,7 @@ _DECIDING = (
 
 # Beside those of a module's own name: what else holds its numbers. They come first, because they notice most.
 _ALSO = {
+    "exporter/formats/huggingface.py": ("tests/exporter/formats/test_huggingface_bytes.py",),
     "exporter/formats/huggingface_config.py": ("tests/exporter/formats/test_huggingface_words.py",),
     "exporter/formats/huggingface_files.py": ("tests/exporter/formats/test_huggingface_words.py",),
     "exporter/sources/huggingface_meanings.py": ("tests/exporter/sources/test_huggingface_fields.py",),
