@@ -23,6 +23,7 @@ from exporter.summary import TensorSummary
 
 MODEL = config(qkv_bias=True)
 TYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16}
+HOLDS = "expected a weight that"
 NAMES = list(tensor_shapes(MODEL))
 
 
@@ -133,10 +134,10 @@ def test_a_shard_has_five_gigabytes_unless_it_is_said(tmp_path: Path, monkeypatc
         (
             "fp16",
             1 + 2.0**-11,
-            "expected a weight that float16, the source's type, holds exactly, found 1.00048828125",
+            f"{HOLDS} float16, the source's type, holds exactly, found 1.00048828125",
         ),
-        ("bf16", 1 + 2.0**-8, "expected a weight that bfloat16, the source's type, holds exactly, found 1.00390625"),
-        ("fp16", 65536.0, "expected a weight that float16, the source's type, holds exactly, found 65536.0"),
+        ("bf16", 1 + 2.0**-8, f"{HOLDS} bfloat16, the source's type, holds exactly, found 1.00390625"),
+        ("fp16", 65536.0, f"{HOLDS} float16, the source's type, holds exactly, found 65536.0"),
     ],
 )
 def test_a_weight_that_cannot_be_written_is_told_by_its_place(
