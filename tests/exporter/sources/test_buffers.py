@@ -88,6 +88,10 @@ def test_a_number_too_small_for_its_type_may_be_off_by_half_the_smallest() -> No
     model = config(head_dim=4, rope_theta=1e20)  # 1 and 1e-10
     check("rope.freqs", np.array([1, 0], np.float16), model)
     assert "1e-10 at [1], found 5.96046448e-08" in refused("rope.freqs", np.array([1, 2.0**-24], np.float16), model)
+    # 0.9 of half of the smallest rounds to 0, and not to the smallest
+    model = config(head_dim=4, rope_theta=(0.9 * 2.0**-25) ** -2)
+    check("rope.freqs", np.array([1, 0], np.float16), model)
+    assert "at [1]" in refused("rope.freqs", np.array([1, 2.0**-24], np.float16), model)
 
 
 def test_frequencies_may_be_scaled_or_not() -> None:
@@ -133,15 +137,24 @@ def test_a_rotation_may_be_off_by_its_angle(monkeypatch: pytest.MonkeyPatch, nam
 def test_a_table_in_half_precision_may_be_off_by_its_step() -> None:
     check("freqs_cos", np.cos(ANGLES).astype(np.float16))
     check("freqs_cos", np.cos(ANGLES).astype(np.float32))
-    for steps, fits in ((1, True), (2, False)):
+    for steps in (1, 2, 3, 4):
         found = np.cos(ANGLES).astype(np.float16)
-        found[0, 2] = 1 - steps * 2.0**-10
-        if fits:
+        found[0, 2] = 1 - steps * 2.0**-11
+        if steps <= 2:
             check("freqs_cos", found)
         else:
             assert refused("freqs_cos", found) == (
-                "here: expected RoPE's table for theta = 256, 1 at [0, 2], found 0.998046875"
+                f"here: expected RoPE's table for theta = 256, 1 at [0, 2], found {1 - steps * 2.0**-11:.9g}"
             )
+
+
+def test_the_first_number_that_is_wrong_is_told() -> None:
+    table = np.cos(ANGLES)
+    table[3:, 1:] = 7
+    assert " at [3, 1], found 7" in refused("freqs_cos", table)
+    wrong = mask(5)
+    wrong[2:, 1:] = 7
+    assert " at [2, 1], found 7" in refused("attn.mask", wrong)
 
 
 @pytest.mark.parametrize("shape", [(9, 3), (9, 5), (36,), (9, 4, 1), (1, 9, 4)])
