@@ -42,6 +42,9 @@ class Tensors:
     def dtype(self, name: str) -> Dtype:
         return self._files.dtype(self._stored[name])
 
+    def _stored_dtype(self, name: str) -> str:
+        return self._files.tensors[self._stored[name]].dtype
+
     def float32(self, name: str) -> Weights:
         """Exactly the same numbers. Raises WeightError for a float64 that float32 cannot hold."""
         return _to_float32(self.where(name), self.read(name))
@@ -57,7 +60,11 @@ class Tensors:
         where = (
             f"{self.path}: {CLASSIFIER}: expected {EMBEDDING} again, as config.json's tie_word_embeddings = true says"
         )
-        kind, found = (shape, self.dtype(CLASSIFIER)), (self.shapes[EMBEDDING], self.dtype(EMBEDDING))
+        # the stored types: float64 counts as fp32 elsewhere
+        kind, found = (
+            (shape, self._stored_dtype(CLASSIFIER)),
+            (self.shapes[EMBEDDING], self._stored_dtype(EMBEDDING)),
+        )
         if kind != found or len(shape) != 2:
             raise CheckpointError(f"{where}, {found[0]} in {found[1]}, found {kind[0]} in {kind[1]}")
         step = max(1, _CHUNK_BYTES // (8 * max(1, shape[1])))

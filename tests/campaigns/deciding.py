@@ -17,6 +17,12 @@ _DECIDING = (
 
 # Beside those of a module's own name: what else holds its numbers. They come first, because they notice most.
 _ALSO = {
+    "exporter/formats/huggingface.py": ("tests/exporter/formats/test_huggingface_bytes.py",),
+    "exporter/formats/huggingface_config.py": ("tests/exporter/formats/test_huggingface_words.py",),
+    "exporter/formats/huggingface_files.py": ("tests/exporter/formats/test_huggingface_words.py",),
+    "exporter/sources/huggingface_meanings.py": ("tests/exporter/sources/test_huggingface_fields.py",),
+    "exporter/sources/llama2c.py": ("tests/exporter/sources/test_llama2c_arguments.py",),
+    "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
     "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
@@ -24,6 +30,13 @@ _ALSO = {
     "verify/evidence/collect.py": ("tests/verify/evidence/test_collect_by_hand.py",),
     "verify/evidence/tokenizers.py": ("tests/verify/evidence/test_tokenizers_by_hand.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
+    "verify/sources/huggingface_config.py": ("tests/verify/sources/test_huggingface_sizes.py",),
+    "verify/sources/links.py": ("tests/verify/sources/test_directory.py",),
+    "verify/sources/unchanged_files.py": ("tests/verify/sources/test_directory.py",),
+    "verify/sources/finite.py": ("tests/verify/sources/test_checked_numbers.py",),
+    "verify/sources/in_memory.py": ("tests/verify/sources/test_source.py",),
+    "verify/sources/options.py": ("tests/verify/sources/test_source.py",),
+    "verify/sources/refusal.py": ("tests/verify/sources/test_checked_numbers.py",),
 }
 
 

@@ -117,7 +117,10 @@ def _packed(line: str) -> str:
 
 
 def _meaning(code: str) -> str | None:
-    """Return what a module does, without annotations, and without * and / in signatures; None if it is no Python."""
+    """Return what a module does, without annotations; None if it is no Python.
+
+    How arguments may be passed does not count: cosmic-ray takes the star before keywords for a product.
+    """
     try:
         tree = ast.parse(code)
     except SyntaxError:
@@ -125,13 +128,12 @@ def _meaning(code: str) -> str | None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             node.returns = None
+        elif isinstance(node, ast.arguments):
+            node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+            node.defaults += [default for default in node.kw_defaults if default]
+            node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         elif isinstance(node, ast.arg):
             node.annotation = None
-        elif isinstance(node, ast.arguments):
-            # only how arguments may be given: cosmic-ray takes the * for a product
-            node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
-            node.defaults = [*node.defaults, *filter(None, node.kw_defaults)]
-            node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         elif isinstance(node, ast.AnnAssign):
             node.annotation = ast.Constant(None)
     return ast.dump(tree)

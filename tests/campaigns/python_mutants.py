@@ -28,6 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -80,21 +81,30 @@ def changed_lines(since: str, module: str) -> set[int]:
     return found
 
 
-def try_all(chosen: Iterable[Mutant], jobs: int, seconds: float) -> Iterator[tuple[Mutant, str]]:
-    """Yield each mutant with what noticed it ("" if nothing did), in any order, until the time is over."""
-    waiting = list(chosen)
-    ends = time.monotonic() + seconds
-    with (
-        tempfile.TemporaryDirectory() as room,
-        ProcessPoolExecutor(jobs, get_context("fork"), open_workshop, (Path(room),)) as pool,
-    ):
-        running = {pool.submit(tried, mutant, tests_of(mutant.module), ends): mutant for mutant in waiting}
+class Trials:
+    """Workshops that try mutants until the time is over; the first mutant opens them, for every module after it."""
+
+    def __init__(self, pool: ProcessPoolExecutor, seconds: float) -> None:
+        self._pool, self._ends = pool, time.monotonic() + seconds
+
+    def of(self, chosen: Iterable[Mutant]) -> Iterator[tuple[Mutant, str]]:
+        """Yield each mutant with what noticed it ("" if nothing did), in any order."""
+        running = {self._pool.submit(tried, one, tests_of(one.module), self._ends): one for one in chosen}
         for done in as_completed(running):
             if (fate := done.result()) is not None:
                 yield running[done], fate
 
 
-def judge_changes(since: str, jobs: int, seconds: float) -> None:
+@contextmanager
+def trials(jobs: int, seconds: float) -> Iterator[Trials]:
+    with (
+        tempfile.TemporaryDirectory() as room,
+        ProcessPoolExecutor(jobs, get_context("fork"), open_workshop, (Path(room),)) as pool,
+    ):
+        yield Trials(pool, seconds)
+
+
+def judge_changes(since: str, tries: Trials, seconds: float) -> None:
     """Try the mutants on changed lines, in an order that is always the same; exit with 1 if one survives."""
     chosen: list[Mutant] = []
     for module in deciding():
@@ -103,7 +113,7 @@ def judge_changes(since: str, jobs: int, seconds: float) -> None:
             chosen += [mutant for mutant in mutants(module, text, lines) if not mutant.unseen]
     random.Random(0).shuffle(chosen)
     fates = Counter[bool]()
-    for mutant, fate in try_all(chosen, jobs, seconds):
+    for mutant, fate in tries.of(chosen):
         fates[bool(fate)] += 1
         if not fate:
             print(f"survived: {mutant.told}", flush=True)
@@ -113,14 +123,14 @@ def judge_changes(since: str, jobs: int, seconds: float) -> None:
     sys.exit(fates[False] > 0)
 
 
-def judge_module(module: str, given: argparse.Namespace) -> int:
+def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
     """Try the mutants of a module that were not tried before. Return how many survived; record a whole module."""
     began = time.monotonic()
     text = (ROOT / module).read_text(encoding="utf-8")
     every = list(mutants(module, text))
     seen = [mutant for mutant in every if not mutant.unseen]
     fates = Fates(module, text, again=given.again)
-    for mutant, fate in try_all([one for one in seen if fates.get(one) is None], given.jobs, given.seconds):
+    for mutant, fate in tries.of([one for one in seen if fates.get(one) is None]):
         fates.put(mutant, fate)
         if not fate:
             print(f"survived: {mutant.told}", flush=True)
@@ -147,9 +157,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many mutants are tried at a time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no other mutant is tried")
     given = parser.parse_args()
-    if given.since:
-        judge_changes(given.since, given.jobs, given.seconds)
-    survived = [judge_module(module, given) for module in given.of or deciding()]
+    with trials(given.jobs, given.seconds) as tries:
+        if given.since:
+            judge_changes(given.since, tries, given.seconds)
+        survived = [judge_module(module, tries, given) for module in given.of or deciding()]
     sys.exit(any(survived))
 
 

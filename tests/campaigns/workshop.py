@@ -26,7 +26,10 @@ from mutations import Mutant
 _WARM = (
     *("torch", "numpy", "scipy.stats", "pytest", "hypothesis.extra.numpy", "ml_dtypes", "safetensors.torch"),
     *("cattrs", "jinja2", "jsonschema", "junitparser", "blake3", "cffi", "click", "rich.progress", "filelock"),
+    *("transformers.modeling_utils", "transformers.models.llama.modeling_llama", "tokenizers"),
 )
+# Plugins of other packages, which none of the tests use: each trial would load them again.
+_PLUGINS_LEFT_OUT = ("anyio", "platformdirs", "xdist", "xdist.looponfail")
 # How many times as long as on the right code the tests may compute; a mutant may compute for ever. The clock on the
 # wall has more patience, because other programs may need the processor: it ends those that only wait.
 _PATIENCE, _LEAST_SECONDS = 10.0, 30.0
@@ -60,7 +63,7 @@ def open_workshop(room: Path) -> None:
     # loads pytest's plugins, but ours, which must come from the copy
     flags = ("-qq", "--co", "-p", "no:cacheprovider", "-p", "no:export_and_verify", "-W", "ignore", "-c", "/dev/null")
     pytest.main([*flags, str(nothing)])
-    gc.freeze()
+    gc.freeze()  # what is imported here stays: no trial has to search it for garbage
 
 
 def tried(mutant: Mutant, tests: list[str], ends: float) -> str | None:
@@ -131,6 +134,8 @@ def _run(test: str, limit: float) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     # what is imported already cannot be rewritten, and pytest warns of it
-    flags = ("-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    for name in _PLUGINS_LEFT_OUT:
+        flags += ["-p", f"no:{name}"]
     status = pytest.main([*flags, f"--basetemp={_place / 'tmp'}", test], plugins=[_CheapestFirst()])
     os._exit(status)

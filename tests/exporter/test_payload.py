@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from helpers.models import arrays, checkpoint, config, same_bits
 import exporter
 from exporter.config import tensor_shapes
 from exporter.formats.layout import Part
+from exporter.formats.rope_tables import TABLES
 from exporter.formats.v3 import Stored
 from exporter.payload import PayloadWriter, write_all
+from exporter.summary import TensorSummary
 
 
 def test_parts_stand_at_their_offsets_and_nothing_else_is_written(tmp_path: Path) -> None:
@@ -57,6 +60,64 @@ def test_a_part_of_another_size_than_its_tensor_is_refused(tmp_path: Path) -> No
             file, [Part("norm.weight", "fp32", (47,), 0, 188)], {"norm.weight": Stored("fp32")}, 188
         )
     assert str(caught.value) == "norm.weight: expected (47,), 188 bytes, found (48,)"
+
+
+@pytest.mark.parametrize(("shape", "nbytes"), [((24, 2), 192), ((48,), 191)])
+def test_a_part_has_the_shape_and_the_bytes_of_its_tensor(
+    tmp_path: Path, shape: tuple[int, ...], nbytes: int
+) -> None:
+    part = Part("norm.weight", "fp32", shape, 0, nbytes)
+    with (tmp_path / "payload").open("wb+") as file, pytest.raises(exporter.FormatError) as caught:
+        PayloadWriter(checkpoint()).write(file, [part], {"norm.weight": Stored("fp32")}, 192)
+    assert str(caught.value) == f"norm.weight: expected {shape}, {nbytes} bytes, found (48,)"
+
+
+def test_what_is_held_at_once_is_counted_in_elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a whole tensor, but of a table only those of a block."""
+    held: dict[str, int] = {}
+
+    def noted(work: Any, items: list[str], size: Any, _most: int, _finished: Any) -> list[Any]:
+        held.update({name: size(name) for name in items})
+        return [work(name) for name in items]
+
+    monkeypatch.setattr("exporter.payload.in_parallel", noted)
+    monkeypatch.setattr("exporter.payload.TABLE_BLOCK", 100)
+    parts = [
+        Part("layers.0.attention.wq.weight", "int8", (48, 48), 0, 2304),
+        Part("layers.0.attention.wq.weight", "scale", (48, 6), 2304, 1152),
+        Part("freqs_cos", "fp32", (33, 4), 3456, 528),
+        Part("freqs_sin", "fp32", (9, 4), 3984, 144),
+    ]
+    stored = {"layers.0.attention.wq.weight": Stored("q8_0", 8)} | dict.fromkeys(TABLES, Stored("fp32"))
+    with (tmp_path / "payload").open("wb+") as file:
+        summaries = PayloadWriter(checkpoint()).write(file, parts, stored, 4128)
+    assert held == {"layers.0.attention.wq.weight": 2304, "freqs_cos": 100, "freqs_sin": 36}
+    assert summaries[1] == TensorSummary("freqs_cos", (33, 4), "fp32", 528, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("block", [1, 5, 47, 48, 1 << 22])
+@pytest.mark.parametrize("at", [0, 1, 5, 46, 47])
+def test_a_weight_that_is_not_finite_is_found_in_every_block(
+    monkeypatch: pytest.MonkeyPatch, block: int, at: int
+) -> None:
+    monkeypatch.setattr("exporter.payload._FINITE_BLOCK", block)
+    mine = arrays(config())
+    payload = PayloadWriter(exporter.Checkpoint.from_arrays(config(), mine))
+    payload.load("norm.weight")
+    mine["norm.weight"][at] = np.inf
+    with pytest.raises(exporter.WeightError) as caught:
+        payload.load("norm.weight")
+    assert caught.value.index == (at,)
+
+
+def test_progress_counts_what_is_no_tensors_as_done(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    parts = [Part("norm.weight", "fp32", (48,), 100, 192), Part("layers.0.ffn_norm.weight", "fp32", (48,), 300, 192)]
+    with (tmp_path / "payload").open("wb+") as file:
+        PayloadWriter(checkpoint(), lambda done, total: seen.append((done, total))).write(
+            file, parts, {part.tensor: Stored("fp32") for part in parts}, 500
+        )
+    assert seen == [(308, 500), (500, 500)]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

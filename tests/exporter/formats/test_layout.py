@@ -41,6 +41,7 @@ def test_parts_follow_each_other_and_hold_every_tensor_once(
         assert part.tensor not in values
         values[part.tensor] = part.shape
     assert at == layout.size
+    assert {type(n) for part in layout.parts for n in (*part.shape, part.offset, part.nbytes)} == {int}
     shapes = tensor_shapes(model)
     if format_name == "v0":
         table = (model.max_seq_len, model.head_dim // 2)

@@ -390,7 +390,7 @@ def test_a_tied_classifier_of_other_bits_is_refused(
     )
     state["lm_head.weight"] = embedding.half()
     hf_directories.rewrite(tmp_path, state)
-    hf_directories.refused(tmp_path, r"as config.json's .*, \(29, 48\) in fp32, found \(29, 48\) in fp16")
+    hf_directories.refused(tmp_path, r"as config.json's .*, \(29, 48\) in F32, found \(29, 48\) in F16")
 
 
 def test_no_weights_are_refused(tmp_path: Path) -> None:

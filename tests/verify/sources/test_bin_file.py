@@ -153,6 +153,22 @@ def test_a_v0_has_no_magic_and_is_known_by_its_size(tmp_path: Path) -> None:
         open_source(path, "bin")
 
 
+def test_a_header_of_28_bytes_is_told_by_its_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(struct.pack("<7i", 48, 40, 2, 7, 3, 29, 33))
+    with pytest.raises(CannotJudgeError, match=r"header: expected the counts of a Llama .* found \(48, 40, 2, 7, "):
+        open_source(path, "bin")
+
+
+@pytest.mark.parametrize("format_name", Q8)
+def test_a_group_may_be_one_weight(tmp_path: Path, format_name: str) -> None:
+    path, mine = written(tmp_path, format_name, group_size=1)
+    source = open_source(path)
+    assert source.notes == ("the source is itself quantized (Q8_0, groups of 1)",)
+    name = "layers.1.feed_forward.w2.weight"
+    assert torch.equal(source.tensor(name), numbers(torch.from_numpy(mine[name]), "q8_0", 1))
+
+
 def test_versions_that_nobody_wrote(tmp_path: Path) -> None:
     path, _ = written(tmp_path, "v2")
     patched(path, 4, b"\x09")

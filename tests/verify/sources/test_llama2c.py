@@ -29,12 +29,15 @@ def test_two_matrices_that_model_py_ties_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_matrices_are_equal_only_by_type_and_bits(tmp_path: Path) -> None:
-    signed, narrow = state_dict(), state_dict()
+    signed, narrow, other = state_dict(), state_dict(), state_dict()
     signed["output.weight"] = signed["tok_embeddings.weight"].clone()
     signed["tok_embeddings.weight"][3, 4], signed["output.weight"][3, 4] = 0.0, -0.0
     narrow["output.weight"] = narrow["tok_embeddings.weight"].bfloat16()
     narrow["tok_embeddings.weight"] = narrow["output.weight"].float()
-    for state in (signed, narrow):
+    # the same bits, as two types
+    other["tok_embeddings.weight"] = other["tok_embeddings.weight"].bfloat16()
+    other["output.weight"] = other["tok_embeddings.weight"].clone().view(torch.float16)
+    for state in (signed, narrow, other):
         with pytest.raises(CannotJudgeError, match="found two that differ"):
             open_source(save(tmp_path, state))
 

@@ -1,0 +1,174 @@
+"""RoPE's parameters by themselves: every default, every limit, and what is noted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from verify.errors import CannotJudgeError
+from verify.sources.huggingface_rope import read_rope
+from verify.sources.huggingface_settings import Settings
+from verify.sources.source import RopeScaling
+
+WHERE = Path("config.json")
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMA3 |= {"original_max_position_embeddings": 16}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+
+
+def read(rope: Any, said: dict[str, Any] | None = None, head_dim: int = 8) -> tuple[float, RopeScaling, list[str]]:
+    if isinstance(rope, dict):
+        rope = {"rope_theta": 5e5, **rope}
+    config = SimpleNamespace(
+        rope_parameters=rope, hidden_size=48, num_attention_heads=6, head_dim=8, max_position_embeddings=33
+    )
+    config.standardize_rope_params = lambda: None
+    return read_rope(WHERE, Settings("llama", said or {}, {}), config, 33, head_dim)
+
+
+def refused(rope: Any, **more: Any) -> str:
+    with pytest.raises(CannotJudgeError) as caught:
+        read(rope, **more)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rope", "scaling"),
+    [
+        ({"rope_type": "default"}, RopeScaling()),
+        ({"rope_type": "linear", "factor": 4}, RopeScaling("linear", 4.0)),
+        ({"rope_type": "dynamic", "factor": 2.0}, RopeScaling("dynamic", 2.0, 33)),
+        (LLAMA3, RopeScaling("llama3", 8.0, 16, low_freq_factor=1.0, high_freq_factor=4.0)),
+        (
+            {**YARN, "beta_fast": 30.0, "beta_slow": 2.0, "attention_factor": 1.5, "truncate": False},
+            RopeScaling("yarn", 4.0, 16, 0.0, 0.0, 30.0, 2.0, 1.5, False),
+        ),
+        ({**YARN, "attention_factor": 1.5}, RopeScaling("yarn", 4.0, 16, 0.0, 0.0, 32.0, 1.0, 1.5, True)),
+        (
+            {**YARN, "attention_factor": 1.5, "beta_fast": 0, "beta_slow": None, "truncate": None},
+            RopeScaling("yarn", 4.0, 16, 0.0, 0.0, 32.0, 1.0, 1.5, False),
+        ),
+        ({"rope_type": "linear", "factor": 4, "partial_rotary_factor": 1}, RopeScaling("linear", 4.0)),
+        ({"rope_type": "default", "partial_rotary_factor": 1}, RopeScaling()),
+    ],
+)
+def test_each_type_has_its_parameters_and_defaults(rope: dict[str, Any], scaling: RopeScaling) -> None:
+    assert read(rope) == (5e5, scaling, [])
+
+
+def test_yarn_without_a_factor_stretches_to_the_models_length() -> None:
+    scaling = read({**YARN, "factor": None, "attention_factor": 1.5})[1]
+    assert scaling.factor == 33 / 16
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        None,
+        [],
+        {"full_attention": 1},
+        {"sliding_attention": None},
+        {"a": {}},
+        {"rope_type": "default", "b": {"rope_type": "default"}},
+    ],
+)
+def test_parameters_of_each_layer_type_are_refused(rope: Any) -> None:
+    assert refused(rope) == (
+        "config.json: rope_parameters: expected one set of parameters, found one for each type of layer"
+    )
+
+
+@pytest.mark.parametrize("kind", ["longrope", None, 1, ["default"]])
+def test_a_type_that_is_not_known_is_refused(kind: Any) -> None:
+    message = f"config.json: rope_type: expected one of default, linear, dynamic, llama3, yarn, found {kind}"
+    assert refused({"rope_type": kind}) == message
+
+
+@pytest.mark.parametrize("theta", [None, 0, True, "1"])
+def test_theta_is_positive(theta: Any) -> None:
+    assert refused({"rope_type": "default", "rope_theta": theta}) == (
+        f"config.json: rope_theta: expected a positive finite number, found {theta}"
+    )
+
+
+@pytest.mark.parametrize("kind", [{"rope_type": "linear", "factor": 4.0}, {**LLAMA3}, {**YARN}])
+def test_a_partial_rotation_is_refused_where_it_is_read(kind: dict[str, Any]) -> None:
+    for share in (0.5, 2):
+        assert refused({**kind, "partial_rotary_factor": share}) == (
+            "config.json: partial_rotary_factor: expected 1 (transformers reads it for rope_type "
+            f"{kind['rope_type']}), found {share}"
+        )
+    notes = read({"rope_type": "default", "partial_rotary_factor": 0.5})[2]
+    assert notes == ["config.json: of RoPE's parameters, ignored, as transformers ignores it: partial_rotary_factor"]
+
+
+@pytest.mark.parametrize(
+    ("rope", "message"),
+    [
+        ({**LLAMA3, "high_freq_factor": 1.0}, "high_freq_factor: expected more than low_freq_factor = 1, found 1.0"),
+        ({**LLAMA3, "low_freq_factor": 5.0}, "high_freq_factor: expected more than low_freq_factor = 5, found 4.0"),
+        ({**LLAMA3, "low_freq_factor": -1.0}, "low_freq_factor: expected a positive finite number, found -1.0"),
+        ({"rope_type": "linear", "factor": 0}, "factor: expected a positive finite number, found 0"),
+        ({**YARN, "attention_factor": 1.5, "truncate": 1}, "truncate: expected true or false, found 1"),
+        ({**YARN, "attention_factor": -1.5}, "attention_factor: expected a positive finite number, found -1.5"),
+    ],
+)
+def test_parameters_are_in_range(rope: dict[str, Any], message: str) -> None:
+    assert refused(rope) == f"config.json: rope_scaling: {message}"
+
+
+def test_llama3_just_above_its_low_factor_passes() -> None:
+    assert read({**LLAMA3, "high_freq_factor": 1.001})[1].high_freq_factor == 1.001
+
+
+def test_frequencies_that_transformers_cannot_compute_are_refused() -> None:
+    found = refused({"rope_type": "linear"})
+    assert found.startswith("config.json: rope_scaling: expected linear that transformers can compute, found ")
+    assert refused({"rope_type": "linear", "factor": 4.0}, head_dim=10) == (
+        "config.json: rope_scaling: expected 5 frequencies, found 4 in transformers"
+    )
+
+
+IGNORED = "config.json: of RoPE's parameters, ignored, as transformers ignores it:"
+
+
+@pytest.mark.parametrize(
+    ("rope", "said", "notes"),
+    [
+        ({"rope_type": "default", "factor": 4.0, "alpha": 1}, {}, [f"{IGNORED} alpha, factor"]),
+        ({"rope_type": "default", "factor": None}, {}, []),
+        ({"rope_type": "linear", "factor": 4.0, "beta_fast": 1}, {}, [f"{IGNORED} beta_fast"]),
+        (
+            {"rope_type": "default", **{f"k{number}": 0 for number in range(9)}},
+            {},
+            [f"{IGNORED} k0, k1, k2, k3, k4, k5, k6, k7"],
+        ),
+        ({"rope_type": "default", "x" * 81: 0}, {}, [f"{IGNORED} {'x' * 80}"]),
+        ({"rope_type": "default", "type": "default"}, {}, []),
+        (
+            {"rope_type": "default", "type": "linear"},
+            {},
+            ["config.json: rope_type default decides over type, as in transformers"],
+        ),
+        (
+            {"rope_type": "default"},
+            {"rope_scaling": {"a": 1}, "rope_parameters": {"b": 1}},
+            ["config.json: rope_scaling decides over rope_parameters, as in transformers"],
+        ),
+        ({"rope_type": "default"}, {"rope_scaling": {"a": 1}, "rope_parameters": {"a": 1}}, []),
+        ({"rope_type": "default"}, {"rope_scaling": {"a": 1}}, []),
+        ({"rope_type": "default"}, {"rope_parameters": {"a": 1}}, []),
+        ({"rope_type": "default"}, {"rope_theta": 5e5}, []),
+        ({"rope_type": "default"}, {"rope_theta": None}, []),
+        (
+            {"rope_type": "default"},
+            {"rope_theta": 1e4},
+            ["config.json: the rope_theta among RoPE's parameters decides, as in transformers"],
+        ),
+    ],
+)
+def test_what_is_passed_over_is_noted(rope: dict[str, Any], said: dict[str, Any], notes: list[str]) -> None:
+    assert read(rope, said)[2] == notes
