@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,3 +78,19 @@ def test_the_fixed_windows_are_one_token_repeated_and_ids_in_order(vocab_size: i
     repeated, ordered = (window.tokens.tolist() for window in fixed_windows(vocab_size, length))
     assert repeated == [min(1, vocab_size - 1)] * length
     assert ordered == [place % vocab_size for place in range(length)]
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "lengths", "drawn"), [(10, [3, 3], 1), (10, [5, 5], 1), (10, [11], 2), (3, [7, 5], 4)]
+)
+def test_no_permutation_is_drawn_that_is_not_fed(vocab_size: int, lengths: list[int], drawn: int) -> None:
+    class Counting:
+        calls = 0
+
+        def permutation(self, size: int) -> np.ndarray:
+            self.calls += 1
+            return np.arange(size)
+
+    rng: Any = Counting()
+    assert len(generated._permutations(vocab_size, sum(lengths), rng)) == sum(lengths)
+    assert rng.calls == drawn
