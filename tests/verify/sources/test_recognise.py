@@ -118,6 +118,25 @@ def test_a_pickle_of_hugging_face_is_told_by_its_name_and_archive(tmp_path: Path
     assert recognised(path) == "llama2c"
 
 
+@pytest.mark.parametrize("name", ["a.pth", "consolidated.00.bin", "consolidated.pt"])
+def test_a_shard_of_metas_is_told_by_its_whole_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    assert recognised(tmp_path / name) == "llama2c"
+
+
+def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    monkeypatch.setattr("verify.sources.recognise.expect_no_pointer", lambda _path: None)
+    for error, told in ((PermissionError(13, "Permission denied"), "permission denied"), (OSError("Odd"), "odd")):
+
+        def failing(*_given: object, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Path, "open", failing)
+        assert refused(path) == f"{path}: {told}"
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
