@@ -89,7 +89,7 @@ OTHER = "expected a checkpoint or a directory of one, found"
         ("a.safetensors", b"", "one safetensors file: give the directory, with its config.json"),
         ("a", b'\2\0\0\0\0\0\0\0{"', "one safetensors file: give the directory, with its config.json"),
         ("a.onnx", b"", "an ONNX file: give the checkpoint that it was made from"),
-        ("a", b"\x08\x07\x12\x07", "an ONNX file: give the checkpoint that it was made from"),
+        ("a", b"\x08\x07\x12\x07\0", "an ONNX file: give the checkpoint that it was made from"),
         ("consolidated.00.pth", b"", "one of Meta's shards: give the directory, with its params.json"),
     ],
 )
