@@ -88,6 +88,7 @@ OTHER = "expected a checkpoint or a directory of one, found"
         ("a.gguf", b"GGUF\3", "a GGUF file: give the Hugging Face directory that it was made from"),
         ("a.safetensors", b"", "one safetensors file: give the directory, with its config.json"),
         ("a", b'\2\0\0\0\0\0\0\0{"', "one safetensors file: give the directory, with its config.json"),
+        ("a", b'\3\0\0\0\0\0\0\0{"a', "one safetensors file: give the directory, with its config.json"),
         ("a.onnx", b"", "an ONNX file: give the checkpoint that it was made from"),
         ("a", b"\x08\x07\x12\x07\0", "an ONNX file: give the checkpoint that it was made from"),
         ("consolidated.00.pth", b"", "one of Meta's shards: give the directory, with its params.json"),
@@ -151,6 +152,7 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, monkeypa
         (b"\x08\x07\x12\0", "llama2c"),
         (b"\x09\x07\x12\x07", "llama2c"),
         (b'\3\0\0\0\0\0\0\0{"', "llama2c"),  # longer than the file
+        (b'\2\0\0\0\0\0\0\1{"', "llama2c"),  # by its last byte
         (b"\2\0\0\0\0\0\0\0{", "llama2c"),
         (b"\2\0\0\0\0\0\0\0[1", "llama2c"),
         # the counts of a v0 whose size it is not
