@@ -13,7 +13,7 @@ from helpers.models import arrays, checkpoint, config, same_bits
 import exporter
 from exporter.config import tensor_shapes
 from exporter.formats.layout import Part
-from exporter.formats.rope_tables import TABLES
+from exporter.formats.rope_tables import TABLES, rope_table
 from exporter.formats.v3 import Stored
 from exporter.payload import PayloadWriter, write_all
 from exporter.summary import TensorSummary
@@ -93,6 +93,19 @@ def test_what_is_held_at_once_is_counted_in_elements(tmp_path: Path, monkeypatch
         summaries = PayloadWriter(checkpoint()).write(file, parts, stored, 4128)
     assert held == {"layers.0.attention.wq.weight": 2304, "freqs_cos": 100, "freqs_sin": 36}
     assert summaries[1] == TensorSummary("freqs_cos", (33, 4), "fp32", 528, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("block", [1, 4, 12, 132, 1 << 18])
+def test_a_table_is_written_from_its_first_row_to_its_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr("exporter.payload.TABLE_BLOCK", block)
+    parts = [Part(name, "fp32", (33, 4), 16 + 528 * number, 528) for number, name in enumerate(TABLES)]
+    path = tmp_path / "payload"
+    with path.open("wb+") as file:
+        PayloadWriter(checkpoint()).write(file, parts, dict.fromkeys(TABLES, Stored("fp32")), 1072)
+    tables = [rope_table(name, range(33), 8, 10000.0).astype("<f4").tobytes() for name in TABLES]
+    assert path.read_bytes() == bytes(16) + b"".join(tables)
 
 
 @pytest.mark.parametrize("block", [1, 5, 47, 48, 1 << 22])

@@ -88,8 +88,9 @@ OTHER = "expected a checkpoint or a directory of one, found"
         ("a.gguf", b"GGUF\3", "a GGUF file: give the Hugging Face directory that it was made from"),
         ("a.safetensors", b"", "one safetensors file: give the directory, with its config.json"),
         ("a", b'\2\0\0\0\0\0\0\0{"', "one safetensors file: give the directory, with its config.json"),
+        ("a", b'\3\0\0\0\0\0\0\0{"a', "one safetensors file: give the directory, with its config.json"),
         ("a.onnx", b"", "an ONNX file: give the checkpoint that it was made from"),
-        ("a", b"\x08\x07\x12\x07", "an ONNX file: give the checkpoint that it was made from"),
+        ("a", b"\x08\x07\x12\x07\0", "an ONNX file: give the checkpoint that it was made from"),
         ("consolidated.00.pth", b"", "one of Meta's shards: give the directory, with its params.json"),
     ],
 )
@@ -118,6 +119,25 @@ def test_a_pickle_of_hugging_face_is_told_by_its_name_and_archive(tmp_path: Path
     assert recognised(path) == "llama2c"
 
 
+@pytest.mark.parametrize("name", ["a.pth", "consolidated.00.bin", "consolidated.pt"])
+def test_a_shard_of_metas_is_told_by_its_whole_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    assert recognised(tmp_path / name) == "llama2c"
+
+
+def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    monkeypatch.setattr("verify.sources.recognise.expect_no_pointer", lambda _path: None)
+    for error, told in ((PermissionError(13, "Permission denied"), "permission denied"), (OSError("Odd"), "odd")):
+
+        def failing(*_given: object, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Path, "open", failing)
+        assert refused(path) == f"{path}: {told}"
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
@@ -132,6 +152,7 @@ def test_a_pickle_of_hugging_face_is_told_by_its_name_and_archive(tmp_path: Path
         (b"\x08\x07\x12\0", "llama2c"),
         (b"\x09\x07\x12\x07", "llama2c"),
         (b'\3\0\0\0\0\0\0\0{"', "llama2c"),  # longer than the file
+        (b'\2\0\0\0\0\0\0\1{"', "llama2c"),  # by its last byte
         (b"\2\0\0\0\0\0\0\0{", "llama2c"),
         (b"\2\0\0\0\0\0\0\0[1", "llama2c"),
         # the counts of a v0 whose size it is not
