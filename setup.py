@@ -1,4 +1,4 @@
-"""Only what pyproject.toml cannot say: which cffi module is compiled, and that the wheel carries the pages of docs/."""
+"""Only what pyproject.toml cannot say: the cffi module to compile, and the pages of docs/ for the wheel."""
 
 from pathlib import Path
 from shutil import copy
