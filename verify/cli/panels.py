@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -41,8 +42,28 @@ def _copied(command: click.Command, rendered: Callable[[click.Context], str], ct
     return "\n".join([*lines, "", *([example] if example else [])])
 
 
+class _Formatter(click.RichHelpFormatter):
+    """Writes click's plain lists too: the site makes its reference of the commands from them."""
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        self.console.print(f"{name}:", markup=False)
+        yield
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        plain = click.HelpFormatter()
+        plain.write_dl(list(rows), col_max, col_spacing)
+        self.console.print(plain.getvalue(), markup=False, highlight=False, soft_wrap=True)
+
+
+class _Context(click.RichContext):
+    formatter_class = _Formatter
+
+
 class Command(click.RichCommand):
     """A command of the program."""
+
+    context_class = _Context
 
     def get_help(self, ctx: click.Context) -> str:
         return _copied(self, super().get_help, ctx)
@@ -50,6 +71,8 @@ class Command(click.RichCommand):
 
 class Group(click.RichGroup):
     """The commands. A command that does not exist gets the nearest name."""
+
+    context_class = _Context
 
     def get_help(self, ctx: click.Context) -> str:
         return _copied(self, super().get_help, ctx)

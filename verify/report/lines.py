@@ -28,8 +28,12 @@ def print_table(console: Console, table: Table) -> None:
     if console.is_terminal:
         console.print(table)
         return
-    with console.capture() as captured:
-        console.print(table, width=_ENDLESS)
+    width, console.width = console.width, _ENDLESS
+    try:
+        with console.capture() as captured:
+            console.print(table)
+    finally:
+        console.width = width
     for line in captured.get().splitlines():
         console.out(line.rstrip(), highlight=False)
 

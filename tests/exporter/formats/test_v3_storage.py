@@ -56,7 +56,7 @@ def test_each_tensor_backs_off_by_its_own_width() -> None:
         ({"*": "fp8"}, "found 'fp8'"),
         (
             {"wq": "fp16"},
-            "expected a pattern that matches a tensor's name, found 'wq': give '*.wq.*', or '*wq*' for each ",
+            "expected a pattern that matches a tensor's name, found 'wq': give '\\*\\.wq\\.\\*', or ",
         ),
         ({"layers.0.attention.wqq.weight": "fp16"}, r": did you mean '\*.wq.\*'\?$"),
         ({"zzz": "fp16"}, ": `inspect` lists the names, such as "),

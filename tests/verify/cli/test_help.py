@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import click
 import pytest
 from helpers.command_line import run
 
@@ -64,3 +65,16 @@ def test_every_page_of_the_documentation_can_be_printed() -> None:
         name = line.split()[0]
         assert run("docs", name).stdout.startswith("# ")
         assert run("docs", f"docs/{name}.md").returncode == 0
+
+
+@pytest.mark.parametrize("name", app.commands)
+def test_the_site_s_reference_has_every_option(name: str) -> None:
+    """As mkdocs-click reads a command: through click's own lists of options."""
+    command = app.commands[name]
+    context = command.context_class(command, info_name=name, **command.context_settings)
+    formatter = context.make_formatter()
+    click.Command.format_options(command, context, formatter)
+    lines = formatter.getvalue().splitlines()
+    assert lines[0] == "Options:"
+    written = {line.split()[0].rstrip(",") for line in lines[1:] if line.startswith("-")}
+    assert {p.opts[0] for p in command.params if p.param_type_name == "option"} <= written

@@ -400,7 +400,7 @@ MESSAGES = {
     "a number too large": "params.json: norm_eps: expected a positive finite number, found inf",
     "an array": "params.json: expected a JSON object, found: a list",
     "no JSON": "params.json: expected a JSON object, found:",
-    "no UTF-8": "params.json: expected a JSON object, found: 'utf-8' codec can't decode byte 0xff",
+    "no UTF-8": "params.json: expected a JSON object, found: no JSON: byte 0 is not UTF-8",
     "too many digits": "params.json: expected a JSON object, found: Exceeds the limit (4300 digits)",
     "too deep": "params.json: expected a JSON object, found:",
     "too long": "params.json: expected a JSON object, found: more than 10000000 bytes",
