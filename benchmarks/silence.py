@@ -1,8 +1,8 @@
 """How long progress stands still, and how honest the time left is.
 
-Each release runs in a terminal of its own. Progress moves when a number or a cell of the bar changes; the time left
-and a spinner alone do not count. The time left is compared with the time that was left in fact, from the first tenth
-of the run until two seconds before its end.
+Each release runs in a terminal of its own, and is watched from its first line to its last. Progress moves when a
+number or a cell of the bar changes; the time left and a spinner alone do not count. The time left is compared with
+the time that was left in fact, from the first tenth of the run until two seconds before its end.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def frame(at: float, line: str) -> Frame:
 
 def silence(frames: list[Frame], whole: float) -> tuple[float, float, str]:
     """Return the longest time between two movements, when it began, and what stood there."""
-    moves: list[tuple[float, str]] = [(0.0, "")]
+    # from the first line on, for which bench-wait waits
+    moves: list[tuple[float, str]] = [(frames[0].at, "")]
     for shown in frames:
         if shown.text != moves[-1][1]:
             moves.append((shown.at, shown.text))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from verify.cli.display import shown, watched
 from verify.cli.options import (
     CLUSTER,
     ENGINE,
@@ -32,10 +32,6 @@ from verify.cli.prepare import check_directory, signing_key, start_pytorch, verd
 from verify.cli.results import deliver, show_notes, tell_group_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from verify.report.console import Display
-    from verify.run.options import Options
     from verify.run.progress import Progress
 
 
@@ -127,7 +123,7 @@ def export(
 
     with (
         progress_bar(enabled=not quiet, verbose=verbose) as progress,
-        _watched(progress, wanted=(wordy := memory is not None or progress.announces)),
+        watched(progress, wanted=(wordy := memory is not None or progress.announces)),
     ):
         reading = {name: given[name] for name in given.keys() - _OF_EXPORT}
         checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len, **reading)
@@ -153,20 +149,6 @@ def export(
             markup=False,
         )
     return 0
-
-
-@contextlib.contextmanager
-def _watched(progress: Display, *, wanted: bool) -> Iterator[None]:
-    """Report the measured cost beside the prediction."""
-    if not wanted:
-        yield
-        return
-    from verify.run.memory import Watch  # noqa: PLC0415
-
-    watch = Watch()
-    with watch.watching():
-        yield
-        progress.tell(watch.taken.describe())
 
 
 @app.command(epilog="Example: export-and-verify verify model.pt model.bin --text heldout.txt --report report")
@@ -203,20 +185,12 @@ def verify(
 
     tell(headline(file), enabled=not quiet)
     with progress_bar(enabled=not quiet, verbose=verbose) as progress:
-        options = _shown(options, progress, verbose=verbose)
+        options = shown(options, progress, verbose=verbose)
         start_pytorch(threads, options.progress)
         from verify.verdict import verify as judge_file  # noqa: PLC0415
 
         report = judge_file(source, file, options=options)
     return deliver(report, given["report"], json=json, quiet=quiet, key=key)
-
-
-def _shown(options: Options, progress: Display, *, verbose: bool) -> Options:
-    """Show progress, and the cost where a limit was given or the display announces it. verbose: report times, too."""
-    from verify.run.progress import Stopwatch  # noqa: PLC0415
-
-    announce = progress.tell if options.memory is not None or progress.announces else None
-    return replace(options, announce=announce, progress=Stopwatch(progress), forecast=progress.plan, timed=verbose)
 
 
 @app.command(epilog="Example: export-and-verify release model.pt model.bin --format v2 --text heldout.txt")
@@ -254,7 +228,7 @@ def release(
 
     tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
     with progress_bar(enabled=not quiet, verbose=verbose) as progress:
-        options = _shown(options, progress, verbose=verbose)
+        options = shown(options, progress, verbose=verbose)
         start_pytorch(threads, options.progress)
         from verify.release import release as run  # noqa: PLC0415
 
