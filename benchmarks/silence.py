@@ -8,6 +8,7 @@ the time that was left in fact, from the first tenth of the run until two second
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pty
 import re
@@ -19,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import machine, save
+from measure import RESULTS, machine, save
 
 from verify.demo import CHECKPOINT
 
@@ -122,8 +123,10 @@ def main() -> None:
     parser.add_argument("smollm2", type=Path, nargs="?", help="SmolLM2-135M as a Hugging Face directory")
     parser.add_argument("--record", type=Path, help="write recordings of the terminal into this directory")
     parser.add_argument("--threads", default="2")
+    parser.add_argument("--only", default="", help="releases whose name contains this; others keep their last result")
     given = parser.parse_args()
-    found = {}
+    last = RESULTS / "silence.json"
+    found = json.loads(last.read_text(encoding="utf-8"))["releases"] if given.only and last.exists() else {}
     with tempfile.TemporaryDirectory() as room:
         releases = {
             "bundled, v2": (CHECKPOINT, ["--format", "v2"], 80),
@@ -136,6 +139,8 @@ def main() -> None:
                 "SmolLM2-135M, v3 Q8_0": (given.smollm2, ["--format", "v3", "--storage", "q8_0", *quick], 120),
             }
         for name, (source, options, columns) in releases.items():
+            if given.only not in name:
+                continue
             command = ["-m", "verify", "release", str(source), f"{room}/model.bin", "--overwrite", *options]
             frames, whole = run(command, columns)
             longest, at, text = silence(frames, whole)
