@@ -1,13 +1,14 @@
 """How long progress stands still, and how honest the time left is.
 
-Each release runs in a terminal of its own. Progress moves when a number or a cell of the bar changes; the time left
-and a spinner alone do not count. The time left is compared with the time that was left in fact, from the first tenth
-of the run until two seconds before its end.
+Each release runs in a terminal of its own, and is watched from its first line to its last. Progress moves when a
+number or a cell of the bar changes; the time left and a spinner alone do not count. The time left is compared with
+the time that was left in fact, from the first tenth of the run until two seconds before its end.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pty
 import re
@@ -19,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import machine, save
+from measure import RESULTS, machine, save
 
 from verify.demo import CHECKPOINT
 
@@ -77,7 +78,8 @@ def frame(at: float, line: str) -> Frame:
 
 def silence(frames: list[Frame], whole: float) -> tuple[float, float, str]:
     """Return the longest time between two movements, when it began, and what stood there."""
-    moves: list[tuple[float, str]] = [(0.0, "")]
+    # from the first line on, for which bench-wait waits
+    moves: list[tuple[float, str]] = [(frames[0].at, "")]
     for shown in frames:
         if shown.text != moves[-1][1]:
             moves.append((shown.at, shown.text))
@@ -121,8 +123,10 @@ def main() -> None:
     parser.add_argument("smollm2", type=Path, nargs="?", help="SmolLM2-135M as a Hugging Face directory")
     parser.add_argument("--record", type=Path, help="write recordings of the terminal into this directory")
     parser.add_argument("--threads", default="2")
+    parser.add_argument("--only", default="", help="releases whose name contains this; others keep their last result")
     given = parser.parse_args()
-    found = {}
+    last = RESULTS / "silence.json"
+    found = json.loads(last.read_text(encoding="utf-8"))["releases"] if given.only and last.exists() else {}
     with tempfile.TemporaryDirectory() as room:
         releases = {
             "bundled, v2": (CHECKPOINT, ["--format", "v2"], 80),
@@ -135,6 +139,8 @@ def main() -> None:
                 "SmolLM2-135M, v3 Q8_0": (given.smollm2, ["--format", "v3", "--storage", "q8_0", *quick], 120),
             }
         for name, (source, options, columns) in releases.items():
+            if given.only not in name:
+                continue
             command = ["-m", "verify", "release", str(source), f"{room}/model.bin", "--overwrite", *options]
             frames, whole = run(command, columns)
             longest, at, text = silence(frames, whole)

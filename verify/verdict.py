@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from verify.run.subjects import Subject, open_subject
 from verify.run.worker import Job
 from verify.sources import Source, open_source
 from verify.system.numerics import pinned_numerics
-from verify.system.pulse import HASHED
+from verify.system.pulse import HASHED, IMPORTED, OF_TRANSFORMERS
 
 
 def verify(
@@ -106,7 +107,10 @@ def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator
     """Open what is judged, then the source; refuse paths that conflict."""
     watch = Watch()
     with ExitStack() as stack:
-        with whole_stage(options.progress, "source", HASHED * (_size(path) + _size(source))):
+        work = HASHED * (_size(path) + _size(source))
+        if not isinstance(source, Source) and Path(source).is_dir() and "transformers" not in sys.modules:
+            work += IMPORTED * OF_TRANSFORMERS
+        with whole_stage(options.progress, "source", work):
             subject = stack.enter_context(open_subject(path, options))
             stack.enter_context(watch.watching())
             if isinstance(source, Source):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from verify.cli import panels
+from verify.cli.display import watched
 from verify.cli.option_types import TARGET
 from verify.cli.options import (
     CONFIG,
@@ -30,7 +30,6 @@ from verify.cli.options import (
 from verify.cli.results import show_notes, show_settings, tell_group_size
 
 if TYPE_CHECKING:
-    from verify.report.console import Display
     from verify.run.progress import Progress
 
 # Of an export, until its own speed is measured.
@@ -120,7 +119,7 @@ def export(
 
     with (
         progress_bar(enabled=not quiet, verbose=verbose) as progress,
-        _watched(progress, wanted=(wordy := memory is not None or progress.announces)),
+        watched(progress, wanted=(wordy := memory is not None or progress.announces)),
     ):
         reading = {name: given[name] for name in given.keys() - _OF_EXPORT}
         checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len, **reading)
@@ -146,17 +145,3 @@ def export(
             markup=False,
         )
     return 0
-
-
-@contextlib.contextmanager
-def _watched(progress: Display, *, wanted: bool) -> Iterator[None]:
-    """Report the measured cost beside the prediction."""
-    if not wanted:
-        yield
-        return
-    from verify.run.memory import Watch  # noqa: PLC0415
-
-    watch = Watch()
-    with watch.watching():
-        yield
-        progress.tell(watch.taken.describe())

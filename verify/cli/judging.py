@@ -11,6 +11,7 @@ import rich_click as click
 from verify.cli import panels
 from verify.cli.arguments import expect_order, explaining
 from verify.cli.defaults import notes_of
+from verify.cli.display import shown
 from verify.cli.option_types import PATH
 from verify.cli.options import (
     ENGINE,
@@ -34,8 +35,7 @@ from verify.cli.prepare import check_directory, expect_engine, signing_key, star
 from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
 
 if TYPE_CHECKING:
-    from verify.report.console import Display
-    from verify.run.options import Options
+    pass
 
 _OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
@@ -70,20 +70,12 @@ def verify(
     with explaining(file):
         tell(headline(file), enabled=not quiet)
     with progress_bar(enabled=not quiet, verbose=verbose) as progress:
-        options = _shown(options, progress, verbose=verbose)
+        options = shown(options, progress, verbose=verbose)
         start_pytorch(threads, options.progress)
         from verify.verdict import verify as judge_file  # noqa: PLC0415
 
         report = judge_file(source, file, options=options)
     return deliver(report, given["report"], json=json, quiet=quiet, key=key)
-
-
-def _shown(options: Options, progress: Display, *, verbose: bool) -> Options:
-    """Show progress, and the cost where a limit was given or the display announces it. verbose: report times, too."""
-    from verify.run.progress import Stopwatch  # noqa: PLC0415
-
-    announce = progress.tell if options.memory is not None or progress.announces else None
-    return replace(options, announce=announce, progress=Stopwatch(progress), forecast=progress.plan, timed=verbose)
 
 
 @click.command(
@@ -128,7 +120,7 @@ def release(
 
     tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)
     with progress_bar(enabled=not quiet, verbose=verbose) as progress:
-        options = _shown(options, progress, verbose=verbose)
+        options = shown(options, progress, verbose=verbose)
         start_pytorch(threads, options.progress)
         from verify.release_file import release as run  # noqa: PLC0415
 

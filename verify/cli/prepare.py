@@ -118,9 +118,11 @@ def check_directory(directory: Path) -> None:
 
 def start_pytorch(threads: int | None, progress: Progress) -> None:
     """Import PyTorch, which takes longer than anything before it."""
-    progress("PyTorch", 0, 1)
-    import torch  # noqa: PLC0415
+    from verify.run.progress import whole_stage  # noqa: PLC0415  # --help does not wait for it
+    from verify.system.pulse import IMPORTED, OF_PYTORCH  # noqa: PLC0415  # as above
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    progress("PyTorch", 1, 1)
+    with whole_stage(progress, "PyTorch", IMPORTED * OF_PYTORCH):
+        import torch  # noqa: PLC0415
+
+        if threads is not None:
+            torch.set_num_threads(threads)

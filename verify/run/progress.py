@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from verify.system.imports import counted_imports
 from verify.system.pulse import heard_by
 
 Found = TypeVar("Found")
@@ -57,7 +58,7 @@ class Meter:
                 except Exception as error:  # whatever a caller's function raises
                     failed = error
 
-        with heard_by(hear):
+        with heard_by(hear), counted_imports():
             yield
         if failed is not None:
             raise failed

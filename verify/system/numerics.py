@@ -55,16 +55,19 @@ def _matmul_precision() -> Iterator[None]:
 
 @contextmanager
 def _no_deterministic_algorithms() -> Iterator[None]:
-    """On the CPU this setting changes no result, but some operations raise an error under it."""
-    before, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    """On the CPU this setting changes no result, but some operations raise an error under it.
+
+    It is touched only where somebody made it, because setting it imports PyTorch's compiler, which takes a second.
+    """
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
     torch.use_deterministic_algorithms(mode=False)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.use_deterministic_algorithms(mode=True, warn_only=warn_only)
 
 
 @contextmanager

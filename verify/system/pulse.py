@@ -16,6 +16,8 @@ Listener = Callable[[float], None]
 
 # Work for each weight: to read it as float32, to derive what the file stores of it, to compare the two.
 READ, DERIVED, CHECKED = 300.0, 500.0, 500.0
+# Work for each module that is imported; modules of PyTorch, and of transformers beside it.
+IMPORTED, OF_PYTORCH, OF_TRANSFORMERS = 1e7, 1100, 1900
 # Work for each byte of which the SHA-256 is computed.
 HASHED = 8.0
 # Work for each logit that is compared with another.

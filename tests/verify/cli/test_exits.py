@@ -108,7 +108,7 @@ def test_an_interrupt_that_gets_lost_is_heeded_before_anything_appears(
     out.write_bytes(b"the last release")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        result = run("release", source, out, "--format", "v2", "--depth", "quick", "--overwrite")
+        result = run("release", source, out, "--format", "v2", "--depth", "quick", "--overwrite", "--quiet")
     finally:
         signal.signal(signal.SIGINT, before)
     assert (result.returncode, result.stdout) == (status, "")

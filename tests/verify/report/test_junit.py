@@ -37,6 +37,23 @@ def test_a_check_that_may_not_be_skipped_is_a_failure_for_ci() -> None:
     assert JUnitXml.fromstring(junit.render(skipping_allowed()).encode()).failures == 0
 
 
+def test_times_of_stages_are_those_of_their_checks() -> None:
+    report = failing()
+    assert {case.time for case in next(iter(JUnitXml.fromstring(junit.render(report).encode())))} == {0.0}
+    seconds = {"source": 1.0, "tensors": 2.5, "windows": 30.0, "operations": 12.25, "storage": 4.0}
+    report = dataclasses.replace(report, environment={**report.environment, "seconds": seconds})
+    text = junit.render(report)
+    JUNIT_SCHEMA.validate(text)
+    (suite,) = JUnitXml.fromstring(text.encode())
+    expected = {"tensors": 2.5, "execution": 30.0, "operations": 12.25, "storage": 4.0}
+    times = {case.name: case.time for case in suite}
+    assert times == {name: expected.get(name, 0.0) for name in times}
+    assert suite.time == sum(times.values()) > 0
+    # report.json has them too, and still validates
+    assert report.to_dict()["environment"]["seconds"] == seconds
+    report.to_json()
+
+
 def test_a_failure_has_its_place_and_the_diagnosis() -> None:
     report = failing()
     (suite,) = JUnitXml.fromstring(junit.render(report).encode())
