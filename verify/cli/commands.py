@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 _OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
 
-@click.group(commands=[generate, perplexity], epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged.")
+@click.group(
+    commands=[generate, perplexity], epilog="Exit status: 0 pass; 1 judged and failed; 2 could not be judged."
+)
 @click.version_option(package_name="export-and-verify", message="%(package)s %(version)s")
 def app() -> None:
     """Writes llama2.c-style .bin files from PyTorch checkpoints and proves what they compute."""
