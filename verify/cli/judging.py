@@ -34,8 +34,6 @@ from verify.cli.options import (
 from verify.cli.prepare import check_directory, expect_engine, signing_key, start_pytorch, verdict_options
 from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
 
-if TYPE_CHECKING:
-    pass
 
 _OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
