@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich_click as click
 
@@ -33,7 +33,6 @@ from verify.cli.options import (
 )
 from verify.cli.prepare import check_directory, expect_engine, signing_key, start_pytorch, verdict_options
 from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
-
 
 _OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
