@@ -27,12 +27,11 @@ CHECKS = (
 def checks_made(*, directory: bool, engine: bool, coverage: bool, baseline: bool) -> tuple[str, ...]:
     """Return the checks of a verdict in their order; one that cannot run is among them, as skipped.
 
-    directory: what is judged is one. transformers, which runs it, records no operations, and a directory keeps the
-    type of every tensor. engine, baseline: the user gives one. coverage: the policy demands some.
+    directory: what is judged is one. transformers, which runs it, records no operations. engine, baseline: the user
+    gives one. coverage: the policy demands some.
     """
     made = {
         "operations": not directory,
-        "storage": not directory,
         "engine": engine,
         "coverage": coverage,
         "baseline": baseline,

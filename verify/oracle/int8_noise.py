@@ -17,6 +17,7 @@ on. Three kinds of draws measure both:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -125,31 +126,43 @@ class DrawsNoise(Noise):
         return self._scales.view(-1, *(1,) * (dimensions - 1))
 
 
-class _Activations:
-    """Rounds the input of each product, in all draws at once, and counts how many activations may turn."""
+class Int8Activations(ABC):
+    """Rounds the input of each product with a Q8_0 matrix to int8."""
 
-    def __init__(self, group_size: GroupSize, noise: DrawsNoise, draws: Draws, seed: int) -> None:
-        self._group_size, self._noise = group_size, noise
-        self._frozen = slice(1, 1 + draws.frozen)
-        self._apart = slice(1 + draws.frozen + draws.live, None)
-        self._generator = torch.Generator().manual_seed(seed)
+    def __init__(self, group_size: GroupSize) -> None:
+        self._group_size = group_size
         self._last: tuple[torch.Tensor, int, torch.Tensor] | None = None
-        self.turns = torch.zeros((), dtype=torch.float64)
 
     def __call__(self, x: torch.Tensor, matrix: str) -> torch.Tensor:
-        """Return x (1 + draws, length, in_features) as int8 activations represent it."""
+        """Return x (draws, length, in_features) as int8 activations represent it."""
         size = self._group_size(matrix)
         if not size:
             return x
         # the queries, keys and values read the same activations, which turn together
         if self._last is None or self._last[0] is not x or self._last[1] != size:
-            self._last = (x, size, self._rounded(x, size))
+            grouped = x.unflatten(-1, (-1, size))
+            scale = grouped.abs().amax(-1, keepdim=True) / 127.0
+            steps = self._steps(torch.where(scale > 0, grouped / scale, 0.0))
+            self._last = (x, size, steps.clamp_(-127, 127).mul_(scale).flatten(-2))
         return self._last[2]
 
-    def _rounded(self, x: torch.Tensor, size: int) -> torch.Tensor:
-        grouped = x.unflatten(-1, (-1, size))
-        scale = grouped.abs().amax(-1, keepdim=True) / 127.0
-        quotient = torch.where(scale > 0, grouped / scale, 0.0)
+    @abstractmethod
+    def _steps(self, quotient: torch.Tensor) -> torch.Tensor:
+        """Return the integers that quotients in groups (draws, length, groups, size) are rounded to."""
+
+
+class _Activations(Int8Activations):
+    """Rounds in all draws at once, and counts how many activations may turn."""
+
+    def __init__(self, group_size: GroupSize, noise: DrawsNoise, draws: Draws, seed: int) -> None:
+        super().__init__(group_size)
+        self._noise = noise
+        self._frozen = slice(1, 1 + draws.frozen)
+        self._apart = slice(1 + draws.frozen + draws.live, None)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.turns = torch.zeros((), dtype=torch.float64)
+
+    def _steps(self, quotient: torch.Tensor) -> torch.Tensor:
         if self._frozen.stop > 1:
             self.turns = self.turns + self._expected_turns(quotient)
         # the roundings of the scale and of the quotient
@@ -157,7 +170,7 @@ class _Activations:
         steps[self._frozen] = steps[0]
         at_random = quotient[self._apart]
         steps[self._apart] = (at_random + torch.rand(at_random.shape, generator=self._generator)).floor_()
-        return steps.clamp_(-127, 127).mul_(scale).flatten(-2)
+        return steps
 
     def _expected_turns(self, quotient: torch.Tensor) -> torch.Tensor:
         """Add up over a position the probabilities that noise carries a quotient across a half: (length,)."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from verify.oracle import llama
-from verify.oracle.int8_noise import ENLARGED, DrawsNoise, GroupSize, half_away, pooled_sigma
+from verify.oracle.int8_noise import ENLARGED, DrawsNoise, GroupSize, Int8Activations, half_away, pooled_sigma
 from verify.sources import Hyperparameters
 
 # Draws in which every activation keeps its step, for the spread of logits without turns; and draws that may turn.
@@ -89,30 +89,16 @@ class _ProbesNoise(DrawsNoise):
             self._scales = self._in_attention
 
 
-class _Activations:
-    """Rounds the input of each product; kept: of each draw, the positions that keep the steps of the clean pass."""
+class _Activations(Int8Activations):
+    """Rounds probes; kept: of each draw, the positions that keep the steps of the clean pass."""
 
     def __init__(self, group_size: GroupSize, noise: DrawsNoise, kept: list[int]) -> None:
-        self._group_size, self._noise, self._kept = group_size, noise, kept
-        self._last: tuple[torch.Tensor, int, torch.Tensor] | None = None
+        super().__init__(group_size)
+        self._noise, self._kept = noise, kept
 
-    def __call__(self, x: torch.Tensor, matrix: str) -> torch.Tensor:
-        """Return x ((1 + draws) * probes, length, in_features) as int8 activations represent it."""
-        size = self._group_size(matrix)
-        if not size:
-            return x
-        # the queries, keys and values read the same activations, which turn together
-        if self._last is None or self._last[0] is not x or self._last[1] != size:
-            self._last = (x, size, self._rounded(x, size))
-        return self._last[2]
-
-    def _rounded(self, x: torch.Tensor, size: int) -> torch.Tensor:
-        grouped = x.unflatten(-1, (-1, size))
-        scale = grouped.abs().amax(-1, keepdim=True) / 127.0
-        quotient = torch.where(scale > 0, grouped / scale, 0.0)
+    def _steps(self, quotient: torch.Tensor) -> torch.Tensor:
         # the roundings of the scale and of the quotient
         steps = half_away(self._noise.rounded(quotient, roundings=2)).unflatten(0, (1 + self._noise.draws, -1))
         for draw, kept in enumerate(self._kept, 1):
             steps[draw, :, :kept] = steps[0, :, :kept]
-        rounded: torch.Tensor = steps.flatten(0, 1).clamp_(-127, 127).mul_(scale).flatten(-2)
-        return rounded
+        return steps.flatten(0, 1)  # type: ignore[no-any-return]
