@@ -13,21 +13,16 @@ from verify.run.reference_logits import disagreement
 
 
 def execution_verdict(
-    by_arithmetic: Mapping[str, Sequence[WorstLogit]],
-    agreement: Sequence[WorstLogit],
-    same_bits: SameBits,
-    replays: Operations,
-    limit: float,
+    floats: CheckResult, agreement: Sequence[WorstLogit], same_bits: SameBits, replays: Operations
 ) -> CheckResult:
     """Judge everything that belongs to `execution`.
 
-    by_arithmetic: of each arithmetic of the reader, the worst logit by float activations in each window. agreement:
-    of the two references, as in WindowReference. replays: of operations on int8 activations. limit: in standard
-    deviations.
+    floats: by float_execution(). agreement: of the two references, as in WindowReference. replays: of operations on
+    int8 activations.
     """
     if failed := disagreement(_merged(agreement)):
         return failed
-    verdict = float_execution(by_arithmetic, limit)
+    verdict = floats
     if same_bits.difference:
         return _exact(verdict, 1, same_bits.difference, same_bits.where or {})
     if same_bits.ways:
@@ -37,7 +32,10 @@ def execution_verdict(
 
 
 def float_execution(by_arithmetic: Mapping[str, Sequence[WorstLogit]], limit: float) -> CheckResult:
-    """Judge the worst logit by float activations of any arithmetic, which `where` names."""
+    """Judge the worst logit by float activations of any arithmetic, which `where` names.
+
+    by_arithmetic: of each arithmetic of the reader, the worst logit in each window. limit: in standard deviations.
+    """
     merged = {arithmetic: _merged(found) for arithmetic, found in by_arithmetic.items()}
     arithmetic, worst = max(merged.items(), key=lambda item: item[1].found.sigmas)
     every = _merged([one.found for one in merged.values()])

@@ -118,14 +118,9 @@ class Ladder:
             compared, traced = self._judge_windows(workers)
             with whole_stage(self._options.progress, "storage", self._forecast.of_storage(self._job.windows)):
                 storage = self._check_storage(workers, compared)
-        limit = self._policy.execution.noise_sigmas
-        by_arithmetic = _by_arithmetic(compared)
+        floats = float_execution(_by_arithmetic(compared), self._policy.execution.noise_sigmas)
         execution = execution_verdict(
-            by_arithmetic,
-            [found.agreement for found in compared],
-            traced.same_bits,
-            merge_operations(traced.replays),
-            limit,
+            floats, [found.agreement for found in compared], traced.same_bits, merge_operations(traced.replays)
         )
         trial_verdict = () if self._trial is None else (self._trial.verdict(),)
         findings = replace(
@@ -134,11 +129,10 @@ class Ladder:
             storage_cost=traced.storage_cost,
             diagnosis=findings.diagnosis or traced.diagnosis,
         )
-        worst = float_execution(by_arithmetic, limit)
-        wrong = worst.status == "fail" or traced.wrong_in_float(worst.where.get("arithmetic", ""))
+        wrong = floats.status == "fail" or traced.wrong_in_float(floats.where.get("arithmetic", ""))
         if self._job.depth == "full" and wrong:
             tracer = Tracer(self._model, self._source.hyperparameters, self._references, self._job.depth)
-            findings = replace(findings, logit_error=tracer.explain(worst.where, self._job.windows))
+            findings = replace(findings, logit_error=tracer.explain(floats.where, self._job.windows))
         return self._with_metrics(findings.with_checks(storage), compared)
 
     def _judge_windows(self, workers: Workers) -> tuple[list[ComparedWindow], Traced]:

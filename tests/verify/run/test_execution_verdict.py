@@ -9,7 +9,7 @@ import pytest
 from verify.checks.execution import WorstLogit
 from verify.checks.operations import LayerReport, Operations
 from verify.checks.same_bits import NOTHING_COMPARED, SameBits
-from verify.run.execution_verdict import execution_verdict
+from verify.run.execution_verdict import execution_verdict, float_execution
 
 AT = {"window": 0, "position": 1, "index": 2, "expected": 1.0, "found": 1.5}
 
@@ -20,7 +20,7 @@ def worst(sigmas: float, window: int = 0) -> WorstLogit:
 
 def verdict(mirror: float = 1.0, fast: float = 1.0, agreement: float = 1.0, bits: SameBits = NOTHING_COMPARED):  # type: ignore[no-untyped-def]
     found = {"mirror": [worst(1.0), worst(mirror, 1)], "fast": [worst(0.5), worst(fast, 1)]}
-    return execution_verdict(found, [worst(agreement)], bits, Operations(), limit=10.0)
+    return execution_verdict(float_execution(found, 10.0), [worst(agreement)], bits, Operations())
 
 
 @pytest.mark.parametrize("arithmetic", ["mirror", "fast"])
@@ -55,7 +55,7 @@ def test_an_int8_replay_that_differs_fails() -> None:
     report = LayerReport("q8", 1, "down", 0.5, float("inf"), {**AT, "index": [2]}, "fast")
     replays.merge(type(replays.found)((report,), ("down",)))
     found = {"mirror": [worst(1.0)]}
-    failed = execution_verdict(found, [], NOTHING_COMPARED, replays, limit=10.0)
+    failed = execution_verdict(float_execution(found, 10.0), [], NOTHING_COMPARED, replays)
     assert failed.status == "fail"
     assert (
         "int8 activations, computed again: layer 1 down, int8 activations, fast is not the one right" in failed.detail
@@ -74,12 +74,14 @@ def replayed(*shares: float) -> Operations:
 
 def test_operations_that_are_alike_are_counted_and_those_that_differ_are_findings() -> None:
     found = {"mirror": [worst(1.0)]}
-    alike = execution_verdict(found, [], NOTHING_COMPARED, replayed(0.0, 0.0, 0.0), limit=10.0)
+    alike = execution_verdict(float_execution(found, 10.0), [], NOTHING_COMPARED, replayed(0.0, 0.0, 0.0))
     assert alike.status == "pass"
     assert alike.detail.endswith("; 3 operations on int8 activations computed again, every bit alike")
-    two = execution_verdict(found, [], NOTHING_COMPARED, replayed(0.0, math.inf, math.inf), limit=10.0)
+    two = execution_verdict(float_execution(found, 10.0), [], NOTHING_COMPARED, replayed(0.0, math.inf, math.inf))
     assert (two.status, two.bound, two.observed, two.where["layer"]) == ("fail", "exact", 2.0, 1)
-    both = execution_verdict({"mirror": [worst(11.0)]}, [], NOTHING_COMPARED, replayed(math.inf), limit=10.0)
+    both = execution_verdict(
+        float_execution({"mirror": [worst(11.0)]}, 10.0), [], NOTHING_COMPARED, replayed(math.inf)
+    )
     assert (both.observed, both.where) == (1.0, {**AT, "arithmetic": "mirror"})
     assert "; int8 activations, computed again: " in both.detail
 
@@ -97,6 +99,8 @@ def test_the_worse_arithmetic_is_named_even_where_both_pass() -> None:
 
 
 def test_the_first_operation_that_differs_is_described() -> None:
-    found = execution_verdict({"mirror": [worst(1.0)]}, [], NOTHING_COMPARED, replayed(math.inf, 0.0, math.inf), 10.0)
+    found = execution_verdict(
+        float_execution({"mirror": [worst(1.0)]}, 10.0), [], NOTHING_COMPARED, replayed(math.inf, 0.0, math.inf)
+    )
     assert found.detail.startswith("int8 activations, computed again: layer 0 down")
     assert found.where["layer"] == 0
