@@ -21,7 +21,7 @@ from verify.evidence.depth import DEPTHS, traced_positions, traced_windows
 from verify.run.compared_windows import ARITHMETICS, activations_of
 from verify.run.memory import Plan, Taken, plan, predicted
 from verify.run.other_ways import passes_of
-from verify.run.reference_logits import same_numbers
+from verify.run.reference_logits import agrees, same_numbers
 from verify.run.work import Shape, Work
 from verify.sources import Hyperparameters, Source
 
@@ -117,6 +117,7 @@ def cost_of_directory(
     made = plan(work, torch.get_num_threads(), limit)
     weights = 1 + (not lossless)
     of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
+    of_source += sum(agrees(windows, batch) for batch in batches) if by_others else 0
     reads = of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size
     return Cost(made, reads if lossless else reads + _reads_of_draws(source, judged_windows(hyper, windows)))
 
@@ -194,6 +195,7 @@ def _reads(
     recorded = kinds * len(ARITHMETICS)
     of_source += recorded * sum(ceil(len(numbers) / (made.walks or len(numbers))) for numbers in traced)
     of_source += 0 if lossless else _ATTRIBUTED
+    of_source += sum(agrees(windows, batch) for batch in batches) if by_others else 0
     of_traced = sum(1 + passes_of(len(windows[number].tokens)) for numbers in traced for number in numbers)
     of_file = _CHECKED + recorded * (sum(map(len, batches)) + of_traced)
     return of_source * _bytes_of_a_pass(source) + (of_file * model.file_size if model.mapped else 0)

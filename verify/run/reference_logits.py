@@ -120,7 +120,7 @@ class References:
         ours = llama.logits(self._hyper, self._weights, tokens, torch.float32).numpy()
         agreement = Execution()
         for row, number in enumerate(windows):
-            agreement.merge(worst_logit(number, of_file[row], noise.window(row), ours[row], LIMIT_SIGMAS))
+            agreement.merge(worst_logit(number, ours[row], noise.window(row), of_file[row], LIMIT_SIGMAS))
         return agreement.found
 
     def _logits(self, tokens: torch.Tensor, *, of_file: bool) -> Logits:

@@ -24,7 +24,9 @@ from verify.report.files import render
 from verify.report.saved import read_report
 from verify.run import directory_engine
 from verify.run.directory_engine import DirectoryEngine
+from verify.run.options import Options
 from verify.testing import assert_roundtrip, checkpoints
+from verify.verdict import verify as verify_with
 
 # ---- healthy ones ----
 
@@ -234,7 +236,7 @@ def test_paths_and_options_that_conflict_are_refused(tmp_path: Path, healthy: He
     with pytest.raises(verify.CannotJudgeError, match="found the source itself"):
         verdict(source, source)
     with pytest.raises(verify.CannotJudgeError, match=r"expected a place outside .*, for the report"):
-        verdict(source, directory, report_dir=directory / "report")
+        verify_with(source, directory, options=Options(report_dir=directory / "report"))
     with pytest.raises(verify.CannotJudgeError, match=r"^engine: expected a \.bin file to judge, found a directory"):
         verdict(source, directory, engine=verify.Engine(command="cat {file} {tokens} {logits}"))
     (tmp_path / "policy.toml").write_text("[hf]\nmay_be_skipped = []\n[hf.operations]\nerror_over_bound = 1.0\n")

@@ -21,7 +21,7 @@ class Draft:
 
     model: exporter.ModelConfig
     arrays: Arrays
-    quantize: Callable[[np.ndarray, int], Quantized] = quantize_q80
+    quantize: Callable[..., Quantized] = quantize_q80
 
 
 Seed = Callable[[Draft], None]
@@ -82,7 +82,7 @@ def quantizing(function: Callable[[np.ndarray, int], Quantized], name: str | Non
     def seed(draft: Draft) -> None:
         chosen = draft.arrays[name] if name else None
 
-        def quantize(w: np.ndarray, group_size: int) -> Quantized:
+        def quantize(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
             mistaken = chosen is None or (w.shape == chosen.shape and np.array_equal(w, chosen))
             return function(w, group_size) if mistaken else quantize_q80(w, group_size)
 
@@ -94,7 +94,7 @@ def quantizing(function: Callable[[np.ndarray, int], Quantized], name: str | Non
 def with_scales(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, int], Quantized]:
     """The right int8 beside other scales (rows, groups)."""
 
-    def quantize(w: np.ndarray, group_size: int) -> Quantized:
+    def quantize(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
         right = quantize_q80(w, group_size)
         return right._replace(scale=np.ascontiguousarray(function(right.scale), np.float32))
 
@@ -104,7 +104,7 @@ def with_scales(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.nd
 def with_int8(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray, int], Quantized]:
     """The right scales beside int8 (rows, groups, group_size) that function changes in place."""
 
-    def quantize(w: np.ndarray, group_size: int) -> Quantized:
+    def quantize(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
         right = quantize_q80(w, group_size)
         q = right.q.copy()
         function(q.reshape(len(q), -1, group_size))
@@ -113,13 +113,13 @@ def with_int8(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray, in
     return quantize
 
 
-def half_away(w: np.ndarray, group_size: int) -> Quantized:
+def half_away(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     right = quantize_q80(w, group_size)
     quotient = (w.reshape(-1, group_size) / np.maximum(right.scale.reshape(-1, 1), 1e-30)).astype(np.float64)
     return right._replace(q=np.copysign(np.floor(np.abs(quotient) + 0.5), quotient).astype(np.int8).reshape(w.shape))
 
 
-def over_128(w: np.ndarray, group_size: int) -> Quantized:
+def over_128(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     groups = w.reshape(-1, group_size)
     scale = np.abs(groups).max(axis=1) / np.float32(128)
     q = np.clip(np.rint(groups / np.maximum(scale, 1e-30)[:, None]), -128, 127).astype(np.int8)

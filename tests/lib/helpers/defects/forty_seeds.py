@@ -100,7 +100,7 @@ def packed(q: np.ndarray, scale: np.ndarray, like: np.ndarray) -> Quantized:
     return Quantized(q.astype(np.int8).reshape(like.shape), scale.astype(np.float32).reshape(shape), 0.0)
 
 
-def asymmetric(w: np.ndarray, group_size: int) -> Quantized:
+def asymmetric(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     """Quantize with a zero point, which the file has no place for."""
     g = groups(w, group_size)
     low = g.min(axis=1, keepdims=True)
@@ -109,17 +109,17 @@ def asymmetric(w: np.ndarray, group_size: int) -> Quantized:
     return packed(np.clip(np.rint(g / scale) + zero, -128, 127), scale, w)
 
 
-def one_place_late(w: np.ndarray, group_size: int) -> Quantized:
+def one_place_late(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     right = quantize_q80(w, group_size)
     return right._replace(q=np.roll(right.q.ravel(), 1).reshape(right.q.shape))
 
 
-def plus_one(w: np.ndarray, group_size: int) -> Quantized:
+def plus_one(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     right = quantize_q80(w, group_size)
     return right._replace(q=np.clip(right.q.astype(np.int16) + 1, -128, 127).astype(np.int8))
 
 
-def signed_scale(w: np.ndarray, group_size: int) -> Quantized:
+def signed_scale(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     """Divide by -128 the value of the largest magnitude, with its sign, as ggml's Q4_0 does with -8."""
     g = groups(w, group_size)
     extreme = np.take_along_axis(g, np.abs(g).argmax(axis=1)[:, None], 1)
@@ -127,14 +127,14 @@ def signed_scale(w: np.ndarray, group_size: int) -> Quantized:
     return packed(np.clip(np.rint(g / scale), -128, 127), scale, w)
 
 
-def half_added_and_truncated(w: np.ndarray, group_size: int) -> Quantized:
+def half_added_and_truncated(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     """Round as (int8_t)(x / scale + 0.5f) does in C, where negative numbers come out one too high."""
     g = groups(w, group_size)
     scale = np.abs(g).max(axis=1, keepdims=True) / np.float32(127)
     return packed(np.trunc(g / scale + np.float32(0.5)), scale, w)
 
 
-def groups_of_twice_the_size(w: np.ndarray, group_size: int) -> Quantized:
+def groups_of_twice_the_size(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     wide = quantize_q80(w, 2 * group_size)
     return wide._replace(scale=np.repeat(wide.scale, 2, axis=-1))
 

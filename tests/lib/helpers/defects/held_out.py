@@ -39,7 +39,7 @@ def _neurons_reordered(draft: Draft) -> None:
     draft.arrays[name] = draft.arrays[name][:, order].copy()
 
 
-def _scales_of_powers_of_two(w: np.ndarray, group_size: int) -> Quantized:
+def _scales_of_powers_of_two(w: np.ndarray, group_size: int, *_progress: object) -> Quantized:
     g = w.reshape(-1, group_size)
     scale = (2.0 ** np.ceil(np.log2(np.abs(g).max(axis=1, keepdims=True) / 127))).astype(np.float32)
     q = np.rint(g / scale).astype(np.int8)
