@@ -2,8 +2,8 @@
 
     make bench-verify
 
-8 random windows of 256 tokens and 2 fixed ones, at standard depth, beside transformers' own forward pass over as many
-tokens in the same process. Each file is judged in a process of its own, for its peak memory.
+8 random windows of 256 tokens, the fixed ones and the long one, at standard depth, beside transformers' own forward
+pass over windows of the same lengths in the same process. Each file is judged in a process of its own, for its peak memory.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ FILES = {"v3 fp32": "source", "v3 q8_0": "q8_0"}
 
 
 def measure(source: Path, path: Path) -> dict[str, object]:
-    """Seconds of verify(), of transformers over as many tokens (the better of two), and the peak in MB."""
+    """Seconds of verify(), of transformers over windows as long (the better of two), and the peak in MB."""
     start = time.perf_counter()
     report = verify.verify(source, path, evidence=Evidence(windows=WINDOWS, length=LENGTH))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     oracle = TransformersOracle(HuggingFaceSource(source))
-    tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 49152, (WINDOWS + 2, 1, LENGTH)))
+    rng = np.random.default_rng(0)
+    lengths = [len(window.kl) for window in report.windows if window.activations == "fp32"]
+    tokens = [torch.from_numpy(rng.integers(0, 49152, (1, length))) for length in lengths]
     passes = []
     for _ in range(2):
         start = time.perf_counter()
@@ -57,6 +59,7 @@ def measure(source: Path, path: Path) -> dict[str, object]:
         "seconds": seconds,
         "transformers": min(passes),
         "peak": peak,
+        "tokens": sum(lengths),
         "verdict": report.verdict,
         "checks": {check.name: check.observed for check in report.checks},
         "highest": highest,
@@ -81,11 +84,11 @@ def main() -> None:
             )
             command = [sys.executable, __file__, str(arguments.source), "--file", str(path)]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            results[name] = {key: found[key] for key in ("seconds", "transformers", "peak")}
+            results[name] = {key: found[key] for key in ("seconds", "transformers", "peak", "tokens")}
             seconds, theirs = found["seconds"], found["transformers"]
             print(
                 f"\n{name}: {found['verdict']}, {seconds:.1f} s, {seconds / theirs:.1f} times transformers' "
-                f"{theirs:.1f} s; peak {found['peak']:.0f} MB"
+                f"{theirs:.1f} s over {found['tokens']:,} tokens; peak {found['peak']:.0f} MB"
             )
             print(", ".join(f"{check} {observed:.4g}" for check, observed in found["checks"].items()))
             for operation, share in found["highest"].items():
