@@ -3,7 +3,8 @@
     make bench-verify
 
 8 random windows of 256 tokens, the fixed ones and the long one, at standard depth, beside transformers' own forward
-pass over windows of the same lengths in the same process. Each file is judged in a process of its own, for its peak memory.
+pass over windows of the same lengths in the same process. Each file is judged in a process of its own, for its peak
+memory.
 """
 
 from __future__ import annotations
