@@ -96,8 +96,9 @@ def export(
     plan = _plan(checkpoint, config, format, (group_size, exact_group_size), storage, provenance=provenance)
     with atomic_file(target, overwrite=overwrite) as file:
         tensors = plan.write(file, PayloadWriter(checkpoint, progress and partial(_share_of, progress), held.at_once))
-        checkpoint.refuse_changed()
         size, digest = _finish(file, progress)
+        # last, so that a source that changes while the file is hashed is refused, too
+        checkpoint.refuse_changed()
     return ExportSummary(Path(out), format, size, digest, _since(start), plan.group_size, group_size, tensors)
 
 

@@ -33,12 +33,23 @@ def generate(
     activations: Activations = "fp32",
     threads: int | None = None,
 ) -> Iterator[bytes]:
-    """Yield the text of one token after the other: first those of the prompt, then the model's.
+    """Continue a prompt with the model, token by token, until token 1, which separates texts.
 
-    It ends before token 1, which separates texts, or after `steps` tokens (0 for max_seq_len, which is the most).
-    arithmetic "mirror" yields the bytes that run.c prints with the same options (runq.c with activations "q8"): it
-    drops bytes that stand alone and are neither printable ASCII nor white space. "fast" yields every byte.
-    Raises ArgumentError.
+    Args:
+        model, tokenizer: an open model, and the tokenizer of its vocabulary.
+        prompt: the text to continue.
+        steps: the most tokens, the prompt's included; 0 for max_seq_len, which is the most there can be.
+        temperature, top_p, seed: as in Sampler.
+        arithmetic: "mirror" yields the bytes that run.c prints with the same options (runq.c with activations "q8"),
+            without those that stand alone and are neither printable ASCII nor white space; "fast" yields every byte.
+        activations: "fp32", or "q8" for a file of Q8_0 tensors.
+        threads: of the reader; by default one a core.
+
+    Returns:
+        An iterator over the text of one token after the other: first those of the prompt, then the model's.
+
+    Raises:
+        ArgumentError: an option is outside its range, or the tokenizer is of another vocabulary.
     """
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
         raise errors.ArgumentError(model.path, "steps", None, "0 or more", repr(steps))

@@ -18,9 +18,15 @@ _WHERE = "sampler"
 class Sampler:
     """Draws tokens with run.c's random generator: the same seed and logits give the same tokens.
 
-    temperature: 0 takes the most probable token. top_p: draw from the smallest set of tokens that is more probable
-    than this; 0 or 1 for all tokens. seed: 1 to 2^64 - 1. Of equally probable tokens, the lower id comes first, as
-    with glibc's qsort. Raises ArgumentError.
+    Of equally probable tokens, the lower id comes first, as with glibc's qsort.
+
+    Args:
+        temperature: a finite number from 0 on; 0 takes the most probable token.
+        top_p: draw from the smallest set of tokens that is more probable than this; 0 or 1 for all tokens.
+        seed: of the draws, 1 to 2^64 - 1.
+
+    Raises:
+        ArgumentError: a number is outside its range.
     """
 
     def __init__(self, temperature: float = 1.0, top_p: float = 0.9, seed: int = 1) -> None:
@@ -33,7 +39,17 @@ class Sampler:
         self._state = ffi.new("uint64_t *", self.seed)
 
     def sample(self, logits: NDArray[np.float32]) -> int:
-        """Return the next token, from finite logits (vocab_size,). Raises ArgumentError."""
+        """Draw the next token.
+
+        Args:
+            logits: float32 [vocab_size], all finite.
+
+        Returns:
+            The token's id.
+
+        Raises:
+            ArgumentError: logits of more than one dimension, none, or one that is not finite.
+        """
         given: NDArray[np.float32] = np.ascontiguousarray(logits, np.float32)
         if given.ndim != 1:
             raise errors.ArgumentError(_WHERE, "logits", None, "one dimension", str(given.ndim))

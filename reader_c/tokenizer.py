@@ -22,9 +22,16 @@ BOS, EOS = 1, 2
 class Tokenizer:
     """A checked tokenizer.bin, for a model of vocab_size tokens. Threads may share it.
 
-    The file does not say how many tokens it has, so it must have exactly those of the model. Raises InvalidFileError
-    where the file is at fault (also for two equal pieces, of which run.c may find either), ReaderSystemError where it
-    cannot be read, ArgumentError for a vocab_size that no such file can have.
+    The file does not say how many tokens it has, so it must have exactly those of the model.
+
+    Args:
+        path: the file.
+        vocab_size: the number of the model's tokens.
+
+    Raises:
+        InvalidFileError: the file is at fault, also for two equal pieces, of which run.c may find either.
+        ReaderSystemError: the file cannot be read.
+        ArgumentError: no such file can have this vocab_size.
     """
 
     def __init__(self, path: str | os.PathLike[str], vocab_size: int) -> None:
@@ -40,10 +47,18 @@ class Tokenizer:
         self._pointer: Any = ffi.gc(out[0], lib.rc_tokenizer_close)
 
     def encode(self, text: str | bytes, *, bos: bool = False, eos: bool = False) -> list[int]:
-        """Return the token ids that run.c makes of a text, or of bytes in any encoding.
+        """Split a text into tokens, as run.c does.
 
-        bos, eos: begin with token 1, end with token 2. Raises ArgumentError for a zero byte, which ends a text in C,
-        for a byte whose token the vocabulary lacks, and for a vocabulary without a piece of one space.
+        Args:
+            text: the text, or bytes in any encoding.
+            bos, eos: begin with token 1, end with token 2.
+
+        Returns:
+            The token ids.
+
+        Raises:
+            ArgumentError: the text has a zero byte, which ends a text in C, or a byte whose token the vocabulary
+                lacks; or the vocabulary has no piece of one space.
         """
         content = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
         tokens = np.empty(len(content) + 3, np.int32)
@@ -56,11 +71,18 @@ class Tokenizer:
         return tokens[: count[0]].tolist()  # type: ignore[no-any-return]
 
     def decode(self, ids: Sequence[int] | NDArray[Any], *, previous: int | None = None, shown: bool = False) -> bytes:
-        """Return the text of token ids: without token 1, and without one space that begins the token after it.
+        """Join the pieces of tokens to a text, in which a piece such as "<0x0A>" is that byte.
 
-        A piece such as "<0x0A>" is that byte. previous: the id before them. shown: leave out what run.c does not
-        print, a byte on its own that is neither printable ASCII nor white space. Raises ArgumentError for an id
-        outside the vocabulary.
+        Args:
+            ids: the token ids.
+            previous: the id before them.
+            shown: omit what run.c does not print, a byte on its own that is neither printable ASCII nor white space.
+
+        Returns:
+            The text, without token 1, and without one space that begins the token after it.
+
+        Raises:
+            ArgumentError: an id is outside the vocabulary.
         """
         tokens = self._ids(ids)
         before = -1 if previous is None else int(self._ids([previous])[0])

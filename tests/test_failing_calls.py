@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.command_line import refused, run
+from helpers.command_line import refused, refused_late, run
 from helpers.models import checkpoint
 
 import exporter
@@ -100,7 +100,7 @@ def test_a_release_whose_name_may_not_last_has_its_own_report_beside_it(
     command = ("release", source, out, "--overwrite", *QUICK, "--format")
     assert run(*command, "v0").returncode == 0
     monkeypatch.setattr(verify.release_file, "publish", doubtful)
-    refused(run(*command, "v2"), "out.bin: written, but a crash")
+    refused_late(run(*command, "v2"), "out.bin: written, but a crash")
     for name in ("report.json", "summary.md"):
         assert "v2" in (tmp_path / "out.bin.report" / name).read_text()
 
@@ -128,7 +128,7 @@ def test_a_report_that_gets_no_name_after_its_file_is_told(
 
     monkeypatch.setattr(Path, "replace", failing)
     out = tmp_path / "out.bin"
-    refused(
+    refused_late(
         run("release", source, out, "--format", "v2", *QUICK, "--overwrite"),
         f"{out}: written, but not all of its report: {out}.report: cannot be written: input/output error",
     )
@@ -141,12 +141,12 @@ def test_a_report_that_cannot_be_written_says_where(
     fail_to_sync(monkeypatch, errno.ENOSPC, directories=False)
     report = tmp_path / "a report"
     result = run("verify", source, good, *QUICK, "--report", report)
-    refused(result, f"{report}: cannot be written: no space left on device")
+    refused_late(result, f"{report}: cannot be written: no space left on device")
     assert not report.exists()
 
 
 def test_a_rejected_report_that_cannot_be_removed_is_told_beside_the_file(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out.bin"
     (tmp_path / "out.bin.rejected" / "report.json").mkdir(parents=True)
-    refused(run("release", source, out, "--format", "v2", *QUICK), f"{out}: written, but {out}.rejected")
+    refused_late(run("release", source, out, "--format", "v2", *QUICK), f"{out}: written, but {out}.rejected")
     assert {path.name for path in (tmp_path / "out.bin.report").iterdir()} == set(NAMES)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.command_line import refused, run, run_process
+from helpers.command_line import refused, run, run_process, without_progress
 from helpers.counted import Counted
 
 from verify.report.files import NAMES
@@ -276,7 +276,7 @@ def test_a_name_that_is_no_text_is_spelled_wherever_it_is_written(
         ("judge", reports / "report.json", "--json"),
     ):
         result = run_process(*command)
-        words = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+        words = [line for line in without_progress(result.stderr).splitlines() if not line.startswith("note: ")]
         assert (result.returncode, words) == (0, [])
         assert r"caf\udce9.bin" in result.stdout.replace("\\\\", "\\")
     assert json.loads(result.stdout)["file"]["path"].endswith(r"/caf\udce9.bin")

@@ -42,8 +42,9 @@ NEVER_RAISE = {
     "verify.testing.weights",
 }
 
-# Options of a verdict that only this package sets: release() says what it requested, and verify() writes no report.
-NOT_OPTIONS_OF_VERIFY = {"requested", "report_dir"}
+# Options of a verdict that only this package sets: release() says what it requested, verify() writes no report, and
+# only the command line has settings that nobody typed.
+NOT_OPTIONS_OF_VERIFY = {"requested", "report_dir", "notes"}
 
 
 def public(package: ModuleType) -> Iterator[tuple[str, Any]]:

@@ -76,7 +76,7 @@ def test_what_is_held_at_once_is_counted_in_elements(tmp_path: Path, monkeypatch
     """Of a whole tensor, but of a table only those of a block."""
     held: dict[str, int] = {}
 
-    def noted(work: Any, items: list[str], size: Any, _most: int, _finished: Any) -> list[Any]:
+    def noted(work: Any, items: list[str], size: Any, _most: int, _finished: Any, _waiting: Any) -> list[Any]:
         held.update({name: size(name) for name in items})
         return [work(name) for name in items]
 

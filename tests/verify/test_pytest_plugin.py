@@ -267,7 +267,7 @@ def test_a_directory_is_judged_by_the_checks_that_it_has(project: pytest.Pyteste
     config = Path("for transformers/config.json")
     ran = release(project, "for transformers")
     assert ran.ret == pytest.ExitCode.OK
-    assert ran.outlines.count("PASS for transformers: 5 of 5 checks passed") == 1
+    assert ran.outlines.count("PASS for transformers: 6 of 6 checks passed") == 1
     config.write_text(config.read_text().replace("10000.0", "20000.0"))
     ran = release(project, "for transformers", "-k", "config")
     ran.stdout.fnmatch_lines(["FAIL for transformers: config: rope_theta: expected 10000.0, found 20000.0"])

@@ -70,9 +70,9 @@ def test_what_the_exporter_read_from_a_file_is_no_source() -> None:
 def wrongly(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Encoded]:
     """An encoder that changes the first layer's wq."""
 
-    def encode(values: np.ndarray, storage: str, group_size: int, where: str) -> Encoded:
+    def encode(values: np.ndarray, storage: str, group_size: int, where: str, *progress: Any) -> Encoded:
         wrong = change(values.copy()) if where.endswith("layers.0.attention.wq.weight") else values
-        return encode_rightly(wrong, storage, group_size, where)
+        return encode_rightly(wrong, storage, group_size, where, *progress)
 
     return encode
 

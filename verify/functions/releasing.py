@@ -47,6 +47,8 @@ def release(
     workers: int | None = None,
     announce: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    forecast: Callable[[Mapping[str, float]], None] | None = None,
+    timed: bool = False,
 ) -> Released:
     """Export, verify, and publish the file at out only if it passes; a fail leaves an earlier file there as it was.
 
@@ -54,7 +56,7 @@ def release(
         source, out: the checkpoint's path or hub id; the file's path, or the directory's.
         format, group_size, exact_group_size, storage, provenance, overwrite: as in exporter.export().
         policy, baseline, windows, depth, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce,
-            progress: as in verify.verify().
+            progress, forecast, timed: as in verify.verify().
         source_kind, follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in exporter.open_checkpoint().
         report_dir: a directory for the report; by default out.report, or out.rejected after a fail.
         sign_key: an elliptic-curve private key in PEM, which signs the report.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ def verify(
     workers: int | None = None,
     announce: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    forecast: Callable[[Mapping[str, float]], None] | None = None,
+    timed: bool = False,
 ) -> Report:
     """Judge a .bin file or a Hugging Face directory, written by any program, against its checkpoint.
 
@@ -57,6 +59,8 @@ def verify(
         resume: a directory that keeps evidence; an interrupted run continues from there.
         cluster, workers: "local" or the address of a Ray cluster; how many workers.
         announce, progress: receives the predicted and measured cost, as sentences; (stage, steps done, steps in all).
+        forecast: receives the predicted seconds of each stage, in their order, before the first one begins.
+        timed: report how long each stage took; two reports of the same file then differ.
 
     Returns:
         The report. report.passed is the verdict.

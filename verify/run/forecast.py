@@ -19,7 +19,7 @@ from verify.evidence import Window
 from verify.evidence.depth import traced_positions, traced_windows
 from verify.oracle import multiplications
 from verify.run.cost import batches_of
-from verify.run.reference_logits import same_numbers
+from verify.run.reference_logits import agrees, same_numbers
 from verify.sources import Hyperparameters, Source
 from verify.system.pulse import BOUNDED, CHECKED, COMPARED, DERIVED, NOISY, READ, WIDE
 
@@ -54,7 +54,7 @@ class Forecast:
     def of_windows(self, windows: Sequence[Window], batches: Batches) -> list[float]:
         """Return the work of comparing each batch of windows."""
         return [
-            self._compared(len(batch), len(windows[batch[0]].tokens), first=not number)
+            self._compared(len(batch), len(windows[batch[0]].tokens), first=not number, agree=agrees(windows, batch))
             for number, batch in enumerate(batches)
         ]
 
@@ -90,17 +90,20 @@ class Forecast:
         """Return the work of the check `tensors`, and of seeing that the source is finite."""
         return self.weights * (2 * READ + CHECKED + self._of_deriving)
 
-    def _compared(self, count: int, length: int, *, first: bool) -> float:
-        """Return the work of comparing so many windows of one length."""
+    def _compared(self, count: int, length: int, *, first: bool, agree: bool) -> float:
+        """Return the work of comparing so many windows of one length.
+
+        agree: whether they show that the references agree, which takes a pass of the verifier's own without noise.
+        """
         tokens, sides = count * length, 1 + self.lossy
         one_pass = multiplications.of_pass(self.hyper, count, length)
         references = sides * one_pass * (1.0 if self.by_others else WIDE)
-        noise = one_pass * NOISY
+        ours = one_pass * (NOISY + (agree and self.by_others))
         reader = one_pass if self.directory else 2 * count * sum(self._read_by_reader(length))
         logits = tokens * self.hyper.vocab_size * COMPARED * (1 + self.q8)
         # transformers keeps its weights
         loads = sides if first or not self.by_others else 0
-        return references + noise + reader + logits + self._derived(1 + loads)
+        return references + ours + reader + logits + self._derived(1 + loads)
 
     def _traced(self, count: int, length: int, positions: int, *, first: bool) -> float:
         """Return the work of tracing windows of one length. positions: of each that both arithmetics record.

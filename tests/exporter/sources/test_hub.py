@@ -171,4 +171,4 @@ def test_an_impossible_id_is_refused(cache: Path) -> None:
 def test_without_huggingface_hub_it_is_said_how_to_get_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached(cache)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    refused(r"here, and no huggingface_hub to fetch it with: pip install export-and-verify\[huggingface\]$")
+    refused(r"here, and no huggingface_hub to fetch it with: pip install 'export-and-verify\[huggingface\]'$")

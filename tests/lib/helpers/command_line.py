@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,15 @@ import pytest
 from verify.cli import main
 
 Result = subprocess.CompletedProcess[str]
+
+# What a run writes to standard error where that is no terminal, once a stage of its plan has ended.
+PROGRESS = (
+    r"[A-Za-z]+: done in [0-9]+\.[0-9] s",
+    r"[A-Za-z]+: [0-9]+ % after .*",
+    r"(export: )?at most [0-9,]+ MiB of memory expected( \(.* at a time in C\); at most .*)?",
+    r"predicted: about .*, corrected as the work goes on",
+    r"[0-9,]+ MiB of memory taken, [0-9.,]+ GB read from disk",
+)
 
 
 def run(*arguments: object) -> Result:
@@ -34,13 +44,31 @@ def run_process(*arguments: object) -> Result:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def without_progress(stderr: str) -> str:
+    """Standard error but for the lines of progress."""
+    return "".join(
+        line
+        for line in stderr.splitlines(keepends=True)
+        if not any(re.fullmatch(pattern, line.rstrip("\n")) for pattern in PROGRESS)
+    )
+
+
 def refused(result: Result, *words: str) -> None:
+    """One line says why, and nothing else was written."""
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.splitlines()) == 1
     for word in words:
         assert word in result.stderr
+
+
+def refused_late(result: Result, *words: str) -> None:
+    """As refused(), but after some of the work, of which lines of progress tell; the error is the last line."""
+    *told, error = result.stderr.splitlines(keepends=True)
+    assert told
+    assert without_progress("".join(told)) == ""
+    refused(Result(result.args, result.returncode, result.stdout, error), *words)
 
 
 def run_on_terminal(*arguments: object, **environment: str) -> str:

@@ -20,6 +20,7 @@ from verify.checks.tensors import FoundTensors, TensorReport, check_tensors
 from verify.errors import NotFiniteError
 from verify.operations.rope_tables import rope_tables
 from verify.oracle import expected
+from verify.system.pulse import CHECKED, DERIVED, READ, heard_by
 from verify.testing import source_of
 
 NAME, OTHER = "layers.1.feed_forward.w1.weight", "layers.0.attention.wq.weight"
@@ -280,11 +281,30 @@ def test_another_shape_is_one_finding() -> None:
 
 
 def test_progress_counts_every_tensor(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    with reader_c.open(toy_file(tmp_path, "v2")) as model:
-        check_tensors(model, source_of(checkpoint()), lambda done, total: seen.append((done, total)))
-    total = len(arrays(config()))
-    assert seen == [(done, total) for done in range(1, total + 1)]
+    """Reading, deriving what is quantized, and comparing."""
+    heard: list[float] = []
+    with reader_c.open(toy_file(tmp_path, "v2")) as model, heard_by(heard.append):
+        check_tensors(model, source_of(checkpoint()))
+        storages = {name: model.storage(name).storage for name in model.names}
+    sizes = {name: array.size for name, array in arrays(config()).items()}
+    works = {"q8_0": (READ, DERIVED, CHECKED), "fp32": (READ, CHECKED)}
+    shapes = source_of(checkpoint()).hyperparameters.shapes()
+    assert shapes.keys() == sizes.keys()
+    assert heard == [work * sizes[name] for name in shapes for work in works[storages[name]]]
+
+
+def test_pulses_of_blocks_add_up_to_those_of_whole_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def heard() -> list[float]:
+        works: list[float] = []
+        with reader_c.open(toy_file(tmp_path, "v2")) as model, heard_by(works.append):
+            check_tensors(model, source_of(checkpoint()))
+        return works
+
+    whole = heard()
+    monkeypatch.setattr(expected, "_BLOCK", 500)
+    blocks = heard()
+    assert len(blocks) > 2 * len(whole)
+    assert sum(blocks) == pytest.approx(sum(whole), rel=1e-12)
 
 
 def test_a_source_that_is_not_finite_cannot_be_released(tmp_path: Path) -> None:
@@ -304,7 +324,7 @@ def test_a_source_that_is_not_finite_cannot_be_released(tmp_path: Path) -> None:
     patch_parts(path, [OTHER], arrays(config()), to_parts("int8", change=nudged))
     broken: Any = Broken()
     with reader_c.open(path) as model:
-        found = check_tensors(model, broken, lambda *_: None)
+        found = check_tensors(model, broken)
     assert (found.verdict.status, found.verdict.observed, found.differing) == ("fail", 2.0, ())
     assert found.verdict.detail == (f"the source cannot be released: {NAME} [0]: expected finite numbers, found nan")
     assert found.verdict.where == {"tensor": NAME}
@@ -313,7 +333,7 @@ def test_a_source_that_is_not_finite_cannot_be_released(tmp_path: Path) -> None:
 
 def test_names_that_only_one_side_has_are_counted(tmp_path: Path) -> None:
     with reader_c.open(toy_file(tmp_path, "v3", n_layers=3)) as model:
-        found = check_tensors(model, source_of(checkpoint()), lambda *_: None)
+        found = check_tensors(model, source_of(checkpoint()))
     assert (found.verdict.status, found.verdict.observed, found.reports) == ("fail", 9.0, ())
     assert found.verdict.detail == "names: layers.2.attention.wk.weight is only in the file"
     assert found.verdict.where == {"tensor": "layers.2.attention.wk.weight"}
@@ -361,10 +381,10 @@ def test_a_verdict_speaks_of_tables_and_of_rounding_where_there_are_any(tmp_path
 
 def test_of_names_that_only_one_side_has_the_first_is_named_with_its_own_side(tmp_path: Path) -> None:
     with reader_c.open(toy_file(tmp_path, "v2")) as model:
-        found = check_tensors(model, source_of(checkpoint(config(tied=True, n_layers=3))), lambda *_: None)
+        found = check_tensors(model, source_of(checkpoint(config(tied=True, n_layers=3))))
     assert found.verdict.detail == "names: layers.2.attention.wk.weight is only in the source"
     with reader_c.open(toy_file(tmp_path, "v2", tied=True, n_layers=3)) as model:
-        found = check_tensors(model, source_of(checkpoint()), lambda *_: None)
+        found = check_tensors(model, source_of(checkpoint()))
     assert found.verdict.detail == "names: layers.2.attention.wk.weight is only in the file"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.command_line import refused, run
+from helpers.command_line import refused, refused_late, run
 from helpers.hf_targets import COMPANIONS, SOURCES, change_json, make
 
 import exporter.disk.publish
@@ -52,7 +52,7 @@ def test_verify_of_a_directory_ends_with_each_status(room: Path) -> None:
     source, directory = make(room, "llama2c")
     result = run("verify", source, directory, *QUICK, "--report", room / "report")
     assert result.returncode == 0
-    assert f"PASS {directory}: 5 of 5 checks passed" in result.stdout
+    assert f"PASS {directory}: 6 of 6 checks passed" in result.stdout
     assert names(room / "report") == sorted(NAMES)
     assert run("judge", room / "report" / "report.json").returncode == 0
     change_json(directory / "config.json", rope_theta=500000.0)
@@ -189,7 +189,7 @@ def test_a_predecessor_that_cannot_be_removed_is_told_when_everything_has_its_na
         honest(workspace, target)
 
     monkeypatch.setattr(exporter.disk.publish, "remove_replaced", fail)
-    refused(run(*command), f"{out}: written, but the directory that stood there", "cannot be removed")
+    refused_late(run(*command), f"{out}: written, but the directory that stood there", "cannot be removed")
     assert names(room) == ["out", "out.report"]
     assert names(room / "out.report") == sorted(NAMES)
 

@@ -92,7 +92,7 @@ def test_a_report_about_a_directory_is_judged_with_it(tmp_path: Path) -> None:
     source, directory = make(tmp_path, "llama2c")
     assert run("verify", source, directory, *QUICK, "--report", tmp_path / "r").returncode == 0
     saved = tmp_path / "r" / "report.json"
-    assert run("judge", saved, directory).stdout.splitlines()[-2] == f"PASS {directory}: 5 of 5 checks passed"
+    assert run("judge", saved, directory).stdout.splitlines()[-2] == f"PASS {directory}: 6 of 6 checks passed"
     refused(
         run("judge", saved, directory, "--report", directory), f"{directory}: expected a place for the report alone"
     )

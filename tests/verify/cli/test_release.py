@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.command_line import refused, run, run_process
+from helpers.command_line import refused, refused_late, run, run_process
 from helpers.reports import LIMITING_POLICY
 
 import exporter.payload
@@ -105,7 +105,8 @@ def test_a_bug_of_the_exporter_is_named_and_nothing_is_released(
 def test_a_release_whose_report_cannot_be_written_is_none(tmp_path: Path, source: Path, name: str) -> None:
     out, report = tmp_path / "out.bin", tmp_path / "report"
     (report / name).mkdir(parents=True)
-    refused(run("release", source, out, "--format", "v0", *QUICK, "--report", report), f"report/{name}", "directory")
+    result = run("release", source, out, "--format", "v0", *QUICK, "--report", report)
+    refused_late(result, f"report/{name}", "directory")
     assert not out.exists()
     assert names(report) == [name]
 

@@ -58,7 +58,7 @@ def test_what_cannot_be_generated_is_refused_in_one_line(file: Path, tmp_path: P
     refused(run("generate", alone), f"{tmp_path}/tokenizer.bin: expected llama2.c's tokenizer, found none: give one")
     refused(run("generate", file, "--tokenizer", tmp_path), "tokenizer: expected a readable regular file")
     refused(run("generate", file, "--seed", 0), "seed: expected 1 to 2^64 - 1, found 0")
-    refused(run("generate", file, "--arithmetic", "slow"), "arithmetic: expected mirror or fast, found 'slow'")
+    refused(run("generate", file, "--arithmetic", "slow"), "--arithmetic: expected fast or mirror, found 'slow'")
     wrong = save(tmp_path / "other.bin", byte_entries())
     refused(
         run("generate", file, "--tokenizer", wrong), "file size: expected at least", "tokenizer of another model?"

@@ -40,6 +40,12 @@ def judged(
     weights = {name: torch.from_numpy(array) for name, array in arrays(MODEL).items()}
     tokens = np.random.default_rng(1).integers(0, MODEL.vocab_size, LENGTH)
     with reader_c.open(path) as model:
+
+        def probed(_sequences: Sequences, probes: list[np.ndarray]) -> list[np.ndarray]:
+            """Answer probes as a healthy engine does: the mistake is at one position of the window."""
+            return [model.forward(probe, activations="q8", arithmetic="mirror") for probe in probes]
+
+        monkeypatch.setattr(Sequences, "together", probed)
         policy = load_policy(DEFAULT_POLICY, model.format)
         trial = Trial(
             Engine(Path("x"), activations=activations), model, hyperparameters(MODEL), weights.__getitem__, policy

@@ -342,8 +342,12 @@ def test_zeros_are_logits_and_are_judged(tmp_path: Path) -> None:
         (["--engine", "MINE", "--engine-memory", "much"], ["expected a size as 4GiB or 500MB, found 'much'"]),
         (["--engine", "MINE", "--engine-memory", "0"], ["expected a size as 4GiB or 500MB, found '0'"]),
         (["--engine", "MINE", "--engine-activations", "q4"], ["expected fp32 or q8, found 'q4'"]),
-        (["--engine", "SOURCE"], ["engine: expected a program that starts, found"]),
-        (["--engine", "/lib/x86_64-linux-gnu/libm.so.6"], ["expected a program that starts", "build_transformer"]),
+        # found when the engine first runs, after other stages have shown their progress
+        (["--engine", "SOURCE", "--quiet"], ["engine: expected a program that starts, found"]),
+        (
+            ["--engine", "/lib/x86_64-linux-gnu/libm.so.6", "--quiet"],
+            ["expected a program that starts", "build_transformer"],
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused(

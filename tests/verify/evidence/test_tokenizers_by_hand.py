@@ -56,14 +56,17 @@ def test_a_text_becomes_int64_ids_without_its_byte_order_mark(tmp_path: Path) ->
 def test_the_last_id_of_the_vocabulary_is_one_and_the_next_is_none(tmp_path: Path) -> None:
     path = text(tmp_path, "ba")
     assert encode(path, MODEL, 99).tolist() == [98, 97]
-    assert refusal(path, MODEL, 98) == f"{MODEL}: expected the model's 98 tokens alone in {path}, found token 98"
+    assert refusal(path, MODEL, 98) == (
+        f"{MODEL}: token: expected ids below the model's vocab_size of 98, found 98 in {path}: tokenizer and model "
+        "do not belong together: give the model's own with --tokenizer FILE"
+    )
 
 
 def test_a_text_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     none = tmp_path / "none"
     assert refusal(none, MODEL, 99) == f"{none}: expected a text, found: no such file or directory"
     path = text(tmp_path, b"ab\xff")
-    assert refusal(path, MODEL, 99) == f"{path}: expected UTF-8 text, found byte 2 to be none"
+    assert refusal(path, MODEL, 99) == f"{path}: expected UTF-8 text, found byte 2 to be none: convert it with iconv"
     monkeypatch.setattr(tokenizers, "_MOST_TEXT", 2)
     assert refusal(path, MODEL, 99) == f"{path}: expected a text, found: more than 2 bytes"
     assert encode(text(tmp_path, "ab"), MODEL, 99).tolist() == [97, 98]

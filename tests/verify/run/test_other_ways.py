@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.models import config
 
+from verify.oracle import multiplications
 from verify.run import other_ways as module
 from verify.run.other_ways import CALLS, THREADS, other_ways, passes_of
+from verify.system.pulse import heard_by
 
 Calls = list[tuple[object, ...]]
 Change = Callable[[Calls, np.ndarray], np.ndarray]
@@ -23,6 +26,7 @@ class Reader:
 
     def __init__(self, change: Change = lambda _calls, logits: logits) -> None:
         self.calls: Calls = []
+        self.config = config()
         self._change = change
 
     def _logits(self, tokens: np.ndarray, first: int) -> np.ndarray:
@@ -108,6 +112,18 @@ def test_every_path_of_fast_is_tried_if_all_are_asked_for(
     ]
     names = ["3 threads" if path == "best" else f"3 threads, {path}" for path in paths]
     assert found.ways == ("recorded", "token by token and in uneven pieces", *names)
+
+
+@pytest.mark.parametrize(("every_path", "passes"), [(False, 5), (True, 6)])
+def test_the_pulses_count_every_pass_and_pieces_as_three(
+    monkeypatch: pytest.MonkeyPatch, every_path: bool, passes: int
+) -> None:
+    monkeypatch.setattr(module.reader_c, "paths", lambda: ("scalar", "avx2"))
+    heard: list[float] = []
+    with heard_by(heard.append):
+        ran(Reader(), every_path=every_path)
+    assert len(heard) == 1 + len(pieces(300)) + passes - 4
+    assert sum(heard) == pytest.approx(passes * multiplications.of_reader(config(), 300, "q8"), rel=1e-12)
 
 
 def wrong_in(way: str) -> Change:

@@ -74,24 +74,35 @@ def test_two_models_in_a_directory_are_refused(tmp_path: Path, weights: str) -> 
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:
-    assert refused(tmp_path) == f"{tmp_path}: expected one of params.json and config.json, found 0"
+    assert refused(tmp_path) == (
+        f"{tmp_path}: source: expected config.json or params.json in it, found neither: give the directory that has "
+        "the model"
+    )
     none = tmp_path / "none"
-    assert refused(none) == f"{none}: expected a checkpoint, a directory of one, or a hub id, found no such file"
+    assert refused(none) == (
+        f"{none}: source: expected a checkpoint, a directory of one, or a hub id, found nothing there: check the path"
+    )
 
 
-OTHER = "expected a checkpoint or a directory of one, found"
+OTHER = "source: expected a checkpoint, found"
+EMPTY = "an empty file: copy or download it again"
+ONNX = "an ONNX file: give the PyTorch model that it was exported from"
+SAFETENSORS = "a safetensors file: give the directory that has its config.json"
+SHARD = "a weight file of Meta's: give the directory that has its params.json"
+UNKNOWN = "a file of an unknown kind: give a llama2.c .pt or .bin, or the model's directory"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        ("a.gguf", b"GGUF\3", "a GGUF file: give the Hugging Face directory that it was made from"),
-        ("a.safetensors", b"", "one safetensors file: give the directory, with its config.json"),
-        ("a", b'\2\0\0\0\0\0\0\0{"', "one safetensors file: give the directory, with its config.json"),
-        ("a", b'\3\0\0\0\0\0\0\0{"a', "one safetensors file: give the directory, with its config.json"),
-        ("a.onnx", b"", "an ONNX file: give the checkpoint that it was made from"),
-        ("a", b"\x08\x07\x12\x07\0", "an ONNX file: give the checkpoint that it was made from"),
-        ("consolidated.00.pth", b"", "one of Meta's shards: give the directory, with its params.json"),
+        ("a.gguf", b"GGUF\3", "a GGUF file: give the Hugging Face model that it was made from"),
+        ("a.safetensors", b"", SAFETENSORS),
+        ("a", b'\2\0\0\0\0\0\0\0{"', SAFETENSORS),
+        ("a", b'\3\0\0\0\0\0\0\0{"a', SAFETENSORS),
+        ("a.onnx", b"\0", ONNX),
+        ("a.onnx", b"", EMPTY),
+        ("a", b"\x08\x07\x12\x07\0", ONNX),
+        ("consolidated.00.pth", b"", SHARD),
     ],
 )
 def test_other_programs_files_are_told_by_their_beginning_or_name(
@@ -102,21 +113,43 @@ def test_other_programs_files_are_told_by_their_beginning_or_name(
     assert refused(path) == f"{path}: {OTHER} {found}"
 
 
-def test_a_pickle_of_hugging_face_is_told_by_its_name_and_archive(tmp_path: Path) -> None:
-    for name, is_part in (("pytorch_model.bin", True), ("pytorch_model-1.bin", True), ("a.bin", False)):
-        path = tmp_path / name
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("a", "b")
-        if is_part:
-            assert refused(path) == (
-                f"{path}: {OTHER} the weights of a Hugging Face directory: give the directory, with its config.json"
-            )
-        else:
-            assert recognised(path) == "llama2c"
-        path.write_bytes(b"no archive")
-        assert recognised(path) == "llama2c"
-    path = path.rename(tmp_path / "pytorch_model.pt")
+def archive_of(path: Path, *members: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for member in members:
+            archive.writestr(member, "b")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-1.bin"])
+def test_a_pickle_of_hugging_face_is_told_by_its_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    told = f"{path}: {OTHER} a weight file of a Hugging Face model: give"
+    for write in (lambda: archive_of(path, "a/data.pkl"), lambda: path.write_bytes(b"no archive")):
+        write()
+        assert refused(path) == f"{told} the directory that has its config.json"
+    path.write_bytes(b"24ka\1\0\0\0")
+    assert recognised(path) == "bin"
+    archive_of(path, "a/data.pkl")
+    (tmp_path / "config.json").touch()
+    assert refused(path) == f"{told} its directory, {tmp_path}"
+
+
+@pytest.mark.parametrize("name", ["a.bin", "pytorch_model.pt"])
+def test_an_archive_is_known_by_what_is_in_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    archive_of(path, "a/data.pkl")
     assert recognised(path) == "llama2c"
+    archive_of(path, "a")
+    assert refused(path) == (
+        f"{path}: {OTHER} a zip archive without a checkpoint of torch.save: unpack it, and give the model in it"
+    )
+    archive_of(path, "a.npy", "b.npy")
+    assert refused(path) == (f"{path}: {OTHER} an .npz file of numpy: give the checkpoint that it was made from")
+    path.write_bytes(b"no archive")
+    assert refused(path) == f"{path}: {OTHER} " + (
+        "a file whose size is not that of a v0 file with its header: copy or export it again"
+        if name == "a.bin"
+        else "a text file: give the model's checkpoint or directory"
+    )
 
 
 @pytest.mark.parametrize("name", ["a.pth", "consolidated.00.bin", "consolidated.pt"])
@@ -145,24 +178,35 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, monkeypa
         (b"24ka\2\0\0\0", "bin"),
         (b"24ka\3\0\0\0", "v3"),
         (b"24ka", "v3"),
-        (b"24kb\3\0\0\0", "llama2c"),
         (b"PK\3\4", "llama2c"),
-        (b"", "llama2c"),
-        (b"\x08\x07\x11\x07", "llama2c"),
-        (b"\x08\x07\x12\0", "llama2c"),
-        (b"\x09\x07\x12\x07", "llama2c"),
-        (b'\3\0\0\0\0\0\0\0{"', "llama2c"),  # longer than the file
-        (b'\2\0\0\0\0\0\0\1{"', "llama2c"),  # by its last byte
-        (b"\2\0\0\0\0\0\0\0{", "llama2c"),
-        (b"\2\0\0\0\0\0\0\0[1", "llama2c"),
-        # the counts of a v0 whose size it is not
-        (b"\2\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0", "llama2c"),
     ],
 )
 def test_a_file_is_known_by_its_beginning(tmp_path: Path, content: bytes, kind: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(content)
     assert recognised(path) == kind
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"24kb\3\0\0\0", UNKNOWN),
+        (b"", EMPTY),
+        (b"\x08\x07\x11\x07", UNKNOWN),
+        (b"\x08\x07\x12\0", UNKNOWN),
+        (b"\x09\x07\x12\x07", UNKNOWN),
+        (b'\3\0\0\0\0\0\0\0{"', UNKNOWN),  # longer than the file
+        (b'\2\0\0\0\0\0\0\1{"', UNKNOWN),  # by its last byte
+        (b"\2\0\0\0\0\0\0\0{", UNKNOWN),
+        (b"\2\0\0\0\0\0\0\0[1", UNKNOWN),
+        # the counts of a v0 whose size it is not
+        (b"\2\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0", UNKNOWN),
+    ],
+)
+def test_what_only_resembles_a_known_kind_is_not_taken_for_it(tmp_path: Path, content: bytes, found: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    assert refused(path) == f"{path}: {OTHER} {found}"
 
 
 def test_a_v0_is_known_by_its_size(tmp_path: Path) -> None:
@@ -172,4 +216,7 @@ def test_a_v0_is_known_by_its_size(tmp_path: Path) -> None:
     size = 28 + 4 * (6 + 16 + 6 + 2 + 2)
     for off in (-1, 0, 1):
         path.write_bytes(header + bytes(size + off - 28))
-        assert recognised(path) == ("bin" if off == 0 else "llama2c")
+        if off == 0:
+            assert recognised(path) == "bin"
+        else:
+            assert refused(path) == f"{path}: {OTHER} {UNKNOWN}"
