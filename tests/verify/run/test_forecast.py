@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import exporter
 import verify
 from verify.demo import CHECKPOINT
-from verify.evidence import Evidence
-from verify.run.forecast import measured_rate, seconds_of
+from verify.evidence import Evidence, Window
+from verify.oracle import multiplications
+from verify.run.forecast import Forecast, measured_rate, seconds_of
 from verify.run.progress import Meter
-from verify.system.pulse import heard_by
+from verify.sources import open_source
+from verify.system.pulse import READ, heard_by
 
 
 class Counted:
@@ -62,6 +65,27 @@ def test_the_pulses_of_a_stage_are_its_prediction_within_a_factor_of_two(
     for stage in ("tensors", "windows", "operations", *(["storage"] if lossy else [])):
         assert 0.5 < counted.heard[stage] / counted.predicted[stage] < 2, stage
     assert (plan["storage"] > 0) == lossy
+
+
+@pytest.mark.parametrize("storage", ["source", "bf16"])
+def test_a_source_that_transformers_runs_is_predicted_too(tmp_path: Path, counted: Counted, storage: str) -> None:
+    source = tmp_path / "source"
+    exporter.export(exporter.open_checkpoint(CHECKPOINT), source, format="hf")
+    summary = exporter.export(exporter.open_checkpoint(source), tmp_path / "model.bin", format="v3", storage=storage)
+    report = verify.verify(source, summary.path, evidence=Evidence(depth="quick", windows=2, length=32))
+    assert report.passed
+    for stage in ("tensors", "windows", "operations", *(["storage"] if storage == "bf16" else [])):
+        assert 0.5 < counted.heard[stage] / counted.predicted[stage] < 2, stage
+
+
+def test_the_first_window_of_a_length_compares_the_references_by_one_pass_more() -> None:
+    hyper = open_source(CHECKPOINT).hyperparameters
+    windows = [Window(np.zeros(length, np.int64), "random") for length in (32, 32, 16, 16)]
+    forecast = Forecast(hyper, by_others=True, lossy=False, q8=False)
+    first, second, third, fourth = forecast.of_windows(windows, [[0], [1], [2], [3]])
+    # the first of all also loads the weights
+    assert first - second == pytest.approx(multiplications.of_pass(hyper, 1, 32) + forecast.weights * READ)
+    assert third - fourth == pytest.approx(multiplications.of_pass(hyper, 1, 16))
 
 
 def test_a_faster_machine_takes_less_time() -> None:
