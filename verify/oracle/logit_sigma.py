@@ -66,7 +66,8 @@ class LogitNoise:
         """Add draws of noise to all windows, at their first positions or at all."""
         tokens = self._tokens[:, :positions]
         for number in range(self._made, self._made + count):
-            self._add(tokens, Noise(draws=1, scale=_SCALE, seed=self._seed + (number << 32)))
+            # PyTorch's generator knows the lowest 32 bits of a seed alone
+            self._add(tokens, Noise(draws=1, scale=_SCALE, seed=(self._seed << 8) + number))
         self._made += count
         self.draws[:positions] += count
         self._gather()

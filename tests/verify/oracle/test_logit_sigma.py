@@ -54,6 +54,19 @@ def test_draws_at_the_first_positions_change_nothing_after_them_but_the_means() 
     assert noise.window(1).draws == 2
 
 
+def test_every_draw_and_every_seed_is_another() -> None:
+    hyper, load = hyperparameters(MODEL), WEIGHTS.__getitem__
+    drawn = []
+    for seed in (3, 4):
+        noise, before = LogitNoise(hyper, load, TOKENS, llama.logits(hyper, load, TOKENS).numpy(), seed), 0.0
+        for _ in range(40):
+            noise.draw()
+            total = float(noise._squares.double().sum())
+            drawn.append(total - before)
+            before = total
+    assert len({f"{one:.6g}" for one in drawn}) > 70
+
+
 def test_the_draws_are_doubled_until_there_are_32() -> None:
     noise = noise_of(TOKENS)
     noise.draw()
