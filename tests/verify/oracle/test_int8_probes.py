@@ -50,13 +50,13 @@ def test_earlier_positions_keep_the_steps_of_the_clean_pass(bench: Bench, monkey
     assert not torch.equal(kept[1], clean[1])
     assert not torch.equal(free[0], clean[0])
     # in a model: position 0 turns in nearly every draw, and none of it counts at position 1
-    monkeypatch.setattr(int8_probes._Activations, "_rounded", _all_turn_at_first)
+    monkeypatch.setattr(int8_probes._Activations, "_steps", _all_turn_at_first)
     assert not hazard(bench, 32).turned.any()
 
 
-def _all_turn_at_first(self: _Activations, x: torch.Tensor, _size: int) -> torch.Tensor:
+def _all_turn_at_first(self: _Activations, quotient: torch.Tensor) -> torch.Tensor:
     """Move position 0 of the draws that do not keep it."""
-    moved = x.unflatten(0, (1 + self._noise.draws, -1)).clone()
+    moved = quotient.unflatten(0, (1 + self._noise.draws, -1)).clone()
     for draw, kept in enumerate(self._kept, 1):
         if not kept:
             moved[draw, :, 0] += 1
