@@ -25,7 +25,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 }
 
 # All that reader_c and `export-and-verify inspect` import.
-OF_THE_READER = ("blake3", "cffi", "click", "jinja2", "numpy", "rich")
+OF_THE_READER = ("blake3", "cffi", "jinja2", "numpy", "rich", "rich-click")
 
 DESCRIBE = """
 import sys, sysconfig, ensurepip, venv
