@@ -11,7 +11,6 @@ from rich.console import Console
 from verify.inspection.sizes import sizes
 from verify.report.console import plain_table
 from verify.report.lines import print_table
-from verify.sources import open_source
 
 _ZIP = b"PK\x03\x04"
 
@@ -33,6 +32,8 @@ def inspect_checkpoint(path: Path) -> dict[str, Any]:
 
     Its names and shapes are llama2.c's, as those of a .bin file that is made from it.
     """
+    from verify.sources import open_source  # noqa: PLC0415  # it imports PyTorch, which a .bin file does not need
+
     source = open_source(path)
     hyper = source.hyperparameters
     tensors = [

@@ -43,6 +43,13 @@ assert not {{"torch", "scipy", "numpy"}} & sys.modules.keys()
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
+def test_inspect_of_a_file_imports_no_pytorch(good: Path) -> None:
+    code = "import sys; from verify.cli import main; sys.argv[0] = 'x'\ntry:\n    main()\nexcept SystemExit as stop:\n"
+    code += "    sys.exit(stop.code or 'torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code, "inspect", str(good)], check=False, capture_output=True)
+    assert ended.returncode == 0
+
+
 def test_export_says_what_it_wrote_and_what_it_changed(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out.bin"
     result = run("export", source, out, "--format", "v1")
