@@ -44,7 +44,9 @@ assert not {{"torch", "scipy", "numpy"}} & sys.modules.keys()
 
 
 def test_inspect_of_a_file_imports_no_pytorch(good: Path) -> None:
-    code = "import sys; from verify.cli import main; sys.argv[0] = 'x'\ntry:\n    main()\nexcept SystemExit as stop:\n"
+    code = (
+        "import sys; from verify.cli import main; sys.argv[0] = 'x'\ntry:\n    main()\nexcept SystemExit as stop:\n"
+    )
     code += "    sys.exit(stop.code or 'torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code, "inspect", str(good)], check=False, capture_output=True)
     assert ended.returncode == 0
