@@ -18,6 +18,7 @@ from verify.cli.options import (
     CONFIG,
     FORMATS,
     MEMORY,
+    OF_EXPORT,
     OUT,
     OVERWRITE,
     QUIET,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 # Of an export, until its own speed is measured.
 _WEIGHTS_A_SECOND = 1e8
-_OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
 
 @click.command(cls=panels.Command, epilog="Example: export-and-verify demo --out /tmp/demo")
@@ -121,7 +121,7 @@ def export(
         progress_bar(enabled=not quiet, verbose=verbose) as progress,
         watched(progress, wanted=(wordy := memory is not None or progress.announces)),
     ):
-        reading = {name: given[name] for name in given.keys() - _OF_EXPORT}
+        reading = {name: given[name] for name in given.keys() - OF_EXPORT}
         checkpoint = exporter.open_checkpoint(source, source_kind, max_seq_len=max_seq_len, **reading)
         weights = sum(prod(checkpoint.shape(name)) for name in checkpoint.names)
         progress.plan({"export": weights / _WEIGHTS_A_SECOND})
@@ -133,7 +133,7 @@ def export(
             memory=memory,
             announce=progress.tell if wordy else None,
             progress=lambda done, total: progress("export", done, total),
-            **{name: given[name] for name in _OF_EXPORT},
+            **{name: given[name] for name in OF_EXPORT},
         )
     show_notes(checkpoint.notes)
     tell_group_size(summary)

@@ -19,6 +19,7 @@ from verify.cli.options import (
     FILE,
     JUDGEMENT,
     MAX_SEQ_LEN,
+    OF_EXPORT,
     OUT,
     OUTPUT,
     OVERWRITE,
@@ -33,8 +34,6 @@ from verify.cli.options import (
 )
 from verify.cli.prepare import check_directory, expect_engine, signing_key, start_pytorch, verdict_options
 from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
-
-_OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
 
 @click.command(
@@ -112,7 +111,7 @@ def release(
     show_settings(context, verbose=verbose)
     expect_engine(context)
     options = verdict_options(given := {**given, "threads": threads}, notes_of(context))
-    export = {name: given[name] for name in _OF_EXPORT}
+    export = {name: given[name] for name in OF_EXPORT}
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
     tell(f"{source} -> {out} as {format_name}, if it passes", enabled=not quiet)

@@ -20,6 +20,8 @@ RELEASE_FORMATS = FORMATS
 KINDS = ("llama2c", "meta", "huggingface", "v3", "bin")
 DEPTHS = ("quick", "standard", "full")
 ACTIVATIONS = ("fp32", "q8")
+# What says how a file is exported, besides its format; other options say how the source is read.
+OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
 
 _of_source, _of_format, _of_evidence, _of_judgement, _of_engine, _of_resources, _of_output = (
     partial(click.option, panel=panel)

@@ -48,11 +48,23 @@ def logits(
     matrix reads.
     """
     noise = noise or Noise()
+    return head(hyper, load, last_stream(hyper, load, tokens, dtype, noise, inputs), noise, inputs)
+
+
+def last_stream(
+    hyper: Hyperparameters,
+    load: Load,
+    tokens: torch.Tensor,
+    dtype: torch.dtype,
+    noise: Noise,
+    inputs: Inputs = unrounded,
+) -> torch.Tensor:
+    """Return the residual stream (windows, length, dim) after the last layer; arguments as in logits()."""
     rotations = rope.rotations(hyper, tokens.shape[1], dtype, noise)
     x = embed(load, tokens, dtype)
     for number in range(hyper.n_layers):
         x = layer(hyper, load, number, x, rotations, noise, inputs=inputs)
-    return head(hyper, load, x, noise, inputs)
+    return x
 
 
 def embed(load: Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

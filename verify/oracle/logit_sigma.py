@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verify.oracle import llama, multiplications, rope
+from verify.oracle import llama, multiplications
 from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise
 from verify.sources import Hyperparameters
 from verify.system.pulse import NOISY, pulse
@@ -74,10 +74,7 @@ class LogitNoise:
 
     def _add(self, tokens: torch.Tensor, noise: Noise) -> None:
         hyper, load, length = self._hyper, self._load, tokens.shape[1]
-        rotations = rope.rotations(hyper, length, torch.float32, noise)
-        x = llama.embed(load, tokens, torch.float32)
-        for number in range(hyper.n_layers):
-            x = llama.layer(hyper, load, number, x, rotations, noise)
+        x = llama.last_stream(hyper, load, tokens, torch.float32, noise)
         h = llama.final_norm(hyper, load, x, noise)
         rows, step = load(llama.classifier(hyper)), max(1, _BLOCK // length)
         for window, moved in enumerate(h):
