@@ -113,7 +113,7 @@ def test_float64_is_read_as_float32_where_that_is_the_same_number(tmp_path: Path
             f"{tmp_path / 'model.safetensors'}: {EMBEDDING}[3, 5]: expected a value that float32 can hold, found "
             f"{other!r}"
         )
-    wide[:] = float("nan")  # which is told where it is written
+    wide[:] = float("nan")  # a NaN is read as it is; the export refuses it
     assert np.isnan(tensors(tmp_path, {EMBEDDING: wide}).float32(EMBEDDING)).all()
 
 

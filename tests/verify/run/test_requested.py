@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.models import config, hyperparameters
 
 from verify.run.requested import _LARGEST_GROUP, Requested
-from verify.sources import Hyperparameters
 
 
 def test_a_group_s_sum_of_products_stays_within_int32() -> None:
@@ -27,19 +27,7 @@ def test_a_group_divides_every_row(asked: int, widths: tuple[int, ...], expected
     assert Requested("v2", asked)._group(*widths) == expected
 
 
-HYPER = Hyperparameters(
-    dim=48,
-    hidden_dim=40,
-    n_layers=1,
-    n_heads=6,
-    n_kv_heads=3,
-    head_dim=8,
-    vocab_size=29,
-    max_seq_len=33,
-    tied=False,
-    norm_eps=1e-5,
-    rope_theta=1e4,
-)
+HYPER = hyperparameters(config(n_layers=1))
 W1, NORM = "layers.0.feed_forward.w1.weight", "norm.weight"
 
 

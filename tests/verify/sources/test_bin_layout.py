@@ -7,6 +7,7 @@ import struct
 from math import prod
 
 import pytest
+from helpers.models import config, hyperparameters
 
 from verify.sources.bin_layout import (
     Layout,
@@ -24,19 +25,7 @@ from verify.sources.source import Hyperparameters
 
 # dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len
 COUNTS = (48, 40, 3, 6, 3, 29, 33)
-MODEL = Hyperparameters(
-    dim=48,
-    hidden_dim=40,
-    n_layers=3,
-    n_heads=6,
-    n_kv_heads=3,
-    head_dim=8,
-    vocab_size=29,
-    max_seq_len=33,
-    tied=False,
-    norm_eps=1e-5,
-    rope_theta=10000.0,
-)
+MODEL = hyperparameters(config(n_layers=3))
 TIED = dataclasses.replace(MODEL, tied=True)
 NORMS = ["attention_norm", "ffn_norm"]
 ATTENTION = ["attention.wq", "attention.wk", "attention.wv", "attention.wo"]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.models import config, hyperparameters
 
 from verify.errors import CannotJudgeError
 from verify.sources.huggingface_config import derived, resolved
@@ -15,19 +16,7 @@ from verify.sources.huggingface_settings import Settings, judged_settings
 from verify.sources.source import Hyperparameters
 
 WHERE = Path("model/config.json")
-MODEL = Hyperparameters(
-    dim=48,
-    hidden_dim=40,
-    n_layers=2,
-    n_heads=6,
-    n_kv_heads=3,
-    head_dim=10,
-    vocab_size=29,
-    max_seq_len=33,
-    tied=False,
-    norm_eps=1e-6,
-    rope_theta=5e5,
-)
+MODEL = hyperparameters(config(head_dim=10, norm_eps=1e-6, rope_theta=5e5))
 CONFIG: dict[str, Any] = {
     **{"vocab_size": 29, "hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 2},
     **{"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 10, "hidden_act": "silu"},

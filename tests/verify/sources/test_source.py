@@ -9,25 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.models import config, hyperparameters
 
 from verify.errors import CannotJudgeError
 from verify.sources.in_memory import MemorySource
 from verify.sources.options import SourceOptions
-from verify.sources.source import Hyperparameters, RopeScaling, Source
+from verify.sources.source import RopeScaling, Source
 
-MODEL = Hyperparameters(
-    dim=48,
-    hidden_dim=40,
-    n_layers=2,
-    n_heads=6,
-    n_kv_heads=3,
-    head_dim=10,
-    vocab_size=29,
-    max_seq_len=33,
-    tied=False,
-    norm_eps=1e-5,
-    rope_theta=10000.0,
-)
+MODEL = hyperparameters(config(head_dim=10))
 LAYER = {
     "attention_norm.weight": (48,),
     "attention.wq.weight": (60, 48),
