@@ -24,7 +24,7 @@ def test_the_file_is_named_before_the_work_begins_and_each_stage_has_its_bar(sou
         assert stage in seen
     assert COLOUR in seen
     # the sentences wrap at words, and where depends on the path
-    end = " ".join(seen.splitlines()[-8:])
+    end = " ".join(" ".join(seen.splitlines()[-8:]).split())
     assert re.search(r"PASS\S* .*: \d of \d checks passed covered: 6 windows, positions 0-.* windows$", end)
 
 
