@@ -35,8 +35,6 @@ typedef struct {
      * (blocks, head_dim, 16). Products are multiplied by scale, or divided by root where scale is 0. */
     void (*scores)(float *const *scores, const float *const *query, const float *keys, int64_t blocks,
                    int64_t head_dim, float root, float scale);
-    /* x (n,) = cap * tanh(x / cap) */
-    void (*cap)(float *x, int64_t n, float cap);
     /* x (n,) = e^(x - largest) */
     void (*exponentials)(float *x, int64_t n, float largest);
     /* x (n,) in place */
@@ -49,6 +47,8 @@ typedef struct {
                 const float *values, int64_t stride, int64_t head_dim, int64_t padded_head);
     /* gate (n,) = activation(gate) * up (n,); activation is an enum rc_gate */
     void (*gated)(float *gate, const float *up, int64_t n, int activation);
+    /* x (n,) = cap * tanh(x / cap) */
+    void (*cap)(float *x, int64_t n, float cap);
     /* out (count,) = up to 16 rows (count, cols) with one token, without packing; group_size is a multiple of 64; room
      * is (16, cols) bytes, 64-byte aligned. NULL where packing is as good. */
     void (*one_int8)(float *out, const int8_t *q, const float *scale, const int32_t *correction, const int8_t *rows,

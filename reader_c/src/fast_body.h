@@ -34,10 +34,10 @@ const rc_fast RC_FAST_TABLE = {
     .row_as_floats = row_as_floats,
     .norm = norm,
     .scores = scores,
-    .cap = cap,
     .exponentials = exponentials,
     .softmax = softmax,
     .transpose_rows = transpose_rows,
     .mix = mix,
     .gated = gated,
+    .cap = cap,
 };

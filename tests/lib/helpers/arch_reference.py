@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from helpers.arch_files import Arch
 from numpy.typing import NDArray
+
+from helpers.arch_files import Arch
 
 Array = NDArray[np.float64]
 
