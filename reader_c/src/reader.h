@@ -29,10 +29,13 @@
  *                                      `fast` compiled for each: vectors_*.h define the vectors, fast_body*.h the sums
  *     fast_path                        which of them this machine can run           [rc_path_is_here, rc_path_best]
  *     team, trace                      threads; what a walk records                 [rc_trace_width]
- *     session                          scratch and KV cache                         [rc_session_open, _close]
+ *     session.h, cache                 what a pass writes; the KV cache, as long as windows allow
+ *     session.c                        scratch and KV cache, allocated              [rc_session_open, _close]
  *     mirror_attention, fast_products, fast_attention
  *                                      attention, and one thread's part of `fast`
- *     batch.h, project, layer          a batch of tokens through a projection, and through a layer
+ *     batch.h, project, norm, heads, layer
+ *                                      a batch of tokens through a projection, through norms, through what is done to
+ *                                      queries and keys before attention, and through a layer
  *     forward.c                        the forward pass and the walk                [rc_session_forward, rc_walk_*]
  *
  * Words, for which llama2.c has a file of its own:
