@@ -19,6 +19,8 @@ from helpers.huggingface import MODEL_TYPES, settings
 from verify.system.optional_imports import quiet_transformers
 
 FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+# those that the exporter knows besides
+OF_EXPORTER = (*("qwen3", "smollm3", "granite", "gemma2", "gemma3_text", "olmo2", "olmo3", "phi3", "ministral3"),)
 
 # Every branch of RoPE's code; the last spelling is the old one.
 _ROPES: tuple[dict[str, Any], ...] = (
@@ -29,6 +31,38 @@ _ROPES: tuple[dict[str, Any], ...] = (
     {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16}},
     {"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 1e4},
 )
+# and those of families that read RoPE in their own way
+_OLD: dict[str, Any] = {"rope_theta": 1e4, "rope_scaling": None}
+_BOTH = {"layer_types": ["sliding_attention", "full_attention"]}
+_LAYERED: tuple[dict[str, Any], ...] = (
+    _OLD,
+    _BOTH | {"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16}},
+    *(
+        _BOTH
+        | {
+            "rope_parameters": {
+                "full_attention": rope["rope_parameters"],
+                "sliding_attention": {"rope_type": "default"},
+            }
+        }
+        for rope in _ROPES[:-1]
+    ),
+)
+_LONG = {"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+_LATE_QUERIES = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16}
+_OWN_ROPES: dict[str, tuple[dict[str, Any], ...]] = {
+    "gemma3_text": _LAYERED,
+    "olmo3": _LAYERED,
+    "phi3": (_ROPES[0], _OLD | {"partial_rotary_factor": 0.8}, _OLD | {"rope_scaling": _LONG}),
+    "ministral3": (
+        *({"rope_parameters": rope["rope_parameters"] | _LATE_QUERIES} for rope in _ROPES[:-1]),
+        {"rope_scaling": {"type": "linear", "factor": 2.0, **_LATE_QUERIES}, "rope_theta": 1e4},
+    ),
+}
+_OWN_SETTINGS: dict[str, dict[str, Any]] = {
+    **{family: {"pad_token_id": 0} for family in OF_EXPORTER},
+    "phi3": {"pad_token_id": 0, "head_dim": 8},  # which longrope's lists must fit
+}
 _WINDOW = {"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 1}
 # longer than any window and than max_position_embeddings / 2, and still a sequence that every model takes
 _TOKENS = torch.arange(20)[None] % 7
@@ -83,17 +117,22 @@ def _noting(transformers: Any, noted: set[str]) -> Iterator[None]:
 def recorded(family: str) -> frozenset[str]:
     """Return the keys of config.json that the code of transformers reads for a family."""
     with quiet_transformers() as transformers, tempfile.TemporaryDirectory() as directory:
-        config_class = getattr(transformers, MODEL_TYPES[FAMILIES[family]])
+        config_class = transformers.CONFIG_MAPPING[family]
         path = Path(directory) / "config.json"
-        getattr(transformers, FAMILIES[family])(config_class(**settings(FAMILIES[family]))).save_pretrained(directory)
+        own = settings(FAMILIES.get(family, family)) | _OWN_SETTINGS.get(family, {})
+        transformers.AutoModelForCausalLM.from_config(config_class(**own)).save_pretrained(directory)
         content = json.loads(path.read_text())
         del content["rope_parameters"]
-        content.pop("layer_types", None)  # transformers takes a Mistral that has the key for a Ministral
+        # transformers takes a Mistral that has the first key for a Ministral, and makes the second of an interval
+        for made in ("layer_types", "no_rope_layers"):
+            content.pop(made, None)
         noted = _read_by_name(config_class)
-        for changes in _ROPES + (() if family == "llama" else (_WINDOW,)):
+        for changes in _OWN_ROPES.get(family, _ROPES) + (() if family == "llama" else (_WINDOW,)):
             path.write_text(json.dumps({**content, **changes}))
             with _noting(transformers, noted), torch.no_grad():
-                _load_and_run(transformers, directory, "eager" if changes == _WINDOW else "sdpa")
+                _load_and_run(
+                    transformers, directory, "eager" if changes == _WINDOW or family == "gemma2" else "sdpa"
+                )
     return frozenset(name for name in noted if not name.startswith("__"))
 
 
