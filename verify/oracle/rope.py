@@ -19,7 +19,7 @@ _WITH_RATIO = ("linear", "llama3", "yarn")
 
 
 def rotations(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: Noise) -> dict[str, torch.Tensor]:
-    """Compute the rotations of each RoPE that the model has, by the names of LayerKind.rope; each as in rotation()."""
+    """Compute the rotation of each RoPE that the model has, by the names of LayerKind.rope."""
     kinds = dict.fromkeys(["first", *(layer.rope for layer in hyper.layers if layer.rope != "none")])
     return {kind: rotation(of_kind(hyper, kind), length, dtype, noise) for kind in kinds}
 
