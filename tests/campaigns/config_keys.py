@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "lib")]
 
 import transformers  # noqa: E402
-from helpers.config_keys import FAMILIES, OF_EXPORTER, recorded  # noqa: E402
+from helpers.config_keys import FAMILIES, recorded  # noqa: E402
 
 EXPORTER = ROOT / "exporter" / "sources" / "huggingface_keys.py"
 VERIFIER = ROOT / "verify" / "sources" / "huggingface_keys.py"
@@ -79,17 +79,20 @@ def _wrapped(keys: frozenset[str]) -> str:
 
 def verifiers(read: Table) -> str:
     shared = frozenset.intersection(*read.values())
-    lines = textwrap.wrap(", ".join(f'"{key}"' for key in sorted(shared)), 106)
-    rows = "\n".join(f"        *({line.removesuffix(',')})," for line in lines)
     own = "\n".join(
-        f'    "{family}": _BY_ALL | {{{", ".join(f"{chr(34)}{key}{chr(34)}" for key in sorted(keys - shared))}}},'
-        for family, keys in read.items()
+        f'    "{family}": _BY_ALL\n    | {{\n{_rows(keys - shared, 8)}\n    }},' for family, keys in read.items()
     )
-    return _OF_VERIFIER.format(version=transformers.__version__, shared=rows, own=own)
+    return _OF_VERIFIER.format(version=transformers.__version__, shared=_rows(shared, 8), own=own)
+
+
+def _rows(keys: frozenset[str], indent: int) -> str:
+    """Write keys as rows of a set that the formatter leaves alone."""
+    lines = textwrap.wrap(", ".join(f'"{key}"' for key in sorted(keys)), 106)
+    return "\n".join(f"{' ' * indent}*({line.removesuffix(',')}{',' * (',' not in line)})," for line in lines)
 
 
 def main() -> None:
-    read = {family: recorded(family) for family in (*FAMILIES, *OF_EXPORTER)}
+    read = {family: recorded(family) for family in FAMILIES}
     of_both = {family: read[family] for family in FAMILIES}
     for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(of_both))):
         path.write_text(content)
