@@ -7,23 +7,23 @@ from itertools import accumulate
 
 from exporter.errors import FormatError
 from exporter.tokenizers.added_tokens import encoded
-from exporter.tokenizers.model import MOST_TEMPLATE_BYTES, MOST_TOKENS, TokenizerModel
+from exporter.tokenizers.model import MOST_TEMPLATE_BYTES, MOST_TOKENS, Kind, Pattern, TokenizerModel
 
 ALIGNMENT = 64
-_HEAD = struct.Struct("<6I2i2i2IQ8x")
-_KINDS = {"bytes": 1, "characters": 2}
-_PATTERNS = {"none": 0, "gpt2": 1, "llama3": 2, "qwen2": 3}
-_ADDED_FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
+HEAD = struct.Struct("<6I2i2i2IQ8x")
+KINDS: dict[Kind, int] = {"bytes": 1, "characters": 2}
+PATTERNS: dict[Pattern, int] = {"none": 0, "gpt2": 1, "llama3": 2, "qwen2": 3}
+ADDED_FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
 
 
 def write_block(model: TokenizerModel) -> bytes:
     """Return the block's bytes. Raises FormatError, which names what the block cannot hold."""
     template = _checked(model)
     content = b"".join(model.pieces)
-    head = _HEAD.pack(
-        _KINDS[model.kind],
+    head = HEAD.pack(
+        KINDS[model.kind],
         _flags(model),
-        _PATTERNS[model.pattern],
+        PATTERNS[model.pattern],
         len(model.pieces),
         len(model.merges),
         len(model.added),
@@ -39,7 +39,7 @@ def write_block(model: TokenizerModel) -> bytes:
     scores = b"" if model.scores is None else struct.pack(f"<{len(model.scores)}f", *model.scores)
     merges = struct.pack(f"<{2 * len(model.merges)}I", *(token for pair in model.merges for token in pair))
     added = b"".join(
-        struct.pack("<2I", each.id, sum(getattr(each, name) << bit for bit, name in enumerate(_ADDED_FLAGS)))
+        struct.pack("<2I", each.id, sum(getattr(each, name) << bit for bit, name in enumerate(ADDED_FLAGS)))
         for each in sorted(model.added, key=lambda each: each.id)
     )
     stops = struct.pack(f"<{len(model.eos_ids)}I", *model.eos_ids)

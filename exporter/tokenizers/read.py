@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 from exporter.errors import CheckpointError
+from exporter.formats.layout import MAGIC
+from exporter.formats.v3 import VERSION
 from exporter.sources.source_files import first_bytes
+from exporter.sources.v3 import read_head
+from exporter.tokenizers.block_parse import parse_block
 from exporter.tokenizers.byte_pairs import read_byte_pairs
 from exporter.tokenizers.files import find
 from exporter.tokenizers.model import TokenizerModel
@@ -20,6 +25,8 @@ from exporter.tokenizers.tokenizer_json import read_tokenizer_json
 _SNIFFED = 4096
 # a SentencePiece model begins with its first piece: field 1, of bytes
 _FIRST_PIECE = b"\n"
+# the magic of v1 to v3, and the version
+_V3 = struct.pack("<Ii", MAGIC, VERSION)
 
 
 def read_tokenizer(source: str | os.PathLike[str], *, follow_links: bool = False) -> TokenizerModel:
@@ -40,6 +47,16 @@ def read_tokenizer(source: str | os.PathLike[str], *, follow_links: bool = False
         return read_tokenizer_json(files, settings)
     if RANKED_LINE.match(start):
         return read_ranks(files, settings)
+    if start.startswith(_V3):
+        return parse_block(str(path), _block_of(path))
     if start.startswith(_FIRST_PIECE) and not is_tokenizer_bin(start):
         return read_sentencepiece(files, settings)
     return read_tokenizer_bin(files, settings)
+
+
+def _block_of(path: Path) -> bytes:
+    """Return the tokenizer block of a v3 file."""
+    block = read_head(path).plan.tokenizer
+    if not block:
+        raise CheckpointError(f"{path}: expected a v3 file with a tokenizer block, found one without")
+    return block
