@@ -80,8 +80,8 @@ def release(
 
     format: v0, v1, v1-fp32, v2, v3, or hf for a directory, for which all of this holds as well. options: as in
     verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out: a path for
-    llama2.c's tokenizer.bin, which appears with the file or not at all. changes: fields of ExportOptions and of Options
-    by name. report_dir: a directory for the report; the default is out.report for a pass and
+    llama2.c's tokenizer.bin, which appears with the file or not at all. changes: fields of ExportOptions and of
+    Options by name. report_dir: a directory for the report; the default is out.report for a pass and
     out.rejected for a fail, so that the report of an earlier file stays with it.
 
     The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
@@ -226,7 +226,7 @@ def _staged_tokenizer(
 def _publish_both(
     beside: Publish, publish_file: Callable[[], None], publish_report: Callable[[], None], target: Path
 ) -> None:
-    """Publish the file with its tokenizer, then its report. Raises WriteError, which says what stands at the target."""
+    """Publish file and tokenizer, then the report. Raises WriteError, which says what stands at the target."""
     doubt = None
     try:
         with as_write_error(target), beside():

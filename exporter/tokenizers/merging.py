@@ -1,56 +1,74 @@
 """Byte pair encoding in the plain way, to find which merges of a tokenizer can happen at all.
 
-Call the merges before rank r "earlier". Of all pairs whose pieces join to the piece p, at most one can stand side by
-side after all earlier merges: in any text, p's own symbols merge as if they stood alone, since a merge across p's
-border would have destroyed the pair. So the pair is what the earlier merges make of p alone, and no other pair that
-joins to p ever merges at this rank. Both functions below rest on that.
+Of all pairs whose pieces join to the piece p, at most one ever merges. Where a pair that joins to p merges in some
+text, no merge before has crossed p's border, and each merge within it was the best of those within it. So p's own
+symbols, encoded alone, go through the same merges, and the pair is the one that p alone ends with. Merges with which
+no piece ends never happen, and to leave them out changes no token of any text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-# (left, right) -> (rank, id of both together)
-Merges = Mapping[tuple[int, int], tuple[int, int]]
+# (left, right) -> (rank, id of both together), None where they do not merge
+Find = Callable[[int, int], tuple[int, int] | None]
+Pair = tuple[int, int]
 
 
-def merged(symbols: Iterable[int], merges: Merges) -> list[int]:
-    """Merge the pair of the lowest rank, of equal ones the leftmost, until no two neighbours merge."""
+def merged(symbols: Iterable[int], find: Find) -> tuple[list[int], Pair | None]:
+    """Merge the pair of the lowest rank, of equal ones the leftmost, until no two neighbours merge.
+
+    Return the tokens, and the pair that merged last.
+    """
     tokens = list(symbols)
+    last = None
     while True:
-        found = [(*merges[pair], at) for at, pair in enumerate(pairwise(tokens)) if pair in merges]
-        if not found:
-            return tokens
-        _, product, at = min(found, key=lambda candidate: (candidate[0], candidate[2]))
+        best = None
+        for at in range(len(tokens) - 1):
+            found = find(tokens[at], tokens[at + 1])
+            if found is not None and (best is None or found[0] < best[0][0]):
+                best = found, at
+        if best is None:
+            return tokens, last
+        (_, product), at = best
+        last = tokens[at], tokens[at + 1]
         tokens[at : at + 2] = [product]
 
 
-def merges_of_ranks(pieces: Sequence[bytes]) -> list[tuple[int, int]]:
+def merges_of_ranks(pieces: Sequence[bytes]) -> list[Pair]:
     """Return the merges of a tokenizer that merges the pair whose joined piece comes first in the list.
 
-    tiktoken does so. A piece that the earlier merges do not reduce to two is never merged to, only found whole.
+    tiktoken does so. A piece that its own bytes do not merge to is only found whole.
     """
-    of_byte = {piece[0]: token for token, piece in enumerate(pieces) if len(piece) == 1}
-    known: dict[tuple[int, int], tuple[int, int]] = {}
+    of_piece = {piece: token for token, piece in enumerate(pieces)}
+
+    def find(left: int, right: int) -> tuple[int, int] | None:
+        product = of_piece.get(pieces[left] + pieces[right])
+        return None if product is None else (product, product)
+
+    merges = []
     for token, piece in enumerate(pieces):
-        parts = merged((of_byte[byte] for byte in piece), known)
-        if len(parts) == 2:
-            known[parts[0], parts[1]] = (token, token)
-    return list(known)
+        tokens, last = merged((of_piece[piece[at : at + 1]] for at in range(len(piece))), find)
+        if last is not None and tokens == [token]:
+            merges.append(last)
+    return merges
 
 
 def live_merges(
-    merges: Sequence[tuple[int, int]], products: Sequence[int], symbols: Mapping[int, Sequence[int]]
+    merges: Sequence[Pair], products: Sequence[int], symbols: Mapping[int, Sequence[int]]
 ) -> dict[int, int]:
     """Return product -> rank of the merges that can happen; products: by rank; symbols: what each product begins as.
 
     No two of them have the same product, so that their order can be stated as one score for each piece.
     """
-    known: dict[tuple[int, int], tuple[int, int]] = {}
-    live: dict[int, int] = {}
-    for rank, (pair, product) in enumerate(zip(merges, products, strict=True)):
-        if merged(symbols[product], known) == list(pair):
-            known[pair] = (rank, product)
-            live[product] = rank
+    known = {pair: (rank, product) for rank, (pair, product) in enumerate(zip(merges, products, strict=True))}
+
+    def find(left: int, right: int) -> tuple[int, int] | None:
+        return known.get((left, right))
+
+    live = {}
+    for product in dict.fromkeys(products):
+        tokens, last = merged(symbols[product], find)
+        if last is not None and tokens == [product]:
+            live[product] = known[last][0]
     return live

@@ -56,7 +56,8 @@ def release(
 
     Args:
         source, out: the checkpoint's path or hub id; the file's path, or the directory's.
-        format, group_size, exact_group_size, storage, provenance, tokenizer_block, overwrite: as in exporter.export().
+        format, group_size, exact_group_size, storage, provenance, tokenizer_block, overwrite: as in
+            exporter.export().
         tokenizer_out: a path for llama2.c's tokenizer.bin, which appears with the file or not at all.
         policy, baseline, windows, depth, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce,
             progress, forecast, timed: as in verify.verify().
