@@ -47,7 +47,8 @@ class Model(Handle):
     ) -> None:
         super().__init__(path, mapped=mapped)
         if self.format == "v3":
-            digests.check_head(self.path, self.content[: self.head_size])
+            tables_end = lib.rc_model_config(self._pointer).metadata_at
+            digests.check_head(self.path, self.content[: self.head_size], tables_end)
         if check_digests:
             self.check_digests()
 
