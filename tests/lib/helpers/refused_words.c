@@ -36,7 +36,7 @@ static int use(words *w, rc_status *status)
     if (code)
         return code;
     int64_t bytes = 0;
-    code = rc_tokenizer_encode(tokenizer, w->text, w->length, 1, 1, w->tokens, &w->count, status);
+    code = rc_tokenizer_encode(tokenizer, w->text, w->length, 1, 1, 1, w->tokens, &w->count, status);
     if (!code)
         HOLDS(!rc_tokenizer_decode(tokenizer, -1, w->tokens, w->count - 1, 0, NULL, &bytes, status) && bytes == w->length);
     rc_tokenizer_close(tokenizer);
