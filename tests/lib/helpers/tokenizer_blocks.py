@@ -72,7 +72,7 @@ def from_tokenizer(tokenizer: tokenizers.Tokenizer, **more: Any) -> Block:
     assert model["type"] == "BPE"
     assert not model["continuing_subword_prefix"]
     assert not model["end_of_word_suffix"]
-    is_bytes = not model["byte_fallback"] and (stored["pre_tokenizer"] or {}).get("type") != "Metaspace"
+    is_bytes = any(part["type"] == "ByteLevel" for part in _sequence(stored["pre_tokenizer"], "pretokenizers"))
     token_of = dict(model["vocab"])
     pieces = [b""] * (1 + max([*token_of.values(), *(token["id"] for token in added)]))
     letters = byte_of_letter()
