@@ -22,9 +22,9 @@ BOS, EOS = 1, 2
 class Tokenizer:
     """A checked tokenizer, for a model of vocab_size tokens. Threads may share it.
 
-    Tokenizer(path, vocab_size) reads a tokenizer.bin, which encodes as run.c does. The file does not say how many tokens
-    it has, so it must have exactly those of the model. Tokenizer.from_block() reads a v3 file's tokenizer block, which
-    encodes as Hugging Face's tokenizers library does with the tokenizer.json that the block was made from.
+    Tokenizer(path, vocab_size) reads a tokenizer.bin, which encodes as run.c does. The file does not say how many
+    tokens it has, so it must have exactly those of the model. Tokenizer.from_block() reads a v3 file's tokenizer
+    block, which encodes as Hugging Face's tokenizers library does with the tokenizer.json that the block comes from.
 
     Args:
         path: the file.

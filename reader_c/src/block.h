@@ -51,7 +51,8 @@ typedef struct {
     int32_t *eos_ids;       /* (eos_count,) ascending */
     const uint8_t *chat_template;
 
-    int32_t *sorted; /* (sorted_count,) tokens that have a piece by bytes; of equal ones, the one that is not added first */
+    /* (sorted_count,) tokens that have a piece, by its bytes; of equal ones, the one that is not added comes first */
+    int32_t *sorted;
     int32_t sorted_count;
     rc_piece_slot *piece_slots; /* (piece_mask + 1,) */
     uint64_t piece_mask;

@@ -66,18 +66,18 @@ static void put_token(const rc_block *b, int32_t token, output *o)
             put(o, rc_bytes_of(b, token)[i]);
 }
 
-int rc_block_decode(const rc_block *b, int32_t previous, const int32_t *tokens, int64_t n, int how, uint8_t *text,
+int rc_block_decode(const rc_block *b, int32_t previous, const int32_t *tokens, int64_t n, int special, uint8_t *text,
                     int64_t *size, rc_status *status)
 {
     /* the prefix that encoding has put before the text */
-    const bool begins = previous == RC_NO_TOKEN || (previous == b->bos && how & RC_WITHOUT_SPECIAL);
+    const bool begins = previous == RC_NO_TOKEN || (previous == b->bos && !special);
     output o = {.bytes = text, .strips_space = b->kind == 2 && b->flags & RC_PREFIX && begins};
     for (int64_t i = 0; i < n; i++) {
         if (tokens[i] < 0)
             return rc_fail(status, RC_ARGUMENT, "token", i, "at least", 0, tokens[i]);
         if (tokens[i] >= b->vocab_size)
             return rc_fail(status, RC_ARGUMENT, "token", i, "at most", b->vocab_size - 1, tokens[i]);
-        if (tokens[i] < b->count && !(how & RC_WITHOUT_SPECIAL && rc_is_special(b, tokens[i])))
+        if (tokens[i] < b->count && (special || !rc_is_special(b, tokens[i])))
             put_token(b, tokens[i], &o);
     }
     *size = o.size;

@@ -1,4 +1,6 @@
 /* A tokenizer as a whole, whichever kind of file it comes from. */
+#include "tokenizer.h"
+
 #include "block_decode.h"
 #include "block_encode.h"
 #include "block_parse.h"
@@ -97,6 +99,6 @@ int rc_tokenizer_decode(const rc_tokenizer *t, int32_t previous, const int32_t *
     *size = 0;
     *status = (rc_status){.code = RC_OK, .offset = -1};
     if (t->block)
-        return rc_block_decode(t->block, previous, tokens, n, how, text, size, status);
+        return rc_block_decode(t->block, previous, tokens, n, !(how & RC_WITHOUT_SPECIAL), text, size, status);
     return rc_vocabulary_decode(&t->vocabulary, previous, tokens, n, how & RC_SHOWN, text, size, status);
 }

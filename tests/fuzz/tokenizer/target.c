@@ -4,7 +4,7 @@
  * start on can be, or nearly. What it holds the reader to, beside what the sanitizers see: a file is refused with a
  * field, a rule and a known code; tokens are in the vocabulary; their pieces are the text; and they are those of the
  * plain loop of run.c, which is written here once more. */
-#include "reader.h"
+#include "tokenizer.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -11,7 +11,9 @@ RANGES = [(0, 128), (0x80, 0x250), (0x300, 0x600), (0x600, 0x780), (0x900, 0xE00
 RANGES += [(0x2100, 0x2C00), (0x3040, 0x9FFF), (0xA480, 0xAC00), (0xAC00, 0xD7A4), (0xE000, 0xE010), (0xF900, 0xFE10)]
 RANGES += [(0xFE10, 0x10000), (0x10000, 0x12000), (0x1D100, 0x1D200), (0x1E000, 0x1FAFF), (0x2F800, 0x2FA20)]
 RANGES += [(0x10000, 0x110000), (0xE0000, 0xE0200)]
-MARKS = "e\u0301\u0327\u0345\u0334a\u030a\u05b0\u1161\u1112\u11a8\uac00\u09c7\u09be\u0958\U0001d157\U0001d165\u212b\u0344"
+MARKS = (
+    "e\u0301\u0327\u0345\u0334a\u030a\u05b0\u1161\u1112\u11a8\uac00\u09c7\u09be\u0958\U0001d157\U0001d165\u212b\u0344"
+)
 SPACES = " \t\n\r\v\f\x1c\x85\xa0\u1680\u2003\u2028\u202f\u205f\u3000\u200b "
 HARD = "''sStTrReEvVmMlLdD\u017f\u212a 0123\u0663\u00bd\u2167 aZ\u00e9\u00df\u65e5.,!?-_=;\n\r\t  \u200d"
 
@@ -25,14 +27,13 @@ def drawn_text(rng: np.random.Generator, pieces: Sequence[str], prose: str) -> s
     if kind == 1:
         at = int(rng.integers(len(prose) - size))
         return prose[at : at + size]
-    if kind == 2:
-        return "".join(pieces[int(at)] for at in rng.integers(0, len(pieces), size * 3 // 8))
+    if kind in {2, 4, 5}:
+        letters = (HARD, MARKS + HARD[-8:], HARD + SPACES, SPACES + "a1.")[int(rng.integers(4))]
+        drawn, many = (pieces, size * 3 // 8) if kind == 2 else (letters, size)
+        return "".join(drawn[int(at)] for at in rng.integers(0, len(drawn), many))
     if kind == 3:
         low, high = RANGES[int(rng.integers(len(RANGES)))]
         return _characters(rng.integers(low, high, size).tolist())
-    if kind in {4, 5}:
-        letters = (HARD, MARKS + HARD[-8:], HARD + SPACES, SPACES + "a1.")[int(rng.integers(4))]
-        return "".join(letters[int(at)] for at in rng.integers(0, len(letters), size))
     if kind == 6:
         words = [prose[int(at) : int(at) + 7] for at in rng.integers(0, len(prose) - 7, 6)]
         between = [SPACES[int(at)] + HARD[int(other)] for at, other in rng.integers(0, 17, (6, 2))]

@@ -4,7 +4,7 @@
  *
  * Linked as refused.c is. A refusal must come out as its code with the bytes that were asked for, and leave nothing
  * allocated. Prints how many calls were refused; status 1 where a promise is broken. */
-#include "reader.h"
+#include "tokenizer.h"
 #include "refused_calls.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-"""Writes tokenizer blocks of v3, and makes them of Hugging Face's tokenizer.json: code of the tests' own, which neither
-the exporter nor the reader shares."""
+"""Writes tokenizer blocks of v3, and makes them of Hugging Face's tokenizer.json: code of the tests' own, which
+neither the exporter nor the reader shares."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ WHOLE, BEGINS, ENDS, NFC, DIGITS, PREFIX, BYTE_PIECES = (1 << bit for bit in ran
 SPECIAL, LEFT, RIGHT, SINGLE, NORMALIZED = (1 << bit for bit in range(5))
 NO_SPLIT, GPT2, LLAMA3, QWEN2 = range(4)
 
-LLAMA3_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_PATTERN = rf"{_WORDS}|\p{{N}}{{1,3}}|{_REST}"
 QWEN2_PATTERN = LLAMA3_PATTERN.replace(r"\p{N}{1,3}", r"\p{N}")
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -77,7 +77,9 @@ def from_tokenizer(tokenizer: tokenizers.Tokenizer, **more: Any) -> Block:
     pieces = [b""] * (1 + max([*token_of.values(), *(token["id"] for token in added)]))
     letters = byte_of_letter()
     for text, token in token_of.items():
-        pieces[token] = bytes(map(letters.__getitem__, text)) if is_bytes and set(text) <= set(letters) else text.encode()
+        pieces[token] = (
+            bytes(map(letters.__getitem__, text)) if is_bytes and set(text) <= set(letters) else text.encode()
+        )
     for token in added:
         pieces[token["id"]] = token["content"].encode()
     merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
@@ -108,7 +110,9 @@ def _parts(stored: dict[str, Any]) -> tuple[int, int]:
         flags |= {"NFC": NFC, "Prepend": PREFIX, "Replace": 0}[part["type"]]
     for part in _sequence(stored["pre_tokenizer"], "pretokenizers"):
         if part["type"] == "Split":
-            pretokenizer = {LLAMA3_PATTERN: LLAMA3, QWEN2_PATTERN: QWEN2, GPT2_PATTERN: GPT2}[part["pattern"]["Regex"]]
+            pretokenizer = {LLAMA3_PATTERN: LLAMA3, QWEN2_PATTERN: QWEN2, GPT2_PATTERN: GPT2}[
+                part["pattern"]["Regex"]
+            ]
         elif part["type"] == "Digits":
             flags |= DIGITS * part["individual_digits"]
         else:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import sentencepiece
 import tokenizers
-from helpers import tokenizer_blocks as blocks
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from helpers import tokenizer_blocks as blocks
 from verify.demo import HELD_OUT_TEXT
 
 # what the held-out text, which is plain English, does not have
 MORE_TEXT = (
-    "caf\u00e9 na\u00efve \u00fcber \u65e5\u672c\u8a9e \u65e5\u672c \u0440\u0443\u0441\u0441\u043a\u0438\u0439 \u0440\u0443\u0441 "
+    "caf\u00e9 na\u00efve \u00fcber \u65e5\u672c\u8a9e \u65e5\u672c \u0440\u0443\u0441\u0441\u043a\u0438\u0439 "
     "\u0939\u093f\u0928\u094d\u0926\u0940 \ud55c\uad6d\uc5b4 \u1112\u1161\u11ab 12345 2024 007 \u0663\u0664\u0665 "
     "don't DON'T we'll WE'LL I've he'd it's 'tis\n\n\n  indented\n\tTab\r\n\r\n   \n x  =  y;;  // -- !?\n"
 ) * 40
@@ -36,7 +36,7 @@ ADDED = (
 
 
 def lines() -> list[str]:
-    return HELD_OUT_TEXT.read_text(encoding="utf-8").splitlines(keepends=True)[:300] + [MORE_TEXT]
+    return [*HELD_OUT_TEXT.read_text(encoding="utf-8").splitlines(keepends=True)[:300], MORE_TEXT]
 
 
 def byte_level(
@@ -117,7 +117,11 @@ def sentencepiece_model(vocab_size: int = 600) -> sentencepiece.SentencePiecePro
 def scored(processor: sentencepiece.SentencePieceProcessor) -> blocks.Block:
     """Return the block of a SentencePiece BPE model, whose scores decide what merges."""
     count = processor.vocab_size()
-    added = [(token, blocks.SPECIAL) for token in range(count) if processor.is_control(token) or processor.is_unknown(token)]
+    added = [
+        (token, blocks.SPECIAL)
+        for token in range(count)
+        if processor.is_control(token) or processor.is_unknown(token)
+    ]
     return blocks.Block(
         kind=2,
         flags=blocks.PREFIX | blocks.BYTE_PIECES,
