@@ -13,7 +13,7 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
-  bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
+  bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster plots calibrate calibrate-int8 certify \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
   mutants-python refusals words tokens campaign clean
 
@@ -120,6 +120,10 @@ calibrate: $(READY)
 # Healthy engines with int8 activations on random models; SMOLLM2=DIR judges that model instead.
 calibrate-int8: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_int8_engines.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
+
+# Which tokens every correct engine chooses, and whether engines do: SMOLLM2=DIR.
+certify: $(READY)
+	$(BIN)/python benchmarks/certified_tokens.py --smollm2 $(SMOLLM2)
 
 # Faulty engines of users at every depth, written to docs/engines.md.
 engines: $(READY)
