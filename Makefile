@@ -189,7 +189,7 @@ tsan-ci: $(READY)
 
 # Each check of the reader's parser taken out, each limit moved: does a test fail?
 mutants: $(READY)
-	for file in shape layout v3_fields v3_config v3_table v3_metadata v3_head parse file; do \
+	for file in shape layout v3_fields v3_config v3_architecture v3_table v3_metadata v3_head parse file; do \
 	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
 # The same for the Python code that decides: hours; continues where it was stopped. OF=MODULE: only this module.
