@@ -15,7 +15,7 @@ from unittest import mock
 
 import torch
 
-from helpers.huggingface import MODEL_TYPES, settings
+from helpers.huggingface import settings
 from verify.system.optional_imports import quiet_transformers
 
 FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
