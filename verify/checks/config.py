@@ -65,7 +65,8 @@ def flat(hyper: Hyperparameters) -> dict[str, Any]:
 
 def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     scaling, layers = fields.pop("rope_scaling"), fields.pop("layers")
-    fields["rotary_dim"] = fields["rotary_dim"] or fields["head_dim"]
+    if fields["rotary_dim"] == fields["head_dim"]:
+        fields["rotary_dim"] = 0  # as Hyperparameters has it: all of a head
     kinds = {
         "windowed_layers": [number for number, layer in enumerate(layers) if layer["windowed"]],
         "layers_without_rope": [number for number, layer in enumerate(layers) if layer["rope"] == "none"],
