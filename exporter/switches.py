@@ -5,7 +5,7 @@ At its default, a switch says what Llama does. docs/format-v3.md says what each 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporter.errors import CheckpointError
@@ -51,6 +51,14 @@ class LayerKind:
 
     windowed: bool = False
     rope: str = "first"
+
+
+def without_idle_window(config: ModelConfig) -> ModelConfig:
+    """Return a model without its window where that hides nothing, because it is as long as the model."""
+    if config.window < config.max_seq_len:
+        return config
+    layers = tuple(replace(layer, windowed=False) for layer in config.layers)
+    return replace(config, window=0, layers=layers)
 
 
 def described(value: object) -> str:

@@ -33,6 +33,7 @@ from exporter.payload import PayloadWriter
 from exporter.provenance import Provenance
 from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, Progress, TensorSummary
+from exporter.switches import without_idle_window
 
 # The payload's share of an export's progress.
 _PAYLOAD = 0.8
@@ -85,6 +86,8 @@ def export(
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, max_seq_len=max_seq_len)
     config = _shortened(checkpoint.config, max_seq_len)
+    if format != "v3":
+        config = without_idle_window(config)
     held = plan_memory(checkpoint, memory)
     if announce:
         announce(held.describe())
@@ -153,7 +156,7 @@ def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
         return config
     if not 1 <= max_seq_len <= config.max_seq_len:
         raise FormatError(f"max_seq_len: expected 1 to the model's own {config.max_seq_len}, found {max_seq_len}")
-    return dataclasses.replace(config, max_seq_len=max_seq_len)
+    return without_idle_window(dataclasses.replace(config, max_seq_len=max_seq_len))
 
 
 def _legacy_group_size(config: ModelConfig, format_name: str, requested: int, *, exact: bool) -> int:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "lib")]
 
 import transformers  # noqa: E402
-from helpers.config_keys import FAMILIES, recorded  # noqa: E402
+from helpers.config_keys import FAMILIES, OF_EXPORTER, recorded  # noqa: E402
 
 EXPORTER = ROOT / "exporter" / "sources" / "huggingface_keys.py"
 VERIFIER = ROOT / "verify" / "sources" / "huggingface_keys.py"
@@ -64,8 +64,17 @@ READ: dict[str, frozenset[str]] = {{
 def exporters(read: Table) -> str:
     shared = frozenset.intersection(*read.values())
     words = textwrap.fill(" ".join(sorted(shared)), 118, initial_indent=" " * 4, subsequent_indent=" " * 4)
-    own = "\n".join(f'    "{family}": "{" ".join(sorted(keys - shared))}",' for family, keys in read.items())
+    own = "\n".join(f'    "{family}": """{_wrapped(keys - shared)}""",' for family, keys in read.items())
     return _OF_EXPORTER.format(version=transformers.__version__, shared=words, own=own)
+
+
+def _wrapped(keys: frozenset[str]) -> str:
+    """Return keys on one line if they fit, and on indented lines of their own otherwise."""
+    text = " ".join(sorted(keys))
+    if len(text) <= 90:
+        return text
+    margin = " " * 8
+    return f"\n{textwrap.fill(text, 118, initial_indent=margin, subsequent_indent=margin)}\n    "
 
 
 def verifiers(read: Table) -> str:
@@ -83,8 +92,9 @@ def _rows(keys: frozenset[str], indent: int) -> str:
 
 
 def main() -> None:
-    read = {family: recorded(family) for family in FAMILIES}
-    for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(read))):
+    read = {family: recorded(family) for family in (*FAMILIES, *OF_EXPORTER)}
+    of_both = {family: read[family] for family in FAMILIES}
+    for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(of_both))):
         path.write_text(content)
         print(
             f"{path.relative_to(ROOT)}: {', '.join(f'{len(keys)} keys of {family}' for family, keys in read.items())}"
