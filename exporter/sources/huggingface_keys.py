@@ -50,12 +50,6 @@ _OF_FAMILY = {
         _validate_yarn_rope_parameters attention_bias default_theta hidden_act mlp_bias mlp_layer_types
         no_rope_layer_interval no_rope_layers num_heads original_max_position_embeddings use_sliding_window
     """,
-    "granite": """
-        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
-        _validate_yarn_rope_parameters attention_bias attention_chunk_size attention_multiplier default_theta
-        embedding_multiplier hidden_act logits_scaling mlp_bias num_heads original_max_position_embeddings
-        residual_multiplier
-    """,
     "gemma2": """
         _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
         _validate_yarn_rope_parameters attention_bias attn_logit_softcapping default_theta final_logit_softcapping
@@ -67,6 +61,12 @@ _OF_FAMILY = {
         _validate_llama3_rope_parameters _validate_yarn_rope_parameters attention_bias attn_logit_softcapping
         default_theta final_logit_softcapping hidden_activation mlp_layer_types query_pre_attn_scalar
         rope_local_base_freq sliding_window_pattern use_bidirectional_attention
+    """,
+    "granite": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters attention_bias attention_chunk_size attention_multiplier default_theta
+        embedding_multiplier hidden_act logits_scaling mlp_bias num_heads original_max_position_embeddings
+        residual_multiplier
     """,
     "olmo2": """
         _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters

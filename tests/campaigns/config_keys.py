@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "lib")]
 
 import transformers  # noqa: E402
-from helpers.config_keys import FAMILIES, OF_EXPORTER, recorded  # noqa: E402
+from helpers.config_keys import FAMILIES, recorded  # noqa: E402
 
 EXPORTER = ROOT / "exporter" / "sources" / "huggingface_keys.py"
 VERIFIER = ROOT / "verify" / "sources" / "huggingface_keys.py"
@@ -92,9 +92,8 @@ def _rows(keys: frozenset[str], indent: int) -> str:
 
 
 def main() -> None:
-    read = {family: recorded(family) for family in (*FAMILIES, *OF_EXPORTER)}
-    of_both = {family: read[family] for family in FAMILIES}
-    for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(of_both))):
+    read = {family: recorded(family) for family in FAMILIES}
+    for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(read))):
         path.write_text(content)
         print(
             f"{path.relative_to(ROOT)}: {', '.join(f'{len(keys)} keys of {family}' for family, keys in read.items())}"
