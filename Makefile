@@ -13,7 +13,8 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
-  bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
+  bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
+  bench-tokenizer plots calibrate calibrate-int8 \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
   mutants-python refusals words tokens campaign clean
 
@@ -90,6 +91,10 @@ bench-verify: $(VENV)/smollm2/config.json
 # The C reader beside PyTorch, llama.cpp and run.c. LLAMA_CPP=PYTHON: an interpreter that has llama-cpp-python.
 bench-reader: $(VENV)/smollm2/config.json
 	$(BIN)/python benchmarks/reader.py $(VENV)/smollm2
+
+# Encoding by a tokenizer block beside one thread of Hugging Face's tokenizers.
+bench-tokenizer: $(VENV)/smollm2/config.json
+	PYTHONPATH=tests/lib $(BIN)/python benchmarks/tokenizer.py $(VENV)/smollm2
 
 # How long a user waits for the first line on a terminal, and for the verdict.
 bench-wait: $(READY)
