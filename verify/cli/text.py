@@ -55,7 +55,10 @@ _QUIET = _of_output("--quiet", is_flag=True, help="Print nothing else.")
     _FILE,
     click.argument("prompt", default="", metavar="[PROMPT]", panel=panels.SOURCE, help="The text to continue."),
     _of_text(
-        "--tokenizer", type=PATH, metavar="FILE", help="llama2.c's tokenizer.bin.  [default: the one beside FILE]"
+        "--tokenizer",
+        type=PATH,
+        metavar="FILE",
+        help="llama2.c's tokenizer.bin.  [default: the model's own, else the one beside FILE]",
     ),
     _of_text("--temperature", default=1.0, show_default=True, metavar="X", help="0 for the most probable token."),
     _of_text(
@@ -82,7 +85,8 @@ def generate(file: Path, prompt: str, tokenizer: Path | None, seed: int | None, 
 
     seed = time.time_ns() % 2**32 + 1 if seed is None else seed
     with reader_c.open(file) as model:
-        words = reader_c.Tokenizer(_tokenizer(file, tokenizer), model.config.vocab_size)
+        words = model.tokenizer if tokenizer is None else None
+        words = words or reader_c.Tokenizer(_tokenizer(file, tokenizer), model.config.vocab_size)
         out, count, began = _Text(), 0, 0.0
         try:
             for piece in reader_c.generate(model, words, prompt, seed=seed, **how):
