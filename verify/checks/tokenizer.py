@@ -27,6 +27,8 @@ from verify.tokenizers.source_tokenizer import SourceTokenizer, open_source_toke
 from verify.tokenizers.trial import Encoder, Tried, merge_texts, scored_texts, try_texts
 
 NAME = "tokenizer"
+# Digits of the digest, which seed the texts.
+_SEED = 13
 Form = Literal["v3", "llama2c", "qwen3c"]
 # Characters that run.c cannot take, or that its file has lost.
 _WITHOUT = {"llama2c": "\0" + SPACE}
@@ -70,23 +72,26 @@ class TokenizerReport:
 
 @dataclass(frozen=True)
 class TokenizerFindings:
-    """Holds the check's result, and both sides for a diagnosis: None where one could not be read."""
+    """Holds the check's result, and both sides for a diagnosis: None where one could not be read.
+
+    expected: in the form of what was written. fields: of Rules that differ, in their order.
+    """
 
     verdict: CheckResult
     report: TokenizerReport
     expected: SourceRules | None = None
     found: Rules | PlainTokens | None = None
+    fields: tuple[str, ...] = ()
 
 
 def check_tokenizer(
-    written: WrittenTokenizer, source: Path, depth: str, seed: int, own_lines: Sequence[str] = ()
+    written: WrittenTokenizer, source: Path, depth: str, own_lines: Sequence[str] = ()
 ) -> TokenizerFindings:
-    """Check a written tokenizer against the source's. seed: of the drawn texts. own_lines: of the source's own text.
+    """Check a written tokenizer against the source's, on texts drawn from its digest. own_lines: of the user's text.
 
     The check is skipped if no library reads the source's tokenizer.
     """
-    sha256 = hashlib.sha256(written.content).hexdigest()
-    report = TokenizerReport(written.form, written.path, len(written.content), sha256, source.name, "")
+    report = unread(written, source)
     try:
         found = _parse(written)
     except (BlockError, PlainFileError) as error:
@@ -100,13 +105,29 @@ def check_tokenizer(
         detail = f"{source.name}: expected a tokenizer that the format can hold, found {error}"
         return TokenizerFindings(exact(NAME, 1, detail, {"field": "source"}), report, found=found)
     report = replace(report, library=opened.library.name, tokens=len(found.pieces))
-    return _Judgement(written, opened, found, report).run(depth, seed, own_lines)
+    return _Judgement(written, opened, found, report).run(depth, int(report.sha256[:_SEED], 16), own_lines)
 
 
 def _parse(written: WrittenTokenizer) -> Rules | PlainTokens:
     if written.form == "v3":
         return parse_block(written.content, written.vocab_size)
     return parse_plain(written.content, written.form, written.vocab_size)
+
+
+def unread(written: WrittenTokenizer, source: Path) -> TokenizerReport:
+    """Return the report on a tokenizer that nobody has compared yet."""
+    sha256 = hashlib.sha256(written.content).hexdigest()
+    return TokenizerReport(written.form, written.path, len(written.content), sha256, source.name, "")
+
+
+def merged(found: Sequence[TokenizerFindings]) -> CheckResult:
+    """Return the one result of the check on several written tokenizers: that of the first that does not pass."""
+    order = [one.verdict for one in found]
+    if len(order) == 1:
+        return order[0]
+    worst = next((one for status in ("fail", "skipped") for one in order if one.status == status), order[0])
+    named = "; ".join(f"{one.report.path or 'the block'}: {one.verdict.detail}" for one in found)
+    return replace(worst, detail=named) if worst.status == "pass" else worst
 
 
 class _Judgement:
@@ -127,7 +148,8 @@ class _Judgement:
         self._encode(Drawing(self._expected, seed, added=self._finds_added, without=self._without), texts, own_lines)
         if isinstance(self._found, Rules):
             self._chat(self._found)
-        return TokenizerFindings(self._verdict(seed), self._report, self._expected, self._found)
+        fields = tuple(one.field for one in differing)
+        return TokenizerFindings(self._verdict(seed), self._report, self._in_form(), self._found, fields)
 
     @property
     def _without(self) -> str:
@@ -142,8 +164,13 @@ class _Judgement:
             self._report = replace(self._report, added=len(self._found.added))
             return differences(self._expected, self._found)
         reasons = unfit(self._expected.rules, self._written.form)
-        expected = plain_expectation(self._expected, self._written.form, self._written.vocab_size)
-        return [Difference("source", reason) for reason in reasons] + plain_differences(expected, self._found)
+        return [Difference("source", reason) for reason in reasons] + plain_differences(self._in_form(), self._found)
+
+    def _in_form(self) -> SourceRules:
+        """Return the source's rules as the written form holds them."""
+        if self._written.form == "v3":
+            return self._expected
+        return plain_expectation(self._expected, self._written.form, self._written.vocab_size)
 
     def _encode(self, drawing: Drawing, count: int, own_lines: Sequence[str]) -> None:
         """Encode every merge and the texts by both, and decode what the library gives back."""

@@ -20,6 +20,7 @@ _FILES = (
     ("policy", "P", "Limits, in TOML. Default: those of the package."),
     ("text", "FILE", "UTF-8 text to judge on; needs the source's tokenizer."),
     ("tokenizer", "FILE", "The text's tokenizer. Default: the one beside the source."),
+    ("tokenizer-file", "FILE", "Judge this tokenizer.bin or .tokenizer, too."),
     ("tokens", "FILE", "Integers [windows, length] to judge on, as .npy."),
     ("baseline", "REPORT", "report.json of the last release: a worse file fails."),
     ("engine", "LIB", "Judge this engine too: a shared library with llama2.c's functions."),
@@ -83,6 +84,7 @@ class Asked:
             engine=self._has_engine,
             coverage=_demands_coverage(self.given["policy"]),
             baseline=self.given["baseline"] is not None,
+            tokenizer=self.given["tokenizer_file"] is not None,
         )
 
     def report_dir(self, file: Path) -> Path | None:
@@ -104,7 +106,17 @@ class Asked:
             "activations": given.get("engine_activations", "fp32"),
         }
         evidence = ("depth", "windows", "length", "seed", "text", "tokenizer", "tokens")
-        reading = ("policy", "baseline", "memory", "source_kind", "adapter", "max_seq_len", "follow_links", "tied")
+        reading = (
+            "tokenizer_file",
+            "policy",
+            "baseline",
+            "memory",
+            "source_kind",
+            "adapter",
+            "max_seq_len",
+            "follow_links",
+            "tied",
+        )
         of_rope = ("rope_theta", "rope_scaling_factor")
         return Options(
             evidence=Evidence(**{name: given[name] for name in evidence if name in given}),
@@ -148,10 +160,12 @@ def _given(config: pytest.Config, here: Path) -> dict[str, Any]:
     """Return the options by name. Raises UsageError for a file that is not there."""
     names = [name.replace("-", "_") for name, *_ in (*_FILES, *_WORDS)]
     given = {name: config.getoption(f"verify_{name}") for name in (*names, "follow_links", "tied")}
-    for name, *_ in _FILES:
+    files = [name.replace("-", "_") for name, *_ in _FILES]
+    for name in files:
         if given[name] is not None and not (here / given[name]).is_file():
-            raise pytest.UsageError(f"--verify-{name}: expected a file, found none: {given[name]}")
-    for name in (*(name for name, *_ in _FILES), "adapter", "report"):
+            option = f"--verify-{name.replace('_', '-')}"
+            raise pytest.UsageError(f"{option}: expected a file, found none: {given[name]}")
+    for name in (*files, "adapter", "report"):
         given[name] = None if given[name] is None else here / given[name]
     return given
 

@@ -1,0 +1,69 @@
+"""Find what was written of a tokenizer: the block of a v3 file, and a file that the user names."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import reader_c
+from verify.checks.tokenizer import TokenizerFindings, WrittenTokenizer, check_tokenizer, merged
+from verify.diagnosis.result import Diagnosis
+from verify.diagnosis.tokenizer import diagnose_tokenizer
+from verify.errors import CannotJudgeError
+from verify.run.check_findings import CheckFindings
+from verify.run.options import Options, StrPath
+from verify.sources import Source
+from verify.system.reading import read_given
+from verify.tokenizers.drawn_texts import TEXTS
+from verify.tokenizers.encoders import ReaderEncoder
+from verify.tokenizers.plain_files import form_of, read_plain
+from verify.tokenizers.trial import ENCODED
+
+_MOST_TEXT = 1 << 30
+# Merges of a large vocabulary, for the forecast.
+_MERGES = 100_000
+
+
+def written_tokenizers(model: reader_c.Model, tokenizer_file: StrPath | None) -> list[WrittenTokenizer]:
+    """Return the tokenizers that are to be judged, which may be none. Raises CannotJudgeError."""
+    return [] if tokenizer_file is None else [_of_file(Path(tokenizer_file), model.config.vocab_size)]
+
+
+def _of_file(path: Path, vocab_size: int) -> WrittenTokenizer:
+    form = form_of(path)
+    encoder = partial(ReaderEncoder, path, vocab_size) if form == "llama2c" else None
+    return WrittenTokenizer(form, read_plain(path), vocab_size, os.fspath(path), encoder)
+
+
+def judge_tokenizers(written: list[WrittenTokenizer], source: Source, options: Options) -> CheckFindings:
+    """Check each of them against the source's tokenizer, and diagnose the first that fails."""
+    lines = own_lines(options)
+    found = [check_tokenizer(one, source.tokenizer_path, options.evidence.depth, lines) for one in written]
+    return CheckFindings(
+        checks=(merged(found),),
+        tokenizers=tuple(one.report for one in found),
+        diagnosis=next((diagnosis for one in found if (diagnosis := _diagnose(one))), None),
+    )
+
+
+def _diagnose(found: TokenizerFindings) -> Diagnosis | None:
+    if found.expected is None or found.found is None or not found.fields:
+        return None
+    return diagnose_tokenizer(found.expected, found.found, found.fields)
+
+
+def own_lines(options: Options) -> list[str]:
+    """Return the lines of the user's text, if there is one. Raises CannotJudgeError."""
+    text = options.evidence.text
+    if text is None:
+        return []
+    try:
+        return read_given(Path(text), _MOST_TEXT).decode(errors="ignore").splitlines()
+    except OSError as error:
+        raise CannotJudgeError(f"{text}: expected a text, found: {(error.strerror or '').lower()}") from error
+
+
+def predicted_work(written: list[WrittenTokenizer], depth: str) -> float:
+    """Return the work of the check, in the unit of verify.system.pulse."""
+    return len(written) * ENCODED * (_MERGES + TEXTS[depth])
