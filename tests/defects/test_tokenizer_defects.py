@@ -1,4 +1,4 @@
-"""Mistakes of who writes a tokenizer, or encodes by it: caught at their place and named; healthy ones never blamed."""
+"""Mistakes of who writes a tokenizer, or encodes by it: caught at their place and named; healthy ones pass."""
 
 from __future__ import annotations
 

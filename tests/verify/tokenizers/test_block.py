@@ -126,9 +126,10 @@ def test_ends_of_pieces_ascend() -> None:
 
 
 def test_what_stands_between_the_parts_is_zero() -> None:
-    pieces_end = 64 + 4 * 6 + sum(map(len, BYTES.pieces))
+    odd = replace(BYTES, pieces=(*BYTES.pieces[:4], b"<xy>", b""))
+    pieces_end = 64 + 4 * 6 + sum(map(len, odd.pieces))
     for at, name in ((pieces_end, "zeros after pieces"), (-1, "zeros at the end")):
-        block = bytearray(block_of(BYTES))
+        block = bytearray(block_of(odd))
         block[at] = 1
         with pytest.raises(BlockError, match=f"^{name}: expected zeros, found other bytes$"):
             parse_block(bytes(block), 6)
