@@ -26,6 +26,7 @@ from exporter.quantize import Quantized, quantize_q80
 from exporter.sources import KINDS as SOURCE_KINDS
 from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, TensorSummary
+from exporter.switches import LayerKind
 from exporter.write import FORMATS, export
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "ExportError",
     "ExportSummary",
     "FormatError",
+    "LayerKind",
     "ModelConfig",
     "NotLastingError",
     "Quantized",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from exporter.errors import CheckpointError
 from exporter.strict_json import shown
+from exporter.switches import OPTIONAL_COUNTS, OPTIONAL_FACTORS, LayerKind, check_switches
 
 # Of real hyper-parameters: what float32 holds as a normal number, since engines compute with that.
 SMALLEST, LARGEST = 2.0**-126, 2.0**127 * (2 - 2.0**-23)
@@ -77,7 +78,7 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A Llama. It validates itself: an instance is always one that can be computed.
+    """A Llama, or a model that differs from it by switches. It validates itself: it can always be computed.
 
     Attributes:
         dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len: the model's shape.
@@ -87,6 +88,19 @@ class ModelConfig:
         head_dim: dim / n_heads where it is not given.
         qkv_bias, wo_bias, mlp_bias: which matrices have a bias.
         activation: of the gate, "silu", "gelu" (erf) or "gelu_tanh".
+        norm_place: norms stand "before" attention and feed forward, "after" them, or "both".
+        norm_plus_one: norms multiply by 1 + weight instead of weight.
+        qk_norm: queries and keys have no norm ("none"), one per "head", or one over the "whole" projection.
+        rotary_dim: how many elements of a head RoPE rotates; 0 for all of them.
+        window: positions that a windowed layer sees, its own included; 0 without one.
+        query_scale_beta, query_scale_positions: queries at position p are multiplied by
+            1 + beta * ln(1 + floor(p / positions)); 0 for none.
+        embedding_scale, residual_scale: factors of embeddings, and of what each block adds; 1 for none.
+        score_scale: factor of attention's scores; 0 for 1 / sqrt(head_dim).
+        logit_divisor: logits are divided by it; 1 for none.
+        score_cap, logit_cap: scores and logits become cap * tanh(x / cap); 0 for none.
+        local_theta: theta of the second RoPE, which no scaling applies to; 0 without one.
+        layers: a LayerKind for each layer; empty if every layer sees all positions and uses the first RoPE.
 
     Raises:
         CheckpointError: a field is out of range, or the fields contradict each other.
@@ -108,16 +122,46 @@ class ModelConfig:
     wo_bias: bool = False
     mlp_bias: bool = False
     activation: str = "silu"
+    norm_place: str = "before"
+    norm_plus_one: bool = False
+    qk_norm: str = "none"
+    rotary_dim: int = 0
+    window: int = 0
+    query_scale_positions: int = 0
+    embedding_scale: float = 1.0
+    score_scale: float = 0.0
+    residual_scale: float = 1.0
+    logit_divisor: float = 1.0
+    score_cap: float = 0.0
+    logit_cap: float = 0.0
+    query_scale_beta: float = 0.0
+    local_theta: float = 0.0
+    layers: tuple[LayerKind, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_fields()
+        self._check_shape()
+        check_switches(self)
+        # one form for one model: all of a head and plain layers are what the empty values say
+        if self.rotary_dim == self.head_dim:
+            object.__setattr__(self, "rotary_dim", 0)
+        if all(layer == LayerKind() for layer in self.layers):
+            object.__setattr__(self, "layers", ())
+        self._check_scaling()
+
+    def _check_fields(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type == "int" and field.name != "head_dim":
+            if field.name in OPTIONAL_COUNTS + OPTIONAL_FACTORS and value == 0 and not isinstance(value, bool):
+                continue
+            if field.type == "int":
                 _check_count(field.name, value)
             elif field.type == "float":
                 _check_positive(field.name, value)
             elif field.type == "bool" and not isinstance(value, bool):
                 raise CheckpointError(f"{field.name}: expected true or false, found {shown(value)}")
+
+    def _check_shape(self) -> None:
         if self.head_dim == 0:
             if self.dim % self.n_heads:
                 raise CheckpointError(f"n_heads: expected a divisor of dim = {self.dim}, found {self.n_heads}")
@@ -137,7 +181,6 @@ class ModelConfig:
             )
         if self.activation not in ACTIVATIONS:
             raise CheckpointError(f"activation: expected one of {', '.join(ACTIVATIONS)}, found {self.activation!r}")
-        self._check_scaling()
 
     def _check_scaling(self) -> None:
         scaling = self.rope_scaling
@@ -148,6 +191,15 @@ class ModelConfig:
                 f"max_seq_len: expected at most {scaling.original_max_positions}, beyond which dynamic RoPE "
                 f"scaling changes every earlier position, found {self.max_seq_len}"
             )
+
+    @property
+    def rotated(self) -> int:
+        """Return how many elements of each head RoPE rotates."""
+        return self.rotary_dim or self.head_dim
+
+    def layer(self, number: int) -> LayerKind:
+        """Return how a layer attends."""
+        return self.layers[number] if self.layers else LayerKind()
 
     @property
     def q_dim(self) -> int:
@@ -173,15 +225,25 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
     for layer in range(c.n_layers):
         p = f"layers.{layer}."
-        shapes[f"{p}attention_norm.weight"] = (c.dim,)
+        if c.norm_place != "after":
+            shapes[f"{p}attention_norm.weight"] = (c.dim,)
         matrix(f"{p}attention.wq", c.q_dim, c.dim, bias=c.qkv_bias)
         matrix(f"{p}attention.wk", c.kv_dim, c.dim, bias=c.qkv_bias)
         matrix(f"{p}attention.wv", c.kv_dim, c.dim, bias=c.qkv_bias)
+        if c.qk_norm != "none":
+            whole = c.qk_norm == "whole"
+            shapes[f"{p}attention.q_norm.weight"] = (c.q_dim if whole else c.head_dim,)
+            shapes[f"{p}attention.k_norm.weight"] = (c.kv_dim if whole else c.head_dim,)
         matrix(f"{p}attention.wo", c.dim, c.q_dim, bias=c.wo_bias)
-        shapes[f"{p}ffn_norm.weight"] = (c.dim,)
+        if c.norm_place != "before":
+            shapes[f"{p}attention_post_norm.weight"] = (c.dim,)
+        if c.norm_place != "after":
+            shapes[f"{p}ffn_norm.weight"] = (c.dim,)
         matrix(f"{p}feed_forward.w1", c.hidden_dim, c.dim, bias=c.mlp_bias)
         matrix(f"{p}feed_forward.w2", c.dim, c.hidden_dim, bias=c.mlp_bias)
         matrix(f"{p}feed_forward.w3", c.hidden_dim, c.dim, bias=c.mlp_bias)
+        if c.norm_place != "before":
+            shapes[f"{p}ffn_post_norm.weight"] = (c.dim,)
     shapes["norm.weight"] = (c.dim,)
     if not c.tied:
         shapes["output.weight"] = (c.vocab_size, c.dim)

@@ -12,7 +12,7 @@ import os
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from reader_c.config import Config, RopeScaling
+from reader_c.config import Config, Layer, RopeScaling
 from reader_c.errors import (
     ArgumentError,
     ClosedError,
@@ -41,6 +41,7 @@ __all__ = [
     "ClosedError",
     "Config",
     "InvalidFileError",
+    "Layer",
     "Model",
     "Path",
     "QuantizedTensor",

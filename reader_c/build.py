@@ -18,6 +18,7 @@ SOURCES = (
     "layout.c",
     "v3_fields.c",
     "v3_config.c",
+    "v3_architecture.c",
     "v3_table.c",
     "v3_metadata.c",
     "v3_head.c",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from reader_c._reader import lib
+from reader_c._reader import ffi, lib
 
 FORMATS = {lib.RC_V0: "v0", lib.RC_V1: "v1", lib.RC_V1_FP32: "v1-fp32", lib.RC_V2: "v2", lib.RC_V3: "v3"}
 _GATES = {lib.RC_SILU: "silu", lib.RC_GELU: "gelu", lib.RC_GELU_TANH: "gelu_tanh"}
+_NORM_PLACES = {lib.RC_NORM_BEFORE: "before", lib.RC_NORM_AFTER: "after", lib.RC_NORM_BOTH: "both"}
+_QK_NORMS = {lib.RC_QK_PLAIN: "none", lib.RC_QK_BY_HEAD: "head", lib.RC_QK_WHOLE: "whole"}
+_LAYER_ROPES = {lib.RC_NO_ROPE: "none", lib.RC_FIRST_ROPE: "first", lib.RC_SECOND_ROPE: "second"}
 _SCALINGS = {
     lib.RC_UNSCALED: "none",
     lib.RC_LINEAR: "linear",
@@ -41,6 +44,19 @@ class RopeScaling:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """How one layer attends.
+
+    Attributes:
+        windowed: whether it sees only the last `window` positions.
+        rope: "none", "first" (rope_theta with its scaling) or "second" (local_theta).
+    """
+
+    windowed: bool
+    rope: str
+
+
+@dataclass(frozen=True)
 class Config:
     """What the header says, field by field, with what the format implies where it has no field.
 
@@ -53,6 +69,19 @@ class Config:
         activation: "silu", "gelu" (erf) or "gelu_tanh".
         group_size: the smallest of all Q8_0 tensors, 0 without any.
         norm_eps, rope_theta, rope_scaling: of the norms and of RoPE.
+        norm_place: norms stand "before" attention and feed forward, "after" them, or "both".
+        norm_plus_one: norms multiply by 1 + weight instead of weight.
+        qk_norm: queries and keys have no norm ("none"), one for each "head", or one over the "whole" projection.
+        rotary_dim: how many elements of a head RoPE rotates.
+        window: positions that a windowed layer sees, its own included; 0 without such a layer.
+        query_scale_beta, query_scale_positions: queries at position p are multiplied by
+            1 + beta * ln(1 + floor(p / positions)); 0 for none.
+        embedding_scale, residual_scale: factors of embeddings, and of what each block adds; 1 for none.
+        score_scale: scores are multiplied by it; 0: they are divided by sqrt(head_dim).
+        logit_divisor: logits are divided by it; 1 for none.
+        score_cap, logit_cap: scores and logits become cap * tanh(x / cap); 0 for none.
+        local_theta: theta of the second RoPE; 0 without one.
+        layers: of each layer, whether it is windowed, and its RoPE.
     """
 
     dim: int
@@ -72,10 +101,39 @@ class Config:
     norm_eps: float
     rope_theta: float
     rope_scaling: RopeScaling
+    norm_place: str
+    norm_plus_one: bool
+    qk_norm: str
+    rotary_dim: int
+    window: int
+    query_scale_positions: int
+    embedding_scale: float
+    score_scale: float
+    residual_scale: float
+    logit_divisor: float
+    score_cap: float
+    logit_cap: float
+    query_scale_beta: float
+    local_theta: float
+    layers: tuple[Layer, ...]
 
 
-def config_of(raw: Any) -> Config:
-    """Return C's rc_config as a Config."""
+def _layers_of(model: Any, raw: Any) -> tuple[Layer, ...]:
+    """Return what C's rc_model says of each layer."""
+    count: int = raw.n_layers
+    if raw.format != lib.RC_V3:
+        return (Layer(windowed=False, rope="first"),) * count  # without asking: v1 may have very many
+    layers: list[Layer] = []
+    kind = ffi.new("rc_layer *")
+    for number in range(count):
+        lib.rc_model_layer(model, number, kind)
+        layers.append(Layer(windowed=bool(kind.windowed), rope=_LAYER_ROPES[kind.rope]))
+    return tuple(layers)
+
+
+def config_of(model: Any) -> Config:
+    """Return C's rc_config of an open rc_model as a Config."""
+    raw = lib.rc_model_config(model)
     scaling = raw.scaling
     return Config(
         dim=raw.dim,
@@ -105,4 +163,19 @@ def config_of(raw: Any) -> Config:
             attention_factor=scaling.attention_factor,
             truncate=bool(scaling.truncate),
         ),
+        norm_place=_NORM_PLACES[raw.norm_place],
+        norm_plus_one=bool(raw.norm_plus_one),
+        qk_norm=_QK_NORMS[raw.qk_norm],
+        rotary_dim=raw.rotary_dim,
+        window=raw.window,
+        query_scale_positions=raw.query_scale_positions,
+        embedding_scale=raw.embedding_scale,
+        score_scale=raw.score_scale,
+        residual_scale=raw.residual_scale,
+        logit_divisor=raw.logit_divisor,
+        score_cap=raw.score_cap,
+        logit_cap=raw.logit_cap,
+        query_scale_beta=raw.query_scale_beta,
+        local_theta=raw.local_theta,
+        layers=_layers_of(model, raw),
     )

@@ -12,12 +12,11 @@ from blake3 import blake3
 from reader_c.errors import InvalidFileError
 
 DIGEST_BYTES = 32
-# The model's digest covers the fields that the logits depend on, and the table.
+# The model's digest covers the fields that the logits depend on; and what lies between fixed header and metadata: the
+# architecture block, the layer table and the table of tensors.
 _MODEL_DIGEST_AT = 160
 _MODEL_FIELDS = 128
 _HEADER = 256
-_TENSOR_COUNT_AT = 152
-_ENTRY = 192
 
 
 def _digest(*parts: memoryview) -> str:
@@ -27,13 +26,14 @@ def _digest(*parts: memoryview) -> str:
     return state.hexdigest()
 
 
-def check_head(path: str, head: memoryview) -> None:
-    """Raise InvalidFileError unless both digests in a v3 file's head match its bytes."""
+def check_head(path: str, head: memoryview, tables_end: int) -> None:
+    """Raise InvalidFileError unless both digests in a v3 file's head match its bytes.
+
+    tables_end: where the metadata begins.
+    """
     _compare(path, "head digest", len(head) - DIGEST_BYTES, bytes(head[-DIGEST_BYTES:]), head[:-DIGEST_BYTES])
-    (count,) = struct.unpack_from("<I", head, _TENSOR_COUNT_AT)
     found = bytes(head[_MODEL_DIGEST_AT : _MODEL_DIGEST_AT + DIGEST_BYTES])
-    table = head[_HEADER : _HEADER + count * _ENTRY]
-    _compare(path, "model digest", _MODEL_DIGEST_AT, found, head[:_MODEL_FIELDS], table)
+    _compare(path, "model digest", _MODEL_DIGEST_AT, found, head[:_MODEL_FIELDS], head[_HEADER:tables_end])
 
 
 def check_tensor(path: str, name: str, extent: memoryview, digest: str, at: int) -> None:

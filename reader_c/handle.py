@@ -57,7 +57,7 @@ class Handle(Closing):
         self.file_size: int = raw.file_size
         self.head_size: int = raw.head_size
         self.alignment: int = raw.alignment
-        self.config = config_of(raw)
+        self.config = config_of(self._pointer)
 
     def close(self) -> None:
         """Release the file; a second call does nothing. Arrays that were handed out stay valid."""

@@ -47,7 +47,8 @@ class Model(Handle):
     ) -> None:
         super().__init__(path, mapped=mapped)
         if self.format == "v3":
-            digests.check_head(self.path, self.content[: self.head_size])
+            tables_end = lib.rc_model_config(self._pointer).metadata_at
+            digests.check_head(self.path, self.content[: self.head_size], tables_end)
         if check_digests:
             self.check_digests()
 
@@ -78,6 +79,12 @@ class Model(Handle):
         """Return a v3 file's metadata, key to value; empty for other formats."""
         raw = lib.rc_model_config(self._open_pointer())
         return digests.read_metadata(self._read(raw.metadata_at, raw.metadata_size), raw.metadata_count)
+
+    @property
+    def tokenizer_block(self) -> bytes:
+        """Return a v3 file's tokenizer block as it stands there; empty without one, and for other formats."""
+        raw = lib.rc_model_config(self._open_pointer())
+        return bytes(self._read(raw.tokenizer_at, raw.tokenizer_size))
 
     def check_digests(self) -> None:
         """Compare every tensor of a v3 file with its digest.

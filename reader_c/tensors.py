@@ -31,8 +31,11 @@ _IN_LAYERS = {
     "attention.wk.bias": lib.RC_WK_BIAS,
     "attention.wv.weight": lib.RC_WV,
     "attention.wv.bias": lib.RC_WV_BIAS,
+    "attention.q_norm.weight": lib.RC_Q_NORM,
+    "attention.k_norm.weight": lib.RC_K_NORM,
     "attention.wo.weight": lib.RC_WO,
     "attention.wo.bias": lib.RC_WO_BIAS,
+    "attention_post_norm.weight": lib.RC_ATTENTION_POST_NORM,
     "ffn_norm.weight": lib.RC_FFN_NORM,
     "feed_forward.w1.weight": lib.RC_W1,
     "feed_forward.w1.bias": lib.RC_W1_BIAS,
@@ -40,6 +43,7 @@ _IN_LAYERS = {
     "feed_forward.w2.bias": lib.RC_W2_BIAS,
     "feed_forward.w3.weight": lib.RC_W3,
     "feed_forward.w3.bias": lib.RC_W3_BIAS,
+    "ffn_post_norm.weight": lib.RC_FFN_POST_NORM,
 }
 _LAYER_NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,9})\.(.+)")
 _BEFORE_LAYERS = {"tok_embeddings.weight": lib.RC_TOK_EMBEDDINGS}

@@ -25,21 +25,32 @@ _LAYER = {
     "q": lib.RC_AT_Q,
     "k": lib.RC_AT_K,
     "v": lib.RC_AT_V,
+    "q_normed": lib.RC_AT_Q_NORMED,
+    "k_normed": lib.RC_AT_K_NORMED,
     "q_rotated": lib.RC_AT_Q_ROTATED,
     "k_rotated": lib.RC_AT_K_ROTATED,
+    "q_scaled": lib.RC_AT_Q_SCALED,
+    "scores_raw": lib.RC_AT_SCORES_RAW,
     "scores": lib.RC_AT_SCORES,
     "shares": lib.RC_AT_SHARES,
     "attended": lib.RC_AT_ATTENDED,
     "wo": lib.RC_AT_WO,
+    "attention_post_norm": lib.RC_AT_ATTENTION_POST_NORM,
     "attention_residual": lib.RC_AT_ATTENTION_RESIDUAL,
     "ffn_norm": lib.RC_AT_FFN_NORM,
     "gate": lib.RC_AT_GATE,
     "up": lib.RC_AT_UP,
     "gated": lib.RC_AT_GATED,
     "down": lib.RC_AT_DOWN,
+    "ffn_post_norm": lib.RC_AT_FFN_POST_NORM,
     "ffn_residual": lib.RC_AT_FFN_RESIDUAL,
 }
-_CLASSIFIER = {"final_norm": lib.RC_AT_FINAL_NORM, "logits": lib.RC_AT_LOGITS}
+_CLASSIFIER = {
+    "final_norm": lib.RC_AT_FINAL_NORM,
+    "classified": lib.RC_AT_CLASSIFIED,
+    "logits": lib.RC_AT_LOGITS,
+}
+_BY_HEAD = ("scores_raw", "scores", "shares")
 _INT8 = {name: lib.RC_AT_Q_INT8 + number for number, name in enumerate(_PRODUCTS)}
 _SCALE = {name: lib.RC_AT_Q_SCALE + number for number, name in enumerate(_PRODUCTS)}
 
@@ -51,7 +62,8 @@ class Stage:
     Attributes:
         layer: None for the embedding before the layers and the classifier after them.
         at: point name to array (tokens, ...), in the order of computation; float32, except that "NAME int8" is int8.
-            scores and shares are (tokens, n_heads, tokens), zero beyond a token's own position.
+            scores and shares are (tokens, n_heads, tokens), zero beyond a token's own position and before its
+            window. A point that the layer does not have is not there: q_normed without a norm of queries, for one.
     """
 
     layer: int | None
@@ -104,8 +116,8 @@ class Walk:
         for name, point in recorded.items():
             width = lib.rc_trace_width(self._model._open_pointer(), point, layer, n)
             if not width:
-                continue  # int8 activations of a matrix that is not Q8_0
-            shape = (n, heads, n) if name in ("scores", "shares") else (n, width)
+                continue  # a step that this layer does not take, or int8 activations of a matrix that is not Q8_0
+            shape = (n, heads, n) if name in _BY_HEAD else (n, width)
             array = self._buffers.get(name)
             if array is None or array.shape != shape:
                 array = np.empty(shape, np.int8 if name.endswith(" int8") else np.float32)

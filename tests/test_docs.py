@@ -29,7 +29,7 @@ EXAMPLE = exporter.ModelConfig(
     rope_theta=100000.0,
 )
 # the parts that docs/format-v3.md shows, in its order
-SHOWN = ((0, 0x100), (0x100, 0x1C0), (0x1C0, 0x280), (0x940, 0x980), (0x980, 0xA00))
+SHOWN = ((0, 0x100), (0x100, 0x240), (0x240, 0x300), (0x300, 0x3C0), (0xA80, 0xAC0), (0xAC0, 0xB40))
 
 
 def example_file(path: Path) -> bytes:
@@ -47,7 +47,7 @@ def example_file(path: Path) -> bytes:
 def test_the_worked_example_of_v3_is_a_file_of_this_exporter(tmp_path: Path) -> None:
     content = example_file(tmp_path / "example.bin")
     shown = re.findall(r"```\n([0-9a-f]{8}  .*?)\n```", (DOCS / "format-v3.md").read_text(), re.DOTALL)
-    assert len(content) == 3648
+    assert len(content) == 3968
     assert shown == [hexdump(content, start, stop) for start, stop in SHOWN]
     with reader_c.open(tmp_path / "example.bin", check_digests=True) as model:
         assert model.metadata == {"note": "hello"}

@@ -9,6 +9,7 @@ from typing import Any
 from exporter.checkpoint import Dtype
 from exporter.config import ROPE_SCALING_FIELDS, ModelConfig, RopeScaling
 from exporter.errors import FormatError
+from exporter.switches import SWITCH_DEFAULTS, described
 
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
 _TORCH_DTYPES: dict[Dtype, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -52,6 +53,12 @@ def config_json(config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, objec
 def _architecture(config: ModelConfig) -> dict[str, Any]:
     """Return the fields that select transformers' class by the model's biases. Raises FormatError where none fits."""
     c = config
+    for field, default in SWITCH_DEFAULTS.items():
+        if getattr(c, field) != default:
+            raise FormatError(
+                f"{field}: expected {described(default)}, as transformers' Llama has it, "
+                f"found {described(getattr(c, field))}; use v3"
+            )
     if c.wo_bias and not c.qkv_bias:
         raise FormatError(
             "wo_bias: expected none without qkv_bias, because transformers' Llama has both or neither, found one; "

@@ -17,6 +17,7 @@ import numpy as np
 
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import FormatError
+from exporter.switches import SWITCH_DEFAULTS, described
 
 PartName = Literal["fp32", "fp16", "bf16", "int8", "scale"]
 
@@ -115,6 +116,8 @@ def _assumptions(config: ModelConfig) -> Iterator[tuple[str, object, object]]:
     for field in ("qkv_bias", "wo_bias", "mlp_bias"):
         yield field, str(getattr(config, field)).lower(), "false"
     yield "activation", config.activation, "silu"
+    for field, default in SWITCH_DEFAULTS.items():
+        yield field, described(getattr(config, field)), described(default)
 
 
 def check_group_size(requested: object) -> None:

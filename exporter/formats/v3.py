@@ -2,8 +2,9 @@
 
 docs/format-v3.md is the specification.
 
-    fixed header (256 bytes), table (192 bytes a tensor), metadata, zeros, BLAKE3 of all that; then the payload:
-    each tensor's values, and its scales if it has any, each at a multiple of `alignment`, zeros between.
+    fixed header (256 bytes), architecture (256 bytes), layer table (4 bytes a layer, zeros up to a multiple of 64),
+    table of tensors (192 bytes each), metadata, tokenizer, zeros, BLAKE3 of all that; then the payload: each tensor's
+    values, and its scales if it has any, each at a multiple of `alignment`, zeros between.
 
 Offsets count from the payload's start, so that the table does not depend on the metadata. Every number in the table
 except storages and group sizes follows from the config: a reader computes it and compares.
@@ -21,14 +22,21 @@ from blake3 import blake3
 from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS, ModelConfig, tensor_shapes
 from exporter.errors import FormatError
 from exporter.formats.layout import MAGIC, Part, PartName
+from exporter.switches import LAYER_ROPES, NORM_PLACES, QK_NORMS
 
 VERSION = 3
 ALIGNMENT = 64
 DIGEST_BYTES = 32
 
-HEADER = struct.Struct("<Ii7i3I2d2I6d2I2Q4I32s64x")
+HEADER = struct.Struct("<Ii7i3I2d2I6d2I2Q4I32sQ56x")
+ARCHITECTURE = struct.Struct("<6I8d168x")
+LAYERS_AT = HEADER.size + ARCHITECTURE.size
+LAYER_BYTES = 4
+# The layer table and the tokenizer fill whole blocks of this size.
+BLOCK = 64
 ENTRY = struct.Struct("<64s2I4Q2I4Q16x32s")
-# The model's digest covers these first bytes, which are the fields that the logits depend on, and the table.
+# The model's digest covers these first bytes, which are the fields that the logits depend on, the architecture, the
+# layer table and the table of tensors.
 MODEL_FIELDS = 128
 
 # How the file numbers storages. Up to 7: one number for each element; from 8 on: groups with scales; from 16 on:
@@ -43,6 +51,7 @@ MOST_METADATA_BYTES = 1 << 20
 MOST_METADATA = 256
 LONGEST_KEY = 64
 LONGEST_VALUE = 1 << 16
+MOST_TOKENIZER_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -75,13 +84,14 @@ class Entry:
 class Plan:
     """The place of every byte in a v3 file: the head up to head_size, then the payload up to size.
 
-    metadata: its encoded bytes.
+    metadata: its encoded bytes. tokenizer: the tokenizer block, empty without one.
     """
 
     config: ModelConfig
     entries: tuple[Entry, ...]
     metadata: bytes
     metadata_count: int
+    tokenizer: bytes
     alignment: int
     head_size: int
     size: int
@@ -98,11 +108,25 @@ class Plan:
         return parts
 
 
+def table_at(n_layers: int) -> int:
+    """Return where the table of tensors begins, after the layer table and its padding."""
+    return LAYERS_AT + _aligned(LAYER_BYTES * n_layers, BLOCK)
+
+
 def plan(
-    config: ModelConfig, stored: Mapping[str, Stored], metadata: Mapping[str, str], alignment: int = ALIGNMENT
+    config: ModelConfig,
+    stored: Mapping[str, Stored],
+    metadata: Mapping[str, str],
+    alignment: int = ALIGNMENT,
+    tokenizer: bytes = b"",
 ) -> Plan:
-    """Lay out a v3 file. stored: how each tensor is stored. Raises FormatError where a limit of v3 is exceeded."""
+    """Lay out a v3 file. stored: how each tensor is stored. tokenizer: a tokenizer block. Raises FormatError where a
+    limit of v3 is exceeded."""
     encoded = encode_metadata(metadata)
+    if len(tokenizer) % BLOCK or len(tokenizer) > MOST_TOKENIZER_BYTES:
+        raise FormatError(
+            f"tokenizer: expected a multiple of {BLOCK} bytes, at most {MOST_TOKENIZER_BYTES}, found {len(tokenizer)}"
+        )
     shapes = tensor_shapes(config)
     if len(shapes) > MOST_TENSORS:
         raise FormatError(f"v3: expected at most {MOST_TENSORS} tensors, found {len(shapes)}")
@@ -119,8 +143,9 @@ def plan(
         extent = _aligned(end, alignment) - at
         entries.append(Entry(name, shape, how, at, length, scale_offset, scale_length, extent))
         at += extent
-    head_size = _aligned(HEADER.size + len(entries) * ENTRY.size + len(encoded) + DIGEST_BYTES, alignment)
-    return Plan(config, tuple(entries), encoded, len(metadata), alignment, head_size, head_size + at)
+    table_end = table_at(config.n_layers) + len(entries) * ENTRY.size
+    head_size = _aligned(table_end + len(encoded) + len(tokenizer) + DIGEST_BYTES, alignment)
+    return Plan(config, tuple(entries), encoded, len(metadata), tokenizer, alignment, head_size, head_size + at)
 
 
 def encode_head(plan: Plan, digests: Sequence[bytes]) -> bytes:
@@ -142,8 +167,10 @@ def encode_head(plan: Plan, digests: Sequence[bytes]) -> bytes:
         for e, digest in zip(plan.entries, digests, strict=True)
     )
     unsigned = _header(plan, bytes(DIGEST_BYTES))
-    of_model = blake3(unsigned[:MODEL_FIELDS] + table).digest()
-    head = (_header(plan, of_model) + table + plan.metadata).ljust(plan.head_size - DIGEST_BYTES, b"\0")
+    architecture = _architecture(plan.config)
+    of_model = blake3(unsigned[:MODEL_FIELDS] + architecture + table).digest()
+    head = _header(plan, of_model) + architecture + table + plan.metadata + plan.tokenizer
+    head = head.ljust(plan.head_size - DIGEST_BYTES, b"\0")
     return head + blake3(head).digest()
 
 
@@ -170,7 +197,24 @@ def _header(plan: Plan, of_model: bytes) -> bytes:
         len(plan.entries),
         ENTRY.size,
         of_model,
+        len(plan.tokenizer),
     )
+
+
+def _architecture(c: ModelConfig) -> bytes:
+    """Encode the architecture block and the layer table with its padding."""
+    block = ARCHITECTURE.pack(
+        NORM_PLACES.index(c.norm_place),
+        c.norm_plus_one,
+        QK_NORMS.index(c.qk_norm),
+        c.rotated,
+        *(c.window, c.query_scale_positions),
+        *(c.embedding_scale, c.score_scale, c.residual_scale, c.logit_divisor),
+        *(c.score_cap, c.logit_cap, c.query_scale_beta, c.local_theta),
+    )
+    layers = (c.layer(number) for number in range(c.n_layers))
+    words = [layer.windowed | LAYER_ROPES.index(layer.rope) << 1 for layer in layers]
+    return (block + struct.pack(f"<{len(words)}I", *words)).ljust(table_at(c.n_layers) - HEADER.size, b"\0")
 
 
 def encode_metadata(metadata: Mapping[str, str]) -> bytes:

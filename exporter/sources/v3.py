@@ -12,7 +12,8 @@ from exporter.checkpoint import Checkpoint, Dtype, Weights
 from exporter.errors import CheckpointError
 from exporter.file_identity import identity, refuse_changed
 from exporter.formats import v3
-from exporter.formats.v3_parse import Head, Parser, V3Error, check_digest
+from exporter.formats.v3_fields import V3Error
+from exporter.formats.v3_parse import Head, Parser, check_digest
 
 _DTYPES: dict[str, Dtype] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "q8_0": "fp32"}
 
@@ -23,6 +24,7 @@ def open_v3(path: Path) -> Checkpoint:
     head = read_head(path)
     entries = {entry.name: (entry, head.digests[number]) for number, entry in enumerate(head.plan.entries)}
     numbers = {name: number for number, name in enumerate(entries)}
+    table = v3.table_at(head.plan.config.n_layers)
 
     def load(name: str) -> Weights:
         refuse_changed(path, opened)
@@ -30,7 +32,7 @@ def open_v3(path: Path) -> Checkpoint:
         with path.open("rb") as file:
             file.seek(head.plan.head_size + entry.offset)
             content = file.read(entry.extent)
-        check_digest(str(path), f"{name}:", content, digest, v3.HEADER.size + numbers[name] * v3.ENTRY.size + 160)
+        check_digest(str(path), f"{name}:", content, digest, table + numbers[name] * v3.ENTRY.size + 160)
         return decode(entry, content)
 
     return Checkpoint(
@@ -51,7 +53,8 @@ def read_head(path: Path) -> Head:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             fixed = file.read(v3.HEADER.size)
-            most = v3.HEADER.size + v3.MOST_TENSORS * v3.ENTRY.size + v3.MOST_METADATA_BYTES + (1 << 13)
+            most = v3.table_at(v3.MOST_TENSORS) + v3.MOST_TENSORS * v3.ENTRY.size + v3.MOST_METADATA_BYTES
+            most += v3.MOST_TOKENIZER_BYTES + (1 << 13)
             claimed = int.from_bytes(fixed[136:144], "little")
             content = fixed + file.read(max(0, min(claimed, most, size) - len(fixed)))
             head = Parser(str(path), content, size).parse()

@@ -22,6 +22,7 @@ static int divide_heads(int64_t at, rc_config *config, rc_status *status)
     config->head_dim = config->dim / config->n_heads;
     if (config->head_dim % 2)
         return rc_fail(status, RC_INVALID, "head size (dim / n_heads)", at, "a multiple of", 2, config->head_dim);
+    rc_set_llama(config);
     return rc_check_kv_heads(at + 16, config, status);
 }
 

@@ -16,8 +16,9 @@
  *     status.h, bytes.h, model.h       a failure; numbers in a file; what is behind a rc_model
  *     shape                            which tensors a header implies, with names and shapes
  *     layout                           v0 to v2: header, and where each tensor stands
- *     v3_fields, v3_config, v3_table, v3_metadata, v3_head
- *                                      v3: one field; hyper-parameters; tensors; metadata; the whole head
+ *     v3_fields, v3_config, v3_architecture, v3_table, v3_metadata, v3_head
+ *                                      v3: one field; hyper-parameters; architecture block and layer table; tensors;
+ *                                      metadata; the whole head                     [rc_model_layer]
  *     parse                            tells formats apart                          [rc_model_tensor]
  *     file.c                           opens, reads and closes a file               [rc_open and what follows it]
  *     clones.h, lanes, matrix          wide loops; the loop of `mirror`'s products; a weight matrix and its rows
@@ -60,6 +61,12 @@ enum rc_format { RC_V0 = 0, RC_V1 = 1, RC_V1_FP32 = 2, RC_V2 = 3, RC_V3 = 4 };
 enum rc_storage { RC_ABSENT = 0, RC_FP32 = 1, RC_FP16 = 2, RC_BF16 = 3, RC_Q8 = 8 };
 enum rc_gate { RC_SILU = 0, RC_GELU = 1, RC_GELU_TANH = 2 };
 enum rc_scaling { RC_UNSCALED = 0, RC_LINEAR = 1, RC_DYNAMIC = 2, RC_LLAMA3 = 3, RC_YARN = 4 };
+/* Where the norms of attention and feed forward stand: before them, after them, or both. */
+enum rc_norm_place { RC_NORM_BEFORE = 0, RC_NORM_AFTER = 1, RC_NORM_BOTH = 2 };
+/* The norm of queries and keys: none, one for each head, or one over all heads. */
+enum rc_qk_norm { RC_QK_PLAIN = 0, RC_QK_BY_HEAD = 1, RC_QK_WHOLE = 2 };
+/* Of a layer: no rotation, rope_theta with its scaling, or local_theta. */
+enum rc_layer_rope { RC_NO_ROPE = 0, RC_FIRST_ROPE = 1, RC_SECOND_ROPE = 2 };
 enum { RC_DIGEST_BYTES = 32 };
 enum rc_activations { RC_ACTIVATIONS_FP32 = 0, RC_ACTIVATIONS_Q8 = 1 };
 enum rc_arithmetic { RC_MIRROR = 0, RC_FAST = 1 };
@@ -77,8 +84,11 @@ enum rc_kind {
     RC_WK_BIAS,
     RC_WV,
     RC_WV_BIAS,
+    RC_Q_NORM,
+    RC_K_NORM,
     RC_WO,
     RC_WO_BIAS,
+    RC_ATTENTION_POST_NORM,
     RC_FFN_NORM,
     RC_W1,
     RC_W1_BIAS,
@@ -86,6 +96,7 @@ enum rc_kind {
     RC_W2_BIAS,
     RC_W3,
     RC_W3_BIAS,
+    RC_FFN_POST_NORM,
     RC_NORM,
     RC_FREQS_COS,
     RC_FREQS_SIN,
@@ -93,31 +104,39 @@ enum rc_kind {
     RC_KINDS
 };
 
-/* What a walk can record of each token, float32 where nothing else is said. `seen` is the number of positions that
- * a call's last token attends to, its own included. */
+/* What a walk can record of each token, float32 where nothing else is said, in the order of computation. `seen` is the
+ * number of positions from 0 up to the one of a call's last token. A model or a layer without a step does not have the
+ * step's point: its width is 0. Attention reads the last that there is of q, q_normed, q_rotated and q_scaled. */
 enum rc_point {
-    RC_AT_EMBEDDING,          /* (dim) */
-    RC_AT_COSINE,             /* (head_dim / 2) */
-    RC_AT_SINE,               /* (head_dim / 2) */
-    RC_AT_ATTENTION_NORM,     /* (dim) */
-    RC_AT_Q,                  /* (n_heads * head_dim) before rotation */
-    RC_AT_K,                  /* (n_kv_heads * head_dim) before rotation */
-    RC_AT_V,                  /* (n_kv_heads * head_dim) */
-    RC_AT_Q_ROTATED,          /* (n_heads * head_dim) */
-    RC_AT_K_ROTATED,          /* (n_kv_heads * head_dim) */
-    RC_AT_SCORES,             /* (n_heads, seen), zero beyond the token's own position */
-    RC_AT_SHARES,             /* (n_heads, seen), zero beyond the token's own position */
-    RC_AT_ATTENDED,           /* (n_heads * head_dim) */
-    RC_AT_WO,                 /* (dim) */
-    RC_AT_ATTENTION_RESIDUAL, /* (dim) */
-    RC_AT_FFN_NORM,           /* (dim) */
-    RC_AT_GATE,               /* (hidden_dim) before its activation */
-    RC_AT_UP,                 /* (hidden_dim) */
-    RC_AT_GATED,              /* (hidden_dim) */
-    RC_AT_DOWN,               /* (dim) */
-    RC_AT_FFN_RESIDUAL,       /* (dim) */
-    RC_AT_FINAL_NORM,         /* (dim) */
-    RC_AT_LOGITS,             /* (vocab_size) */
+    RC_AT_EMBEDDING,           /* (dim) scaled */
+    RC_AT_COSINE,              /* (rotary_dim / 2) of the layer's RoPE */
+    RC_AT_SINE,                /* (rotary_dim / 2) */
+    RC_AT_ATTENTION_NORM,      /* (dim) */
+    RC_AT_Q,                   /* (n_heads * head_dim) with its bias */
+    RC_AT_K,                   /* (n_kv_heads * head_dim) */
+    RC_AT_V,                   /* (n_kv_heads * head_dim) */
+    RC_AT_Q_NORMED,            /* (n_heads * head_dim) */
+    RC_AT_K_NORMED,            /* (n_kv_heads * head_dim) */
+    RC_AT_Q_ROTATED,           /* (n_heads * head_dim) */
+    RC_AT_K_ROTATED,           /* (n_kv_heads * head_dim) */
+    RC_AT_Q_SCALED,            /* (n_heads * head_dim) by the query scale */
+    RC_AT_SCORES_RAW,          /* (n_heads, seen) before the cap; as scores */
+    RC_AT_SCORES,              /* (n_heads, seen) zero beyond the token's own position and before its window */
+    RC_AT_SHARES,              /* (n_heads, seen) as scores */
+    RC_AT_ATTENDED,            /* (n_heads * head_dim) */
+    RC_AT_WO,                  /* (dim) */
+    RC_AT_ATTENTION_POST_NORM, /* (dim) */
+    RC_AT_ATTENTION_RESIDUAL,  /* (dim) */
+    RC_AT_FFN_NORM,            /* (dim) */
+    RC_AT_GATE,                /* (hidden_dim) before its activation */
+    RC_AT_UP,                  /* (hidden_dim) */
+    RC_AT_GATED,               /* (hidden_dim) */
+    RC_AT_DOWN,                /* (dim) */
+    RC_AT_FFN_POST_NORM,       /* (dim) */
+    RC_AT_FFN_RESIDUAL,        /* (dim) */
+    RC_AT_FINAL_NORM,          /* (dim) */
+    RC_AT_CLASSIFIED,          /* (vocab_size) before the logits' divisor and cap */
+    RC_AT_LOGITS,              /* (vocab_size) */
     /* int8 activations that go into each Q8_0 matrix, int8 (in_features); their scales (in_features / group_size) */
     RC_AT_Q_INT8,
     RC_AT_K_INT8,
@@ -188,13 +207,35 @@ typedef struct {
     double norm_eps;
     double rope_theta;
     rc_rope_scaling scaling;
+    int32_t norm_place;            /* enum rc_norm_place */
+    int32_t norm_plus_one;         /* 0 or 1: a norm multiplies by 1 + weight */
+    int32_t qk_norm;               /* enum rc_qk_norm */
+    int32_t rotary_dim;            /* first elements of a head that RoPE rotates */
+    int32_t window;                /* positions that a windowed layer sees, its own included; 0 without such a layer */
+    int32_t query_scale_positions; /* 0 without a query scale */
+    double embedding_scale;        /* this, residual_scale and logit_divisor: 1 for none */
+    double score_scale;            /* 0: scores are divided by sqrt(head_dim) */
+    double residual_scale;
+    double logit_divisor;
+    double score_cap; /* this and all below: 0 for none */
+    double logit_cap;
+    double query_scale_beta;
+    double local_theta; /* of the second RoPE */
     int64_t file_size;
     int64_t head_size;      /* bytes before the first tensor */
     int64_t alignment;      /* of tensors and scales; 0 where the format has none */
     int64_t metadata_at;    /* v3: where the metadata begin; 0 elsewhere */
     int64_t metadata_size;  /* v3: their bytes */
     int64_t metadata_count; /* v3: their number */
+    int64_t tokenizer_at;   /* v3: where the tokenizer block begins; 0 elsewhere */
+    int64_t tokenizer_size; /* v3: its bytes; 0 without one */
 } rc_config;
+
+/* How one layer attends. */
+typedef struct {
+    int32_t windowed; /* 0 or 1 */
+    int32_t rope;     /* enum rc_layer_rope */
+} rc_layer;
 
 typedef struct {
     int32_t storage;      /* enum rc_storage */
@@ -218,6 +259,9 @@ typedef struct rc_session rc_session;
 int rc_open(const char *path, int mapped, rc_model **model, rc_status *status);
 void rc_close(rc_model *model);
 const rc_config *rc_model_config(const rc_model *model);
+
+/* One layer. 1 where the model has it, else 0. */
+int rc_model_layer(const rc_model *model, int64_t layer, rc_layer *kind);
 
 /* One tensor; layer is 0 outside the layers. 1 where the model has it, else 0. */
 int rc_model_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor);
@@ -243,7 +287,7 @@ typedef struct {
 int rc_session_forward(rc_session *session, const int32_t *tokens, int64_t n, const rc_options *options,
                        float *logits, rc_status *status);
 /* Elements that one token has at a point of this layer (0 outside the layers); 0 where it has none. seen matters for
- * scores and shares. */
+ * scores, scores_raw and shares. */
 int64_t rc_trace_width(const rc_model *model, int point, int64_t layer, int64_t seen);
 /* The same pass one layer at a time, for a caller that wants to see inside. `x` (n, dim) is the residual stream of n
  * tokens, which the caller keeps between the calls; trace[RC_POINTS] says where to record, NULL where not: an array of

@@ -37,7 +37,7 @@ int rc_check_kv_heads(int64_t at, const rc_config *config, rc_status *status)
 
 /* ---- names and shapes ---- */
 
-enum size { ONE, DIM, HIDDEN, QUERIES, KEYS, VOCABULARY, POSITIONS, PAIRS };
+enum size { ONE, DIM, HIDDEN, QUERIES, KEYS, Q_NORMED, K_NORMED, VOCABULARY, POSITIONS, PAIRS };
 
 static const struct {
     const char *name;
@@ -52,8 +52,11 @@ static const struct {
     [RC_WK_BIAS] = {"attention.wk.bias", true, ONE, KEYS},
     [RC_WV] = {"attention.wv.weight", true, KEYS, DIM},
     [RC_WV_BIAS] = {"attention.wv.bias", true, ONE, KEYS},
+    [RC_Q_NORM] = {"attention.q_norm.weight", true, ONE, Q_NORMED},
+    [RC_K_NORM] = {"attention.k_norm.weight", true, ONE, K_NORMED},
     [RC_WO] = {"attention.wo.weight", true, DIM, QUERIES},
     [RC_WO_BIAS] = {"attention.wo.bias", true, ONE, DIM},
+    [RC_ATTENTION_POST_NORM] = {"attention_post_norm.weight", true, ONE, DIM},
     [RC_FFN_NORM] = {"ffn_norm.weight", true, ONE, DIM},
     [RC_W1] = {"feed_forward.w1.weight", true, HIDDEN, DIM},
     [RC_W1_BIAS] = {"feed_forward.w1.bias", true, ONE, HIDDEN},
@@ -61,6 +64,7 @@ static const struct {
     [RC_W2_BIAS] = {"feed_forward.w2.bias", true, ONE, DIM},
     [RC_W3] = {"feed_forward.w3.weight", true, HIDDEN, DIM},
     [RC_W3_BIAS] = {"feed_forward.w3.bias", true, ONE, HIDDEN},
+    [RC_FFN_POST_NORM] = {"ffn_post_norm.weight", true, ONE, DIM},
     [RC_NORM] = {"norm.weight", false, ONE, DIM},
     [RC_FREQS_COS] = {"freqs_cos", false, POSITIONS, PAIRS},
     [RC_FREQS_SIN] = {"freqs_sin", false, POSITIONS, PAIRS},
@@ -69,17 +73,28 @@ static const struct {
 
 static int64_t number_of(const rc_config *c, enum size size)
 {
+    const bool by_head = c->qk_norm == RC_QK_BY_HEAD;
     switch (size) {
     case DIM: return c->dim;
     case HIDDEN: return c->hidden_dim;
     case QUERIES: return (int64_t)c->n_heads * c->head_dim;
     case KEYS: return (int64_t)c->n_kv_heads * c->head_dim;
+    case Q_NORMED: return by_head ? c->head_dim : number_of(c, QUERIES);
+    case K_NORMED: return by_head ? c->head_dim : number_of(c, KEYS);
     case VOCABULARY: return c->vocab_size;
     case POSITIONS: return c->max_seq_len;
     case PAIRS: return c->head_dim / 2;
     case ONE: break;
     }
     return 1;
+}
+
+void rc_set_llama(rc_config *config)
+{
+    config->norm_place = RC_NORM_BEFORE;
+    config->qk_norm = RC_QK_PLAIN;
+    config->rotary_dim = config->head_dim;
+    config->embedding_scale = config->residual_scale = config->logit_divisor = 1.0;
 }
 
 rc_shape rc_shape_of(const rc_config *config, int kind)
@@ -98,6 +113,12 @@ bool rc_has_tensor(const rc_config *config, int kind)
     case RC_WK_BIAS:
     case RC_WV_BIAS: return config->qkv_bias;
     case RC_WO_BIAS: return config->wo_bias;
+    case RC_Q_NORM:
+    case RC_K_NORM: return config->qk_norm != RC_QK_PLAIN;
+    case RC_ATTENTION_NORM:
+    case RC_FFN_NORM: return config->norm_place != RC_NORM_AFTER;
+    case RC_ATTENTION_POST_NORM:
+    case RC_FFN_POST_NORM: return config->norm_place != RC_NORM_BEFORE;
     case RC_W1_BIAS:
     case RC_W2_BIAS:
     case RC_W3_BIAS: return config->mlp_bias;
@@ -106,4 +127,9 @@ bool rc_has_tensor(const rc_config *config, int kind)
     case RC_OUTPUT: return !config->shared_classifier;
     default: return true;
     }
+}
+
+bool rc_changes_logits(const rc_config *config)
+{
+    return (float)config->logit_divisor != 1.0f || config->logit_cap > 0.0;
 }

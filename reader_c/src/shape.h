@@ -26,8 +26,14 @@ int rc_parse_shape(const uint8_t *bytes, int64_t at, rc_config *config, rc_statu
 /* Check n_kv_heads, which stands at byte `at`, against n_heads. */
 int rc_check_kv_heads(int64_t at, const rc_config *config, rc_status *status);
 
+/* Fill in the fields that v0 to v2 do not have with what a Llama is; head_dim stands. */
+void rc_set_llama(rc_config *config);
+
 /* Whether a file with this config stores tensors of a kind (enum rc_kind). */
 bool rc_has_tensor(const rc_config *config, int kind);
+
+/* Whether something follows the classifier's product: a divisor or a cap. */
+bool rc_changes_logits(const rc_config *config);
 
 rc_shape rc_shape_of(const rc_config *config, int kind);
 

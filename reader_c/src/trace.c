@@ -1,6 +1,7 @@
 #include "trace.h"
 
 #include "matrix.h"
+#include "shape.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -21,35 +22,61 @@ static int product_of(const rc_model *model, int point)
     }
 }
 
-int64_t rc_trace_width(const rc_model *model, int point, int64_t layer, int64_t seen)
+/* Whether the model's layer takes the step of a point that not every model has. */
+static bool has_step(const rc_model *model, int point, int64_t layer)
 {
     const rc_config *p = &model->config;
-    const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
+    rc_layer kind;
+    rc_model_layer(model, layer, &kind);
     switch (point) {
     case RC_AT_COSINE:
-    case RC_AT_SINE: return p->head_dim / 2;
-    case RC_AT_Q:
+    case RC_AT_SINE:
     case RC_AT_Q_ROTATED:
-    case RC_AT_ATTENDED: return q_dim;
+    case RC_AT_K_ROTATED: return kind.rope != RC_NO_ROPE;
+    case RC_AT_Q_NORMED:
+    case RC_AT_K_NORMED: return p->qk_norm != RC_QK_PLAIN;
+    case RC_AT_Q_SCALED: return p->query_scale_beta > 0.0;
+    case RC_AT_SCORES_RAW: return p->score_cap > 0.0;
+    case RC_AT_ATTENTION_NORM:
+    case RC_AT_FFN_NORM: return p->norm_place != RC_NORM_AFTER;
+    case RC_AT_ATTENTION_POST_NORM:
+    case RC_AT_FFN_POST_NORM: return p->norm_place != RC_NORM_BEFORE;
+    case RC_AT_CLASSIFIED: return rc_changes_logits(p);
+    default: return true;
+    }
+}
+
+/* Elements at a point before those of int8 activations, in a model that takes its step. */
+static int64_t width_of(const rc_config *p, int point, int64_t seen)
+{
+    switch (point) {
+    case RC_AT_COSINE:
+    case RC_AT_SINE: return p->rotary_dim / 2;
+    case RC_AT_Q:
+    case RC_AT_Q_NORMED:
+    case RC_AT_Q_ROTATED:
+    case RC_AT_Q_SCALED:
+    case RC_AT_ATTENDED: return (int64_t)p->n_heads * p->head_dim;
     case RC_AT_K:
+    case RC_AT_K_NORMED:
     case RC_AT_K_ROTATED:
-    case RC_AT_V: return kv_dim;
+    case RC_AT_V: return (int64_t)p->n_kv_heads * p->head_dim;
+    case RC_AT_SCORES_RAW:
     case RC_AT_SCORES:
     case RC_AT_SHARES: return p->n_heads * seen;
     case RC_AT_GATE:
     case RC_AT_UP:
     case RC_AT_GATED: return p->hidden_dim;
+    case RC_AT_CLASSIFIED:
     case RC_AT_LOGITS: return p->vocab_size;
-    case RC_AT_EMBEDDING:
-    case RC_AT_ATTENTION_NORM:
-    case RC_AT_WO:
-    case RC_AT_ATTENTION_RESIDUAL:
-    case RC_AT_FFN_NORM:
-    case RC_AT_DOWN:
-    case RC_AT_FFN_RESIDUAL:
-    case RC_AT_FINAL_NORM: return p->dim;
-    default: break;
+    default: return point < 0 ? 0 : p->dim;
     }
+}
+
+int64_t rc_trace_width(const rc_model *model, int point, int64_t layer, int64_t seen)
+{
+    if (point < RC_AT_Q_INT8)
+        return has_step(model, point, layer) ? width_of(&model->config, point, seen) : 0;
     const bool scales = point >= RC_AT_Q_SCALE;
     const int kind = product_of(model, scales ? point - RC_AT_Q_SCALE + RC_AT_Q_INT8 : point);
     const rc_matrix w = kind == RC_KINDS ? (rc_matrix){.storage = RC_ABSENT} : rc_matrix_of(model, kind, layer);

@@ -1,8 +1,11 @@
 /* v3: a head that says everything, then tensors in the order in which a forward pass needs them.
  *
  *     0               fixed header, 256 bytes
- *     256             table, one entry of 192 bytes for each tensor
+ *     256             architecture block, 256 bytes
+ *     512             layer table, 4 bytes a layer, zeros up to a multiple of 64
+ *     then            table of tensors, one entry of 192 bytes each
  *     then            metadata
+ *     then            tokenizer block
  *     then            zeros
  *     head_size - 32  BLAKE3 of all bytes before it
  *     head_size       payload: values, then scales, each aligned; zeros between

@@ -3,6 +3,7 @@
 #include "bytes.h"
 #include "shape.h"
 #include "status.h"
+#include "v3_architecture.h"
 #include "v3_fields.h"
 
 enum {
@@ -61,7 +62,7 @@ int rc_v3_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tens
     const int64_t number = entry_number(model, kind, layer);
     if (number < 0)
         return 0;
-    const int64_t at = RC_HEADER + number * RC_V3_ENTRY, head = model->config.head_size;
+    const int64_t at = rc_v3_table_at(&model->config) + number * RC_V3_ENTRY, head = model->config.head_size;
     const uint8_t *entry = model->head + at;
     const int64_t offset = rc_load_i64(entry + OFFSET_AT), scale_length = rc_load_i64(entry + SCALE_LENGTH_AT);
     const bool is_last = number + 1 == rc_v3_tensor_count(model);
@@ -180,7 +181,7 @@ static int check_place(walk *w, int64_t at, const rc_shape *shape, int32_t stora
 /* layer is -1 outside the layers. */
 static int check_entry(walk *w, int kind, int64_t layer, rc_status *status)
 {
-    const int64_t at = RC_HEADER + w->number * RC_V3_ENTRY;
+    const int64_t at = rc_v3_table_at(w->config) + w->number * RC_V3_ENTRY;
     const rc_shape shape = rc_shape_of(w->config, kind);
     char name[NAME];
     write_name(name, layer, shape.name);
@@ -222,7 +223,7 @@ int rc_v3_check_padding(const rc_model *model, rc_status *status)
     const rc_config *c = &model->config;
     const int64_t count = rc_v3_tensor_count(model);
     for (int64_t number = 0; number < count; number++) {
-        const uint8_t *entry = model->head + RC_HEADER + number * RC_V3_ENTRY;
+        const uint8_t *entry = model->head + rc_v3_table_at(c) + number * RC_V3_ENTRY;
         const int64_t end = rc_load_i64(entry + OFFSET_AT) + rc_load_i64(entry + LENGTH_AT);
         const int64_t scale_offset = rc_load_i64(entry + SCALE_OFFSET_AT);
         const int64_t scale_length = rc_load_i64(entry + SCALE_LENGTH_AT);

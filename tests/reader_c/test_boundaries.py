@@ -14,7 +14,7 @@ from helpers.header_rules import COUNTS, LARGEST, LARGEST_GROUP, Header, first_w
 from helpers.v3_files import ENTRY, HEADER, healthy, patched
 
 import reader_c
-from exporter.formats.v3_parse import V3Error
+from exporter.formats.v3_fields import V3Error
 from exporter.sources.v3 import read_head
 
 SHAPE = (8, 16, 2, 4, 2, 6, 5)

@@ -17,7 +17,7 @@ _IN_EVERY_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "v
 # The fields that determine the tensors and their shapes.
 _SHAPING = (
     *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "tied"),
-    *("qkv_bias", "wo_bias", "mlp_bias"),
+    *("qkv_bias", "wo_bias", "mlp_bias", "norm_place", "qk_norm"),
 )
 
 
@@ -59,19 +59,28 @@ def same_shapes(model: reader_c.Model, hyper: Hyperparameters) -> bool:
 
 
 def flat(hyper: Hyperparameters) -> dict[str, Any]:
-    """Return hyperparameters by name; those of the scaling have a prefix."""
-    fields = dataclasses.asdict(hyper)
-    scaling = fields.pop("rope_scaling")
-    return fields | {f"rope_scaling_{name}": value for name, value in scaling.items()}
+    """Return hyperparameters by name; those of the scaling have a prefix, and layers are listed by their kind."""
+    return _flat(dataclasses.asdict(hyper))
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    scaling, layers = fields.pop("rope_scaling"), fields.pop("layers")
+    if fields["rotary_dim"] == fields["head_dim"]:
+        fields["rotary_dim"] = 0  # as Hyperparameters has it: all of a head
+    kinds = {
+        "windowed_layers": [number for number, layer in enumerate(layers) if layer["windowed"]],
+        "layers_without_rope": [number for number, layer in enumerate(layers) if layer["rope"] == "none"],
+        "layers_with_local_rope": [number for number, layer in enumerate(layers) if layer["rope"] == "second"],
+    }
+    listed = {name: ", ".join(map(str, numbers)) or "none" for name, numbers in kinds.items()}
+    return fields | listed | {f"rope_scaling_{name}": value for name, value in scaling.items()}
 
 
 def effective(model: reader_c.Model) -> dict[str, Any]:
     """Return the hyperparameters with which an engine runs this file, under the names of `flat`."""
-    fields = dataclasses.asdict(model.config)
-    scaling = fields.pop("rope_scaling")
+    fields = _flat(dataclasses.asdict(model.config))
     fields["tied"] = fields.pop("shared_classifier")
     del fields["group_size"]
-    fields |= {f"rope_scaling_{name}": value for name, value in scaling.items()}
     if model.format != "v3":
         # the constants of run.c and runq.c, not the values that our reader fills in
         implied = Hyperparameters(

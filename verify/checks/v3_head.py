@@ -27,16 +27,17 @@ def head_findings(model: reader_c.Model, source: Source, max_seq_len: int) -> li
     alignment = int.from_bytes(content[_ALIGNMENT_AT : _ALIGNMENT_AT + 4], "little")
     names = _order(source.hyperparameters)
     table, end, findings = _table(model, names, alignment)
-    metadata = _metadata(model.metadata)
-    room = 256 + len(table) + len(metadata) + 32
+    metadata, tokenizer = _metadata(model.metadata), model.tokenizer_block
+    switches = _switches(source.hyperparameters)
+    room = 256 + len(switches) + len(table) + len(metadata) + len(tokenizer) + 32
     head_size = room + -room % alignment
     header = _header(source.hyperparameters, max_seq_len)
-    of_model = blake3(header + struct.pack("<I", alignment) + table).digest()
+    of_model = blake3(header + struct.pack("<I", alignment) + switches + table).digest()
     header += struct.pack("<I", alignment)
     header += struct.pack("<QQ", head_size + end, head_size)
     header += struct.pack("<IIII", len(metadata), len(model.metadata), len(names), 192)
-    header += of_model + bytes(64)
-    head = header + table + metadata
+    header += of_model + struct.pack("<Q", len(tokenizer)) + bytes(56)
+    head = header + switches + table + metadata + tokenizer
     head += bytes(head_size - 32 - len(head))
     head += blake3(head).digest()
     found = bytes(content[:head_size])
@@ -56,12 +57,16 @@ def _order(hyper: Hyperparameters) -> list[str]:
     def with_bias(name: str, group: str) -> list[str]:
         return [f"{name}.weight"] + ([f"{name}.bias"] if biased[group] else [])
 
+    before, after = hyper.norm_place in ("before", "both"), hyper.norm_place in ("after", "both")
     layer = [
-        "attention_norm.weight",
+        *(["attention_norm.weight"] if before else []),
         *(part for name in ("wq", "wk", "wv") for part in with_bias(f"attention.{name}", "qkv")),
+        *([] if hyper.qk_norm == "none" else ["attention.q_norm.weight", "attention.k_norm.weight"]),
         *with_bias("attention.wo", "wo"),
-        "ffn_norm.weight",
+        *(["attention_post_norm.weight"] if after else []),
+        *(["ffn_norm.weight"] if before else []),
         *(part for name in ("w1", "w2", "w3") for part in with_bias(f"feed_forward.{name}", "mlp")),
+        *(["ffn_post_norm.weight"] if after else []),
     ]
     layers = [f"layers.{number}.{name}" for number in range(hyper.n_layers) for name in layer]
     return first + layers + (last[:1] if hyper.tied else last)
@@ -111,6 +116,33 @@ def _header(hyper: Hyperparameters, max_seq_len: int) -> bytes:
             struct.pack("<dI", s.attention_factor, int(s.truncate)),
         )
     )
+
+
+def _switches(hyper: Hyperparameters) -> bytes:
+    """Pack the architecture block and the layer table with its zeros, bytes 256 up to the table of tensors."""
+    h = hyper
+    block = struct.pack(
+        "<6I8d",
+        {"before": 0, "after": 1, "both": 2}[h.norm_place],
+        int(h.norm_plus_one),
+        {"none": 0, "head": 1, "whole": 2}[h.qk_norm],
+        h.rotary_dim or h.head_dim,
+        h.window,
+        h.query_scale_positions,
+        h.embedding_scale,
+        h.score_scale,
+        h.residual_scale,
+        h.logit_divisor,
+        h.score_cap,
+        h.logit_cap,
+        h.query_scale_beta,
+        h.local_theta,
+    )
+    block += bytes(256 - len(block))
+    for number in range(h.n_layers):
+        kind = h.layer(number)
+        block += (kind.windowed + 2 * {"none": 0, "first": 1, "second": 2}[kind.rope]).to_bytes(4, "little")
+    return block + bytes(-len(block) % 64)
 
 
 def _metadata(pairs: dict[str, str]) -> bytes:

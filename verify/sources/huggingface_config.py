@@ -87,7 +87,7 @@ def derived(
     return found, [*notes, *more]
 
 
-def _sizes(where: Path, config: Any, shapes: Shapes) -> dict[str, int]:
+def _sizes(where: Path, config: Any, shapes: Shapes) -> dict[str, Any]:
     """Counts by their names in Hyperparameters, of the tensors."""
     path = where.parent
     layers = {int(name.split(".")[1]) for name in shapes if name.startswith("layers.")}

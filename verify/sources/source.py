@@ -25,8 +25,21 @@ class RopeScaling:
 
 
 @dataclass(frozen=True)
+class LayerKind:
+    """How one layer attends: to the last `window` positions only or to all, and with which RoPE."""
+
+    windowed: bool = False
+    rope: str = "first"  # none, first, second
+
+
+@dataclass(frozen=True)
 class Hyperparameters:
-    """Everything that decides a Llama's logits besides its weights. activation: silu, gelu or gelu_tanh."""
+    """Everything that decides a model's logits besides its weights.
+
+    activation: silu, gelu or gelu_tanh. The fields from norm_place on are the switches by which models differ from
+    Llama; their defaults are Llama's, and docs/format-v3.md says what each computes. rotary_dim 0 stands for all of
+    head_dim, and empty layers stand for layers that see everything and use the first RoPE.
+    """
 
     dim: int
     hidden_dim: int
@@ -44,21 +57,58 @@ class Hyperparameters:
     wo_bias: bool = False
     mlp_bias: bool = False
     activation: str = "silu"
+    norm_place: str = "before"  # before, after, both
+    norm_plus_one: bool = False
+    qk_norm: str = "none"  # none, head, whole
+    rotary_dim: int = 0
+    window: int = 0
+    query_scale_positions: int = 0
+    embedding_scale: float = 1.0
+    score_scale: float = 0.0
+    residual_scale: float = 1.0
+    logit_divisor: float = 1.0
+    score_cap: float = 0.0
+    logit_cap: float = 0.0
+    query_scale_beta: float = 0.0
+    local_theta: float = 0.0
+    layers: tuple[LayerKind, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rotary_dim == self.head_dim:
+            object.__setattr__(self, "rotary_dim", 0)
+        if all(layer == LayerKind() for layer in self.layers):
+            object.__setattr__(self, "layers", ())
+
+    @property
+    def rotated(self) -> int:
+        """Return how many elements of each head RoPE rotates."""
+        return self.rotary_dim or self.head_dim
+
+    def layer(self, number: int) -> LayerKind:
+        """Return how a layer attends."""
+        return self.layers[number] if self.layers else LayerKind()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of each tensor that a file of this model must hold."""
         q_rows, kv_rows = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
         layer: dict[str, tuple[int, ...]] = {
-            "attention_norm.weight": (self.dim,),
             "attention.wq.weight": (q_rows, self.dim),
             "attention.wk.weight": (kv_rows, self.dim),
             "attention.wv.weight": (kv_rows, self.dim),
             "attention.wo.weight": (self.dim, q_rows),
-            "ffn_norm.weight": (self.dim,),
             "feed_forward.w1.weight": (self.hidden_dim, self.dim),
             "feed_forward.w2.weight": (self.dim, self.hidden_dim),
             "feed_forward.w3.weight": (self.hidden_dim, self.dim),
         }
+        for block in ("attention", "ffn"):
+            if self.norm_place in ("before", "both"):
+                layer[f"{block}_norm.weight"] = (self.dim,)
+            if self.norm_place in ("after", "both"):
+                layer[f"{block}_post_norm.weight"] = (self.dim,)
+        if self.qk_norm == "head":
+            layer |= {f"attention.{name}_norm.weight": (self.head_dim,) for name in "qk"}
+        elif self.qk_norm == "whole":
+            layer |= {"attention.q_norm.weight": (q_rows,), "attention.k_norm.weight": (kv_rows,)}
         biased = {
             "attention.wq": self.qkv_bias,
             "attention.wk": self.qkv_bias,

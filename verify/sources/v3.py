@@ -14,7 +14,7 @@ import torch
 
 import reader_c
 from verify.errors import CannotJudgeError
-from verify.sources.source import Hyperparameters, RopeScaling, Source
+from verify.sources.source import Hyperparameters, LayerKind, RopeScaling, Source
 from verify.sources.tokenizer_place import tokenizer_beside
 from verify.sources.unchanged_files import UnchangedFiles
 
@@ -40,7 +40,9 @@ class V3Source(Source):
         said = dataclasses.asdict(self._model.config)
         del said["group_size"]
         scaling = RopeScaling(**said.pop("rope_scaling"))
-        self.hyperparameters = Hyperparameters(tied=said.pop("shared_classifier"), rope_scaling=scaling, **said)
+        layers = tuple(LayerKind(**layer) for layer in said.pop("layers"))
+        tied = said.pop("shared_classifier")
+        self.hyperparameters = Hyperparameters(tied=tied, rope_scaling=scaling, layers=layers, **said)
 
     def expect_unchanged(self) -> None:
         self._opened.expect_unchanged()

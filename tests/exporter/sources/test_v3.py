@@ -12,7 +12,7 @@ from helpers.v3_files import SCALINGS, healthy
 
 import exporter
 from exporter.encode import to_bf16
-from exporter.formats.v3_parse import V3Error
+from exporter.formats.v3_fields import V3Error
 from exporter.sources.v3 import open_v3, read_head
 
 

@@ -13,7 +13,7 @@ import exporter
 import reader_c
 from exporter.bin_file import write_v3
 from exporter.formats import v3
-from exporter.formats.v3_parse import V3Error
+from exporter.formats.v3_fields import V3Error
 from exporter.payload import PayloadWriter
 from exporter.sources.v3 import open_v3
 from helpers.models import arrays, config
@@ -66,6 +66,12 @@ def head_size(content: bytes) -> int:
     return int(struct.unpack_from("<Q", content, 136)[0])
 
 
+def table_at(content: bytes) -> int:
+    """Where the table of tensors begins: after two blocks of 256 bytes and the layer table in whole blocks of 64."""
+    (layers,) = struct.unpack_from("<i", content, 16)
+    return 512 + -(-4 * max(0, min(layers, 1 << 20)) // 64) * 64
+
+
 def patched(content: bytes, *changes: tuple[int, bytes], resign: bool = True) -> bytes:
     """content with bytes replaced at offsets, and both digests of the head made to fit."""
     changed = bytearray(content)
@@ -73,8 +79,8 @@ def patched(content: bytes, *changes: tuple[int, bytes], resign: bool = True) ->
         changed[at : at + len(new)] = new
     if resign:
         size = head_size(content)
-        (count,) = struct.unpack_from("<I", content, 152)
-        changed[160:192] = blake3(bytes(changed[:128]) + bytes(changed[HEADER : HEADER + ENTRY * count])).digest()
+        end = table_at(content) + ENTRY * struct.unpack_from("<I", content, 152)[0]
+        changed[160:192] = blake3(bytes(changed[:128]) + bytes(changed[HEADER:end])).digest()
         changed[size - 32 : size] = blake3(bytes(changed[: size - 32])).digest()
     return bytes(changed)
 

@@ -1,0 +1,132 @@
+"""Reads the hyper-parameters of v3's head: its fixed fields, the architecture block and the layer table."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS, ModelConfig, RopeScaling
+from exporter.formats import v3
+from exporter.formats.v3_fields import Fields
+from exporter.switches import LAYER_ROPES, NORM_PLACES, QK_NORMS, LayerKind
+
+_COUNTS = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
+_SCALING_REALS = {
+    "factor": 72,
+    "low_freq_factor": 80,
+    "high_freq_factor": 88,
+    "beta_fast": 96,
+    "beta_slow": 104,
+    "attention_factor": 112,
+}
+# Factors that are 1 where the model has none, and numbers that are 0 there.
+_FACTORS = {"embedding_scale": 280, "residual_scale": 296, "logit_divisor": 304}
+_OPTIONAL = {"score_scale": 288, "score_cap": 312, "logit_cap": 320, "query_scale_beta": 328, "local_theta": 336}
+_WINDOW_AT, _QUERY_SCALE_POSITIONS_AT, _LOCAL_THETA_AT = 272, 276, 336
+
+
+def tensor_count(fields: Fields) -> tuple[int, int]:
+    """Return the number of layers and the number of tensors that the fields imply. Raises V3Error."""
+    said = _fixed(fields) | _switches(fields)
+    own = said["norm_place"] == "both"
+    a_layer = 9 + 3 * said["qkv_bias"] + said["wo_bias"] + 3 * said["mlp_bias"]
+    a_layer += 2 * own + 2 * (said["qk_norm"] != "none")
+    return said["n_layers"], said["n_layers"] * a_layer + 2 + (not said["tied"])
+
+
+def read_config(fields: Fields) -> ModelConfig:
+    """Return the whole config. Raises V3Error for the first field that breaks a rule."""
+    said = _fixed(fields) | _switches(fields)
+    layers = tuple(_layer(fields, v3.LAYERS_AT + v3.LAYER_BYTES * number) for number in range(said["n_layers"]))
+    windowed, local = any(layer.windowed for layer in layers), any(layer.rope == "second" for layer in layers)
+    for field, at, used, what in (
+        ("window", _WINDOW_AT, windowed, "windowed layer"),
+        ("local_theta", _LOCAL_THETA_AT, local, "layer with the second RoPE"),
+    ):
+        if bool(said[field]) != used:
+            expected = f"more than 0, for there is a {what}" if used else f"0, for there is no {what}"
+            raise fields.wrong(field, at, expected, said[field])
+    return ModelConfig(**said, layers=layers)
+
+
+def _fixed(fields: Fields) -> dict[str, Any]:
+    """Read the fields of the fixed header."""
+    counts = dict(zip(_COUNTS, struct.unpack_from("<7i", fields.head, 8), strict=True))
+    for number, (field, value) in enumerate(counts.items()):
+        if value < 1:
+            raise fields.wrong(field, 8 + 4 * number, "at least 1", value)
+    if counts["n_heads"] % counts["n_kv_heads"]:
+        raise fields.wrong("n_kv_heads", 24, f"a divisor of {counts['n_heads']}", counts["n_kv_heads"])
+    head_dim = fields.u32("head_dim", 36, 1, (2**31 - 1) // counts["n_heads"])
+    if head_dim % 2:
+        raise fields.wrong("head_dim", 36, "a multiple of 2", head_dim)
+    flags = fields.u32("flags", 40, 0, 15)
+    theta, scaling = fields.positive("rope_theta", 56), _scaling(fields, counts["max_seq_len"])
+    if scaling.type == "yarn" and theta == 1:
+        raise fields.wrong("rope_theta", 56, "other than 1, whose logarithm yarn divides by", theta)
+    return {
+        **counts,
+        "tied": bool(flags & 1),
+        "qkv_bias": bool(flags & 2),
+        "wo_bias": bool(flags & 4),
+        "mlp_bias": bool(flags & 8),
+        "head_dim": head_dim,
+        "activation": ACTIVATIONS[fields.u32("activation", 44, 0, len(ACTIVATIONS) - 1)],
+        "norm_eps": fields.positive("norm_eps", 48),
+        "rope_theta": theta,
+        "rope_scaling": scaling,
+    }
+
+
+def _scaling(fields: Fields, max_seq_len: int) -> RopeScaling:
+    kind = v3.ROPE_TYPES[fields.u32("rope_scaling type", 64, 0, len(v3.ROPE_TYPES) - 1)]
+    used = ROPE_SCALING_FIELDS[kind]
+    bounded = "original_max_positions" in used
+    original = fields.u32("rope_scaling original_max_positions", 68, int(bounded), 2**31 - 1 if bounded else 0)
+    reals = {}
+    for field, at in _SCALING_REALS.items():
+        if field in used:
+            reals[field] = fields.positive(f"rope_scaling {field}", at)
+        else:
+            fields.exactly(f"rope_scaling {field}", at, "<Q", 0)
+    truncate = fields.u32("rope_scaling truncate", 120, 0, int("truncate" in used))
+    if kind == "llama3" and not reals["low_freq_factor"] < reals["high_freq_factor"]:
+        raise fields.wrong(
+            "rope_scaling high_freq_factor", 88, "more than low_freq_factor", reals["high_freq_factor"]
+        )
+    if kind == "dynamic" and max_seq_len > original:
+        raise fields.wrong("max_seq_len", 32, f"at most original_max_positions = {original}", max_seq_len)
+    return RopeScaling(kind, original_max_positions=original, truncate=bool(truncate), **reals)
+
+
+def _switches(fields: Fields) -> dict[str, Any]:
+    """Read the architecture block."""
+    (head_dim,) = struct.unpack_from("<I", fields.head, 36)
+    place = fields.u32("norm_place", 256, 0, len(NORM_PLACES) - 1)
+    plus_one = fields.u32("norm_plus_one", 260, 0, 1)
+    qk_norm = fields.u32("qk_norm", 264, 0, len(QK_NORMS) - 1)
+    rotary_dim = fields.u32("rotary_dim", 268, 2, head_dim)
+    if rotary_dim % 2:
+        raise fields.wrong("rotary_dim", 268, "a multiple of 2", rotary_dim)
+    window = fields.u32("window", _WINDOW_AT, 0, 2**31 - 1)
+    factors = {field: fields.positive(field, at) for field, at in _FACTORS.items()}
+    optional = {field: fields.positive_or_zero(field, at) for field, at in _OPTIONAL.items()}
+    scaled = bool(optional["query_scale_beta"])
+    positions = fields.u32(
+        "query_scale_positions", _QUERY_SCALE_POSITIONS_AT, int(scaled), 2**31 - 1 if scaled else 0
+    )
+    return {
+        "norm_place": NORM_PLACES[place],
+        "norm_plus_one": bool(plus_one),
+        "qk_norm": QK_NORMS[qk_norm],
+        "rotary_dim": rotary_dim,
+        "window": window,
+        "query_scale_positions": positions,
+        **factors,
+        **optional,
+    }
+
+
+def _layer(fields: Fields, at: int) -> LayerKind:
+    word = fields.u32("layer", at, 0, 5)
+    return LayerKind(windowed=bool(word & 1), rope=LAYER_ROPES[word >> 1])
