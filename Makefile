@@ -15,7 +15,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
-  mutants-python refusals words campaign clean
+  mutants-python refusals words tokens campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -155,6 +155,10 @@ fuzz-ci: $(READY)
 # Token ids and generated text against llama2.c's own programs; RUN_C and RUNQ_C: their sources, from a clone of it.
 words: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/words.py $(or $(RUN_C),$(error RUN_C=FILE is required)) $(RUNQ_C)
+
+# Token ids by tokenizer blocks against Hugging Face's tokenizers and sentencepiece, a million texts a family.
+tokens: $(VENV)/smollm2/config.json
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/tokens.py $(VENV)/smollm2
 
 # Branches of the reader that the fuzzer's corpus and the tests reach.
 coverage: $(READY)

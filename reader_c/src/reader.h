@@ -1,4 +1,4 @@
-/* The C reader's whole interface.
+/* The C reader's interface, but for tokenizers, which tokenizer.h has.
  *
  * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, which the
  * reader tells apart by the file itself. It is immutable after rc_open, and threads may share it. A session holds
@@ -38,8 +38,16 @@
  * Words, for which llama2.c has a file of its own:
  *
  *     pieces, merges                   tokenizer.bin: pieces and scores; which tokens merge into which
- *     encode.c                         text to tokens                               [rc_tokenizer_encode]
- *     tokenizer.c                      the whole; tokens to text         [rc_tokenizer_open, _close, _decode]
+ *     encode, decode                   text to tokens, and tokens to text
+ *     unicode_tables.h, unicode        what Hugging Face's library knows of code points; characters of UTF-8
+ *     normalize                        NFC
+ *     block.h, piece_table             a checked tokenizer block of v3; its pieces and merges, found by hash
+ *     merge_run, words                 tokens merged by rank; pre-tokens to tokens
+ *     scanner, matcher                 where pre-tokens end; added tokens in a text
+ *     block_encode, block_decode       text to tokens, and tokens to text
+ *     block_head, score_ranks, block_parse
+ *                                      the block's first bytes; an order of merges from scores; the whole block
+ *     tokenizer                        a tokenizer of either kind
  *     sample.c                         draws the next token                         [rc_sample]
  */
 #ifndef EXPORT_AND_VERIFY_READER_H
@@ -300,24 +308,6 @@ int rc_walk_layer(rc_session *session, int64_t layer, int64_t n, const rc_option
 /* logits is (n, vocab_size). */
 int rc_walk_classifier(rc_session *session, int64_t n, const rc_options *options, void *const *trace,
                        const float *x, float *logits, rc_status *status);
-
-typedef struct rc_tokenizer rc_tokenizer;
-
-/* A tokenizer of llama2.c: file (size,) is all of its tokenizer.bin, and vocab_size is the model's, because the file
- * does not say how many tokens it has. The tokenizer is immutable, and threads may share it. */
-int rc_tokenizer_open(const uint8_t *file, int64_t size, int64_t vocab_size, rc_tokenizer **tokenizer,
-                      rc_status *status);
-void rc_tokenizer_close(rc_tokenizer *tokenizer);
-
-/* The tokens that run.c makes of a text without zero bytes, of any encoding: tokens has room for size + 3. bos, eos:
- * begin with token 1, end with token 2. */
-int rc_tokenizer_encode(const rc_tokenizer *tokenizer, const uint8_t *text, int64_t size, int bos, int eos,
-                        int32_t *tokens, int64_t *count, rc_status *status);
-/* The text of tokens (n,): the pieces, without token 1 and without a space that follows it; a piece such as <0x0A> is
- * that byte. previous: the token before them, or -1. shown: leave out what run.c does not print, a byte that is neither
- * ASCII that can be printed nor white space and stands alone. text may be NULL: then only size is found. */
-int rc_tokenizer_decode(const rc_tokenizer *tokenizer, int32_t previous, const int32_t *tokens, int64_t n, int shown,
-                        uint8_t *text, int64_t *size, rc_status *status);
 
 typedef struct {
     float temperature; /* 0 for the most probable token */

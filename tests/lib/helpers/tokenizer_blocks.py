@@ -1,175 +1,128 @@
-"""Writes v3's tokenizer block from rules, and encodes by rules in the plainest way, with no regard for time."""
+"""Writes tokenizer blocks of v3, and makes them of Hugging Face's tokenizer.json: code of the tests' own, which
+neither the exporter nor the reader shares."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import struct
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-import regex
+import tokenizers
 
-from verify.tokenizers.rules import NONE, STRIPS_LEFT, STRIPS_RIGHT, Rules
+WHOLE, BEGINS, ENDS, NFC, DIGITS, PREFIX, BYTE_PIECES = (1 << bit for bit in range(7))
+SPECIAL, LEFT, RIGHT, SINGLE, NORMALIZED = (1 << bit for bit in range(5))
+NO_SPLIT, GPT2, LLAMA3, QWEN2 = range(4)
 
-_PRE_TOKENIZERS = ("none", "gpt2", "llama3", "qwen2")
-_SWITCHES = ("ignore_merges", "add_bos", "add_eos", "nfc", "digits", "prefix", "byte_fallback")
-_PATTERNS = {
-    "none": r"(?s:.+)",
-    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-}
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_PATTERN = rf"{_WORDS}|\p{{N}}{{1,3}}|{_REST}"
+QWEN2_PATTERN = LLAMA3_PATTERN.replace(r"\p{N}{1,3}", r"\p{N}")
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
-def block_of(rules: Rules) -> bytes:
-    """Return the bytes of the block that says these rules."""
-    content = b"".join(rules.pieces)
-    template = rules.template.encode()
-    header = struct.pack(
-        "<IIIIIIiiIIIIQ8x",
-        1 if rules.kind == "bytes" else 2,
-        sum(1 << bit for bit, name in enumerate(_SWITCHES) if getattr(rules, name)),
-        _PRE_TOKENIZERS.index(rules.pre_tokenizer),
-        len(rules.pieces),
-        len(rules.merges),
-        len(rules.added),
-        rules.bos,
-        rules.unk,
-        len(rules.ends),
-        0xFFFFFFFF if rules.eos == NONE else rules.eos,
-        len(template),
-        int(rules.scores is not None),
-        len(content),
-    )
-    ends, at = [], 0
-    for piece in rules.pieces:
-        at += len(piece)
-        ends.append(at)
-    parts = [
-        header,
-        struct.pack(f"<{len(ends)}I", *ends),
-        content + bytes(-len(content) % 4),
-        struct.pack(f"<{len(rules.scores or ())}f", *(rules.scores or ())),
-        *(struct.pack("<II", *pair) for pair in rules.merges),
-        *(struct.pack("<II", token, flags) for token, flags in sorted(rules.added.items())),
-        struct.pack(f"<{len(rules.ends)}I", *rules.ends),
-        template,
-    ]
-    block = b"".join(parts)
-    return block + bytes(-len(block) % 64)
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """What a tokenizer block says."""
+
+    kind: int = 1
+    flags: int = 0
+    pretokenizer: int = NO_SPLIT
+    pieces: Sequence[bytes] = ()
+    merges: Sequence[tuple[int, int]] = ()
+    added: Sequence[tuple[int, int]] = ()
+    bos: int = -1
+    unk: int = -1
+    eos: int = -1
+    eos_ids: Sequence[int] = ()
+    template: bytes = b""
+    scores: Sequence[float] | None = None
+
+    def content(self) -> bytes:
+        """Return the block's bytes, whether or not they keep its rules."""
+        pieces = b"".join(self.pieces)
+        head = (self.kind, self.flags, self.pretokenizer, len(self.pieces), len(self.merges), len(self.added))
+        rest = (len(self.eos_ids), self.eos, len(self.template), self.scores is not None, len(pieces))
+        ends, end = [], 0
+        for piece in self.pieces:
+            end += len(piece)
+            ends.append(end)
+        written = struct.pack("<6I2iIi2IQ8x", *head, self.bos, self.unk, *rest)
+        written += struct.pack(f"<{len(ends)}I", *ends) + pieces + bytes(-len(pieces) % 4)
+        if self.scores is not None:
+            written += struct.pack(f"<{len(self.scores)}f", *self.scores)
+        for pair in (*self.merges, *self.added):
+            written += struct.pack("<2I", *pair)
+        written += struct.pack(f"<{len(self.eos_ids)}I", *self.eos_ids) + self.template
+        return written + bytes(-len(written) % 64)
 
 
-class PlainEncoder:
-    """Encodes by rules; the judged engine's place in tests."""
+def byte_of_letter() -> dict[str, int]:
+    """Return which byte each letter of a byte-level vocabulary stands for."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + number): byte for number, byte in enumerate(others)}
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
-        self._token_of = {piece: n for n, piece in enumerate(rules.pieces) if piece and n not in rules.added}
-        self._ranks: dict[tuple[int, int], tuple[float, int]] = {}
-        for rank, (left, right) in enumerate(rules.merges):
-            whole = self._token_of.get(rules.pieces[left] + rules.pieces[right], NONE)
-            self._ranks[left, right] = rank, whole
-        self._pattern = regex.compile(_PATTERNS[rules.pre_tokenizer])
-        self._cache: dict[str, list[int]] = {}
-        self._added = [self._finder(normalized=flag) for flag in (False, True)]
 
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        rules = self._rules
-        ids = [rules.bos] if special and rules.add_bos else []
-        for part in self._split(text):
-            ids += [part] if isinstance(part, int) else self._segment(part)
-        return ids + ([rules.eos] if special and rules.add_eos else [])
-
-    def decode(self, ids: Sequence[int]) -> bytes:
-        rules = self._rules
-        pieces = [
-            bytes([int(piece[3:5], 16)])
-            if rules.byte_fallback and regex.fullmatch(rb"<0x[0-9A-F]{2}>", piece) and token not in rules.added
-            else piece
-            for token, piece in ((token, rules.pieces[token]) for token in ids)
-        ]
-        if rules.kind == "bytes":
-            return b"".join(pieces)
-        text = b"".join(pieces).replace("\u2581".encode(), b" ")
-        return text[1:] if rules.prefix and text[:1] == b" " else text
-
-    def _split(self, text: str) -> Iterator[int | str]:
-        """Yield added tokens, and the text between them, normalized."""
-        for part in self._cut(text, self._added[False]):
-            if isinstance(part, int):
-                yield part
-                continue
-            normal = unicodedata.normalize("NFC", part) if self._rules.nfc else part
-            yield from self._cut(normal, self._added[True])
-
-    def _finder(self, *, normalized: bool) -> dict[str, int]:
-        return {
-            self._rules.pieces[token].decode(): token
-            for token, flags in self._rules.added.items()
-            if bool(flags & 16) == normalized
+def from_tokenizer(tokenizer: tokenizers.Tokenizer, **more: Any) -> Block:
+    """Return the block of a BPE tokenizer whose parts are among those that this function knows."""
+    stored = json.loads(tokenizer.to_str())
+    model, added = stored["model"], stored["added_tokens"]
+    assert model["type"] == "BPE"
+    assert not model["continuing_subword_prefix"]
+    assert not model["end_of_word_suffix"]
+    is_bytes = any(part["type"] == "ByteLevel" for part in _sequence(stored["pre_tokenizer"], "pretokenizers"))
+    token_of = dict(model["vocab"])
+    pieces = [b""] * (1 + max([*token_of.values(), *(token["id"] for token in added)]))
+    letters = byte_of_letter()
+    for text, token in token_of.items():
+        pieces[token] = (
+            bytes(map(letters.__getitem__, text)) if is_bytes and set(text) <= set(letters) else text.encode()
+        )
+    for token in added:
+        pieces[token["id"]] = token["content"].encode()
+    merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
+    flags, pretokenizer = _parts(stored)
+    return Block(
+        **{
+            "kind": 1 if is_bytes else 2,
+            "flags": flags | WHOLE * bool(model["ignore_merges"]) | BYTE_PIECES * bool(model["byte_fallback"]),
+            "pretokenizer": pretokenizer,
+            "pieces": pieces,
+            "merges": [(token_of[left], token_of[right]) for left, right in merges],
+            "added": sorted((token["id"], _added_flags(token)) for token in added),
+            "unk": token_of.get(model["unk_token"], -1),
+            **more,
         }
+    )
 
-    def _cut(self, text: str, tokens: dict[str, int]) -> Iterator[int | str]:
-        if not tokens:
-            if text:
-                yield text
-            return
-        longest_first = sorted(tokens, key=len, reverse=True)
-        at = 0
-        for match in regex.finditer("|".join(map(regex.escape, longest_first)), text):
-            token = tokens[match[0]]
-            flags, start, end = self._rules.added[token], match.start(), match.end()
-            if flags & STRIPS_LEFT:
-                start = max(at, len(text[:start].rstrip()))
-            if flags & STRIPS_RIGHT:
-                end += len(text[end:]) - len(text[end:].lstrip())
-            if start > at:
-                yield text[at:start]
-            yield token
-            at = end
-        if at < len(text):
-            yield text[at:]
 
-    def _segment(self, text: str) -> list[int]:
-        rules = self._rules
-        if rules.kind == "characters":
-            return self._merged((" " * rules.prefix + text).replace(" ", "\u2581"))
-        if rules.prefix and not text.startswith(" "):
-            text = f" {text}"
-        parts = regex.split(r"(\p{N})", text) if rules.digits else [text]
-        return [token for part in parts for word in self._pattern.findall(part) for token in self._word(word)]
+def _added_flags(token: dict[str, Any]) -> int:
+    names = ("special", "lstrip", "rstrip", "single_word", "normalized")
+    return sum(bool(token[name]) << bit for bit, name in enumerate(names))
 
-    def _word(self, word: str) -> list[int]:
-        if word not in self._cache:
-            self._cache[word] = self._merged(word)
-        return self._cache[word]
 
-    def _merged(self, word: str) -> list[int]:
-        rules = self._rules
-        if rules.ignore_merges and word.encode() in self._token_of:
-            return [self._token_of[word.encode()]]
-        units = [bytes([byte]) for byte in word.encode()] if rules.kind == "bytes" else [c.encode() for c in word]
-        ids = [token for unit in units for token in self._unit(unit)]
-        while True:
-            pairs = [(*found, at) for at in range(len(ids) - 1) if (found := self._pair(ids[at], ids[at + 1]))]
-            if not pairs:
-                return ids
-            _, whole, at = min(pairs, key=lambda pair: (pair[0], pair[2]))
-            ids[at : at + 2] = [whole]
+def _parts(stored: dict[str, Any]) -> tuple[int, int]:
+    """Return flags and pre-tokenizer for a tokenizer's normalizers and pre-tokenizers."""
+    flags, pretokenizer = 0, NO_SPLIT
+    for part in _sequence(stored["normalizer"], "normalizers"):
+        flags |= {"NFC": NFC, "Prepend": PREFIX, "Replace": 0}[part["type"]]
+    for part in _sequence(stored["pre_tokenizer"], "pretokenizers"):
+        if part["type"] == "Split":
+            pretokenizer = {LLAMA3_PATTERN: LLAMA3, QWEN2_PATTERN: QWEN2, GPT2_PATTERN: GPT2}[
+                part["pattern"]["Regex"]
+            ]
+        elif part["type"] == "Digits":
+            flags |= DIGITS * part["individual_digits"]
+        else:
+            assert part["type"] == "ByteLevel"
+            pretokenizer = GPT2 if part["use_regex"] else pretokenizer
+            flags |= PREFIX * part["add_prefix_space"]
+    return flags, pretokenizer
 
-    def _pair(self, left: int, right: int) -> tuple[float, int] | None:
-        """Return what decides the order of a pair's merge, and what it makes."""
-        rules = self._rules
-        if rules.scores is None:
-            return self._ranks.get((left, right))
-        whole = self._token_of.get(rules.pieces[left] + rules.pieces[right])
-        return None if whole is None else (-rules.scores[whole], whole)
 
-    def _unit(self, unit: bytes) -> list[int]:
-        known = self._token_of.get(unit)
-        if known is not None:
-            return [known]
-        if self._rules.byte_fallback:
-            return [self._token_of[f"<0x{byte:02X}>".encode()] for byte in unit]
-        return [] if self._rules.unk == NONE else [self._rules.unk]
+def _sequence(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
+    if part is None:
+        return []
+    return list(part[name]) if part["type"] == "Sequence" else [part]

@@ -6,7 +6,7 @@ import struct
 from dataclasses import replace
 
 import pytest
-from helpers.tokenizer_blocks import block_of
+from helpers.rule_blocks import block_of
 
 from verify.tokenizers.block import BlockError, parse_block
 from verify.tokenizers.rules import Rules
