@@ -16,7 +16,7 @@ from verify.run.options import Options, StrPath
 from verify.sources import Source
 from verify.system.reading import read_given
 from verify.tokenizers.drawn_texts import TEXTS
-from verify.tokenizers.encoders import ReaderEncoder
+from verify.tokenizers.encoders import BlockReader, PlainReader
 from verify.tokenizers.plain_files import form_of, read_plain
 from verify.tokenizers.trial import ENCODED
 
@@ -27,12 +27,18 @@ _MERGES = 100_000
 
 def written_tokenizers(model: reader_c.Model, tokenizer_file: StrPath | None) -> list[WrittenTokenizer]:
     """Return the tokenizers that are to be judged, which may be none. Raises CannotJudgeError."""
-    return [] if tokenizer_file is None else [_of_file(Path(tokenizer_file), model.config.vocab_size)]
+    vocab_size, block = model.config.vocab_size, model.tokenizer_block
+    written = []
+    if block:
+        written.append(WrittenTokenizer("v3", block, vocab_size, None, partial(BlockReader, block, vocab_size)))
+    if tokenizer_file is not None:
+        written.append(_of_file(Path(tokenizer_file), vocab_size))
+    return written
 
 
 def _of_file(path: Path, vocab_size: int) -> WrittenTokenizer:
     form = form_of(path)
-    encoder = partial(ReaderEncoder, path, vocab_size) if form == "llama2c" else None
+    encoder = partial(PlainReader, path, vocab_size) if form == "llama2c" else None
     return WrittenTokenizer(form, read_plain(path), vocab_size, os.fspath(path), encoder)
 
 

@@ -1,4 +1,4 @@
-"""The C reader's tokenizer as an encoder that is judged."""
+"""The C reader's tokenizers as encoders that are judged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import reader_c
 _BOS = 1
 
 
-class ReaderEncoder:
+class PlainReader:
     """reader_c's Tokenizer of a tokenizer.bin, whose texts begin with token 1. Raises reader_c.ReaderError."""
 
     def __init__(self, path: Path, vocab_size: int) -> None:
@@ -25,3 +25,21 @@ class ReaderEncoder:
 
     def decode(self, ids: Sequence[int]) -> bytes:
         return self._tokenizer.decode(list(ids), previous=_BOS)
+
+
+class BlockReader:
+    """reader_c's Tokenizer of a v3 file's block, with the rules about bos and eos of its own. Raises
+    reader_c.ReaderError."""
+
+    def __init__(self, block: bytes, vocab_size: int) -> None:
+        self._tokenizer = reader_c.Tokenizer.from_block(block, vocab_size)
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        around = {} if special else {"bos": False, "eos": False}
+        try:
+            return self._tokenizer.encode(text, **around)
+        except reader_c.ReaderError as error:
+            raise ValueError(str(error)) from error
+
+    def decode(self, ids: Sequence[int]) -> bytes:
+        return self._tokenizer.decode(list(ids))

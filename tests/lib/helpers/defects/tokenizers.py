@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.tokenizer_bins import Entry, content, from_sentencepiece
 from helpers.rule_blocks import PlainEncoder, block_of
+from helpers.tokenizer_bins import Entry, content, from_sentencepiece
 from helpers.tokenizer_sources import FAMILIES, processor_of, source
 from helpers.tokenizers import bytes_of_symbols
 from verify.checks.tokenizer import TokenizerFindings, WrittenTokenizer, check_tokenizer
 from verify.diagnosis.tokenizer import diagnose_tokenizer
-from verify.tokenizers.encoders import ReaderEncoder
+from verify.tokenizers.encoders import PlainReader
 from verify.tokenizers.rules import SPACE, Rules
 from verify.tokenizers.source_tokenizer import open_source_tokenizer
 
@@ -83,7 +83,7 @@ def _plain(defect: TokenizerDefect | None, path: Path, directory: Path) -> Writt
     file.write_bytes(content(seeded))
     vocab_size = len(seeded)
     return WrittenTokenizer(
-        "llama2c", file.read_bytes(), vocab_size, str(file), lambda: ReaderEncoder(file, vocab_size)
+        "llama2c", file.read_bytes(), vocab_size, str(file), lambda: PlainReader(file, vocab_size)
     )
 
 
