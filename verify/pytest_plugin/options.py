@@ -42,6 +42,9 @@ _WORDS: tuple[tuple[str, Any, str, str], ...] = (
     ("rope-scaling-factor", float, "X", "RoPE's scaling factor, where Meta's params.json omits it."),
 )
 
+# Magic number and version of v3; its header ends with the size of the tokenizer block after so many bytes.
+_V3, _HEAD = (0x616B3432, 3), 200
+
 
 def add_options(group: pytest.OptionGroup) -> None:
     """Add every option to pytest's own."""
@@ -84,7 +87,7 @@ class Asked:
             engine=self._has_engine,
             coverage=_demands_coverage(self.given["policy"]),
             baseline=self.given["baseline"] is not None,
-            tokenizer=self.given["tokenizer_file"] is not None,
+            tokenizer=self.given["tokenizer_file"] is not None or _holds_tokenizer(file),
         )
 
     def report_dir(self, file: Path) -> Path | None:
@@ -177,6 +180,17 @@ def _shared(config: pytest.Config) -> Path | None:
     if worker is None or own is None:
         return None
     return Path(own).parent / f"export-and-verify-{worker['testrunuid']}"
+
+
+def _holds_tokenizer(file: Path) -> bool:
+    """Return whether a file is v3 and says that it has a tokenizer block; the verdict says whether that is true."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD)
+    except OSError:
+        return False  # a directory, or a file that the verdict refuses
+    magic, version = int.from_bytes(head[:4], "little"), int.from_bytes(head[4:8], "little")
+    return (magic, version) == _V3 and any(head[_HEAD - 8 :])
 
 
 def _demands_coverage(policy: Path | None) -> bool:
