@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.defects.tokenizers import TOKENIZER_DEFECTS, TokenizerDefect, judged
-from helpers.tokenizer_sources import FAMILIES
+from helpers.tokenizer_families import FAMILIES
 
 
 @pytest.mark.parametrize("defect", TOKENIZER_DEFECTS, ids=str)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.tokenizer_sources import TEMPLATE
+from helpers.tokenizer_families import TEMPLATE
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from verify.tokenizers.chat import FIXTURES, TemplateError, render

@@ -11,7 +11,7 @@ import numpy as np
 
 from helpers.rule_blocks import PlainEncoder, block_of
 from helpers.tokenizer_bins import Entry, content, from_sentencepiece
-from helpers.tokenizer_sources import FAMILIES, processor_of, source
+from helpers.tokenizer_families import FAMILIES, processor_of, source
 from helpers.tokenizers import bytes_of_symbols
 from verify.checks.tokenizer import TokenizerFindings, WrittenTokenizer, check_tokenizer
 from verify.diagnosis.tokenizer import diagnose_tokenizer
