@@ -67,6 +67,7 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
         opened={config_path: opened, **files.opened, **adapter.opened},
         dtypes={canonical: adapter.dtype(name, tensors.dtype(name)) for canonical, name in names.items()},
         tokenizer=tokenizer,
+        follow_links=options.follow_links,
         companions=lambda: find_companions(path, follow_links=options.follow_links),
         notes=(*notes, *tensors.notes, *adapter.notes),
         locate=lambda canonical, index: (
