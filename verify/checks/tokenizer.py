@@ -22,8 +22,8 @@ from verify.tokenizers.differences import Difference, differences
 from verify.tokenizers.drawn_texts import TEXTS, Drawing
 from verify.tokenizers.plain_files import PlainFileError, PlainTokens, parse_plain
 from verify.tokenizers.plain_rules import plain_differences, plain_expectation, unfit
-from verify.tokenizers.rules import NONE, SPACE, NotHeldError, Rules, SourceRules
-from verify.tokenizers.source_tokenizer import SourceTokenizer, open_source_tokenizer
+from verify.tokenizers.rules import SPACE, NotHeldError, Rules, SourceRules
+from verify.tokenizers.source_tokenizer import SourceTokenizer, end_of, of_block, open_source_tokenizer, text_of
 from verify.tokenizers.trial import Encoder, Tried, merge_texts, scored_texts, try_texts
 
 NAME = "tokenizer"
@@ -85,9 +85,11 @@ class TokenizerFindings:
 
 
 def check_tokenizer(
-    written: WrittenTokenizer, source: Path, depth: str, own_lines: Sequence[str] = ()
+    written: WrittenTokenizer, source: Path, depth: str, own_lines: Sequence[str] = (), *, source_block: bytes = b""
 ) -> TokenizerFindings:
     """Check a written tokenizer against the source's, on texts drawn from its digest. own_lines: of the user's text.
+
+    source: the source's tokenizer, or the v3 file that is the source if source_block is its block.
 
     The check is skipped if no library reads the source's tokenizer.
     """
@@ -98,14 +100,18 @@ def check_tokenizer(
         where = {"field": error.field} if isinstance(error, BlockError) else {}
         return TokenizerFindings(exact(NAME, 1, str(error), where), report)
     try:
-        opened = open_source_tokenizer(source)
+        opened = of_block(source, source_block, written.vocab_size) if source_block else open_source_tokenizer(source)
     except CannotJudgeError as error:
         return TokenizerFindings(skipped(NAME, "exact", str(error)), report, found=found)
     except NotHeldError as error:
         detail = f"{source.name}: expected a tokenizer that the format can hold, found {error}"
         return TokenizerFindings(exact(NAME, 1, detail, {"field": "source"}), report, found=found)
-    report = replace(report, library=opened.library.name, tokens=len(found.pieces))
+    report = replace(report, library=_name_of(opened), tokens=len(found.pieces))
     return _Judgement(written, opened, found, report).run(depth, int(report.sha256[:_SEED], 16), own_lines)
+
+
+def _name_of(opened: SourceTokenizer) -> str:
+    return "none" if opened.library is None else opened.library.name
 
 
 def _parse(written: WrittenTokenizer) -> Rules | PlainTokens:
@@ -157,7 +163,8 @@ class _Judgement:
 
     @property
     def _finds_added(self) -> bool:
-        return self._source.library.finds_added and self._written.form == "v3"
+        library = self._source.library
+        return library is not None and library.finds_added and self._written.form == "v3"
 
     def _compare_rules(self) -> list[Difference]:
         if isinstance(self._found, Rules):
@@ -174,14 +181,15 @@ class _Judgement:
 
     def _encode(self, drawing: Drawing, count: int, own_lines: Sequence[str]) -> None:
         """Encode every merge and the texts by both, and decode what the library gives back."""
-        if self._written.encoder is None:
+        library = self._source.library
+        if self._written.encoder is None or library is None:
             return
         try:
             encoder = self._written.encoder()
         except reader_c.ReaderError as error:
             self._findings.append((str(error), {"field": "opening"}))
             return
-        rules, library = self._expected.rules, self._source.library
+        rules = self._expected.rules
         whole = self._written.form == "v3"
         pairs = map(drawing.fitting, merge_texts(rules) if rules.merges else scored_texts(rules))
         merges = self._tried(try_texts(pairs, encoder, library, what="merge", special=False))
@@ -202,7 +210,7 @@ class _Judgement:
         if not template or not found.template:
             return
         right = {"bos": self._source.begin_text, "eos": self._source.end_text}
-        own = {"bos": _text_of(found, found.bos), "eos": _text_of(found, _end_of(found))}
+        own = {"bos": text_of(found, found.bos), "eos": text_of(found, end_of(found))}
         for number, (messages, answer) in enumerate(FIXTURES):
             expected = rendered_or_refused(template, messages, **right, answer=answer)
             text = rendered_or_refused(found.template, messages, **own, answer=answer)
@@ -223,6 +231,8 @@ class _Judgement:
         if report.texts:
             said.append(f"{report.merges} {kind} and {report.texts} texts encode as {report.library} encodes them")
             said.append(f"{report.decoded} texts come back from their ids")
+        elif self._source.library is None:
+            said.append("the source is a v3 file, whose tokenizer no library reads")
         else:
             said.append("no engine here encodes by this format")
         if report.chats:
@@ -235,15 +245,6 @@ class _Judgement:
 def _place(difference: Difference) -> dict[str, Any]:
     name = "rank" if difference.field == "merges" else "character" if difference.field == "template" else "id"
     return {"field": difference.field, **({} if difference.at is None else {name: difference.at})}
-
-
-def _end_of(found: Rules) -> int:
-    """Return the id whose text the template calls eos_token."""
-    return found.ends[0] if found.eos == NONE and found.ends else found.eos
-
-
-def _text_of(found: Rules, token: int) -> str:
-    return "" if token == NONE else found.pieces[token].decode(errors="replace")
 
 
 def _excerpt(text: str, other: str, size: int = 60) -> str:

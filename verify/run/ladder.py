@@ -35,7 +35,7 @@ from verify.run.reference_logits import References
 from verify.run.resume import EvidenceStore
 from verify.run.traced_windows import Traced, Tracer, merge_operations
 from verify.run.worker import Job, Worker, Workers
-from verify.run.written_tokenizer import judge_tokenizers, predicted_work, written_tokenizers
+from verify.run.written_tokenizer import judge_tokenizers, predicted_work, tokenizer_place, written_tokenizers
 from verify.sources import Source
 
 
@@ -76,7 +76,7 @@ class Ladder:
             reason = "the file is of another shape than the source"
             tokenizer: tuple[tuple[str, Bound], ...] = (("tokenizer", "exact"),) if self._written else ()
             skipped_ones = _skipped((("file", "exact"), *tokenizer, ("tensors", "exact"), *self._on_windows), reason)
-            reports = tuple(unread(one, self._source.tokenizer_path) for one in self._written)
+            reports = tuple(unread(one, tokenizer_place(self._source)) for one in self._written)
             return CheckFindings((config, *skipped_ones), tokenizers=reports), False
         stages = self._forecast.stages(self._job.windows, self._job.depth)
         if self._written:

@@ -37,20 +37,28 @@ def written_tokenizers(model: reader_c.Model, tokenizer_file: StrPath | None) ->
 
 
 def _of_file(path: Path, vocab_size: int) -> WrittenTokenizer:
-    form = form_of(path)
+    content = read_plain(path)
+    form = form_of(path, content, vocab_size)
     encoder = partial(PlainReader, path, vocab_size) if form == "llama2c" else None
-    return WrittenTokenizer(form, read_plain(path), vocab_size, os.fspath(path), encoder)
+    return WrittenTokenizer(form, content, vocab_size, os.fspath(path), encoder)
 
 
 def judge_tokenizers(written: list[WrittenTokenizer], source: Source, options: Options) -> CheckFindings:
     """Check each of them against the source's tokenizer, and diagnose the first that fails."""
     lines = own_lines(options)
-    found = [check_tokenizer(one, source.tokenizer_path, options.evidence.depth, lines) for one in written]
+    block = source.tokenizer_block
+    place = tokenizer_place(source)
+    found = [check_tokenizer(one, place, options.evidence.depth, lines, source_block=block) for one in written]
     return CheckFindings(
         checks=(merged(found),),
         tokenizers=tuple(one.report for one in found),
         diagnosis=next((diagnosis for one in found if (diagnosis := _diagnose(one))), None),
     )
+
+
+def tokenizer_place(source: Source) -> Path:
+    """Return where the source's tokenizer is: beside it, or in it."""
+    return source.path if source.tokenizer_block else source.tokenizer_path
 
 
 def _diagnose(found: TokenizerFindings) -> Diagnosis | None:

@@ -15,6 +15,7 @@ _MOST_BYTES = 1 << 28
 _ENTRY = struct.Struct("<fI")
 
 Form = Literal["llama2c", "qwen3c"]
+_FORMS: tuple[Form, ...] = ("llama2c", "qwen3c")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,14 @@ def read_plain(path: Path) -> bytes:
         raise CannotJudgeError(f"{path}: expected a tokenizer, found: {(error.strerror or '').lower()}") from error
 
 
-def form_of(path: Path) -> Form:
-    """Return which of the two formats a name stands for: qwen3.c's ends in .tokenizer."""
+def form_of(path: Path, content: bytes, vocab_size: int) -> Form:
+    """Return the format in which the content makes sense; where it makes none, what the name stands for."""
+    for form in _FORMS:
+        try:
+            parse_plain(content, form, vocab_size)
+        except PlainFileError:
+            continue
+        return form
     return "qwen3c" if path.suffix == ".tokenizer" else "llama2c"
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from verify.errors import CannotJudgeError
 from verify.evidence.tokenizer_files import format_of
 from verify.system.reading import read_given
+from verify.tokenizers.block import BlockError, parse_block
 from verify.tokenizers.companions import Companions, companions_beside
 from verify.tokenizers.fast_json import rules_of_json
 from verify.tokenizers.libraries import FastLibrary, Library, RanksLibrary, SentencePieceLibrary
 from verify.tokenizers.ranks import rules_of_ranks
-from verify.tokenizers.rules import NONE, NotHeldError, SourceRules
+from verify.tokenizers.rules import NONE, NotHeldError, Rules, SourceRules
 from verify.tokenizers.sentencepiece_model import rules_of_sentencepiece
 
 _MOST_BYTES = 1 << 28
@@ -24,11 +25,14 @@ _PLAIN_TEXT = "a"
 
 @dataclass(frozen=True)
 class SourceTokenizer:
-    """Holds a source's tokenizer. begin_text, end_text: what its chat template calls bos_token and eos_token."""
+    """Holds a source's tokenizer. begin_text, end_text: what its chat template calls bos_token and eos_token.
+
+    library: None for a v3 file, whose block no library reads.
+    """
 
     path: Path
     expected: SourceRules
-    library: Library
+    library: Library | None
     begin_text: str
     end_text: str
 
@@ -57,16 +61,30 @@ def open_source_tokenizer(path: Path) -> SourceTokenizer:
     return _with_texts(path, _with_ids(fast, SourceRules(replace(rules, template=said.template)), said), fast, said)
 
 
+def of_block(path: Path, block: bytes, vocab_size: int) -> SourceTokenizer:
+    """Return the tokenizer of a v3 file that is a source. Raises CannotJudgeError for a block that breaks a rule."""
+    try:
+        rules = parse_block(block, vocab_size)
+    except BlockError as error:
+        raise CannotJudgeError(f"{path}: tokenizer block: {error}") from error
+    return SourceTokenizer(path, SourceRules(rules), None, text_of(rules, rules.bos), text_of(rules, end_of(rules)))
+
+
+def end_of(rules: Rules) -> int:
+    """Return the id whose text a chat template calls eos_token."""
+    return rules.ends[0] if rules.eos == NONE and rules.ends else rules.eos
+
+
+def text_of(rules: Rules, token: int) -> str:
+    """Return the text of an id; empty for none."""
+    return rules.pieces[token].decode(errors="replace") if 0 <= token < len(rules.pieces) else ""
+
+
 def _with_texts(path: Path, found: SourceRules, library: Library, said: Companions) -> SourceTokenizer:
     """Add the texts of bos and eos: those of the files, else the pieces."""
-    pieces = found.rules.pieces
-
-    def text(name: str, token: int) -> str:
-        own = pieces[token].decode(errors="replace") if 0 <= token < len(pieces) else ""
-        return said.token(name) or own
-
-    end = found.rules.eos if found.rules.eos != NONE or not found.rules.ends else found.rules.ends[0]
-    return SourceTokenizer(path, found, library, text("bos_token", found.rules.bos), text("eos_token", end))
+    begin = said.token("bos_token") or text_of(found.rules, found.rules.bos)
+    end = said.token("eos_token") or text_of(found.rules, end_of(found.rules))
+    return SourceTokenizer(path, found, library, begin, end)
 
 
 def _sentencepiece(path: Path, said: Companions) -> SourceTokenizer:
