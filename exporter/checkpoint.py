@@ -45,9 +45,10 @@ class Checkpoint:
         companions: finds what an export to a directory carries along.
         notes: lines that say how the source was read, for its user.
         locate: finds an element in the source's own files, whose names and order of rows may differ.
+        family: model_type of a Hugging Face source, which an export to a directory keeps if it can.
 
     Attributes:
-        config, where, kind, files, tokenizer, tokenizer_block, follow_links, companions, notes: as above.
+        config, where, kind, files, tokenizer, tokenizer_block, follow_links, companions, notes, family: as above.
 
     Raises:
         CheckpointError: names or shapes differ from what config implies.
@@ -70,11 +71,12 @@ class Checkpoint:
         companions: Callable[[], Companions] = Companions,
         notes: tuple[str, ...] = (),
         locate: Locate | None = None,
+        family: str | None = None,
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
         self.config, self.where, self.kind, self.files, self.tokenizer = config, where, kind, files, tokenizer
         self.tokenizer_block, self.follow_links = tokenizer_block, follow_links
-        self.notes, self.companions = notes, companions
+        self.notes, self.companions, self.family = notes, companions, family
         self._load, self._dtypes, self._opened = load, dict(dtypes or {}), dict(opened or {})
         self._locate = locate
         self._shapes = tensor_shapes(config)

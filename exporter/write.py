@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from exporter.bin_file import write_legacy, write_v3
 from exporter.checkpoint import Checkpoint
-from exporter.config import ModelConfig
+from exporter.config import ModelConfig, without_idle_window
 from exporter.disk.atomic import atomic_file
 from exporter.disk.target import resolve_target
 from exporter.errors import FormatError
@@ -89,6 +89,8 @@ def export(
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, max_seq_len=max_seq_len)
     config = _shortened(checkpoint.config, max_seq_len)
+    if format != "v3":
+        config = without_idle_window(config)
     held = plan_memory(checkpoint, memory)
     if announce:
         announce(held.describe())
@@ -165,7 +167,7 @@ def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
         return config
     if not 1 <= max_seq_len <= config.max_seq_len:
         raise FormatError(f"max_seq_len: expected 1 to the model's own {config.max_seq_len}, found {max_seq_len}")
-    return dataclasses.replace(config, max_seq_len=max_seq_len)
+    return without_idle_window(dataclasses.replace(config, max_seq_len=max_seq_len))
 
 
 def _legacy_group_size(config: ModelConfig, format_name: str, requested: int, *, exact: bool) -> int:

@@ -16,13 +16,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.checkpoint import Checkpoint, Weights
+from exporter.checkpoint import Checkpoint, Dtype, Weights
 from exporter.companions import copy_companion
 from exporter.config import ModelConfig
 from exporter.disk.atomic import atomic_directory
 from exporter.disk.target import resolve_directory_target
 from exporter.errors import WeightError
-from exporter.formats.huggingface_files import NUMPY_DTYPES, StoredTensor, plan_files
+from exporter.formats.huggingface_files import NUMPY_DTYPES, Part, plan_files
+from exporter.rope_pairs import in_halves
 from exporter.summary import Progress, TensorSummary
 
 # Elements narrowed, checked and written together: few beside a tensor.
@@ -74,7 +75,8 @@ def export_huggingface(
                 file.write(planned.head)
                 done += len(planned.head)
                 for tensor in planned.tensors:
-                    summaries[tensor.name] = _write_tensor(file, digest, checkpoint, config, tensor)
+                    for part in tensor.parts:
+                        summaries[part.name] = _write_part(file, digest, checkpoint, config, part, tensor.dtype)
                     done += tensor.bytes
                     if progress:
                         progress(done, total)
@@ -92,44 +94,34 @@ def export_huggingface(
     return HuggingFaceSummary(total, combined, digests, tuple(summaries[name] for name in checkpoint.names))
 
 
-def _write_tensor(
-    file: BinaryIO, digest: hashlib._Hash, checkpoint: Checkpoint, config: ModelConfig, tensor: StoredTensor
+def _write_part(
+    file: BinaryIO, digest: hashlib._Hash, checkpoint: Checkpoint, config: ModelConfig, part: Part, dtype: Dtype
 ) -> TensorSummary:
     """Load and write one tensor, in a function so that the last block, a view of the tensor, ends with it."""
-    for block in _stored_blocks(checkpoint, config, tensor):
+    for block in _stored_blocks(checkpoint, config, part, dtype):
         digest.update(block)
         file.write(block)
-    return TensorSummary(tensor.name, tensor.shape, tensor.dtype, tensor.bytes, max_abs_error=0.0, bound=0.0)
+    stored_bytes = prod(part.shape) * NUMPY_DTYPES[dtype].itemsize
+    return TensorSummary(part.name, part.shape, dtype, stored_bytes, max_abs_error=0.0, bound=0.0)
 
 
-def _stored_blocks(checkpoint: Checkpoint, config: ModelConfig, tensor: StoredTensor) -> Iterator[memoryview]:
+def _stored_blocks(checkpoint: Checkpoint, config: ModelConfig, part: Part, dtype: Dtype) -> Iterator[memoryview]:
     """Yield one tensor's bytes in order, block by block. Raises WeightError for one that its type cannot hold."""
-    weights = checkpoint.load(tensor.name)
-    where = f"{checkpoint.where}: {tensor.name}"
-    stored = NUMPY_DTYPES[tensor.dtype]
-    rows = _half_split(weights, config, tensor.name)
+    weights = checkpoint.load(part.name)
+    where = f"{checkpoint.where}: {part.name}"
+    stored = NUMPY_DTYPES[dtype]
+    rows = in_halves(part.name, weights, config)
     step = max(1, _BLOCK // max(1, prod(rows.shape[1:])))
     for start in range(0, len(rows), step):
         block = np.ascontiguousarray(rows[start : start + step])
         if not np.isfinite(block).all():
-            raise checkpoint.not_finite(tensor.name, weights)
+            raise checkpoint.not_finite(part.name, weights)
         narrow = _narrowed(block, stored)
         if narrow is None:
             raise _not_exact(weights, stored, where)
         # the file is little-endian on every machine
         little = narrow.view(f"u{stored.itemsize}").astype(f"<u{stored.itemsize}", copy=False)
         yield little.reshape(-1).view(np.uint8).data
-
-
-def _half_split(weights: Weights, config: ModelConfig, name: str) -> NDArray[np.float32]:
-    """Return q or k with rows 2i and 2i + 1 of each head as rows i and i + head_dim / 2; other tensors unchanged.
-
-    The result is a view, which can be cut anywhere along its first axis.
-    """
-    heads = {"wq": config.n_heads, "wk": config.n_kv_heads}.get(name.split(".")[-2])
-    if heads is None:
-        return weights
-    return weights.reshape(heads, config.head_dim // 2, 2, *weights.shape[1:]).swapaxes(1, 2)
 
 
 def _narrowed(block: NDArray[np.float32], stored: np.dtype[Any]) -> NDArray[Any] | None:

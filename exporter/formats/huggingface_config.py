@@ -9,7 +9,8 @@ from typing import Any
 from exporter.checkpoint import Dtype
 from exporter.config import ROPE_SCALING_FIELDS, ModelConfig, RopeScaling
 from exporter.errors import FormatError
-from exporter.switches import SWITCH_DEFAULTS, described
+from exporter.families import FAMILIES, Family, family_that_computes
+from exporter.switches import SWITCH_DEFAULTS
 
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
 _TORCH_DTYPES: dict[Dtype, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -17,7 +18,7 @@ _SCALING_NAMES = {"original_max_positions": "original_max_position_embeddings"}
 _SCALING_FLOATS = {field.name for field in fields(RopeScaling) if field.type == "float"}
 
 
-def config_json(config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, object]) -> dict[str, Any]:
+def config_json(config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, object], family: Family) -> dict[str, Any]:
     """Return the content of config.json. dtype: the type that most weights have. token_ids: fields that name tokens.
 
     rope_theta, rope_scaling and torch_dtype are the names of transformers 4. Version 5 accepts them as its own,
@@ -28,7 +29,6 @@ def config_json(config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, objec
     Raises FormatError naming the first field that transformers cannot express.
     """
     c = config
-    architecture = _architecture(c)
     _check_rope(c)
     described: dict[str, Any] = {
         "hidden_size": c.dim,
@@ -39,26 +39,28 @@ def config_json(config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, objec
         "head_dim": c.head_dim,
         "vocab_size": c.vocab_size,
         "max_position_embeddings": c.max_seq_len,
-        "hidden_act": _ACTIVATIONS[c.activation],
+        family.activation: _ACTIVATIONS[c.activation],
         # transformers requires a number that is no integer
         "rms_norm_eps": float(c.norm_eps),
-        "rope_theta": float(c.rope_theta),
-        "rope_scaling": _rope_scaling(c),
+        **family.writes_rope(c, _rope_scaling(c)),
         "tie_word_embeddings": c.tied,
         "torch_dtype": _TORCH_DTYPES[dtype],
     }
-    return {**described, **token_ids, **architecture}
+    named = {"architectures": [family.architecture], "model_type": family.model_type}
+    return {**described, **token_ids, **named, **family.writes(c)}
 
 
-def _architecture(config: ModelConfig) -> dict[str, Any]:
-    """Return the fields that select transformers' class by the model's biases. Raises FormatError where none fits."""
+def family_of(config: ModelConfig, preferred: str | None) -> Family:
+    """Return the family whose class computes a model, the preferred one if it does. Raises FormatError."""
+    plain = all(getattr(config, field) == default for field, default in SWITCH_DEFAULTS.items())
+    if plain and (preferred is None or any(FAMILIES[preferred].why_not(config))):
+        _refuse_biases(config)
+    return family_that_computes(config, preferred)
+
+
+def _refuse_biases(config: ModelConfig) -> None:
+    """Raise FormatError where neither Llama nor Qwen2 has the biases or the heads of a model without switches."""
     c = config
-    for field, default in SWITCH_DEFAULTS.items():
-        if getattr(c, field) != default:
-            raise FormatError(
-                f"{field}: expected {described(default)}, as transformers' Llama has it, "
-                f"found {described(getattr(c, field))}; use v3"
-            )
     if c.wo_bias and not c.qkv_bias:
         raise FormatError(
             "wo_bias: expected none without qkv_bias, because transformers' Llama has both or neither, found one; "
@@ -70,19 +72,11 @@ def _architecture(config: ModelConfig) -> dict[str, Any]:
                 "mlp_bias: expected none beside qkv_bias without wo_bias, because transformers' Qwen2, which is "
                 "so, has no mlp_bias, found one; use v3"
             )
-        # Qwen2Config has no field for head_dim, but its model uses the one in config.json
-        return {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": False}
-    if c.dim % c.n_heads:
+    elif c.dim % c.n_heads:
         raise FormatError(
             f"n_heads: expected a divisor of dim = {c.dim}, which transformers' Llama requires for any head_dim, "
             f"found {c.n_heads}; use v3"
         )
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "attention_bias": c.qkv_bias,
-        "mlp_bias": c.mlp_bias,
-    }
 
 
 def _check_rope(config: ModelConfig) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 
 from exporter.checkpoint import Checkpoint, Dtype
 from exporter.config import ModelConfig, tensor_shapes
-from exporter.formats.huggingface_config import config_json
-from exporter.huggingface_names import hugging_face_name
+from exporter.formats.huggingface_config import config_json, family_of
+from exporter.huggingface_names import places
 
 NUMPY_DTYPES: dict[Dtype, np.dtype[Any]] = {
     "fp32": np.dtype(np.float32),
@@ -29,13 +29,26 @@ _SAFETENSORS_DTYPES: dict[Dtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "
 
 
 @dataclass(frozen=True)
-class StoredTensor:
-    """One tensor as a safetensors file holds it. name: llama2.c's. stored_name: Hugging Face's."""
+class Part:
+    """One of the model's tensors, by llama2.c's name."""
 
     name: str
-    stored_name: str
-    dtype: Dtype
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor as a safetensors file holds it: the rows of its parts, most often of one. name: Hugging Face's."""
+
+    name: str
+    dtype: Dtype
+    parts: tuple[Part, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its shape in the file."""
+        _, *rest = self.parts[0].shape
+        return (sum(part.shape[0] for part in self.parts), *rest)
 
     @property
     def bytes(self) -> int:
@@ -65,11 +78,9 @@ def plan_files(
     shard_bytes: the most bytes of tensors in one file; a larger tensor gets a file of its own. token_ids: fields of
     config.json. Raises FormatError where transformers cannot express config.
     """
-    tensors = [
-        StoredTensor(name, hugging_face_name(name), checkpoint.dtype(name), shape)
-        for name, shape in tensor_shapes(config).items()
-    ]
-    described = config_json(config, _commonest(tensors), token_ids)
+    family = family_of(config, checkpoint.family)
+    tensors = _stored_tensors(checkpoint, config, fused=family.fused)
+    described = config_json(config, _commonest(tensors), token_ids, family)
     files = [PlannedFile("config.json", _json(described))]
     shards = list(_shards(tensors, shard_bytes))
     if len(shards) == 1:
@@ -77,11 +88,24 @@ def plan_files(
     names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     index = {
         "metadata": {"total_size": sum(tensor.bytes for tensor in tensors)},
-        "weight_map": {t.stored_name: name for name, shard in zip(names, shards, strict=True) for t in shard},
+        "weight_map": {t.name: name for name, shard in zip(names, shards, strict=True) for t in shard},
     }
     files.append(PlannedFile("model.safetensors.index.json", _json(index)))
     files += [_container(name, shard) for name, shard in zip(names, shards, strict=True)]
     return files
+
+
+def _stored_tensors(checkpoint: Checkpoint, config: ModelConfig, *, fused: bool) -> list[StoredTensor]:
+    """Return the tensors of the directory. A fused one whose parts have different types is float32, which has all."""
+    parts: dict[str, list[Part]] = {}
+    shapes = tensor_shapes(config)
+    for name, place in places(config, fused=fused).items():
+        parts.setdefault(place.name, []).append(Part(name, shapes[name]))
+    stored = []
+    for name, held in parts.items():
+        dtypes = {checkpoint.dtype(part.name) for part in held}
+        stored.append(StoredTensor(name, dtypes.pop() if len(dtypes) == 1 else "fp32", tuple(held)))
+    return stored
 
 
 def _shards(tensors: Iterable[StoredTensor], shard_bytes: int) -> Iterator[list[StoredTensor]]:
@@ -106,7 +130,7 @@ def _container(name: str, tensors: Iterable[StoredTensor]) -> PlannedFile:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for tensor in ordered:
-        header[tensor.stored_name] = {
+        header[tensor.name] = {
             "dtype": _SAFETENSORS_DTYPES[tensor.dtype],
             "shape": tensor.shape,
             "data_offsets": [at, at + tensor.bytes],

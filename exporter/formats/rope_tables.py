@@ -38,7 +38,7 @@ def frequencies_of(config: ModelConfig) -> NDArray[np.float64]:
     """Of each pair, scaled as config.rope_scaling says (its docstring has the rules); dynamic scaling changes none
     at the positions that a model has."""
     s = config.rope_scaling
-    plain = plain_frequencies(config.head_dim, config.rope_theta)
+    plain = plain_frequencies(config.rotated, config.rope_theta)
     if s.type == "linear":
         return plain / s.factor
     if s.type == "llama3":
@@ -49,9 +49,9 @@ def frequencies_of(config: ModelConfig) -> NDArray[np.float64]:
         low, high = (_pair_that_turns(config, turns) for turns in (s.beta_fast, s.beta_slow))
         if s.truncate:
             low, high = math.floor(low), math.ceil(high)
-        low, high = max(low, 0), min(high, config.head_dim - 1)
+        low, high = max(low, 0), min(high, config.rotated - 1)
         width = high - low or 0.001
-        divided = np.clip((np.arange(config.head_dim // 2) - low) / width, 0, 1)
+        divided = np.clip((np.arange(config.rotated // 2) - low) / width, 0, 1)
         plain *= 1 - divided + divided / s.factor
     return plain
 
@@ -59,4 +59,4 @@ def frequencies_of(config: ModelConfig) -> NDArray[np.float64]:
 def _pair_that_turns(config: ModelConfig, turns: float) -> float:
     """The index, between pairs, of the one with so many turns in yarn's original_max_positions."""
     original = config.rope_scaling.original_max_positions
-    return config.head_dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(config.rope_theta))
+    return config.rotated * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(config.rope_theta))

@@ -50,12 +50,12 @@ def check_buffer(where: str, name: str, shape: tuple[int, ...], rows: ReadRows, 
 
 def _check_frequencies(where: str, shape: tuple[int, ...], rows: ReadRows, config: ModelConfig) -> None:
     """Scaled or not: linear scaling was once applied to positions."""
-    pairs = config.head_dim // 2
+    pairs = config.rotated // 2
     if shape != (pairs,):
         raise CheckpointError(f"{where}: expected {pairs} frequencies, as config has pairs, found shape {shape}")
     found = rows(range(1)).reshape(-1)
     values = found.astype(np.float64)
-    exact = plain_frequencies(config.head_dim, config.rope_theta)
+    exact = plain_frequencies(config.rotated, config.rope_theta)
     for expected in (exact, frequencies_of(config)):
         wrong = ~(np.abs(values - expected) <= expected * (_RELATIVE + _unit(found)) + _least(found))
         if not wrong.any():
@@ -69,7 +69,7 @@ def _check_frequencies(where: str, shape: tuple[int, ...], rows: ReadRows, confi
 
 def check_table(where: str, name: str, shape: tuple[int, ...], rows: ReadRows, config: ModelConfig) -> None:
     """Raise CheckpointError unless each row has the cosines, sines or both (cis) of its position's angles."""
-    pairs = config.head_dim // 2
+    pairs = config.rotated // 2
     if len(shape) != 2 or shape[1] != pairs:
         raise CheckpointError(f"{where}: expected rows of {pairs}, as config has pairs, found shape {shape}")
     tables = TABLES.values() if name == "freqs_cis" else [TABLES[name]]

@@ -1,21 +1,24 @@
-"""Hugging Face directories of Llama's family: config.json beside safetensors, or torch.save's .bin, in shards or one.
+"""Hugging Face directories of the known families: config.json beside safetensors, or torch.save's .bin.
 
-Two things differ from llama2.c besides the names. RoPE turns the first half of a head against the second, where
-llama2.c turns neighbours, so the rows of wq and wk are put back in pairs. And config.json leaves out what
-transformers has a default for.
+Weights stand in one file or in shards. Two things differ from llama2.c besides the names. RoPE turns the first
+half of a head against the second, where llama2.c turns neighbours, so the rows of wq and wk are put back in pairs.
+And config.json leaves out what transformers has a default for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
+from exporter.families import Family
 from exporter.file_identity import Identity, identity
-from exporter.huggingface_names import hugging_face_name
+from exporter.huggingface_names import Place, places
+from exporter.rope_pairs import in_pairs, index_in_halves
 from exporter.sources.huggingface_companions import find_companions
-from exporter.sources.huggingface_config import read_config
+from exporter.sources.huggingface_config import read_config_and_family
 from exporter.sources.huggingface_files import WeightFiles, has_weights
 from exporter.sources.huggingface_tensors import CLASSIFIER, EMBEDDING, Tensors
 from exporter.sources.lora import open_adapter
@@ -38,7 +41,7 @@ def open_huggingface(path: Path, options: SourceOptions) -> Checkpoint:
 
 def _open(path: Path, options: SourceOptions) -> Checkpoint:
     config_path = path / "config.json"
-    opened, config, notes = _read_config(config_path, options)
+    opened, config, family, notes = _read_config(config_path, options)
     notes += _adapter_beside(path)
     files = WeightFiles.of_directory(path, follow_links=options.follow_links)
     if config.n_layers > len(files.tensors):  # before as many names are made
@@ -47,15 +50,20 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
             f"{len(files.tensors)}, found {config.n_layers}"
         )
     shapes = tensor_shapes(config)
-    names = {canonical: hugging_face_name(canonical) for canonical in shapes}
-    tensors = Tensors(path, files, config, list(names.values()))
-    _check(path, tensors, config, {names[canonical]: shape for canonical, shape in shapes.items()})
+    there = places(config, fused=family.fused)
+    tensors = Tensors(path, files, config, list(dict.fromkeys(place.name for place in there.values())))
+    _check(path, tensors, config, _stored_shapes(there, shapes))
     adapter = open_adapter(options, tensors)
     tokenizer = checked_tokenizer_in(path, follow_links=options.follow_links)
 
     def load(canonical: str) -> Weights:
-        name = names[canonical]
-        return _in_pairs(canonical, adapter.merged(name, tensors.float32(name)), config)
+        name, first = there[canonical].name, there[canonical].first
+        rows = slice(first, first + shapes[canonical][0])
+        return in_pairs(canonical, adapter.merged(name, tensors.float32(name, rows), first), config)
+
+    def locate(canonical: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        row, *rest = index_in_halves(canonical, index, config)
+        return tensors.where(there[canonical].name), (there[canonical].first + row, *rest)
 
     return Checkpoint(
         config,
@@ -65,45 +73,30 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
         kind="huggingface",
         files=(config_path, *files.files, *adapter.opened),
         opened={config_path: opened, **files.opened, **adapter.opened},
-        dtypes={canonical: adapter.dtype(name, tensors.dtype(name)) for canonical, name in names.items()},
+        dtypes={name: adapter.dtype(place.name, tensors.dtype(place.name)) for name, place in there.items()},
         tokenizer=tokenizer,
         follow_links=options.follow_links,
         companions=lambda: find_companions(path, follow_links=options.follow_links),
         notes=(*notes, *tensors.notes, *adapter.notes),
-        locate=lambda canonical, index: (
-            tensors.where(names[canonical]),
-            _index_there(canonical, index, config),
-        ),
+        locate=locate,
+        family=family.model_type,
     )
 
 
-def _in_pairs(canonical: str, array: Weights, config: ModelConfig) -> Weights:
-    """wq and wk, weight and bias: in each head row 2i is row i of the first half, row 2i + 1 of the second."""
-    heads = _heads(canonical, config)
-    if not heads:
-        return array
-    return array.reshape(heads, 2, config.head_dim // 2, -1).swapaxes(1, 2).reshape(array.shape)
+def _stored_shapes(there: Mapping[str, Place], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each stored tensor: that of a fused one has the rows of all its parts."""
+    stored: dict[str, tuple[int, ...]] = {}
+    for name, place in there.items():
+        rows, *rest = shapes[name]
+        stored[place.name] = (place.first + rows, *rest)
+    return stored
 
 
-def _index_there(canonical: str, index: tuple[int, ...], config: ModelConfig) -> tuple[int, ...]:
-    """Where an element of _in_pairs' result stands before."""
-    if not _heads(canonical, config):
-        return index
-    head, row = divmod(index[0], config.head_dim)
-    return (head * config.head_dim + row % 2 * (config.head_dim // 2) + row // 2, *index[1:])
-
-
-def _heads(canonical: str, config: ModelConfig) -> int:
-    """Of a matrix or bias whose rows RoPE turns; 0 of others."""
-    heads = {"attention.wq": config.n_heads, "attention.wk": config.n_kv_heads}
-    return next((count for module, count in heads.items() if f".{module}." in canonical), 0)
-
-
-def _read_config(path: Path, options: SourceOptions) -> tuple[Identity, ModelConfig, list[str]]:
+def _read_config(path: Path, options: SourceOptions) -> tuple[Identity, ModelConfig, Family, list[str]]:
     check_file(path, follow_links=options.follow_links)
     opened = identity(path)
-    config, notes = read_config(path, options.max_seq_len)
-    return opened, config, list(notes)
+    config, family, notes = read_config_and_family(path, options.max_seq_len)
+    return opened, config, family, list(notes)
 
 
 def _adapter_beside(path: Path) -> list[str]:

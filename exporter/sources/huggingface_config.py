@@ -11,13 +11,13 @@ from pathlib import Path
 
 from exporter.config import ModelConfig
 from exporter.errors import CheckpointError
+from exporter.families import FAMILIES, Family
+from exporter.sources.huggingface_family import read_family
 from exporter.sources.huggingface_fields import DEFAULTS, REQUIRED, check_types
+from exporter.sources.huggingface_layers import layers_and_ropes
 from exporter.sources.huggingface_meanings import check_keys
-from exporter.sources.huggingface_rope import rope
-from exporter.sources.huggingface_windows import check_windows
+from exporter.sources.huggingface_windows import read_windows
 from exporter.strict_json import Json, number, read_object, shown
-
-FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
 _ACTIVATIONS = {
     "silu": "silu",
@@ -50,58 +50,40 @@ def read_config(path: Path, max_seq_len: int | None = None) -> tuple[ModelConfig
 
     max_seq_len: the user's, which may shorten max_position_embeddings. Raises CheckpointError.
     """
+    config, _, notes = read_config_and_family(path, max_seq_len)
+    return config, notes
+
+
+def read_config_and_family(path: Path, max_seq_len: int | None) -> tuple[ModelConfig, Family, tuple[str, ...]]:
+    """The same, with the family that config.json says."""
     raw = read_object(path)
     try:
-        config, notes = _config(raw, max_seq_len)
+        config, family, notes = _config(raw, max_seq_len)
     except RecursionError as error:
         raise CheckpointError(f"{path}: expected a flat JSON object, found one nested too deeply") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {str(error)[:400]}") from error
-    return config, tuple(f"{path.name}: {note}" for note in notes)
+    return config, family, tuple(f"{path.name}: {note}" for note in notes)
 
 
-def _config(raw: Json, asked: int | None) -> tuple[ModelConfig, list[str]]:
-    family, notes = _family(raw)
+def _config(raw: Json, asked: int | None) -> tuple[ModelConfig, Family, list[str]]:
+    name, notes = read_family(raw)
+    family = FAMILIES[name]
     _refuse_quantized(raw)
     for key in REQUIRED:
         if key not in raw:
             raise CheckpointError(f"missing {key}")
-    check_types(raw, family)
-    notes += check_keys(raw, family)
-    given = {**DEFAULTS[family], **raw}
+    check_types(raw, name)
+    notes += check_keys(raw, name)
+    given = {**DEFAULTS[name], **raw}
     config = _sizes(given, family)
-    _check_what_transformers_fails_on(raw, config, family)
+    _check_what_transformers_fails_on(raw, given, config, family)
     positions = config.max_seq_len
     length = _length(positions, asked)
-    notes += check_windows(raw, given, family, positions=positions, asked=asked)
-    theta, scaling, of_rope = rope(raw, positions)
-    if scaling.type == "dynamic" and config.head_dim == 2:
-        raise CheckpointError("head_dim: expected more than 2 for dynamic RoPE scaling, found 2")
-    config = ModelConfig(**{**vars(config), "rope_theta": theta, "rope_scaling": scaling, "max_seq_len": length})
-    return config, notes + of_rope
-
-
-def _family(raw: Json) -> tuple[str, list[str]]:
-    """By model_type; by a single known architecture where there is none."""
-    model_type, architectures = raw.get("model_type"), raw.get("architectures")
-    supported = f"one of {', '.join(FAMILIES)}"
-    if model_type is None:
-        named = architectures if isinstance(architectures, list) else [architectures]
-        by_name = {name.lower(): family for family, name in FAMILIES.items()}
-        if len(named) == 1 and isinstance(named[0], str) and named[0].lower() in by_name:
-            family = by_name[named[0].lower()]
-            return family, [f"model_type is not given: architectures says {family}"]
-        raise CheckpointError(
-            f"model_type: expected {supported}, found none, and architectures: {shown(architectures)}"
-        )
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
-        raise CheckpointError(f"model_type: expected {supported}, found {shown(model_type)}, which is not supported")
-    notes = []
-    if architectures not in (None, [FAMILIES[model_type]]):
-        notes.append(f"architectures is {shown(architectures)}: transformers goes by model_type {model_type!r}")
-    if raw.get("auto_map") is not None:
-        notes.append("auto_map names remote code, which is not used")
-    return model_type, notes
+    windows, of_windows = read_windows(raw, given, family, positions=positions, asked=asked)
+    attention, of_rope = layers_and_ropes(raw, given, config, family, windows)
+    config = ModelConfig(**{**vars(config), **attention, "max_seq_len": length})
+    return config, family, notes + of_windows + of_rope
 
 
 def _refuse_quantized(raw: Json) -> None:
@@ -118,21 +100,21 @@ def _refuse_quantized(raw: Json) -> None:
     )
 
 
-def _sizes(given: Json, family: str) -> ModelConfig:
-    """The model without its RoPE."""
+def _sizes(given: Json, family: Family) -> ModelConfig:
+    """The model without its RoPE and its windows."""
     heads, kv_heads = given["num_attention_heads"], given["num_key_value_heads"]
     head_dim = given.get("head_dim")
     if head_dim is not None and not head_dim:
         raise CheckpointError(f"head_dim: expected a positive integer or null, found {shown(head_dim)}")
-    if given["hidden_act"] not in _ACTIVATIONS:
+    activation = given[family.activation]
+    if activation not in _ACTIVATIONS:
         raise CheckpointError(
-            f"hidden_act: expected one of {', '.join(_ACTIVATIONS)}, found {shown(given['hidden_act'])}"
+            f"{family.activation}: expected one of {', '.join(_ACTIVATIONS)}, found {shown(activation)}"
         )
-    if head_dim is None and family != "llama" and heads > 0 and given["hidden_size"] % heads:
+    if head_dim is None and not family.divides and heads > 0 and given["hidden_size"] % heads:
         head_dim = given["hidden_size"] // heads  # rounded down, as their classes do; Llama's refuses it
-    bias = given.get("attention_bias", False) if family == "llama" else False
     try:
-        return ModelConfig(
+        base = ModelConfig(
             dim=given["hidden_size"],
             hidden_dim=given["intermediate_size"],
             n_layers=given["num_hidden_layers"],
@@ -143,11 +125,9 @@ def _sizes(given: Json, family: str) -> ModelConfig:
             tied=given["tie_word_embeddings"],
             norm_eps=number("rms_norm_eps", given["rms_norm_eps"]),
             head_dim=0 if head_dim is None else head_dim,
-            qkv_bias=True if family == "qwen2" else bias,
-            wo_bias=bias,
-            mlp_bias=given["mlp_bias"] if family == "llama" else False,
-            activation=_ACTIVATIONS[given["hidden_act"]],
+            activation=_ACTIVATIONS[activation],
         )
+        return ModelConfig(**{**vars(base), **family.switches(given, base)})
     except CheckpointError as error:
         raise CheckpointError(_in_their_names(str(error))) from error
 
@@ -157,14 +137,14 @@ def _in_their_names(message: str) -> str:
     return re.sub(r"\w+", lambda word: _THEIR_NAMES.get(word[0], word[0]), wanted) + comma + found
 
 
-def _check_what_transformers_fails_on(raw: Json, config: ModelConfig, family: str) -> None:
+def _check_what_transformers_fails_on(raw: Json, given: Json, config: ModelConfig, family: Family) -> None:
     """Raise CheckpointError for values that change no logit and that no transformers model can be made with."""
-    if family == "llama" and config.dim % config.n_heads:
+    if family.divides and config.dim % config.n_heads:
         raise CheckpointError(
             f"num_attention_heads: expected a divisor of hidden_size = {config.dim}, as transformers requires for "
-            f"llama, found {config.n_heads}"
+            f"{family.model_type}, found {config.n_heads}"
         )
-    padding = raw.get("pad_token_id")
+    padding = given.get("pad_token_id")
     if padding is not None and not -config.vocab_size <= padding < config.vocab_size:
         raise CheckpointError(
             f"pad_token_id: expected null or a token of the {config.vocab_size} that vocab_size says, as "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exporter.errors import CheckpointError
+from exporter.families import FAMILIES
 from exporter.sources.huggingface_fields import DEFAULTS
 from exporter.sources.huggingface_keys import READ
 from exporter.strict_json import Json, shown
@@ -11,8 +12,7 @@ _UNDERSTOOD = """
     model_type architectures auto_map quantization_config vocab_size hidden_size intermediate_size num_hidden_layers
     num_attention_heads num_key_value_heads hidden_act max_position_embeddings rms_norm_eps tie_word_embeddings
     head_dim rope_parameters rope_scaling rope_theta partial_rotary_factor original_max_position_embeddings
-    layer_types sliding_window use_sliding_window max_window_layers attention_bias mlp_bias pad_token_id dtype
-    torch_dtype output_attentions
+    layer_types sliding_window pad_token_id dtype torch_dtype output_attentions
 """
 # Read, and without effect on the logits of inference: which of several arithmetics computes the same attention, and
 # what is returned beside the logits; training and initialisation; generation; names, versions, and how a model is
@@ -37,7 +37,10 @@ _UNREMARKABLE = """
     suppress_tokens exponential_decay_length_penalty encoder_no_repeat_ngram_size return_dict_in_generate
     output_scores
 """
-_ACCEPTED = frozenset(_UNDERSTOOD.split()) | frozenset(_WITHOUT_EFFECT.split())
+_ACCEPTED = {
+    name: frozenset(f"{_UNDERSTOOD} {_WITHOUT_EFFECT} {family.understood} {family.without_effect}".split())
+    for name, family in FAMILIES.items()
+}
 _UNNOTED = frozenset(_UNREMARKABLE.split())
 # transformers takes null for its default everywhere else: here it makes attention look ahead.
 _NULL_MATTERS = ("is_causal",)
@@ -49,7 +52,7 @@ def check_keys(raw: Json, family: str) -> list[str]:
     ignored = []
     for key, value in raw.items():
         if key in READ[family]:
-            if key not in _ACCEPTED:
+            if key not in _ACCEPTED[family]:
                 _check_default(key, value, family)
         elif value and key not in _UNNOTED:  # what is off, empty or null could only have meant nothing
             ignored.append(shown_key(key))

@@ -7,15 +7,21 @@ rope_theta and partial_rotary_factor outside, but original_max_position_embeddin
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 from exporter.config import RopeScaling
 from exporter.errors import CheckpointError
+from exporter.families.family import Family
+from exporter.families.llama import LLAMA
 from exporter.sources.huggingface_meanings import shown_key
 from exporter.strict_json import Json, number, shown
 
-_DEFAULT_THETA = 10000.0
 _ORIGINAL = "original_max_position_embeddings"
 _PARTIAL = "partial_rotary_factor"
+# Of Ministral 3: what scales queries at late positions, and a key of its defaults that nothing reads.
+_BETA, _POSITIONS = "llama_4_scaling_beta", "max_position_embeddings"
+# Phi 3's class takes the others for it.
+_LONGROPE = ("longrope", "su", "yarn")
 _KINDS_OF_LAYERS = ("full_attention", "sliding_attention")
 # What each type reads, besides rope_theta.
 _ROPE_KEYS: dict[str, tuple[str, ...]] = {
@@ -36,43 +42,122 @@ _REQUIRED = {
 }
 
 
-def rope(raw: Json, positions: int) -> tuple[float, RopeScaling, list[str]]:
-    """Theta, scaling, and what transformers ignores. positions: max_position_embeddings. Raises CheckpointError."""
-    where, fields, notes = _fields(raw)
-    theta = _theta(raw, where, fields, notes)
-    kind = fields.get("rope_type", fields.get("type", "default"))
-    if not isinstance(kind, str) or kind not in _ROPE_KEYS:
-        raise CheckpointError(f"{where}: rope_type: expected one of {', '.join(_ROPE_KEYS)}, found {shown(kind)}")
-    if fields.get("type", kind) != kind:
-        notes.append(f"{where}: type {shown(fields['type'])} is ignored: transformers goes by rope_type {kind!r}")
-    read = (*_ROPE_KEYS[kind], "rope_type", "type", "rope_theta")
+@dataclass(frozen=True)
+class Rope:
+    """RoPE as config.json means it. rotary_dim: 0 for whole heads. beta, positions: of the scale of late queries."""
+
+    theta: float
+    scaling: RopeScaling = field(default_factory=RopeScaling)
+    rotary_dim: int = 0
+    beta: float = 0.0
+    positions: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read_rope(raw: Json, positions: int, family: Family = LLAMA, head_dim: int = 0) -> Rope:
+    """Read the one RoPE of a model. positions: max_position_embeddings. head_dim: where a part of it may be rotated.
+
+    Raises CheckpointError.
+    """
+    where, fields, notes = _fields(raw, family)
+    theta = _theta(raw, where, fields, notes, family.theta)
+    kind = _kind(where, fields, notes, family)
     # transformers puts the one outside among the others
     _refuse_nested(where, {_PARTIAL: raw.get(_PARTIAL), **fields})
-    ignored = [key for key in fields if key not in read and fields[key] is not None]
-    if kind == "default" and _PARTIAL not in fields and raw.get(_PARTIAL) not in (None, 1):
-        notes.append(f"{_PARTIAL} is ignored, as transformers ignores it")
-    if ignored:
-        notes.append(f"{where}: ignored, as transformers ignores it: {', '.join(map(shown_key, ignored))}")
+    reads = _ROPE_KEYS[kind]
+    notes += _ignored(raw, where, fields, kind, family)
     for key in _REQUIRED.get(kind, ()):
         if key not in fields:
             raise CheckpointError(f"{where}: missing {key} for {kind}")
-    if _PARTIAL in _ROPE_KEYS[kind]:
+    rotary_dim = 0
+    if family.partial_rope:
+        rotary_dim = _rotary_dim(raw, where, fields, head_dim)
+    elif _PARTIAL in reads:
         _check_whole_heads(raw, where, fields)
-    reads_original = _ORIGINAL in _ROPE_KEYS[kind]
-    if not reads_original and raw.get(_ORIGINAL) is not None:
-        notes.append(f"{_ORIGINAL} is ignored, as transformers ignores it for {kind}")
     try:
-        original = _original(raw, fields, positions) if reads_original else positions
-        return theta, _scaling(kind, fields, original, positions), notes
+        original = _original(raw, fields, positions) if _ORIGINAL in reads else positions
+        scaling = _scaling(kind, fields, original, positions)
+        beta, late = 0.0, 0
+        if family.query_scale:
+            beta, late = _late_queries(fields, original if _ORIGINAL in reads else None)
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {str(error).removeprefix('rope_scaling: ')}") from error
+    return Rope(theta, scaling, rotary_dim, beta, late, tuple(notes))
 
 
-def _fields(raw: Json) -> tuple[str, Json, list[str]]:
+def _kind(where: str, fields: Json, notes: list[str], family: Family) -> str:
+    """Return the type of scaling. Raises CheckpointError for one that this project or the family does not compute."""
+    kind = fields.get("rope_type", fields.get("type", "default"))
+    known = family.rope_kinds or tuple(_ROPE_KEYS)
+    if kind in _LONGROPE and (kind == "longrope" or family.partial_rope):
+        raise CheckpointError(
+            f"{where}: rope_type: expected {_one_of(known)}, found {shown(kind)}, whose factors depend on a "
+            "sequence's length: longrope is not supported"
+        )
+    if not isinstance(kind, str) or kind not in known:
+        raise CheckpointError(f"{where}: rope_type: expected {_one_of(known)}, found {shown(kind)}")
+    if fields.get("type", kind) != kind:
+        notes.append(f"{where}: type {shown(fields['type'])} is ignored: transformers goes by rope_type {kind!r}")
+    return kind
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
+
+
+def _ignored(raw: Json, where: str, fields: Json, kind: str, family: Family) -> list[str]:
+    """Return notes of what transformers ignores."""
+    own = (_PARTIAL,) if family.partial_rope else (_BETA, _ORIGINAL, _POSITIONS) if family.query_scale else ()
+    read = (*_ROPE_KEYS[kind], *own, "rope_type", "type", "rope_theta")
+    notes = []
+    if (
+        kind == "default"
+        and not family.partial_rope
+        and _PARTIAL not in fields
+        and raw.get(_PARTIAL) not in (None, 1)
+    ):
+        notes.append(f"{_PARTIAL} is ignored, as transformers ignores it")
+    ignored = [key for key in fields if key not in read and fields[key] is not None]
+    if ignored:
+        notes.append(f"{where}: ignored, as transformers ignores it: {', '.join(map(shown_key, ignored))}")
+    if _ORIGINAL not in _ROPE_KEYS[kind] and raw.get(_ORIGINAL) is not None and not family.partial_rope:
+        notes.append(f"{_ORIGINAL} is ignored, as transformers ignores it for {kind}")
+    return notes
+
+
+def _rotary_dim(raw: Json, where: str, fields: Json, head_dim: int) -> int:
+    """Return how many elements of a head are rotated. Within, null is no default; outside it is no number, too."""
+    if _PARTIAL in fields:
+        where, share = f"{where}: {_PARTIAL}", fields[_PARTIAL]
+    else:
+        where, share = _PARTIAL, raw.get(_PARTIAL, 1.0)
+    rotated = number(where, share) * head_dim
+    if not 2 <= rotated < head_dim + 1 or int(rotated) % 2:
+        raise CheckpointError(
+            f"{where}: expected a share of {head_dim} that leaves an even number of rotated elements, at least 2, "
+            f"found {shown(share)}"
+        )
+    return int(rotated)
+
+
+def _late_queries(fields: Json, original: int | None) -> tuple[float, int]:
+    """Return beta and positions of the scale of late queries. original: what the scaling reads, if it does."""
+    if fields.get(_BETA) is None:
+        raise CheckpointError(f"missing {_BETA}, which transformers computes with")
+    beta = number(_BETA, fields[_BETA])
+    positions = fields.get(_ORIGINAL) if original is None else original
+    if isinstance(positions, bool) or not isinstance(positions, int) or positions < 1:
+        raise CheckpointError(f"{_ORIGINAL}: expected a positive integer, found {shown(positions)}")
+    if beta < 0:
+        raise CheckpointError(f"{_BETA}: expected 0 or more, found {beta:g}")
+    return (beta, positions) if beta else (0.0, 0)
+
+
+def _fields(raw: Json, family: Family) -> tuple[str, Json, list[str]]:
     """Which of the two is read, its fields, and a note where the other says something else."""
     old, new = raw.get("rope_scaling"), raw.get("rope_parameters")
     if not old:
-        return "rope_parameters", dict(new or {}), []
+        return "rope_parameters", dict(family.rope_defaults if new is None else new), []
     if not isinstance(old, dict):
         raise CheckpointError(f"rope_scaling: expected an object or null, found {shown(old)}")
     notes = []
@@ -81,13 +166,13 @@ def _fields(raw: Json) -> tuple[str, Json, list[str]]:
     return "rope_scaling", dict(old), notes
 
 
-def _theta(raw: Json, where: str, fields: Json, notes: list[str]) -> float:
+def _theta(raw: Json, where: str, fields: Json, notes: list[str], default: float) -> float:
     if "rope_theta" in fields:
         theta = number(f"{where}: rope_theta", fields["rope_theta"])
         if raw.get("rope_theta") not in (None, theta):
             notes.append(f"rope_theta is ignored: transformers goes by the {theta:g} of {where}")
     else:
-        theta = number("rope_theta", raw.get("rope_theta", _DEFAULT_THETA))
+        theta = number("rope_theta", raw.get("rope_theta", default))
     if not theta > 0:
         raise CheckpointError(f"rope_theta: expected a positive number, found {theta:g}")
     return theta

@@ -45,9 +45,9 @@ class Tensors:
     def _stored_dtype(self, name: str) -> str:
         return self._files.tensors[self._stored[name]].dtype
 
-    def float32(self, name: str) -> Weights:
+    def float32(self, name: str, rows: slice | None = None) -> Weights:
         """Exactly the same numbers. Raises WeightError for a float64 that float32 cannot hold."""
-        return _to_float32(self.where(name), self.read(name))
+        return _to_float32(self.where(name), self.read(name, rows), 0 if rows is None else rows.start)
 
     def read(self, name: str, rows: slice | None = None) -> NDArray[Any]:
         return self._files.read(self._stored[name], rows)
@@ -83,14 +83,13 @@ def _check_buffer(files: WeightFiles, name: str, config: ModelConfig) -> None:
     check_buffer(f"{stored.file}: {name}", name, stored.shape, lambda rows: files.rows(name, rows), config)
 
 
-def _to_float32(where: str, array: NDArray[Any]) -> Weights:
+def _to_float32(where: str, array: NDArray[Any], first: int = 0) -> Weights:
     with np.errstate(over="ignore", invalid="ignore"):  # told below, and a NaN where it is written
         weights: Weights = np.ascontiguousarray(array, dtype=np.float32)
     if array.dtype == np.float64:
         differs = (weights != array) & ~np.isnan(array)
         if differs.any():
-            index = tuple(int(i) for i in np.argwhere(differs)[0])
-            raise WeightError(
-                f"{where}{list(index)}: expected a value that float32 can hold, found {float(array[index])!r}", index
-            )
+            row, *rest = (int(i) for i in np.argwhere(differs)[0])
+            found, index = float(array[(row, *rest)]), (first + row, *rest)
+            raise WeightError(f"{where}{list(index)}: expected a value that float32 can hold, found {found!r}", index)
     return weights

@@ -43,8 +43,11 @@ class Adapter:
         """What a merged tensor is, or what it was."""
         return "fp32" if name.removesuffix(".weight") in self.parts else stored
 
-    def merged(self, name: str, weights: Weights) -> Weights:
-        """weights, by transformers' name and in its order of rows, with what the adapter adds: in the same memory."""
+    def merged(self, name: str, weights: Weights, first: int = 0) -> Weights:
+        """weights, by transformers' name and in its order of rows, with what the adapter adds: in the same memory.
+
+        first: the row of the named matrix with which weights begin.
+        """
         module = name.removesuffix(".weight")
         if self.files is None or module not in self.parts:
             return weights
@@ -56,7 +59,7 @@ class Adapter:
             total = np.zeros((rows.stop - start, weights.shape[1]))
             term = np.empty_like(total)
             for rank in range(len(a)):
-                np.multiply(b[rows, rank, None], a[rank], out=term)
+                np.multiply(b[first + rows.start : first + rows.stop, rank, None], a[rank], out=term)
                 total += term
             total *= self.scales[module]
             total += made[rows]

@@ -57,7 +57,8 @@ def read_head(path: Path) -> Head:
             most = v3.table_at(v3.MOST_TENSORS) + v3.MOST_TENSORS * v3.ENTRY.size + v3.MOST_METADATA_BYTES
             most += v3.MOST_TOKENIZER_BYTES + (1 << 13)
             claimed = int.from_bytes(fixed[136:144], "little")
-            content = fixed + file.read(max(0, min(claimed, most, size) - len(fixed)))
+            wanted = min(max(claimed, v3.LAYERS_AT), most, size)
+            content = fixed + file.read(max(0, wanted - len(fixed)))
             head = Parser(str(path), content, size).parse()
             _check_seams(path, file, head)
     except OSError as error:

@@ -32,21 +32,23 @@ typedef struct {
     /* out (dim,) = x (dim,) / sqrt(mean(x^2) + eps) * weight (dim,) */
     void (*norm)(float *out, const float *x, const float *weight, int64_t dim, float eps);
     /* scores[r][position] of RC_FAST_QUERIES queries, (head_dim,) each: keys are blocks of 16 positions,
-     * (blocks, head_dim, 16) */
+     * (blocks, head_dim, 16). Products are multiplied by scale, or divided by root where scale is 0. */
     void (*scores)(float *const *scores, const float *const *query, const float *keys, int64_t blocks,
-                   int64_t head_dim, float root);
+                   int64_t head_dim, float root, float scale);
     /* x (n,) = e^(x - largest) */
     void (*exponentials)(float *x, int64_t n, float largest);
     /* x (n,) in place */
     void (*softmax)(float *x, int64_t n);
     /* to (size, 16) = 16 rows of (size,), `stride` apart */
     void (*transpose_rows)(float *to, const float *from, int64_t stride, int64_t size);
-    /* out[r] (head_dim,) = sum of shares[r][position] * values[position] over positions < seen[r]; values are
-     * (positions, padded_head), `stride` apart */
-    void (*mix)(float *const *out, const float *const *shares, const int64_t *seen, const float *values,
-                int64_t stride, int64_t head_dim, int64_t padded_head);
+    /* out[r] (head_dim,) = sum of shares[r][position] * values[position] over positions from first[r] up to seen[r],
+     * neither of which is below that of the query before; values are (positions, padded_head), `stride` apart */
+    void (*mix)(float *const *out, const float *const *shares, const int64_t *first, const int64_t *seen,
+                const float *values, int64_t stride, int64_t head_dim, int64_t padded_head);
     /* gate (n,) = activation(gate) * up (n,); activation is an enum rc_gate */
     void (*gated)(float *gate, const float *up, int64_t n, int activation);
+    /* x (n,) = cap * tanh(x / cap) */
+    void (*cap)(float *x, int64_t n, float cap);
     /* out (count,) = up to 16 rows (count, cols) with one token, without packing; group_size is a multiple of 64; room
      * is (16, cols) bytes, 64-byte aligned. NULL where packing is as good. */
     void (*one_int8)(float *out, const int8_t *q, const float *scale, const int32_t *correction, const int8_t *rows,

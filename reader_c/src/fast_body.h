@@ -39,4 +39,5 @@ const rc_fast RC_FAST_TABLE = {
     .transpose_rows = transpose_rows,
     .mix = mix,
     .gated = gated,
+    .cap = cap,
 };

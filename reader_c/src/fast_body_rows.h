@@ -79,6 +79,37 @@ TARGET static void exponentials(float *x, int64_t n, float largest)
         x[i] = exp_fast(x[i] - largest);
 }
 
+/* tanh y = -m / (2 + m) with m = e^(-2 |y|) - 1 and the sign of y. m is made of the same parts as e^x, but e^r - 1 by
+ * a polynomial of its own, so that nothing cancels where y is small. From 10 on, tanh is 1 in float. */
+INLINE float tanh_fast(float y)
+{
+    const float size = fabsf(y), x = -2.0f * (size > 10.0f ? 10.0f : size);
+    const float shifted = fmaf(x, 0x1.715476p+0f, 0x1.8p+23f);
+    const float n = shifted - 0x1.8p+23f;
+    float r = fmaf(n, -0x1.62e4p-1f, x);
+    r = fmaf(n, -0x1.7f7d1cp-20f, r);
+    float p = 0x1.a01a02p-13f; /* 1 / 5040 */
+    p = fmaf(p, r, 0x1.6c16c2p-10f); /* 1 / 720 */
+    p = fmaf(p, r, 0x1.111112p-7f);
+    p = fmaf(p, r, 0x1.555556p-5f);
+    p = fmaf(p, r, 0x1.555556p-3f);
+    p = fmaf(p, r, 0.5f);
+    const float q = fmaf(r * r, p, r); /* e^r - 1 */
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits << 23) + (127u << 23); /* of 2^n, n from -29 to 0, which the lowest bits of shifted hold */
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    const float m = fmaf(power, q, power - 1.0f);
+    return copysignf(m / (2.0f + m), y);
+}
+
+TARGET static void cap(float *x, int64_t n, float most)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = most * tanh_fast(x[i] / most);
+}
+
 /* In lanes, because a maximum is the same in any order (a NaN gives what it gives to every power). */
 INLINE float largest_of(const float *x, int64_t n)
 {

@@ -17,8 +17,8 @@ static double power_of_two(int64_t n)
     return value;
 }
 
-/* ln x of a normal, positive x: 2 atanh((m - 1) / (m + 1)) of its mantissa, whose series ends where 0.172^24 does. */
-static double natural_log(double x)
+/* 2 atanh((m - 1) / (m + 1)) of its mantissa, whose series ends where 0.172^24 does. */
+double rc_log_fast(double x)
 {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -48,7 +48,7 @@ static double exponential(double y)
 
 float rc_pow_fast(float base, float exponent)
 {
-    return (float)exponential((double)exponent * natural_log(base));
+    return (float)exponential((double)exponent * rc_log_fast(base));
 }
 
 void rc_cosine_sine_fast(float *cosine, float *sine, float angle)

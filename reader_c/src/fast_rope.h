@@ -8,6 +8,9 @@
 /* base^exponent, for rc_rope_frequencies */
 float rc_pow_fast(float base, float exponent);
 
+/* ln x of a normal, positive x, for the query scale */
+double rc_log_fast(double x);
+
 /* Cosine and sine of an angle. */
 void rc_cosine_sine_fast(float *cosine, float *sine, float angle);
 

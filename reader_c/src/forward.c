@@ -1,6 +1,7 @@
 /* All tokens of a call go through a layer together, in batches, which changes no bit: no sum in the model runs over
  * tokens but attention's, and that one runs over the cache in the order of positions. */
 #include "fast_path.h"
+#include "heads.h"
 #include "layer.h"
 #include "status.h"
 

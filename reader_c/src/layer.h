@@ -8,9 +8,6 @@
 /* x = the embeddings of tokens (n,) */
 void rc_embed(const rc_batch *b, const int32_t *tokens);
 
-/* The session's cosine and sine of the batch's positions, which every layer uses. */
-void rc_prepare_rope(const rc_batch *b);
-
 /* x through one layer, whose cache gets the batch's keys and values. */
 void rc_run_layer(const rc_batch *b, int64_t layer);
 

@@ -4,7 +4,6 @@
 
 #include <math.h>
 
-
 void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, float eps)
 {
     float scale = 0.0f;
@@ -30,6 +29,12 @@ void rc_softmax(float *x, int64_t n)
     }
     for (int64_t i = 0; i < n; i++)
         x[i] /= sum;
+}
+
+void rc_cap(float *x, int64_t n, float cap)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = cap * tanhf(x[i] / cap);
 }
 
 /* 1 / (1 + e^-x): for the tanh form of GELU too, since (1 + tanh y) / 2 is the sigmoid of 2y without its

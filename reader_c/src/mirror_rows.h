@@ -10,6 +10,9 @@ void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, fl
 /* x (n,) in place */
 void rc_softmax(float *x, int64_t n);
 
+/* x (n,) = cap * tanh(x / cap) */
+void rc_cap(float *x, int64_t n, float cap);
+
 /* gate (n,) = activation(gate) * up (n,); activation is an enum rc_gate */
 void rc_gated(float *gate, const float *up, int64_t n, int activation);
 

@@ -8,7 +8,7 @@
 static double pair_of(const rc_config *c, double turns)
 {
     const double length = c->scaling.original_max_positions;
-    return c->head_dim * log(length / (turns * TWO_PI)) / (2.0 * log(c->rope_theta));
+    return c->rotary_dim * log(length / (turns * TWO_PI)) / (2.0 * log(c->rope_theta));
 }
 
 /* By which scaling multiplies the frequency of pair i. */
@@ -19,7 +19,7 @@ static double scaling_ratio(const rc_config *c, int64_t i)
     if (s->type == RC_LINEAR) {
         kept = 0.0;
     } else if (s->type == RC_LLAMA3) {
-        const double frequency = pow(c->rope_theta, -2.0 * (double)i / c->head_dim);
+        const double frequency = pow(c->rope_theta, -2.0 * (double)i / c->rotary_dim);
         const double turns = s->original_max_positions * frequency / TWO_PI;
         kept = (turns - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
     } else if (s->type == RC_YARN) {
@@ -29,7 +29,7 @@ static double scaling_ratio(const rc_config *c, int64_t i)
             high = ceil(high);
         }
         low = fmax(low, 0.0);
-        high = fmin(high, c->head_dim - 1);
+        high = fmin(high, c->rotary_dim - 1);
         if (low == high)
             high += 0.001; /* as transformers keeps the ramp from a division by zero */
         kept = 1.0 - ((double)i - low) / (high - low);
@@ -40,13 +40,24 @@ static double scaling_ratio(const rc_config *c, int64_t i)
     return kept + (1.0 - kept) / s->factor;
 }
 
+/* Of pair i without scaling. */
+static float unscaled(double theta, int64_t i, int32_t size, float (*power)(float base, float exponent))
+{
+    return 1.0f / power((float)theta, (float)(2 * i) / (float)size);
+}
+
 void rc_rope_frequencies(float *frequency, const rc_config *config, float (*power)(float base, float exponent))
 {
-    const float theta = (float)config->rope_theta, size = (float)config->head_dim;
-    for (int64_t i = 0; i < config->head_dim / 2; i++) {
-        const float unscaled = 1.0f / power(theta, (float)(2 * i) / size);
-        frequency[i] = (float)((double)unscaled * scaling_ratio(config, i));
+    for (int64_t i = 0; i < config->rotary_dim / 2; i++) {
+        const float of_pair = unscaled(config->rope_theta, i, config->rotary_dim, power);
+        frequency[i] = (float)((double)of_pair * scaling_ratio(config, i));
     }
+}
+
+void rc_local_frequencies(float *frequency, const rc_config *config, float (*power)(float base, float exponent))
+{
+    for (int64_t i = 0; i < config->rotary_dim / 2; i++)
+        frequency[i] = unscaled(config->local_theta, i, config->rotary_dim, power);
 }
 
 void rc_rope_row(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor)
@@ -58,10 +69,10 @@ void rc_rope_row(float *cosine, float *sine, int64_t position, const float *freq
     }
 }
 
-void rc_rotate(float *x, int64_t heads, int64_t head_size, const float *cosine, const float *sine)
+void rc_rotate(float *x, int64_t heads, int64_t head_size, int64_t rotated, const float *cosine, const float *sine)
 {
     for (int64_t h = 0; h < heads; h++, x += head_size) {
-        for (int64_t i = 0; i < head_size; i += 2) {
+        for (int64_t i = 0; i < rotated; i += 2) {
             const float c = cosine[i / 2], s = sine[i / 2];
             const float even = x[i], odd = x[i + 1];
             x[i] = even * c - odd * s;

@@ -1,6 +1,7 @@
 #define _ISOC11_SOURCE
 #include "session.h"
 
+#include "cache.h"
 #include "fast_rope.h"
 #include "lanes.h"
 #include "rope.h"
@@ -38,33 +39,38 @@ static void *place(arena *m, size_t element, int64_t a, int64_t b, int64_t c)
 static void place_arrays(rc_session *s, arena *m)
 {
     const rc_config *p = &s->model->config;
-    const int64_t half = p->head_dim / 2, f = sizeof(float), threads = s->threads;
+    const int64_t half = p->rotary_dim / 2, halves[2] = {half, p->local_theta > 0.0 ? half : 0};
+    const int64_t f = sizeof(float), threads = s->threads;
     const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
     s->fed = place(m, sizeof *s->fed, p->n_layers, 1, 1);
-    s->keys = place(m, f, p->n_layers, s->capacity, kv_dim);
-    s->values = place(m, f, p->n_layers, s->capacity, kv_dim);
+    s->first_slot = place(m, sizeof *s->first_slot, p->n_layers, 1, 1);
+    s->kept_from = place(m, sizeof *s->kept_from, p->n_layers, 1, 1);
+    s->keys = place(m, f, s->cache_positions, kv_dim, 1);
+    s->values = place(m, f, s->cache_positions, kv_dim, 1);
     s->x = place(m, f, s->batch, p->dim, 1);
     s->h = place(m, f, s->batch, p->dim > q_dim ? p->dim : q_dim, 1);
     s->projected = place(m, f, s->batch, p->dim, 1);
     s->q = place(m, f, s->batch, q_dim, 1);
     s->gate = place(m, f, s->batch, p->hidden_dim, 1);
     s->up = place(m, f, s->batch, p->hidden_dim, 1);
-    s->cosine = place(m, f, s->batch, half, 1);
-    s->sine = place(m, f, s->batch, half, 1);
+    for (int rope = 0; rope < 2; rope++) {
+        s->cosine[rope] = place(m, f, s->batch, halves[rope], 1);
+        s->sine[rope] = place(m, f, s->batch, halves[rope], 1);
+        s->frequency[rope] = place(m, f, halves[rope], 1, 1);
+        s->frequency_fast[rope] = place(m, f, halves[rope], 1, 1);
+    }
     s->act = place(m, sizeof *s->act, s->batch, s->widest, 1);
     s->act_scale = place(m, f, s->batch, s->scales_a_row, 1);
     s->act_sum = place(m, sizeof *s->act_sum, s->batch, s->scales_a_row, 1);
     s->row_room = place(m, f, threads > RC_ROWS ? threads : RC_ROWS, s->widest, 1);
 
-    s->frequency = place(m, f, half, 1, 1);
     s->scores = place(m, f, RC_ROWS, s->padded, 1);
     s->key_room = place(m, f, p->head_dim, s->padded, 1);
-    s->value_room = place(m, f, s->capacity, s->padded_head, 1);
+    s->value_room = place(m, f, s->longest, s->padded_head, 1);
     s->lane_room = place(m, f, s->widest + s->scales_a_row, RC_MIRROR_BATCH, 1);
 
-    s->frequency_fast = place(m, f, half, 1, 1);
     s->all_keys = place(m, f, p->n_kv_heads, s->padded, p->head_dim);
-    s->all_values = place(m, f, p->n_kv_heads, s->capacity, s->padded_head);
+    s->all_values = place(m, f, p->n_kv_heads, s->longest, s->padded_head);
     s->own_rows = place(m, f, threads, RC_FAST_ROWS, s->widest);
     s->own_scales = place(m, f, threads, s->scales_a_row, RC_FAST_ROWS);
     s->own_scores = place(m, f, threads, RC_FAST_QUERIES, s->padded);
@@ -81,16 +87,18 @@ static rc_session sizes_of(const rc_model *model, int64_t capacity, int threads)
     const rc_config *p = &model->config;
     const int64_t q_dim = (int64_t)p->n_heads * p->head_dim;
     const int64_t stream = p->dim > q_dim ? p->dim : q_dim, widest = stream > p->hidden_dim ? stream : p->hidden_dim;
-    return (rc_session){
+    rc_session s = {
         .model = model,
         .capacity = capacity,
-        .padded = round_up(capacity),
         .padded_head = round_up(p->head_dim),
         .batch = capacity < RC_FAST_BATCH ? capacity : RC_FAST_BATCH,
         .widest = widest,
         .scales_a_row = p->group_size ? widest / p->group_size : 1,
         .threads = threads,
     };
+    rc_cache_sizes(&s);
+    s.padded = round_up(s.longest);
+    return s;
 }
 
 static int check_arguments(const rc_config *p, int64_t capacity, int threads, rc_status *status)
@@ -104,6 +112,17 @@ static int check_arguments(const rc_config *p, int64_t capacity, int threads, rc
     if (threads > RC_MOST_MEMBERS)
         return rc_fail(status, RC_ARGUMENT, "threads", -1, "at most", RC_MOST_MEMBERS, threads);
     return RC_OK;
+}
+
+static void prepare_frequencies(const rc_session *s)
+{
+    const rc_config *p = &s->model->config;
+    rc_rope_frequencies(s->frequency[0], p, powf);
+    rc_rope_frequencies(s->frequency_fast[0], p, rc_pow_fast);
+    if (p->local_theta > 0.0) {
+        rc_local_frequencies(s->frequency[1], p, powf);
+        rc_local_frequencies(s->frequency_fast[1], p, rc_pow_fast);
+    }
 }
 
 int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_session **session, rc_status *status)
@@ -129,8 +148,8 @@ int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_ses
     opened->arena = placed.start;
     place_arrays(opened, &placed);
     memset(opened->fed, 0, (size_t)p->n_layers * sizeof *opened->fed);
-    rc_rope_frequencies(opened->frequency, p, powf);
-    rc_rope_frequencies(opened->frequency_fast, p, rc_pow_fast);
+    rc_cache_begin(opened);
+    prepare_frequencies(opened);
     *session = opened;
     return RC_OK;
 }

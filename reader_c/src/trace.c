@@ -95,12 +95,13 @@ void rc_record(const rc_trace *trace, int point, int64_t layer, const void *from
 }
 
 void rc_record_attention(const rc_trace *trace, int point, int64_t token, int64_t head, const float *from,
-                         int64_t count)
+                         int64_t first, int64_t count)
 {
     if (!trace->at || !trace->at[point])
         return;
     const int64_t row = (trace->token + token) * trace->model->config.n_heads + head;
     float *to = (float *)trace->at[point] + row * trace->seen;
-    memcpy(to, from, (size_t)count * sizeof *to);
-    memset(to + count, 0, (size_t)(trace->seen - count) * sizeof *to);
+    memset(to, 0, (size_t)first * sizeof *to);
+    memcpy(to + first, from, (size_t)count * sizeof *to);
+    memset(to + first + count, 0, (size_t)(trace->seen - first - count) * sizeof *to);
 }

@@ -15,9 +15,9 @@ typedef struct {
 /* Record n tokens' values of a point: from (n, rc_trace_width), float or int8. */
 void rc_record(const rc_trace *trace, int point, int64_t layer, const void *from, int64_t n);
 
-/* Record one head's scores or shares, from (count,), of one token of the batch; zeros beyond the token's own
- * position. */
+/* Record one head's scores or shares, from (count,), of one token of the batch: they are of the positions from `first`
+ * on. Zeros before and after them. */
 void rc_record_attention(const rc_trace *trace, int point, int64_t token, int64_t head, const float *from,
-                         int64_t count);
+                         int64_t first, int64_t count);
 
 #endif

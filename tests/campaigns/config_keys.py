@@ -64,24 +64,37 @@ READ: dict[str, frozenset[str]] = {{
 def exporters(read: Table) -> str:
     shared = frozenset.intersection(*read.values())
     words = textwrap.fill(" ".join(sorted(shared)), 118, initial_indent=" " * 4, subsequent_indent=" " * 4)
-    own = "\n".join(f'    "{family}": "{" ".join(sorted(keys - shared))}",' for family, keys in read.items())
+    own = "\n".join(f'    "{family}": """{_wrapped(keys - shared)}""",' for family, keys in read.items())
     return _OF_EXPORTER.format(version=transformers.__version__, shared=words, own=own)
+
+
+def _wrapped(keys: frozenset[str]) -> str:
+    """Return keys on one line if they fit, and on indented lines of their own otherwise."""
+    text = " ".join(sorted(keys))
+    if len(text) <= 90:
+        return text
+    margin = " " * 8
+    return f"\n{textwrap.fill(text, 118, initial_indent=margin, subsequent_indent=margin)}\n    "
 
 
 def verifiers(read: Table) -> str:
     shared = frozenset.intersection(*read.values())
-    lines = textwrap.wrap(", ".join(f'"{key}"' for key in sorted(shared)), 106)
-    rows = "\n".join(f"        *({line.removesuffix(',')})," for line in lines)
     own = "\n".join(
-        f'    "{family}": _BY_ALL | {{{", ".join(f"{chr(34)}{key}{chr(34)}" for key in sorted(keys - shared))}}},'
-        for family, keys in read.items()
+        f'    "{family}": _BY_ALL\n    | {{\n{_rows(keys - shared, 8)}\n    }},' for family, keys in read.items()
     )
-    return _OF_VERIFIER.format(version=transformers.__version__, shared=rows, own=own)
+    return _OF_VERIFIER.format(version=transformers.__version__, shared=_rows(shared, 8), own=own)
+
+
+def _rows(keys: frozenset[str], indent: int) -> str:
+    """Write keys as rows of a set that the formatter leaves alone."""
+    lines = textwrap.wrap(", ".join(f'"{key}"' for key in sorted(keys)), 106)
+    return "\n".join(f"{' ' * indent}*({line.removesuffix(',')}{',' * (',' not in line)})," for line in lines)
 
 
 def main() -> None:
     read = {family: recorded(family) for family in FAMILIES}
-    for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(read))):
+    of_both = {family: read[family] for family in FAMILIES}
+    for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(of_both))):
         path.write_text(content)
         print(
             f"{path.relative_to(ROOT)}: {', '.join(f'{len(keys)} keys of {family}' for family, keys in read.items())}"

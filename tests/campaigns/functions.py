@@ -1,6 +1,6 @@
-"""Every float32 through the functions of `fast`: e^x on every path of this machine, sine and cosine up to 2^31.
+"""Every float32 through the functions of `fast`: e^x and tanh on every path, sine and cosine up to 2^31.
 
-make functions                  some ten minutes
+make functions                  some twenty minutes
 """
 
 from __future__ import annotations
@@ -9,35 +9,39 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from helpers.fast_functions import F, powers, wrong_powers
+from helpers.fast_functions import F, powers, tangents, wrong_powers, wrong_tangents
 from record import Row, finish, options
 from rich.progress import track
 
 from reader_c import paths
 from reader_c.build import SOURCE_DIR, STRICT_FLAGS
 
+Function = Callable[[str], Callable[[np.ndarray], np.ndarray]]
+Wrong = Callable[[np.ndarray, np.ndarray], int]
+
 _CHUNK = 1 << 22
 # of the largest angle: no position is above 2^31, and no frequency above 1
 _ANGLES = (127 + 31) << 23
 
 
-def every_power(step: int) -> list[Row]:
-    """step: 1 for all floats."""
+def every_value(name: str, bound: str, function: Function, wrong_ones: Wrong, step: int) -> list[Row]:
+    """function: of a path. step: 1 for all floats."""
     others = [path for path in paths() if path != "scalar"]
     wrong = differing = count = 0
-    for start in track(range(0, 1 << 32, _CHUNK * step), description="e^x"):
+    for start in track(range(0, 1 << 32, _CHUNK * step), description=name):
         x = np.arange(start, min(start + _CHUNK * step, 1 << 32), step, dtype=np.int64).astype(np.uint32).view(F)
-        found = powers("scalar")(x)
-        wrong += wrong_powers(x, found)
+        found = function("scalar")(x)
+        wrong += wrong_ones(x, found)
         count += len(x)
         known = ~np.isnan(found)
-        differing += sum(int((powers(path)(x).view("u4") != found.view("u4"))[known].sum()) for path in others)
+        differing += sum(int((function(path)(x).view("u4") != found.view("u4"))[known].sum()) for path in others)
     return [
-        Row("e^x of float32, within 0.94 ulp", count, f"{wrong} are not", wrong),
+        Row(f"{name} of float32, within {bound} ulp", count, f"{wrong} are not", wrong),
         Row(f"the same on {', '.join(others)} as in plain C", count * len(others), f"{differing} differ", differing),
     ]
 
@@ -67,7 +71,11 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1, help="every so many floats, as a trial")
     given = parser.parse_args()
     began = time.monotonic()
-    rows = [*every_power(given.step), every_turn(given.step)]
+    rows = [
+        *every_value("e^x", "0.94", powers, wrong_powers, given.step),
+        *every_value("tanh", "2.6", tangents, wrong_tangents, given.step),
+        every_turn(given.step),
+    ]
     finish("functions", rows, began, trial=given.trial or given.step > 1)
 
 

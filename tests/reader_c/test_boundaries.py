@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.counted import Counted
 from helpers.header_rules import COUNTS, LARGEST, LARGEST_GROUP, Header, first_wrong, size
-from helpers.v3_files import ENTRY, HEADER, healthy, patched
+from helpers.v3_files import ENTRY, healthy, patched
 
 import reader_c
 from exporter.formats.v3_fields import V3Error
@@ -102,6 +102,8 @@ def test_the_largest_group_is_what_an_integer_sum_can_hold(tmp_path: Path, name:
     judged(tmp_path / "file.bin", header)
 
 
+# of two layers: their table fills one block of 64
+TABLE = 512 + 64
 U32_EDGES = (0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1)
 U64_EDGES = (0, 1, 2**31, 2**63 - 1, 2**63, 2**64 - 1)
 REAL_EDGES = (0.0, -0.0, 2.0**-126, 2.0**-127, 1.0, 3.4028234663852886e38, 3.5e38, math.inf, -math.inf, math.nan)
@@ -128,15 +130,29 @@ V3_FIELDS: dict[str, tuple[int, str, tuple[float, ...]]] = {
     "metadata count": (148, "<I", (*U32_EDGES, 256, 257)),
     "tensor count": (152, "<I", (*U32_EDGES, 2**16, 2**16 + 1)),
     "entry size": (156, "<I", (*U32_EDGES, ENTRY)),
-    "reserved": (192, "<Q", (0, 1)),
-    "storage": (HEADER + 68, "<I", (*U32_EDGES, 3, 4, 7, 8, 9)),
-    "group_size": (HEADER + 104, "<I", (*U32_EDGES, 12, 24, 48, LARGEST_GROUP, LARGEST_GROUP + 1)),
-    "rows": (HEADER + 72, "<Q", U64_EDGES),
-    "columns": (HEADER + 80, "<Q", U64_EDGES),
-    "offset": (HEADER + 112, "<Q", U64_EDGES),
-    "length": (HEADER + 120, "<Q", U64_EDGES),
-    "scale offset": (HEADER + 128, "<Q", U64_EDGES),
-    "scale length": (HEADER + 136, "<Q", U64_EDGES),
+    "tokenizer size": (192, "<Q", (*U64_EDGES, 64, 2**26, 2**26 + 64)),
+    "reserved": (200, "<Q", (0, 1)),
+    "norm_place": (256, "<I", (0, 2, 3)),
+    "norm_plus_one": (260, "<I", (0, 1, 2)),
+    "qk_norm": (264, "<I", (0, 2, 3)),
+    "rotary_dim": (268, "<I", (0, 1, 2, 10, 12, 2**31)),
+    "window": (272, "<I", (0, 1, 2**31 - 1, 2**31)),
+    "query_scale_positions": (276, "<I", (0, 1, 2**31 - 1, 2**31)),
+    "embedding_scale": (280, "<d", (0.0, -0.0, 2.0, math.nan)),
+    "score_scale": (288, "<d", (0.0, -0.0, 2.0, math.nan)),
+    "logit_cap": (320, "<d", (0.0, -0.0, 2.0**-127, 2.0)),
+    "query_scale_beta": (328, "<d", (0.0, -0.0, 0.5)),
+    "local_theta": (336, "<d", (0.0, -0.0, 2.0)),
+    "first layer": (512, "<I", (0, 1, 2, 3, 4, 5, 6)),
+    "second layer": (516, "<I", (2, 3, 4, 6)),
+    "storage": (TABLE + 68, "<I", (*U32_EDGES, 3, 4, 7, 8, 9)),
+    "group_size": (TABLE + 104, "<I", (*U32_EDGES, 12, 24, 48, LARGEST_GROUP, LARGEST_GROUP + 1)),
+    "rows": (TABLE + 72, "<Q", U64_EDGES),
+    "columns": (TABLE + 80, "<Q", U64_EDGES),
+    "offset": (TABLE + 112, "<Q", U64_EDGES),
+    "length": (TABLE + 120, "<Q", U64_EDGES),
+    "scale offset": (TABLE + 128, "<Q", U64_EDGES),
+    "scale length": (TABLE + 136, "<Q", U64_EDGES),
 }
 KINDS = ("none", "linear", "dynamic", "llama3", "yarn")
 
@@ -145,13 +161,17 @@ def by_both(path: Path) -> tuple[object, object]:
     """What the C parser and the exporter's make of a file: its hyper-parameters, or the field refused."""
     try:
         with reader_c.open(path) as model:
-            by_c: object = (model.config.dim, model.config.rope_theta, model.config.norm_eps, len(model.names))
+            c = model.config
+            by_c: object = (c.dim, c.rope_theta, c.norm_eps, c.rotary_dim, c.window, c.logit_cap, len(model.names))
     except reader_c.InvalidFileError as error:
         by_c = error.field
     try:
         head = read_head(path)
         config = head.plan.config
-        by_python: object = (config.dim, config.rope_theta, config.norm_eps, len(head.plan.entries))
+        by_python: object = (
+            *(config.dim, config.rope_theta, config.norm_eps, config.rotated, config.window, config.logit_cap),
+            len(head.plan.entries),
+        )
     except V3Error as error:
         by_python = error.field
     return by_c, by_python

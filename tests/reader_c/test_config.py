@@ -38,6 +38,21 @@ def test_old_formats_imply_llama2_c_s_constants(tmp_path: Path, format_name: str
         norm_eps=pytest.approx(1e-5),
         rope_theta=10000.0,
         rope_scaling=reader_c.RopeScaling("none", 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, False),
+        norm_place="before",
+        norm_plus_one=False,
+        qk_norm="none",
+        rotary_dim=8,
+        window=0,
+        query_scale_positions=0,
+        embedding_scale=1.0,
+        score_scale=0.0,
+        residual_scale=1.0,
+        logit_divisor=1.0,
+        score_cap=0.0,
+        logit_cap=0.0,
+        query_scale_beta=0.0,
+        local_theta=0.0,
+        layers=(reader_c.Layer(windowed=False, rope="first"),) * 2,
     )
 
 
@@ -47,7 +62,11 @@ def test_v3_keeps_every_field(tmp_path_factory: pytest.TempPathFactory, model: e
     exporter.export(checkpoint(model), path, format="v3")
     with reader_c.open(path) as opened:
         found = dataclasses.asdict(opened.config)
-    expected = dataclasses.asdict(model)
+    layers = [model.layer(number) for number in range(model.n_layers)]
+    expected = dataclasses.asdict(model) | {
+        "rotary_dim": model.rotated,
+        "layers": tuple(dataclasses.asdict(layer) for layer in layers),
+    }
     assert found.pop("shared_classifier") == expected.pop("tied")
     assert found.pop("group_size") == 0
     assert found == expected

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.fast_functions import LIBRARY, TURN_ULPS, F, powers, wrong_powers
+from helpers.fast_functions import LIBRARY, TURN_ULPS, F, powers, tangents, wrong_powers, wrong_tangents
 from helpers.models import checkpoint, config, same_bits, toy_file
-from helpers.replay_fast import exponential, power, replay, turn
+from helpers.replay_fast import exponential, hyperbolic_tangent, logarithm, power, replay, turn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -163,6 +163,27 @@ def test_powers_are_those_of_the_definition() -> None:
     some = EVERYWHERE[:: 1 << 6]
     finite = some[np.isfinite(some)]
     assert same_bits(powers(best_path())(finite), exponential(finite))
+
+
+@pytest.mark.parametrize("path", paths())
+def test_tangents_are_within_their_bound_and_alike_on_every_path(path: str) -> None:
+    found = tangents(path)(EVERYWHERE)
+    assert same_bits(np.nan_to_num(found, nan=7), np.nan_to_num(tangents("scalar")(EVERYWHERE), nan=7))
+    assert not wrong_tangents(EVERYWHERE, found)
+
+
+def test_tangents_are_those_of_the_definition() -> None:
+    some = EVERYWHERE[:: 1 << 6]
+    finite = some[np.isfinite(some)]
+    assert same_bits(tangents(best_path())(finite), hyperbolic_tangent(finite))
+
+
+@given(st.floats(1.0, 2.0**31))
+def test_logarithms_are_those_of_the_definition_and_of_double_precision(x: float) -> None:
+    LIBRARY.rc_log_fast.restype = ctypes.c_double
+    found = LIBRARY.rc_log_fast(ctypes.c_double(x))
+    assert found == logarithm(x)
+    assert abs(found - np.log(np.longdouble(x))) <= 1e-15 * max(1.0, found)
 
 
 @given(st.floats(1.0, 2.0**20, width=32), st.floats(0, 1, width=32))

@@ -21,10 +21,12 @@ from exporter.config import tensor_shapes
 from exporter.sources.v3 import read_head
 
 U32, I32, U64, F64 = "<I", "<i", "<Q", "<d"
-QUANTIZED, VECTOR, HALF = HEADER, HEADER + ENTRY, HEADER + 2 * ENTRY
+# two layers: their table fills one block of 64
+TABLE = 512 + 64
+QUANTIZED, VECTOR, HALF = TABLE, TABLE + ENTRY, TABLE + 2 * ENTRY
 TENSORS = 3 + 2 * 16
-NORM, OUTPUT = HEADER + (TENSORS - 2) * ENTRY, HEADER + (TENSORS - 1) * ENTRY
-METADATA = HEADER + TENSORS * ENTRY
+NORM, OUTPUT = TABLE + (TENSORS - 2) * ENTRY, TABLE + (TENSORS - 1) * ENTRY
+METADATA = TABLE + TENSORS * ENTRY
 
 
 # (rule, field, offset, scaling of the healthy file, changes)
@@ -92,7 +94,7 @@ HEADER_CASES: list[Case] = [
     ("tensors are bounded", "tensor count", 152, "none", [put(152, U32, 2**16 + 1)]),
     ("there are tensors", "tensor count", 152, "none", [put(152, U32, 0)]),
     ("entries have their size", "entry size", 156, "none", [put(156, U32, 256)]),
-    *((f"byte {at} is kept", "header padding", at, "none", [(at, b"\1")]) for at in (192, 255)),
+    *((f"byte {at} is kept", "header padding", at, "none", [(at, b"\1")]) for at in (200, 255)),
 ]
 
 TABLE_CASES: list[Case] = [
@@ -314,7 +316,7 @@ def test_a_tensors_digest_is_told_by_its_name(tmp_path: Path) -> None:
 
 
 def test_a_name_without_an_end_is_told_up_to_where_it_must_end(tmp_path: Path) -> None:
-    by_c, _ = refusals(tmp_path / "b", patched(healthy(tmp_path / "healthy.bin"), (HEADER, b"x" * 64)))
+    by_c, _ = refusals(tmp_path / "b", patched(healthy(tmp_path / "healthy.bin"), (TABLE, b"x" * 64)))
     assert by_c.field == "tensor name"
     assert by_c.found == repr("x" * 63)
 
@@ -371,7 +373,7 @@ def test_a_head_that_claims_more_than_there_is_is_refused_before_it_is_read(tmp_
     """A thousand layers, consistently: only the file is too short for their table."""
     content = bytearray(healthy(tmp_path / "healthy.bin")[:4096])
     tensors = 3 + 1000 * 16
-    head = -(-(HEADER + tensors * ENTRY + 32) // 64) * 64
+    head = -(-(512 + 4032 + tensors * ENTRY + 32) // 64) * 64  # 4000 bytes of the layer table, in blocks of 64
     for at, kind, value in (
         (16, I32, 1000),
         (128, U64, 4096),

@@ -31,13 +31,15 @@ _ENOUGH = 1e-3
 class Gathered:
     """Gathers the residuals of one window while its operations are judged."""
 
-    def __init__(self) -> None:
+    def __init__(self, hyper: Hyperparameters) -> None:
+        self._hyper = hyper
         self._found: dict[tuple[int | None, str], list[torch.Tensor]] = {}
 
     def add(self, layer: int | None, judged: Comparison) -> None:
         """Add the residual of one operation."""
         if judged.operation in ("cosine", "sine"):
-            layer = None  # every layer uses the same table
+            assert layer is not None
+            layer = table_layer(self._hyper, self._hyper.layer(layer).rope)
             self._found.pop((layer, judged.operation), None)
         if not judged.replay:
             self._found.setdefault((layer, judged.operation), []).append((judged.out - judged.exact).float())
@@ -48,16 +50,22 @@ class Gathered:
         Those are judged by their one right float32 answer, which itself differs from the exact sum. x: the stream
         before the layer.
         """
-        for operation, before, added in (
-            ("attention_residual", x, "wo"),
-            ("ffn_residual", at["attention_residual"], "down"),
-        ):
-            exact = before.double() + at[added].double()
+        for block, before, product in (("attention", x, "wo"), ("ffn", at["attention_residual"], "down")):
+            operation, added = f"{block}_residual", at.get(f"{block}_post_norm", at[product])
+            exact = before.double() + added.double() * self._hyper.residual_scale
             self._found[layer, operation] = [(at[operation].double() - exact).float()]
 
     def residuals(self) -> Residuals:
         """Return what was gathered."""
         return {key: torch.cat(parts, dim=-1) for key, parts in self._found.items()}
+
+
+def table_layer(hyper: Hyperparameters, kind: str) -> int | None:
+    """Return under which layer the errors of a RoPE's table are gathered: of the first RoPE under None, of the
+    second under the first layer that uses it."""
+    if kind == "first":
+        return None
+    return next(number for number in range(hyper.n_layers) if hyper.layer(number).rope == kind)
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ def _gradients(
             return y
         shares[key] = torch.tensor(share, dtype=torch.float64, requires_grad=True)
         residual = residuals[key][:, :length]
-        if key[1] in ("scores", "shares"):
+        if key[1] in ("scores_raw", "scores", "shares"):
             # from (1, length, heads, positions)
             residual = residual[..., :length].transpose(1, 2).reshape(y.shape)
         return y + shares[key] * residual.double().view(y.shape)
@@ -139,15 +147,23 @@ def _gradients(
         return lambda operation, y: disturbed((layer, operation), y)
 
     with torch.enable_grad():
-        exact, no_noise = rope.rotations(hyper, length, torch.float64, Noise()), Noise()
-        rotations = torch.complex(
-            disturbed((None, "cosine"), exact.real.unsqueeze(0)), disturbed((None, "sine"), exact.imag.unsqueeze(0))
-        )
-        x = disturbed((None, "embedding"), llama.embed(load, tokens.unsqueeze(0), torch.float64))
+        no_noise = Noise()
+        rotations = {}
+        for kind, exact in rope.rotations(hyper, length, torch.float64, no_noise).items():
+            layer = table_layer(hyper, kind)
+            cosine = disturbed((layer, "cosine"), exact.real.unsqueeze(0))
+            rotations[kind] = torch.complex(cosine, disturbed((layer, "sine"), exact.imag.unsqueeze(0)))
+        x = disturbed((None, "embedding"), llama.embed(hyper, load, tokens.unsqueeze(0), torch.float64, no_noise))
         for number in range(hyper.n_layers):
             x = llama.layer(hyper, load, number, x, rotations, no_noise, watch(number))
         h = disturbed((None, "final_norm"), llama.final_norm(hyper, load, x, no_noise))
-        logits = h[0, -1] @ load(llama.classifier(hyper)).double()[index]
+        product = h[0, -1] @ load(llama.classifier(hyper)).double()[index]
+        if (None, "classified") in residuals:
+            shares[None, "classified"] = torch.tensor(share, dtype=torch.float64, requires_grad=True)
+            product = product + shares[None, "classified"] * float(
+                residuals[None, "classified"][0, length - 1, index]
+            )
+        logits = llama.finished(hyper, product, no_noise)
         names = list(shares)
         gradients = torch.autograd.grad(logits, [shares[name] for name in names])
     found = {name: float(gradient) for name, gradient in zip(names, gradients, strict=True)}

@@ -147,14 +147,15 @@ class _Slopes:
                 gradients,
             )
         source, file = self._pair(_EMBEDDING)
-        change = (file[self._tokens] - source[self._tokens]).to(self._dtype)
+        change = (file[self._tokens] - source[self._tokens]).to(self._dtype) * self._hyper.embedding_scale
         for measure, gradient in enumerate(gradients):
             self._found[_EMBEDDING][measure] += float((gradient[0] * change).sum())
         return self._found
 
     def _embed(self) -> torch.Tensor:
         source, file = self._pair(_EMBEDDING)
-        return ((source[self._tokens].to(self._dtype) + file[self._tokens]) / 2).unsqueeze(0)
+        middle = (source[self._tokens].to(self._dtype) + file[self._tokens]) / 2
+        return middle.unsqueeze(0) * self._hyper.embedding_scale
 
     def _layer(self, number: int, load: llama.Load, x: torch.Tensor) -> torch.Tensor:
         return llama.layer(self._hyper, load, number, x, self._rotations, self._no_noise)

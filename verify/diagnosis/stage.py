@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from verify.operations.attention import Recorded
 from verify.operations.comparison import Comparison
-from verify.operations.recompute import Recompute, Recorded
+from verify.operations.recompute import Recompute
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,7 @@ Change = Callable[[torch.Tensor], torch.Tensor]
 def _changed(change: Change, *operations: str) -> MakeWatch:
     """Change the results of some operations."""
 
-    def make(_hyper: Hyperparameters, _rotations: torch.Tensor) -> llama.Watch:
+    def make(_hyper: Hyperparameters, _rotation: torch.Tensor | None) -> llama.Watch:
         return lambda operation, y: change(y) if operation in operations else y
 
     return make
@@ -133,7 +133,7 @@ def _narrowed(dtype: torch.dtype) -> Change:
     return lambda cached: cached.float().to(dtype).to(cached.dtype)
 
 
-def _first_kv_head(hyper: Hyperparameters, _rotations: torch.Tensor) -> llama.Watch:
+def _first_kv_head(hyper: Hyperparameters, _rotation: torch.Tensor | None) -> llama.Watch:
     def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
         if operation not in ("k_rotated", "v"):
             return y
@@ -148,7 +148,7 @@ def _queries_of(order: list[int]) -> MakeWatch:
     there = torch.tensor(order)
     back = there.argsort()
 
-    def make(hyper: Hyperparameters, _rotations: torch.Tensor) -> llama.Watch:
+    def make(hyper: Hyperparameters, _rotation: torch.Tensor | None) -> llama.Watch:
         def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
             if operation not in ("q_rotated", "attended"):
                 return y

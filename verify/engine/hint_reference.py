@@ -13,8 +13,9 @@ from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
 
 Load = llama.Load
-# (hyperparameters, rotations) -> a watch over one layer, which sees the result of each operation and may change it
-MakeWatch = Callable[[Hyperparameters, torch.Tensor], llama.Watch]
+# (hyperparameters, the layer's rotation if it has one) -> a watch over one layer, which sees the result of each
+# operation and may change it
+MakeWatch = Callable[[Hyperparameters, torch.Tensor | None], llama.Watch]
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,12 @@ def logits_of(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.d
     hyper, load, exact = reference.hyper, reference.load, Noise()
     # one more than the tokens, for mistakes that rotate by the next position
     rotations = rope.rotations(hyper, len(tokens) + 1, dtype, exact)
-    x = llama.embed(load, tokens.unsqueeze(0), dtype) * reference.embedding
+    within = {kind: rotation[:-1] for kind, rotation in rotations.items()}
+    x = llama.embed(hyper, load, tokens.unsqueeze(0), dtype, exact) * reference.embedding
     for number in range(hyper.n_layers) if reference.order is None else reference.order:
-        watch = reference.watch(hyper, rotations) if reference.watch else llama.unwatched
-        x = llama.layer(hyper, load, number, x, rotations[:-1], exact, watch)
+        rotation = rotations.get(hyper.layer(number).rope)
+        watch = reference.watch(hyper, rotation) if reference.watch else llama.unwatched
+        x = llama.layer(hyper, load, number, x, within, exact, watch)
     if reference.normed:
         return llama.head(hyper, load, x, exact)[0]
-    return x[0] @ load(llama.classifier(hyper)).to(dtype).T
+    return llama.finished(hyper, x[0] @ load(llama.classifier(hyper)).to(dtype).T, exact)

@@ -16,7 +16,9 @@ Rotate = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[MistakenReference]:
     """Yield the mistakes. first: the first position with wrong logits, at which a table may end."""
-    if hyper.head_dim > 2:
+    if all(layer.rope == "none" for layer in hyper.layers) and hyper.layers:
+        return
+    if hyper.rotated > 2:
         yield MistakenReference(
             m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), hyper, load, _rotating(_halves, "q", "k")
         )
@@ -60,18 +62,19 @@ def _at(of: Callable[[torch.Tensor], torch.Tensor]) -> Rotate:
 
 
 def _rotating(rotate: Rotate, *names: str) -> MakeWatch:
-    """Replace RoPE of "q", "k" or both. rotate: of (windows, length, heads, head_dim) and complex rotations (length
-    + 1, head_dim / 2)."""
+    """Replace RoPE of "q", "k" or both. rotate: of (windows, length, heads, rotary_dim) and a complex rotation
+    (length + 1, rotary_dim / 2)."""
 
-    def make(hyper: Hyperparameters, rotations: torch.Tensor) -> llama.Watch:
+    def make(hyper: Hyperparameters, rotation: torch.Tensor | None) -> llama.Watch:
         seen: dict[str, torch.Tensor] = {}
 
         def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
-            if operation in names:
-                seen[operation] = y
-            if operation.removesuffix("_rotated") in names and operation.endswith("_rotated"):
+            if operation.removesuffix("_normed") in names:
+                seen[operation[0]] = y
+            if rotation is not None and operation.endswith("_rotated") and operation[0] in names:
                 heads = seen[operation[0]].unflatten(-1, (-1, hyper.head_dim))
-                return rotate(heads, rotations).flatten(2)
+                moving, staying = heads[..., : hyper.rotated], heads[..., hyper.rotated :]
+                return torch.cat((rotate(moving, rotation), staying), dim=-1).flatten(2)
             return y
 
         return watch

@@ -58,7 +58,7 @@ def _of_layers(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference
 
 
 def _activated(function: Callable[[torch.Tensor], torch.Tensor]) -> MakeWatch:
-    def make(_hyper: Hyperparameters, _rotations: torch.Tensor) -> llama.Watch:
+    def make(_hyper: Hyperparameters, _rotation: torch.Tensor | None) -> llama.Watch:
         seen: dict[str, torch.Tensor] = {}
 
         def watch(operation: str, y: torch.Tensor) -> torch.Tensor:

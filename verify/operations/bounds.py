@@ -26,11 +26,15 @@ LANES = 16  # lanes of `fast`, which four more additions reduce to one
 # 2.36 on x86_64 reaches 3.13.
 LIBM_ULPS = 1
 ERFC_ULPS = 4
+# The same for tanh: of the C library, and of `fast`.
+TANH_ULPS: dict[Arithmetic, float] = {"mirror": 2, "fast": 2}
 
 # From here on, e^-x may be infinite in float32, whose largest number has a logarithm of 88.7228.
 _EXP_OVERFLOWS = -88.72
 # Beyond these, e^-x and erfc(x) are far below TAU / 2, and float32 gives 0 or TAU.
 _EXP_VANISHES, _ERFC_VANISHES = 200.0, 20.0
+# Beyond this, tanh is 1 in float32 and moves no more.
+_TANH_SATURATES = 50.0
 
 _LARGEST_EXACT = 2**24  # integers up to here are float32 numbers
 _LARGEST_PRODUCT = 128 * 127  # of two int8, since activations are never -128
@@ -94,6 +98,14 @@ def score(magnitudes: torch.Tensor, head_dim: int) -> torch.Tensor:
     return product(magnitudes, head_dim, "mirror", after=2) + TAU
 
 
+def scaled_score(magnitudes: torch.Tensor, head_dim: int, scale: float) -> torch.Tensor:
+    """Bound q . k * scale, which any arithmetic sums in order. magnitudes: |q| . |k| * scale."""
+    growth = gamma(head_dim + 1 + of_constant(scale))
+    # what the products lose by underflow is scaled with them
+    lost = head_dim * (TAU / 2) * scale
+    return _total(growth * magnitudes, lost * (1 + growth) + TAU / 2)
+
+
 def mixture(magnitudes: torch.Tensor, positions: int | torch.Tensor) -> torch.Tensor:
     """Bound attention's output, which any arithmetic sums in order. magnitudes: shares @ |values|."""
     return product(magnitudes, positions, "mirror")
@@ -132,23 +144,78 @@ def quantized_product(magnitudes: torch.Tensor, groups: int, group_size: int) ->
     return _total(growth * magnitudes, groups * (TAU / 2) * (1 + growth))
 
 
+# ---- constants of the model ----
+
+
+def of_constant(constant: float) -> float:
+    """Return the relative error of a constant that engines hold in float32, in units of u."""
+    single = torch.tensor(constant, dtype=torch.float32).item()
+    return abs(single / constant - 1) / UNIT
+
+
+def scaled(exact: torch.Tensor, scale: float) -> torch.Tensor:
+    """Bound a number times a constant. exact: includes the constant."""
+    return _total(exact.abs() * gamma(1 + of_constant(scale)), TAU / 2)
+
+
+def divided(exact: torch.Tensor, divisor: float) -> torch.Tensor:
+    """Bound a number divided by a constant, or the number itself where that is 1. exact: includes the divisor."""
+    return torch.zeros_like(exact) if divisor == 1 else scaled(exact, divisor)
+
+
+def capped(
+    exact: torch.Tensor, raw: torch.Tensor, cap: float, arithmetic: Arithmetic, divisor: float = 1.0
+) -> torch.Tensor:
+    """Bound cap * tanh(raw / cap). raw: as recorded, or the exact quotient of what was recorded and a divisor."""
+    share = (raw / cap).abs().clamp(max=_TANH_SATURATES)
+    # d log tanh(z) / d log z, at most 1
+    slope = torch.where(share == 0, 1.0, 2 * share / torch.sinh(2 * share))
+    before = 0.0 if divisor == 1 else 1 + of_constant(divisor)
+    ulps = TANH_ULPS[arithmetic]
+    roundings = slope * (before + 1) + (1 - slope) * of_constant(cap) + 2 * ulps + 1
+    lost = (TAU / 2) * ((divisor != 1) + cap * (1 + 2 * ulps) + 1)
+    return _total(exact.abs() * gamma(roundings), lost, raw)
+
+
+def query_scaled(exact: torch.Tensor, factor: torch.Tensor, beta: float) -> torch.Tensor:
+    """Bound queries times 1 + beta * ln(1 + step). exact: includes the factor (positions, 1) of each position.
+
+    The factor is computed in double and rounded once.
+    """
+    rounded = torch.where(factor == 1, 0.0, torch.ones_like(factor))
+    return _total(exact.abs() * gamma(1 + rounded), TAU / 2)
+
+
 # ---- functions of a row ----
 
 
 def rms_norm(
-    exact: torch.Tensor, weight: torch.Tensor, mean_square: torch.Tensor, eps: float, dim: int
+    exact: torch.Tensor,
+    weight: torch.Tensor,
+    mean_square: torch.Tensor,
+    eps: float,
+    dim: int,
+    *,
+    plus_one: bool = False,
 ) -> torch.Tensor:
-    """Bound RMSNorm of rows of dim numbers. mean_square: of each row, without eps. eps: as float32."""
-    underflow = TAU / (mean_square + eps) / UNIT
-    return _total(exact.abs() * gamma(dim / 2 + 5 + underflow), (weight.abs() + 1) * (TAU / 2), mean_square, weight)
+    """Bound RMSNorm of rows of dim numbers. mean_square: of each row, without eps. eps: as float32.
 
-
-def softmax(shares: torch.Tensor, scores: torch.Tensor, seen: int | torch.Tensor) -> torch.Tensor:
-    """Bound softmax over the first `seen` elements of the last axis. shares: exact, and 0 after those elements.
-
-    seen broadcasts against the last axis of shares: as a tensor it ends in an axis of length 1.
+    weight: the exact factor. plus_one: an engine computes it as 1 + w, which rounds once.
     """
-    counts = torch.arange(scores.shape[-1]) < seen
+    underflow = TAU / (mean_square + eps) / UNIT
+    relative = exact.abs() * gamma(dim / 2 + 5 + plus_one + underflow)
+    return _total(relative, (weight.abs() + 1) * (TAU / 2), mean_square, weight)
+
+
+def softmax(
+    shares: torch.Tensor, scores: torch.Tensor, seen: int | torch.Tensor, counts: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Bound softmax over `seen` elements of the last axis. shares: exact, and 0 for all other elements.
+
+    seen broadcasts against the last axis of shares: as a tensor it ends in an axis of length 1. counts: which
+    elements are seen; the first ones if it is not given.
+    """
+    counts = torch.arange(scores.shape[-1]) < seen if counts is None else counts
     top = torch.where(counts, scores, -torch.inf).amax(dim=-1, keepdim=True)
     depth = torch.where(counts, top - scores, 0.0).clamp(max=_EXP_VANISHES)
     of_sum = (shares * gamma(depth + 2 * LIBM_ULPS)).sum(dim=-1, keepdim=True)
@@ -203,8 +270,8 @@ def _gelu(exact: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> torch.Te
 
 
 def rope_frequency(exact: torch.Tensor, hyper: Hyperparameters) -> torch.Tensor:
-    """Bound the angle by which each pair rotates from one position to the next. exact: (head_dim / 2,)."""
-    half = hyper.head_dim // 2
+    """Bound the angle by which each pair rotates from one position to the next. exact: (rotary_dim / 2,)."""
+    half = hyper.rotated // 2
     exponent = torch.arange(half, dtype=torch.float64) / half
     theta = torch.tensor(hyper.rope_theta, dtype=torch.float64)
     # the error of the power itself, of the rounded theta, of the rounded exponent, and of a reciprocal
@@ -218,9 +285,9 @@ def rope_frequency(exact: torch.Tensor, hyper: Hyperparameters) -> torch.Tensor:
 
 
 def rope_angle(frequency: torch.Tensor, positions: torch.Tensor, of_frequency: torch.Tensor | float) -> torch.Tensor:
-    """Bound position * frequency: (positions, head_dim / 2).
+    """Bound position * frequency: (positions, rotary_dim / 2).
 
-    frequency: (head_dim / 2,), exact, with the bound of_frequency of the engine's own; or the engine's own, with 0.
+    frequency: (rotary_dim / 2,), exact, with the bound of_frequency of the engine's own; or the engine's own, with 0.
     positions: (positions, 1), up to 2^24.
     """
     # a position times 1 is not rounded

@@ -14,15 +14,14 @@ import torch
 
 import reader_c
 from verify.operations import bounds
+from verify.operations.attention import Recorded, judge_attention, judge_query_scale, judge_rotation, judge_tables
 from verify.operations.comparison import Comparison, replayed, same
 from verify.operations.int8 import Replay, judge_steps
-from verify.operations.rope_tables import rope_tables
 from verify.oracle import llama
 from verify.sources import Hyperparameters
 from verify.system.prefetch import ahead
 from verify.system.pulse import BOUNDED, pulse
 
-Recorded = dict[str, torch.Tensor]
 Load = Callable[[str], torch.Tensor]
 Quantized = Callable[[str], tuple[torch.Tensor, torch.Tensor] | None]
 
@@ -48,56 +47,123 @@ class Recompute:
 
     def embedding(self, at: Recorded, tokens: torch.Tensor) -> Iterator[Comparison]:
         """Compare the embeddings of tokens (windows, length)."""
-        exact = self.weights("tok_embeddings.weight")[tokens]
-        yield same("embedding", at["embedding"], exact, tensor="tok_embeddings.weight")
+        rows, scale = self.weights("tok_embeddings.weight")[tokens], self.hyper.embedding_scale
+        name = "tok_embeddings.weight"
+        if scale == 1:
+            yield same("embedding", at["embedding"], rows, tensor=name)
+            return
+        exact = rows.double() * scale
+        bound = bounds.scaled(exact, scale)
+        yield Comparison("embedding", at["embedding"].double(), exact, bound, tensor=name)
+        yield replayed("embedding", at["embedding"], rows * _single(scale), tensor=name)
 
     def layer(self, number: int, at: Recorded, x: torch.Tensor) -> Iterator[Comparison]:
         """Compare every operation of a layer. x: the residual stream that the layer read, float32."""
-        prefix, hyper = f"layers.{number}.", self.hyper
-        yield from self._rope(at)
-        yield self._norm("attention_norm", at, x, f"{prefix}attention_norm.weight")
+        prefix, hyper, kind = f"layers.{number}.", self.hyper, self.hyper.layer(number)
+        if kind.rope != "none":
+            yield from judge_tables(hyper, kind, at)
+        h = x if hyper.norm_place == "after" else at["attention_norm"]
+        if hyper.norm_place != "after":
+            yield self._norm("attention_norm", at, x, f"{prefix}attention_norm.weight")
         for name in "qkv":
             tensor = f"{prefix}attention.w{name}"
-            yield from self._product(name, at, at["attention_norm"], tensor, biased=hyper.qkv_bias)
-        yield self._rotated("q", at)
-        yield self._rotated("k", at)
-        yield from self._attention(at)
+            yield from self._product(name, at, h, tensor, biased=hyper.qkv_bias)
+        for name in "qk":
+            if hyper.qk_norm != "none":
+                yield self._head_norm(name, at, f"{prefix}attention.{name}_norm.weight")
+        for name in "qk":
+            if kind.rope != "none":
+                yield judge_rotation(hyper, name, at)
+        if hyper.query_scale_beta:
+            yield judge_query_scale(hyper, at)
+        yield from judge_attention(hyper, kind, at, self.arithmetic)
         yield from self._product("wo", at, at["attended"], f"{prefix}attention.wo", biased=hyper.wo_bias)
-        yield same("attention_residual", at["attention_residual"], x + at["wo"])
-        yield self._norm("ffn_norm", at, at["attention_residual"], f"{prefix}ffn_norm.weight")
+        yield from self._added("attention", "wo", at, x, prefix)
+        x = at["attention_residual"]
+        h = x if hyper.norm_place == "after" else at["ffn_norm"]
+        if hyper.norm_place != "after":
+            yield self._norm("ffn_norm", at, x, f"{prefix}ffn_norm.weight")
         for name, tensor in (("gate", f"{prefix}feed_forward.w1"), ("up", f"{prefix}feed_forward.w3")):
-            yield from self._product(name, at, at["ffn_norm"], tensor, biased=hyper.mlp_bias)
+            yield from self._product(name, at, h, tensor, biased=hyper.mlp_bias)
         yield self._gated(at)
         yield from self._product("down", at, at["gated"], f"{prefix}feed_forward.w2", biased=hyper.mlp_bias)
-        yield same("ffn_residual", at["ffn_residual"], at["attention_residual"] + at["down"])
+        yield from self._added("ffn", "down", at, x, prefix)
 
     def classifier(self, at: Recorded, x: torch.Tensor) -> Iterator[Comparison]:
         """Compare the last norm and the logits. x: the residual stream after the last layer."""
         yield self._norm("final_norm", at, x, "norm.weight")
         name = llama.classifier(self.hyper).removesuffix(".weight")
-        yield from self._product("logits", at, at["final_norm"], name, biased=False)
+        if self.hyper.logit_divisor == 1 and not self.hyper.logit_cap:
+            yield from self._product("logits", at, at["final_norm"], name, biased=False)
+            return
+        yield from self._product("classified", at, at["final_norm"], name, biased=False, int8="logits")
+        yield from self._finished(at)
 
     # ---- one kind of operation each ----
 
     def _norm(self, operation: str, at: Recorded, x: torch.Tensor, tensor: str) -> Comparison:
-        x, weight = x.double(), self.weights(tensor).double()
-        eps = torch.tensor(self.hyper.norm_eps, dtype=torch.float32).item()
-        mean_square = x.square().mean(dim=-1, keepdim=True)
-        exact = weight * (x * torch.rsqrt(mean_square + eps))
-        bound = bounds.rms_norm(exact, weight, mean_square, eps, self.hyper.dim)
+        exact, bound = self._normed(x, tensor)
         return Comparison(operation, at[operation].double(), exact, bound, tensor=tensor)
 
+    def _head_norm(self, name: str, at: Recorded, tensor: str) -> Comparison:
+        """Compare the norm of each head of "q" or "k", or of all heads together."""
+        operation, x = f"{name}_normed", at[name]
+        if self.hyper.qk_norm == "head":
+            x = x.unflatten(-1, (-1, self.hyper.head_dim))
+        exact, bound = (side.flatten(2) for side in self._normed(x, tensor))
+        return Comparison(operation, at[operation].double(), exact, bound, tensor=tensor)
+
+    def _normed(self, x: torch.Tensor, tensor: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return RMSNorm of the last axis of x, and its bound."""
+        x, factor = x.double(), self.weights(tensor).double() + self.hyper.norm_plus_one
+        eps = _single(self.hyper.norm_eps)
+        mean_square = x.square().mean(dim=-1, keepdim=True)
+        exact = factor * (x * torch.rsqrt(mean_square + eps))
+        plus_one = self.hyper.norm_plus_one
+        return exact, bounds.rms_norm(exact, factor, mean_square, eps, x.shape[-1], plus_one=plus_one)
+
+    def _added(self, block: str, product: str, at: Recorded, x: torch.Tensor, prefix: str) -> Iterator[Comparison]:
+        """Compare the norm after a block and the sum with the stream x before it."""
+        scale, operation, y = self.hyper.residual_scale, f"{block}_residual", at[product]
+        if self.hyper.norm_place != "before":
+            name = f"{block}_post_norm"
+            yield self._norm(name, at, y, f"{prefix}{name}.weight")
+            y = at[name]
+        if scale == 1:
+            yield same(operation, at[operation], x + y)
+            return
+        part = y.double() * scale
+        exact = x.double() + part
+        bound = bounds.biased(bounds.scaled(part, scale), exact)
+        yield Comparison(operation, at[operation].double(), exact, bound)
+        yield replayed(operation, at[operation], x + y * _single(scale))
+
+    def _finished(self, at: Recorded) -> Iterator[Comparison]:
+        """Compare what a divisor and a cap make of the classifier's product."""
+        read, out = at["classified"], at["logits"]
+        rows = max(1, _BLOCK // read.shape[:-1].numel())
+        for first in range(0, read.shape[-1], rows):
+            part = slice(first, first + rows)
+            divided = read[..., part].double() / self.hyper.logit_divisor
+            exact, bound = divided, bounds.divided(divided, self.hyper.logit_divisor)
+            if cap := self.hyper.logit_cap:
+                exact = cap * torch.tanh(divided / cap)
+                bound = bounds.capped(exact, divided, cap, self.arithmetic, self.hyper.logit_divisor)
+            yield Comparison("logits", out[..., part].double(), exact, bound, first)
+
     def _product(
-        self, operation: str, at: Recorded, x: torch.Tensor, name: str, *, biased: bool
+        self, operation: str, at: Recorded, x: torch.Tensor, name: str, *, biased: bool, int8: str = ""
     ) -> Iterator[Comparison]:
+        """Compare a product. int8: under which name its int8 activations are recorded, if not the operation's."""
         tensor = f"{name}.weight"
         bias = self.weights(f"{name}.bias") if biased else None
         stored = self.quantized(tensor) if self.activations == "q8" else None
         flat, out = x.flatten(0, 1), at[operation].flatten(0, 1)
         replay = None
         if stored is not None:
-            scale, steps = at[f"{operation} scale"], at[f"{operation} int8"]
-            yield from judge_steps(operation, x, steps, scale)
+            int8 = int8 or operation
+            scale, steps = at[f"{int8} scale"], at[f"{int8} int8"]
+            yield from judge_steps(int8, x, steps, scale)
             replay = Replay(steps.flatten(0, 1), scale.flatten(0, 1), stored)
         weights = self.weights(tensor) if stored is None else stored[0]
         wide, magnitude = flat.double(), flat.abs()
@@ -126,64 +192,16 @@ class Recompute:
             yield from judged
             pulse(BOUNDED * flat.numel() * len(weights) / len(firsts))
 
-    def _rope(self, at: Recorded) -> Iterator[Comparison]:
-        for name, table in zip(("cosine", "sine"), rope_tables(self.hyper, at["cosine"].shape[1]), strict=True):
-            out = at[name].double()
-            yield Comparison(name, out, table.exact.expand_as(out), table.bound.expand_as(out))
-
-    def _rotated(self, name: str, at: Recorded) -> Comparison:
-        """Compare a rotation by the recorded table; errors of the table itself are judged with the table."""
-        pairs = at[name].double().unflatten(-1, (-1, self.hyper.head_dim // 2, 2))
-        even, odd = pairs.unbind(-1)
-        cosine, sine = (at[table].double().unsqueeze(2) for table in ("cosine", "sine"))
-        exact = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1)
-        sizes = torch.stack(
-            ((even * cosine).abs() + (odd * sine).abs(), (even * sine).abs() + (odd * cosine).abs()), -1
-        )
-        operation = f"{name}_rotated"
-        bound = bounds.rotation(sizes).flatten(2)
-        return Comparison(operation, at[operation].double(), exact.flatten(2), bound)
-
-    def _attention(self, at: Recorded) -> Iterator[Comparison]:
-        """Compare attention one window at a time, because scores have length^2 elements for each head."""
-        hyper = self.hyper
-        windows, length = at["q"].shape[:2]
-        queries = hyper.n_heads // hyper.n_kv_heads
-        counts = torch.arange(1, length + 1)[:, None, None]
-        future = torch.ones(length, length, dtype=torch.bool).triu(1)[:, None, :]
-        parts: dict[str, list[tuple[torch.Tensor, ...]]] = {"scores": [], "shares": [], "attended": []}
-        for window in range(windows):
-            # (heads, length, head_dim)
-            q, k, v = (
-                at[name][window].double().unflatten(-1, (-1, hyper.head_dim)).transpose(0, 1)
-                for name in ("q_rotated", "k_rotated", "v")
-            )
-            k, v = (part.repeat_interleave(queries, dim=0) for part in (k, v))
-            root = math.sqrt(hyper.head_dim)
-            exact = (q @ k.mT).transpose(0, 1) / root
-            sizes = (q.abs() @ k.abs().mT).transpose(0, 1) / root
-            bound = bounds.score(sizes, hyper.head_dim)
-            scores = at["scores"][window].double()
-            parts["scores"].append((scores, exact.masked_fill_(future, 0), bound.masked_fill_(future, 0)))
-
-            exact = torch.softmax(scores.masked_fill(future, -torch.inf), dim=-1)
-            shares = at["shares"][window].double()
-            bound = bounds.softmax(exact, scores, counts).masked_fill_(future, 0)
-            parts["shares"].append((shares, exact, bound))
-
-            mixed = (shares.transpose(0, 1) @ v).transpose(0, 1)
-            sizes = (shares.transpose(0, 1) @ v.abs()).transpose(0, 1)
-            bound = bounds.mixture(sizes, counts)
-            parts["attended"].append((at["attended"][window].double(), mixed.flatten(1), bound.flatten(1)))
-        for operation, found in parts.items():
-            out, exact, bound = (torch.stack(side) for side in zip(*found, strict=True))
-            yield Comparison(operation, out, exact, bound)
-
     def _gated(self, at: Recorded) -> Comparison:
         gate, up = at["gate"].double(), at["up"].double()
         exact = _activated(gate, self.hyper.activation) * up
         bound = bounds.gated(exact, gate, up, self.hyper.activation)
         return Comparison("gated", at["gated"].double(), exact, bound)
+
+
+def _single(number: float) -> float:
+    """Return a number as engines hold it, in float32."""
+    return torch.tensor(number, dtype=torch.float32).item()
 
 
 def _activated(gate: torch.Tensor, activation: str) -> torch.Tensor:

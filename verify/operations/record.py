@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.operations.recompute import Recorded
+from verify.operations.attention import Recorded
 
 
 def record(

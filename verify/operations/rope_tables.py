@@ -13,7 +13,7 @@ from verify.sources import Hyperparameters
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Holds the cosines or the sines: float64 (length, head_dim / 2)."""
+    """Holds the cosines or the sines: float64 (length, rotary_dim / 2)."""
 
     exact: torch.Tensor
     bound: torch.Tensor

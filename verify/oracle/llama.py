@@ -1,4 +1,4 @@
-"""Compute a plain Llama in PyTorch: the reference by which the C engine and the file are judged.
+"""Compute a Llama, or a model that differs from it by switches, in PyTorch: the reference for engines and files.
 
 The functions compute one layer at a time for all windows of a call, so that memory holds one layer's weights and one
 batch's activations. RoPE multiplies complex numbers, which shares nothing with the C code.
@@ -6,19 +6,19 @@ batch's activations. RoPE multiplies complex numbers, which shares nothing with 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 
+from verify.oracle import attention as attending
 from verify.oracle import multiplications, rope
+from verify.oracle.attention import attention, capped, rms_norm
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
 from verify.system.pulse import NOISY, WIDE, pulse
 
-Load = Callable[[str], torch.Tensor]
-# (operation, its result) -> the result to continue with
-Watch = Callable[[str, torch.Tensor], torch.Tensor]
+Load = attending.Load
+Watch = attending.Watch
 # (the input of a product, the name of its matrix) -> what the product reads, such as rounded activations
 Inputs = Callable[[torch.Tensor, str], torch.Tensor]
 
@@ -61,15 +61,15 @@ def last_stream(
 ) -> torch.Tensor:
     """Return the residual stream (windows, length, dim) after the last layer; arguments as in logits()."""
     rotations = rope.rotations(hyper, tokens.shape[1], dtype, noise)
-    x = embed(load, tokens, dtype)
+    x = embed(hyper, load, tokens, dtype, noise)
     for number in range(hyper.n_layers):
         x = layer(hyper, load, number, x, rotations, noise, inputs=inputs)
     return x
 
 
-def embed(load: Load, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def embed(hyper: Hyperparameters, load: Load, tokens: torch.Tensor, dtype: torch.dtype, noise: Noise) -> torch.Tensor:
     """Return the residual stream (windows, length, dim) before the first layer."""
-    return load("tok_embeddings.weight")[tokens].to(dtype)
+    return _scaled(load("tok_embeddings.weight")[tokens].to(dtype), hyper.embedding_scale, noise)
 
 
 def layer(
@@ -77,15 +77,16 @@ def layer(
     load: Load,
     number: int,
     x: torch.Tensor,
-    rotations: torch.Tensor,
+    rotations: dict[str, torch.Tensor],
     noise: Noise,
     watch: Watch = unwatched,
     inputs: Inputs = unrounded,
 ) -> torch.Tensor:
     """Compute the residual stream after a layer from the stream before it.
 
-    rotations: RoPE's. watch sees the result of each operation under the engine's name for it, and may change it;
-    scores and shares are (windows, n_kv_heads, queries of each, length, length). inputs: as in logits().
+    rotations: by RoPE, as rope.rotations() returns them. watch sees the result of each operation under the engine's
+    name for it, and may change it; scores and shares are (windows, n_kv_heads, queries of each, length, length).
+    inputs: as in logits().
     """
     prefix = f"layers.{number}."
 
@@ -96,17 +97,29 @@ def layer(
         y = _matmul(inputs(h, f"{prefix}{name}.weight"), weight(f"{name}.weight"), noise)
         return noise.rounded(y + weight(f"{name}.bias")) if biased else y
 
-    h = watch("attention_norm", rms_norm(x, weight("attention_norm.weight"), hyper.norm_eps, noise))
+    def before(block: str, x: torch.Tensor) -> torch.Tensor:
+        if hyper.norm_place == "after":
+            return x
+        return watch(f"{block}_norm", rms_norm(x, weight(f"{block}_norm.weight"), hyper, noise))
+
+    def added(block: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Add what a block computed to the stream."""
+        if hyper.norm_place != "before":
+            normed = rms_norm(y, weight(f"{block}_post_norm.weight"), hyper, noise)
+            y = watch(f"{block}_post_norm", normed)
+        return watch(f"{block}_residual", noise.rounded(x + _scaled(y, hyper.residual_scale, noise)))
+
+    h = before("attention", x)
     q, k, v = (watch(name, linear(h, f"attention.w{name}", biased=hyper.qkv_bias)) for name in "qkv")
-    attended = watch("attended", _attention(hyper, q, k, v, rotations, noise, watch))
-    projected = watch("wo", linear(attended, "attention.wo", biased=hyper.wo_bias))
-    x = watch("attention_residual", noise.rounded(x + projected))
-    h = watch("ffn_norm", rms_norm(x, weight("ffn_norm.weight"), hyper.norm_eps, noise))
+    kind = hyper.layer(number)
+    mixed = attention(hyper, kind, (q, k, v), weight, rotations.get(kind.rope), noise, watch)
+    attended = watch("attended", mixed)
+    x = added("attention", x, watch("wo", linear(attended, "attention.wo", biased=hyper.wo_bias)))
+    h = before("ffn", x)
     gate = watch("gate", linear(h, "feed_forward.w1", biased=hyper.mlp_bias))
     up = watch("up", linear(h, "feed_forward.w3", biased=hyper.mlp_bias))
     gated = watch("gated", activated(gate, up, hyper.activation, noise))
-    projected = watch("down", linear(gated, "feed_forward.w2", biased=hyper.mlp_bias))
-    x = watch("ffn_residual", noise.rounded(x + projected))
+    x = added("ffn", x, watch("down", linear(gated, "feed_forward.w2", biased=hyper.mlp_bias)))
     pulse(multiplications.of_layer(hyper, *x.shape[:2]) * _factor(x, noise))
     return x
 
@@ -116,9 +129,21 @@ def head(
 ) -> torch.Tensor:
     """Compute logits from the residual stream after the last layer."""
     h = inputs(final_norm(hyper, load, x, noise), classifier(hyper))
-    y = _matmul(h, load(classifier(hyper)).to(x.dtype), noise)
+    y = finished(hyper, _matmul(h, load(classifier(hyper)).to(x.dtype), noise), noise)
     pulse(multiplications.of_head(hyper, *x.shape[:2]) * _factor(x, noise))
     return y
+
+
+def finished(hyper: Hyperparameters, y: torch.Tensor, noise: Noise) -> torch.Tensor:
+    """Return the logits from the product with the classifier, divided and capped if the model does so."""
+    if hyper.logit_divisor != 1:
+        y = noise.rounded(noise.by_constant(y / hyper.logit_divisor, hyper.logit_divisor))
+    return capped(y, hyper.logit_cap, noise) if hyper.logit_cap else y
+
+
+def _scaled(y: torch.Tensor, scale: float, noise: Noise) -> torch.Tensor:
+    """Multiply by a scale, unless it is 1."""
+    return y if scale == 1 else noise.rounded(noise.by_constant(y * scale, scale))
 
 
 def _factor(x: torch.Tensor, noise: Noise) -> float:
@@ -133,7 +158,7 @@ def classifier(hyper: Hyperparameters) -> str:
 
 def final_norm(hyper: Hyperparameters, load: Load, x: torch.Tensor, noise: Noise) -> torch.Tensor:
     """Compute the last norm, whose result the classifier reads."""
-    return rms_norm(x, load("norm.weight").to(x.dtype), hyper.norm_eps, noise)
+    return rms_norm(x, load("norm.weight").to(x.dtype), hyper, noise)
 
 
 def activated(gate: torch.Tensor, up: torch.Tensor, activation: str, noise: Noise) -> torch.Tensor:
@@ -146,50 +171,6 @@ def activated(gate: torch.Tensor, up: torch.Tensor, activation: str, noise: Nois
     # x / 2 * (1 + e): the rounding of e and the effect of its argument's rounding have e's size even if 1 + e is
     # nearly zero; then come the roundings of the sum and of three products
     return noise.rounded(noise.within(y, gate / 2, roundings=2) * up, roundings=4)
-
-
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, noise: Noise) -> torch.Tensor:
-    """Compute weight * x / sqrt(mean(x^2) + eps), with eps as a float32, which engines use."""
-    eps = torch.tensor(eps, dtype=torch.float32).item()
-    root = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps)
-    # the sum of n squares has the error of sqrt(n / 3) roundings, which the square root halves
-    return noise.rounded(weight * (x * noise.rounded(root, roundings=x.shape[-1] / 12 + 2)), roundings=2)
-
-
-def _attention(
-    hyper: Hyperparameters,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    rotations: torch.Tensor,
-    noise: Noise,
-    watch: Watch,
-) -> torch.Tensor:
-    """Compute attention. q and the result: (windows, length, n_heads * head_dim); k and v have n_kv_heads."""
-    windows, length, _ = q.shape
-    head_dim, kv_heads = hyper.head_dim, hyper.n_kv_heads
-    q = watch("q_rotated", _rotate(q, head_dim, rotations, noise))
-    k = watch("k_rotated", _rotate(k, head_dim, rotations, noise))
-    q, k, v = (part.view(windows, length, -1, head_dim) for part in (q, k, v))
-    # (windows, kv heads, queries of that kv head, positions, head_dim)
-    q = q.view(windows, length, kv_heads, -1, head_dim).permute(0, 2, 3, 1, 4)
-    k = k.permute(0, 2, 1, 3).unsqueeze(2)
-    v = v.permute(0, 2, 1, 3).unsqueeze(2)
-    scores = noise.product(q @ k.transpose(-1, -2), q, k.transpose(-1, -2)) / math.sqrt(head_dim)
-    scores = noise.by_constant(scores, math.sqrt(head_dim))
-    future = torch.ones(length, length, dtype=torch.bool).triu(1)
-    scores = watch("scores", noise.rounded(scores)).masked_fill(future, -torch.inf)
-    shares = watch("shares", noise.softmax(torch.softmax(scores, dim=-1), scores))
-    mixed = noise.product(shares @ v, shares, v)
-    return mixed.permute(0, 3, 1, 2, 4).reshape(windows, length, -1)
-
-
-def _rotate(x: torch.Tensor, head_dim: int, rotations: torch.Tensor, noise: Noise) -> torch.Tensor:
-    """Rotate the pairs (2j, 2j + 1) of each head in x (windows, length, heads * head_dim) as complex numbers."""
-    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, head_dim // 2, 2))
-    rotated = torch.view_as_real(pairs * rotations.unsqueeze(-2))
-    # two products and a sum; the rounding of each is relative to at most the pair's length
-    return noise.within(rotated, pairs.abs().unsqueeze(-1), roundings=2).flatten(2)
 
 
 def _matmul(x: torch.Tensor, w: torch.Tensor, noise: Noise) -> torch.Tensor:

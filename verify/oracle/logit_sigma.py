@@ -82,10 +82,26 @@ class LogitNoise:
                 part = slice(first, first + step)
                 w = rows[part].T.to(moved.dtype)
                 y = torch.from_numpy(self.logits[window, :length, part]).to(moved.dtype)
-                own = Noise.of_product(y, moved, w).mul_(ROUNDING_VARIANCE)
-                movement = torch.sub(moved @ w, y).div_(_SCALE)
+                own, found = self._own(y, moved, w)
+                movement = torch.sub(found, y).div_(_SCALE)
                 self._squares[window, :length, part].add_(own.addcmul_(movement, movement))
                 pulse(NOISY * multiplications.of_head(hyper, 1, length) * w.shape[1] / len(rows))
+
+    def _own(self, y: torch.Tensor, moved: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the variance of logits y by the roundings of their own sums and of what follows them, and the logits
+        of the moved stream."""
+        found, hyper = moved @ w, self._hyper
+        if hyper.logit_divisor == 1 and not hyper.logit_cap:
+            return Noise.of_product(y, moved, w).mul_(ROUNDING_VARIANCE), found
+        # by the moved sums, which have the size of the exact ones
+        own = Noise.of_product(found, moved, w)
+        slope = torch.full_like(y, 1 / hyper.logit_divisor)
+        if hyper.logit_cap:
+            slope *= 1 - (y / hyper.logit_cap).clamp(-1, 1).square()
+        # a division and a cap round up to five times more
+        return (own * slope.square()).add_(y.square(), alpha=5.0).mul_(ROUNDING_VARIANCE), llama.finished(
+            hyper, found, Noise()
+        )
 
     def _gather(self) -> None:
         """Compute the means with which every logit's variance is mixed."""

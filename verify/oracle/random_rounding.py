@@ -82,7 +82,7 @@ def drawn_logits(
     coins = [Coins(seed, draw) for draw in range(draws)]
     rotations = rope.rotations(hyper, tokens.shape[1], dtype, Noise())
     copies = tokens.repeat(1 + int8, 1)
-    streams = [llama.embed(weights.rounded(coin), copies, dtype) for coin in coins]
+    streams = [llama.embed(hyper, weights.rounded(coin), copies, dtype, Noise()) for coin in coins]
     for number in range(hyper.n_layers):
         weights.forget()
         for draw, coin in enumerate(coins):
@@ -97,7 +97,8 @@ def drawn_logits(
         h = _Int8(storage_of, coin, len(tokens))(h, name)
         matrix = weights.rounded(coin)(name).to(dtype).T
         for row, stream in enumerate(h):
-            yield Drawn(draw, row >= len(tokens), row % len(tokens), stream @ matrix)
+            made = llama.finished(hyper, stream @ matrix, Noise())
+            yield Drawn(draw, row >= len(tokens), row % len(tokens), made)
             pulse(multiplications.of_head(hyper, 1, len(stream)) + COMPARED * len(stream) * hyper.vocab_size)
 
 

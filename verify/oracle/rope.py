@@ -5,6 +5,7 @@ Everything is float64 and follows the papers that introduced the scalings, as ot
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -17,16 +18,29 @@ from verify.sources import Hyperparameters, RopeScaling
 _WITH_RATIO = ("linear", "llama3", "yarn")
 
 
-def rotations(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: Noise) -> torch.Tensor:
-    """Compute attention_factor * exp(i * position * frequency): complex (length, head_dim / 2).
+def rotations(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: Noise) -> dict[str, torch.Tensor]:
+    """Compute the rotation of each RoPE that the model has, by the names of LayerKind.rope."""
+    kinds = dict.fromkeys(["first", *(layer.rope for layer in hyper.layers if layer.rope != "none")])
+    return {kind: rotation(of_kind(hyper, kind), length, dtype, noise) for kind in kinds}
 
-    With noise the result is (windows, length, head_dim / 2).
+
+def of_kind(hyper: Hyperparameters, kind: str) -> Hyperparameters:
+    """Return hyper-parameters whose first RoPE is the one of this kind. The second RoPE is never scaled."""
+    if kind == "first":
+        return hyper
+    return dataclasses.replace(hyper, rope_theta=hyper.local_theta, rope_scaling=RopeScaling())
+
+
+def rotation(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: Noise) -> torch.Tensor:
+    """Compute attention_factor * exp(i * position * frequency) of the first RoPE: complex (length, rotary_dim / 2).
+
+    With noise the result is (windows, length, rotary_dim / 2).
     """
     scaling = hyper.rope_scaling
     # the exact angle, in float64 even if the rest is float32
     angle = torch.arange(length, dtype=torch.float64)[:, None] * frequencies(hyper)
     scaled = 1 if scaling.type in _WITH_RATIO else 0
-    angle = noise.angle(angle, hyper.head_dim, hyper.rope_theta, roundings_of_ratio=scaled)
+    angle = noise.angle(angle, hyper.rotated, hyper.rope_theta, roundings_of_ratio=scaled)
     rotated = torch.polar(torch.ones_like(angle), angle)
     roundings = 1
     if scaling.type == "yarn":
@@ -37,8 +51,8 @@ def rotations(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: No
 
 
 def frequencies(hyper: Hyperparameters) -> torch.Tensor:
-    """Return the radians by which each pair rotates from one position to the next: float64 (head_dim / 2,)."""
-    half, scaling = hyper.head_dim // 2, hyper.rope_scaling
+    """Return the radians by which each pair rotates from one position to the next: float64 (rotary_dim / 2,)."""
+    half, scaling = hyper.rotated // 2, hyper.rope_scaling
     pairs = torch.arange(half, dtype=torch.float64)
     plain = torch.exp(-math.log(hyper.rope_theta) * pairs / half)
     match scaling.type:
@@ -64,13 +78,13 @@ def _yarn_ramp(hyper: Hyperparameters, scaling: RopeScaling, pairs: torch.Tensor
     def pair_of(periods: float) -> float:
         """Return the fractional index of the pair with so many periods within the original length."""
         ratio = scaling.original_max_positions / (2 * math.pi * periods)
-        return hyper.head_dim * math.log(ratio) / (2 * math.log(hyper.rope_theta))
+        return hyper.rotated * math.log(ratio) / (2 * math.log(hyper.rope_theta))
 
     first, last = pair_of(scaling.beta_fast), pair_of(scaling.beta_slow)
     if scaling.truncate:
         first, last = math.floor(first), math.ceil(last)
-    # head_dim - 1, although there are only half as many pairs: transformers computes it so
-    first, last = max(first, 0), min(last, hyper.head_dim - 1)
+    # one less than the elements, although there are only half as many pairs: transformers computes it so
+    first, last = max(first, 0), min(last, hyper.rotated - 1)
     # transformers also gives an empty ramp this width
     width = last - first or 0.001
     return ((pairs - first) / width).clamp(0, 1)

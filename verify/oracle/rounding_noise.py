@@ -70,16 +70,17 @@ class Noise:
             self._noisy(shares).addcmul_(common, size, value=math.sqrt(shares.shape[-1] / 3))
         return shares
 
-    def angle(self, angle: torch.Tensor, head_dim: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
-        """Perturb RoPE's position * frequency (length, head_dim / 2); with draws (windows, length, head_dim / 2).
+    def angle(self, angle: torch.Tensor, rotated: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
+        """Perturb RoPE's position * frequency (length, pairs); with draws (windows, length, pairs).
 
-        Each entry has one rounding, and the error of its frequency, which is the same at every position: powf, a
-        reciprocal, the exponent 2j / head_dim, whose float32 error is known and grows by log(theta) in the power, and
-        with a scaled RoPE the product with a ratio. The power of the first pair is exactly 1.
+        rotated: how many elements of a head are rotated. Each entry has one rounding, and the error of its frequency,
+        which is the same at every position: powf, a reciprocal, the exponent 2j / rotated, whose float32 error is
+        known and grows by log(theta) in the power, and with a scaled RoPE the product with a ratio. The power of the
+        first pair is exactly 1.
         """
         if not self.draws:
             return angle
-        exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / head_dim
+        exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / rotated
         of_exponent = math.log(theta) * (exponent.to(torch.float32).to(exponent.dtype) - exponent)
         roundings = 2 * (exponent > 0) + roundings_of_ratio
         sizes = torch.sqrt(roundings * ROUNDING_VARIANCE + of_exponent.square())
@@ -88,13 +89,21 @@ class Noise:
         # one rotation serves all windows of a draw
         return torch.cat((angle.expand(self.clean, -1, -1), noisy.repeat_interleave(self.clean or 1, dim=0)))
 
-    def by_constant(self, y: torch.Tensor, constant: float) -> torch.Tensor:
-        """Perturb y, scaled by a constant that an engine has in float32: its rounding moves all of y by one
-        factor."""
+    def by_constant(
+        self, y: torch.Tensor, constant: float | torch.Tensor, moved: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Perturb y, scaled by a constant that an engine has in float32: its rounding moves all of y by one factor.
+
+        A tensor holds one constant for each place of y's last axes. moved: the derivative of y by the constant's
+        logarithm, where that is not y itself.
+        """
         if self.draws:
-            rounded = torch.tensor(constant, dtype=torch.float32).item()
-            error = self._signs(*(1,) * y.ndim) * (rounded / constant - 1)
-            self._noisy(y).mul_(1 + error.to(y.real.dtype))
+            wide = torch.as_tensor(constant, dtype=torch.float64)
+            error = self._signs(*(1,) * y.ndim) * (wide.float().double() / wide - 1)
+            if moved is None:
+                self._noisy(y).mul_(1 + error.to(y.real.dtype))
+            else:
+                self._noisy(y).addcmul_(error.to(y.dtype), self._exact(moved))
         return y
 
     @staticmethod

@@ -34,6 +34,9 @@ def empty_model(transformers: Any, source: HuggingFaceSource) -> Any:
         )
     # computed of the configuration, and by no file
     model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config)
+    embedding = model.model.embed_tokens
+    if hasattr(embedding, "scalar_embed_scale"):
+        embedding.embed_scale = torch.nn.Buffer(torch.tensor(embedding.scalar_embed_scale), persistent=False)
     _check_names(source, model)
     return model.eval()
 
@@ -64,7 +67,10 @@ def _check_names(source: HuggingFaceSource, model: Any) -> None:
     if source.hyperparameters.tied:
         expected.pop(_CLASSIFIER, None)
     shapes = source.hyperparameters.shapes()
-    found = {theirs: shapes[name] for theirs, name in source.transformers_tensors().items()}
+    found = {
+        theirs: (sum(shapes[name][0] for name in names), *shapes[names[0]][1:])
+        for theirs, names in source.transformers_tensors().items()
+    }
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise CannotJudgeError(
@@ -73,18 +79,23 @@ def _check_names(source: HuggingFaceSource, model: Any) -> None:
             )
 
 
-def _names(source: HuggingFaceSource) -> dict[str, str]:
-    """The source's name of each of the model's weights, a tied classifier too."""
-    return {_CLASSIFIER: "output.weight", **source.transformers_tensors()}
+def _names(source: HuggingFaceSource) -> dict[str, tuple[str, ...]]:
+    """The source's name of each of the model's weights, or those of its parts; a tied classifier too."""
+    return {_CLASSIFIER: ("output.weight",), **source.transformers_tensors()}
 
 
-def _load(prefix: str, load: Load, names: dict[str, str], module: torch.nn.Module, _inputs: Any = None) -> None:
+def _load(
+    prefix: str, load: Load, names: dict[str, tuple[str, ...]], module: torch.nn.Module, _inputs: Any = None
+) -> None:
     state = {}
     for name in module.state_dict():
-        state[name] = load(names[f"{prefix}.{name}"])
+        parts = [load(part) for part in names[f"{prefix}.{name}"]]
+        state[name] = torch.cat(parts) if len(parts) > 1 else parts[0]
         pulse(READ * state[name].numel())
     module.load_state_dict(state, strict=True, assign=True)
 
 
 def _forget(module: torch.nn.Module, _inputs: Any, _outputs: Any) -> None:
-    module.to("meta")
+    # buffers, which no file holds, stay
+    empty = {name: torch.empty_like(tensor, device="meta") for name, tensor in module.state_dict().items()}
+    module.load_state_dict(empty, strict=True, assign=True)

@@ -154,7 +154,7 @@ class Tracer:
         if not where or not math.isfinite(where["expected"]) or not math.isfinite(where["found"]):
             return None
         tokens = torch.from_numpy(windows[where["window"]].tokens)
-        gathered = Gathered()
+        gathered = Gathered(self._hyper)
         recompute = self._recompute(where["arithmetic"], "fp32")
         for stage in stages(self._model, recompute, tokens.unsqueeze(0)):
             for judged in stage.judge(recompute):

@@ -16,6 +16,8 @@ from verify.sources.adapter import WEIGHT_NAMES, Adapter
 from verify.sources.directory import SourceDirectory
 from verify.sources.finite import expect_finite
 from verify.sources.huggingface_config import derived, resolved
+from verify.sources.huggingface_families import FAMILIES, Family
+from verify.sources.huggingface_fused import part_rows
 from verify.sources.huggingface_names import canonical_names, transformers_name
 from verify.sources.huggingface_settings import ARCHITECTURES, judged_settings
 from verify.sources.old_buffers import check_frequencies
@@ -30,8 +32,8 @@ _EMBEDDING, _OUTPUT = "tok_embeddings.weight", "output.weight"
 
 
 class HuggingFaceSource(Source):
-    """A directory with config.json and the weights of a Llama, Mistral or Qwen2. Tensors are read when asked for, one
-    at a time. Raises CannotJudgeError for every other model, and where the files contradict each other."""
+    """A directory with config.json and the weights of a model of one of FAMILIES. Tensors are read when asked for,
+    one at a time. Raises CannotJudgeError for every other model, and where the files contradict each other."""
 
     kind = "huggingface"
 
@@ -44,11 +46,13 @@ class HuggingFaceSource(Source):
         self._shards = Shards(self._directory)
         _check_layers(where, self._settings.said, len(self._shards.headers))
         config = resolved(where, self._settings)
-        names = canonical_names(path, list(self._shards.headers))
+        names = canonical_names(path, list(self._shards.headers), self._settings.family)
         self._own = names.own
         if config.tie_word_embeddings and {_EMBEDDING, _OUTPUT} <= self._own.keys():
             self._check_tie(self._own[_EMBEDDING], self._own.pop(_OUTPUT))
-        shapes = {name: self._shards.headers[own].shape for name, own in self._own.items()}
+        stored = {own: header.shape for own, header in self._shards.headers.items()}
+        self._rows = part_rows(path, self._own, stored) if self._family.fused else {}
+        shapes = {name: self._shape(name, stored[own]) for name, own in self._own.items()}
         self.hyperparameters, of_config = derived(where, self._settings, config, shapes, options.max_seq_len)
         for own in names.frequencies:
             check_frequencies(self._shards.place(own), own, self._shards.read(own), self.hyperparameters)
@@ -76,17 +80,28 @@ class HuggingFaceSource(Source):
         return self._directory.tokenizer()
 
     def tensor(self, name: str) -> torch.Tensor:
-        tensor = self._widened(name)
-        if ".attention.wq." in name:
-            return _interleaved(tensor, self.hyperparameters.n_heads)
-        if ".attention.wk." in name:
-            return _interleaved(tensor, self.hyperparameters.n_kv_heads)
+        tensor, hyper = self._widened(name), self.hyperparameters
+        heads = {"q": hyper.n_heads, "k": hyper.n_kv_heads}
+        part = name.rsplit(".", 2)[-2]
+        if part in ("wq", "wk"):
+            return _interleaved(tensor, heads[part[1]], hyper.rotated)
+        if part in ("q_norm", "k_norm"):
+            return _interleaved(tensor, heads[part[0]] if hyper.qk_norm == "whole" else 1, hyper.rotated)
         return tensor
 
     def dtype(self, name: str) -> str:
         if self._adapter is not None and self._adapter.changes(name):
             return "fp32"
         return _DTYPE_NAMES.get(self._shards.headers[self._stored_name(name)].dtype, "fp32")
+
+    @property
+    def _family(self) -> Family:
+        return FAMILIES[self._settings.family]
+
+    def _shape(self, name: str, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a tensor, which may be a part of a stored one."""
+        rows = self._rows.get(name)
+        return stored if rows is None else (rows.stop - rows.start, *stored[1:])
 
     @property
     def architecture(self) -> str:
@@ -99,10 +114,15 @@ class HuggingFaceSource(Source):
         config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
         return config
 
-    def transformers_tensors(self) -> dict[str, str]:
-        """Return llama2.c's name of each tensor by the name that transformers' model has for it; a tied classifier is
-        left out."""
-        return {transformers_name(name): name for name in self.hyperparameters.shapes()}
+    def transformers_tensors(self) -> dict[str, tuple[str, ...]]:
+        """Return llama2.c's name of each tensor by the name that transformers' model has for it: of a fused matrix
+        those of its parts, in order. A tied classifier is left out."""
+        theirs = {name: transformers_name(name, self._settings.family) for name in self.hyperparameters.shapes()}
+        found: dict[str, list[str]] = {}
+        # the parts of a fused matrix by their first rows
+        for name in sorted(theirs, key=lambda name: self._rows[name].start if name in self._rows else 0):
+            found.setdefault(theirs[name], []).append(name)
+        return {name: tuple(parts) for name, parts in found.items()}
 
     def transformers_tensor(self, name: str) -> torch.Tensor:
         """Return one tensor, named as in llama2.c, float32, its rows in transformers' order."""
@@ -111,8 +131,9 @@ class HuggingFaceSource(Source):
     def _widened(self, name: str) -> torch.Tensor:
         own = self._stored_name(name)
         stored = self._shards.read(own)
-        tensor = stored.to(torch.float32)
         expect_finite(self._shards.place(own), own, stored)
+        stored = stored[self._rows[name]] if name in self._rows else stored
+        tensor = stored.to(torch.float32)
         if stored.dtype == torch.float64 and not torch.equal(tensor.double(), stored):
             raise refusal(self._shards.place(own), own, "values that float32 can hold", "others")
         if self._adapter is not None and self._adapter.changes(name):
@@ -126,6 +147,8 @@ class HuggingFaceSource(Source):
         """Open the adapter that the user gave. A classifier that was saved with it must be the base's own."""
         if options.adapter is None:
             return None
+        if self._family.fused:
+            raise refusal(options.adapter, "adapter", "a base without fused matrices", self._settings.family)
         adapter = Adapter(Path(options.adapter), self.hyperparameters, follow_links=options.follow_links)
         copy = adapter.classifier_copy()
         if copy is not None:
@@ -163,15 +186,17 @@ def _judge_adapter_files(directory: SourceDirectory, options: SourceOptions) -> 
     return ["adapter_config.json has no weights beside it and was not used"]
 
 
-def _interleaved(rows: torch.Tensor, heads: int) -> torch.Tensor:
+def _interleaved(rows: torch.Tensor, heads: int, rotated: int) -> torch.Tensor:
     """Return rows (or elements) that make q or k, from Hugging Face's order to llama2.c's.
 
-    Both turn complex numbers. Hugging Face keeps a head's real parts together, then its imaginary ones; llama2.c
-    keeps each number together, real part first.
+    Both turn complex numbers, the first `rotated` rows of each head. Hugging Face keeps a head's real parts together,
+    then its imaginary ones; llama2.c keeps each number together, real part first.
     """
-    real, imaginary = rows.view(heads, 2, -1, *rows.shape[1:]).unbind(1)
+    by_head = rows.view(heads, -1, *rows.shape[1:])
+    real, imaginary = by_head[:, :rotated].unflatten(1, (2, -1)).unbind(1)
     numbers = torch.view_as_real(torch.complex(real.contiguous(), imaginary.contiguous()))
-    return numbers.movedim(-1, 2).reshape(rows.shape).contiguous()
+    turned = numbers.movedim(-1, 2).flatten(1, 2)
+    return torch.cat((turned, by_head[:, rotated:]), dim=1).reshape(rows.shape).contiguous()
 
 
 def _check_layers(where: Path, said: dict[str, Any], tensors: int) -> None:

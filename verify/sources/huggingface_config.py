@@ -11,21 +11,14 @@ from typing import Any
 import torch
 
 from verify.errors import CannotJudgeError
-from verify.sources.checked_numbers import count, positive
-from verify.sources.huggingface_rope import read_rope
-from verify.sources.huggingface_settings import ARCHITECTURES, Settings
-from verify.sources.huggingface_windows import exact_length
+from verify.sources.checked_numbers import count
+from verify.sources.huggingface_families import FAMILIES
+from verify.sources.huggingface_hyperparameters import hyperparameters
+from verify.sources.huggingface_settings import Settings
 from verify.sources.refusal import refusal
 from verify.sources.source import Hyperparameters
 from verify.system.optional_imports import one_line, quiet_transformers
 
-ACTIVATIONS = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-}
 # No logit depends on them, but transformers refuses some together.
 _VALIDATED = {"output_attentions", "attn_implementation", "_attn_implementation"}
 Shapes = Mapping[str, tuple[int, ...]]
@@ -35,7 +28,7 @@ def resolved(where: Path, settings: Settings) -> Any:
     """Return transformers' config object, with its defaults. Only keys that transformers reads go in: another one
     could take the place of a method. Raises CannotJudgeError where transformers refuses a value."""
     with quiet_transformers() as transformers:
-        made = getattr(transformers, ARCHITECTURES[settings.family].replace("ForCausalLM", "Config"))
+        made = getattr(transformers, FAMILIES[settings.family].config)
         fields = {each.name for each in dataclasses.fields(made)}
         known = fields | settings.understood.keys() | _VALIDATED
         passed = {key: value for key, value in settings.said.items() if key in known}
@@ -60,31 +53,14 @@ def derived(
     must agree; what no shape says comes from config.json. Raises CannotJudgeError."""
     sizes = _sizes(where, config, shapes)
     _check_padding(where, settings, sizes["vocab_size"])
-    if config.hidden_act not in ACTIVATIONS:
-        raise refusal(where, "hidden_act", f"one of {', '.join(ACTIVATIONS)}", config.hidden_act)
-    longest = count(where, "max_position_embeddings", config.max_position_embeddings)
-    length, notes = exact_length(where, settings.family, config, longest, max_seq_len)
-    theta, scaling, more = read_rope(where, settings, config, longest, sizes["head_dim"])
-    biased = settings.family == "llama" and bool(config.attention_bias)
-    found = Hyperparameters(
-        **sizes,
-        max_seq_len=length,
-        tied=bool(config.tie_word_embeddings),
-        norm_eps=positive(where, "rms_norm_eps", config.rms_norm_eps),
-        rope_theta=theta,
-        rope_scaling=scaling,
-        qkv_bias=biased or settings.family == "qwen2",
-        wo_bias=biased,
-        mlp_bias=settings.family == "llama" and bool(config.mlp_bias),
-        activation=ACTIVATIONS[config.hidden_act],
-    )
+    found, notes = hyperparameters(where, settings, config, sizes, max_seq_len)
     expected = found.shapes()
     for name in sorted(expected.keys() | shapes.keys()):
         if expected.get(name) != shapes.get(name):
             raise refusal(
                 where.parent, name, expected.get(name, "no such tensor"), shapes.get(name, "no such tensor")
             )
-    return found, [*notes, *more]
+    return found, notes
 
 
 def _sizes(where: Path, config: Any, shapes: Shapes) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""Translates Hugging Face's names for a Llama's tensors to llama2.c's."""
+"""Translates Hugging Face's names for the tensors of each family to llama2.c's."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from verify.sources.huggingface_families import FAMILIES, FUSED
 from verify.sources.name_prefixes import note_of_removed, shared_unknown_prefix, unwrapped
 from verify.sources.refusal import refusal
 
@@ -16,24 +19,14 @@ _OUTER = {
     _CLASSIFIER: "output.weight",
 }
 _LAYER = re.compile(r"layers\.(0|[1-9]\d{0,8})\.(.+)\.(weight|bias)")
-_INNER = {
-    "input_layernorm": "attention_norm",
-    "self_attn.q_proj": "attention.wq",
-    "self_attn.k_proj": "attention.wk",
-    "self_attn.v_proj": "attention.wv",
-    "self_attn.o_proj": "attention.wo",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "feed_forward.w1",
-    "mlp.up_proj": "feed_forward.w3",
-    "mlp.down_proj": "feed_forward.w2",
-}
 _FREQUENCIES = re.compile(r"(.+\.)?rotary_emb\.inv_freq")
 
 
 @dataclass(frozen=True)
 class Names:
-    """own: llama2.c's name -> the stored one. frequencies: stored names of RoPE's buffers. notes: what is unusual.
-    standard: whether transformers itself knows the model's tensors by their stored names."""
+    """own: llama2.c's name -> the stored one, which several parts of a fused matrix share. frequencies: stored names
+    of RoPE's buffers. notes: what is unusual. standard: whether transformers itself knows the model's tensors by their
+    stored names."""
 
     own: dict[str, str]
     frequencies: tuple[str, ...]
@@ -41,16 +34,18 @@ class Names:
     standard: bool
 
 
-def canonical_names(path: Path, stored: list[str]) -> Names:
-    """Sort the stored names of a directory's tensors. Raises CannotJudgeError for a tensor that no Llama has."""
+def canonical_names(path: Path, stored: list[str], family: str = "llama") -> Names:
+    """Sort the stored names of a directory's tensors. Raises CannotJudgeError for a tensor that the family does not
+    have."""
+    known = partial(_is_known, FAMILIES[family].names)
     frequencies = tuple(name for name in stored if _FREQUENCIES.fullmatch(name))
     weights = [name for name in stored if not _FREQUENCIES.fullmatch(name)]
-    short = unwrapped(path, weights, _is_known)
+    short = unwrapped(path, weights, known)
     own: dict[str, str] = {}
     for name, bare in short.items():
-        if not _is_known(bare):
-            raise _unknown(path, name, weights)
-        own[_canonical(bare)] = name
+        if not known(bare):
+            raise _unknown(path, name, weights, family, known)
+        own |= dict.fromkeys(_canonical(FAMILIES[family].names, bare), name)
     usual = {name: bare if bare == _CLASSIFIER else f"model.{bare}" for name, bare in short.items()}
     extra = {name.removesuffix(usual[name]) for name in usual if name.endswith(usual[name])}
     notes = note_of_removed(extra)
@@ -61,30 +56,35 @@ def canonical_names(path: Path, stored: list[str]) -> Names:
     return Names(own, frequencies, tuple(notes), all(name == usual[name] for name in usual))
 
 
-def transformers_name(name: str) -> str:
-    """Return what transformers' own model calls a tensor of llama2.c's name."""
+def transformers_name(name: str, family: str = "llama") -> str:
+    """Return what transformers' model calls a tensor of llama2.c's name, or the fused one that it is a part of."""
     outer = {canonical: bare for bare, canonical in _OUTER.items()}
     if name in outer:
         return outer[name] if outer[name] == _CLASSIFIER else f"model.{outer[name]}"
-    inner = {canonical: bare for bare, canonical in _INNER.items()}
+    inner = {part: bare for bare, own in FAMILIES[family].names.items() for part in FUSED.get(bare, (own,))}
     _, number, rest = name.split(".", 2)
     module, kind = rest.rsplit(".", 1)
     return f"model.layers.{number}.{inner[module]}.{kind}"
 
 
-def _is_known(bare: str) -> bool:
+def _is_known(inner: Mapping[str, str], bare: str) -> bool:
     match = _LAYER.fullmatch(bare)
-    return bare in _OUTER or (match is not None and match[2] in _INNER)
+    return bare in _OUTER or (match is not None and match[2] in inner)
 
 
-def _canonical(bare: str) -> str:
+def _canonical(inner: Mapping[str, str], bare: str) -> list[str]:
+    """Return llama2.c's name of a tensor, or those of the parts of a fused one."""
     match = _LAYER.fullmatch(bare)
-    return f"layers.{match[1]}.{_INNER[match[2]]}.{match[3]}" if match else _OUTER[bare]
+    if match is None:
+        return [_OUTER[bare]]
+    parts = FUSED.get(match[2], (inner[match[2]],))
+    return [f"layers.{match[1]}.{part}.{match[3]}" for part in parts]
 
 
-def _unknown(path: Path, name: str, weights: list[str]) -> Exception:
-    prefix = shared_unknown_prefix(weights, lambda rest: _is_known(rest) or _is_known(rest.removeprefix("model.")))
+def _unknown(path: Path, name: str, weights: list[str], family: str, known: Callable[[str], bool]) -> Exception:
+    prefix = shared_unknown_prefix(weights, lambda rest: known(rest) or known(rest.removeprefix("model.")))
+    whose = "a Llama" if family in ("llama", "mistral", "qwen2") else FAMILIES[family].architecture
     if prefix:
         advice = "save the state dict of the model itself, without what wraps it"
-        return refusal(path, "tensors", "a Llama's names", f"all of them under the prefix {prefix!r}", advice)
-    return refusal(path, "tensors", "those of a Llama alone", name)
+        return refusal(path, "tensors", f"{whose}'s names", f"all of them under the prefix {prefix!r}", advice)
+    return refusal(path, "tensors", f"those of {whose} alone", name)

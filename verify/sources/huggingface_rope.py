@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.sources.checked_numbers import count, positive
+from verify.sources.huggingface_families import FAMILIES
 from verify.sources.huggingface_settings import Settings
 from verify.sources.refusal import refusal
 from verify.sources.source import RopeScaling
@@ -23,28 +24,77 @@ _READ: dict[str, set[str]] = {
         *("mscale", "mscale_all_dim", "truncate"),
     },
 }
+# What the attention of some families reads of them besides; the last one is written by transformers and read by none.
+_READ_BY = {
+    "phi3": {"partial_rotary_factor"},
+    "ministral3": {"llama_4_scaling_beta", "original_max_position_embeddings", "max_position_embeddings"},
+}
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+
+
+def _is_nested(rope: dict[str, Any]) -> bool:
+    return any(isinstance(value, dict) or key in (_FULL, _SLIDING) for key, value in rope.items())
+
+
+def local_theta(where: Path, settings: Settings, config: Any) -> float:
+    """Return theta of the RoPE of layers with a window; 0 if it is that of all layers. Raises CannotJudgeError."""
+    if not FAMILIES[settings.family].two_ropes:
+        return 0.0
+    full, sliding = (config.rope_parameters[kind] for kind in (_FULL, _SLIDING))
+    if sliding.get("rope_type") != "default":
+        what = "rope_parameters: sliding_attention: rope_type"
+        raise refusal(where, what, "default", sliding.get("rope_type"))
+    theta = positive(where, "rope_local_base_freq", sliding.get("rope_theta"))
+    return 0.0 if full.get("rope_type") == "default" and full.get("rope_theta") == theta else theta
+
+
+def query_scale(where: Path, settings: Settings, config: Any) -> tuple[float, int]:
+    """Return by how much queries grow, and after how many positions each time; zeros for a model without it."""
+    if settings.family != "ministral3":
+        return 0.0, 0
+    rope = config.rope_parameters
+    if (beta := rope.get("llama_4_scaling_beta")) == 0 and not isinstance(beta, bool):
+        return 0.0, 0
+    what = "rope_parameters: original_max_position_embeddings"
+    positions = count(where, what, rope.get("original_max_position_embeddings"))
+    return positive(where, "rope_parameters: llama_4_scaling_beta", beta), positions
+
+
+def rotary_dim(where: Path, settings: Settings, config: Any, head_dim: int) -> int:
+    """Return how many elements of a head are rotated."""
+    if settings.family != "phi3":
+        return head_dim
+    share = positive(where, "partial_rotary_factor", config.rope_parameters.get("partial_rotary_factor"))
+    rotated = int(head_dim * share)
+    if rotated % 2 or not 2 <= rotated <= head_dim:
+        raise refusal(where, "partial_rotary_factor", f"an even part of a head of {head_dim}", share)
+    return rotated
 
 
 def read_rope(
     where: Path, settings: Settings, config: Any, longest: int, head_dim: int
 ) -> tuple[float, RopeScaling, list[str]]:
-    """Return theta, the scaling, and notes. longest: max_position_embeddings. Raises CannotJudgeError."""
-    rope = config.rope_parameters
-    nested = isinstance(rope, dict) and any(
-        isinstance(value, dict) or key in ("full_attention", "sliding_attention") for key, value in rope.items()
-    )
-    if nested or not isinstance(rope, dict):
+    """Return theta, the scaling, and notes: of the layers with full attention, where the others have their own.
+
+    longest: max_position_embeddings. Raises CannotJudgeError.
+    """
+    rope, layer_type = config.rope_parameters, {}
+    if FAMILIES[settings.family].two_ropes:
+        rope, layer_type = rope[_FULL], {"layer_type": _FULL}
+    elif not isinstance(rope, dict) or _is_nested(rope):
         raise refusal(where, "rope_parameters", "one set of parameters", "one for each type of layer")
     kind, theta = rope.get("rope_type"), positive(where, "rope_theta", rope.get("rope_theta"))
     if not isinstance(kind, str) or kind not in _READ:
         raise refusal(where, "rope_type", f"one of {', '.join(_READ)}", kind)
+    if settings.family == "phi3" and kind != "default":
+        raise refusal(where, "rope_type", "default", kind)
     notes = _notes(settings, rope, kind)
     if kind == "default":
         return theta, RopeScaling(), notes
     if rope.get("partial_rotary_factor", 1) != 1:
         why = f"1 (transformers reads it for rope_type {kind})"
         raise refusal(where, "partial_rotary_factor", why, rope["partial_rotary_factor"])
-    scaling = _scaling(where, kind, rope, longest, _attention_factor(where, config, kind, head_dim))
+    scaling = _scaling(where, kind, rope, longest, _attention_factor(where, config, kind, head_dim, layer_type))
     return theta, scaling, notes
 
 
@@ -80,12 +130,12 @@ def _scaling(where: Path, kind: str, rope: dict[str, Any], longest: int, attenti
     )
 
 
-def _attention_factor(where: Path, config: Any, kind: str, head_dim: int) -> object:
+def _attention_factor(where: Path, config: Any, kind: str, head_dim: int, layer_type: dict[str, str]) -> object:
     """What transformers multiplies the rotations by: given, or made of factor and YaRN's mscales. Refuses what
     transformers cannot make frequencies of."""
     with quiet_transformers() as transformers:
         try:
-            frequencies, factor = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS[kind](config)
+            frequencies, factor = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS[kind](config, **layer_type)
         except Exception as error:  # arithmetic on whatever config.json says
             raise refusal(where, "rope_scaling", f"{kind} that transformers can compute", one_line(error)) from error
     if tuple(frequencies.shape) != (head_dim // 2,):
@@ -96,11 +146,11 @@ def _attention_factor(where: Path, config: Any, kind: str, head_dim: int) -> obj
 def _notes(settings: Settings, rope: dict[str, Any], kind: str) -> list[str]:
     """Parameters that transformers passes over, and contradictions that it decides."""
     said, notes = settings.said, []
-    known = _READ[kind] | {"type", "rope_type", "rope_theta"}
+    known = _READ[kind] | {"type", "rope_type", "rope_theta"} | _READ_BY.get(settings.family, set())
     if kind != "default":
         known.add("partial_rotary_factor")
     unread = sorted(key for key, value in rope.items() if value is not None and key not in known)
-    if kind == "default" and rope.get("partial_rotary_factor") == 1:
+    if "partial_rotary_factor" in unread and rope["partial_rotary_factor"] == 1:
         unread.remove("partial_rotary_factor")
     if unread:
         listed = ", ".join(" ".join(str(key).split())[:80] for key in unread[:8])

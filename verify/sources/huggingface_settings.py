@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from verify.sources.huggingface_families import FAMILIES
 from verify.sources.huggingface_keys import READ
 from verify.sources.refusal import refusal
 
 # model_type -> transformers' model class, whose name `architectures` holds
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+ARCHITECTURES = {name: family.architecture for name, family in FAMILIES.items()}
 
 _UNDERSTOOD = {
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -23,11 +24,8 @@ _UNDERSTOOD = {
     *("tie_word_embeddings", "rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor"),
     *("original_max_position_embeddings", "sliding_window", "layer_types", "dtype", "torch_dtype", "pad_token_id"),
 }
-_UNDERSTOOD_BY = {
-    "llama": _UNDERSTOOD | {"attention_bias", "mlp_bias"},
-    "mistral": _UNDERSTOOD,
-    "qwen2": _UNDERSTOOD | {"use_sliding_window", "max_window_layers"},
-}
+# What transformers does not read for a family is judged as any other key that it ignores.
+_UNDERSTOOD_BY = {name: (_UNDERSTOOD | family.keys) & READ[name] for name, family in FAMILIES.items()}
 # Judged by functions of their own below.
 _JUDGED_APART = {"architectures", "model_type", "auto_map", "quantization_config"}
 # Read, and without effect on the logits of inference.
@@ -37,7 +35,9 @@ _NO_EFFECT = {
     *("_experts_implementation_internal", "base_model_tp_plan", "base_model_pp_plan"),
     *("base_model_ep_plan", "base_model_fsdp_plan"),
     # training
-    *("attention_dropout", "initializer_range", "gradient_checkpointing"),
+    *("attention_dropout", "resid_pdrop", "initializer_range", "gradient_checkpointing"),
+    # Gemma 3 sets it of sliding_window_pattern, and asks layer_types
+    "_sliding_window_pattern",
     # labels of a classifier
     *("id2label", "label2id", "num_labels", "problem_type"),
     # what is returned beside the logits, and whether keys and values are kept
@@ -50,6 +50,7 @@ _DEFAULTS: dict[str, object] = {
     "is_causal": True,
     "is_encoder_decoder": False,
     "return_dict": True,
+    "use_bidirectional_attention": False,
 }
 # Not read, and nobody expects them to change a logit.
 _UNREMARKABLE = {
@@ -63,6 +64,7 @@ _UNREMARKABLE = {
         "torchscript",
     ),
     *("keys_to_ignore_at_inference", "internal_version", "_model_name_or_path", "unsloth_version", "unsloth_fixed"),
+    *("cache_implementation", "hidden_act", "embd_pdrop", "original_max_position_embeddings"),
     *("_attn_implementation_autoset", "chunk_size_feed_forward", "is_llama_config", "transformers.js_config"),
     *("max_length", "min_length", "do_sample", "temperature", "top_k", "top_p", "typical_p", "num_beams"),
     *("num_return_sequences", "repetition_penalty", "length_penalty", "early_stopping", "no_repeat_ngram_size"),
@@ -97,9 +99,12 @@ def judged_settings(where: Path, said: dict[str, Any]) -> Settings:
         elif value and key not in _UNREMARKABLE and not (key == "pretraining_tp" and value == 1):
             ignored.append(key)
     # that it stands there is enough, even as null
-    if family == "mistral" and "layer_types" in said:
-        why = "none (transformers takes a Mistral with layer_types for a Ministral, which is not supported)"
-        raise refusal(where, "layer_types", why, said["layer_types"])
+    if FAMILIES[family].windows == "all" and "layer_types" in said:
+        why = {
+            "mistral": "none (transformers takes a Mistral with layer_types for a Ministral, which is not supported)"
+        }
+        expected = why.get(family, f"none (all layers of {family} have the same window)")
+        raise refusal(where, "layer_types", expected, said["layer_types"])
     if ignored:
         notes.append(f"config.json: ignored, as transformers ignores it: {', '.join(sorted(ignored))}")
     if said.get("auto_map"):

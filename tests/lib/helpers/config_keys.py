@@ -15,10 +15,26 @@ from unittest import mock
 
 import torch
 
-from helpers.huggingface import MODEL_TYPES, settings
+from helpers.huggingface import settings
 from verify.system.optional_imports import quiet_transformers
 
-FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+# model_type -> transformers' classes of its config and of its model
+FAMILIES = {
+    "llama": ("LlamaConfig", "LlamaForCausalLM"),
+    "mistral": ("MistralConfig", "MistralForCausalLM"),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
+    "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM"),
+    "gemma2": ("Gemma2Config", "Gemma2ForCausalLM"),
+    "gemma3_text": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
+    "granite": ("GraniteConfig", "GraniteForCausalLM"),
+    "olmo2": ("Olmo2Config", "Olmo2ForCausalLM"),
+    "olmo3": ("Olmo3Config", "Olmo3ForCausalLM"),
+    "phi3": ("Phi3Config", "Phi3ForCausalLM"),
+    "ministral3": ("Ministral3Config", "Ministral3ForCausalLM"),
+}
+# Families with a RoPE for each type of layer.
+_TWO_ROPES = ("gemma3_text", "olmo3")
 
 # Every branch of RoPE's code; the last spelling is the old one.
 _ROPES: tuple[dict[str, Any], ...] = (
@@ -80,20 +96,46 @@ def _noting(transformers: Any, noted: set[str]) -> Iterator[None]:
         yield
 
 
+def _variants(family: str) -> Iterator[dict[str, Any]]:
+    """Yield changes of config.json that reach every branch of the code."""
+    for rope in _ROPES:
+        of_layers = rope.get("rope_parameters")
+        if family == "phi3":
+            # its config refuses all other types
+            if of_layers is None or of_layers["rope_type"] == "default":
+                yield {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.8}}
+        elif family == "ministral3":
+            own = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16, "rope_theta": 1e4}
+            yield {"rope_parameters": {**(of_layers or {"rope_type": "default"}), **own}}
+        elif family in _TWO_ROPES and of_layers is not None:
+            yield {"rope_parameters": {"full_attention": of_layers, "sliding_attention": {"rope_type": "default"}}}
+        else:
+            yield rope
+    if family != "llama":
+        yield _WINDOW if family != "ministral3" else {**_WINDOW, "rope_parameters": {**own, "rope_type": "default"}}
+
+
 def recorded(family: str) -> frozenset[str]:
     """Return the keys of config.json that the code of transformers reads for a family."""
+    config_name, model_name = FAMILIES[family]
     with quiet_transformers() as transformers, tempfile.TemporaryDirectory() as directory:
-        config_class = getattr(transformers, MODEL_TYPES[FAMILIES[family]])
+        config_class = getattr(transformers, config_name)
         path = Path(directory) / "config.json"
-        getattr(transformers, FAMILIES[family])(config_class(**settings(FAMILIES[family]))).save_pretrained(directory)
+        sizes = {**settings(model_name), "head_dim": 8, "pad_token_id": 0}
+        if family == "mistral":
+            sizes["sliding_window"] = None
+        getattr(transformers, model_name)(config_class(**sizes)).save_pretrained(directory)
         content = json.loads(path.read_text())
         del content["rope_parameters"]
-        content.pop("layer_types", None)  # transformers takes a Mistral that has the key for a Ministral
+        # transformers takes a Mistral that has the first key for a Ministral; where a list is missing, it makes one
+        for key in ("layer_types", "no_rope_layers"):
+            content.pop(key, None)
         noted = _read_by_name(config_class)
-        for changes in _ROPES + (() if family == "llama" else (_WINDOW,)):
+        for changes in _variants(family):
             path.write_text(json.dumps({**content, **changes}))
             with _noting(transformers, noted), torch.no_grad():
-                _load_and_run(transformers, directory, "eager" if changes == _WINDOW else "sdpa")
+                eager = family == "gemma2" or "use_sliding_window" in changes
+                _load_and_run(transformers, directory, "eager" if eager else "sdpa")
     return frozenset(name for name in noted if not name.startswith("__"))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import reader_c
 from helpers.float32 import F, Row, call, quantize_activations, quantized_dot
+from helpers.replay_model import ReplayedModel
 
 _libm = ctypes.CDLL(ctypes.util.find_library("m"))
 _libm.fma.restype, _libm.fma.argtypes = ctypes.c_double, [ctypes.c_double] * 3
@@ -58,21 +59,38 @@ def chain(a: Row, b: Row) -> Row:
     return total
 
 
+def _reduced(x: Row) -> tuple[Row, Row]:
+    """n and r of x = n ln 2 + r."""
+    magic = _hex("0x1.8p+23")
+    n = fma(x, _hex("0x1.715476p+0"), magic) - magic
+    r = fma(n, -_hex("0x1.62e4p-1"), x)
+    return n, fma(n, -_hex("0x1.7f7d1cp-20"), r)
+
+
+def _series(r: Row, divisors: tuple[int, ...]) -> Row:
+    p = np.full_like(r, F(1) / F(divisors[0]))
+    for k in divisors[1:]:
+        p = fma(p, r, F(1) / F(k))
+    return p
+
+
 def exponential(x: Row) -> Row:
     """e^x"""
-    bounded = np.where(x < -150, F(-150), np.where(x > 130, F(130), x)).astype(F)
-    magic = _hex("0x1.8p+23")
-    shifted = fma(bounded, _hex("0x1.715476p+0"), magic)
-    n = shifted - magic
-    r = fma(n, -_hex("0x1.62e4p-1"), bounded)
-    r = fma(n, -_hex("0x1.7f7d1cp-20"), r)
-    p = np.full_like(r, F(1) / F(5040))
-    for k in (720, 120, 24, 6, 2, 1, 1):
-        p = fma(p, r, F(1) / F(k))
+    n, r = _reduced(np.where(x < -150, F(-150), np.where(x > 130, F(130), x)).astype(F))
+    p = _series(r, (5040, 720, 120, 24, 6, 2, 1, 1))
     whole = np.nan_to_num(n).astype(np.int64)
     half = whole >> 1
     with np.errstate(over="ignore", under="ignore"):
         return p * np.exp2(half).astype(F) * np.exp2(whole - half).astype(F)
+
+
+def hyperbolic_tangent(y: Row) -> Row:
+    """tanh y"""
+    n, r = _reduced(F(-2) * np.minimum(np.abs(y), F(10)))
+    q = fma(r * r, _series(r, (5040, 720, 120, 24, 6, 2)), r)
+    power_of_two = np.exp2(np.nan_to_num(n)).astype(F)
+    m = fma(power_of_two, q, power_of_two - F(1))
+    return np.copysign(m / (F(2) + m), y)
 
 
 def softmax(scores: Row) -> Row:
@@ -86,7 +104,8 @@ def softmax(scores: Row) -> Row:
 # ---- double precision, for RoPE ----
 
 
-def _log(x: float) -> float:
+def logarithm(x: float) -> float:
+    """ln x"""
     mantissa, exponent = math.frexp(x)
     mantissa, exponent = 2 * mantissa, exponent - 1
     if mantissa > float.fromhex("0x1.6a09e667f3bcdp+0"):
@@ -110,7 +129,7 @@ def _exp(y: float) -> float:
 
 
 def power(base: np.float32, exponent: np.float32) -> np.float32:
-    return F(_exp(float(exponent) * _log(float(base))))
+    return F(_exp(float(exponent) * logarithm(float(base))))
 
 
 def turn(angle: np.float32) -> tuple[np.float32, np.float32]:
@@ -130,30 +149,13 @@ def turn(angle: np.float32) -> tuple[np.float32, np.float32]:
 # ---- a model ----
 
 
-class Replay:
-    """One model with SiLU, one token after the other. Of what v3 adds it has biases, head sizes and the
-    hyper-parameters, not scaled RoPE."""
+class Replay(ReplayedModel):
+    """`fast`."""
 
-    def __init__(self, model: reader_c.Model, *, q8: bool) -> None:
-        self.model, self.q8, self.c, self.names = model, q8, model.config, set(model.names)
-        self.keys: list[list[Row]] = [[] for _ in range(self.c.n_layers)]
-        self.values: list[list[Row]] = [[] for _ in range(self.c.n_layers)]
-        size = self.c.head_dim
-        self.frequencies = [F(1) / power(F(self.c.rope_theta), F(i) / F(size)) for i in range(0, size, 2)]
-
-    def _weights(self, name: str) -> Row:
-        stored = self.model.tensor(name)
-        return stored.dequantize() if isinstance(stored, reader_c.QuantizedTensor) else stored
-
-    def _matmul(self, name: str, x: Row) -> Row:
-        product = self._product(name, x)
-        bias = name.replace(".weight", ".bias")
-        return product + self._weights(bias) if bias in self.names else product
-
-    def _product(self, name: str, x: Row) -> Row:
+    def product(self, name: str, x: Row) -> Row:
         stored = self.model.tensor(name)
         if not self.q8 or not isinstance(stored, reader_c.QuantizedTensor):
-            return dot(self._weights(name), x)
+            return dot(self.weights(name), x)
         groups = [quantize_activations(group) for group in x.reshape(-1, stored.group_size)]
         q = np.stack([group[0] for group in groups]).astype(np.int32)
         scales = np.array([group[1] for group in groups], F)
@@ -161,44 +163,37 @@ class Replay:
         sums = (rows * q).sum(axis=-1)
         return np.array([quantized_dot(*row, scales) for row in zip(sums, stored.scale, strict=True)], F)
 
-    def _norm(self, name: str, x: Row) -> Row:
-        scale = F(1) / np.sqrt(dot(x, x) / F(len(x)) + F(self.c.norm_eps))
-        return self._weights(name) * (scale * x)
+    def mean_square(self, x: Row) -> Row:
+        return dot(x, x) / F(len(x))
 
-    def step(self, token: int, position: int) -> Row:
-        size = self.c.head_dim
-        x = self._weights("tok_embeddings.weight")[token]
-        turns = [turn(F(position) * frequency) for frequency in self.frequencies]
-        cosine, sine = (np.array(column, F) for column in zip(*turns, strict=True))
+    def root(self, x: Row) -> Row:
+        return np.sqrt(x)
 
-        def rotate(v: Row) -> Row:
-            pairs = v.reshape(-1, size // 2, 2)
-            even, odd = pairs[..., 0], pairs[..., 1]
-            return np.stack((even * cosine - odd * sine, even * sine + odd * cosine), axis=-1).reshape(-1, size)
+    def power(self, base: np.float32, exponent: np.float32) -> np.float32:
+        return power(base, exponent)
 
-        for number in range(self.c.n_layers):
-            layer = f"layers.{number}."
-            h = self._norm(f"{layer}attention_norm.weight", x)
-            q = rotate(self._matmul(f"{layer}attention.wq.weight", h))
-            self.keys[number].append(rotate(self._matmul(f"{layer}attention.wk.weight", h)))
-            self.values[number].append(self._matmul(f"{layer}attention.wv.weight", h).reshape(-1, size))
-            mixed = np.concatenate([self._attend(number, head, q[head]) for head in range(self.c.n_heads)])
-            x = x + self._matmul(f"{layer}attention.wo.weight", mixed)
-            h = self._norm(f"{layer}ffn_norm.weight", x)
-            gate, up = (self._matmul(f"{layer}feed_forward.{name}.weight", h) for name in ("w1", "w3"))
-            gated = gate * (F(1) / (F(1) + exponential(-gate))) * up
-            x = x + self._matmul(f"{layer}feed_forward.w2.weight", gated)
-        x = self._norm("norm.weight", x)
-        return self._matmul("tok_embeddings.weight" if self.c.shared_classifier else "output.weight", x)
+    def turn(self, angle: np.float32) -> tuple[np.float32, np.float32]:
+        return turn(angle)
 
-    def _attend(self, number: int, head: int, q: Row) -> Row:
-        kv_head = head // (self.c.n_heads // self.c.n_kv_heads)
-        keys = np.stack([k[kv_head] for k in self.keys[number]])
-        values = np.stack([v[kv_head] for v in self.values[number]], axis=-1)
-        return chain(softmax(chain(q, keys) / np.sqrt(F(len(q)))), values)
+    def log(self, x: float) -> float:
+        return logarithm(x)
+
+    def sigmoid(self, x: Row) -> Row:
+        return F(1) / (F(1) + exponential(-x))
+
+    def tanh(self, x: Row) -> Row:
+        return hyperbolic_tangent(x)
+
+    def products_with_keys(self, q: Row, keys: Row) -> Row:
+        return chain(q, keys)
+
+    def softmax(self, scores: Row) -> Row:
+        return softmax(scores)
+
+    def mix(self, shares: Row, values: Row) -> Row:
+        return chain(shares, values.T)
 
 
 def replay(model: reader_c.Model, tokens: list[int], *, q8: bool) -> Row:
     """Logits (len(tokens), vocab_size)."""
-    one = Replay(model, q8=q8)
-    return np.stack([one.step(token, position) for position, token in enumerate(tokens)])
+    return Replay(model, q8=q8).logits(tokens)

@@ -258,8 +258,8 @@ def test_a_ratio_is_one_more_rounding_of_a_frequency(scaling: RopeScaling, of_ra
     config = toy(dim=4, n_heads=1, n_kv_heads=1, max_seq_len=4000)
     model = dataclasses.replace(hyperparameters(config), rope_scaling=scaling)
     positions = torch.arange(4000, dtype=torch.float64)[:, None]
-    exact = rope.rotations(model, 4000, torch.float64, Noise())
-    rotations = rope.rotations(model, 4000, torch.float64, Noise(1, 8))
+    exact = rope.rotation(model, 4000, torch.float64, Noise())
+    rotations = rope.rotation(model, 4000, torch.float64, Noise(1, 8))
     assert torch.equal(rotations[0], exact)
     rotated = (rotations[1:] / exact).angle()
     # what all positions share, as a part of the frequency

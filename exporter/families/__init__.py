@@ -1,0 +1,38 @@
+"""The families of models that Hugging Face directories hold. docs/architecture.md says how to add one."""
+
+from __future__ import annotations
+
+from exporter.config import ModelConfig
+from exporter.errors import FormatError
+from exporter.families.family import Family
+from exporter.families.gemma import GEMMA2, GEMMA3
+from exporter.families.granite import GRANITE
+from exporter.families.llama import LLAMA
+from exporter.families.mistral import MINISTRAL3, MISTRAL
+from exporter.families.olmo import OLMO2, OLMO3
+from exporter.families.phi import PHI3
+from exporter.families.qwen import QWEN2, QWEN3
+from exporter.families.smollm import SMOLLM3
+
+__all__ = ["FAMILIES", "Family", "family_that_computes"]
+
+_ALL = (LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, GEMMA2, GEMMA3, OLMO2, OLMO3, PHI3, MINISTRAL3)
+FAMILIES = {family.model_type: family for family in _ALL}
+
+
+def family_that_computes(config: ModelConfig, preferred: str | None = None) -> Family:
+    """Return the family whose class computes a model: the preferred one if it does, or else the first that does.
+
+    Raises FormatError naming what keeps the nearest family from it.
+    """
+    order = sorted(_ALL, key=lambda family: family.model_type != preferred)
+    misfits = {family.model_type: list(family.why_not(config)) for family in order}
+    for family in order:
+        if not misfits[family.model_type]:
+            return family
+    nearest = min(order, key=lambda family: len(misfits[family.model_type]))
+    field, expected, found = misfits[nearest.model_type][0]
+    raise FormatError(
+        f"{field}: expected {expected}, as transformers' {nearest.name} has it, the nearest of the families that "
+        f"this project knows, found {found}; use v3"
+    )

@@ -1,0 +1,85 @@
+"""OLMo 2 and 3: norms after attention and feed forward, and over the whole of q and k; OLMo 3 has windows, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.config import ModelConfig
+from exporter.families.family import Family, Misfit
+from exporter.families.fields import (
+    COMMON,
+    COMMON_TYPES,
+    HEAD_DIM,
+    WINDOW_TYPES,
+    attention_biases,
+    same_biases,
+)
+from exporter.families.layer_kinds import Windows, by_layer, local_ropes, optional_window, written_types
+from exporter.families.written_rope import flat_rope, nested_rope, truncated_yarn
+from exporter.strict_json import Json
+
+_SWITCHES: Json = {"norm_place": "after", "qk_norm": "whole"}
+_THETA = 500000.0
+_DEFAULTS: Json = {
+    **COMMON,
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 2048,
+    "num_key_value_heads": None,
+    "pad_token_id": 1,
+    "attention_bias": False,
+}
+_TYPES = {**COMMON_TYPES, **HEAD_DIM, "num_key_value_heads": "int null", "attention_bias": "bool"}
+
+
+def _switches(given: Json, base: ModelConfig) -> Json:
+    return {**attention_biases(given, base), **_SWITCHES}
+
+
+def _fixed(config: ModelConfig) -> Json:
+    return {**same_biases(config), **_SWITCHES}
+
+
+def _windows(given: Json) -> Windows:
+    """Every fourth layer has full attention, unless layer_types says another thing."""
+    return by_layer(given, optional_window(given), lambda number: (number + 1) % 4 != 0, required=True)
+
+
+def _olmo3_misfits(config: ModelConfig) -> Iterator[Misfit]:
+    yield from local_ropes(config)
+    yield from truncated_yarn(config)
+
+
+def _olmo3_rope(config: ModelConfig, scaling: Json | None) -> Json:
+    """Version 4 has one theta for both RoPEs, and version 5 reads its words with the default for the second."""
+    same = config.local_theta in (0.0, config.rope_theta) and config.rope_theta == _THETA
+    return flat_rope(config, scaling) if same or not config.local_theta else nested_rope(config, scaling)
+
+
+OLMO2 = Family(
+    "olmo2",
+    "Olmo2ForCausalLM",
+    defaults=_DEFAULTS,
+    types=_TYPES,
+    understood="attention_bias",
+    switches=_switches,
+    fixed=_fixed,
+    free=("qkv_bias",),
+    writes=lambda config: {"attention_bias": config.qkv_bias},
+)
+
+OLMO3 = Family(
+    "olmo3",
+    "Olmo3ForCausalLM",
+    defaults={**_DEFAULTS, "sliding_window": 4096},
+    types={**_TYPES, **WINDOW_TYPES},
+    understood="attention_bias",
+    switches=_switches,
+    windows=_windows,
+    theta=_THETA,
+    local_theta=_THETA,
+    fixed=_fixed,
+    free=("qkv_bias", "window", "layers", "local_theta"),
+    misfits=_olmo3_misfits,
+    writes=lambda config: {"attention_bias": config.qkv_bias, **written_types(config)},
+    writes_rope=_olmo3_rope,
+)

@@ -1,0 +1,151 @@
+"""Lists the families of models whose Hugging Face directories are read, and by what each differs from Llama."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_LLAMA_NAMES = {
+    "input_layernorm": "attention_norm",
+    "self_attn.q_proj": "attention.wq",
+    "self_attn.k_proj": "attention.wk",
+    "self_attn.v_proj": "attention.wv",
+    "self_attn.o_proj": "attention.wo",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "feed_forward.w1",
+    "mlp.up_proj": "feed_forward.w3",
+    "mlp.down_proj": "feed_forward.w2",
+}
+_QK_NORMS = {"self_attn.q_norm": "attention.q_norm", "self_attn.k_norm": "attention.k_norm"}
+_AFTER = {
+    "post_attention_layernorm": "attention_post_norm",
+    "post_feedforward_layernorm": "ffn_post_norm",
+}
+_BOTH = {**_AFTER, "pre_feedforward_layernorm": "ffn_norm"}
+_AFTER_ALONE = {name: own for name, own in _LLAMA_NAMES.items() if name != "input_layernorm"} | _AFTER
+
+# The parts of a fused matrix, in the order of its rows.
+FUSED = {
+    "self_attn.qkv_proj": ("attention.wq", "attention.wk", "attention.wv"),
+    "mlp.gate_up_proj": ("feed_forward.w1", "feed_forward.w3"),
+}
+_FUSED_PARTS = {part for parts in FUSED.values() for part in parts}
+_PHI_NAMES = {name: own for name, own in _LLAMA_NAMES.items() if own not in _FUSED_PARTS} | {
+    name: parts[0] for name, parts in FUSED.items()
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Describes a family: transformers' classes, names, and switches that no key of config.json decides.
+
+    keys: of config.json that this family understands beside those that all do. names: transformers' name of each
+    module of a layer -> llama2.c's; a fused matrix has that of its first part. fused: whether it has such matrices.
+    windows: "all" layers have the window that config.json gives, the layers "listed" by their types, or "none".
+    attention_bias: whether a key of that name decides; qkv_bias: whether q, k and v always have biases.
+    """
+
+    architecture: str
+    config: str
+    keys: frozenset[str] = frozenset()
+    names: dict[str, str] = field(default_factory=lambda: _LLAMA_NAMES)
+    fused: bool = False
+    windows: str = "none"
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    qkv_bias: bool = False
+    activation: str = "hidden_act"
+    norm_place: str = "before"
+    norm_plus_one: bool = False
+    qk_norm: str = "none"
+    two_ropes: bool = False
+
+
+_WINDOW_KEYS = {"use_sliding_window", "max_window_layers"}
+_GEMMA_KEYS = {"attention_bias", "hidden_activation", "query_pre_attn_scalar", "final_logit_softcapping"}
+
+FAMILIES = {
+    "llama": Family(
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        frozenset({"attention_bias", "mlp_bias"}),
+        attention_bias=True,
+        mlp_bias=True,
+    ),
+    "mistral": Family("MistralForCausalLM", "MistralConfig", windows="all"),
+    "qwen2": Family("Qwen2ForCausalLM", "Qwen2Config", frozenset(_WINDOW_KEYS), windows="listed", qkv_bias=True),
+    "qwen3": Family(
+        "Qwen3ForCausalLM",
+        "Qwen3Config",
+        frozenset({*_WINDOW_KEYS, "attention_bias"}),
+        _LLAMA_NAMES | _QK_NORMS,
+        windows="listed",
+        attention_bias=True,
+        qk_norm="head",
+    ),
+    "smollm3": Family(
+        "SmolLM3ForCausalLM",
+        "SmolLM3Config",
+        frozenset({"attention_bias", "mlp_bias", "use_sliding_window", "no_rope_layers", "no_rope_layer_interval"}),
+        windows="listed",
+        attention_bias=True,
+        mlp_bias=True,
+    ),
+    "gemma2": Family(
+        "Gemma2ForCausalLM",
+        "Gemma2Config",
+        frozenset({*_GEMMA_KEYS, "attn_logit_softcapping"}),
+        _LLAMA_NAMES | _BOTH,
+        windows="listed",
+        attention_bias=True,
+        activation="hidden_activation",
+        norm_place="both",
+        norm_plus_one=True,
+    ),
+    "gemma3_text": Family(
+        "Gemma3ForCausalLM",
+        "Gemma3TextConfig",
+        frozenset({*_GEMMA_KEYS, "rope_local_base_freq", "sliding_window_pattern"}),
+        _LLAMA_NAMES | _BOTH | _QK_NORMS,
+        windows="listed",
+        attention_bias=True,
+        activation="hidden_activation",
+        norm_place="both",
+        norm_plus_one=True,
+        qk_norm="head",
+        two_ropes=True,
+    ),
+    "granite": Family(
+        "GraniteForCausalLM",
+        "GraniteConfig",
+        frozenset(
+            {
+                *("attention_bias", "mlp_bias", "embedding_multiplier", "attention_multiplier"),
+                *("residual_multiplier", "logits_scaling"),
+            }
+        ),
+        attention_bias=True,
+        mlp_bias=True,
+    ),
+    "olmo2": Family(
+        "Olmo2ForCausalLM",
+        "Olmo2Config",
+        frozenset({"attention_bias"}),
+        _AFTER_ALONE | _QK_NORMS,
+        attention_bias=True,
+        norm_place="after",
+        qk_norm="whole",
+    ),
+    "olmo3": Family(
+        "Olmo3ForCausalLM",
+        "Olmo3Config",
+        frozenset({"attention_bias"}),
+        _AFTER_ALONE | _QK_NORMS,
+        windows="listed",
+        attention_bias=True,
+        norm_place="after",
+        qk_norm="whole",
+        two_ropes=True,
+    ),
+    "phi3": Family("Phi3ForCausalLM", "Phi3Config", names=_PHI_NAMES, fused=True, windows="all"),
+    "ministral3": Family("Ministral3ForCausalLM", "Ministral3Config", windows="all"),
+}
