@@ -18,6 +18,7 @@ from exporter.disk.workspace import workspace
 from exporter.errors import NotLastingError, WriteError, as_write_error, reason
 from exporter.file_identity import Identity, identity
 from exporter.tokenizers.embed import Publish, staged_tokenizer
+from verify.checks.tokenizer import TokenizerReport
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
 from verify.report.signature import SigningKey
@@ -101,18 +102,20 @@ def release(
     directory = None if options.report_dir is None else Path(options.report_dir)
     for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
     refuse_inside(directory, out)
-    with workspace(target) as room, _beside(checkpoint, out, tokenizer_out, export) as (beside, notes):
+    with workspace(target) as room, _beside(checkpoint, out, tokenizer_out, export) as (beside, notes, words):
         candidate = room / target.name
         summary = _export(checkpoint, candidate, target, export, options)
         made = kind.identities(candidate)
         # the report goes elsewhere than verify() would look for it
-        judged = dataclasses.replace(options, requested=export.requested, report_dir=None)
+        judged = dataclasses.replace(options, requested=export.requested, report_dir=None, tokenizer_file=words)
         report = verify(source, candidate, options=judged)
         if report.file["sha256"] != summary.sha256:
             raise CannotJudgeError(f"{target}: changed between its export and its verdict")
         # a candidate that failed is removed: its report must not be taken for a report on the file at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
-        report = dataclasses.replace(report, file={**report.file, "path": path})
+        report = dataclasses.replace(
+            report, file={**report.file, "path": path}, tokenizers=_published(report, tokenizer_out)
+        )
         report_dir = for_pass if report.passed else for_fail
         # file and report appear together: an interrupt comes before both, and no other release comes between
         with staged(report, report_dir, key) as publish_report, lock_target(target), postponed():
@@ -204,15 +207,23 @@ def _export(
 
 def _beside(
     checkpoint: exporter.Checkpoint, out: Path, tokenizer_out: StrPath | None, export: ExportOptions
-) -> AbstractContextManager[tuple[Publish, tuple[str, ...]]]:
+) -> AbstractContextManager[tuple[Publish, tuple[str, ...], Path | None]]:
     """Stage the tokenizer that is published with the file at out. Raises ExportError where none can be."""
     if tokenizer_out is None:
-        return nullcontext((nullcontext, ()))
+        return nullcontext((nullcontext, (), None))
     if export.format == "hf":
         raise exporter.FormatError("tokenizer_out: expected none for hf, which carries the source's tokenizer along")
     if os.path.realpath(out) == os.path.realpath(tokenizer_out):
         raise WriteError(f"{os.fspath(tokenizer_out)}: tokenizer_out: expected another path than OUT, found the same")
     return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite)
+
+
+def _published(report: Report, tokenizer_out: StrPath | None) -> tuple[TokenizerReport, ...]:
+    """Return what the report says about tokenizers, with the path at which the file beside the weights appears."""
+    return tuple(
+        one if one.path is None or tokenizer_out is None else dataclasses.replace(one, path=os.fspath(tokenizer_out))
+        for one in report.tokenizers
+    )
 
 
 def _publish_both(

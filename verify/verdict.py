@@ -216,6 +216,7 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
             **seconds,
         },
         engine=findings.engine,
+        tokenizers=findings.tokenizers,
         notes=(*options.notes, *cautions(subject.config(), plan.job.windows)),
         date=plan.date,
     )

@@ -13,6 +13,7 @@ from verify.checks.metrics import Metrics, WindowMetrics
 from verify.checks.operations import LayerReport
 from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
+from verify.checks.tokenizer import TokenizerReport
 from verify.diagnosis import Diagnosis
 from verify.engine.trial import EngineReport
 from verify.errors import NotFiniteError
@@ -40,6 +41,7 @@ class CheckFindings:
     windows: tuple[WindowMetrics, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     engine: EngineReport | None = None
+    tokenizers: tuple[TokenizerReport, ...] = ()
 
     @property
     def ran(self) -> set[str]:

@@ -79,10 +79,12 @@ def test_tokenizer_bin_appears_with_the_weights_or_not_at_all(tmp_path: Path) ->
         staged_tokenizer(checkpoint, out, overwrite=False).__enter__()
     model = save_sentencepiece(tmp_path / "a" / "tokenizer.model")
     checkpoint = exporter.open_checkpoint(tmp_path / "a" / "checkpoint.pt")
-    with staged_tokenizer(checkpoint, out, overwrite=False) as (publish, notes):
+    with staged_tokenizer(checkpoint, out, overwrite=False) as (publish, notes, written):
         assert (notes, out.exists()) == ((), False)
+        assert written is not None
+        assert written.read_bytes() == write_llama2c(read_tokenizer(model))
     assert not out.exists()
-    with staged_tokenizer(checkpoint, out, overwrite=False) as (publish, _), publish():
+    with staged_tokenizer(checkpoint, out, overwrite=False) as (publish, _, _), publish():
         assert out.exists()
     assert out.read_bytes() == write_llama2c(read_tokenizer(model))
     assert {path.name for path in tmp_path.iterdir()} == {"a", "tokenizer.bin"}
