@@ -61,6 +61,7 @@ ROWS_SHIFTED = Mistake("rows-shifted", by_engine="reads {tensor} one row off: th
 NARROWED = Mistake("narrowed", by_engine="rounds {tensor} to {found} before the product")
 RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
 INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
+INT8_MISSING = Mistake("int8-missing", by_engine="multiplies by float activations instead of rounding them to int8")
 EMBEDDING_SCALED = Mistake("embedding-scaled", by_engine="multiplies the embeddings by {factor}")
 ONE_EMBEDDING = Mistake("one-embedding", by_engine="computes token {token} with {found}")
 NORM_PLUS_ONE = Mistake("norm-plus-one", by_engine="multiplies by 1 + the weights of {what} instead of the weights")

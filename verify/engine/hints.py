@@ -30,13 +30,21 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def mistaken_references(
-    hyper: Hyperparameters, load: Load, group_size: int, tokens: torch.Tensor = _NO_TOKENS, first: int = 0
+    hyper: Hyperparameters,
+    load: Load,
+    group_size: int,
+    tokens: torch.Tensor = _NO_TOKENS,
+    first: int = 0,
+    *,
+    int8: bool = False,
 ) -> Iterator[MistakenReference]:
     """Yield every known mistake that shows in this model.
 
     group_size: of its Q8_0 tensors, 0 if it has none. tokens: of the window; first: the first position whose logits
-    are wrong.
+    are wrong. int8: whether the engine should round activations to int8, which no reference here does.
     """
+    if int8:
+        yield MistakenReference(m.INT8_MISSING, m.INT8_MISSING.of_engine(), hyper, load)
     yield from _of_hyperparameters(hyper, load)
     yield from of_rope(hyper, load, first)
     yield from of_heads(hyper, load)

@@ -46,6 +46,7 @@ KEPT = [
     "halves-rounded-up",
     "heads-reordered",
     "int8-displaced",
+    "int8-missing",
     "int8-negated",
     "int8-offset",
     "int8-rounding",
