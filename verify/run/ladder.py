@@ -88,7 +88,7 @@ class Ladder:
             tensors=tuple(tensors.reports),
             diagnosis=diagnose_tensors(self._model, self._source, differing) if differing else None,
         )
-        unusable = unusable_tensor(self._source, self._references)
+        unusable = unusable_tensor(self._source, self._references, tensors.reports)
         if unusable is None:
             return findings, True
         return findings.with_checks(*_skipped(self._on_windows, unusable)), False
