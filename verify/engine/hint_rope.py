@@ -30,6 +30,7 @@ def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistaken
     ):
         missing = m.ROPE_MISSING.of_engine(what=what)
         yield MistakenReference(m.ROPE_MISSING, missing, hyper, load, _rotating(_not_at_all, *names))
+    yield MistakenReference(m.ROPE_ON_VALUES, m.ROPE_ON_VALUES.of_engine(), hyper, load, _values_rotated)
     # no logit tells a query that is rotated too far from keys that are rotated too little
     for name, what, other in (("q", "queries", "keys"), ("k", "keys", "queries")):
         further = m.ROPE_POSITION.of_engine(what=what, side=f"after (or for {other} from the position before)")
@@ -77,6 +78,16 @@ def _rotating(rotate: Rotate, *names: str) -> MakeWatch:
         return watch
 
     return make
+
+
+def _values_rotated(hyper: Hyperparameters, rotations: torch.Tensor) -> llama.Watch:
+    def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
+        if operation != "v":
+            return y
+        pairs = _complex(y.unflatten(-1, (-1, hyper.head_dim)))
+        return torch.view_as_real(pairs * rotations[:-1].unsqueeze(1)).flatten(2)
+
+    return watch
 
 
 def _complex(heads: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import LAYERS_REVERSED, ROPE_THETA
 from verify.engine.hint_attention import of_cache, of_heads, of_scores
+from verify.engine.hint_norms import of_norms
 from verify.engine.hint_reference import Load, MakeWatch, MistakenReference
 from verify.engine.hint_rope import of_rope
 from verify.engine.hint_weights import of_omitted_inputs, of_weights
@@ -50,6 +51,7 @@ def mistaken_references(
     yield from of_heads(hyper, load)
     yield from of_scores(hyper, load)
     yield from of_cache(hyper, load, first)
+    yield from of_norms(hyper, load)
     yield from of_weights(hyper, load, tokens, first)
     yield from of_omitted_inputs(hyper, load, group_size)
     yield from _of_layers(hyper, load)
