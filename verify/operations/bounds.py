@@ -61,7 +61,7 @@ def utilisation(error: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
 
 def _total(relative: torch.Tensor, absolute: torch.Tensor | float, *inputs: torch.Tensor) -> torch.Tensor:
     """Return the sum of both, and NaN where one of the inputs is not finite."""
-    bound = (relative + absolute) * _SLACK
+    bound = (relative + absolute).mul_(_SLACK)
     for one in inputs:
         bound = bound + one * 0
     return bound

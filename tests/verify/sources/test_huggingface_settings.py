@@ -12,7 +12,6 @@ from verify.sources.huggingface_families import FAMILIES
 from verify.sources.huggingface_settings import judged_settings
 
 WHERE = Path("config.json")
-FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 
 
