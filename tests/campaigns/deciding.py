@@ -25,6 +25,7 @@ _ALSO = {
     "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
+    "verify/checks/directory/target.py": ("tests/verify/checks/directory/test_transformers_config.py",),
     "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
     "verify/run/last_release.py": ("tests/verify/run/test_last_release_by_hand.py",),
     "verify/evidence/collect.py": ("tests/verify/evidence/test_collect_by_hand.py",),
