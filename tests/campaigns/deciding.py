@@ -31,6 +31,7 @@ _ALSO = {
     "verify/evidence/collect.py": ("tests/verify/evidence/test_collect_by_hand.py",),
     "verify/evidence/tokenizers.py": ("tests/verify/evidence/test_tokenizers_by_hand.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
+    "verify/evidence/window.py": ("tests/verify/evidence/test_collect_by_hand.py",),
     "verify/sources/huggingface_config.py": ("tests/verify/sources/test_huggingface_sizes.py",),
     "verify/sources/links.py": ("tests/verify/sources/test_directory.py",),
     "verify/sources/unchanged_files.py": ("tests/verify/sources/test_directory.py",),
