@@ -129,9 +129,8 @@ def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
     began = time.monotonic()
     text = (ROOT / module).read_text(encoding="utf-8")
     every = list(mutants(module, text))
-    seen = [mutant for mutant in every if not mutant.unseen]
-    drawn = sorted(random.Random(0).sample(range(len(seen)), min(given.sample or len(seen), len(seen))))
-    left_out, seen = len(seen) - len(drawn), [seen[number] for number in drawn]
+    drawn = random.Random(0).sample(every, min(given.sample or len(every), len(every)))
+    seen = [mutant for mutant in drawn if not mutant.unseen]
     fates = Fates(module, text, again=given.again)
     for mutant, fate in tries.of([one for one in seen if fates.get(one) is None]):
         fates.put(mutant, fate)
@@ -141,15 +140,14 @@ def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
     survived = sum(fates.get(mutant) == "" for mutant in seen)
     untried = sum(fates.get(mutant) is None for mutant in seen)
     noticed = len(seen) - survived - untried
-    unseen = len(every) - len(seen) - left_out
-    told = f"{noticed} noticed, {unseen} make no difference, {survived} others"
-    if left_out:
+    told = f"{noticed} noticed, {len(drawn) - len(seen)} make no difference, {survived} others"
+    if len(drawn) < len(every):
         told += f"; drawn at random from {len(every)}"
-    print(f"{module}: {len(every) - left_out} mutants: {told}, {untried} not tried", flush=True)
+    print(f"{module}: {len(drawn)} mutants: {told}, {untried} not tried", flush=True)
     if not untried and not given.trial:
         save(
             f"Python mutants of {module.replace('/', '.')}",
-            [Row(module, len(every) - left_out, told, survived)],
+            [Row(module, len(drawn), told, survived)],
             time.monotonic() - fates.seconds,
         )
     return survived
