@@ -51,6 +51,8 @@ def test_a_tuple_that_is_repeated_counts_each_time(
 def test_what_a_list_holds_is_not_counted() -> None:
     one = tuple(range(9_999))
     assert followed_soon([one, one, {"a": one}], 2)
+    assert followed_soon(tuple([0, 0] for _ in range(5_000)), 2)
+    assert followed_soon(tuple({"a": 0, "b": 0} for _ in range(5_000)), 2)
 
 
 class Loaded:

@@ -55,6 +55,8 @@ def test_a_tuple_of_two_and_a_number_is_counted_to_the_last(protocol: int) -> No
 def test_what_a_list_holds_is_not_written_out() -> None:
     one = tuple(range(9_999))
     assert not refused_echo([one, one, {"a": one}], 2)
+    assert not refused_echo(tuple([0, 0] for _ in range(5_000)), 2)
+    assert not refused_echo(tuple({"a": 0, "b": 0} for _ in range(5_000)), 2)
 
 
 class Loaded:
