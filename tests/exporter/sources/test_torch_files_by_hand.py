@@ -135,8 +135,18 @@ def test_a_compressed_entry_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     Loaded(monkeypatch)
     path = archive(tmp_path / "m.pt", ("m/a", b"a" * 99), compression=zipfile.ZIP_DEFLATED)
     assert refused(path) == f"{EXPECTED} nothing compressed, found 'm/a'"
-    # one byte is as long compressed as two stored ones: the word counts, too
-    path = archive(tmp_path / "n.pt", ("m/a", b""), compression=zipfile.ZIP_DEFLATED)
+
+
+@pytest.mark.parametrize(("at", "value"), [(10, 8), (24, 98)])
+def test_an_entry_is_stored_by_its_method_and_by_its_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, value: int
+) -> None:
+    """Of an entry of 99 bytes, the archive's directory says that it is deflated to 99 bytes, or that it has 98."""
+    Loaded(monkeypatch)
+    path = archive(tmp_path / "m.pt", ("m/a", b"a" * 99))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + at] = value
+    path.write_bytes(content)
     assert refused(path) == f"{EXPECTED} nothing compressed, found 'm/a'"
 
 

@@ -126,6 +126,20 @@ def test_a_compressed_entry_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         mapped(path)
 
 
+@pytest.mark.parametrize(("at", "value"), [(10, 8), (24, 98)])
+def test_an_entry_is_stored_by_its_method_and_by_its_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, value: int
+) -> None:
+    """Of an entry of 99 bytes, the archive's directory says that it is deflated to 99 bytes, or that it has 98."""
+    Loaded(monkeypatch)
+    path = archive(tmp_path / "m.pt", ("m/a", b"a" * 99))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + at] = value
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^'m/a' compressed, which torch would map as it is$"):
+        mapped(path)
+
+
 def test_entries_that_share_bytes_of_the_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One entry's name is given to its bytes a second and third time."""
     Loaded(monkeypatch)
