@@ -278,6 +278,6 @@ def test_neither_a_file_nor_a_directory_may_replace_its_source() -> None:
         refuse_as_target=lambda out: refused.append(("file", out)),
         refuse_as_directory=lambda out: refused.append(("directory", out)),
     )
-    for kind in (module._File(), module._Directory()):
-        kind.refuse_source(checkpoint, Path("out"))  # type: ignore[attr-defined]
+    for kind in (module._File, module._Directory):
+        kind.refuse_source(checkpoint, Path("out"))
     assert refused == [("file", Path("out")), ("directory", Path("out"))]
