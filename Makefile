@@ -200,10 +200,10 @@ mutants: $(READY)
 	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
 # The same for the Python code that decides: hours; continues where it was stopped. OF=MODULE: only this module.
-# SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
+# SAMPLE=N: of each module at most N. SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
 mutants-python: $(VENV)/.mutants
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/python_mutants.py $(if $(OF),--of $(OF)) \
-	  $(if $(SINCE),--since $(SINCE) --seconds 80)
+	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SINCE),--since $(SINCE) --seconds 80)
 
 # All that is counted in docs/reliability.md: hours.
 campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults
