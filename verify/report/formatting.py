@@ -28,10 +28,10 @@ def describe(metrics: Metrics) -> str:
 def config_in_words(config: dict[str, Any]) -> dict[str, Any]:
     """Return a file's hyper-parameters with its layers in a few words: which ones are of which kind."""
     kinds: dict[str, list[str]] = {}
-    for number, layer in enumerate(config.get("layers", ())):
+    for at, layer in enumerate(config.get("layers", ())):
         sees = f"the last {config['window']} positions" if layer["windowed"] else "all positions"
         rope = {"none": "no RoPE", "first": "RoPE", "second": "the second RoPE"}[layer["rope"]]
-        kinds.setdefault(f"{sees}, {rope}", []).append(str(number))
+        kinds.setdefault(f"{sees}, {rope}", []).append(str(at))
     if not kinds:
         return config
     alike = len(kinds) == 1
