@@ -12,7 +12,7 @@ from pathlib import Path
 import cffi
 
 SOURCE_DIR = Path(__file__).parent / "src"
-INTERFACE = ("points.h", "reader.h", "tokenizer.h")
+INTERFACE = ("points.h", "reader.h", "tokenizer.h", "sample.h")
 # From the bottom up: reader.h says what each file holds.
 SOURCES = (
     "shape.c",

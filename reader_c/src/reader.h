@@ -1,4 +1,4 @@
-/* The C reader's interface, but for tokenizers, which tokenizer.h has.
+/* The C reader's interface to models; tokenizer.h and sample.h have that to words.
  *
  * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, which the
  * reader tells apart by the file itself. It is immutable after rc_open, and threads may share it. A session holds
@@ -39,20 +39,7 @@
  *                                      queries and keys before attention, and through a layer
  *     forward.c                        the forward pass and the walk                [rc_session_forward, rc_walk_*]
  *
- * Words, for which llama2.c has a file of its own:
- *
- *     pieces, merges                   tokenizer.bin: pieces and scores; which tokens merge into which
- *     encode, decode                   text to tokens, and tokens to text
- *     unicode_tables.h, unicode        what Hugging Face's library knows of code points; characters of UTF-8
- *     normalize                        NFC
- *     block.h, piece_table             a checked tokenizer block of v3; its pieces and merges, found by hash
- *     merge_run, words                 tokens merged by rank; pre-tokens to tokens
- *     scanner, matcher                 where pre-tokens end; added tokens in a text
- *     block_encode, block_decode       text to tokens, and tokens to text
- *     block_head, score_ranks, block_parse
- *                                      the block's first bytes; an order of merges from scores; the whole block
- *     tokenizer                        a tokenizer of either kind
- *     sample.c                         draws the next token                         [rc_sample]
+ * tokenizer.h has the files about words.
  */
 #ifndef EXPORT_AND_VERIFY_READER_H
 #define EXPORT_AND_VERIFY_READER_H
@@ -261,21 +248,6 @@ int rc_walk_layer(rc_session *session, int64_t layer, int64_t n, const rc_option
 /* logits is (n, vocab_size). */
 int rc_walk_classifier(rc_session *session, int64_t n, const rc_options *options, void *const *trace,
                        const float *x, float *logits, rc_status *status);
-
-typedef struct {
-    float temperature; /* 0 for the most probable token */
-    float top_p;       /* 0 or 1 for all tokens */
-} rc_sampling;
-
-typedef struct {
-    float probability;
-    int32_t token;
-} rc_candidate;
-
-/* The next token, from finite logits (n,). state: run.c's random generator, at first its seed, never 0; a temperature
- * of 0 leaves it as it is. probability (n,) and room (n,) are scratch. */
-int rc_sample(const float *logits, int64_t n, const rc_sampling *options, uint64_t *state, float *probability,
-              rc_candidate *room, int32_t *token, rc_status *status);
 /* --- cffi ends here --- */
 
 #endif

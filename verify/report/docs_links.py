@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 # Where the documentation is published. OWNER stands for the project's place, as in docs/ci.md.
-DOCS = "https://github.com/OWNER/export-and-verify/blob/main/docs/"
+DOCS = "https://git.example/OWNER/export-and-verify/docs/"
 
 # check -> page and heading
 _PAGES = {
     "config": "concepts.md#the-ladder-of-checks",
     "file": "concepts.md#the-ladder-of-checks",
+    "tokenizer": "concepts.md#what-tokenizer-compares",
     "tensors": "debugging-a-mismatch.md#what-each-line-means",
     "operations": "error-bounds.md",
     "execution": "concepts.md#what-execution-compares",
