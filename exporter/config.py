@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from exporter.errors import CheckpointError
 from exporter.strict_json import shown
@@ -210,6 +210,14 @@ class ModelConfig:
     def kv_dim(self) -> int:
         """Return the width of all kv heads together."""
         return self.head_dim * self.n_kv_heads
+
+
+def without_idle_window(config: ModelConfig) -> ModelConfig:
+    """Return a model without its window where that hides nothing, because it is as long as the model."""
+    if config.window < config.max_seq_len:
+        return config
+    layers = tuple(replace(layer, windowed=False) for layer in config.layers)
+    return replace(config, window=0, layers=layers)
 
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -5,13 +5,10 @@ At its default, a switch says what Llama does. docs/format-v3.md says what each 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Protocol
 
 from exporter.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from exporter.config import ModelConfig
 
 NORM_PLACES = ("before", "after", "both")
 QK_NORMS = ("none", "head", "whole")
@@ -53,12 +50,25 @@ class LayerKind:
     rope: str = "first"
 
 
-def without_idle_window(config: ModelConfig) -> ModelConfig:
-    """Return a model without its window where that hides nothing, because it is as long as the model."""
-    if config.window < config.max_seq_len:
-        return config
-    layers = tuple(replace(layer, windowed=False) for layer in config.layers)
-    return replace(config, window=0, layers=layers)
+class Switched(Protocol):
+    """The fields of a ModelConfig that contradict each other if anything does."""
+
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def rotary_dim(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def local_theta(self) -> float: ...
+    @property
+    def query_scale_beta(self) -> float: ...
+    @property
+    def query_scale_positions(self) -> int: ...
+    @property
+    def layers(self) -> tuple[LayerKind, ...]: ...
 
 
 def described(value: object) -> str:
@@ -72,7 +82,7 @@ def described(value: object) -> str:
     return str(value)
 
 
-def check_switches(config: ModelConfig) -> None:
+def check_switches(config: Switched) -> None:
     """Raise CheckpointError for a switch with an unknown value, and for switches that contradict each other."""
     for field, known in (("norm_place", NORM_PLACES), ("qk_norm", QK_NORMS)):
         value = getattr(config, field)
@@ -92,7 +102,7 @@ def check_switches(config: ModelConfig) -> None:
     _check_pairs(config)
 
 
-def _check_pairs(config: ModelConfig) -> None:
+def _check_pairs(config: Switched) -> None:
     """Raise CheckpointError where a value is there without its use, or a use without its value."""
     pairs = (
         ("window", config.window, "a windowed layer", any(layer.windowed for layer in config.layers)),

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from exporter.bin_file import write_legacy, write_v3
 from exporter.checkpoint import Checkpoint
-from exporter.config import ModelConfig
+from exporter.config import ModelConfig, without_idle_window
 from exporter.disk.atomic import atomic_file
 from exporter.disk.target import resolve_target
 from exporter.errors import FormatError
@@ -33,7 +33,6 @@ from exporter.payload import PayloadWriter
 from exporter.provenance import Provenance
 from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, Progress, TensorSummary
-from exporter.switches import without_idle_window
 
 # The payload's share of an export's progress.
 _PAYLOAD = 0.8
