@@ -198,7 +198,17 @@ class ModelConfig:
         return self.rotary_dim or self.head_dim
 
     def layer(self, number: int) -> LayerKind:
-        """Return how a layer attends."""
+        """Say how a layer attends.
+
+        Args:
+            number: of the layer, from 0.
+
+        Returns:
+            Its kind, which is the default one where all layers are alike.
+
+        Raises:
+            IndexError: layers differ, and there are fewer of them.
+        """
         return self.layers[number] if self.layers else LayerKind()
 
     @property
