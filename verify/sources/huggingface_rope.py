@@ -94,6 +94,9 @@ def read_rope(
     if rope.get("partial_rotary_factor", 1) != 1:
         why = f"1 (transformers reads it for rope_type {kind})"
         raise refusal(where, "partial_rotary_factor", why, rope["partial_rotary_factor"])
+    if layer_type:
+        # transformers asks the object around the sets of parameters for this one
+        rope = {**rope, "truncate": config.rope_parameters.get("truncate", True)}
     scaling = _scaling(where, kind, rope, longest, _attention_factor(where, config, kind, head_dim, layer_type))
     return theta, scaling, notes
 
@@ -149,6 +152,8 @@ def _notes(settings: Settings, rope: dict[str, Any], kind: str) -> list[str]:
     known = _READ[kind] | {"type", "rope_type", "rope_theta"} | _READ_BY.get(settings.family, set())
     if kind != "default":
         known.add("partial_rotary_factor")
+    if FAMILIES[settings.family].two_ropes:
+        known.discard("truncate")
     unread = sorted(key for key, value in rope.items() if value is not None and key not in known)
     if "partial_rotary_factor" in unread and rope["partial_rotary_factor"] == 1:
         unread.remove("partial_rotary_factor")
