@@ -15,6 +15,7 @@ from verify.diagnosis.mistakes import LAYERS_REVERSED, ROPE_THETA
 from verify.engine.hint_attention import of_cache, of_heads, of_scores
 from verify.engine.hint_reference import Load, MakeWatch, MistakenReference
 from verify.engine.hint_rope import of_rope
+from verify.engine.hint_switches import of_switches
 from verify.engine.hint_weights import of_omitted_inputs, of_weights
 from verify.oracle import llama
 from verify.sources import Hyperparameters, RopeScaling
@@ -37,6 +38,7 @@ def mistaken_references(
     group_size: of its Q8_0 tensors, 0 if it has none. tokens: of the window; first: the first position whose logits
     are wrong.
     """
+    yield from of_switches(hyper, load)
     yield from _of_hyperparameters(hyper, load)
     yield from of_rope(hyper, load, first)
     yield from of_heads(hyper, load)

@@ -37,15 +37,14 @@ def _is_nested(rope: dict[str, Any]) -> bool:
 
 
 def local_theta(where: Path, settings: Settings, config: Any) -> float:
-    """Return theta of the RoPE of layers with a window; 0 if it is that of all layers. Raises CannotJudgeError."""
+    """Return theta of the RoPE of layers with a window; 0 if all layers have one RoPE. Raises CannotJudgeError."""
     if not FAMILIES[settings.family].two_ropes:
         return 0.0
-    full, sliding = (config.rope_parameters[kind] for kind in (_FULL, _SLIDING))
+    sliding = config.rope_parameters[_SLIDING]
     if sliding.get("rope_type") != "default":
         what = "rope_parameters: sliding_attention: rope_type"
         raise refusal(where, what, "default", sliding.get("rope_type"))
-    theta = positive(where, "rope_local_base_freq", sliding.get("rope_theta"))
-    return 0.0 if full.get("rope_type") == "default" and full.get("rope_theta") == theta else theta
+    return positive(where, "rope_local_base_freq", sliding.get("rope_theta"))
 
 
 def query_scale(where: Path, settings: Settings, config: Any) -> tuple[float, int]:

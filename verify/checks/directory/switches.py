@@ -107,10 +107,6 @@ def _sliding(config: Any) -> list[bool]:
 
 
 def _local_theta(config: Any) -> float:
-    """Return theta of the sliding layers, 0 if they have the RoPE of all."""
+    """Return theta of the sliding layers, 0 if all layers have one RoPE."""
     own = config.rope_parameters.get("sliding_attention") if isinstance(config.rope_parameters, dict) else None
-    full = rope_of(config)
-    if not isinstance(own, dict):
-        return 0.0
-    same = full.get("rope_type") == "default" and own["rope_theta"] == full["rope_theta"]
-    return 0.0 if same else float(own["rope_theta"])
+    return float(own["rope_theta"]) if isinstance(own, dict) else 0.0
