@@ -81,7 +81,7 @@ QK_NORM_WIDTH = Mistake("qk-norm-width", by_engine="normalises queries and keys 
 NORM_ONE_MISSING = Mistake(
     "norm-one-missing", by_engine="multiplies by the weights of the norms instead of 1 + the weights"
 )
-NORM_ONE_TWICE = Mistake("norm-plus-one", by_engine="adds 1 to the weights of {what} twice")
+NORM_ONE_TWICE = Mistake("norm-one-twice", by_engine="adds 1 to the weights of {what} twice")
 NORM_PLACE = Mistake("norm-place", by_engine="applies the norms of layers {what}")
 ROPE_WHOLE_HEAD = Mistake(
     "rope-whole-head", by_engine="rotates all {head_dim} elements of each head instead of the first {expected}"

@@ -46,10 +46,8 @@ def of_weights(hyper: Hyperparameters, load: Load, tokens: torch.Tensor, first: 
 
 def _of_norms(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
     for what, ending in (("all norms", "norm.weight"), ("the final norm", "")):
-        sentence = m.NORM_PLUS_ONE.of_engine(what=what)
-        if hyper.norm_plus_one:
-            sentence = m.NORM_ONE_TWICE.of_engine(what=what)
-        yield MistakenReference(m.NORM_PLUS_ONE, sentence, hyper, _one_added(load, ending))
+        mistake = m.NORM_ONE_TWICE if hyper.norm_plus_one else m.NORM_PLUS_ONE
+        yield MistakenReference(mistake, mistake.of_engine(what=what), hyper, _one_added(load, ending))
     yield MistakenReference(m.NORM_MISSING, m.NORM_MISSING.of_engine(), hyper, load, normed=False)
 
 
