@@ -16,9 +16,14 @@ from verify.sources import RopeScaling
 _TABLES = ("cosine", "sine")
 
 
+def _has_tables(recompute: Recompute, stage: Stage) -> bool:
+    """Return whether the stage recorded tables of as many pairs as the model rotates."""
+    return all(name in stage.at and stage.at[name].shape[-1] == recompute.hyper.rotated // 2 for name in _TABLES)
+
+
 def of_tables(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
     """Propose other values of theta, and a missing scaling."""
-    if operation not in _TABLES:
+    if operation not in _TABLES or not _has_tables(recompute, stage):
         return
     second = stage.layer is not None and recompute.hyper.layer(stage.layer).rope == "second"
     field = "local_theta" if second else "rope_theta"
@@ -49,7 +54,7 @@ def _fitted_theta(recompute: Recompute, stage: Stage) -> Iterator[float]:
 
 def of_positions(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
     """Propose a table that is one position early or late."""
-    if operation not in _TABLES or stage.at["cosine"].shape[1] < 2:
+    if operation not in _TABLES or not _has_tables(recompute, stage) or stage.at["cosine"].shape[1] < 2:
         return
     exact = {found.operation: found.exact.float() for found in stage.judge(recompute) if found.operation in _TABLES}
     for by, side in ((1, "after"), (-1, "before")):
@@ -64,7 +69,7 @@ def of_positions(recompute: Recompute, stage: Stage, operation: str) -> Iterator
 
 def of_rotations(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
     """Propose other pairs, the opposite direction, no rotation, and the angles of another position."""
-    if not operation.endswith("_rotated"):
+    if not operation.endswith("_rotated") or not _has_tables(recompute, stage) or operation not in stage.at:
         return
     name, at = operation[0], stage.at
 

@@ -29,7 +29,7 @@ def of_heads(kind: str, order: Order) -> Derivation:
 
 
 def half_split(rows: int, heads: int, rotated: int = 0) -> torch.Tensor | None:
-    """Return Hugging Face's order of rows in llama2.c's order. rotated: how many rows of a head have it; 0 for all."""
+    """Return Hugging Face's order of rows in llama2.c's. rotated: how many rows of a head have it; 0 for all."""
     if rows % (2 * heads):
         return None
     by_head = torch.arange(rows).view(heads, -1)

@@ -12,8 +12,8 @@ from verify.operations.recompute import Recompute
 # Operation -> the hyper-parameters that it depends on, of those whose mistakes leave what is recorded as it is.
 _FIELDS = {
     "embedding": {"embedding_scale"},
-    "scores": {"score_scale", "score_cap"},
-    "scores_raw": {"score_scale"},
+    "scores": {"score_scale", "score_cap", "window"},
+    "scores_raw": {"score_scale", "score_cap", "window"},
     "shares": {"window"},
     "logits": {"logit_divisor", "logit_cap"},
     **{name: {"local_theta"} for name in ("cosine", "sine")},
