@@ -15,7 +15,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
-  mutants-python refusals words campaign clean
+  mutants-python refusals words tokens campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -156,6 +156,10 @@ fuzz-ci: $(READY)
 words: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/words.py $(or $(RUN_C),$(error RUN_C=FILE is required)) $(RUNQ_C)
 
+# Token ids by tokenizer blocks against Hugging Face's tokenizers and sentencepiece, a million texts a family.
+tokens: $(VENV)/smollm2/config.json
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/tokens.py $(VENV)/smollm2
+
 # Branches of the reader that the fuzzer's corpus and the tests reach.
 coverage: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/coverage.py
@@ -181,7 +185,7 @@ tsan-ci: $(READY)
 
 # Each check of the reader's parser taken out, each limit moved: does a test fail?
 mutants: $(READY)
-	for file in shape layout v3_fields v3_config v3_table v3_metadata v3_head parse file; do \
+	for file in shape layout v3_fields v3_config v3_architecture v3_table v3_metadata v3_head parse file; do \
 	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
 # The same for the Python code that decides: hours; continues where it was stopped. OF=MODULE: only this module.

@@ -27,6 +27,8 @@ from exporter.sources import KINDS as SOURCE_KINDS
 from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, TensorSummary
 from exporter.switches import LayerKind
+from exporter.tokenizers.export import FORMATS as TOKENIZER_FORMATS
+from exporter.tokenizers.export import TokenizerSummary, export_tokenizer
 from exporter.write import FORMATS, export
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ __all__ = [
     "FORMATS",
     "SOURCE_KINDS",
     "STORAGES",
+    "TOKENIZER_FORMATS",
     "Checkpoint",
     "CheckpointError",
     "ExportError",
@@ -47,11 +50,13 @@ __all__ = [
     "Quantized",
     "RopeScaling",
     "TensorSummary",
+    "TokenizerSummary",
     "UnknownTensorError",
     "WeightError",
     "WriteError",
     "__version__",
     "export",
+    "export_tokenizer",
     "open_checkpoint",
     "quantize_q80",
 ]

@@ -40,14 +40,15 @@ class Checkpoint:
         files: every file that is read, now or later.
         opened: the identity of each file before it was read.
         dtypes: the type of each tensor in the source, if it is not float32.
-        tokenizer: the file beside the source.
+        tokenizer: the file beside the source. tokenizer_block: the source's own, if it is a v3 file with one.
+        follow_links: the user lets links beside the source lead anywhere.
         companions: finds what an export to a directory carries along.
         notes: lines that say how the source was read, for its user.
         locate: finds an element in the source's own files, whose names and order of rows may differ.
         family: model_type of a Hugging Face source, which an export to a directory keeps if it can.
 
     Attributes:
-        config, where, kind, files, tokenizer, companions, notes, family: as above.
+        config, where, kind, files, tokenizer, tokenizer_block, follow_links, companions, notes, family: as above.
 
     Raises:
         CheckpointError: names or shapes differ from what config implies.
@@ -65,6 +66,8 @@ class Checkpoint:
         opened: Mapping[Path, Identity] | None = None,
         dtypes: Mapping[str, Dtype] | None = None,
         tokenizer: Path | None = None,
+        tokenizer_block: bytes = b"",
+        follow_links: bool = False,
         companions: Callable[[], Companions] = Companions,
         notes: tuple[str, ...] = (),
         locate: Locate | None = None,
@@ -72,6 +75,7 @@ class Checkpoint:
     ) -> None:
         check_names_and_shapes(where, tensor_shapes(config), shapes)
         self.config, self.where, self.kind, self.files, self.tokenizer = config, where, kind, files, tokenizer
+        self.tokenizer_block, self.follow_links = tokenizer_block, follow_links
         self.notes, self.companions, self.family = notes, companions, family
         self._load, self._dtypes, self._opened = load, dict(dtypes or {}), dict(opened or {})
         self._locate = locate

@@ -15,11 +15,11 @@ Json = dict[str, Any]
 _MOST_BYTES = 10_000_000
 
 
-def read_object(path: Path) -> Json:
+def read_object(path: Path, most_bytes: int = _MOST_BYTES) -> Json:
     """Return a file's JSON object.
 
     Raises CheckpointError where the file cannot be read, is no JSON, or holds a repeated key, NaN or Infinity,
-    something else than an object, more than 10 MB, or nesting too deep to parse.
+    something else than an object, more than most_bytes, or nesting too deep to parse.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> Json:
@@ -35,11 +35,11 @@ def read_object(path: Path) -> Json:
 
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise CheckpointError(f"{path}: {reason(error)}") from error
-    if len(content) > _MOST_BYTES:
-        raise CheckpointError(f"{path}: expected at most {_MOST_BYTES} bytes, found more")
+    if len(content) > most_bytes:
+        raise CheckpointError(f"{path}: expected at most {most_bytes} bytes, found more")
     try:
         parsed = json.loads(content.decode(), object_pairs_hook=unique, parse_constant=no_constant)
     except CheckpointError:

@@ -41,6 +41,7 @@ class ExportSummary:
         group_size: the smallest in the file, 0 where no tensor is Q8_0.
         requested_group_size: the one that the caller passed.
         tensors: how each tensor was stored.
+        notes: lines for the user, such as why a v3 file has no tokenizer.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class ExportSummary:
     group_size: int
     requested_group_size: int
     tensors: tuple[TensorSummary, ...]
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         what = f"{self.format}, {self.bytes:,} bytes, {len(self.tensors)} tensors"

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from exporter.bin_file import write_legacy, write_v3
 from exporter.checkpoint import Checkpoint
-from exporter.config import ModelConfig
+from exporter.config import ModelConfig, without_idle_window
 from exporter.disk.atomic import atomic_file
 from exporter.disk.target import resolve_target
 from exporter.errors import FormatError
@@ -33,7 +33,7 @@ from exporter.payload import PayloadWriter
 from exporter.provenance import Provenance
 from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, Progress, TensorSummary
-from exporter.switches import without_idle_window
+from exporter.tokenizers.embed import tokenizer_block as embedded
 
 # The payload's share of an export's progress.
 _PAYLOAD = 0.8
@@ -52,6 +52,7 @@ def export(
     exact_group_size: bool = False,
     storage: str | Mapping[str, str] = "source",
     provenance: bool = True,
+    tokenizer_block: bool | None = None,
     max_seq_len: int | None = None,
     overwrite: bool = False,
     memory: int | None = None,
@@ -69,6 +70,8 @@ def export(
         storage: of v3: "source" (its own type, without loss), "fp32", "fp16", "bf16" or "q8_0", or a mapping of name
             patterns to these, of which the last match counts.
         provenance: write the digests of the source's files into a v3 file.
+        tokenizer_block: of v3: None puts the source's tokenizer into the file if a block can hold it, and otherwise
+            adds a note to the summary; True refuses one that no block can hold, and False leaves every one out.
         max_seq_len: a shorter length than the model's.
         overwrite: replace an existing file.
         memory: the most bytes that this process may take.
@@ -82,7 +85,7 @@ def export(
             Nothing on disk has changed then, unless the message says what was written.
     """
     start = time.monotonic()
-    _check_options(format, storage, group_size)
+    _check_options(format, storage, group_size, tokenizer_block)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, max_seq_len=max_seq_len)
     config = _shortened(checkpoint.config, max_seq_len)
@@ -96,13 +99,14 @@ def export(
         return ExportSummary(Path(out), format, hf.bytes, hf.sha256, _since(start), 0, group_size, hf.tensors)
     target = resolve_target(Path(out), overwrite=overwrite)
     checkpoint.refuse_as_target(target)
-    plan = _plan(checkpoint, config, format, (group_size, exact_group_size), storage, provenance=provenance)
+    block, notes = embedded(checkpoint, config.vocab_size, tokenizer_block) if format == "v3" else (b"", ())
+    plan = _plan(checkpoint, config, format, (group_size, exact_group_size), storage, block, provenance=provenance)
     with atomic_file(target, overwrite=overwrite) as file:
         tensors = plan.write(file, PayloadWriter(checkpoint, progress and partial(_share_of, progress), held.at_once))
         size, digest = _finish(file, progress)
         # last, so that a source that changes while the file is hashed is refused, too
         checkpoint.refuse_changed()
-    return ExportSummary(Path(out), format, size, digest, _since(start), plan.group_size, group_size, tensors)
+    return ExportSummary(Path(out), format, size, digest, _since(start), plan.group_size, group_size, tensors, notes)
 
 
 def _since(start: float) -> float:
@@ -123,6 +127,7 @@ def _plan(
     format_name: str,
     group_size: tuple[int, bool],
     storage: str | Mapping[str, str],
+    block: bytes,
     *,
     provenance: bool,
 ) -> _Plan:
@@ -137,16 +142,22 @@ def _plan(
     stored = choose_storage(checkpoint, storage, requested, exact=exact)
     used = min((how.group_size for how in stored.values() if how.group_size), default=0)
     source = checkpoint if provenance else None
-    return _Plan(used, partial(_write_v3, plan=partial(v3.plan, config, stored), source=source))
+    return _Plan(used, partial(_write_v3, plan=partial(v3.plan, config, stored, tokenizer=block), source=source))
 
 
-def _check_options(format_name: str, storage: str | Mapping[str, str], group_size: int) -> None:
+def _check_options(
+    format_name: str, storage: str | Mapping[str, str], group_size: int, tokenizer_block: bool | None
+) -> None:
     """Raise FormatError for options that no source can make right, before the source is opened."""
     if format_name not in FORMATS:
         raise FormatError(f"format: expected one of {', '.join(FORMATS)}, found {format_name!r}")
     if format_name != "v3" and storage != "source":
         raise FormatError(
             f"storage: expected none for {format_name}, which fixes its own, found {storage!r}: give --format v3"
+        )
+    if format_name != "v3" and tokenizer_block:
+        raise FormatError(
+            f"tokenizer_block: expected none for {format_name}, which holds no tokenizer: give --format v3"
         )
     check_group_size(group_size)
 

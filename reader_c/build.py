@@ -1,6 +1,6 @@
 """Build reader_c._reader, the cffi binding, in API mode: the C compiler checks every declaration.
 
-setup.py uses this module. The declarations are the marked block of src/reader.h, so that there is one interface.
+setup.py uses this module. The declarations are the marked blocks of three headers, so that there is one interface.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import cffi
 
 SOURCE_DIR = Path(__file__).parent / "src"
+INTERFACE = ("points.h", "reader.h", "tokenizer.h")
 # From the bottom up: reader.h says what each file holds.
 SOURCES = (
     "shape.c",
@@ -38,8 +39,8 @@ SOURCES = (
     "fast_path.c",
     "team.c",
     "trace.c",
-    "cache.c",
     "session.c",
+    "cache.c",
     "mirror_attention.c",
     "fast_products.c",
     "fast_attention.c",
@@ -51,6 +52,19 @@ SOURCES = (
     "pieces.c",
     "merges.c",
     "encode.c",
+    "decode.c",
+    "unicode.c",
+    "normalize.c",
+    "piece_table.c",
+    "merge_run.c",
+    "words.c",
+    "scanner.c",
+    "matcher.c",
+    "block_encode.c",
+    "block_decode.c",
+    "block_head.c",
+    "score_ranks.c",
+    "block_parse.c",
     "tokenizer.c",
     "sample.c",
 )
@@ -62,20 +76,23 @@ SPEED_FLAGS = ("-falign-functions=64",)
 
 
 def declarations() -> str:
-    """Return the block of reader.h that cffi reads."""
-    header = (SOURCE_DIR / "reader.h").read_text(encoding="utf-8")
-    _, _, rest = header.partition("/* --- cffi begins here --- */")
-    block, marker, _ = rest.partition("/* --- cffi ends here --- */")
-    if not marker:
-        raise RuntimeError("reader.h: the block for cffi is not marked")
-    return block
+    """Return the blocks of the interface's headers that cffi reads."""
+    blocks = []
+    for name in INTERFACE:
+        header = (SOURCE_DIR / name).read_text(encoding="utf-8")
+        _, _, rest = header.partition("/* --- cffi begins here --- */")
+        block, marker, _ = rest.partition("/* --- cffi ends here --- */")
+        if not marker:
+            raise RuntimeError(f"{name}: the block for cffi is not marked")
+        blocks.append(block)
+    return "".join(blocks)
 
 
 ffibuilder = cffi.FFI()
 ffibuilder.cdef(declarations())
 ffibuilder.set_source(
     "reader_c._reader",
-    '#include "reader.h"',
+    "\n".join(f'#include "{name}"' for name in INTERFACE),
     # setuptools wants paths relative to the project, whose root is the working directory of a build
     sources=[os.path.relpath(SOURCE_DIR / name) for name in SOURCES],
     include_dirs=[os.path.relpath(SOURCE_DIR)],

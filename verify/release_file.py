@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from exporter.disk.target import resolve_directory_target, resolve_target
 from exporter.disk.workspace import workspace
 from exporter.errors import NotLastingError, WriteError, as_write_error, reason
 from exporter.file_identity import Identity, identity
+from exporter.tokenizers.embed import Publish, staged_tokenizer
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
 from verify.report.signature import SigningKey
@@ -52,6 +54,7 @@ class ExportOptions:
     exact_group_size: bool = False
     storage: str | Mapping[str, str] = "source"
     provenance: bool = True
+    tokenizer_block: bool | None = None
     overwrite: bool = False
 
     @property
@@ -70,13 +73,15 @@ def release(
     format: str,  # noqa: A002  # as exporter.export() has it
     options: Options | None = None,
     sign_key: StrPath | None = None,
+    tokenizer_out: StrPath | None = None,
     **changes: Any,
 ) -> Released:
     """Export, verify, and publish the file at out only if it passes; an earlier file there stays otherwise.
 
     format: v0, v1, v1-fp32, v2, v3, or hf for a directory, for which all of this holds as well. options: as in
-    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. changes: fields of ExportOptions
-    and of Options by name. report_dir: a directory for the report; the default is out.report for a pass and
+    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out: a path for
+    llama2.c's tokenizer.bin, which appears with the file or not at all. changes: fields of ExportOptions and of
+    Options by name. report_dir: a directory for the report; the default is out.report for a pass and
     out.rejected for a fail, so that the report of an earlier file stays with it.
 
     The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
@@ -93,11 +98,12 @@ def release(
     target = kind.resolve(out, overwrite=export.overwrite)
     checkpoint = exporter.open_checkpoint(source, **options.reading)
     kind.refuse_source(checkpoint, out)
-    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, sign_key, *options.evidence.files]
+    _check_tokenizer_out(out, tokenizer_out, export.format)
+    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, sign_key, tokenizer_out, *options.evidence.files]
     directory = None if options.report_dir is None else Path(options.report_dir)
     for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
     refuse_inside(directory, out)
-    with workspace(target) as room:
+    with workspace(target) as room, _staged_tokenizer(checkpoint, tokenizer_out, export) as (beside, notes):
         candidate = room / target.name
         summary = _export(checkpoint, candidate, target, export, options)
         made = kind.identities(candidate)
@@ -118,10 +124,11 @@ def release(
                 raise CannotJudgeError(f"{target}: changed after its verdict, before it was published")
             else:
                 publish_file = partial(kind.publish, room, target, overwrite=export.overwrite)
-                _publish_both(publish_file, publish_report, target)
+                _publish_both(beside, publish_file, publish_report, target)
                 _remove_stale_reports(out, report_dir, target)
     options.progress("report", 1, 1)
-    return Released(dataclasses.replace(summary, path=out), report, report_dir)
+    summary = dataclasses.replace(summary, path=out, notes=(*summary.notes, *notes))
+    return Released(summary, report, report_dir)
 
 
 class _File:
@@ -186,6 +193,7 @@ def _export(
             exact_group_size=export.exact_group_size,
             storage=export.storage,
             provenance=export.provenance,
+            tokenizer_block=export.tokenizer_block,
             max_seq_len=options.max_seq_len,
             memory=options.memory,
             announce=None if announce is None else lambda line: announce(f"export: {line}"),
@@ -197,11 +205,31 @@ def _export(
             raise (error.__cause__ or error) from None
 
 
-def _publish_both(publish_file: Callable[[], None], publish_report: Callable[[], None], target: Path) -> None:
-    """Publish the file, then its report. Raises WriteError, which says what stands at the target."""
+def _check_tokenizer_out(out: Path, tokenizer_out: StrPath | None, format_name: str) -> None:
+    """Raise ExportError where a tokenizer cannot be written beside the file."""
+    if tokenizer_out is None:
+        return
+    if format_name == "hf":
+        raise exporter.FormatError("tokenizer_out: expected none for hf, which carries the source's tokenizer along")
+    if os.path.realpath(out) == os.path.realpath(tokenizer_out):
+        raise WriteError(f"{os.fspath(tokenizer_out)}: tokenizer_out: expected another path than OUT, found the same")
+
+
+def _staged_tokenizer(
+    checkpoint: exporter.Checkpoint, tokenizer_out: StrPath | None, export: ExportOptions
+) -> AbstractContextManager[tuple[Publish, tuple[str, ...]]]:
+    if tokenizer_out is None:
+        return nullcontext((nullcontext, ()))
+    return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite)
+
+
+def _publish_both(
+    beside: Publish, publish_file: Callable[[], None], publish_report: Callable[[], None], target: Path
+) -> None:
+    """Publish file and tokenizer, then the report. Raises WriteError, which says what stands at the target."""
     doubt = None
     try:
-        with as_write_error(target):
+        with as_write_error(target), beside():
             publish_file()
     except NotLastingError as error:
         # the file stands there, so its report must too

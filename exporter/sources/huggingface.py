@@ -75,6 +75,7 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
         opened={config_path: opened, **files.opened, **adapter.opened},
         dtypes={name: adapter.dtype(place.name, tensors.dtype(place.name)) for name, place in there.items()},
         tokenizer=tokenizer,
+        follow_links=options.follow_links,
         companions=lambda: find_companions(path, follow_links=options.follow_links),
         notes=(*notes, *tensors.notes, *adapter.notes),
         locate=locate,

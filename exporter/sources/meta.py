@@ -138,6 +138,7 @@ def open_meta(path: Path, options: SourceOptions) -> Checkpoint:
         opened={params_path: opened, **{shard.path: shard.opened for shard in shards}},
         dtypes={name: DTYPES[shards[0].headers[name].dtype] for name in shapes},
         tokenizer=tokenizer,
+        follow_links=options.follow_links,
         notes=tuple(notes),
         locate=lambda name, index: _locate(shards, name, shapes[name], axes[name], index),
     )

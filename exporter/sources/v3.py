@@ -44,6 +44,7 @@ def open_v3(path: Path) -> Checkpoint:
         files=(path,),
         opened={path: opened},
         dtypes={name: _DTYPES[entry.stored.storage] for name, (entry, _) in entries.items()},
+        tokenizer_block=head.plan.tokenizer,
     )
 
 

@@ -1,6 +1,8 @@
 /* Text to tokens. run.c looks through the whole text for its best merge, again and again: the largest score, of equal
  * ones the leftmost. Here a heap has the merges in that order. Where no merge can join two tokens, what is left of them
  * and what is right of them are merged apart, which changes no result. */
+#include "encode.h"
+
 #include "merges.h"
 #include "status.h"
 
@@ -18,7 +20,7 @@ typedef struct {
 
 /* Some tokens side by side, as a list that gets shorter. */
 typedef struct {
-    const rc_tokenizer *t;
+    const rc_vocabulary *t;
     int32_t *tokens; /* (n,) DEAD where a token has become part of the one before it */
     int32_t n;
     int32_t *before, *after; /* (n,) the places beside each; -1 and n at the ends */
@@ -100,7 +102,7 @@ static void merge(segment *s)
 }
 
 /* The end of the segment that begins at `from`. */
-static int32_t end_of(const rc_tokenizer *t, const int32_t *tokens, int32_t from, int32_t n)
+static int32_t end_of(const rc_vocabulary *t, const int32_t *tokens, int32_t from, int32_t n)
 {
     while (from + 1 < n && rc_may_join(t, tokens[from], tokens[from + 1]))
         from++;
@@ -108,7 +110,7 @@ static int32_t end_of(const rc_tokenizer *t, const int32_t *tokens, int32_t from
 }
 
 /* Merge all of tokens (n,), in place; *count is how many are left. */
-static int merge_all(const rc_tokenizer *t, int32_t *tokens, int32_t n, int64_t *count, rc_status *status)
+static int merge_all(const rc_vocabulary *t, int32_t *tokens, int32_t n, int64_t *count, rc_status *status)
 {
     int32_t longest = 1;
     for (int32_t from = 0, end; from < n; from = end) {
@@ -153,7 +155,7 @@ static int32_t width_at(const uint8_t *text, int64_t size, int64_t at)
 }
 
 /* The tokens of single characters, of bytes where a character has none. */
-static int start_tokens(const rc_tokenizer *t, const uint8_t *text, int64_t size, int32_t *tokens, int32_t *n,
+static int start_tokens(const rc_vocabulary *t, const uint8_t *text, int64_t size, int32_t *tokens, int32_t *n,
                         rc_status *status)
 {
     if (size && t->of_byte[' '] < 0)
@@ -177,11 +179,9 @@ static int start_tokens(const rc_tokenizer *t, const uint8_t *text, int64_t size
     return RC_OK;
 }
 
-int rc_tokenizer_encode(const rc_tokenizer *t, const uint8_t *text, int64_t size, int bos, int eos, int32_t *tokens,
-                        int64_t *count, rc_status *status)
+int rc_vocabulary_encode(const rc_vocabulary *t, const uint8_t *text, int64_t size, int bos, int eos,
+                         int32_t *tokens, int64_t *count, rc_status *status)
 {
-    *count = 0;
-    *status = (rc_status){.code = RC_OK, .offset = -1};
     if (size < 0 || size > MOST_TEXT)
         return rc_fail(status, RC_ARGUMENT, "bytes of the text", -1, "at most", MOST_TEXT, size);
     for (int64_t i = 0; i < size; i++)

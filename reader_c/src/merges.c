@@ -44,7 +44,7 @@ static bool is_suffix(const rc_piece *part, const rc_piece *whole)
 
 /* In this order all pieces that begin (or end) with a piece follow it without a gap: those that are still open form a
  * stack, which longest[] itself links. */
-static void link_longest(const rc_tokenizer *t, const rc_piece *ordered,
+static void link_longest(const rc_vocabulary *t, const rc_piece *ordered,
                          bool (*is_part)(const rc_piece *, const rc_piece *), int32_t *longest)
 {
     int32_t top = -1;
@@ -56,7 +56,7 @@ static void link_longest(const rc_tokenizer *t, const rc_piece *ordered,
     }
 }
 
-static void add_merge(rc_tokenizer *t, int32_t left, int32_t right, int32_t merged)
+static void add_merge(rc_vocabulary *t, int32_t left, int32_t right, int32_t merged)
 {
     const rc_piece *a = &t->pieces[left], *b = &t->pieces[right];
     const int32_t bit = a->bytes[a->length - 1] * 256 + b->bytes[0];
@@ -70,7 +70,7 @@ static void add_merge(rc_tokenizer *t, int32_t left, int32_t right, int32_t merg
 }
 
 /* Every way in which the piece of this token is two pieces. */
-static void split(rc_tokenizer *t, const affixes *known, int32_t token)
+static void split(rc_vocabulary *t, const affixes *known, int32_t token)
 {
     if (!(t->scores[token] > SCORE_FLOOR))
         return;
@@ -97,7 +97,7 @@ static int by_right(const void *a, const void *b)
     return (p->right > q->right) - (p->right < q->right);
 }
 
-static int fill_in(rc_tokenizer *t, const affixes *known, rc_status *status)
+static int fill_in(rc_vocabulary *t, const affixes *known, rc_status *status)
 {
     for (int32_t token = 0; token < t->count; token++)
         split(t, known, token);
@@ -117,7 +117,7 @@ static int fill_in(rc_tokenizer *t, const affixes *known, rc_status *status)
     return RC_OK;
 }
 
-int rc_find_merges(rc_tokenizer *t, rc_status *status)
+int rc_find_merges(rc_vocabulary *t, rc_status *status)
 {
     const size_t count = (size_t)t->count;
     affixes known = {
@@ -145,7 +145,7 @@ int rc_find_merges(rc_tokenizer *t, rc_status *status)
     return code;
 }
 
-const rc_merge *rc_merge_of(const rc_tokenizer *t, int32_t left, int32_t right)
+const rc_merge *rc_merge_of(const rc_vocabulary *t, int32_t left, int32_t right)
 {
     int64_t low = t->first_merge[left], high = t->first_merge[left + 1];
     while (low < high) {

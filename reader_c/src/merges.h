@@ -5,13 +5,13 @@
 #include "pieces.h"
 
 /* Fill in the merges of a tokenizer whose pieces have been read. */
-int rc_find_merges(rc_tokenizer *t, rc_status *status);
+int rc_find_merges(rc_vocabulary *t, rc_status *status);
 
 /* What the two tokens merge into; NULL where they do not. */
-const rc_merge *rc_merge_of(const rc_tokenizer *t, int32_t left, int32_t right);
+const rc_merge *rc_merge_of(const rc_vocabulary *t, int32_t left, int32_t right);
 
 /* Whether some merge could ever join what ends with the left token and what begins with the right one. */
-static inline bool rc_may_join(const rc_tokenizer *t, int32_t left, int32_t right)
+static inline bool rc_may_join(const rc_vocabulary *t, int32_t left, int32_t right)
 {
     const rc_piece *a = &t->pieces[left], *b = &t->pieces[right];
     const int32_t bit = a->bytes[a->length - 1] * 256 + b->bytes[0];

@@ -20,7 +20,7 @@ static int by_bytes(const void *a, const void *b)
     return order ? order : (p->length > q->length) - (p->length < q->length);
 }
 
-int32_t rc_find_piece(const rc_tokenizer *t, const uint8_t *bytes, int32_t length)
+int32_t rc_find_piece(const rc_vocabulary *t, const uint8_t *bytes, int32_t length)
 {
     if (length == 1)
         return t->of_byte[*bytes];
@@ -30,7 +30,7 @@ int32_t rc_find_piece(const rc_tokenizer *t, const uint8_t *bytes, int32_t lengt
 }
 
 /* One entry at *at, which moves behind it. */
-static int read_entry(rc_tokenizer *t, int32_t token, int64_t size, int32_t longest, int64_t *at, rc_status *status)
+static int read_entry(rc_vocabulary *t, int32_t token, int64_t size, int32_t longest, int64_t *at, rc_status *status)
 {
     const int64_t here = *at;
     if (size - here < SMALLEST_ENTRY)
@@ -58,7 +58,7 @@ static int read_entry(rc_tokenizer *t, int32_t token, int64_t size, int32_t long
     return RC_OK;
 }
 
-static int read_entries(rc_tokenizer *t, int64_t size, rc_status *status)
+static int read_entries(rc_vocabulary *t, int64_t size, rc_status *status)
 {
     const int32_t longest = rc_load_i32(t->file);
     if (longest < 1)
@@ -74,7 +74,7 @@ static int read_entries(rc_tokenizer *t, int64_t size, rc_status *status)
 }
 
 /* run.c finds one of two equal pieces: which, depends on how its library sorts. */
-static int sort_pieces(rc_tokenizer *t, rc_status *status)
+static int sort_pieces(rc_vocabulary *t, rc_status *status)
 {
     memcpy(t->sorted, t->pieces, (size_t)t->count * sizeof *t->sorted);
     qsort(t->sorted, (size_t)t->count, sizeof *t->sorted, by_bytes);
@@ -101,7 +101,7 @@ static int check_sizes(int64_t size, int64_t vocab_size, rc_status *status)
     return RC_OK;
 }
 
-int rc_read_pieces(rc_tokenizer *t, const uint8_t *file, int64_t size, int64_t vocab_size, rc_status *status)
+int rc_read_pieces(rc_vocabulary *t, const uint8_t *file, int64_t size, int64_t vocab_size, rc_status *status)
 {
     RC_TRY(check_sizes(size, vocab_size, status));
     /* the file has room for an entry a token, so these are in proportion to it */
@@ -118,4 +118,14 @@ int rc_read_pieces(rc_tokenizer *t, const uint8_t *file, int64_t size, int64_t v
         t->of_byte[b] = -1;
     RC_TRY(read_entries(t, size, status));
     return sort_pieces(t, status);
+}
+
+void rc_free_pieces(rc_vocabulary *t)
+{
+    free(t->file);
+    free(t->pieces);
+    free(t->sorted);
+    free(t->scores);
+    free(t->first_merge);
+    free(t->merges);
 }

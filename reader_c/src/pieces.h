@@ -1,4 +1,4 @@
-/* The vocabulary of a tokenizer: each token's piece and score, as llama2.c's tokenizer.bin has them. */
+/* The vocabulary of a tokenizer.bin: each token's piece and score. */
 #ifndef EXPORT_AND_VERIFY_PIECES_H
 #define EXPORT_AND_VERIFY_PIECES_H
 
@@ -22,7 +22,7 @@ typedef struct {
     float score; /* of merged */
 } rc_merge;
 
-struct rc_tokenizer {
+typedef struct {
     int32_t count;
     uint8_t *file;    /* a copy, into which pieces point */
     rc_piece *pieces; /* (count,) by token */
@@ -34,13 +34,16 @@ struct rc_tokenizer {
     rc_merge *merges;     /* (first_merge[count],), those of a left token by right token */
     /* bit a * 256 + b: some merge joins a piece that ends in byte a and one that begins with byte b */
     uint8_t joins[256 * 256 / 8];
-};
+} rc_vocabulary;
 
 /* Check a whole tokenizer.bin (size,) for a model of vocab_size tokens, copy it, and fill in everything above the
- * merges. After an error, rc_tokenizer_close frees what there is. */
-int rc_read_pieces(rc_tokenizer *t, const uint8_t *file, int64_t size, int64_t vocab_size, rc_status *status);
+ * merges. After an error, rc_free_pieces frees what there is. */
+int rc_read_pieces(rc_vocabulary *t, const uint8_t *file, int64_t size, int64_t vocab_size, rc_status *status);
+
+/* Free everything that a vocabulary points to. */
+void rc_free_pieces(rc_vocabulary *t);
 
 /* The token whose piece is these bytes, or -1. length is at least 1. */
-int32_t rc_find_piece(const rc_tokenizer *t, const uint8_t *bytes, int32_t length);
+int32_t rc_find_piece(const rc_vocabulary *t, const uint8_t *bytes, int32_t length);
 
 #endif

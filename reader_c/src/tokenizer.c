@@ -1,9 +1,21 @@
-/* A tokenizer as a whole, and tokens to text. */
+/* A tokenizer as a whole, whichever kind of file it comes from. */
+#include "tokenizer.h"
+
+#include "block_decode.h"
+#include "block_encode.h"
+#include "block_parse.h"
+#include "decode.h"
+#include "encode.h"
 #include "merges.h"
 #include "status.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+/* Of a tokenizer.bin, where block is NULL; or of a block of v3. */
+struct rc_tokenizer {
+    rc_vocabulary vocabulary;
+    rc_block *block;
+};
 
 int rc_tokenizer_open(const uint8_t *file, int64_t size, int64_t vocab_size, rc_tokenizer **tokenizer,
                       rc_status *status)
@@ -13,9 +25,25 @@ int rc_tokenizer_open(const uint8_t *file, int64_t size, int64_t vocab_size, rc_
     rc_tokenizer *opened = calloc(1, sizeof *opened);
     if (!opened)
         return rc_fail(status, RC_MEMORY, "tokenizer", -1, "bytes", sizeof *opened, 0);
-    int code = rc_read_pieces(opened, file, size, vocab_size, status);
+    int code = rc_read_pieces(&opened->vocabulary, file, size, vocab_size, status);
     if (!code)
-        code = rc_find_merges(opened, status);
+        code = rc_find_merges(&opened->vocabulary, status);
+    if (code)
+        rc_tokenizer_close(opened);
+    else
+        *tokenizer = opened;
+    return code;
+}
+
+int rc_tokenizer_open_block(const uint8_t *block, int64_t size, int64_t vocab_size, rc_tokenizer **tokenizer,
+                            rc_status *status)
+{
+    *tokenizer = NULL;
+    *status = (rc_status){.code = RC_OK, .offset = -1};
+    rc_tokenizer *opened = calloc(1, sizeof *opened);
+    if (!opened)
+        return rc_fail(status, RC_MEMORY, "tokenizer", -1, "bytes", sizeof *opened, 0);
+    const int code = rc_block_open(block, size, vocab_size, &opened->block, status);
     if (code)
         rc_tokenizer_close(opened);
     else
@@ -27,96 +55,50 @@ void rc_tokenizer_close(rc_tokenizer *t)
 {
     if (!t)
         return;
-    free(t->file);
-    free(t->pieces);
-    free(t->sorted);
-    free(t->scores);
-    free(t->first_merge);
-    free(t->merges);
+    rc_free_pieces(&t->vocabulary);
+    rc_block_close(t->block);
     free(t);
 }
 
-static int digit(uint8_t c)
+void rc_tokenizer_describe(const rc_tokenizer *t, rc_tokenizer_config *words)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    const rc_block *b = t->block;
+    if (b)
+        *words = (rc_tokenizer_config){.kind = b->kind,
+                            .token_count = b->count,
+                            .bos = b->bos,
+                            .eos = b->eos,
+                            .begins_with_bos = b->flags & RC_BEGINS ? 1 : 0,
+                            .ends_with_eos = b->flags & RC_ENDS ? 1 : 0,
+                            .eos_count = b->eos_count,
+                            .eos_ids = b->eos_ids,
+                            .template_size = b->template_size,
+                            .chat_template = b->chat_template};
+    else
+        *words = (rc_tokenizer_config){.token_count = t->vocabulary.count, .bos = RC_BOS, .eos = RC_EOS};
 }
 
-static bool is_space(uint8_t c)
+int64_t rc_tokenizer_room(const rc_tokenizer *t, int64_t size)
 {
-    return c == ' ' || (c >= '\t' && c <= '\r');
+    return t->block ? rc_block_room(t->block, size) : size + 3;
 }
 
-/* The byte that a piece such as <0x0A> stands for, or -1. run.c asks sscanf for "<0x%02hhX>", which tells it of the
- * number and not of the bracket behind it: so there may be white space and a sign before the number, one digit is
- * enough, and anything may follow. */
-static int raw_byte(const uint8_t *piece, int32_t length)
+int rc_tokenizer_encode(const rc_tokenizer *t, const uint8_t *text, int64_t size, int bos, int eos, int special,
+                        int32_t *tokens, int64_t *count, rc_status *status)
 {
-    int32_t at = 3, width = 2;
-    if (length < at || memcmp(piece, "<0x", 3))
-        return -1;
-    while (at < length && is_space(piece[at]))
-        at++;
-    const bool negative = at < length && piece[at] == '-';
-    if (negative || (at < length && piece[at] == '+')) {
-        at++;
-        width--;
-    }
-    int value = -1;
-    for (; width > 0 && at < length && digit(piece[at]) >= 0; width--, at++)
-        value = (value < 0 ? 0 : value * 16) + digit(piece[at]);
-    return negative && value > 0 ? 256 - value : value;
+    *count = 0;
+    *status = (rc_status){.code = RC_OK, .offset = -1};
+    if (t->block)
+        return rc_block_encode(t->block, text, size, bos, eos, special, tokens, count, status);
+    return rc_vocabulary_encode(&t->vocabulary, text, size, bos, eos, tokens, count, status);
 }
 
-/* run.c's safe_printf drops a piece of one byte that is neither printable nor white space. */
-static bool is_shown(uint8_t c)
-{
-    return (c >= 0x20 && c < 0x7f) || is_space(c);
-}
-
-/* What a token adds to a text; `raw` has room for a byte that the piece only stands for. */
-static const uint8_t *text_of(const rc_tokenizer *t, int32_t previous, int32_t token, uint8_t *raw, int32_t *length)
-{
-    const uint8_t *piece = t->pieces[token].bytes;
-    *length = t->pieces[token].length;
-    if (token == RC_BOS) {
-        *length = 0;
-        return piece;
-    }
-    if (previous == RC_BOS && *piece == ' ') {
-        piece++;
-        --*length;
-    }
-    const int byte = raw_byte(piece, *length);
-    if (byte < 0)
-        return piece;
-    *raw = (uint8_t)byte;
-    *length = 1;
-    return raw;
-}
-
-int rc_tokenizer_decode(const rc_tokenizer *t, int32_t previous, const int32_t *tokens, int64_t n, int shown,
+int rc_tokenizer_decode(const rc_tokenizer *t, int32_t previous, const int32_t *tokens, int64_t n, int how,
                         uint8_t *text, int64_t *size, rc_status *status)
 {
     *size = 0;
     *status = (rc_status){.code = RC_OK, .offset = -1};
-    for (int64_t i = 0; i < n; i++) {
-        if (tokens[i] < 0)
-            return rc_fail(status, RC_ARGUMENT, "token", i, "at least", 0, tokens[i]);
-        if (tokens[i] >= t->count)
-            return rc_fail(status, RC_ARGUMENT, "token", i, "at most", t->count - 1, tokens[i]);
-        uint8_t raw;
-        int32_t length;
-        const uint8_t *piece = text_of(t, previous, tokens[i], &raw, &length);
-        previous = tokens[i];
-        if (shown && length == 1 && !is_shown(*piece))
-            continue;
-        if (text)
-            memcpy(text + *size, piece, (size_t)length);
-        *size += length;
-    }
-    return RC_OK;
+    if (t->block)
+        return rc_block_decode(t->block, previous, tokens, n, !(how & RC_WITHOUT_SPECIAL), text, size, status);
+    return rc_vocabulary_decode(&t->vocabulary, previous, tokens, n, how & RC_SHOWN, text, size, status);
 }

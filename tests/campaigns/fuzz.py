@@ -31,7 +31,7 @@ MODELS, TOKENIZERS = "parse, forward, walk", "parse, encode, decode"
 FORMATS = {"v0": MODELS, "v1": MODELS, "v2": MODELS, "v3": MODELS, "tokenizer": TOKENIZERS}
 TARGETS = {MODELS: TARGET, TOKENIZERS: TARGET / "tokenizer"}
 # bytes of the longest file: a larger vocabulary than some eighty tokens takes longer, but no other way
-LONGEST = {MODELS: 4096, TOKENIZERS: 1024}
+LONGEST = {MODELS: 8192, TOKENIZERS: 1024}
 
 # cmp tracing would guess magic numbers, which the mutator knows, and takes a third of the time
 SANITIZE = (

@@ -10,6 +10,7 @@ from helpers.counted import Counted
 from helpers.models import BIN_FORMATS, checkpoint, config, toy_file
 from helpers.refused import build
 from helpers.tokenizer_bins import byte_entries, save
+from helpers.tokenizer_blocks import BEGINS, BYTE_PIECES, ENDS, GPT2, NFC, NORMALIZED, PREFIX, SPECIAL, Block
 
 import exporter
 
@@ -61,6 +62,44 @@ def test_every_allocation_of_a_tokenizer_may_be_refused(tmp_path: Path, counted:
     program = tmp_path / "refused_words"
     build(program, "gcc", *SANITIZE, driver="refused_words.c")
     entries = [*byte_entries(), (b" ", 0.0), (b"a", 0.0), (b"aa", 1.0), (b"aaaa", 2.0)]
-    counts = refused(program, save(tmp_path / "tokenizer.bin", entries), len(entries), "aaaaaaaa b " * 9)
+    counts = refused(program, save(tmp_path / "tokenizer.bin", entries), len(entries), "aaaaaaaa b " * 9, "bin")
     assert counts["memory"] >= 12
     counted("memory refused to the tokenizer, at each call in its turn", counts["memory"], "told, nothing leaked")
+
+
+# between them, blocks that ask for every kind of memory
+BLOCKS = {
+    "bytes": Block(
+        flags=BEGINS | ENDS | NFC | PREFIX,
+        pretokenizer=GPT2,
+        pieces=[b"a", b"b", b" ", b"aa", b"aaaa", b"<s>", b"x\xcc\x81x", b"\xc3", b"\xa9"],
+        merges=[(0, 0), (3, 3)],
+        added=[(5, SPECIAL), (6, NORMALIZED)],
+        bos=5,
+        eos=5,
+        eos_ids=[5],
+        template=b"{}",
+    ),
+    "characters": Block(
+        kind=2,
+        flags=BEGINS | ENDS | NFC | PREFIX | BYTE_PIECES,
+        pieces=[b"a", b"\xe2\x96\x81", b"aa", b"aaaa", b"<s>", b"x"],
+        scores=[0, 0, 1, 2, 0, 0],
+        added=[(4, SPECIAL), (5, NORMALIZED)],
+        bos=4,
+        eos=4,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_allocation_of_a_block_may_be_refused(tmp_path: Path, counted: Counted, name: str) -> None:
+    program, file = tmp_path / "refused_words", tmp_path / "block"
+    build(program, "gcc", *SANITIZE, driver="refused_words.c")
+    file.write_bytes(BLOCKS[name].content())
+    text = "a<s>" + "a" * 200 + "\u0301\u0327" * 20 + "x\u0301x b" * 9 + "e\u0301 " * 9
+    counts = refused(program, file, 16, text, "block")
+    assert counts["memory"] >= 20
+    counted(
+        f"memory refused to a block of {name}, at each call in its turn", counts["memory"], "told, nothing leaked"
+    )

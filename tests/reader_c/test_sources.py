@@ -71,7 +71,11 @@ def test_the_list_in_reader_h_has_every_file_but_itself() -> None:
     assert {name for name in files if not name.startswith(("vectors_", "fast_body"))} <= names
 
 
-@pytest.mark.parametrize("name", [*SOURCES, *HEADERS])
+# a script writes them
+TABLES = ("unicode_tables.h",)
+
+
+@pytest.mark.parametrize("name", [name for name in (*SOURCES, *HEADERS) if name not in TABLES])
 def test_files_and_functions_are_short(name: str) -> None:
     lines = (SOURCE_DIR / name).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MOST_LINES

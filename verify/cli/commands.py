@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from verify.cli import exporting, help_pages, judging, looking, panels, text
+from verify.cli import exporting, golden, help_pages, judging, looking, panels, text, tokenizers
 from verify.cli.defaults import give_variables
 
 
@@ -17,7 +17,8 @@ from verify.cli.defaults import give_variables
 @click.version_option(None, "-V", "--version", package_name="export-and-verify", message="%(package)s %(version)s")
 @click.command_panel("Release", commands=["demo", "export", "verify", "release", "judge"])
 @click.command_panel("Look into files", commands=["inspect", "diff"])
-@click.command_panel("Text", commands=["generate", "perplexity"])
+@click.command_panel("Engines", commands=["vectors", "check-vectors"])
+@click.command_panel("Text", commands=["generate", "perplexity", "tokenizer"])
 @click.command_panel("Help", commands=["docs", "completion"])
 def app() -> None:
     """Writes llama2.c-style .bin files from PyTorch checkpoints and proves what they compute."""
@@ -31,8 +32,11 @@ for _command in (
     judging.judge,
     looking.inspect,
     looking.diff,
+    golden.vectors,
+    golden.check_vectors,
     text.generate,
     text.perplexity,
+    tokenizers.tokenizer,
     help_pages.docs,
     help_pages.completion,
 ):

@@ -135,7 +135,7 @@ def export(
             progress=lambda done, total: progress("export", done, total),
             **{name: given[name] for name in OF_EXPORT},
         )
-    show_notes(checkpoint.notes)
+    show_notes((*checkpoint.notes, *summary.notes))
     tell_group_size(summary)
     if not quiet:
         stdout_console().print(

@@ -29,6 +29,7 @@ from verify.cli.options import (
     RESOURCES,
     SIGN_KEY,
     SOURCE,
+    TOKENIZER_OUT,
     format_options,
     with_options,
 )
@@ -86,6 +87,7 @@ def verify(
     *JUDGEMENT,
     *ENGINE,
     *RESOURCES,
+    TOKENIZER_OUT,
     OVERWRITE,
     SIGN_KEY,
     *OUTPUT,
@@ -102,6 +104,7 @@ def release(
     verbose: bool,
     threads: int | None,
     sign_key: Path | None,
+    tokenizer_out: Path | None,
     **given: Any,
 ) -> int:
     """Export, verify, and publish OUT only if it passes, with its report in OUT.report.
@@ -120,8 +123,9 @@ def release(
         start_pytorch(threads, options.progress)
         from verify.release_file import release as run  # noqa: PLC0415
 
-        released = run(source, out, format=format_name, options=options, sign_key=sign_key, **export)
-    show_notes(released.report.source["notes"])
+        signed = {"sign_key": sign_key, "tokenizer_out": tokenizer_out}
+        released = run(source, out, format=format_name, options=options, **signed, **export)
+    show_notes((*released.report.source["notes"], *released.summary.notes))
     tell_group_size(released.summary)
     return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)
 

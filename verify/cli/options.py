@@ -21,7 +21,7 @@ KINDS = ("llama2c", "meta", "huggingface", "v3", "bin")
 DEPTHS = ("quick", "standard", "full")
 ACTIVATIONS = ("fp32", "q8")
 # What says how a file is exported, besides its format; other options say how the source is read.
-OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "overwrite")
+OF_EXPORT = ("group_size", "exact_group_size", "storage", "provenance", "tokenizer_block", "overwrite")
 
 _of_source, _of_format, _of_evidence, _of_judgement, _of_engine, _of_resources, _of_output = (
     partial(click.option, panel=panel)
@@ -130,10 +130,22 @@ def format_options(formats: tuple[str, ...]) -> tuple[Callable[[Command], Comman
             default=True,
             help="Omit the digests of the source's files from v3.",
         ),
+        _of_format(
+            "--with-tokenizer/--no-tokenizer",
+            "tokenizer_block",
+            default=None,
+            help="Require a tokenizer in v3, or leave it out.  [default: the source's, if v3 can hold it]",
+        ),
         MAX_SEQ_LEN,
     )
 
 
+TOKENIZER_OUT = _of_output(
+    "--tokenizer-out",
+    type=TARGET,
+    metavar="FILE",
+    help="Also write the source's tokenizer as llama2.c's tokenizer.bin: with OUT, or not at all.",
+)
 OVERWRITE = _of_output("--overwrite", is_flag=True, help="Replace an existing OUT.")
 EVIDENCE = (
     _of_evidence("--text", type=PATH, metavar="FILE", help="UTF-8 text to judge on; needs the source's tokenizer."),

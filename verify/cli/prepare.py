@@ -38,7 +38,7 @@ def verdict_options(given: dict[str, Any], notes: tuple[str, ...] = ()) -> Optio
     report_dir = given["report"]
     if report_dir is not None:
         check_directory(report_dir)
-    engine = _engine(*(given[name] for name in _OF_ENGINE)) if "engine_library" in given else None
+    engine = engine_of(*(given[name] for name in _OF_ENGINE)) if "engine_library" in given else None
     from verify.evidence import Evidence  # noqa: PLC0415  # --help does not wait for numpy
     from verify.run.options import Options  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def expect_engine(context: click.Context) -> None:
                 raise click.UsageError(f"{option}: expected --engine or --engine-command beside it, found none")
 
 
-def _engine(
+def engine_of(
     library: Path | None, command: str | None, activations: str, seconds: float, memory: int | None
 ) -> Engine | None:
     """Return the engine that the options name, if they name one; raise CannotJudgeError if it cannot start."""

@@ -25,6 +25,8 @@ def release(
     exact_group_size: bool = False,
     storage: str | Mapping[str, str] = "source",
     provenance: bool = True,
+    tokenizer_block: bool | None = None,
+    tokenizer_out: StrPath | None = None,
     overwrite: bool = False,
     policy: StrPath | None = None,
     baseline: StrPath | None = None,
@@ -54,7 +56,9 @@ def release(
 
     Args:
         source, out: the checkpoint's path or hub id; the file's path, or the directory's.
-        format, group_size, exact_group_size, storage, provenance, overwrite: as in exporter.export().
+        format, group_size, exact_group_size, storage, provenance, tokenizer_block, overwrite: as in
+            exporter.export().
+        tokenizer_out: a path for llama2.c's tokenizer.bin, which appears with the file or not at all.
         policy, baseline, windows, depth, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce,
             progress, forecast, timed: as in verify.verify().
         source_kind, follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in exporter.open_checkpoint().
@@ -71,4 +75,6 @@ def release(
     given = locals()
     export = {name: given[name] for name in release_file.EXPORT_OPTIONS}
     options = options_of(given).with_windows(windows, depth)
-    return release_file.release(source, out, options=options, sign_key=sign_key, **export)
+    return release_file.release(
+        source, out, options=options, sign_key=sign_key, tokenizer_out=tokenizer_out, **export
+    )

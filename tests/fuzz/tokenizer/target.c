@@ -4,7 +4,7 @@
  * start on can be, or nearly. What it holds the reader to, beside what the sanitizers see: a file is refused with a
  * field, a rule and a known code; tokens are in the vocabulary; their pieces are the text; and they are those of the
  * plain loop of run.c, which is written here once more. */
-#include "reader.h"
+#include "tokenizer.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -125,7 +125,7 @@ static void use(const rc_tokenizer *tokenizer, const uint8_t *file, int32_t coun
     HOLDS(tokens);
     int64_t found = 0, length = 0, again = 0;
     rc_status status;
-    const int code = rc_tokenizer_encode(tokenizer, text, (int64_t)size, 1, 1, tokens, &found, &status);
+    const int code = rc_tokenizer_encode(tokenizer, text, (int64_t)size, 1, 1, 0, tokens, &found, &status);
     if (code) {
         HOLDS(code == RC_ARGUMENT || code == RC_INVALID);
         HOLDS(status.field && status.rule && status.offset < (int64_t)size);

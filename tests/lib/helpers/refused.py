@@ -14,6 +14,7 @@ PLACE = SOURCE_DIR.parents[1]
 WRAPPED = (
     "malloc",
     "calloc",
+    "realloc",
     "aligned_alloc",
     "posix_memalign",
     "pthread_create",

@@ -40,6 +40,7 @@ static bool refuses(enum refused what)
     return struck;
 }
 
+void *__real_realloc(void *bytes, size_t size);
 void *__real_aligned_alloc(size_t alignment, size_t size);
 int __real_posix_memalign(void **bytes, size_t alignment, size_t size);
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(void *), void *own);
@@ -57,6 +58,11 @@ void *__wrap_malloc(size_t size)
 void *__wrap_calloc(size_t count, size_t size)
 {
     return refuses(MEMORY) ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *bytes, size_t size)
+{
+    return refuses(MEMORY) ? NULL : __real_realloc(bytes, size);
 }
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size)

@@ -1,10 +1,12 @@
 /* A tokenizer opened, a text encoded and decoded, while the system refuses memory: at the first call, the second, ...
  *
- *     refused_words TOKENIZER VOCAB_SIZE TEXT
+ *     refused_words FILE VOCAB_SIZE TEXT KIND
+ *
+ * FILE is a tokenizer.bin, or a tokenizer block where KIND is "block".
  *
  * Linked as refused.c is. A refusal must come out as its code with the bytes that were asked for, and leave nothing
  * allocated. Prints how many calls were refused; status 1 where a promise is broken. */
-#include "reader.h"
+#include "tokenizer.h"
 #include "refused_calls.h"
 
 #include <stdio.h>
@@ -19,26 +21,33 @@
         } \
     } while (0)
 
+enum { ROOM = 12 };
+
 typedef struct {
     const uint8_t *file;
     int64_t size, vocab_size;
     const uint8_t *text;
     int64_t length;
-    int32_t *tokens; /* (length + 3,) */
+    bool is_block;
+    int32_t *tokens; /* (room,) */
     int64_t count;
 } words;
 
 static int use(words *w, rc_status *status)
 {
     rc_tokenizer *tokenizer = NULL;
-    int code = rc_tokenizer_open(w->file, w->size, w->vocab_size, &tokenizer, status);
+    int (*open)(const uint8_t *, int64_t, int64_t, rc_tokenizer **, rc_status *) =
+        w->is_block ? rc_tokenizer_open_block : rc_tokenizer_open;
+    int code = open(w->file, w->size, w->vocab_size, &tokenizer, status);
     HOLDS(!code == !!tokenizer);
     if (code)
         return code;
     int64_t bytes = 0;
-    code = rc_tokenizer_encode(tokenizer, w->text, w->length, 1, 1, w->tokens, &w->count, status);
+    HOLDS(rc_tokenizer_room(tokenizer, w->length) <= ROOM * (w->length + 1));
+    code = rc_tokenizer_encode(tokenizer, w->text, w->length, 1, 1, 1, w->tokens, &w->count, status);
     if (!code)
-        HOLDS(!rc_tokenizer_decode(tokenizer, -1, w->tokens, w->count - 1, 0, NULL, &bytes, status) && bytes == w->length);
+        HOLDS(!rc_tokenizer_decode(tokenizer, -1, w->tokens, w->count - 1, 0, NULL, &bytes, status) &&
+              (w->is_block || bytes == w->length));
     rc_tokenizer_close(tokenizer);
     return code;
 }
@@ -46,15 +55,17 @@ static int use(words *w, rc_status *status)
 int main(int count, char **given)
 {
     static uint8_t file[1 << 20];
-    FILE *source = count == 4 ? fopen(given[1], "rb") : NULL;
+    FILE *source = count == 5 ? fopen(given[1], "rb") : NULL;
     HOLDS(source);
     words w = {.file = file, .size = (int64_t)fread(file, 1, sizeof file, source), .vocab_size = atoi(given[2])};
     fclose(source);
     w.text = (const uint8_t *)given[3];
     w.length = (int64_t)strlen(given[3]);
-    const size_t room = (size_t)(w.length + 3) * sizeof *w.tokens;
+    w.is_block = !strcmp(given[4], "block");
+    const size_t room = (size_t)(ROOM * (w.length + 1)) * sizeof *w.tokens;
     w.tokens = __real_malloc(room);
     int32_t *expected = __real_malloc(room);
+    memset(w.tokens, 0, room);
     rc_status status = {0};
     HOLDS(use(&w, &status) == RC_OK);
     const int64_t n = w.count;

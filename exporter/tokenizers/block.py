@@ -1,0 +1,100 @@
+"""Write v3's tokenizer block. docs/format-v3.md is the specification."""
+
+from __future__ import annotations
+
+import struct
+from itertools import accumulate
+
+from exporter.errors import FormatError
+from exporter.tokenizers.added_tokens import encoded
+from exporter.tokenizers.model import MOST_TEMPLATE_BYTES, MOST_TOKENS, Kind, Pattern, TokenizerModel
+
+ALIGNMENT = 64
+HEAD = struct.Struct("<6I2i2i2IQ8x")
+KINDS: dict[Kind, int] = {"bytes": 1, "characters": 2}
+PATTERNS: dict[Pattern, int] = {"none": 0, "gpt2": 1, "llama3": 2, "qwen2": 3}
+ADDED_FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
+
+
+def write_block(model: TokenizerModel) -> bytes:
+    """Return the block's bytes. Raises FormatError, which names what the block cannot hold."""
+    template = _checked(model)
+    content = b"".join(model.pieces)
+    head = HEAD.pack(
+        KINDS[model.kind],
+        _flags(model),
+        PATTERNS[model.pattern],
+        len(model.pieces),
+        len(model.merges),
+        len(model.added),
+        _or_none(model.bos),
+        _or_none(model.unk),
+        len(model.eos_ids),
+        _or_none(model.eos),
+        len(template),
+        model.scores is not None,
+        len(content),
+    )
+    ends = struct.pack(f"<{len(model.pieces)}I", *accumulate(map(len, model.pieces)))
+    scores = b"" if model.scores is None else struct.pack(f"<{len(model.scores)}f", *model.scores)
+    merges = struct.pack(f"<{2 * len(model.merges)}I", *(token for pair in model.merges for token in pair))
+    added = b"".join(
+        struct.pack("<2I", each.id, sum(getattr(each, name) << bit for bit, name in enumerate(ADDED_FLAGS)))
+        for each in sorted(model.added, key=lambda each: each.id)
+    )
+    stops = struct.pack(f"<{len(model.eos_ids)}I", *model.eos_ids)
+    block = head + ends + _padded(content, 4) + scores + merges + added + stops + template
+    return _padded(block, ALIGNMENT)
+
+
+def _flags(model: TokenizerModel) -> int:
+    bits = (
+        model.whole_words,
+        model.begins_with_bos,
+        model.ends_with_eos,
+        model.nfc,
+        model.digits,
+        model.space_first,
+        model.byte_fallback,
+    )
+    return sum(bit << number for number, bit in enumerate(bits))
+
+
+def _or_none(token: int | None) -> int:
+    return -1 if token is None else token
+
+
+def _padded(content: bytes, alignment: int) -> bytes:
+    return content + bytes(-len(content) % alignment)
+
+
+def _checked(model: TokenizerModel) -> bytes:
+    """Return the chat template as bytes. Raises FormatError for what the block cannot hold."""
+
+    def refuse(field: str, expected: str, found: object) -> FormatError:
+        return FormatError(f"{model.where}: v3: {field}: expected {expected}, found {found}")
+
+    count = len(model.pieces)
+    if not 1 <= count <= MOST_TOKENS:
+        raise refuse("tokens", f"1 to {MOST_TOKENS}", count)
+    if model.strips_spaces:
+        raise refuse("normalizer", "none", "one that removes spaces (remove_extra_whitespaces)")
+    if model.kind == "characters" and not model.byte_fallback:
+        raise refuse("byte_fallback", "true", "false")
+    for name, token in (("bos", model.bos), ("eos", model.eos), *(("eos", token) for token in model.eos_ids)):
+        if token is not None and token >= count:
+            raise refuse(name, f"a token below {count}", token)
+    added = {each.id for each in model.added}
+    known: dict[bytes, int] = {}
+    for token, piece in enumerate(model.pieces):
+        if piece and token not in added and known.setdefault(piece, token) != token:
+            raise refuse(f"token {token}", "a piece of its own", f"that of token {known[piece]}")
+    for token in sorted(model.reserved) if model.scores is not None else ():
+        piece = model.pieces[token]
+        for at in range(1, len(piece)):
+            if piece[:at] in known and piece[at:] in known:
+                raise refuse(f"token {token}", "a control piece that no others make", model.shown(token))
+    template = encoded(f"{model.where}: v3: chat template", model.template)
+    if len(template) > MOST_TEMPLATE_BYTES:
+        raise refuse("chat template", f"at most {MOST_TEMPLATE_BYTES} bytes", len(template))
+    return template

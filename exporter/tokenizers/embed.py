@@ -1,0 +1,79 @@
+"""The tokenizer of a checkpoint that is exported: as v3's block, or as llama2.c's file beside the weights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+from exporter.checkpoint import Checkpoint
+from exporter.disk.pair import published_with
+from exporter.disk.target import resolve_target
+from exporter.disk.workspace import workspace
+from exporter.errors import CheckpointError, ExportError, as_write_error
+from exporter.tokenizers.block_parse import parse_block
+from exporter.tokenizers.export import encode_tokenizer
+from exporter.tokenizers.model import TokenizerModel
+from exporter.tokenizers.read import read_tokenizer
+
+
+def tokenizer_block(checkpoint: Checkpoint, vocab_size: int, wanted: bool | None) -> tuple[bytes, tuple[str, ...]]:
+    """Return the block, empty without one, and notes that say why there is none.
+
+    wanted: None leaves out a tokenizer that the block cannot hold, True refuses it, and False leaves every one out.
+    Raises ExportError where it is wanted and cannot be held.
+    """
+    if wanted is False:
+        return b"", ()
+    try:
+        model = _tokenizer_of(checkpoint)
+        if model is None and wanted:
+            raise _missing(checkpoint, "give --no-tokenizer (tokenizer_block=False)")
+        return (b"", ()) if model is None else encode_tokenizer(model, "v3", vocab_size)
+    except ExportError as error:
+        if wanted:
+            raise
+        return b"", (f"v3 without a tokenizer block: {error}",)
+
+
+# called when the weights are published, within it
+Publish = Callable[[], AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def staged_tokenizer(
+    checkpoint: Checkpoint, out: Path, *, overwrite: bool
+) -> Iterator[tuple[Publish, tuple[str, ...]]]:
+    """Write llama2.c's tokenizer.bin beside out, and yield what publishes it with the weights, and notes.
+
+    Raises ExportError where the format cannot hold the tokenizer, or out cannot be written.
+    """
+    target = resolve_target(out, overwrite=overwrite)
+    checkpoint.refuse_as_target(target)
+    model = _tokenizer_of(checkpoint)
+    if model is None:
+        raise _missing(checkpoint, "omit --tokenizer-out (tokenizer_out)")
+    content, notes = encode_tokenizer(model, "llama2c", checkpoint.config.vocab_size)
+    with workspace(target) as room:
+        temporary = room / target.name
+        with as_write_error(target), temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield partial(published_with, temporary, target, overwrite=overwrite), notes
+
+
+def _tokenizer_of(checkpoint: Checkpoint) -> TokenizerModel | None:
+    """Return the tokenizer of a v3 file's block, or of the file beside a source; None without one."""
+    if checkpoint.tokenizer_block:
+        return parse_block(checkpoint.where, checkpoint.tokenizer_block)
+    if checkpoint.tokenizer is None:
+        return None
+    return read_tokenizer(checkpoint.tokenizer, follow_links=checkpoint.follow_links)
+
+
+def _missing(checkpoint: Checkpoint, advice: str) -> CheckpointError:
+    return CheckpointError(f"{checkpoint.where}: expected a tokenizer beside the source, found none: {advice}")

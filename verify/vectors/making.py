@@ -1,0 +1,207 @@
+"""Make golden vectors of a file whose weights are those of its source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import reader_c
+from verify.checks.config import check_config, same_shapes
+from verify.checks.execution import LIMIT_SIGMAS, worst_logit
+from verify.checks.file import check_file
+from verify.checks.result import CheckResult
+from verify.checks.tensors import check_tensors
+from verify.errors import CannotJudgeError
+from verify.evidence import Evidence, Window
+from verify.evidence.seed import choose_seed
+from verify.oracle import llama, multiplications
+from verify.oracle.logit_sigma import LogitNoise, WindowSigma
+from verify.run.compared_windows import ARITHMETICS
+from verify.run.progress import Meter, Progress, no_progress
+from verify.run.reference_logits import References
+from verify.sources import Source, open_source
+from verify.system.numerics import pinned_numerics
+from verify.system.pulse import NOISY, WIDE
+from verify.vectors.choice import KEPT, edge_window, kept_ids, positions
+from verify.vectors.golden import AT, GoldenVectors, WindowVectors
+from verify.vectors.golden import KEPT as KEPT_RECORD
+from verify.vectors.margins import DRAWS, margins
+
+_WINDOWS, _LENGTH, _LONG = 4, 64, 512
+
+
+@dataclass(frozen=True)
+class Made:
+    """Golden vectors, and what was seen while they were made.
+
+    certified, counted: how many positions of the windows are certified to have their most likely token, and how many
+    positions there are. worst: the reader's worst logit of any kept window, in standard deviations.
+    """
+
+    vectors: GoldenVectors
+    certified: int
+    counted: int
+    worst: float
+
+
+def make_vectors(
+    source: Source | Path | str,
+    path: Path | str,
+    *,
+    evidence: Evidence | None = None,
+    kept: int = KEPT,
+    progress: Progress = no_progress,
+    **reading: Any,
+) -> Made:
+    """Make the golden vectors of a .bin file.
+
+    Args:
+        source: the checkpoint that the file was made from.
+        path: the .bin file.
+        evidence: the windows; by default four of 64 random tokens, a long one and fixed ones.
+        kept: logits of each position, at least 2.
+        progress: is told about the work.
+        reading: how to read the source, as open_source() takes it.
+
+    Raises:
+        CannotJudgeError: the file does not hold the source's model, the reader's own logits are not within the
+            limit, or an argument is out of range.
+    """
+    if kept < 2:
+        raise CannotJudgeError(f"kept: expected at least 2, to have a most likely token and another, found {kept}")
+    opened = source if isinstance(source, Source) else open_source(source, **reading)
+    with pinned_numerics(), reader_c.open(path, check_digests=False) as model:
+        _expect_the_source(model, opened)
+        digest = hashlib.sha256(model.content).hexdigest()
+        windows = _windows(opened, model, evidence, digest)
+        return _Maker(opened, model, kept, digest, progress).make(windows)
+
+
+def _expect_the_source(model: reader_c.Model, source: Source) -> None:
+    """Raise CannotJudgeError unless the file holds the source's model, to the bit."""
+    length = model.config.max_seq_len
+
+    def checks() -> Iterator[CheckResult]:
+        yield check_config(model, source.hyperparameters, length)
+        if same_shapes(model, source.hyperparameters):
+            yield check_file(model, source, length)
+            yield check_tensors(model, source).verdict
+
+    for check in checks():
+        if check.status == "fail":
+            raise CannotJudgeError(
+                f"{model.path}: {check.name}: expected the model of {source.path}, found: {check.detail[:300]}; "
+                f"run verify for more"
+            )
+
+
+def _windows(source: Source, model: reader_c.Model, evidence: Evidence | None, digest: str) -> list[Window]:
+    config = model.config
+    asked = evidence or Evidence(windows=_WINDOWS, length=min(_LENGTH, config.max_seq_len))
+    seed = choose_seed(asked.seed, digest, None)
+    windows = asked.collect(source, config.max_seq_len, seed)
+    if evidence is None and config.max_seq_len > _LENGTH:
+        rng = np.random.default_rng(seed.number)
+        ids = rng.integers(config.vocab_size, size=min(_LONG, config.max_seq_len))
+        windows.append(Window(ids, "random"))
+    return [*windows, edge_window(config.vocab_size, config.max_seq_len)]
+
+
+class _Maker:
+    def __init__(self, source: Source, model: reader_c.Model, kept: int, digest: str, progress: Progress) -> None:
+        self._source, self._model, self._digest, self._progress = source, model, digest, progress
+        self._kept = min(kept, model.config.vocab_size)
+        self._hyper = source.hyperparameters
+        self._references = References(source, model)
+        self._load = self._references.file_weights
+        self._certified = self._counted = 0
+        self._worst = 0.0
+
+    def make(self, windows: list[Window]) -> Made:
+        work = sum(self._work(len(window.tokens)) for window in windows)
+        with Meter(self._progress, "vectors", work).part(work):
+            self._expect_agreement(windows[0])
+            made = tuple(self._window(number, window.tokens) for number, window in enumerate(windows))
+        listed = "".join(f"{digest}  {name}\n" for name, digest in sorted(self._source.files.items()))
+        vectors = GoldenVectors(
+            vocab_size=self._hyper.vocab_size,
+            kept=self._kept,
+            limit=LIMIT_SIGMAS,
+            file_size=len(self._model.content),
+            file_sha256=self._digest,
+            source_sha256=hashlib.sha256(listed.encode()).hexdigest(),
+            windows=made,
+        )
+        return Made(vectors, self._certified, self._counted, self._worst)
+
+    def _expect_agreement(self, window: Window) -> None:
+        """Raise CannotJudgeError if transformers and the verifier's own reference do not compute the same model."""
+        if self._source.kind == "huggingface":
+            (found,) = self._references.of(torch.from_numpy(window.tokens)[None], [0], agree=True)
+            self._references.done_with_logits()
+            if found.agreement.sigmas > LIMIT_SIGMAS:
+                raise CannotJudgeError(
+                    f"{self._source.path}: expected transformers' logits within {LIMIT_SIGMAS:g} standard deviations "
+                    f"of the verifier's own reference, found {found.agreement.sigmas:.3g}; run verify for more"
+                )
+
+    def _work(self, length: int) -> float:
+        one = multiplications.of_head(self._hyper, 1, length)
+        one += self._hyper.n_layers * multiplications.of_layer(self._hyper, 1, length)
+        return one * (WIDE + 2 * DRAWS * NOISY)
+
+    def _window(self, number: int, ids: NDArray[np.int64]) -> WindowVectors:
+        tokens = torch.from_numpy(ids)[None]
+        reference = llama.logits(self._hyper, self._load, tokens).numpy()
+        noise = LogitNoise(self._hyper, self._load, tokens, reference, number)
+        noise.draw(DRAWS)
+        sigma = noise.window(0)
+        worst = self._worst_position(number, ids, reference[0], sigma)
+        found = margins(self._hyper, self._load, tokens, reference, number)
+        self._certified += int(found.certified.sum())
+        self._counted += len(ids)
+        rng = np.random.default_rng(number)
+        chosen = positions(len(ids), worst, rng)
+        at, records = np.zeros(len(chosen), AT), np.zeros((len(chosen), self._kept), KEPT_RECORD)
+        at["position"], at["first"] = chosen, found.first[0, chosen]
+        at["margin"] = found.sigmas[0, chosen]
+        for row, position in enumerate(chosen.tolist()):
+            logits = reference[0, position]
+            following = int(ids[position + 1]) if position + 1 < len(ids) else None
+            kept = kept_ids(logits, following, self._kept, rng)
+            records["id"][row], records["logit"][row] = kept, logits[kept]
+            records["sigma"][row] = sigma[position : position + 1][0, kept]
+        return WindowVectors(ids, at, records, self._int8(ids, chosen, records["id"]))
+
+    def _worst_position(
+        self, number: int, ids: NDArray[np.int64], reference: NDArray[np.float64], sigma: WindowSigma
+    ) -> int:
+        """Return where the reader is worst, by either arithmetic. Raises CannotJudgeError beyond the limit."""
+        found = [
+            worst_logit(number, reference, sigma, self._model.forward(ids, arithmetic=arithmetic), LIMIT_SIGMAS)
+            for arithmetic in ARITHMETICS
+        ]
+        worst = max(found, key=lambda one: one.sigmas)
+        self._worst = max(self._worst, worst.sigmas)
+        if worst.sigmas > LIMIT_SIGMAS:
+            raise CannotJudgeError(
+                f"{self._model.path}: execution: expected the reader's logits within {LIMIT_SIGMAS:g} standard "
+                f"deviations, found {worst.sigmas:.3g} at position {worst.where['position']}; run verify for more"
+            )
+        return int(worst.where["position"])
+
+    def _int8(
+        self, ids: NDArray[np.int64], chosen: NDArray[np.int64], kept: NDArray[Any]
+    ) -> NDArray[np.float32] | None:
+        """Return runq.c's own logits of the kept tokens, if the file has int8 weights."""
+        if not self._model.config.group_size:
+            return None
+        logits = self._model.forward(ids, activations="q8", arithmetic="mirror")[chosen]
+        return np.take_along_axis(logits, kept.astype(np.int64), axis=1)
