@@ -86,9 +86,7 @@ def export(
     _check_options(format, storage, group_size, tokenizer_block)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, max_seq_len=max_seq_len)
-    config = _shortened(checkpoint.config, max_seq_len)
-    if format != "v3":
-        config = without_idle_window(config)
+    config = _for_format(_shortened(checkpoint.config, max_seq_len), format)
     held = plan_memory(checkpoint, memory)
     if announce:
         announce(held.describe())
@@ -166,6 +164,11 @@ def _shortened(config: ModelConfig, max_seq_len: int | None) -> ModelConfig:
     if not 1 <= max_seq_len <= config.max_seq_len:
         raise FormatError(f"max_seq_len: expected 1 to the model's own {config.max_seq_len}, found {max_seq_len}")
     return without_idle_window(dataclasses.replace(config, max_seq_len=max_seq_len))
+
+
+def _for_format(config: ModelConfig, format_name: str) -> ModelConfig:
+    """Return the config that a format states: only v3 has a place for a window that no sequence leaves."""
+    return config if format_name == "v3" else without_idle_window(config)
 
 
 def _legacy_group_size(config: ModelConfig, format_name: str, requested: int, *, exact: bool) -> int:

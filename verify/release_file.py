@@ -89,8 +89,7 @@ def release(
     nothing has happened, except that the system may refuse a name, or may be unable to make it last, after the file
     has its own; the error then says so. Raises ExportError, CannotJudgeError or reader_c.ReaderError.
     """
-    of_export = changes.keys() & EXPORT_OPTIONS
-    export = ExportOptions(format, **{name: changes.pop(name) for name in of_export})
+    export = ExportOptions(format, **{name: changes.pop(name) for name in changes.keys() & EXPORT_OPTIONS})
     options = dataclasses.replace(options or Options(), **changes)
     options = dataclasses.replace(options, progress=Stopwatch.around(options.progress))
     key = None if sign_key is None else SigningKey(Path(sign_key))
@@ -113,9 +112,8 @@ def release(
             raise CannotJudgeError(f"{target}: changed between its export and its verdict")
         # a candidate that failed is removed: its report must not be taken for a report on the file at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
-        report = dataclasses.replace(
-            report, file={**report.file, "path": path}, tokenizers=_published(report, tokenizer_out)
-        )
+        shown, judged_words = {**report.file, "path": path}, _published(report, tokenizer_out)
+        report = dataclasses.replace(report, file=shown, tokenizers=judged_words)
         report_dir = for_pass if report.passed else for_fail
         # file and report appear together: an interrupt comes before both, and no other release comes between
         with staged(report, report_dir, key) as publish_report, lock_target(target), postponed():

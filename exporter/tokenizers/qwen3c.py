@@ -51,8 +51,8 @@ def _check(model: TokenizerModel) -> None:
     if model.space_first:
         raise refuse("space before the text", "none", "one")
     for name, token in (("bos", model.bos), ("eos", model.eos)):
-        if token is None:
-            raise refuse(name, "a token", "none")
+        if token is None or token >= len(model.pieces):
+            raise refuse(name, f"a token below {len(model.pieces)}", "none" if token is None else token)
     for added in model.added:
         piece = model.pieces[added.id]
         if not (piece.startswith(b"<") and piece.endswith(b">") and len(piece) <= _LONGEST_ADDED):

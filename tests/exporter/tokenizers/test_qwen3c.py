@@ -57,8 +57,8 @@ def test_each_thing_that_the_format_cannot_hold_is_refused_by_name(model: Tokeni
     changes: list[tuple[dict[str, Any], str]] = [
         ({"kind": "characters"}, "pieces: expected bytes as in GPT-2 and Qwen, found characters"),
         ({"space_first": True}, "space before the text: expected none, found one"),
-        ({"bos": None}, "bos: expected a token, found none"),
-        ({"eos": None}, "eos: expected a token, found none"),
+        ({"bos": None}, "bos: expected a token below 403, found none"),
+        ({"eos": 403}, "eos: expected a token below 403, found 403"),
         ({"pieces": named}, "added tokens: expected <...> of at most 64 bytes, found 400 '[INST]'"),
         ({"pieces": long}, f"added tokens: expected <...> of at most 64 bytes, found 400 '<{'x' * 39}'"),
         (
