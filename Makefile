@@ -14,7 +14,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
-  bench-tokenizer plots calibrate calibrate-int8 \
+  bench-tokenizer plots calibrate calibrate-int8 certify \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
   mutants-python refusals words tokens campaign clean
 
@@ -126,6 +126,10 @@ calibrate: $(READY)
 calibrate-int8: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_int8_engines.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
 
+# Which tokens every correct engine chooses, and whether engines do: SMOLLM2=DIR.
+certify: $(READY)
+	$(BIN)/python benchmarks/certified_tokens.py --smollm2 $(SMOLLM2)
+
 # Faulty engines of users at every depth, written to docs/engines.md.
 engines: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/faulty_engines.py
@@ -192,14 +196,14 @@ tsan-ci: $(READY)
 WORDS := pieces merges encode decode unicode normalize piece_table merge_run words scanner matcher block_encode \
   block_decode block_head score_ranks block_parse tokenizer sample
 mutants: $(READY)
-	for file in shape layout v3_fields v3_config v3_table v3_metadata v3_head parse file $(WORDS); do \
+	for file in shape layout v3_fields v3_config v3_architecture v3_table v3_metadata v3_head parse file $(WORDS); do \
 	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
 # The same for the Python code that decides: hours; continues where it was stopped. OF=MODULE: only this module.
-# SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
+# SAMPLE=N: of each module at most N. SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
 mutants-python: $(VENV)/.mutants
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/python_mutants.py $(if $(OF),--of $(OF)) \
-	  $(if $(SINCE),--since $(SINCE) --seconds 80)
+	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SINCE),--since $(SINCE) --seconds 80)
 
 # All that is counted in docs/reliability.md: hours.
 campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults

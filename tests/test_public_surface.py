@@ -154,7 +154,14 @@ def test_verify_takes_every_option_of_a_verdict_by_name() -> None:
     assert verifying == options | {"source", "path", "windows", "depth"}
     releasing = set(inspect.signature(verify.release).parameters)
     exporting = set(inspect.signature(exporter.export).parameters) - {"checkpoint"}
-    assert releasing == options | exporting | {"source", "windows", "depth", "report_dir", "sign_key"}
+    assert releasing == options | exporting | {
+        "source",
+        "windows",
+        "depth",
+        "report_dir",
+        "sign_key",
+        "tokenizer_out",
+    }
 
 
 # ---- what they show ----

@@ -18,6 +18,7 @@ from exporter.disk.workspace import workspace
 from exporter.errors import NotLastingError, WriteError, as_write_error, reason
 from exporter.file_identity import Identity, identity
 from exporter.tokenizers.embed import Publish, staged_tokenizer
+from verify.checks.tokenizer import TokenizerReport
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
 from verify.report.signature import SigningKey
@@ -79,10 +80,9 @@ def release(
     """Export, verify, and publish the file at out only if it passes; an earlier file there stays otherwise.
 
     format: v0, v1, v1-fp32, v2, v3, or hf for a directory, for which all of this holds as well. options: as in
-    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out: a path for
-    llama2.c's tokenizer.bin, which appears with the file or not at all. changes: fields of ExportOptions and of
-    Options by name. report_dir: a directory for the report; the default is out.report for a pass and
-    out.rejected for a fail, so that the report of an earlier file stays with it.
+    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out: llama2.c's
+    tokenizer.bin, which appears with the file or not at all. changes: fields of ExportOptions and of Options.
+    report_dir: by default out.report for a pass and out.rejected for a fail, so that an earlier file's report stays.
 
     The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
     The report is complete on disk before the rename and gets its names after it. So if anything cannot be written,
@@ -98,23 +98,24 @@ def release(
     target = kind.resolve(out, overwrite=export.overwrite)
     checkpoint = exporter.open_checkpoint(source, **options.reading)
     kind.refuse_source(checkpoint, out)
-    _check_tokenizer_out(out, tokenizer_out, export.format)
     read = [*checkpoint.files, checkpoint.tokenizer, options.policy, sign_key, tokenizer_out, *options.evidence.files]
     directory = None if options.report_dir is None else Path(options.report_dir)
     for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
     refuse_inside(directory, out)
-    with workspace(target) as room, _staged_tokenizer(checkpoint, tokenizer_out, export) as (beside, notes):
+    with workspace(target) as room, _beside(checkpoint, out, tokenizer_out, export) as (beside, notes, words):
         candidate = room / target.name
         summary = _export(checkpoint, candidate, target, export, options)
         made = kind.identities(candidate)
         # the report goes elsewhere than verify() would look for it
-        judged = dataclasses.replace(options, requested=export.requested, report_dir=None)
+        judged = dataclasses.replace(options, requested=export.requested, report_dir=None, tokenizer_file=words)
         report = verify(source, candidate, options=judged)
         if report.file["sha256"] != summary.sha256:
             raise CannotJudgeError(f"{target}: changed between its export and its verdict")
         # a candidate that failed is removed: its report must not be taken for a report on the file at out
         path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
-        report = dataclasses.replace(report, file={**report.file, "path": path})
+        report = dataclasses.replace(
+            report, file={**report.file, "path": path}, tokenizers=_published(report, tokenizer_out)
+        )
         report_dir = for_pass if report.passed else for_fail
         # file and report appear together: an interrupt comes before both, and no other release comes between
         with staged(report, report_dir, key) as publish_report, lock_target(target), postponed():
@@ -127,8 +128,7 @@ def release(
                 _publish_both(beside, publish_file, publish_report, target)
                 _remove_stale_reports(out, report_dir, target)
     options.progress("report", 1, 1)
-    summary = dataclasses.replace(summary, path=out, notes=(*summary.notes, *notes))
-    return Released(summary, report, report_dir)
+    return Released(dataclasses.replace(summary, path=out, notes=(*summary.notes, *notes)), report, report_dir)
 
 
 class _File:
@@ -205,22 +205,25 @@ def _export(
             raise (error.__cause__ or error) from None
 
 
-def _check_tokenizer_out(out: Path, tokenizer_out: StrPath | None, format_name: str) -> None:
-    """Raise ExportError where a tokenizer cannot be written beside the file."""
+def _beside(
+    checkpoint: exporter.Checkpoint, out: Path, tokenizer_out: StrPath | None, export: ExportOptions
+) -> AbstractContextManager[tuple[Publish, tuple[str, ...], Path | None]]:
+    """Stage the tokenizer that is published with the file at out. Raises ExportError where none can be."""
     if tokenizer_out is None:
-        return
-    if format_name == "hf":
+        return nullcontext((nullcontext, (), None))
+    if export.format == "hf":
         raise exporter.FormatError("tokenizer_out: expected none for hf, which carries the source's tokenizer along")
     if os.path.realpath(out) == os.path.realpath(tokenizer_out):
         raise WriteError(f"{os.fspath(tokenizer_out)}: tokenizer_out: expected another path than OUT, found the same")
-
-
-def _staged_tokenizer(
-    checkpoint: exporter.Checkpoint, tokenizer_out: StrPath | None, export: ExportOptions
-) -> AbstractContextManager[tuple[Publish, tuple[str, ...]]]:
-    if tokenizer_out is None:
-        return nullcontext((nullcontext, ()))
     return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite)
+
+
+def _published(report: Report, tokenizer_out: StrPath | None) -> tuple[TokenizerReport, ...]:
+    """Return what the report says about tokenizers, with the path at which the file beside the weights appears."""
+    return tuple(
+        one if one.path is None or tokenizer_out is None else dataclasses.replace(one, path=os.fspath(tokenizer_out))
+        for one in report.tokenizers
+    )
 
 
 def _publish_both(

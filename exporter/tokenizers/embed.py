@@ -46,8 +46,9 @@ Publish = Callable[[], AbstractContextManager[None]]
 @contextlib.contextmanager
 def staged_tokenizer(
     checkpoint: Checkpoint, out: Path, *, overwrite: bool
-) -> Iterator[tuple[Publish, tuple[str, ...]]]:
-    """Write llama2.c's tokenizer.bin beside out, and yield what publishes it with the weights, and notes.
+) -> Iterator[tuple[Publish, tuple[str, ...], Path | None]]:
+    """Write llama2.c's tokenizer.bin beside out; yield what publishes it with the weights, notes, and where it is
+    until then.
 
     Raises ExportError where the format cannot hold the tokenizer, or out cannot be written.
     """
@@ -63,7 +64,7 @@ def staged_tokenizer(
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        yield partial(published_with, temporary, target, overwrite=overwrite), notes
+        yield partial(published_with, temporary, target, overwrite=overwrite), notes, temporary
 
 
 def _tokenizer_of(checkpoint: Checkpoint) -> TokenizerModel | None:

@@ -41,6 +41,7 @@ TESTS = {
     "layout.c": ("parse", "boundaries", "v3_parse", "model", "forward", "refused_calls"),
     "v3_fields.c": _V3,
     "v3_config.c": _V3,
+    "v3_architecture.c": ("v3_architecture", *_V3),
     "v3_table.c": _V3,
     "v3_metadata.c": _V3,
     "v3_head.c": _V3,

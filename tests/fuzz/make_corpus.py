@@ -6,9 +6,12 @@ python make_corpus.py DIRECTORY
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from helpers import tokenizer_blocks as blocks
+from helpers.arch_draws import MODELS
+from helpers.arch_files import random_weights, write
 from helpers.models import checkpoint, config
 from helpers.tokenizer_bins import byte_entries, save
 from helpers.tokenizer_blocks import Block
@@ -41,6 +44,12 @@ def main() -> None:
             for scaling, value in SCALINGS.items():
                 model = config(**{**TINY, "rope_scaling": value})
                 exporter.export(checkpoint(model), place / f"v3-{scaling}", format="v3", overwrite=True)
+            for number, switched in enumerate(MODELS.values()):
+                # the first of the layers, whose kind is the one that the switch is about; without biases, to be short
+                small = replace(
+                    switched, **TINY, layers=switched.layers[:1], qkv_bias=False, wo_bias=False, mlp_bias=False
+                )
+                write(place / f"v3-switches-{number}", small, random_weights(small))
     make_tokenizers(Path(sys.argv[1]) / "tokenizer")
     make_blocks(Path(sys.argv[1]) / "block")
 

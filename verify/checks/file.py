@@ -13,6 +13,7 @@ from verify.checks.provenance import describe_not_judged, not_judged
 from verify.checks.result import CheckResult, exact
 from verify.checks.v3_head import head_findings
 from verify.sources import Hyperparameters, Source
+from verify.tokenizers.block import BlockError, parse_block
 
 _MAGIC = 0x616B3432
 
@@ -20,7 +21,8 @@ _MAGIC = 0x616B3432
 def check_file(model: reader_c.Model, source: Source, max_seq_len: int) -> CheckResult:
     """Check the layout; any finding fails."""
     if model.format == "v3":
-        findings, unproven = head_findings(model, source, max_seq_len), not_judged(model.metadata, source)
+        findings = head_findings(model, source, max_seq_len) + _block_findings(model)
+        unproven = not_judged(model.metadata, source)
         if findings:
             return exact("file", len(findings), "; ".join(findings))
         detail = f"{len(model.names)} tensors cover {model.file_size} bytes, every bit covered by a correct digest"
@@ -30,6 +32,16 @@ def check_file(model: reader_c.Model, source: Source, max_seq_len: int) -> Check
     if findings:
         return exact("file", len(findings), "; ".join(findings))
     return exact("file", 0, f"{len(model.names)} tensors cover {model.file_size} bytes without gap or overlap")
+
+
+def _block_findings(model: reader_c.Model) -> list[str]:
+    """Return the first rule of its format that a tokenizer block violates."""
+    try:
+        if model.tokenizer_block:
+            parse_block(model.tokenizer_block, model.config.vocab_size)
+    except BlockError as error:
+        return [f"tokenizer block: {error}"]
+    return []
 
 
 def _header_bytes(model: reader_c.Model) -> int:

@@ -13,6 +13,7 @@ Bound = Literal["exact", "rigorous", "statistical", "first-order", "policy"]
 CHECKS = (
     "config",
     "file",
+    "tokenizer",
     "tensors",
     "operations",
     "execution",
@@ -24,13 +25,16 @@ CHECKS = (
 )
 
 
-def checks_made(*, directory: bool, engine: bool, coverage: bool, baseline: bool) -> tuple[str, ...]:
+def checks_made(
+    *, directory: bool, engine: bool, coverage: bool, baseline: bool, tokenizer: bool = False
+) -> tuple[str, ...]:
     """Return the checks of a verdict in their order; one that cannot run is among them, as skipped.
 
     directory: what is judged is one. transformers, which runs it, records no operations. engine, baseline: the user
-    gives one. coverage: the policy demands some.
+    gives one. coverage: the policy demands some. tokenizer: the file holds one, or the user gives one.
     """
     made = {
+        "tokenizer": tokenizer,
         "operations": not directory,
         "engine": engine,
         "coverage": coverage,

@@ -29,6 +29,7 @@ from verify.cli.options import (
     RESOURCES,
     SIGN_KEY,
     SOURCE,
+    TOKENIZER_FILE,
     TOKENIZER_OUT,
     format_options,
     with_options,
@@ -41,7 +42,9 @@ from verify.cli.results import deliver, show_notes, show_settings, tell_group_si
     cls=panels.Command,
     epilog="Example: export-and-verify verify model.pt model.bin --text heldout.txt --report report",
 )
-@with_options(SOURCE, FILE, *READING, MAX_SEQ_LEN, *EVIDENCE, *JUDGEMENT, *ENGINE, *RESOURCES, SIGN_KEY, *OUTPUT)
+@with_options(
+    SOURCE, FILE, *READING, MAX_SEQ_LEN, *EVIDENCE, TOKENIZER_FILE, *JUDGEMENT, *ENGINE, *RESOURCES, SIGN_KEY, *OUTPUT
+)
 @click.pass_context
 def verify(
     context: click.RichContext,

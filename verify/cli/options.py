@@ -173,6 +173,12 @@ EVIDENCE = (
         "--depth", type=Choice(DEPTHS), default="standard", show_default=True, help="How much evidence to collect."
     ),
 )
+TOKENIZER_FILE = _of_evidence(
+    "--tokenizer-file",
+    type=PATH,
+    metavar="FILE",
+    help="Judge this tokenizer, too: llama2.c's tokenizer.bin, or a .tokenizer of qwen3.c.",
+)
 ENGINE = (
     _of_engine(
         "--engine",

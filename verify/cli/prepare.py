@@ -46,6 +46,7 @@ def verdict_options(given: dict[str, Any], notes: tuple[str, ...] = ()) -> Optio
         evidence=Evidence(**{name: given[name] for name in _OF_EVIDENCE}),
         engine=engine,
         report_dir=report_dir,
+        tokenizer_file=given.get("tokenizer_file"),  # release writes its own
         notes=notes,
         **{name: given[name] for name in _UNCHANGED},
     )

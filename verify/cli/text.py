@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click.core import ParameterSource
 
 from verify.cli import panels
 from verify.cli.option_types import PATH, Choice
@@ -76,14 +77,34 @@ _QUIET = _of_output("--quiet", is_flag=True, help="Print nothing else.")
         metavar="N",
         help="Tokens, the prompt's included; 0 for as many as fit.",
     ),
+    _of_text(
+        "--chat",
+        is_flag=True,
+        help="Answer PROMPT by the chat template in FILE; on a terminal, go on with what you type.",
+    ),
     *_COMPUTING,
     _QUIET,
 )
-def generate(file: Path, prompt: str, tokenizer: Path | None, seed: int | None, quiet: bool, **how: Any) -> int:
+@click.pass_context
+def generate(
+    context: click.RichContext,
+    /,
+    file: Path,
+    prompt: str,
+    tokenizer: Path | None,
+    seed: int | None,
+    chat: bool,
+    quiet: bool,
+    **how: Any,
+) -> int:
     """Continue PROMPT with the model in FILE. With --arithmetic mirror, the text is run.c's own, byte for byte."""
     import reader_c  # noqa: PLC0415
 
     seed = time.time_ns() % 2**32 + 1 if seed is None else seed
+    if chat:
+        if context.get_parameter_source("steps") is ParameterSource.DEFAULT:
+            how["steps"] = 0
+        return _chat(file, prompt, tokenizer, seed, quiet=quiet, **how)
     with reader_c.open(file) as model:
         words = model.tokenizer if tokenizer is None else None
         words = words or reader_c.Tokenizer(_tokenizer(file, tokenizer), model.config.vocab_size)
@@ -99,9 +120,59 @@ def generate(file: Path, prompt: str, tokenizer: Path | None, seed: int | None, 
             out.write(b"\n")
             raise
         out.write(b"\n")
+    _show_rate(count, began, seed, quiet=quiet)
+    return 0
+
+
+def _show_rate(count: int, began: float, seed: int, *, quiet: bool) -> None:
     if not quiet:
         rate = (count - 1) / max(time.perf_counter() - began, 1e-9) if count > 1 else 0.0
         click.echo(f"{count} tokens, {rate:.1f} tokens a second, seed {seed}", err=True)
+
+
+def _chat(
+    file: Path,
+    prompt: str,
+    tokenizer: Path | None,
+    seed: int,
+    *,
+    temperature: float,
+    top_p: float,
+    steps: int,
+    threads: int | None,
+    quiet: bool,
+    **how: Any,
+) -> int:
+    """Answer the prompt, then whatever a person types, by the file's own tokenizer and template."""
+    import reader_c  # noqa: PLC0415
+    from verify.cli.chatting import Conversation, tokenizer_with_template, turns  # noqa: PLC0415
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
+
+    if tokenizer is not None:
+        raise CannotJudgeError("--tokenizer: expected none beside --chat, which takes the one in FILE, found one")
+    if steps < 0:
+        raise CannotJudgeError(f"--steps: expected 0 or more, found {steps}")
+    if not prompt and not sys.stdin.isatty():
+        raise CannotJudgeError("--chat: expected PROMPT, found none")
+    with reader_c.open(file) as model:
+        words = tokenizer_with_template(model, file)
+        sampler = reader_c.Sampler(temperature, top_p, seed)
+        talk = Conversation(model, words, sampler, steps=steps, threads=threads, **how)
+        out, count, began = _Text(), 0, 0.0
+        try:
+            for said in turns(prompt):
+                for piece in talk.answer(said):
+                    heed()
+                    out.write(piece)
+                    count += 1
+                    began = began or time.perf_counter()
+                out.write(b"\n")
+        except Interrupted:
+            out.write(b"\n")
+            raise
+        finally:
+            talk.close()
+    _show_rate(count, began, seed, quiet=quiet)
     return 0
 
 

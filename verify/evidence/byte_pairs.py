@@ -22,7 +22,10 @@ _CLASSES = ("GPT2Tokenizer", "Qwen2Tokenizer")
 
 
 class BytePairs:
-    """The tokenizer that transformers makes of these files. Raises CannotJudgeError."""
+    """The tokenizer that transformers makes of these files. backend: of the library `tokenizers`.
+
+    Raises CannotJudgeError.
+    """
 
     def __init__(self, path: Path) -> None:
         contents = _contents(path)
@@ -33,15 +36,15 @@ class BytePairs:
                 (Path(directory) / file).write_bytes(content)
             with untrusted(path, "a vocab.json that fits its merges.txt, found none that loads"):
                 made = getattr(transformers, name).from_pretrained(directory, local_files_only=True)
-                self._tokenizer: Any = made.backend_tokenizer
-                self._tokenizer.no_truncation()
-                self._tokenizer.no_padding()
+                self.backend: Any = made.backend_tokenizer
+                self.backend.no_truncation()
+                self.backend.no_padding()
 
     def encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text).ids) if text.strip() else []
+        return list(self.backend.encode(text).ids) if text.strip() else []
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(ids)))
+        return str(self.backend.decode(list(ids)))
 
 
 def _contents(path: Path) -> dict[str, bytes]:

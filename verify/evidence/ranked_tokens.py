@@ -29,25 +29,24 @@ _LONGEST_RUN = 25_000
 
 class RankedTokens:
     """Each line of the file is a token in base64 and its rank, which is its id. The special tokens have no line: they
-    follow the last rank, and the first of them begins a text. Raises CannotJudgeError."""
+    follow the last rank, and the first of them begins a text. ranks: token -> rank. Raises CannotJudgeError."""
 
     def __init__(self, path: Path) -> None:
-        ranks = _ranks(path)
-        self._begin_of_text = len(ranks)
+        self.ranks = _ranks(path)
+        self._begin_of_text = len(self.ranks)
         tiktoken = wanted("tiktoken", "for Llama 3's tokenizer.model")
         with untrusted(path, "a tokenizer of tiktoken's format, found none that loads"):
             self._encoding = tiktoken.Encoding(
-                name="Llama 3", pat_str=_PIECES, mergeable_ranks=ranks, special_tokens={}
+                name="Llama 3", pat_str=_PIECES, mergeable_ranks=self.ranks, special_tokens={}
             )
 
     def encode(self, text: str) -> list[int]:
         """What looks like a special token in a text is plain text, as in Meta's code."""
-        if not text.strip():
-            return []
-        ids = [self._begin_of_text]
-        for part in _parts(text):
-            ids += self._encoding.encode_ordinary(part)
-        return ids
+        return [self._begin_of_text, *self.encode_plain(text)] if text.strip() else []
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Encode a text, also one of white space alone, without the token that begins it."""
+        return [token for part in _parts(text) for token in self._encoding.encode_ordinary(part)]
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._encoding.decode([token for token in ids if token < self._begin_of_text]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from verify.errors import CannotJudgeError
 from verify.evidence.untrusted import untrusted
@@ -14,6 +14,8 @@ from verify.system.optional_imports import wanted
 # What begins a file decides its format; no token of Llama 3 is longer.
 _SNIFFED = 4096
 _RANKED_LINE = re.compile(rb"[!-~]+ [0-9]+\r?\n")
+Format = Literal["byte pairs", "json", "ranks", "sentencepiece"]
+
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -25,11 +27,11 @@ class Tokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
-def open_tokenizer(path: Path) -> Tokenizer:
-    """Open tokenizer.json, vocab.json with merges.txt, Llama 3's tokenizer.model, or a SentencePiece model.
+def format_of(path: Path) -> Format:
+    """Return which of the four formats a file has.
 
     The content tells the formats apart, except that of the two kinds of JSON: those the name tells apart.
-    Raises CannotJudgeError.
+    Raises CannotJudgeError for a file that is no tokenizer by itself.
     """
     if not path.is_file():
         raise CannotJudgeError(f"{path}: expected a tokenizer, found no such file: give one with --tokenizer FILE")
@@ -43,15 +45,28 @@ def open_tokenizer(path: Path) -> Tokenizer:
     if path.name == "merges.txt":
         raise CannotJudgeError(f"{path}: expected a tokenizer, found its merges alone: give the vocab.json beside it")
     if path.name == "vocab.json":
-        from verify.evidence.byte_pairs import BytePairs  # noqa: PLC0415
-
-        return BytePairs(path)
+        return "byte pairs"
     if path.suffix == ".json" or start.lstrip().startswith(b"{"):
-        return _Fast(path)
-    if _RANKED_LINE.match(start):
-        from verify.evidence.ranked_tokens import RankedTokens  # noqa: PLC0415
+        return "json"
+    return "ranks" if _RANKED_LINE.match(start) else "sentencepiece"
 
-        return RankedTokens(path)
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """Open tokenizer.json, vocab.json with merges.txt, Llama 3's tokenizer.model, or a SentencePiece model.
+
+    Raises CannotJudgeError.
+    """
+    match format_of(path):
+        case "byte pairs":
+            from verify.evidence.byte_pairs import BytePairs  # noqa: PLC0415
+
+            return BytePairs(path)
+        case "json":
+            return _Fast(path)
+        case "ranks":
+            from verify.evidence.ranked_tokens import RankedTokens  # noqa: PLC0415
+
+            return RankedTokens(path)
     return _SentencePiece(path)
 
 

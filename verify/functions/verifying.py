@@ -27,6 +27,7 @@ def verify(
     *,
     evidence: Evidence | None = None,
     engine: Engine | None = None,
+    tokenizer_file: StrPath | None = None,
     max_seq_len: int | None = None,
     source_kind: str | None = None,
     follow_links: bool = False,
@@ -53,6 +54,7 @@ def verify(
         depth: how much evidence: quick, standard (the default) or full.
         evidence: the text, the windows and the seed in one object, instead of windows.
         engine: an engine of your own, judged on the same windows.
+        tokenizer_file: a tokenizer.bin of llama2.c, or a .tokenizer of qwen3.c, judged with the file.
         max_seq_len: the length that the file states, if it is shorter than the source's.
         source_kind, follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in exporter.open_checkpoint().
         memory: the most bytes that this process may take; a larger model is read layer by layer.

@@ -20,6 +20,7 @@ _FILES = (
     ("policy", "P", "Limits, in TOML. Default: those of the package."),
     ("text", "FILE", "UTF-8 text to judge on; needs the source's tokenizer."),
     ("tokenizer", "FILE", "The text's tokenizer. Default: the one beside the source."),
+    ("tokenizer-file", "FILE", "Judge this tokenizer.bin or .tokenizer, too."),
     ("tokens", "FILE", "Integers [windows, length] to judge on, as .npy."),
     ("baseline", "REPORT", "report.json of the last release: a worse file fails."),
     ("engine", "LIB", "Judge this engine too: a shared library with llama2.c's functions."),
@@ -40,6 +41,9 @@ _WORDS: tuple[tuple[str, Any, str, str], ...] = (
     ("rope-theta", float, "X", "RoPE's theta, where Meta's params.json omits it."),
     ("rope-scaling-factor", float, "X", "RoPE's scaling factor, where Meta's params.json omits it."),
 )
+
+# Magic number and version of v3; its header ends with the size of the tokenizer block after so many bytes.
+_V3, _HEAD = (0x616B3432, 3), 200
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -83,6 +87,7 @@ class Asked:
             engine=self._has_engine,
             coverage=_demands_coverage(self.given["policy"]),
             baseline=self.given["baseline"] is not None,
+            tokenizer=self.given["tokenizer_file"] is not None or _holds_tokenizer(file),
         )
 
     def report_dir(self, file: Path) -> Path | None:
@@ -104,7 +109,17 @@ class Asked:
             "activations": given.get("engine_activations", "fp32"),
         }
         evidence = ("depth", "windows", "length", "seed", "text", "tokenizer", "tokens")
-        reading = ("policy", "baseline", "memory", "source_kind", "adapter", "max_seq_len", "follow_links", "tied")
+        reading = (
+            "tokenizer_file",
+            "policy",
+            "baseline",
+            "memory",
+            "source_kind",
+            "adapter",
+            "max_seq_len",
+            "follow_links",
+            "tied",
+        )
         of_rope = ("rope_theta", "rope_scaling_factor")
         return Options(
             evidence=Evidence(**{name: given[name] for name in evidence if name in given}),
@@ -148,10 +163,12 @@ def _given(config: pytest.Config, here: Path) -> dict[str, Any]:
     """Return the options by name. Raises UsageError for a file that is not there."""
     names = [name.replace("-", "_") for name, *_ in (*_FILES, *_WORDS)]
     given = {name: config.getoption(f"verify_{name}") for name in (*names, "follow_links", "tied")}
-    for name, *_ in _FILES:
+    files = [name.replace("-", "_") for name, *_ in _FILES]
+    for name in files:
         if given[name] is not None and not (here / given[name]).is_file():
-            raise pytest.UsageError(f"--verify-{name}: expected a file, found none: {given[name]}")
-    for name in (*(name for name, *_ in _FILES), "adapter", "report"):
+            option = f"--verify-{name.replace('_', '-')}"
+            raise pytest.UsageError(f"{option}: expected a file, found none: {given[name]}")
+    for name in (*files, "adapter", "report"):
         given[name] = None if given[name] is None else here / given[name]
     return given
 
@@ -163,6 +180,17 @@ def _shared(config: pytest.Config) -> Path | None:
     if worker is None or own is None:
         return None
     return Path(own).parent / f"export-and-verify-{worker['testrunuid']}"
+
+
+def _holds_tokenizer(file: Path) -> bool:
+    """Return whether a file is v3 and says that it has a tokenizer block; the verdict says whether that is true."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD)
+    except OSError:
+        return False  # a directory, or a file that the verdict refuses
+    magic, version = int.from_bytes(head[:4], "little"), int.from_bytes(head[4:8], "little")
+    return (magic, version) == _V3 and any(head[_HEAD - 8 :])
 
 
 def _demands_coverage(policy: Path | None) -> bool:

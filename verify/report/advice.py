@@ -14,6 +14,8 @@ _STEPS = {
     f"made from ({_GUIDE}).",
     "file": "Copy the file again and compare its sha256 with the sender's; where they are equal, "
     "`export-and-verify inspect FILE` shows what its writer got wrong.",
+    "tokenizer": "Write the tokenizer again from the one beside the source; where every id is right and a text is "
+    f"not, the reader encodes wrongly ({_GUIDE}).",
     "tensors": "Fix how the exporter writes {tensor}, export again and verify again; "
     f"{_GUIDE} helps to tell damage from a mistake with names or order.",
     "operations": "Check the engine's code and inputs at {operation}, and nothing after it: every operation is "

@@ -17,11 +17,13 @@ from verify.checks.baseline import BaselineComparison
 from verify.checks.metrics import Metrics, WindowMetrics
 from verify.checks.result import Bound, CheckResult
 from verify.report.findings import Findings
+from verify.tokenizers.drawn_texts import TEXTS
 
 # check -> the kinds of bounds with which it can pass or fail
 _BOUNDS: dict[str, tuple[Bound, ...]] = {
     "config": ("exact",),
     "file": ("exact",),
+    "tokenizer": ("exact",),
     "tensors": ("exact", "rigorous"),
     "operations": ("rigorous",),
     "execution": ("statistical", "exact"),
@@ -49,6 +51,7 @@ def contradictions(findings: Findings) -> Iterator[str]:
     for check in findings.checks:
         yield from _of_check(check)
     yield from _of_operations(findings)
+    yield from _of_tokenizers(findings)
     yield from _of_layers(findings)
     yield from _of_tensors(findings)
     yield from _of_windows(findings)
@@ -83,6 +86,20 @@ def _of_operations(findings: Findings) -> Iterator[str]:
     if not _same(observed, worst):
         where = "checks: operations: observed"
         yield f"{where}: expected {_shown(worst)}, the largest of `layers`, found {_shown(observed)}"
+
+
+def _of_tokenizers(findings: Findings) -> Iterator[str]:
+    """A pass means that every tokenizer was read, and that as many texts were compared as the depth asks for."""
+    check = next((check for check in findings.checks if check.name == "tokenizer"), None)
+    if check is None or check.status != "pass":
+        return
+    texts = TEXTS.get(str(findings.evidence.get("depth")))
+    for number, one in enumerate(findings.tokenizers):
+        if not one.tokens or not one.library:
+            yield f"tokenizers: {number}: expected ids that a library judged, as the check passed, found none"
+        # nothing here encodes by qwen3.c's files, and no library reads a v3 file
+        elif one.form != "qwen3c" and one.library != "none" and one.texts != texts:
+            yield f"tokenizers: {number}: texts: expected {texts}, as the depth says, found {one.texts}"
 
 
 def _of_layers(findings: Findings) -> Iterator[str]:

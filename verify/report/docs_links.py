@@ -9,6 +9,7 @@ DOCS = "https://git.example/OWNER/export-and-verify/docs/"
 _PAGES = {
     "config": "concepts.md#the-ladder-of-checks",
     "file": "concepts.md#the-ladder-of-checks",
+    "tokenizer": "concepts.md#what-tokenizer-compares",
     "tensors": "debugging-a-mismatch.md#what-each-line-means",
     "operations": "error-bounds.md",
     "execution": "concepts.md#what-execution-compares",

@@ -52,6 +52,7 @@ def document_of(findings: Findings) -> dict[str, Any]:
         "baseline": _record(findings.baseline),
         "environment": plain(findings.environment),
         "engine": _record(findings.engine),
+        "tokenizers": [_record(one) for one in findings.tokenizers],
         "judged_again": _record(findings.judged_again),
         "optional_checks": optional_checks(findings),
         "notes": plain(findings.notes),
@@ -60,9 +61,13 @@ def document_of(findings: Findings) -> dict[str, Any]:
 
 
 def optional_checks(findings: Findings) -> list[str]:
-    """Return the checks that were made because somebody requested them."""
-    requested = {"engine": findings.engine, "baseline": findings.baseline}
-    return [name for name, found in requested.items() if found is not None]
+    """Return the checks that were made because somebody requested them, or because the file holds a tokenizer."""
+    made = {
+        "tokenizer": bool(findings.tokenizers),
+        "engine": findings.engine is not None,
+        "baseline": findings.baseline is not None,
+    }
+    return [name for name, so in made.items() if so]
 
 
 def _of_attribution(attribution: Attribution | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from verify.checks.operations import LayerReport
 from verify.checks.policy import Policy
 from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
+from verify.checks.tokenizer import TokenizerReport
 from verify.diagnosis import Diagnosis
 from verify.engine.trial import EngineReport
 from verify.evidence.coverage import Coverage
@@ -71,6 +72,7 @@ class Findings:
     baseline: Baseline | None
     environment: Mapping[str, Any]
     engine: EngineReport | None = None
+    tokenizers: tuple[TokenizerReport, ...] = ()
     judged_again: JudgedAgain | None = None
     notes: tuple[str, ...] = ()
     date: str | None = None

@@ -12,7 +12,13 @@ from verify.report.findings import Findings
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # The stage in which a check does its work. Checks that share a stage with one of these count as 0 s.
-_STAGES = {"tensors": "tensors", "execution": "windows", "operations": "operations", "storage": "storage"}
+_STAGES = {
+    "tokenizer": "tokenizer",
+    "tensors": "tensors",
+    "execution": "windows",
+    "operations": "operations",
+    "storage": "storage",
+}
 
 
 def render(findings: Findings) -> str:

@@ -112,14 +112,15 @@ def _contract(report: Report, names: list[str]) -> list[str]:
     """Return the names of the checks that a verdict needs, in their order. names: of those that the report has.
 
     A check that could not run is among them, as skipped. `engine` and `baseline` are there only if they were
-    requested, `coverage` only if the policy demands it, `operations` for all but a directory. Earlier versions
-    had no `storage`, limited all costs, and did not record what was covered.
+    requested, `tokenizer` only if there was one to judge, `coverage` only if the policy demands it, `operations` for
+    all but a directory. Earlier versions had no `storage`, limited all costs, and did not record what was covered.
     """
     made = checks_made(
         directory=report.file["format"] == "hf",
         engine=report.engine is not None,
         coverage=report.policy.coverage is not None,
         baseline=report.baseline is not None,
+        tokenizer=bool(report.tokenizers),
     )
     limited = None not in astuple(report.policy.quantization)
     earlier = "storage" not in names and limited and report.coverage is None

@@ -18,6 +18,7 @@ from verify.checks.result import Bound, CheckResult, exact, skipped
 from verify.checks.storage import HonestCost, lossless
 from verify.checks.storage import verdict as storage_verdict
 from verify.checks.tensors import FoundTensors, check_tensors
+from verify.checks.tokenizer import unread
 from verify.diagnosis import diagnose_tensors
 from verify.engine.trial import Trial
 from verify.evidence.depth import traced_windows
@@ -34,6 +35,7 @@ from verify.run.reference_logits import References
 from verify.run.resume import EvidenceStore
 from verify.run.traced_windows import Traced, Tracer, merge_operations
 from verify.run.worker import Job, Worker, Workers
+from verify.run.written_tokenizer import judge_tokenizers, predicted_work, tokenizer_place, written_tokenizers
 from verify.sources import Source
 
 
@@ -52,6 +54,7 @@ class Ladder:
         self._model, self._source, self._job, self._policy = model, source, job, job.policy
         self._max_seq_len, self._options, self._store = max_seq_len, options, store
         self._references = References(source, model, job.memory)
+        self._written = written_tokenizers(model, options.tokenizer_file)
         engine, weights = options.engine, self._references.file_weights
         self._trial = None if engine is None else Trial(engine, model, source.hyperparameters, weights, job.policy)
 
@@ -71,24 +74,35 @@ class Ladder:
         config = check_config(self._model, hyper, self._max_seq_len, unlike)
         if not same or self._model.config.max_seq_len < self._max_seq_len:
             reason = "the file is of another shape than the source"
-            return CheckFindings((config, *_skipped((*_OF_TENSORS, *self._on_windows), reason))), False
+            tokenizer: tuple[tuple[str, Bound], ...] = (("tokenizer", "exact"),) if self._written else ()
+            skipped_ones = _skipped((("file", "exact"), *tokenizer, ("tensors", "exact"), *self._on_windows), reason)
+            reports = tuple(unread(one, tokenizer_place(self._source)) for one in self._written)
+            return CheckFindings((config, *skipped_ones), tokenizers=reports), False
         stages = self._forecast.stages(self._job.windows, self._job.depth)
+        if self._written:
+            stages = {"tokenizer": predicted_work(self._written, self._job.depth), **stages}
         if self._options.forecast is not no_forecast:
             self._options.forecast(seconds_of(stages, measured_rate()))
+        of_tokenizers = CheckFindings()
+        if self._written:
+            with whole_stage(self._options.progress, "tokenizer", stages["tokenizer"]):
+                of_tokenizers = judge_tokenizers(self._written, self._source, self._options)
         with whole_stage(self._options.progress, "tensors", stages["tensors"]):
-            return self._run_on_tensors(config)
+            return self._run_on_tensors(config, of_tokenizers)
 
-    def _run_on_tensors(self, config: CheckResult) -> tuple[CheckFindings, bool]:
+    def _run_on_tensors(self, config: CheckResult, of_tokenizers: CheckFindings) -> tuple[CheckFindings, bool]:
         """Run `file` and `tensors`, and see whether the source has logits."""
         file = check_file(self._model, self._source, self._max_seq_len)
         tensors = self._check_tensors()
         differing = list(tensors.differing)
         findings = CheckFindings(
-            checks=(config, file, tensors.verdict),
+            checks=(config, file, *of_tokenizers.checks, tensors.verdict),
             tensors=tuple(tensors.reports),
-            diagnosis=diagnose_tensors(self._model, self._source, differing) if differing else None,
+            diagnosis=of_tokenizers.diagnosis
+            or (diagnose_tensors(self._model, self._source, differing) if differing else None),
+            tokenizers=of_tokenizers.tokenizers,
         )
-        unusable = unusable_tensor(self._source, self._references)
+        unusable = unusable_tensor(self._source, self._references, tensors.reports)
         if unusable is None:
             return findings, True
         return findings.with_checks(*_skipped(self._on_windows, unusable)), False
@@ -223,10 +237,6 @@ class Ladder:
 
         with Cluster(self._options.cluster, self._options.workers, self._job) as cluster:
             yield cluster
-
-
-# The checks on bytes after `config`.
-_OF_TENSORS: tuple[tuple[str, Bound], ...] = (("file", "exact"), ("tensors", "exact"))
 
 
 def _skipped(checks: tuple[tuple[str, Bound], ...], reason: str) -> tuple[CheckResult, ...]:

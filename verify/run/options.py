@@ -28,6 +28,7 @@ class Options:
     evidence: the token windows, and how deep the checks look into them.
     engine: an engine of the user's own, judged on the same windows.
     requested: the format, storage and group size that the file must have, where these are known.
+    tokenizer_file: a tokenizer.bin of llama2.c or a .tokenizer of qwen3.c that belongs to the file, judged with it.
     max_seq_len: the length that the file should state, where it was shortened on purpose.
     source_kind: one of verify.sources.KINDS; None to detect it.
     follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in verify.sources.open_source().
@@ -48,6 +49,7 @@ class Options:
     evidence: Evidence = field(default_factory=Evidence)
     engine: Engine | None = None
     requested: Requested | None = None
+    tokenizer_file: StrPath | None = None
     max_seq_len: int | None = None
     source_kind: str | None = None
     follow_links: bool = False
@@ -109,4 +111,4 @@ class Options:
     def files_read(self) -> list[StrPath | None]:
         """The files that a verdict reads besides the source and the file."""
         program = None if self.engine is None else self.engine.program()
-        return [self.policy, self.baseline, program, *self.evidence.files]
+        return [self.policy, self.baseline, program, self.tokenizer_file, *self.evidence.files]

@@ -147,7 +147,11 @@ class DirectorySubject:
     arithmetic: str = "transformers"
 
     def __init__(self, path: Path, options: Options) -> None:
-        for name, given in (("engine", options.engine), ("cluster", options.cluster)):
+        for name, given in (
+            ("engine", options.engine),
+            ("cluster", options.cluster),
+            ("tokenizer-file", options.tokenizer_file),
+        ):
             if given is not None:
                 raise CannotJudgeError(f"{name}: expected a .bin file to judge, found a directory: omit --{name}")
         self.path: StrPath = path

@@ -147,6 +147,11 @@ class Source(ABC):
     def tokenizer_path(self) -> Path:
         """Where the source's tokenizer would stand; it need not exist."""
 
+    @property
+    def tokenizer_block(self) -> bytes:
+        """The tokenizer that stands in the source itself, which only a v3 file has; empty without one."""
+        return b""
+
     @abstractmethod
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor in llama2.c's name and RoPE convention, float32, owned by the caller. For a tied model

@@ -51,6 +51,10 @@ class V3Source(Source):
     def tokenizer_path(self) -> Path:
         return tokenizer_beside(self.path.parent)
 
+    @property
+    def tokenizer_block(self) -> bytes:
+        return self._model.tokenizer_block
+
     def dtype(self, name: str) -> str:
         storage = self._model.storage(name).storage
         return "fp32" if storage == "q8_0" else storage

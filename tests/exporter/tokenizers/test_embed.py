@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from helpers import checkpoints
-from helpers.models import arrays, config
-from helpers.tokenizer_sources import byte_level_json, save_json, save_sentencepiece
+from helpers.tokenizer_sources import byte_level_json, save_json, save_model_of, save_sentencepiece
 from helpers.tokenizers import trained
 
 import exporter
@@ -19,16 +16,6 @@ from exporter.tokenizers.embed import staged_tokenizer
 from exporter.tokenizers.llama2c import write_llama2c
 from exporter.tokenizers.read import read_tokenizer
 
-TOKENS = 400
-
-
-def source(directory: Path, vocab_size: int = TOKENS) -> Path:
-    directory.mkdir(exist_ok=True)
-    made = arrays(config(vocab_size=vocab_size, tied=True), 0)
-    state = {name: torch.from_numpy(array) for name, array in made.items()}
-    state["output.weight"] = state["tok_embeddings.weight"]
-    return checkpoints.save(directory, state, {**checkpoints.ARGS, "vocab_size": vocab_size})
-
 
 def exported(path: Path, out: Path, **options: Any) -> tuple[bytes, tuple[str, ...]]:
     """Return the tokenizer block of an exported file, and the notes."""
@@ -37,7 +24,7 @@ def exported(path: Path, out: Path, **options: Any) -> tuple[bytes, tuple[str, .
 
 
 def test_v3_has_the_source_s_tokenizer(tmp_path: Path) -> None:
-    path, out = source(tmp_path / "a"), tmp_path / "model.bin"
+    path, out = save_model_of(tmp_path / "a"), tmp_path / "model.bin"
     assert exported(path, out) == (b"", ())
     model = save_sentencepiece(path.with_name("tokenizer.model"))
     block = write_block(read_tokenizer(model))
@@ -45,8 +32,8 @@ def test_v3_has_the_source_s_tokenizer(tmp_path: Path) -> None:
     assert exported(path, out, tokenizer_block=False) == (b"", ())
 
 
-def test_a_v3_file_hands_its_block_on_and_is_a_tokenizer_s_source(tmp_path: Path) -> None:
-    path, first, second = source(tmp_path / "a"), tmp_path / "first.bin", tmp_path / "second.bin"
+def test_a_v3_file_hands_its_block_on_and_is_a_tokenizer_s_save_model_of(tmp_path: Path) -> None:
+    path, first, second = save_model_of(tmp_path / "a"), tmp_path / "first.bin", tmp_path / "second.bin"
     model = save_sentencepiece(path.with_name("tokenizer.model"))
     block, _ = exported(path, first)
     assert exported(first, second) == (block, ())
@@ -60,7 +47,7 @@ def test_a_v3_file_hands_its_block_on_and_is_a_tokenizer_s_source(tmp_path: Path
 
 
 def test_a_tokenizer_that_no_block_holds_is_left_out_with_a_note_or_refused(tmp_path: Path) -> None:
-    path, out = source(tmp_path / "a"), tmp_path / "model.bin"
+    path, out = save_model_of(tmp_path / "a"), tmp_path / "model.bin"
     model = save_sentencepiece(path.with_name("tokenizer.model"), remove_extra_whitespaces=True)
     why = f"{model}: v3: normalizer: expected none, found one that removes spaces (remove_extra_whitespaces)"
     assert exported(path, out) == (b"", (f"v3 without a tokenizer block: {why}",))
@@ -72,12 +59,12 @@ def test_a_tokenizer_that_no_block_holds_is_left_out_with_a_note_or_refused(tmp_
     model.unlink()
     with pytest.raises(exporter.CheckpointError, match="expected a tokenizer beside the source, found none: give"):
         exported(path, out, tokenizer_block=True)
-    with pytest.raises(exporter.FormatError, match="tokenizer_block: expected none for v2, which holds no tokenizer"):
+    with pytest.raises(exporter.FormatError, match="tokenizer_block: expected none for v2, which has no such block"):
         exporter.export(path, out, format="v2", tokenizer_block=True)
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_left_out(tmp_path: Path) -> None:
-    path, out = source(tmp_path / "a", vocab_size=302), tmp_path / "model.bin"
+    path, out = save_model_of(tmp_path / "a", vocab_size=302), tmp_path / "model.bin"
     model = save_json(path.with_name("tokenizer.json"), byte_level_json(trained(None, 300)))
     assert exported(path, out) == (
         b"",
@@ -86,16 +73,18 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_left_out(tmp_path: Path)
 
 
 def test_tokenizer_bin_appears_with_the_weights_or_not_at_all(tmp_path: Path) -> None:
-    checkpoint = exporter.open_checkpoint(source(tmp_path / "a"))
+    checkpoint = exporter.open_checkpoint(save_model_of(tmp_path / "a"))
     out = tmp_path / "tokenizer.bin"
     with pytest.raises(exporter.CheckpointError, match="expected a tokenizer beside the source, found none: omit"):
         staged_tokenizer(checkpoint, out, overwrite=False).__enter__()
     model = save_sentencepiece(tmp_path / "a" / "tokenizer.model")
     checkpoint = exporter.open_checkpoint(tmp_path / "a" / "checkpoint.pt")
-    with staged_tokenizer(checkpoint, out, overwrite=False) as (publish, notes):
+    with staged_tokenizer(checkpoint, out, overwrite=False) as (publish, notes, written):
         assert (notes, out.exists()) == ((), False)
+        assert written is not None
+        assert written.read_bytes() == write_llama2c(read_tokenizer(model))
     assert not out.exists()
-    with staged_tokenizer(checkpoint, out, overwrite=False) as (publish, _), publish():
+    with staged_tokenizer(checkpoint, out, overwrite=False) as (publish, _, _), publish():
         assert out.exists()
     assert out.read_bytes() == write_llama2c(read_tokenizer(model))
     assert {path.name for path in tmp_path.iterdir()} == {"a", "tokenizer.bin"}

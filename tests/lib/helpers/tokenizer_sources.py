@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
 
+from helpers import checkpoints
+from helpers.models import arrays, config
 from verify.demo import HELD_OUT_TEXT
 
+# of the tokenizers that are trained here
+TOKENS = 400
 SPECIAL = ["<unk>", "<s>", "</s>"]
 # What formats treat differently: other scripts, marks, runs of spaces, controls, what looks like special tokens.
 CHARACTERS = "abcdeinorst ,.'AB19  \n\t\u00e9\u0301\u65e5\u672c\U0001f680\u0663\u00a0<>s/_"
@@ -30,7 +35,7 @@ def drawn_text(draw: random.Random, longest: int = 30) -> str:
     return "".join(parts)
 
 
-def sentencepiece_model(vocab_size: int = 400, **options: Any) -> bytes:
+def sentencepiece_model(vocab_size: int = TOKENS, **options: Any) -> bytes:
     """Train SentencePiece as Llama 2's was trained: byte pairs, byte fallback, spaces as they are."""
     model = io.BytesIO()
     settings = {
@@ -95,3 +100,12 @@ def save_json(path: Path, file: dict[str, Any], config: dict[str, Any] | None = 
     if config is not None:
         path.with_name("tokenizer_config.json").write_text(json.dumps(config))
     return path
+
+
+def save_model_of(directory: Path, vocab_size: int = TOKENS) -> Path:
+    """Save a toy model of so many tokens as llama2.c's .pt."""
+    directory.mkdir(exist_ok=True)
+    made = arrays(config(vocab_size=vocab_size, tied=True), 0)
+    state = {name: torch.from_numpy(array) for name, array in made.items()}
+    state["output.weight"] = state["tok_embeddings.weight"]
+    return checkpoints.save(directory, state, {**checkpoints.ARGS, "vocab_size": vocab_size})

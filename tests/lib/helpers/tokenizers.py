@@ -44,7 +44,7 @@ def trained(pieces: str | None, size: int = 800) -> Tokenizer:
 
 def save_ranks(tokenizer: Tokenizer, path: Path) -> Path:
     """Write tiktoken's format: ids are in the order of merges, so they are ranks."""
-    symbols = _bytes_of_symbols()
+    symbols = bytes_of_symbols()
     by_id = sorted((number, word) for word, number in tokenizer.get_vocab().items())
     tokens = (bytes(symbols[symbol] for symbol in word) for _, word in by_id)
     path.write_bytes(b"".join(base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(tokens)))
@@ -59,7 +59,7 @@ def save_byte_pairs(tokenizer: Tokenizer, directory: Path, config: dict[str, Any
     return directory / "vocab.json"
 
 
-def _bytes_of_symbols() -> dict[str, int]:
+def bytes_of_symbols() -> dict[str, int]:
     """GPT-2's table: printable bytes stand for themselves, the others for characters from 256 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
     others = [byte for byte in range(256) if byte not in printable]
