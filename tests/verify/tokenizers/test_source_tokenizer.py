@@ -58,7 +58,7 @@ REFUSED: dict[str, Callable[[dict[str, Any]], object]] = {
     "a model of the type 'Unigram'": lambda s: s.update(
         model={"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0]]}
     ),
-    "continuing_subword_prefix '##'": lambda s: s["model"].update(continuing_subword_prefix="##"),
+    "dropout 0.5": lambda s: s["model"].update(dropout=0.5),
     "a normalizer Lowercase": lambda s: s.update(normalizer={"type": "Lowercase"}),
     "the regular expression 'x'": lambda s: s.update(
         pre_tokenizer={
