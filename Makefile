@@ -13,7 +13,8 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 .PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
-  bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster plots calibrate calibrate-int8 \
+  bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
+  bench-tokenizer plots calibrate calibrate-int8 certify \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
   mutants-python refusals words tokens campaign clean
 
@@ -91,6 +92,10 @@ bench-verify: $(VENV)/smollm2/config.json
 bench-reader: $(VENV)/smollm2/config.json
 	$(BIN)/python benchmarks/reader.py $(VENV)/smollm2
 
+# Encoding by a tokenizer block beside one thread of Hugging Face's tokenizers.
+bench-tokenizer: $(VENV)/smollm2/config.json
+	PYTHONPATH=tests/lib $(BIN)/python benchmarks/tokenizer.py $(VENV)/smollm2
+
 # How long a user waits for the first line on a terminal, and for the verdict.
 bench-wait: $(READY)
 	$(BIN)/python benchmarks/first_line.py
@@ -120,6 +125,10 @@ calibrate: $(READY)
 # Healthy engines with int8 activations on random models; SMOLLM2=DIR judges that model instead.
 calibrate-int8: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_int8_engines.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
+
+# Which tokens every correct engine chooses, and whether engines do: SMOLLM2=DIR.
+certify: $(READY)
+	$(BIN)/python benchmarks/certified_tokens.py --smollm2 $(SMOLLM2)
 
 # Faulty engines of users at every depth, written to docs/engines.md.
 engines: $(READY)
@@ -183,16 +192,18 @@ tsan: $(READY)
 tsan-ci: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/threads.py --trial
 
-# Each check of the reader's parser taken out, each limit moved: does a test fail?
+# Each check of the reader's parsers and tokenizers taken out, each limit moved: does a test fail?
+WORDS := pieces merges encode decode unicode normalize piece_table merge_run words scanner matcher block_encode \
+  block_decode block_head score_ranks block_parse tokenizer sample
 mutants: $(READY)
-	for file in shape layout v3_fields v3_config v3_table v3_metadata v3_head parse file; do \
+	for file in shape layout v3_fields v3_config v3_architecture v3_table v3_metadata v3_head parse file $(WORDS); do \
 	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
 # The same for the Python code that decides: hours; continues where it was stopped. OF=MODULE: only this module.
-# SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
+# SAMPLE=N: of each module at most N. SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
 mutants-python: $(VENV)/.mutants
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/python_mutants.py $(if $(OF),--of $(OF)) \
-	  $(if $(SINCE),--since $(SINCE) --seconds 80)
+	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SINCE),--since $(SINCE) --seconds 80)
 
 # All that is counted in docs/reliability.md: hours.
 campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults

@@ -40,7 +40,8 @@ class Checkpoint:
         files: every file that is read, now or later.
         opened: the identity of each file before it was read.
         dtypes: the type of each tensor in the source, if it is not float32.
-        tokenizer: the file beside the source. tokenizer_block: the source's own, if it is a v3 file with one.
+        tokenizer: the file beside the source.
+        tokenizer_block: the source's own, if it is a v3 file with one.
         follow_links: the user lets links beside the source lead anywhere.
         companions: finds what an export to a directory carries along.
         notes: lines that say how the source was read, for its user.

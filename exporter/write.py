@@ -70,10 +70,8 @@ def export(
         storage: of v3: "source" (its own type, without loss), "fp32", "fp16", "bf16" or "q8_0", or a mapping of name
             patterns to these, of which the last match counts.
         provenance: write the digests of the source's files into a v3 file.
-        tokenizer_block: of v3: None puts the source's tokenizer into the file if a block can hold it, and otherwise
-            adds a note to the summary; True refuses one that no block can hold, and False leaves every one out.
-        max_seq_len: a shorter length than the model's.
-        overwrite: replace an existing file.
+        tokenizer_block: of v3: False omits the tokenizer, and so does None, with a note, if no block can hold it.
+        max_seq_len, overwrite: a shorter length than the model's; replace an existing file.
         memory: the most bytes that this process may take.
         announce, progress: receives the predicted memory as a line; (bytes done, bytes in all).
 
@@ -157,7 +155,7 @@ def _check_options(
         )
     if format_name != "v3" and tokenizer_block:
         raise FormatError(
-            f"tokenizer_block: expected none for {format_name}, which holds no tokenizer: give --format v3"
+            f"tokenizer_block: expected none for {format_name}, which has no such block: give --format v3"
         )
     check_group_size(group_size)
 

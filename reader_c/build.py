@@ -1,6 +1,6 @@
 """Build reader_c._reader, the cffi binding, in API mode: the C compiler checks every declaration.
 
-setup.py uses this module. The declarations are the marked blocks of two headers, so that there is one interface.
+setup.py uses this module. The declarations are the marked blocks of three headers, so that there is one interface.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import cffi
 
 SOURCE_DIR = Path(__file__).parent / "src"
-INTERFACE = ("reader.h", "tokenizer.h")
+INTERFACE = ("points.h", "reader.h", "tokenizer.h", "sample.h")
 # From the bottom up: reader.h says what each file holds.
 SOURCES = (
     "shape.c",
@@ -39,8 +39,8 @@ SOURCES = (
     "fast_path.c",
     "team.c",
     "trace.c",
-    "cache.c",
     "session.c",
+    "cache.c",
     "mirror_attention.c",
     "fast_products.c",
     "fast_attention.c",
@@ -76,7 +76,7 @@ SPEED_FLAGS = ("-falign-functions=64",)
 
 
 def declarations() -> str:
-    """Return the blocks of reader.h and tokenizer.h that cffi reads."""
+    """Return the blocks of the interface's headers that cffi reads."""
     blocks = []
     for name in INTERFACE:
         header = (SOURCE_DIR / name).read_text(encoding="utf-8")

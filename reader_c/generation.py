@@ -14,7 +14,7 @@ from reader_c.model import Model
 from reader_c.options import Activations, Arithmetic, c_options
 from reader_c.sampler import Sampler
 from reader_c.session import Session
-from reader_c.tokenizer import BOS, Tokenizer
+from reader_c.tokenizer import Tokenizer
 
 # Prompt tokens that are computed together. All their logits are kept for a moment.
 _AT_ONCE = 64
@@ -33,10 +33,10 @@ def generate(
     activations: Activations = "fp32",
     threads: int | None = None,
 ) -> Iterator[bytes]:
-    """Continue a prompt with the model, token by token, until token 1, which separates texts.
+    """Continue a prompt with the model, token by token, until one of the tokenizer's eos_ids.
 
     Args:
-        model, tokenizer: an open model, and the tokenizer of its vocabulary.
+        model, tokenizer: an open model, and the tokenizer of its vocabulary: model.tokenizer where that is not None.
         prompt: the text to continue.
         steps: the most tokens, the prompt's included; 0 for max_seq_len, which is the most there can be.
         temperature, top_p, seed: as in Sampler.
@@ -46,10 +46,12 @@ def generate(
         threads: of the reader; by default one a core.
 
     Returns:
-        An iterator over the text of one token after the other: first those of the prompt, then the model's.
+        An iterator over the text of one token after the other: first those of the prompt, then the model's. Special
+        tokens of a block are without text.
 
     Raises:
-        ArgumentError: an option is outside its range, or the tokenizer is of another vocabulary.
+        ArgumentError: an option is outside its range, the tokenizer is of another vocabulary, or the prompt is empty
+            and the tokenizer has no token that begins a text.
     """
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
         raise errors.ArgumentError(model.path, "steps", None, "0 or more", repr(steps))
@@ -59,11 +61,23 @@ def generate(
     # all options are refused before the first piece, not by it
     c_options(model.path, activations, arithmetic, "computed", "best")
     sampler = Sampler(temperature, top_p, seed)
-    tokens = tokenizer.encode(prompt, bos=True)
+    tokens = _prompt_tokens(tokenizer, prompt)
     longest = model.config.max_seq_len
     steps = min(int(steps) or longest, longest)
     how = {"arithmetic": arithmetic, "activations": activations}
     return _run(model, tokenizer, sampler, tokens, steps, how, threads)
+
+
+def _prompt_tokens(tokenizer: Tokenizer, prompt: str | bytes) -> list[int]:
+    """Return the tokens to begin with: at least one, because a step feeds one and yields the next."""
+    if not tokenizer.is_block:
+        return tokenizer.encode(prompt, bos=True)
+    tokens = tokenizer.encode(prompt, eos=False)
+    # a model without bos separates its texts by what ends them
+    begin = tokenizer.eos_ids[:1] if tokenizer.bos is None else (tokenizer.bos,)
+    if not tokens and not begin:
+        raise errors.ArgumentError(tokenizer.path, "prompt", None, "a text, for want of bos and eos", "none")
+    return tokens or list(begin)
 
 
 def _run(
@@ -75,22 +89,25 @@ def _run(
     how: dict[str, Any],
     threads: int | None,
 ) -> Iterator[bytes]:
-    """Yield the pieces; a step feeds one token and yields the next, so the first token of all is not shown."""
-    shown = how["arithmetic"] == "mirror"
+    """Yield the pieces; a step feeds one token and yields the next. The first of all is mostly bos, without text."""
+    text = {"shown": how["arithmetic"] == "mirror" and not tokenizer.is_block, "special": False}
+    if first := tokenizer.decode(tokens[:1], **text):
+        yield first
     with model.session(steps, threads) as session:
         for previous, token in pairwise(tokens[: steps + 1]):
-            if token == BOS:
+            # of a prompt, too, as in run.c; a block's prompt may be a chat, of which every part ends
+            if token in tokenizer.eos_ids and not tokenizer.is_block:
                 return
-            yield tokenizer.decode([token], previous=previous, shown=shown)
+            yield tokenizer.decode([token], previous=previous, **text)
         if len(tokens) > steps:
             return
         logits = _feed(session, tokens, how)
         previous = tokens[-1]
         while True:
             token = sampler.sample(logits)
-            if token == BOS:
+            if token in tokenizer.eos_ids:
                 return
-            yield tokenizer.decode([token], previous=previous, shown=shown)
+            yield tokenizer.decode([token], previous=previous, **text)
             if session.position == steps:
                 return
             logits, previous = session.forward([token], **how)[0], token

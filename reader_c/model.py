@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from reader_c.handle import Handle
 from reader_c.options import Activations, Arithmetic, Path, Rope, c_options
 from reader_c.session import Session
 from reader_c.tensors import DTYPES, STORAGES, QuantizedTensor, Span, Storage, find, has, names_of, near, spans_of
+from reader_c.tokenizer import Tokenizer
 from reader_c.trace import Walk
 
 
@@ -85,6 +87,19 @@ class Model(Handle):
         """Return a v3 file's tokenizer block as it stands there; empty without one, and for other formats."""
         raw = lib.rc_model_config(self._open_pointer())
         return bytes(self._read(raw.tokenizer_at, raw.tokenizer_size))
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """Return the tokenizer of a v3 file's block; None without one, and for other formats.
+
+        Raises:
+            InvalidFileError: the block breaks a rule of its format.
+        """
+        raw = lib.rc_model_config(self._open_pointer())
+        if not raw.tokenizer_size:
+            return None
+        block = self._read(raw.tokenizer_at, raw.tokenizer_size)
+        return Tokenizer.from_block(block, self.config.vocab_size, path=self.path, at=int(raw.tokenizer_at))
 
     def check_digests(self) -> None:
         """Compare every tensor of a v3 file with its digest.

@@ -49,27 +49,29 @@ class Tokenizer:
         self._open(lib.rc_tokenizer_open, content, vocab_size, _remark(content))
 
     @classmethod
-    def from_block(cls, data: bytes | memoryview, vocab_size: int, *, path: str = "tokenizer block") -> Tokenizer:
+    def from_block(
+        cls, data: bytes | memoryview, vocab_size: int, *, path: str = "tokenizer block", at: int = 0
+    ) -> Tokenizer:
         """Read the tokenizer block of a v3 file.
 
         Args:
             data: the block's bytes, of which the tokenizer keeps a copy.
             vocab_size: the number of the model's tokens, at least the block's.
-            path: the file, for messages.
+            path, at: the file, and the byte where the block begins in it, for messages.
 
         Returns:
             The tokenizer.
 
         Raises:
-            InvalidFileError: the block breaks a rule of its format; the error names field and offset in the block.
+            InvalidFileError: the block breaks a rule of its format; the error names field and offset.
             ArgumentError: vocab_size is not a number of tokens.
         """
         tokenizer = cls.__new__(cls)
         tokenizer.path = path
-        tokenizer._open(lib.rc_tokenizer_open_block, bytes(data), vocab_size, "")
+        tokenizer._open(lib.rc_tokenizer_open_block, bytes(data), vocab_size, "", at)
         return tokenizer
 
-    def _open(self, function: Any, content: bytes, vocab_size: int, remark: str) -> None:
+    def _open(self, function: Any, content: bytes, vocab_size: int, remark: str, at: int = 0) -> None:
         """Open the C tokenizer and read what it says about itself."""
         if isinstance(vocab_size, bool) or not isinstance(vocab_size, (int, np.integer)):
             raise errors.ArgumentError(self.path, "vocab_size", None, "an integer", repr(vocab_size))
@@ -77,6 +79,8 @@ class Tokenizer:
         self.vocab_size = min(max(int(vocab_size), -1), 1 << 62)
         out, status = ffi.new("rc_tokenizer **"), ffi.new("rc_status *")
         code = function(ffi.from_buffer(content), len(content), self.vocab_size, out, status)
+        if status.offset >= 0:
+            status.offset += at
         check(self.path, code, status, remark=remark)
         self._pointer: Any = ffi.gc(out[0], lib.rc_tokenizer_close)
         c = ffi.new("rc_tokenizer_config *")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PLANS = {plan.name: plan for plan in rooms.plans(ROOT)}
 
 # Files that are one table of data or that a program generates, which a split would only make harder to read.
-DATA_TABLES: frozenset[str] = frozenset()
+DATA_TABLES = frozenset({"reader_c/src/unicode_tables.h"})
 
 # names of contracts in pyproject.toml
 EXPORTER = "exporter stands alone"

@@ -79,10 +79,9 @@ def release(
     """Export, verify, and publish the file at out only if it passes; an earlier file there stays otherwise.
 
     format: v0, v1, v1-fp32, v2, v3, or hf for a directory, for which all of this holds as well. options: as in
-    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out: a path for
-    llama2.c's tokenizer.bin, which appears with the file or not at all. changes: fields of ExportOptions and of
-    Options by name. report_dir: a directory for the report; the default is out.report for a pass and
-    out.rejected for a fail, so that the report of an earlier file stays with it.
+    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out: llama2.c's
+    tokenizer.bin, which appears with the file or not at all. changes: fields of ExportOptions and of Options.
+    report_dir: by default out.report for a pass and out.rejected for a fail, so that an earlier file's report stays.
 
     The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
     The report is complete on disk before the rename and gets its names after it. So if anything cannot be written,
@@ -98,12 +97,11 @@ def release(
     target = kind.resolve(out, overwrite=export.overwrite)
     checkpoint = exporter.open_checkpoint(source, **options.reading)
     kind.refuse_source(checkpoint, out)
-    _check_tokenizer_out(out, tokenizer_out, export.format)
     read = [*checkpoint.files, checkpoint.tokenizer, options.policy, sign_key, tokenizer_out, *options.evidence.files]
     directory = None if options.report_dir is None else Path(options.report_dir)
     for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
     refuse_inside(directory, out)
-    with workspace(target) as room, _staged_tokenizer(checkpoint, tokenizer_out, export) as (beside, notes, words):
+    with workspace(target) as room, _beside(checkpoint, out, tokenizer_out, export) as (beside, notes, words):
         candidate = room / target.name
         summary = _export(checkpoint, candidate, target, export, options)
         made = kind.identities(candidate)
@@ -123,8 +121,7 @@ def release(
                 _publish_both(beside, publish_file, publish_report, target)
                 _remove_stale_reports(out, report_dir, target)
     options.progress("report", 1, 1)
-    summary = dataclasses.replace(summary, path=out, notes=(*summary.notes, *notes))
-    return Released(summary, report, report_dir)
+    return Released(dataclasses.replace(summary, path=out, notes=(*summary.notes, *notes)), report, report_dir)
 
 
 class _File:
@@ -201,21 +198,16 @@ def _export(
             raise (error.__cause__ or error) from None
 
 
-def _check_tokenizer_out(out: Path, tokenizer_out: StrPath | None, format_name: str) -> None:
-    """Raise ExportError where a tokenizer cannot be written beside the file."""
+def _beside(
+    checkpoint: exporter.Checkpoint, out: Path, tokenizer_out: StrPath | None, export: ExportOptions
+) -> AbstractContextManager[tuple[Publish, tuple[str, ...], Path | None]]:
+    """Stage the tokenizer that is published with the file at out. Raises ExportError where none can be."""
     if tokenizer_out is None:
-        return
-    if format_name == "hf":
+        return nullcontext((nullcontext, (), None))
+    if export.format == "hf":
         raise exporter.FormatError("tokenizer_out: expected none for hf, which carries the source's tokenizer along")
     if os.path.realpath(out) == os.path.realpath(tokenizer_out):
         raise WriteError(f"{os.fspath(tokenizer_out)}: tokenizer_out: expected another path than OUT, found the same")
-
-
-def _staged_tokenizer(
-    checkpoint: exporter.Checkpoint, tokenizer_out: StrPath | None, export: ExportOptions
-) -> AbstractContextManager[tuple[Publish, tuple[str, ...], Path | None]]:
-    if tokenizer_out is None:
-        return nullcontext((nullcontext, (), None))
     return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite)
 
 

@@ -32,7 +32,7 @@ from verify.run.check_findings import CheckFindings
 from verify.run.cost import Cost, long_window_fits
 from verify.run.forecast import RENDERED
 from verify.run.last_release import check_comparable, with_baseline
-from verify.run.memory import AT_EASE, Taken, Watch
+from verify.run.memory import AT_EASE, Taken, Watch, keep_freed_memory
 from verify.run.options import Options, StrPath
 from verify.run.progress import Meter, Stopwatch, whole_stage
 from verify.run.resume import EvidenceStore, program
@@ -72,6 +72,7 @@ def verify(
     progress = Stopwatch.around(options.progress)
     options = dataclasses.replace(options, progress=progress)
     earlier = None if options.baseline is None else read_saved(Path(options.baseline))
+    keep_freed_memory()
     with pinned_numerics(), _open(source, path, options) as opened:
         plan = _plan(opened, options, earlier)
         store = EvidenceStore(Path(options.resume) if options.resume else None, _dependencies(plan.job, opened))

@@ -18,17 +18,20 @@ _SCALING_NAMES = {"original_max_positions": "original_max_position_embeddings"}
 _SCALING_FLOATS = {field.name for field in fields(RopeScaling) if field.type == "float"}
 
 
-def config_json(config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, object], family: Family) -> dict[str, Any]:
+def config_json(
+    config: ModelConfig, dtype: Dtype, token_ids: Mapping[str, object], family: Family | None = None
+) -> dict[str, Any]:
     """Return the content of config.json. dtype: the type that most weights have. token_ids: fields that name tokens.
 
     rope_theta, rope_scaling and torch_dtype are the names of transformers 4. Version 5 accepts them as its own,
     without a warning; version 4 does not know the names of version 5. The token ids are those of a Hugging Face
     source, and null for others: the weights do not say them, and Llama's defaults, which null replaces, would name
-    two tokens of any vocabulary.
+    two tokens of any vocabulary. family: the one whose class computes the model, by default the first that does.
 
     Raises FormatError naming the first field that transformers cannot express.
     """
     c = config
+    family = family or family_of(c, None)
     _check_rope(c)
     described: dict[str, Any] = {
         "hidden_size": c.dim,

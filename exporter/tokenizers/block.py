@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 from exporter.errors import FormatError
 from exporter.tokenizers.added_tokens import encoded
-from exporter.tokenizers.model import MOST_TEMPLATE_BYTES, MOST_TOKENS, Kind, Pattern, TokenizerModel
+from exporter.tokenizers.model import (
+    MOST_TEMPLATE_BYTES,
+    MOST_TOKENS,
+    SCORE_FLOOR,
+    Kind,
+    Pattern,
+    TokenizerModel,
+    byte_piece,
+)
 
 ALIGNMENT = 64
 HEAD = struct.Struct("<6I2i2i2IQ8x")
@@ -89,12 +98,28 @@ def _checked(model: TokenizerModel) -> bytes:
     for token, piece in enumerate(model.pieces):
         if piece and token not in added and known.setdefault(piece, token) != token:
             raise refuse(f"token {token}", "a piece of its own", f"that of token {known[piece]}")
-    for token in sorted(model.reserved) if model.scores is not None else ():
-        piece = model.pieces[token]
-        for at in range(1, len(piece)):
-            if piece[:at] in known and piece[at:] in known:
-                raise refuse(f"token {token}", "a control piece that no others make", model.shown(token))
+    if model.scores is not None:
+        _check_scored(model, model.scores, known, refuse)
     template = encoded(f"{model.where}: v3: chat template", model.template)
     if len(template) > MOST_TEMPLATE_BYTES:
         raise refuse("chat template", f"at most {MOST_TEMPLATE_BYTES} bytes", len(template))
     return template
+
+
+def _check_scored(
+    model: TokenizerModel, scores: Sequence[float], known: Mapping[bytes, int], refuse: Callable[..., FormatError]
+) -> None:
+    """Refuse pieces that scores alone do not keep from merging, as no type of a piece stands in the block."""
+    bytes_ = {known.get(byte_piece(byte)) for byte in range(256)}
+    for token in sorted(model.reserved):
+        if len(model.pieces[token].decode()) == 1:
+            raise refuse(f"token {token}", "a control piece of several characters", model.shown(token))
+    for token, piece in enumerate(model.pieces):
+        splits = ((known.get(piece[:at]), known.get(piece[at:])) for at in range(1, len(piece)))
+        parts = [part for split in splits if None not in split for part in split]
+        if parts and (token in model.reserved or token in bytes_):
+            raise refuse(f"token {token}", "a control piece that no others make", model.shown(token))
+        if bytes_.intersection(parts):
+            raise refuse(f"token {token}", "no control piece in it", model.shown(token))
+        if parts and scores[token] <= SCORE_FLOOR:
+            raise refuse(f"token {token}: score", f"above {SCORE_FLOOR:g}", scores[token])

@@ -80,9 +80,10 @@ static inline int32_t rc_length_of(const rc_block *b, int32_t token)
     return b->starts[token + 1] - b->starts[token];
 }
 
+/* Also SentencePiece's bos and eos, which no text spells and which therefore are no added tokens. */
 static inline bool rc_is_special(const rc_block *b, int32_t token)
 {
-    return b->added[token] & RC_SPECIAL;
+    return b->added[token] ? b->added[token] & RC_SPECIAL : token == b->bos || token == b->eos;
 }
 
 #endif

@@ -11,7 +11,6 @@
 #include "v3_fields.h"
 #include "words.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,14 +84,13 @@ static int read_merges(rc_block *b, const rc_block_places *p, rc_status *status)
         const int64_t left = rc_length_of(b, pair->left), right = rc_length_of(b, pair->right);
         pair->merged = RC_NO_TOKEN;
         /* a longer one is no piece */
-        if (left + right <= p->piece_bytes) {
+        if (left && right && left + right <= p->piece_bytes) {
             memcpy(both, rc_bytes_of(b, pair->left), (size_t)left);
             memcpy(both + left, rc_bytes_of(b, pair->right), (size_t)right);
-            if (left + right)
-                pair->merged = rc_token_of(b, both, left + right, rc_hash(both, left + right));
+            pair->merged = rc_token_of(b, both, left + right, rc_hash(both, left + right));
         }
         if (pair->merged == RC_NO_TOKEN)
-            code = rc_fail_text(status, "merge", at, "two tokens whose bytes together are a piece", "others");
+            code = rc_fail_text(status, "merge", at, "two pieces whose bytes together are a piece", "others");
     }
     b->pair_count = p->merge_count;
     free(both);
@@ -114,8 +112,12 @@ static void find_bytes(rc_block *b)
     for (int byte = 0; byte < 256; byte++) {
         uint8_t piece[8] = {(uint8_t)byte};
         int32_t size = 1;
-        if (b->kind == 2)
-            size = snprintf((char *)piece, sizeof piece, "<0x%02X>", (unsigned)byte);
+        if (b->kind == 2) {
+            const char *digits = "0123456789ABCDEF";
+            const char spelt[] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'};
+            size = sizeof spelt;
+            memcpy(piece, spelt, sizeof spelt);
+        }
         b->of_byte[byte] = rc_token_of(b, piece, size, rc_hash(piece, size));
     }
 }

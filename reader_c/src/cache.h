@@ -17,12 +17,6 @@ typedef struct {
     int64_t window; /* positions that a token sees, its own included */
 } rc_past;
 
-/* Fill in window_room, cache_positions and longest of a session whose batch and capacity stand. */
-void rc_cache_sizes(rc_session *s);
-
-/* Fill in first_slot and kept_from of a new session. */
-void rc_cache_begin(const rc_session *s);
-
 /* Make room for n positions from `position` on, as one member for all. */
 void rc_cache_make_room(const rc_session *s, int64_t layer, int64_t position, int64_t n);
 

@@ -37,7 +37,7 @@ void rc_fast_gather(const rc_session *s, const rc_fast *f, int member, int membe
 
 /* RC_FAST_QUERIES queries of one kv head; after the last one the same again, so that the loops have one length. */
 typedef struct {
-    int64_t count;                        /* of queries that differ */
+    int64_t count; /* of queries that differ */
     int64_t token[RC_FAST_QUERIES], head[RC_FAST_QUERIES];
     int64_t first[RC_FAST_QUERIES];       /* positions from the past's origin on: the first that a query sees, */
     int64_t seen[RC_FAST_QUERIES];        /* and the one behind the last */

@@ -13,10 +13,11 @@
 /* RC_ROWS queries, or fewer: then the last one again and again, so that the loops have one length. */
 typedef struct {
     int64_t head_size;
-    int64_t count;         /* of queries that differ */
+    int64_t count; /* of queries that differ */
     int64_t token[RC_ROWS], head[RC_ROWS];
-    int64_t first;         /* the first position that they see, the same for all: from the past's origin on, as seen is */
-    int64_t seen[RC_ROWS]; /* the position behind the last; never less than of the query before */
+    /* positions, counted from the past's origin on */
+    int64_t first;                /* that all of them see first */
+    int64_t seen[RC_ROWS];        /* behind the last that a query sees; never less than of the query before */
     const float *query[RC_ROWS];  /* (head_size,) */
     float *scores[RC_ROWS];       /* (padded,) by position: scores, and after the softmax shares */
     const float *shares[RC_ROWS]; /* (padded - first,) the same from the first position on */

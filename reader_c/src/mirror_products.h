@@ -3,8 +3,8 @@
  * `mirror` is llama2.c's run.c and runq.c to the bit: every sum in index order, one rounding after each
  * multiplication and each addition, the C library's own expf, powf, cosf and sinf. It differs from runq.c where that
  * has no defined answer (quantize.h).
- * Options of v3 alone (half precision, biases, other gates, scaled RoPE) are computed the same way in both arithmetics:
- * exact widening, one rounding an operation.
+ * What v3 alone has (half precision, biases, other gates, scaled RoPE, the switches) is computed the same way in both
+ * arithmetics, but for sums and functions: exact widening, one rounding an operation.
  * mirror gives the same bits on every instruction set, as far as the C library's functions do; which bits a NaN has
  * is left open. The other arithmetic, `fast`, is in fast.h. */
 #ifndef EXPORT_AND_VERIFY_MIRROR_PRODUCTS_H

@@ -4,6 +4,8 @@
 
 #include "reader.h"
 
+#include <stdbool.h>
+
 /* One kind of tensor in v0 to v2: the same in every layer, at a fixed stride. */
 typedef struct {
     int storage;        /* enum rc_storage */
@@ -23,5 +25,12 @@ struct rc_model {
     uint8_t *bytes;            /* (config.file_size,) the file; nothing here writes to it once it is open */
     int64_t mapped;            /* bytes of it that are a map; 0 where it is a copy */
 };
+
+/* Whether a layer sees only the last positions. */
+static inline bool rc_is_windowed(const rc_model *model, int64_t layer)
+{
+    rc_layer kind;
+    return rc_model_layer(model, layer, &kind) && kind.windowed;
+}
 
 #endif

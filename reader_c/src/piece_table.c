@@ -168,11 +168,6 @@ static int by_pair(const void *a, const void *b)
 
 static void note_join(rc_block *b, const rc_pair *pair)
 {
-    if (!rc_length_of(b, pair->left) || !rc_length_of(b, pair->right)) {
-        /* a piece without bytes has no ends that could be told from others */
-        memset(b->joins, 0xff, sizeof b->joins);
-        return;
-    }
     const int bit = rc_bytes_of(b, pair->left)[rc_length_of(b, pair->left) - 1] * 256 + *rc_bytes_of(b, pair->right);
     b->joins[bit >> 3] |= (uint8_t)(1 << (bit & 7));
 }

@@ -1,4 +1,4 @@
-/* The C reader's interface, but for tokenizers, which tokenizer.h has.
+/* The C reader's interface to models; tokenizer.h and sample.h have that to words.
  *
  * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, which the
  * reader tells apart by the file itself. It is immutable after rc_open, and threads may share it. A session holds
@@ -13,6 +13,7 @@
  * The files, from the bottom up. A file includes headers of files above it in this list, and never of files below it;
  * NAME.h declares what NAME.c defines, but for this header, whose functions stand in the files in brackets.
  *
+ *     points.h                         what a walk can record, a part of this header
  *     status.h, bytes.h, model.h       a failure; numbers in a file; what is behind a rc_model
  *     shape                            which tensors a header implies, with names and shapes
  *     layout                           v0 to v2: header, and where each tensor stands
@@ -30,28 +31,20 @@
  *     fast_path                        which of them this machine can run           [rc_path_is_here, rc_path_best]
  *     team, trace                      threads; what a walk records                 [rc_trace_width]
  *     session                          scratch and KV cache                         [rc_session_open, _close]
+ *     cache                            where the KV cache of a layer has which positions
  *     mirror_attention, fast_products, fast_attention
  *                                      attention, and one thread's part of `fast`
- *     batch.h, project, layer          a batch of tokens through a projection, and through a layer
+ *     batch.h, project, norm, heads, layer
+ *                                      a batch of tokens through a projection, through norms, through what is done to
+ *                                      queries and keys before attention, and through a layer
  *     forward.c                        the forward pass and the walk                [rc_session_forward, rc_walk_*]
  *
- * Words, for which llama2.c has a file of its own:
- *
- *     pieces, merges                   tokenizer.bin: pieces and scores; which tokens merge into which
- *     encode, decode                   text to tokens, and tokens to text
- *     unicode_tables.h, unicode        what Hugging Face's library knows of code points; characters of UTF-8
- *     normalize                        NFC
- *     block.h, piece_table             a checked tokenizer block of v3; its pieces and merges, found by hash
- *     merge_run, words                 tokens merged by rank; pre-tokens to tokens
- *     scanner, matcher                 where pre-tokens end; added tokens in a text
- *     block_encode, block_decode       text to tokens, and tokens to text
- *     block_head, score_ranks, block_parse
- *                                      the block's first bytes; an order of merges from scores; the whole block
- *     tokenizer                        a tokenizer of either kind
- *     sample.c                         draws the next token                         [rc_sample]
+ * tokenizer.h has the files about words.
  */
 #ifndef EXPORT_AND_VERIFY_READER_H
 #define EXPORT_AND_VERIFY_READER_H
+
+#include "points.h"
 
 #include <stdint.h>
 
@@ -110,59 +103,6 @@ enum rc_kind {
     RC_FREQS_SIN,
     RC_OUTPUT,
     RC_KINDS
-};
-
-/* What a walk can record of each token, float32 where nothing else is said, in the order of computation. `seen` is the
- * number of positions from 0 up to the one of a call's last token. A model or a layer without a step does not have the
- * step's point: its width is 0. Attention reads the last that there is of q, q_normed, q_rotated and q_scaled. */
-enum rc_point {
-    RC_AT_EMBEDDING,           /* (dim) scaled */
-    RC_AT_COSINE,              /* (rotary_dim / 2) of the layer's RoPE */
-    RC_AT_SINE,                /* (rotary_dim / 2) */
-    RC_AT_ATTENTION_NORM,      /* (dim) */
-    RC_AT_Q,                   /* (n_heads * head_dim) with its bias */
-    RC_AT_K,                   /* (n_kv_heads * head_dim) */
-    RC_AT_V,                   /* (n_kv_heads * head_dim) */
-    RC_AT_Q_NORMED,            /* (n_heads * head_dim) */
-    RC_AT_K_NORMED,            /* (n_kv_heads * head_dim) */
-    RC_AT_Q_ROTATED,           /* (n_heads * head_dim) */
-    RC_AT_K_ROTATED,           /* (n_kv_heads * head_dim) */
-    RC_AT_Q_SCALED,            /* (n_heads * head_dim) by the query scale */
-    RC_AT_SCORES_RAW,          /* (n_heads, seen) before the cap; as scores */
-    RC_AT_SCORES,              /* (n_heads, seen) zero beyond the token's own position and before its window */
-    RC_AT_SHARES,              /* (n_heads, seen) as scores */
-    RC_AT_ATTENDED,            /* (n_heads * head_dim) */
-    RC_AT_WO,                  /* (dim) */
-    RC_AT_ATTENTION_POST_NORM, /* (dim) */
-    RC_AT_ATTENTION_RESIDUAL,  /* (dim) */
-    RC_AT_FFN_NORM,            /* (dim) */
-    RC_AT_GATE,                /* (hidden_dim) before its activation */
-    RC_AT_UP,                  /* (hidden_dim) */
-    RC_AT_GATED,               /* (hidden_dim) */
-    RC_AT_DOWN,                /* (dim) */
-    RC_AT_FFN_POST_NORM,       /* (dim) */
-    RC_AT_FFN_RESIDUAL,        /* (dim) */
-    RC_AT_FINAL_NORM,          /* (dim) */
-    RC_AT_CLASSIFIED,          /* (vocab_size) before the logits' divisor and cap */
-    RC_AT_LOGITS,              /* (vocab_size) */
-    /* int8 activations that go into each Q8_0 matrix, int8 (in_features); their scales (in_features / group_size) */
-    RC_AT_Q_INT8,
-    RC_AT_K_INT8,
-    RC_AT_V_INT8,
-    RC_AT_WO_INT8,
-    RC_AT_GATE_INT8,
-    RC_AT_UP_INT8,
-    RC_AT_DOWN_INT8,
-    RC_AT_LOGITS_INT8,
-    RC_AT_Q_SCALE,
-    RC_AT_K_SCALE,
-    RC_AT_V_SCALE,
-    RC_AT_WO_SCALE,
-    RC_AT_GATE_SCALE,
-    RC_AT_UP_SCALE,
-    RC_AT_DOWN_SCALE,
-    RC_AT_LOGITS_SCALE,
-    RC_POINTS
 };
 
 typedef struct {
@@ -308,21 +248,6 @@ int rc_walk_layer(rc_session *session, int64_t layer, int64_t n, const rc_option
 /* logits is (n, vocab_size). */
 int rc_walk_classifier(rc_session *session, int64_t n, const rc_options *options, void *const *trace,
                        const float *x, float *logits, rc_status *status);
-
-typedef struct {
-    float temperature; /* 0 for the most probable token */
-    float top_p;       /* 0 or 1 for all tokens */
-} rc_sampling;
-
-typedef struct {
-    float probability;
-    int32_t token;
-} rc_candidate;
-
-/* The next token, from finite logits (n,). state: run.c's random generator, at first its seed, never 0; a temperature
- * of 0 leaves it as it is. probability (n,) and room (n,) are scratch. */
-int rc_sample(const float *logits, int64_t n, const rc_sampling *options, uint64_t *state, float *probability,
-              rc_candidate *room, int32_t *token, rc_status *status);
 /* --- cffi ends here --- */
 
 #endif

@@ -1,6 +1,7 @@
 /* The next token, drawn as run.c draws it. */
+#include "sample.h"
+
 #include "mirror_rows.h"
-#include "reader.h"
 #include "status.h"
 
 #include <math.h>

@@ -1,7 +1,6 @@
 #define _ISOC11_SOURCE
 #include "session.h"
 
-#include "cache.h"
 #include "fast_rope.h"
 #include "lanes.h"
 #include "rope.h"
@@ -11,7 +10,6 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { ALIGNMENT = 64 }; /* of every array */
 
@@ -81,6 +79,29 @@ static int64_t round_up(int64_t count)
     return (count + RC_LANES - 1) / RC_LANES * RC_LANES;
 }
 
+/* How many positions the layers keep, of a session whose batch and capacity stand. */
+static void size_cache(rc_session *s)
+{
+    const rc_config *p = &s->model->config;
+    const int64_t needed = p->window ? p->window - 1 + s->batch : s->capacity;
+    int64_t windowed = 0;
+    for (int64_t layer = 0; layer < p->n_layers; layer++)
+        windowed += rc_is_windowed(s->model, layer);
+    s->window_room = needed < s->capacity ? needed : s->capacity;
+    s->cache_positions = windowed * s->window_room + (p->n_layers - windowed) * s->capacity;
+    s->longest = windowed == p->n_layers ? s->window_room : s->capacity;
+}
+
+static void begin_cache(const rc_session *s)
+{
+    int64_t slot = 0;
+    for (int64_t layer = 0; layer < s->model->config.n_layers; layer++) {
+        s->fed[layer] = s->kept_from[layer] = 0;
+        s->first_slot[layer] = slot;
+        slot += rc_is_windowed(s->model, layer) ? s->window_room : s->capacity;
+    }
+}
+
 /* A session without its arrays. */
 static rc_session sizes_of(const rc_model *model, int64_t capacity, int threads)
 {
@@ -96,7 +117,7 @@ static rc_session sizes_of(const rc_model *model, int64_t capacity, int threads)
         .scales_a_row = p->group_size ? widest / p->group_size : 1,
         .threads = threads,
     };
-    rc_cache_sizes(&s);
+    size_cache(&s);
     s.padded = round_up(s.longest);
     return s;
 }
@@ -147,8 +168,7 @@ int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_ses
     *opened = sized;
     opened->arena = placed.start;
     place_arrays(opened, &placed);
-    memset(opened->fed, 0, (size_t)p->n_layers * sizeof *opened->fed);
-    rc_cache_begin(opened);
+    begin_cache(opened);
     prepare_frequencies(opened);
     *session = opened;
     return RC_OK;

@@ -26,34 +26,34 @@ struct rc_session {
     int64_t *fed;        /* (n_layers,) positions that each layer has seen; all alike outside a walk */
     int64_t *first_slot; /* (n_layers,) where each layer's part of keys and values begins: in positions */
     int64_t *kept_from;  /* (n_layers,) the position in the first slot: more than 0 once a window has moved on */
-    float *keys;      /* (cache_positions, kv_dim) */
-    float *values;    /* (cache_positions, kv_dim) */
-    float *x;         /* (batch, dim) the residual stream */
-    float *h;         /* (batch, max(dim, q_dim)) normed, and later attention's output */
-    float *projected; /* (batch, dim) what goes back into the stream */
-    float *q;         /* (batch, q_dim) queries */
-    float *gate;      /* (batch, hidden_dim) */
-    float *up;        /* (batch, hidden_dim) */
-    float *cosine[2]; /* (batch, rotary_dim / 2) of the first RoPE and of the second, which is empty without one */
-    float *sine[2];   /* (batch, rotary_dim / 2) likewise */
-    int8_t *act;      /* (batch, widest) int8 activations */
-    float *act_scale; /* (batch, scales_a_row) their scales */
-    int32_t *act_sum; /* (batch, scales_a_row) 128 times the sum of each group of them */
-    float *row_room;  /* (max(RC_ROWS, threads), widest) rows as floats */
+    float *keys;         /* (cache_positions, kv_dim) */
+    float *values;       /* (cache_positions, kv_dim) */
+    float *x;            /* (batch, dim) the residual stream */
+    float *h;            /* (batch, max(dim, q_dim)) normed, and later attention's output */
+    float *projected;    /* (batch, dim) what goes back into the stream */
+    float *q;            /* (batch, q_dim) queries */
+    float *gate;         /* (batch, hidden_dim) */
+    float *up;           /* (batch, hidden_dim) */
+    float *cosine[2];    /* (batch, rotary_dim / 2) of the first RoPE and of the second, which is empty without one */
+    float *sine[2];      /* (batch, rotary_dim / 2) likewise */
+    int8_t *act;         /* (batch, widest) int8 activations */
+    float *act_scale;    /* (batch, scales_a_row) their scales */
+    int32_t *act_sum;    /* (batch, scales_a_row) 128 times the sum of each group of them */
+    float *row_room;     /* (max(RC_ROWS, threads), widest) rows as floats */
     /* of mirror alone */
     float *frequency[2]; /* (rotary_dim / 2,) of each RoPE, by the C library's powf */
-    float *scores;     /* (RC_ROWS, padded) of some queries */
-    float *key_room;   /* (head_dim, padded) keys of one kv head, transposed */
-    float *value_room; /* (longest, padded_head) values of one kv head */
-    float *lane_room;  /* (widest + scales_a_row, RC_MIRROR_BATCH) activations and their scales, transposed */
+    float *scores;       /* (RC_ROWS, padded) of some queries */
+    float *key_room;     /* (head_dim, padded) keys of one kv head, transposed */
+    float *value_room;   /* (longest, padded_head) values of one kv head */
+    float *lane_room;    /* (widest + scales_a_row, RC_MIRROR_BATCH) activations and their scales, transposed */
     /* of fast alone */
     float *frequency_fast[2]; /* (rotary_dim / 2,) of each RoPE, by this reader's own functions */
-    float *all_keys;       /* (n_kv_heads, padded / 16, head_dim, 16) one layer's keys, 16 positions side by side */
-    float *all_values;     /* (n_kv_heads, longest, padded_head) one layer's values */
-    float *own_rows;       /* (threads, RC_FAST_ROWS, widest) rows as floats, or as int8 for a product */
-    float *own_scales;     /* (threads, scales_a_row, RC_FAST_ROWS) */
-    float *own_scores;     /* (threads, RC_FAST_QUERIES, padded) */
-    uint8_t *arena;        /* all of the arrays above */
+    float *all_keys;          /* (n_kv_heads, padded / 16, head_dim, 16) one layer's keys, 16 positions side by side */
+    float *all_values;        /* (n_kv_heads, longest, padded_head) one layer's values */
+    float *own_rows;          /* (threads, RC_FAST_ROWS, widest) rows as floats, or as int8 for a product */
+    float *own_scales;        /* (threads, scales_a_row, RC_FAST_ROWS) */
+    float *own_scores;        /* (threads, RC_FAST_QUERIES, padded) */
+    uint8_t *arena;           /* all of the arrays above */
 };
 
 #endif

@@ -1,5 +1,21 @@
 /* The C reader's interface to tokenizers: text to tokens and back. As in reader.h, nothing exits, prints or keeps
- * global state, and a failure says which field is wrong. */
+ * global state, and a failure says which field is wrong.
+ *
+ * The files about words, from the bottom up, as in reader.h:
+ *
+ *     pieces, merges                   tokenizer.bin: pieces and scores; which tokens merge into which
+ *     encode, decode                   text to tokens, and tokens to text
+ *     unicode_tables.h, unicode        what Hugging Face's library knows of code points; characters of UTF-8
+ *     normalize                        NFC
+ *     block.h, piece_table             a checked tokenizer block of v3; its pieces and merges, found by hash
+ *     merge_run, words                 tokens merged by rank; pre-tokens to tokens
+ *     scanner, matcher                 where pre-tokens end; added tokens in a text
+ *     block_encode, block_decode       text to tokens, and tokens to text
+ *     block_head, score_ranks, block_parse
+ *                                      the block's first bytes; an order of merges from scores; the whole block
+ *     tokenizer                        a tokenizer of either kind
+ *     sample                           draws the next token
+ */
 #ifndef EXPORT_AND_VERIFY_TOKENIZER_H
 #define EXPORT_AND_VERIFY_TOKENIZER_H
 

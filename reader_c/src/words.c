@@ -112,8 +112,9 @@ int rc_write_bytes(rc_writer *w, const uint8_t *bytes, int64_t size, rc_status *
 
 static bool may_join(const rc_block *b, int32_t left, int32_t right)
 {
+    /* unk may be an id without a piece, which no merge has */
     if (!rc_length_of(b, left) || !rc_length_of(b, right))
-        return true;
+        return false;
     const int bit = rc_bytes_of(b, left)[rc_length_of(b, left) - 1] * 256 + *rc_bytes_of(b, right);
     return b->joins[bit >> 3] >> (bit & 7) & 1;
 }

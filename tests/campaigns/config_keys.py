@@ -93,8 +93,7 @@ def _rows(keys: frozenset[str], indent: int) -> str:
 
 def main() -> None:
     read = {family: recorded(family) for family in FAMILIES}
-    of_both = {family: read[family] for family in FAMILIES}
-    for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(of_both))):
+    for path, content in ((EXPORTER, exporters(read)), (VERIFIER, verifiers(read))):
         path.write_text(content)
         print(
             f"{path.relative_to(ROOT)}: {', '.join(f'{len(keys)} keys of {family}' for family, keys in read.items())}"

@@ -73,7 +73,7 @@ def main() -> None:
     began = time.monotonic()
     rows = [
         *every_value("e^x", "0.94", powers, wrong_powers, given.step),
-        *every_value("tanh", "2.6", tangents, wrong_tangents, given.step),
+        *every_value("tanh", "2.5", tangents, wrong_tangents, given.step),
         every_turn(given.step),
     ]
     finish("functions", rows, began, trial=given.trial or given.step > 1)

@@ -27,11 +27,11 @@ ROOT = Path(__file__).parents[2]
 PLACE = ROOT / ".fuzz"
 TARGET = ROOT / "tests" / "fuzz"
 # what is done to the files of each format, and the folder of the target that does it
-MODELS, TOKENIZERS = "parse, forward, walk", "parse, encode, decode"
-FORMATS = {"v0": MODELS, "v1": MODELS, "v2": MODELS, "v3": MODELS, "tokenizer": TOKENIZERS}
-TARGETS = {MODELS: TARGET, TOKENIZERS: TARGET / "tokenizer"}
+MODELS, TOKENIZERS, BLOCKS = "parse, forward, walk", "parse, encode, decode", "parse, normalize, encode, decode"
+FORMATS = {"v0": MODELS, "v1": MODELS, "v2": MODELS, "v3": MODELS, "tokenizer": TOKENIZERS, "block": BLOCKS}
+TARGETS = {MODELS: TARGET, TOKENIZERS: TARGET / "tokenizer", BLOCKS: TARGET / "block"}
 # bytes of the longest file: a larger vocabulary than some eighty tokens takes longer, but no other way
-LONGEST = {MODELS: 4096, TOKENIZERS: 1024}
+LONGEST = {MODELS: 8192, TOKENIZERS: 1024, BLOCKS: 4096}
 
 # cmp tracing would guess magic numbers, which the mutator knows, and takes a third of the time
 SANITIZE = (

@@ -1,5 +1,5 @@
-"""Would the tests notice a mistake in the parser of the C reader? Each check is taken out in turn, each number moved
-by one, each comparison turned; a test has to fail.
+"""Would the tests notice a mistake in the parsers of the C reader, or in its tokenizers? Each check is taken out in
+turn, each number moved by one, each comparison turned; a test has to fail.
 
     make mutants                    an hour and a half of one core, shared out to all
 
@@ -34,17 +34,37 @@ from reader_c.build import SOURCE_DIR, SOURCES, STRICT_FLAGS
 ROOT = Path(__file__).parents[2]
 ALIVE = ROOT / ".mutants"
 _V3 = ("v3_parse", "v3_metadata", "boundaries", "model", "limits", "forward", "refused_calls")
+_BLOCK = ("tokenizer_block", "tokenizer_families", "model_tokenizer", "refused_calls")
 # by the file that is changed: those first that notice most
 TESTS = {
     "shape.c": ("parse", "boundaries", "v3_parse", "model", "forward"),
     "layout.c": ("parse", "boundaries", "v3_parse", "model", "forward", "refused_calls"),
     "v3_fields.c": _V3,
     "v3_config.c": _V3,
+    "v3_architecture.c": ("v3_architecture", *_V3),
     "v3_table.c": _V3,
     "v3_metadata.c": _V3,
     "v3_head.c": _V3,
     "parse.c": ("parse", "boundaries", "v3_parse", "model", "limits", "forward", "refused_calls"),
     "file.c": ("parse", "refused_calls", "changing_files", "v3_parse", "model", "limits"),
+    "pieces.c": ("tokenizer", "generation", "refused_calls"),
+    "merges.c": ("tokenizer", "tokenizer_families", "refused_calls"),
+    "encode.c": ("tokenizer", "generation", "refused_calls"),
+    "decode.c": ("tokenizer", "generation"),
+    "unicode.c": ("tokenizer_block", "tokenizer_families", "unicode"),
+    "normalize.c": ("tokenizer_block", "tokenizer_families", "unicode", "refused_calls"),
+    "piece_table.c": _BLOCK,
+    "merge_run.c": _BLOCK,
+    "words.c": _BLOCK,
+    "scanner.c": ("tokenizer_families", "tokenizer_block"),
+    "matcher.c": _BLOCK,
+    "block_encode.c": _BLOCK,
+    "block_decode.c": ("tokenizer_block", "tokenizer_families", "model_tokenizer"),
+    "block_head.c": _BLOCK,
+    "score_ranks.c": _BLOCK,
+    "block_parse.c": _BLOCK,
+    "tokenizer.c": ("tokenizer", "tokenizer_block", "model_tokenizer", "refused_calls"),
+    "sample.c": ("sampler", "generation"),
 }
 PARSER = tuple(TESTS)
 FLAGS = (*(flag for flag in STRICT_FLAGS if flag != "-O3"), "-O1", "-fPIC", "-w", f"-I{SOURCE_DIR}")

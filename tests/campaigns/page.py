@@ -28,6 +28,7 @@ QUESTIONS = {
     "same bits": "Does `fast` give the same bits on every path, thread count and batch?",
     "system calls": "Is the target whole when a system call fails?",
     "threads": "Can many threads share one handle of the reader?",
+    "tokens": "Are token ids by a tokenizer block those of its source's library?",
     "words": "Are token ids and generated text those of llama2.c's own programs?",
 }
 

@@ -5,6 +5,7 @@ decorators. A test has to fail.
 
     make mutants-python                                   every deciding module: hours; continues where it was stopped
     make mutants-python OF=verify/operations/bounds.py    one of them
+    make mutants-python SAMPLE=60                         of each module at most 60, drawn at random
     make mutants-python SINCE=origin/main                 only on the lines that differ from a commit
 
 A mutant is tried on a copy of the tree, by the tests nearest to its module (deciding.py). Each trial is a fork of a
@@ -124,11 +125,12 @@ def judge_changes(since: str, tries: Trials, seconds: float) -> None:
 
 
 def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
-    """Try the mutants of a module that were not tried before. Return how many survived; record a whole module."""
+    """Try the mutants of a module that were not tried before. Return how many survived; record what was tried."""
     began = time.monotonic()
     text = (ROOT / module).read_text(encoding="utf-8")
     every = list(mutants(module, text))
-    seen = [mutant for mutant in every if not mutant.unseen]
+    drawn = random.Random(0).sample(every, min(given.sample or len(every), len(every)))
+    seen = [mutant for mutant in drawn if not mutant.unseen]
     fates = Fates(module, text, again=given.again)
     for mutant, fate in tries.of([one for one in seen if fates.get(one) is None]):
         fates.put(mutant, fate)
@@ -138,12 +140,14 @@ def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
     survived = sum(fates.get(mutant) == "" for mutant in seen)
     untried = sum(fates.get(mutant) is None for mutant in seen)
     noticed = len(seen) - survived - untried
-    told = f"{noticed} noticed, {len(every) - len(seen)} make no difference, {survived} others"
-    print(f"{module}: {len(every)} mutants: {told}, {untried} not tried", flush=True)
+    told = f"{noticed} noticed, {len(drawn) - len(seen)} make no difference, {survived} others"
+    if len(drawn) < len(every):
+        told += f"; drawn at random from {len(every)}"
+    print(f"{module}: {len(drawn)} mutants: {told}, {untried} not tried", flush=True)
     if not untried and not given.trial:
         save(
             f"Python mutants of {module.replace('/', '.')}",
-            [Row(module, len(every), told, survived)],
+            [Row(module, len(drawn), told, survived)],
             time.monotonic() - fates.seconds,
         )
     return survived
@@ -154,6 +158,7 @@ def main() -> None:
     parser.add_argument("--of", choices=deciding(), action="append", help="only this module; may be given often")
     parser.add_argument("--since", metavar="COMMIT", help="only on lines that differ from it; keeps nothing")
     parser.add_argument("--again", action="store_true", help="try again what nothing noticed the last time")
+    parser.add_argument("--sample", type=int, metavar="N", help="of each module at most N, the same ones each time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many mutants are tried at a time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no other mutant is tried")
     given = parser.parse_args()

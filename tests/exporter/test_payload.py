@@ -12,6 +12,7 @@ from helpers.models import arrays, checkpoint, config, same_bits
 
 import exporter
 from exporter.config import tensor_shapes
+from exporter.encode import encode
 from exporter.formats.layout import Part
 from exporter.formats.rope_tables import TABLES, rope_table
 from exporter.formats.v3 import Stored
@@ -207,3 +208,37 @@ def test_writing_keeps_one_large_tensor_in_memory(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < most * 4 * 512 * 8192
+
+
+def test_progress_within_a_tensor_counts_half_of_what_is_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A matrix of 2,304 elements becomes 3,456 bytes; the other half is to write them."""
+    seen: list[tuple[int, int]] = []
+    reports: list[Any] = []
+
+    def one_by_one(work: Any, items: list[str], _size: Any, _most: int, finished: Any, waiting: Any) -> list[Any]:
+        reports.append(waiting)
+        waiting()
+        made = []
+        for name in items:
+            made.append(work(name))
+            finished(made[-1])
+        return made
+
+    def in_steps(weights: Any, storage: str, group_size: int, where: str, advance: Any) -> Any:
+        for elements in (2, 7, 1):
+            advance(elements)
+            reports[0]()
+        return encode(weights, storage, group_size, where)
+
+    monkeypatch.setattr("exporter.payload.in_parallel", one_by_one)
+    monkeypatch.setattr("exporter.payload.encode", in_steps)
+    name = "layers.0.attention.wq.weight"
+    parts = [Part(name, "int8", (48, 48), 0, 2304), Part(name, "scale", (48, 6), 2304, 1152)]
+    with (tmp_path / "payload").open("wb+") as file:
+        PayloadWriter(checkpoint(), lambda done, total: seen.append((done, total))).write(
+            file, parts, {name: Stored("q8_0", 8)}, 3456
+        )
+    assert seen == [(0, 3456), (1, 3456), (6, 3456), (7, 3456), (3456, 3456)]
+    assert {type(done) for done, _total in seen} == {int}

@@ -1,11 +1,12 @@
 /* The sizes that headers imply, written apart from the reader's: in 128 bits, where nothing wraps. */
 #include "mutate.h"
 
+#include <float.h>
 #include <string.h>
 
 typedef __int128 wide;
 
-enum { HEADER = 256, ENTRY = 192 };
+enum { HEADER = 256, LAYERS = 512, ENTRY = 192 };
 
 static int32_t load(const uint8_t *at)
 {
@@ -70,6 +71,7 @@ typedef struct {
     uint8_t *data;
     size_t size, most;
     dice *d;
+    int64_t start;       /* where the table begins */
     int64_t number, end; /* of entries, and of the payload's bytes so far */
     int64_t alignment;
     bool too_large;
@@ -82,7 +84,7 @@ static int64_t aligned(int64_t n, int64_t alignment)
 
 static void add(table *t, const char *name, int64_t rows, int64_t cols)
 {
-    const int64_t at = HEADER + t->number * ENTRY;
+    const int64_t at = t->start + t->number * ENTRY;
     if (t->too_large || at + ENTRY > (int64_t)t->most || rows * cols > (int64_t)t->most) {
         t->too_large = true;
         return;
@@ -150,6 +152,8 @@ static int64_t add_metadata(uint8_t *at, dice *d)
 static void add_all(table *t, int64_t vocab, int64_t dim, int64_t hidden, int64_t layers, int64_t q, int64_t kv,
                     int32_t flags)
 {
+    const int32_t place = load(t->data + 256), qk_norm = load(t->data + 264), head_dim = load(t->data + 36);
+    const bool before = place != 1, after = place != 0;
     add(t, "tok_embeddings.weight", vocab, dim);
     for (int64_t layer = 0; layer < layers && !t->too_large; layer++) {
         const struct {
@@ -157,14 +161,18 @@ static void add_all(table *t, int64_t vocab, int64_t dim, int64_t hidden, int64_
             int64_t rows, cols; /* no rows: a vector */
             bool there;
         } kinds[] = {
-            {"attention_norm.weight", 0, dim, true},       {"attention.wq.weight", q, dim, true},
+            {"attention_norm.weight", 0, dim, before},     {"attention.wq.weight", q, dim, true},
             {"attention.wq.bias", 0, q, flags & 2},        {"attention.wk.weight", kv, dim, true},
             {"attention.wk.bias", 0, kv, flags & 2},       {"attention.wv.weight", kv, dim, true},
-            {"attention.wv.bias", 0, kv, flags & 2},       {"attention.wo.weight", dim, q, true},
-            {"attention.wo.bias", 0, dim, flags & 4},      {"ffn_norm.weight", 0, dim, true},
+            {"attention.wv.bias", 0, kv, flags & 2},
+            {"attention.q_norm.weight", 0, qk_norm == 1 ? head_dim : q, qk_norm},
+            {"attention.k_norm.weight", 0, qk_norm == 1 ? head_dim : kv, qk_norm},
+            {"attention.wo.weight", dim, q, true},         {"attention.wo.bias", 0, dim, flags & 4},
+            {"attention_post_norm.weight", 0, dim, after}, {"ffn_norm.weight", 0, dim, before},
             {"feed_forward.w1.weight", hidden, dim, true}, {"feed_forward.w1.bias", 0, hidden, flags & 8},
             {"feed_forward.w2.weight", dim, hidden, true}, {"feed_forward.w2.bias", 0, dim, flags & 8},
             {"feed_forward.w3.weight", hidden, dim, true}, {"feed_forward.w3.bias", 0, hidden, flags & 8},
+            {"ffn_post_norm.weight", 0, dim, after},
         };
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
             if (kinds[i].there)
@@ -179,7 +187,7 @@ static void add_all(table *t, int64_t vocab, int64_t dim, int64_t hidden, int64_
 static void clear_padding(const table *t, int64_t head)
 {
     for (int64_t i = 0; i < t->number; i++) {
-        const uint8_t *entry = t->data + HEADER + i * ENTRY;
+        const uint8_t *entry = t->data + t->start + i * ENTRY;
         int64_t place[4];
         memcpy(place, entry + 112, sizeof place);
         const int64_t next = i + 1 < t->number ? load(entry + ENTRY + 112) : t->end;
@@ -188,6 +196,55 @@ static void clear_padding(const table *t, int64_t head)
         if (place[3])
             memset(t->data + head + place[2] + place[3], 0, (size_t)(next - place[2] - place[3]));
     }
+}
+
+/* A number of the block, as it was where it may be so; else one from `least` on. */
+static uint32_t fit_number(uint8_t *at, uint32_t least, uint32_t most, dice *d)
+{
+    const uint32_t value = (uint32_t)load(at);
+    const uint32_t fitting = value >= least && value <= most ? value : least + (uint32_t)roll(d, most - least + 1);
+    store32(at, fitting);
+    return fitting;
+}
+
+/* A real number of the block: positive, or 0 where that may be. */
+static void fit_real(uint8_t *at, bool zero, bool positive, dice *d)
+{
+    static const double some[] = {1.0, 0.5, 3.0, 30.0, 1e-3};
+    double value;
+    memcpy(&value, at, sizeof value);
+    if (!(value >= (double)FLT_MIN && value <= (double)FLT_MAX) || !positive)
+        value = !positive || (zero && roll(d, 2)) ? 0.0 : some[roll(d, 5)];
+    memcpy(at, &value, sizeof value);
+}
+
+/* The architecture block and the layer table of a file that has some of them, or none. Returns where they end. */
+static int64_t fit_architecture(uint8_t *data, size_t size, int64_t layers, dice *d)
+{
+    const int64_t end = LAYERS + (layers * 4 + 63) / 64 * 64;
+    if ((int64_t)size < end)
+        memset(data + (size < HEADER ? HEADER : size), 0, (size_t)(end - (int64_t)(size < HEADER ? HEADER : size)));
+    bool windowed = false, local = false;
+    for (int64_t layer = 0; layer < layers; layer++) {
+        const uint32_t kind = fit_number(data + LAYERS + 4 * layer, 0, 5, d);
+        windowed |= kind & 1;
+        local |= kind >> 1 == 2;
+    }
+    memset(data + LAYERS + 4 * layers, 0, (size_t)(end - LAYERS - 4 * layers));
+    const uint32_t head_dim = (uint32_t)load(data + 36);
+    fit_number(data + 256, 0, 2, d);
+    fit_number(data + 260, 0, 1, d);
+    fit_number(data + 264, 0, 2, d);
+    if (fit_number(data + 268, 2, head_dim < 2 ? 2 : head_dim, d) % 2)
+        store32(data + 268, 2);
+    fit_number(data + 272, windowed, windowed ? 4 : 0, d);
+    for (int at = 280; at < 344; at += 8)
+        fit_real(data + at, at == 288 || (at > 304 && at < 336), at != 336 || local, d);
+    double beta;
+    memcpy(&beta, data + 328, sizeof beta);
+    fit_number(data + 276, beta > 0.0, beta > 0.0 ? 3 : 0, d);
+    memset(data + 344, 0, LAYERS - 344);
+    return end;
 }
 
 int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
@@ -202,18 +259,23 @@ int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
     for (int i = 0; i < 7; i++)
         if (numbers[i] < 1 || numbers[i] > 1024)
             return -1;
-    table t = {.data = data, .size = size, .most = most, .d = d, .alignment = alignment};
+    if (LAYERS + layers * 4 + 64 > (int64_t)most)
+        return -1;
+    const int64_t start = fit_architecture(data, size, layers, d);
+    table t = {.data = data, .size = size, .most = most, .d = d, .alignment = alignment, .start = start};
     const int64_t q = heads * head_dim, kv = kv_heads * head_dim;
     add_all(&t, vocab, dim, hidden, layers, q, kv, flags);
-    const int64_t at = HEADER + t.number * ENTRY;
-    if (t.too_large || at + 256 + 4096 + t.end > (int64_t)most)
+    const int64_t at = start + t.number * ENTRY;
+    if (t.too_large || at + 256 + 64 + 4096 + t.end > (int64_t)most)
         return -1;
-    const int64_t metadata = add_metadata(data + at, d);
-    const int64_t head = aligned(at + metadata + 32, alignment), total = head + t.end;
+    const int64_t metadata = add_metadata(data + at, d), tokenizer = roll(d, 4) ? 0 : 64;
+    const int64_t behind = at + metadata + tokenizer;
+    const int64_t head = aligned(behind + 32, alignment), total = head + t.end;
     if (total > (int64_t)most)
         return -1;
-    memset(data + at + metadata, 0, (size_t)(head - at - metadata));
+    memset(data + behind, 0, (size_t)(head - behind));
     memset(data + 192, 0, 64);
+    store64(data + 192, (uint64_t)tokenizer);
     store64(data + 128, (uint64_t)total);
     store64(data + 136, (uint64_t)head);
     store32(data + 144, (uint32_t)metadata);

@@ -6,10 +6,15 @@ python make_corpus.py DIRECTORY
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from helpers import tokenizer_blocks as blocks
+from helpers.arch_draws import MODELS
+from helpers.arch_files import random_weights, write
 from helpers.models import checkpoint, config
 from helpers.tokenizer_bins import byte_entries, save
+from helpers.tokenizer_blocks import Block
 from helpers.v3_files import SCALINGS
 
 import exporter
@@ -39,7 +44,14 @@ def main() -> None:
             for scaling, value in SCALINGS.items():
                 model = config(**{**TINY, "rope_scaling": value})
                 exporter.export(checkpoint(model), place / f"v3-{scaling}", format="v3", overwrite=True)
+            for number, switched in enumerate(MODELS.values()):
+                # the first of the layers, whose kind is the one that the switch is about; without biases, to be short
+                small = replace(
+                    switched, **TINY, layers=switched.layers[:1], qkv_bias=False, wo_bias=False, mlp_bias=False
+                )
+                write(place / f"v3-switches-{number}", small, random_weights(small))
     make_tokenizers(Path(sys.argv[1]) / "tokenizer")
+    make_blocks(Path(sys.argv[1]) / "block")
 
 
 def make_tokenizers(place: Path) -> None:
@@ -56,6 +68,27 @@ def make_tokenizers(place: Path) -> None:
     for name, entries in (("few", byte_entries()[:3] + letters), ("bytes", byte_entries()[:40] + letters)):
         # longer pieces may follow by mutation
         save(place / name, entries, longest=40)
+
+
+def make_blocks(place: Path) -> None:
+    """Blocks of each kind, with a text behind each."""
+    place.mkdir(parents=True, exist_ok=True)
+    letters, spaced = (
+        [b"a", b"b", b" ", b"ab", b"<s>", b"."],
+        [b"a", b"b", "\u2581".encode(), b"ab", b"<s>", b"<0x41>"],
+    )
+    merged, special = {"merges": [(0, 1)]}, {"added": [(4, blocks.SPECIAL)], "bos": 4, "eos_ids": [4]}
+    every = {
+        "plain": Block(pieces=letters, **merged),
+        "gpt2": Block(pieces=letters, pretokenizer=blocks.GPT2, **merged, **special),
+        "llama3": Block(pieces=letters, pretokenizer=blocks.LLAMA3, flags=blocks.WHOLE, **merged, **special),
+        "qwen2": Block(pieces=letters, pretokenizer=blocks.QWEN2, flags=blocks.NFC, **merged, **special),
+        "digits": Block(pieces=letters, pretokenizer=blocks.GPT2, flags=blocks.DIGITS | blocks.PREFIX, **merged),
+        "characters": Block(kind=2, pieces=spaced, flags=blocks.PREFIX | blocks.BYTE_PIECES, **merged, **special),
+        "scores": Block(kind=2, pieces=spaced, flags=blocks.PREFIX, scores=[0.0] * 6, unk=0, **special),
+    }
+    for name, block in every.items():
+        (place / name).write_bytes(block.content() + b"ab a.b <s> ab1")
 
 
 if __name__ == "__main__":

@@ -29,9 +29,11 @@ static int32_t load(const uint8_t *at)
 static void change_a_number(uint8_t *data, size_t size, dice *d)
 {
     /* within a header mostly, wherever numbers stand; somewhere else now and then */
-    static const uint8_t fields[] = {0,  4,  8,  12, 16, 20, 24, 28, 32,  36,  37,  40,  41,  44,  48,  52,
-                                     56, 60, 64, 68, 72, 80, 88, 96, 104, 112, 120, 124, 128, 136, 144, 152};
-    size_t at = roll(d, 8) ? fields[roll(d, sizeof fields)] : roll(d, size);
+    static const uint16_t fields[] = {0,   4,   8,   12,  16,  20,  24,  28,  32,  36,  37,  40,  41,  44,
+                                      48,  52,  56,  60,  64,  68,  72,  80,  88,  96,  104, 112, 120, 124,
+                                      128, 136, 144, 152, 192, 256, 260, 264, 268, 272, 276, 280, 288, 296,
+                                      304, 312, 320, 328, 336, 512, 516, 520};
+    size_t at = roll(d, 8) ? fields[roll(d, sizeof fields / sizeof *fields)] : roll(d, size);
     if (at + 4 > size)
         return;
     int32_t value = interesting(d);

@@ -67,6 +67,25 @@ static void look_at_all(const rc_model *model)
     }
 }
 
+/* The switches, of which no two contradict each other. */
+static void look_at_switches(const rc_model *model)
+{
+    const rc_config *c = rc_model_config(model);
+    bool windowed = false, local = false;
+    for (int64_t layer = -1; layer <= c->n_layers; layer++) {
+        rc_layer kind;
+        HOLDS(rc_model_layer(model, layer, &kind) == (layer >= 0 && layer < c->n_layers));
+        HOLDS(kind.windowed >= 0 && kind.windowed <= 1 && kind.rope >= RC_NO_ROPE && kind.rope <= RC_SECOND_ROPE);
+        windowed |= kind.windowed;
+        local |= kind.rope == RC_SECOND_ROPE;
+    }
+    HOLDS(windowed == (c->window > 0) && local == (c->local_theta > 0.0));
+    HOLDS(c->rotary_dim >= 2 && c->rotary_dim <= c->head_dim && c->rotary_dim % 2 == 0);
+    HOLDS((c->query_scale_beta > 0.0) == (c->query_scale_positions > 0));
+    HOLDS(c->embedding_scale > 0.0 && c->residual_scale > 0.0 && c->logit_divisor > 0.0);
+    HOLDS(c->tokenizer_size >= 0 && c->tokenizer_at + c->tokenizer_size <= c->head_size);
+}
+
 static double work_of(const rc_config *c)
 {
     const double q = (double)c->n_heads * c->head_dim, kv = (double)c->n_kv_heads * c->head_dim;
@@ -168,6 +187,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     HOLDS(rc_model_config(model)->file_size == (int64_t)size);
     look_at_all(model);
+    look_at_switches(model);
     /* a pass costs a hundred times what it takes to refuse a file: of those that are not, some */
     if (work_of(rc_model_config(model)) <= MOST_WORK && (choice >> 32 & 3) == 0)
         run(model, choice);

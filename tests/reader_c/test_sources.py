@@ -64,8 +64,9 @@ def test_nothing_else_is_declared_there(name: str) -> None:
     assert declared <= (defined(own.read_text(encoding="utf-8")) if own.exists() else set())
 
 
-def test_the_list_in_reader_h_has_every_file_but_itself() -> None:
-    listed = (SOURCE_DIR / "reader.h").read_text(encoding="utf-8").partition("#ifndef")[0]
+def test_the_lists_in_two_headers_have_every_other_file() -> None:
+    headers = ((SOURCE_DIR / name).read_text(encoding="utf-8") for name in ("reader.h", "tokenizer.h"))
+    listed = "".join(header.partition("#ifndef")[0] for header in headers)
     names = set(re.findall(r"[a-z0-9_]+", listed))
     files = {path.stem for path in SOURCE_DIR.iterdir()} - {"reader"}
     assert {name for name in files if not name.startswith(("vectors_", "fast_body"))} <= names

@@ -125,11 +125,15 @@ BROKEN = {
     "right of no token": (u32(104, BIG), "right token of a merge at 104: expected at most 5, found 2147483648"),
     "a merge into no piece": (
         u32(104, 0),
-        "merge at 100: expected two tokens whose bytes together are a piece, found others",
+        "merge at 100: expected two pieces whose bytes together are a piece, found others",
     ),
     "a merge of nothing": (
         bent(100, struct.pack("<2I", 3, 3)),
-        "merge at 100: expected two tokens whose bytes together are a piece, found others",
+        "merge at 100: expected two pieces whose bytes together are a piece, found others",
+    ),
+    "a merge with nothing": (
+        bent(100, struct.pack("<2I", 3, 2)),
+        "merge at 100: expected two pieces whose bytes together are a piece, found others",
     ),
     "a merge twice": (
         with_(pieces=[b"a", b"b", b"ab", b"", b"<s>", b"abb"], merges=[(0, 1), (2, 1), (0, 1)]),
@@ -232,6 +236,10 @@ def test_special_tokens_are_found_or_not_and_shown_or_not() -> None:
     assert tokenizer.encode(text, special=False) == [97, *b"<s>", 98, 258]
     assert tokenizer.decode([97, 256, 98, 258]) == b"a<s>b[x]"
     assert tokenizer.decode([97, 256, 98, 258], special=False) == b"ab[x]"
+    # SentencePiece's, which a text cannot spell
+    control = opened(Block(pieces=[*BYTES, b"<s>"], bos=256).content(), 257)
+    assert control.encode("<s>") == [*b"<s>"]
+    assert control.decode([256, 97], special=False) == b"a"
 
 
 ALL_BYTES = Block(pieces=[*BYTES, b"ab", b" a", b"\xc3\xa9"], merges=[(97, 98), (32, 97), (0xC3, 0xA9)])

@@ -70,13 +70,20 @@ class Execution:
             self._add(window, rows.start, *sides)
 
     def _add(self, window: int, first: int, reference: Floats, sigma: Floats, engine: Floats) -> None:
-        """Add some positions, from `first` on."""
-        error = np.abs(engine - reference)
-        # where noise changes nothing (an all-zero model), the logits must be equal
-        sigmas = np.divide(error, sigma, out=np.where(error == 0, 0.0, np.inf), where=sigma > 0)
-        sigmas[~(np.isfinite(error) & np.isfinite(sigma))] = np.inf
+        """Add some positions, from `first` on. sigma: overwritten."""
+        error = engine - reference
+        np.abs(error, out=error)
+        # a NaN is the largest of any numbers
+        largest, least, most = float(error.max()), float(sigma.min()), float(sigma.max())
+        if math.isfinite(largest) and least > 0 and math.isfinite(most):
+            sigmas = np.divide(error, sigma, out=sigma)
+        else:
+            # where noise changes nothing (an all-zero model), the logits must be equal
+            sigmas = np.divide(error, sigma, out=np.where(error == 0, 0.0, np.inf), where=sigma > 0)
+            sigmas[~(np.isfinite(error) & np.isfinite(sigma))] = np.inf
+            largest = float(np.nan_to_num(error, nan=np.inf).max())
         at = int(sigmas.argmax())
-        self._largest = max(self._largest, float(np.nan_to_num(error, nan=np.inf).max()))
+        self._largest = max(self._largest, largest)
         if sigmas.flat[at] > self._worst:
             position, index = (int(i) for i in np.unravel_index(at, sigmas.shape))
             self._worst = float(sigmas.flat[at])

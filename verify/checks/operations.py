@@ -17,7 +17,7 @@ import torch
 from verify.checks.digits import beside, counted
 from verify.checks.result import CheckResult, skipped, within
 from verify.operations import bounds
-from verify.operations.comparison import Comparison
+from verify.operations.comparison import Comparison, worst_element
 from verify.operations.matched_filter import find_weight
 
 # Above this share of a row's squared error, one weight is named as the explanation.
@@ -92,11 +92,7 @@ class Operations:
         """Add a comparison; return its largest error over bound. windows: the numbers of those along its first
         axis."""
         self._order.setdefault(judged.operation, len(self._order))
-        error = (judged.out - judged.exact).abs_()
-        largest = float(torch.nan_to_num(error, nan=math.inf).max())
-        ratio = bounds.utilisation(error, judged.bound)
-        at = int(ratio.argmax())
-        worst = float(ratio.flatten()[at])
+        largest, worst, at = worst_element(judged)
         key = (self._arithmetic, activations, layer, judged.operation)
         before = self._reports.get(key)
         if before is not None:
@@ -104,7 +100,7 @@ class Operations:
             if before.max_error_over_bound >= worst:
                 self._reports[key] = dataclasses.replace(before, max_error=largest)
                 return worst
-        place = [int(i) for i in torch.unravel_index(torch.tensor(at), ratio.shape)]
+        place = [int(i) for i in torch.unravel_index(torch.tensor(at), judged.out.shape)]
         where: dict[str, Any] = {
             "window": windows[place[0]],
             "position": place[1],
@@ -115,9 +111,9 @@ class Operations:
         if judged.tensor:
             where["tensor"] = judged.tensor
         if worst > 1 and judged.inputs is not None:
-            suspect = find_weight(
-                (judged.out - judged.exact).flatten(0, 1), ratio.flatten(0, 1), judged.inputs.flatten(0, 1)
-            )
+            residual = judged.out - judged.exact
+            ratio = bounds.utilisation(residual.abs(), judged.bound)
+            suspect = find_weight(residual.flatten(0, 1), ratio.flatten(0, 1), judged.inputs.flatten(0, 1))
             where |= dataclasses.asdict(suspect) | {"row": suspect.row + judged.first}
         operation = judged.operation
         self._reports[key] = LayerReport(activations, layer, operation, largest, worst, where, self._arithmetic)

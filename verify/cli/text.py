@@ -56,7 +56,10 @@ _QUIET = _of_output("--quiet", is_flag=True, help="Print nothing else.")
     _FILE,
     click.argument("prompt", default="", metavar="[PROMPT]", panel=panels.SOURCE, help="The text to continue."),
     _of_text(
-        "--tokenizer", type=PATH, metavar="FILE", help="llama2.c's tokenizer.bin.  [default: the one beside FILE]"
+        "--tokenizer",
+        type=PATH,
+        metavar="FILE",
+        help="llama2.c's tokenizer.bin.  [default: the model's own, else the one beside FILE]",
     ),
     _of_text("--temperature", default=1.0, show_default=True, metavar="X", help="0 for the most probable token."),
     _of_text(
@@ -103,7 +106,8 @@ def generate(
             how["steps"] = 0
         return _chat(file, prompt, tokenizer, seed, quiet=quiet, **how)
     with reader_c.open(file) as model:
-        words = reader_c.Tokenizer(_tokenizer(file, tokenizer), model.config.vocab_size)
+        words = model.tokenizer if tokenizer is None else None
+        words = words or reader_c.Tokenizer(_tokenizer(file, tokenizer), model.config.vocab_size)
         out, count, began = _Text(), 0, 0.0
         try:
             for piece in reader_c.generate(model, words, prompt, seed=seed, **how):

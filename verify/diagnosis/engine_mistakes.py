@@ -23,6 +23,7 @@ ROPE_HALF_SPLIT = Mistake(
 )
 ROPE_BACKWARDS = Mistake("rope-backwards", by_engine="rotates in the opposite direction")
 ROPE_MISSING = Mistake("rope-missing", by_engine="does not apply RoPE to {what}")
+ROPE_ON_VALUES = Mistake("rope-on-values", by_engine="applies RoPE to values, too")
 ROPE_POSITION = Mistake("rope-position", by_engine="takes RoPE's angles for {what} from the position {side}")
 KV_HEADS = Mistake(
     "kv-heads",
@@ -61,10 +62,15 @@ ROWS_SHIFTED = Mistake("rows-shifted", by_engine="reads {tensor} one row off: th
 NARROWED = Mistake("narrowed", by_engine="rounds {tensor} to {found} before the product")
 RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
 INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
+INT8_MISSING = Mistake("int8-missing", by_engine="multiplies by float activations instead of rounding them to int8")
 EMBEDDING_SCALED = Mistake("embedding-scaled", by_engine="multiplies the embeddings by {factor}")
 ONE_EMBEDDING = Mistake("one-embedding", by_engine="computes token {token} with {found}")
 NORM_PLUS_ONE = Mistake("norm-plus-one", by_engine="multiplies by 1 + the weights of {what} instead of the weights")
 NORM_MISSING = Mistake("norm-missing", by_engine="does not apply the final norm")
+NORM_TWICE = Mistake("norm-twice", by_engine="applies the final norm twice")
+NORM_CENTRED = Mistake(
+    "norm-centred", by_engine="subtracts the mean in its norms, as LayerNorm does, which RMSNorm does not"
+)
 LAYER_MISSING = Mistake("layer-missing", by_engine="omits layer {layer}")
 LOGITS_SCALED = Mistake("logits-scaled", by_engine="{how} the logits by {factor}")
 LOGITS_OFFSET = Mistake("logits-offset", by_engine="adds {offset} to every logit")

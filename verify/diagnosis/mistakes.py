@@ -93,6 +93,13 @@ ROWS_SCALED = Mistake("rows-scaled", "the source's {what}, each multiplied by a 
 ROWS_NEGATED = Mistake("rows-negated", "the source's values with the opposite sign in {which}")
 SIGNS_DIFFER = Mistake("signs-differ", "the right magnitudes, {share} of them with the opposite sign")
 
+# ---- changes of single values ----
+
+CONSTANT = Mistake("constant", "{value} everywhere, as if the values were never loaded")
+RECIPROCALS = Mistake("reciprocals", "the reciprocals of the source's values")
+CLIPPED = Mistake("clipped", "the source's values, but none beyond a limit: larger ones are cut to it")
+PRUNED = Mistake("pruned", "the source's large values, and zeros instead of all small ones")
+
 # ---- how parts are stored ----
 
 BIG_ENDIAN = Mistake("big-endian", "the right numbers in big-endian byte order")
@@ -148,6 +155,7 @@ SCALES_INVERTED = Mistake("scales-inverted", "the right int8, but the reciprocal
 
 ROUNDED_TO_BF16 = Mistake("rounded-to-bf16", "the source's values rounded to bf16")
 ROUNDED_TO_FP16 = Mistake("rounded-to-fp16", "the source's values rounded to fp16")
+ROUNDED_TO_FP8 = Mistake("rounded-to-fp8", "the source's values rounded to fp8 ({which})")
 CUT_TO_BF16 = Mistake("cut-to-bf16", "the source's values truncated to bf16 instead of rounded")
 CUT_TO_FP16 = Mistake("cut-to-fp16", "the source's values truncated to fp16 instead of rounded")
 SUBNORMALS_FLUSHED = Mistake("subnormals-flushed", "zeros instead of the source's subnormal values")

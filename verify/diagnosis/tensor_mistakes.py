@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import torch
 
@@ -169,6 +170,12 @@ _ON_THE_WAY = (
     TensorMistake(m.SUBNORMALS_FLUSHED, tuple(map(c.flushed, (2.0**-14, 2.0**-126)))),
     TensorMistake(m.CUT_TO_BF16, (c.on_the_way(c.cut_to_bf16),)),
     TensorMistake(m.CUT_TO_FP16, (c.on_the_way(c.cut_to_fp16),)),
+    *(
+        TensorMistake(
+            m.ROUNDED_TO_FP8, (c.on_the_way(partial(torch.Tensor.to, dtype=dtype)),), fields=(("which", which),)
+        )
+        for which, dtype in (("e4m3", torch.float8_e4m3fn), ("e5m2", torch.float8_e5m2))
+    ),
     TensorMistake(m.QUANTIZED_ON_THE_WAY, tuple(map(c.through_q8, (32, 64, 128)))),
 )
 

@@ -22,6 +22,7 @@ from verify.diagnosis.rope_table_mistakes import diagnose_tables
 from verify.diagnosis.row_fits import int8_fits, negated_rows, orders
 from verify.diagnosis.swapped_tensors import diagnose_swapped
 from verify.diagnosis.tensor_mistakes import TENSOR_MISTAKES, TensorMistake
+from verify.diagnosis.value_fits import value_changes
 from verify.sources import Source
 
 
@@ -83,7 +84,7 @@ def _first_mistake(compared: BitComparison, probes: Sequence[str]) -> TensorMist
     return None
 
 
-_FITS = (int8_fits, lines, negated_rows, orders, folded_norm, factors_of_rows)
+_FITS = (int8_fits, lines, negated_rows, orders, folded_norm, factors_of_rows, value_changes)
 
 
 def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:

@@ -13,6 +13,8 @@ from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
 
 Load = llama.Load
+# (the result of a norm, the weights of that norm) -> what an engine has in its place
+ChangeNorm = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # (hyperparameters, the layer's rotation if it has one) -> a watch over one layer, which sees the result of each
 # operation and may change it
 MakeWatch = Callable[[Hyperparameters, torch.Tensor | None], llama.Watch]
@@ -24,8 +26,8 @@ class MistakenReference:
 
     sentence: what an engine with the mistake does. hyper, load: what the reference computes with. watch: changes the
     results of its operations. order: of the layers, if it is not the right one. embedding: by what the embeddings are
-    multiplied. normed: whether the last norm is applied. coarse: the mistake rounds, so that its own roundings differ
-    between float32 and float64.
+    multiplied. norm: changes the result of every norm; last_norm: of the last one alone. normed: whether there is a
+    last one. coarse: the mistake rounds, so that its own roundings differ between float32 and float64.
     """
 
     mistake: Mistake
@@ -35,6 +37,8 @@ class MistakenReference:
     watch: MakeWatch | None = None
     order: tuple[int, ...] | None = None
     embedding: float = 1.0
+    norm: ChangeNorm | None = None
+    last_norm: ChangeNorm | None = None
     normed: bool = True
     coarse: bool = False
 
@@ -50,7 +54,20 @@ def logits_of(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.d
     for number in range(hyper.n_layers) if reference.order is None else reference.order:
         rotation = rotations.get(hyper.layer(number).rope)
         watch = reference.watch(hyper, rotation) if reference.watch else llama.unwatched
+        if reference.norm is not None:
+            watch = _changing_norms(reference.norm, load, number)
         x = llama.layer(hyper, load, number, x, within, exact, watch)
     if reference.normed:
-        return llama.head(hyper, load, x, exact)[0]
+        x = llama.final_norm(hyper, load, x, exact)
+    change = reference.last_norm or reference.norm
+    if change is not None:
+        x = change(x, load("norm.weight").to(dtype))
     return llama.finished(hyper, x[0] @ load(llama.classifier(hyper)).to(dtype).T, exact)
+
+
+def _changing_norms(change: ChangeNorm, load: Load, layer: int) -> llama.Watch:
+    def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
+        is_norm = operation in ("attention_norm", "ffn_norm", "attention_post_norm", "ffn_post_norm")
+        return change(y, load(f"layers.{layer}.{operation}.weight").to(y.dtype)) if is_norm else y
+
+    return watch

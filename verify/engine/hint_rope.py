@@ -32,6 +32,7 @@ def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistaken
     ):
         missing = m.ROPE_MISSING.of_engine(what=what)
         yield MistakenReference(m.ROPE_MISSING, missing, hyper, load, _rotating(_not_at_all, *names))
+    yield MistakenReference(m.ROPE_ON_VALUES, m.ROPE_ON_VALUES.of_engine(), hyper, load, _values_rotated)
     # no logit tells a query that is rotated too far from keys that are rotated too little
     for name, what, other in (("q", "queries", "keys"), ("k", "keys", "queries")):
         further = m.ROPE_POSITION.of_engine(what=what, side=f"after (or for {other} from the position before)")
@@ -80,6 +81,18 @@ def _rotating(rotate: Rotate, *names: str) -> MakeWatch:
         return watch
 
     return make
+
+
+def _values_rotated(hyper: Hyperparameters, rotation: torch.Tensor | None) -> llama.Watch:
+    def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
+        if operation != "v" or rotation is None:
+            return y
+        heads = y.unflatten(-1, (-1, hyper.head_dim))
+        moving, staying = heads[..., : hyper.rotated], heads[..., hyper.rotated :]
+        moved = torch.view_as_real(_complex(moving) * rotation[:-1].unsqueeze(1)).flatten(-2)
+        return torch.cat((moved, staying), dim=-1).flatten(2)
+
+    return watch
 
 
 def _complex(heads: torch.Tensor) -> torch.Tensor:

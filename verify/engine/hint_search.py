@@ -110,7 +110,8 @@ def _explanations(seen: Seen, hyper: Hyperparameters, load: Load, group_size: in
         if left <= 1:
             yield _Explanation(Hint(mistake, sentence), left, made)
     tokens = torch.from_numpy(seen.tokens)
-    for known in mistaken_references(hyper, load, group_size, tokens, seen.first):
+    int8 = seen.limit is None
+    for known in mistaken_references(hyper, load, group_size, tokens, seen.first, int8=int8):
         few = logits_of(known, tokens[:_TRIED_POSITIONS], torch.float32).double().numpy()
         if seen.left(few, coarse=known.coarse) > _SCREENED:
             continue

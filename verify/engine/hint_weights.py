@@ -1,4 +1,4 @@
-"""List mistakes with weights: other tensors, other norms, other embeddings, and inputs that a product omits."""
+"""List mistakes with weights: other tensors, other embeddings, and inputs that a product omits."""
 
 from __future__ import annotations
 
@@ -33,22 +33,10 @@ def of_weights(hyper: Hyperparameters, load: Load, tokens: torch.Tensor, first: 
 
     yield MistakenReference(m.GATE_UP_SWAPPED, m.GATE_UP_SWAPPED.of_engine(), hyper, exchanged)
 
-    def without_norms(name: str) -> torch.Tensor:
-        return torch.ones_like(load(name)) if name.endswith("norm.weight") else load(name)
-
-    yield MistakenReference(m.NORM_WEIGHTS, m.NORM_WEIGHTS.of_engine(), hyper, without_norms)
-    yield from _of_norms(hyper, load)
     yield from _of_embeddings(hyper, load, tokens, first)
     for found, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
         sentence = m.NARROWED.of_engine(tensor="every matrix", found=found)
         yield MistakenReference(m.NARROWED, sentence, hyper, _rounded(load, dtype))
-
-
-def _of_norms(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
-    for what, ending in (("all norms", "norm.weight"), ("the final norm", "")):
-        sentence = m.NORM_PLUS_ONE.of_engine(what=what)
-        yield MistakenReference(m.NORM_PLUS_ONE, sentence, hyper, _one_added(load, ending))
-    yield MistakenReference(m.NORM_MISSING, m.NORM_MISSING.of_engine(), hyper, load, normed=False)
 
 
 def _of_embeddings(
@@ -96,16 +84,6 @@ def _row_replaced(token: int, other: int) -> Change:
 
 def _row_zero(token: int) -> Change:
     return lambda rows: rows.index_fill(0, torch.tensor([token]), 0.0)
-
-
-def _one_added(load: Load, ending: str) -> Load:
-    """Add 1 to the weights of norms with this ending, or to the last norm's."""
-
-    def added(name: str) -> torch.Tensor:
-        chosen = name.endswith(ending) if ending else name == "norm.weight"
-        return load(name) + 1 if chosen else load(name)
-
-    return added
 
 
 def _rounded(load: Load, dtype: torch.dtype) -> Load:

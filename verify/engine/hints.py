@@ -13,6 +13,7 @@ import torch
 from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import LAYERS_REVERSED, ROPE_THETA
 from verify.engine.hint_attention import of_cache, of_heads, of_scores
+from verify.engine.hint_norms import of_norms
 from verify.engine.hint_reference import Load, MakeWatch, MistakenReference
 from verify.engine.hint_rope import of_rope
 from verify.engine.hint_weights import of_omitted_inputs, of_weights
@@ -30,18 +31,27 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def mistaken_references(
-    hyper: Hyperparameters, load: Load, group_size: int, tokens: torch.Tensor = _NO_TOKENS, first: int = 0
+    hyper: Hyperparameters,
+    load: Load,
+    group_size: int,
+    tokens: torch.Tensor = _NO_TOKENS,
+    first: int = 0,
+    *,
+    int8: bool = False,
 ) -> Iterator[MistakenReference]:
     """Yield every known mistake that shows in this model.
 
     group_size: of its Q8_0 tensors, 0 if it has none. tokens: of the window; first: the first position whose logits
-    are wrong.
+    are wrong. int8: whether the engine should round activations to int8, which no reference here does.
     """
+    if int8:
+        yield MistakenReference(m.INT8_MISSING, m.INT8_MISSING.of_engine(), hyper, load)
     yield from _of_hyperparameters(hyper, load)
     yield from of_rope(hyper, load, first)
     yield from of_heads(hyper, load)
     yield from of_scores(hyper, load)
     yield from of_cache(hyper, load, first)
+    yield from of_norms(hyper, load)
     yield from of_weights(hyper, load, tokens, first)
     yield from of_omitted_inputs(hyper, load, group_size)
     yield from _of_layers(hyper, load)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +57,8 @@ def release(
 
     Args:
         source, out: the checkpoint's path or hub id; the file's path, or the directory's.
-        format, group_size, exact_group_size, storage, provenance, tokenizer_block, overwrite: as in
-            exporter.export().
-        tokenizer_out: a path for llama2.c's tokenizer.bin, which appears with the file or not at all.
+        format, group_size, exact_group_size, storage, provenance, overwrite: as in exporter.export().
+        tokenizer_block, tokenizer_out: as in exporter.export(); llama2.c's tokenizer.bin, with the file or not.
         policy, baseline, windows, depth, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce,
             progress, forecast, timed: as in verify.verify().
         source_kind, follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in exporter.open_checkpoint().
@@ -75,6 +75,5 @@ def release(
     given = locals()
     export = {name: given[name] for name in release_file.EXPORT_OPTIONS}
     options = options_of(given).with_windows(windows, depth)
-    return release_file.release(
-        source, out, options=options, sign_key=sign_key, tokenizer_out=tokenizer_out, **export
-    )
+    beside: dict[str, Any] = {"sign_key": sign_key, "tokenizer_out": tokenizer_out}
+    return release_file.release(source, out, options=options, **beside, **export)

@@ -47,7 +47,7 @@ def judge_query_scale(hyper: Hyperparameters, at: Recorded) -> Comparison:
     read = at[query_before_scale(at)].double()
     factor = query_scale(hyper, read.shape[1])
     exact = read * factor
-    bound = bounds.query_scaled(exact, factor, hyper.query_scale_beta)
+    bound = bounds.query_scaled(exact, factor)
     return Comparison("q_scaled", at["q_scaled"].double(), exact, bound)
 
 

@@ -26,8 +26,8 @@ LANES = 16  # lanes of `fast`, which four more additions reduce to one
 # 2.36 on x86_64 reaches 3.13.
 LIBM_ULPS = 1
 ERFC_ULPS = 4
-# The same for tanh: of the C library, and of `fast`.
-TANH_ULPS: dict[Arithmetic, float] = {"mirror": 2, "fast": 2}
+# The same for tanh: of the C library, whose tests record 2 and which reaches 2.19, and of `fast`.
+TANH_ULPS: dict[Arithmetic, float] = {"mirror": 3, "fast": 2.6}
 
 # From here on, e^-x may be infinite in float32, whose largest number has a logarithm of 88.7228.
 _EXP_OVERFLOWS = -88.72
@@ -61,7 +61,7 @@ def utilisation(error: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
 
 def _total(relative: torch.Tensor, absolute: torch.Tensor | float, *inputs: torch.Tensor) -> torch.Tensor:
     """Return the sum of both, and NaN where one of the inputs is not finite."""
-    bound = (relative + absolute) * _SLACK
+    bound = (relative + absolute).mul_(_SLACK)
     for one in inputs:
         bound = bound + one * 0
     return bound
@@ -177,13 +177,13 @@ def capped(
     return _total(exact.abs() * gamma(roundings), lost, raw)
 
 
-def query_scaled(exact: torch.Tensor, factor: torch.Tensor, beta: float) -> torch.Tensor:
-    """Bound queries times 1 + beta * ln(1 + step). exact: includes the factor (positions, 1) of each position.
+def query_scaled(exact: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Bound queries times a factor of their position. exact: includes the factor (positions, 1).
 
-    The factor is computed in double and rounded once.
+    The factor is computed in double and rounded once. A factor of 1 changes nothing.
     """
-    rounded = torch.where(factor == 1, 0.0, torch.ones_like(factor))
-    return _total(exact.abs() * gamma(1 + rounded), TAU / 2)
+    moved = (factor != 1).double()
+    return _total(exact.abs() * gamma(moved * 2.0), moved * (TAU / 2))
 
 
 # ---- functions of a row ----

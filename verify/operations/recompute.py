@@ -15,7 +15,7 @@ import torch
 import reader_c
 from verify.operations import bounds
 from verify.operations.attention import Recorded, judge_attention, judge_query_scale, judge_rotation, judge_tables
-from verify.operations.comparison import Comparison, replayed, same
+from verify.operations.comparison import Comparison, replayed, rows_in_cache, same
 from verify.operations.int8 import Replay, judge_steps
 from verify.oracle import llama
 from verify.sources import Hyperparameters
@@ -177,13 +177,11 @@ class Recompute:
             else:
                 w = weights[part]
                 exact = wide @ w.double().T
-                # the terms are positive, so the relative error of a float32 product is a gamma
-                magnitudes = (magnitude @ w.abs().T).double() * (1 + 2 * bounds.gamma(w.shape[1]))
-                bound = bounds.product(magnitudes, w.shape[1], self.arithmetic)
+                bound = _bound_of_product(magnitude @ w.abs().T, w.shape[1], self.arithmetic)
             if bias is not None:
                 exact = exact + bias[part].double()
                 bound = bounds.biased(bound, exact)
-            found, exact, bound = (one.view(*x.shape[:-1], -1) for one in (out[:, part].double(), exact, bound))
+            found, exact, bound = (one.unflatten(0, x.shape[:-1]) for one in (out[:, part], exact, bound))
             return [*judged, Comparison(operation, found, exact, bound, first, inputs=x, tensor=tensor)]
 
         firsts = range(0, len(weights), rows)
@@ -202,6 +200,16 @@ class Recompute:
 def _single(number: float) -> float:
     """Return a number as engines hold it, in float32."""
     return torch.tensor(number, dtype=torch.float32).item()
+
+
+def _bound_of_product(magnitudes: torch.Tensor, terms: int, arithmetic: reader_c.Arithmetic) -> torch.Tensor:
+    """Bound a product of so many terms. magnitudes: of each (tokens, rows), from a float32 product."""
+    # the terms are positive, so the relative error of a float32 product is a gamma
+    above = 1 + 2 * bounds.gamma(terms)
+    bound = torch.empty(magnitudes.shape, dtype=torch.float64)
+    for rows in rows_in_cache(magnitudes):
+        bound[rows] = bounds.product(magnitudes[rows].double().mul_(above), terms, arithmetic)
+    return bound
 
 
 def _activated(gate: torch.Tensor, activation: str) -> torch.Tensor:

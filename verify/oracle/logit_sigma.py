@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ MOST_DRAWS = 32
 
 # Roundings are enlarged by this factor: large enough that the roundings of the float32 passes themselves do not
 # matter, and small enough that the model stays linear in them.
-_SCALE = 32.0
+SCALE = 32.0
 
 # Variances are float32: those below 2^-149 become 0, and so does the noise of logits below about 2^-50. No softmax,
 # not even in float64, distinguishes logits that differ by as little as this.
@@ -46,12 +47,14 @@ class LogitNoise:
         seed: int,
         *,
         rounders: int = 1,
+        seen: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         """tokens: (windows, length). logits: without noise (windows, length, vocab_size). load returns the weights
         that gave them. seed: of the draws. rounders: how many of the two sides that are compared round to float32:
-        the engine alone, or also the program that computed the logits."""
+        the engine alone, or also the program that computed the logits. seen: gets what the classifier reads, with the
+        noise of a draw SCALE times as large, for all windows and their first positions."""
         self._hyper, self._load, self._tokens, self._seed = hyper, load, tokens, seed
-        self._rounders = rounders
+        self._rounders, self._seen = rounders, seen
         self.logits = logits
         # of each position
         self.draws = torch.zeros(tokens.shape[1], 1, dtype=torch.int64)
@@ -67,7 +70,7 @@ class LogitNoise:
         tokens = self._tokens[:, :positions]
         for number in range(self._made, self._made + count):
             # PyTorch's generator knows the lowest 32 bits of a seed alone
-            self._add(tokens, Noise(draws=1, scale=_SCALE, seed=(self._seed << 8) + number))
+            self._add(tokens, Noise(draws=1, scale=SCALE, seed=(self._seed << 8) + number))
         self._made += count
         self.draws[:positions] += count
         self._gather()
@@ -76,6 +79,8 @@ class LogitNoise:
         hyper, load, length = self._hyper, self._load, tokens.shape[1]
         x = llama.last_stream(hyper, load, tokens, torch.float32, noise)
         h = llama.final_norm(hyper, load, x, noise)
+        if self._seen is not None:
+            self._seen(h)
         rows, step = load(llama.classifier(hyper)), max(1, _BLOCK // length)
         for window, moved in enumerate(h):
             for first in range(0, len(rows), step):
@@ -83,7 +88,7 @@ class LogitNoise:
                 w = rows[part].T.to(moved.dtype)
                 y = torch.from_numpy(self.logits[window, :length, part]).to(moved.dtype)
                 own, found = self._own(y, moved, w)
-                movement = torch.sub(found, y).div_(_SCALE)
+                movement = torch.sub(found, y).div_(SCALE)
                 self._squares[window, :length, part].add_(own.addcmul_(movement, movement))
                 pulse(NOISY * multiplications.of_head(hyper, 1, length) * w.shape[1] / len(rows))
 

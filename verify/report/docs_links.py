@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Where the documentation is published. OWNER stands for the project's place, as in docs/ci.md.
-DOCS = "https://github.com/OWNER/export-and-verify/blob/main/docs/"
+DOCS = "https://git.example/OWNER/export-and-verify/docs/"
 
 # check -> page and heading
 _PAGES = {

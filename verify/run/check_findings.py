@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -52,9 +53,15 @@ class CheckFindings:
         return replace(self, checks=(*self.checks, *checks))
 
 
-def unusable_tensor(source: Source, references: References) -> str | None:
-    """Return why a source has no logits, which is a NaN or an infinity in a tensor; None if it has."""
+def unusable_tensor(source: Source, references: References, compared: Sequence[TensorReport]) -> str | None:
+    """Return why a source has no logits, which is a NaN or an infinity in a tensor; None if it has.
+
+    compared: tensors that were compared with the file's. Those whose error is finite are not read again.
+    """
+    finite_error = {report.name for report in compared if math.isfinite(report.rms_error)}
     for name in source.hyperparameters.shapes():
+        if name in finite_error:
+            continue
         try:
             finite = bool(torch.isfinite(references.source_weights(name)).all())
         except NotFiniteError:

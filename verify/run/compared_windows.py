@@ -91,12 +91,18 @@ class Comparer:
         ]
         engine = ahead(self._run, passes, engines)
         for batch in batches:
-            tokens = torch.from_numpy(np.stack([self._windows[n].tokens for n in batch]))
-            references = self._references.of(tokens, batch, agree=agrees(self._windows, batch))
-            yield tuple(
-                self._compare(number, reference, engine, kept.get(number))
-                for number, reference in zip(batch, references, strict=True)
-            )
+            yield self._compare_batch(batch, engine, kept)
+
+    def _compare_batch(
+        self, batch: list[int], engine: Iterator[NDArray[np.float32]], kept: dict[int, int]
+    ) -> tuple[ComparedWindow, ...]:
+        """Compare one batch; its references are freed before those of the next batch are computed."""
+        tokens = torch.from_numpy(np.stack([self._windows[n].tokens for n in batch]))
+        references = self._references.of(tokens, batch, agree=agrees(self._windows, batch))
+        return tuple(
+            self._compare(number, reference, engine, kept.get(number))
+            for number, reference in zip(batch, references, strict=True)
+        )
 
     def _run(self, asked: _Pass) -> NDArray[np.float32]:
         number, arithmetic, activations = asked
@@ -121,6 +127,7 @@ class Comparer:
                     q8 = compare_window(window.origin, window.tokens, of_source, logits)
                 if self._trial is not None and arithmetic == "mirror" and activations == self._trial.activations:
                     self._trial.add(number, window, of_file, sigma, logits)
+                del logits  # before the next ones are awaited
         return ComparedWindow(
             number=number,
             execution=tuple(execution),

@@ -31,9 +31,8 @@ from verify.sources import Hyperparameters, Source
 _BATCH_ELEMENTS = (1 << 21, 1 << 24)
 
 _WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2}
-# Passes by the checks on bytes: `tensors` reads source and file; the source is read again to see that it is finite,
-# the file for its digest.
-_CHECKED = 2
+# Passes by the checks on bytes: `tensors` reads source and file, and the file is read again for its digest.
+_CHECKED, _CHECKED_OF_FILE = 1, 2
 # Passes over a directory: two digests, the source's reader, `tensors`, and transformers.
 _CHECKED_OF_DIRECTORY = 5
 # Bytes that a long window may take beyond the depth's ordinary ones where --memory states no limit.
@@ -197,7 +196,7 @@ def _reads(
     of_source += 0 if lossless else _ATTRIBUTED
     of_source += sum(agrees(windows, batch) for batch in batches) if by_others else 0
     of_traced = sum(1 + passes_of(len(windows[number].tokens)) for numbers in traced for number in numbers)
-    of_file = _CHECKED + recorded * (sum(map(len, batches)) + of_traced)
+    of_file = _CHECKED_OF_FILE + recorded * (sum(map(len, batches)) + of_traced)
     return of_source * _bytes_of_a_pass(source) + (of_file * model.file_size if model.mapped else 0)
 
 

@@ -139,7 +139,8 @@ class DirectoryLadder:
         if self._options.forecast is not no_forecast:
             self._options.forecast(seconds_of(stages, measured_rate()))
         with whole_stage(self._options.progress, "tensors", stages["tensors"]):
-            return self._run_on_tensors(findings), unusable_tensor(self._source, self._references)
+            findings = self._run_on_tensors(findings)
+            return findings, unusable_tensor(self._source, self._references, findings.tensors)
 
     @cached_property
     def _forecast(self) -> Forecast:

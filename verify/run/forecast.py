@@ -87,8 +87,8 @@ class Forecast:
         return sum(map(prod, self.hyper.shapes().values()))
 
     def of_tensors(self) -> float:
-        """Return the work of the check `tensors`, and of seeing that the source is finite."""
-        return self.weights * (2 * READ + CHECKED + self._of_deriving)
+        """Return the work of the check `tensors`."""
+        return self.weights * (READ + CHECKED + self._of_deriving)
 
     def _compared(self, count: int, length: int, *, first: bool, agree: bool) -> float:
         """Return the work of comparing so many windows of one length.

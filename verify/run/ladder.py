@@ -102,7 +102,7 @@ class Ladder:
             or (diagnose_tensors(self._model, self._source, differing) if differing else None),
             tokenizers=of_tokenizers.tokenizers,
         )
-        unusable = unusable_tensor(self._source, self._references)
+        unusable = unusable_tensor(self._source, self._references, tensors.reports)
         if unusable is None:
             return findings, True
         return findings.with_checks(*_skipped(self._on_windows, unusable)), False

@@ -69,6 +69,8 @@ class References:
         self._huggingface = source if isinstance(source, HuggingFaceSource) else None
         # by whether they have the file's weights; loaded with the first tokens
         self._transformers: dict[bool, TransformersOracle] = {}
+        # the file's weights that transformers' model holds anyway
+        self._held_by_model: dict[str, torch.Tensor] = {}
         self.versions = versions_of(source)
 
     @cached_property
@@ -77,7 +79,8 @@ class References:
 
     def _file_tensor(self, name: str) -> torch.Tensor:
         """Derive a tensor from the source, stored as the file stores it. The file's own numbers are not used."""
-        return self._as_stored(name, self._source.tensor(name))
+        held = self._held_by_model.get(name)
+        return self._as_stored(name, self._source.tensor(name)) if held is None else held
 
     def _as_stored(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         how = self._model.storage(name)
@@ -136,11 +139,18 @@ class References:
         """Return a tensor as the file stores it; groups lie within rows, so the order of rows changes nothing."""
         assert self._huggingface is not None
         name = "tok_embeddings.weight" if self._hyper.tied and name == "output.weight" else name
-        return self._as_stored(name, self._huggingface.transformers_tensor(name))
+        if name in self._held_by_model:
+            return self._held_by_model[name]
+        tensor = self._as_stored(name, self._huggingface.transformers_tensor(name))
+        # transformers has the rows of wq and wk in another order; a streamed model holds nothing
+        if not self._streamed and ".attention.wq." not in name and ".attention.wk." not in name:
+            self._held_by_model[name] = tensor
+        return tensor
 
     def done_with_logits(self) -> None:
         """Free the memory that only of() needs."""
         self._transformers.clear()
+        self._held_by_model.clear()
 
     def quantized(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return (int8, scale) of a matrix that the file stores as Q8_0, derived from the source; None for others."""

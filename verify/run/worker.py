@@ -22,7 +22,7 @@ from verify.evidence import Window
 from verify.evidence.depth import traced_positions, traced_windows
 from verify.run.compared_windows import ComparedWindow, Comparer, FirstPositions
 from verify.run.honest_storage import storage_cost
-from verify.run.memory import Plan, mapped
+from verify.run.memory import Plan, keep_freed_memory, mapped
 from verify.run.reference_logits import References
 from verify.run.traced_windows import Traced, Tracer
 from verify.sources import Source, open_source
@@ -53,6 +53,7 @@ class Job:
     def open(self) -> Worker:
         """Open the job in another process. Raises CannotJudgeError if its paths lead to other bytes there."""
         torch.set_num_threads(self.threads)
+        keep_freed_memory()
         model = reader_c.open(self.file, mapped=mapped(self.file, self.memory.limit))
         source = open_source(self.source, **self.reading)
         other = next((name for name, digest in self.source_files.items() if source.files.get(name) != digest), None)

@@ -33,7 +33,7 @@ class Adapter:
     """A directory with adapter_config.json and A and B of each changed matrix. Raises CannotJudgeError unless they
     fit the base exactly."""
 
-    def __init__(self, path: Path, base: Hyperparameters, *, follow_links: bool = False) -> None:
+    def __init__(self, path: Path, base: Hyperparameters, *, follow_links: bool) -> None:
         self._directory = SourceDirectory(path, follow_links=follow_links)
         self._config = AdapterConfig(path / "adapter_config.json", self._directory.read_json("adapter_config.json"))
         self._shards = Shards(self._directory, WEIGHT_NAMES)

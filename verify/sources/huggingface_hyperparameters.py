@@ -96,8 +96,7 @@ def _scales(where: Path, settings: Settings, config: Any, sizes: dict[str, Any])
     return {
         # transformers rounds it to the type of the weights, which is float32 where this project computes
         "embedding_scale": sizes["dim"] ** 0.5,
-        # a scalar that is the head's size divides as in every other model
-        "score_scale": 0.0 if scalar == sizes["head_dim"] else scalar**-0.5,
+        "score_scale": scalar**-0.5,
         "score_cap": _cap(where, config, "attn_logit_softcapping") if settings.family == "gemma2" else 0.0,
         "logit_cap": _cap(where, config, "final_logit_softcapping"),
     }

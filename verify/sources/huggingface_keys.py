@@ -76,9 +76,11 @@ READ: dict[str, frozenset[str]] = {
     },
     "gemma3_text": _BY_ALL
     | {
-        *("_sliding_window_pattern", "attention_bias", "attn_logit_softcapping", "default_theta"),
-        *("final_logit_softcapping", "hidden_activation", "mlp_layer_types", "query_pre_attn_scalar"),
-        *("rope_local_base_freq", "sliding_window_pattern", "use_bidirectional_attention"),
+        *("_sliding_window_pattern", "_validate_dynamic_rope_parameters", "_validate_linear_rope_parameters"),
+        *("_validate_llama3_rope_parameters", "_validate_yarn_rope_parameters", "attention_bias"),
+        *("attn_logit_softcapping", "default_theta", "final_logit_softcapping", "hidden_activation"),
+        *("mlp_layer_types", "query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern"),
+        *("use_bidirectional_attention",),
     },
     "granite": _BY_ALL
     | {
@@ -95,11 +97,14 @@ READ: dict[str, frozenset[str]] = {
     },
     "olmo3": _BY_ALL
     | {
-        *("attention_bias", "default_theta", "hidden_act", "mlp_layer_types", "num_heads"),
+        *("_validate_dynamic_rope_parameters", "_validate_linear_rope_parameters"),
+        *("_validate_llama3_rope_parameters", "_validate_yarn_rope_parameters", "attention_bias", "default_theta"),
+        *("hidden_act", "mlp_layer_types", "num_heads"),
     },
     "phi3": _BY_ALL
     | {
-        *("attention_chunk_size", "hidden_act", "num_heads", "resid_pdrop"),
+        *("_validate_longrope_rope_parameters", "attention_chunk_size", "hidden_act", "num_heads"),
+        *("original_max_position_embeddings", "resid_pdrop"),
     },
     "ministral3": _BY_ALL
     | {

@@ -24,9 +24,11 @@ _FREQUENCIES = re.compile(r"(.+\.)?rotary_emb\.inv_freq")
 
 @dataclass(frozen=True)
 class Names:
-    """own: llama2.c's name -> the stored one, which several parts of a fused matrix share. frequencies: stored names
-    of RoPE's buffers. notes: what is unusual. standard: whether transformers itself knows the model's tensors by their
-    stored names."""
+    """The stored names of a directory's tensors.
+
+    own: llama2.c's name -> the stored one, which several parts of a fused matrix share. frequencies: stored names of
+    RoPE's buffers. notes: what is unusual. standard: whether transformers itself knows the tensors by these names.
+    """
 
     own: dict[str, str]
     frequencies: tuple[str, ...]

@@ -42,7 +42,7 @@ def read_windows(where: Path, family: str, config: Any, longest: int, asked: int
     plain = (False,) * layers
     if not any(sliding):
         return Windows(length, 0, plain, sliding, ())
-    width = count(where, "sliding_window", config.sliding_window)
+    width = count(where, "sliding_window", getattr(config, "sliding_window", None))
     if width >= length:
         notes = [f"config.json: sliding_window {width} is no limit within max_seq_len {length}"]
         return Windows(length, 0, plain, sliding, tuple(notes if width < longest else ()))

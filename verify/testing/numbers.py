@@ -55,7 +55,7 @@ def checkpoints(draw: st.DrawFn, of: st.SearchStrategy[exporter.ModelConfig] | N
 
 
 def random_arrays(config: exporter.ModelConfig, seed: int = 0) -> Arrays:
-    """Make random weights, of a size that keeps activations near 1; norms are near 1.
+    """Make random weights, of a size that keeps activations near 1; norms multiply by nearly 1.
 
     Args:
         config: of the model.
@@ -68,7 +68,8 @@ def random_arrays(config: exporter.ModelConfig, seed: int = 0) -> Arrays:
     made = {}
     for name, shape in tensor_shapes(config).items():
         values = rng.standard_normal(shape)
-        scaled = 1 + 0.1 * values if len(shape) == 1 else values / np.sqrt(shape[1])
+        one = 0 if config.norm_plus_one and name.endswith("norm.weight") else 1
+        scaled = one + 0.1 * values if len(shape) == 1 else values / np.sqrt(shape[1])
         made[name] = scaled.astype(np.float32)
     return made
 

@@ -90,7 +90,7 @@ def source_of(checkpoint: exporter.Checkpoint) -> Source:
     Raises:
         CannotJudgeError: the checkpoint was read from files.
     """
-    from verify.sources import Hyperparameters, RopeScaling  # noqa: PLC0415  # likewise
+    from verify.sources import Hyperparameters, LayerKind, RopeScaling  # noqa: PLC0415  # likewise
     from verify.sources.in_memory import MemorySource  # noqa: PLC0415
 
     if checkpoint.files:
@@ -99,5 +99,6 @@ def source_of(checkpoint: exporter.Checkpoint) -> Source:
             "the verifier reads files by its own code"
         )
     said = dataclasses.asdict(checkpoint.config)
-    scaling = RopeScaling(**said.pop("rope_scaling"))
-    return MemorySource(Hyperparameters(**said, rope_scaling=scaling), checkpoint.load, checkpoint.dtype)
+    said["rope_scaling"] = RopeScaling(**said["rope_scaling"])
+    said["layers"] = tuple(LayerKind(**layer) for layer in said["layers"])
+    return MemorySource(Hyperparameters(**said), checkpoint.load, checkpoint.dtype)

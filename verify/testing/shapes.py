@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import exporter
 from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS
+from exporter.switches import LAYER_ROPES, NORM_PLACES, QK_NORMS, LayerKind
 
 
 @st.composite
@@ -22,6 +23,7 @@ def configs(
     biases: bool = False,
     activations: bool = False,
     numbers: bool = False,
+    switches: bool = False,
 ) -> exporter.ModelConfig:
     """Draw configurations: any head count and ratio, head sizes from 2 up, widths with few divisors, tied and untied.
 
@@ -31,6 +33,8 @@ def configs(
         least_positions: the least max_seq_len; verify() requires 2, to have a next token.
         head_sizes, scalings, biases, activations, numbers: what v0 to v2 cannot express: heads of another size than
             dim / n_heads, RoPE scalings, biases, activations, and any norm_eps and rope_theta.
+        switches: also what makes a model another one than a Llama, in any combination: the place of norms, norms of
+            queries and keys, partial RoPE and a second one, windows, scales and caps.
 
     Returns:
         A strategy of configurations.
@@ -50,10 +54,13 @@ def configs(
     if numbers:
         more["norm_eps"] = draw(st.floats(1e-8, 1e-2))
         more["rope_theta"] = draw(st.floats(1.5, 1e7))
+    dim, n_layers = n_heads * 2 * draw(st.integers(1, 5)), draw(st.integers(1, max_layers))
+    if switches:
+        more |= draw(_switches(n_layers, more.get("head_dim", dim // n_heads), max_seq_len))
     return exporter.ModelConfig(
-        dim=n_heads * 2 * draw(st.integers(1, 5)),
+        dim=dim,
         hidden_dim=draw(st.integers(1, 41)),
-        n_layers=draw(st.integers(1, max_layers)),
+        n_layers=n_layers,
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
         vocab_size=draw(st.integers(1, 40)),
@@ -61,6 +68,32 @@ def configs(
         tied=draw(st.booleans()),
         **more,
     )
+
+
+@st.composite
+def _switches(draw: st.DrawFn, n_layers: int, head_dim: int, max_seq_len: int) -> dict[str, Any]:
+    """Draw fields of ModelConfig beyond Llama's, which agree with each other."""
+    kinds = st.builds(LayerKind, st.booleans(), st.sampled_from(LAYER_ROPES))
+    layers = draw(st.just(()) | st.tuples(*[kinds] * n_layers))
+    beta = draw(st.just(0.0) | st.floats(0.01, 2))
+    scales, caps = st.just(1.0) | st.floats(0.1, 10), st.just(0.0) | st.floats(1, 60)
+    return {
+        "norm_place": draw(st.sampled_from(NORM_PLACES)),
+        "norm_plus_one": draw(st.booleans()),
+        "qk_norm": draw(st.sampled_from(QK_NORMS)),
+        "rotary_dim": draw(st.just(0) | st.integers(1, head_dim // 2).map(lambda pairs: 2 * pairs)),
+        "window": draw(st.integers(1, max_seq_len + 2)) if any(layer.windowed for layer in layers) else 0,
+        "query_scale_beta": beta,
+        "query_scale_positions": draw(st.integers(1, max_seq_len)) if beta else 0,
+        "embedding_scale": draw(scales),
+        "score_scale": draw(st.just(0.0) | st.floats(0.05, 1)),
+        "residual_scale": draw(scales),
+        "logit_divisor": draw(scales),
+        "score_cap": draw(caps),
+        "logit_cap": draw(caps),
+        "local_theta": draw(st.floats(10, 1e5)) if any(layer.rope == "second" for layer in layers) else 0.0,
+        "layers": layers,
+    }
 
 
 @st.composite

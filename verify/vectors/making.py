@@ -32,9 +32,10 @@ from verify.system.pulse import NOISY, WIDE
 from verify.vectors.choice import KEPT, edge_window, kept_ids, positions
 from verify.vectors.golden import AT, GoldenVectors, WindowVectors
 from verify.vectors.golden import KEPT as KEPT_RECORD
-from verify.vectors.margins import DRAWS, margins
+from verify.vectors.margins import Margins
 
 _WINDOWS, _LENGTH, _LONG = 4, 64, 512
+_DRAWS = 8
 
 
 @dataclass(frozen=True)
@@ -155,16 +156,16 @@ class _Maker:
     def _work(self, length: int) -> float:
         one = multiplications.of_head(self._hyper, 1, length)
         one += self._hyper.n_layers * multiplications.of_layer(self._hyper, 1, length)
-        return one * (WIDE + 2 * DRAWS * NOISY)
+        return one * (WIDE + _DRAWS * NOISY)
 
     def _window(self, number: int, ids: NDArray[np.int64]) -> WindowVectors:
         tokens = torch.from_numpy(ids)[None]
         reference = llama.logits(self._hyper, self._load, tokens).numpy()
-        noise = LogitNoise(self._hyper, self._load, tokens, reference, number)
-        noise.draw(DRAWS)
+        found = Margins(self._hyper, self._load, reference)
+        noise = LogitNoise(self._hyper, self._load, tokens, reference, number, seen=found.add)
+        noise.draw(_DRAWS)
         sigma = noise.window(0)
         worst = self._worst_position(number, ids, reference[0], sigma)
-        found = margins(self._hyper, self._load, tokens, reference, number)
         self._certified += int(found.certified.sum())
         self._counted += len(ids)
         rng = np.random.default_rng(number)

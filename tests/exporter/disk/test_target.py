@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -102,3 +103,21 @@ def test_a_directory_is_not_looked_at_while_another_process_replaces_it(tmp_path
     looking.join()
     assert isinstance(found[0], WriteError)
     assert "config.json" in str(found[0]) if overwrite else "found a directory" in str(found[0])
+
+
+def test_a_directory_that_may_not_be_changed_is_not_replaceable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may change any: so the system's answer is replaced."""
+    asked: list[tuple[Path, int]] = []
+
+    def answer(path: Path, mode: int) -> bool:
+        asked.append((path, mode))
+        return len(asked) == 1
+
+    monkeypatch.setattr(os, "access", answer)
+    require_replaceable(tmp_path)
+    with pytest.raises(WriteError) as caught:
+        require_replaceable(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: cannot be overwritten: permission denied"
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)] * 2

@@ -12,7 +12,7 @@ from helpers.v3_files import SCALINGS
 import exporter
 from exporter.config import tensor_shapes
 from exporter.formats.huggingface_config import config_json
-from exporter.formats.huggingface_files import PlannedFile, StoredTensor, plan_files
+from exporter.formats.huggingface_files import Part, PlannedFile, StoredTensor, plan_files
 from exporter.huggingface_names import hugging_face_name
 
 PLAIN = {
@@ -151,6 +151,10 @@ def planned(shard_bytes: int) -> list[PlannedFile]:
     return plan_files(checkpoint(), config(), shard_bytes, {"bos_token_id": None})
 
 
+def parts_of(file: PlannedFile) -> list[str]:
+    return [part.name for tensor in file.tensors for part in tensor.parts]
+
+
 def test_one_file_holds_what_fits_it() -> None:
     for shard_bytes in (WHOLE, WHOLE + 1):
         first, whole = planned(shard_bytes)
@@ -160,16 +164,16 @@ def test_one_file_holds_what_fits_it() -> None:
         assert first.head.endswith(b"}\n")
         assert (first.bytes, whole.bytes) == (len(first.head), len(whole.head) + WHOLE)
         assert whole.tensors == tuple(
-            StoredTensor(name, hugging_face_name(name), "fp32", shape)
+            StoredTensor(hugging_face_name(name), "fp32", (Part(name, shape),))
             for name, shape in tensor_shapes(config()).items()
         )
     first, index, *shards = planned(WHOLE - 1)
     assert index.name == "model.safetensors.index.json"
     assert [shard.name for shard in shards] == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
-    assert [tensor.name for tensor in shards[1].tensors] == NAMES[-1:]
+    assert parts_of(shards[1]) == NAMES[-1:]
     assert json.loads(index.head) == {
         "metadata": {"total_size": WHOLE},
-        "weight_map": {tensor.stored_name: shard.name for shard in shards for tensor in shard.tensors},
+        "weight_map": {tensor.name: shard.name for shard in shards for tensor in shard.tensors},
     }
 
 
@@ -178,11 +182,11 @@ def test_a_shard_is_filled_up_to_its_last_byte() -> None:
     both = 4 * (29 * 48 + 48)
     for shard_bytes, held in ((both - 1, 1), (both, 2), (both + 4 * 48 * 48 - 1, 2), (both + 4 * 48 * 48, 3)):
         first = planned(shard_bytes)[2]
-        assert [tensor.name for tensor in first.tensors] == NAMES[:held]
+        assert parts_of(first) == NAMES[:held]
     # so is each one after it: wk and wv are as large as wq
     for shard_bytes, held in ((4 * 48 * 48, 2), (4 * 48 * 48 - 1, 1)):
         third = planned(shard_bytes)[4]
-        assert [tensor.name for tensor in third.tensors] == NAMES[3 : 3 + held]
+        assert parts_of(third) == NAMES[3 : 3 + held]
 
 
 def test_a_container_is_a_padded_header_and_tensors_without_gaps() -> None:
@@ -192,7 +196,7 @@ def test_a_container_is_a_padded_header_and_tensors_without_gaps() -> None:
     )
     whole = plan_files(source, config(), WHOLE, {})[1]
     # wider types first
-    assert [tensor.name for tensor in whole.tensors] == [*NAMES[2:], *NAMES[:2]]
+    assert parts_of(whole) == [*NAMES[2:], *NAMES[:2]]
     assert [tensor.bytes for tensor in whole.tensors[-2:]] == [2 * 29 * 48, 2 * 48]
     length = int.from_bytes(whole.head[:8], "little")
     text = whole.head[8:]
@@ -205,7 +209,7 @@ def test_a_container_is_a_padded_header_and_tensors_without_gaps() -> None:
     assert header.pop("__metadata__") == {"format": "pt"}
     at = 0
     for tensor in whole.tensors:
-        assert header[tensor.stored_name] == {
+        assert header[tensor.name] == {
             "dtype": {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [at, at + tensor.bytes],

@@ -17,6 +17,7 @@ from exporter.config import tensor_shapes
 from exporter.formats import v3
 from verify.testing import configs
 
+# Two layers: the table of tensors begins at 512 + 64.
 STORAGES = [v3.Stored("fp32"), v3.Stored("fp16"), v3.Stored("bf16")]
 
 
@@ -63,9 +64,9 @@ def test_the_head_is_as_long_as_planned_and_carries_its_digests() -> None:
     assert len(head) == plan.head_size
     assert head[:8] == struct.pack("<Ii", 0x616B3432, 3)
     assert head[-32:] == blake3(head[:-32]).digest()
-    table = head[256 : 256 + 192 * len(stored)]
+    table = head[576 : 576 + 192 * len(stored)]
     assert [table[at + 160 : at + 192] for at in range(0, len(table), 192)] == digests
-    assert head[160:192] == blake3(head[:128] + table).digest()
+    assert head[160:192] == blake3(head[:128] + head[256:576] + table).digest()
     with pytest.raises(ValueError, match="shorter"):
         v3.encode_head(plan, digests[1:])
 
@@ -184,7 +185,7 @@ def test_every_field_of_a_row_of_the_table_stands_at_its_place(
         length = prod(shape) * (each if is_matrix else 4)
         scales = prod(shape) // group * 4 if group and is_matrix else 0
         scale_offset = at + (length + 63) // 64 * 64 if scales else 0
-        assert struct.unpack_from("<64s2I4Q2I4Q16x32s", head, 256 + 192 * row) == (
+        assert struct.unpack_from("<64s2I4Q2I4Q16x32s", head, 576 + 192 * row) == (
             *(name.encode().ljust(64, b"\0"), len(shape), number if is_matrix else 1),
             *(*shape, *[0] * (4 - len(shape))),
             *(group if is_matrix else 0, 0, at, length, scale_offset, scales, bytes([row]) * 32),

@@ -62,8 +62,10 @@ def test_a_wrong_field_is_named_with_its_offset_and_both_values() -> None:
     plan, head = head_of(config(), {})
     for at, content, field, offset, message in (
         (200, b"\1", "header padding", 200, "expected 0, found 1"),
-        (256, b"x", "tensor name", 256, "expected 'tok_embeddings.weight', found 'xok_embeddings.weight'"),
-        (256 + 192 + 112, b"\1", "offset", 256 + 192 + 112, None),
+        (344, b"\1", "architecture padding", 344, "expected 0, found 1"),
+        (516 + 4, b"\1", "layer table padding", 516 + 4, "expected 0, found 1"),
+        (576, b"x", "tensor name", 576, "expected 'tok_embeddings.weight', found 'xok_embeddings.weight'"),
+        (576 + 192 + 112, b"\1", "offset", 576 + 192 + 112, None),
     ):
         with pytest.raises(V3Error) as caught:
             Parser("a file", resigned(head, at, content), plan.size).parse()
@@ -72,11 +74,11 @@ def test_a_wrong_field_is_named_with_its_offset_and_both_values() -> None:
             assert str(caught.value) == f"a file: {field} at {offset}: {message}"
 
 
-@pytest.mark.parametrize("size", [0, 255])
+@pytest.mark.parametrize("size", [0, 511])
 def test_a_file_shorter_than_its_header_is_refused(size: int) -> None:
     with pytest.raises(V3Error) as caught:
         Parser("a file", b"", size).parse()
-    assert str(caught.value) == f"a file: file size: expected at least 256, found {size}"
+    assert str(caught.value) == f"a file: file size: expected at least 512, found {size}"
     assert caught.value.offset is None
 
 

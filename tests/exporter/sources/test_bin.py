@@ -14,6 +14,7 @@ from helpers.models import LEGACY_FORMATS, arrays, config, same_bits
 
 import exporter
 from exporter.formats.layout import lay_out
+from exporter.sources.bin import _rows
 
 
 def written(directory: Path, format_name: str, *, tied: bool = False, **changes: Any) -> tuple[Path, dict[str, Any]]:
@@ -181,3 +182,27 @@ def test_it_becomes_a_hugging_face_directory(tmp_path: Path) -> None:
     again = exporter.open_checkpoint(tmp_path / "hf")
     assert dataclasses.replace(again.config) == config()
     assert all(same_bits(again.load(name), array) for name, array in mine.items())
+
+
+def test_rows_are_read_from_where_they_stand(tmp_path: Path) -> None:
+    path, mine = written(tmp_path, "v0")
+    name = "layers.1.feed_forward.w1.weight"
+    (part,) = (part for part in lay_out(config(), "v0", 0).parts if part.tensor == name and len(part.shape) == 2)
+    for rows in (range(1), range(3, 7), range(39, 40)):
+        assert same_bits(_rows(path, part, rows), mine[name][rows.start : rows.stop])
+
+
+@pytest.mark.parametrize(("error", "found"), [(OSError("Odd"), "odd"), (OSError(5, "Input Error"), "input error")])
+def test_a_file_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, found: str
+) -> None:
+    path, _ = written(tmp_path, "v1-fp32")
+    opened = exporter.open_checkpoint(path)
+
+    def fail(*_how: Any, **_more: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(np, "fromfile", fail)
+    with pytest.raises(exporter.CheckpointError) as caught:
+        opened.load("norm.weight")
+    assert str(caught.value) == f"{path}: {found}"

@@ -128,3 +128,16 @@ def test_layers_are_limited_before_they_are_listed(monkeypatch: pytest.MonkeyPat
             assert refused(header, whole) == "here: n_layers: expected at most 3, found 4"
         else:
             assert read_header("here", header, whole, v0=False).config == model
+
+
+def test_the_sign_of_a_v0_vocabulary_is_no_part_of_it() -> None:
+    """Even where its magnitude is no int32; what then does not fit is the size."""
+    low = v0((*COUNTS[:5], -(2**31), 33))
+    assert refused(low, 100, of_v0=True) == "here: vocab_size: expected 1 to 2147483647, found -2147483648"
+    for count in (2**30, 62, 2**31 - 1):
+        assert ", as its v0 header says, found 100" in refused(v0((*COUNTS[:5], -count, 33)), 100, of_v0=True)
+
+
+def test_the_last_byte_of_a_group_size_is_its_own() -> None:
+    message = "here: group_size: expected a divisor of 48, the width of tok_embeddings.weight, found 16777216"
+    assert refused(v1(group=1 << 24), size(MODEL, "v1-fp32")) == message

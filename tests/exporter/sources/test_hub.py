@@ -153,6 +153,7 @@ _RESPONSE: Any = SimpleNamespace(headers={}, status_code=404, request=None)
         (ConnectionError("refused"), "could not be fetched from the hub: refused$"),
         (OSError(28, "No space left on device"), r"could not be fetched from the hub: .*No space left on device"),
         (RuntimeError(), "could not be fetched from the hub: RuntimeError"),
+        (RuntimeError("x" * 300), f"could not be fetched from the hub: {'x' * 200}$"),
     ],
 )
 def test_failures_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception, message: str) -> None:

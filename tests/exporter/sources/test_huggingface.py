@@ -255,9 +255,10 @@ def test_what_is_left_of_training_may_stand_beside_a_whole_model(tmp_path: Path)
 
 def test_a_window_is_cut_to_what_the_user_says(tmp_path: Path) -> None:
     hf_directories.save(tmp_path, kind="mistral", sliding_window=16)
-    hf_directories.refused(tmp_path, "found 16: --max-seq-len 16 or less makes it exact$")
+    windowed = exporter.open_checkpoint(tmp_path).config
+    assert (windowed.window, windowed.layers) == (16, (exporter.LayerKind(windowed=True),) * 2)
     opened = exporter.open_checkpoint(tmp_path, max_seq_len=16)
-    assert opened.config.max_seq_len == 16
+    assert (opened.config.max_seq_len, opened.config.window, opened.config.layers) == (16, 0, ())
     assert opened.notes == ("config.json: sliding_window = 16 is exact at max_seq_len = 16",)
 
 

@@ -13,6 +13,36 @@ import exporter
 
 _SLIDING = ["full_attention", "sliding_attention"]
 _QWEN = {"use_sliding_window": True, "sliding_window": 16}
+_WINDOWED, _FULL = exporter.LayerKind(windowed=True), exporter.LayerKind()
+
+
+@pytest.mark.parametrize("changes", [{}, {"layer_types": _SLIDING}])
+def test_a_window_of_llamas_cache_is_exact_up_to_its_length(changes: dict[str, Any]) -> None:
+    """Its class has no window, and what it computes beyond this one depends on how it is called."""
+    changes = {**changes, "sliding_window": 16, "max_position_embeddings": 17}
+    message = "sliding_window: expected null or at least max_position_embeddings = 17, found 16: "
+    refused(message + "--max-seq-len 16 or less makes it exact$", **changes)
+    refused("at least max_seq_len = 17, found 16: --max-seq-len 16 or less", asked=17, **changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "layers"),
+    [
+        ("mistral", {"sliding_window": 16}, (_WINDOWED, _WINDOWED)),
+        ("qwen2", {**_QWEN, "max_window_layers": 1}, (_FULL, _WINDOWED)),
+        ("qwen2", {**_QWEN, "max_window_layers": 0}, (_WINDOWED, _WINDOWED)),
+        ("qwen2", {**_QWEN, "max_window_layers": 5, "layer_types": _SLIDING[::-1]}, (_WINDOWED, _FULL)),
+        ("qwen3", {**_QWEN, "max_window_layers": 1, "head_dim": 2}, (_FULL, _WINDOWED)),
+        ("phi3", {"sliding_window": 16, "pad_token_id": None}, (_WINDOWED, _WINDOWED)),
+    ],
+)
+def test_layers_have_the_window_that_config_json_says(
+    kind: str, changes: dict[str, Any], layers: tuple[exporter.LayerKind, ...]
+) -> None:
+    changes = {**changes, "max_position_embeddings": 17}
+    for asked in (None, 17):
+        config, notes = noted(kind, asked=asked, **changes)
+        assert (config.window, config.layers, notes) == (16, layers, [])
 
 
 @pytest.mark.parametrize(
@@ -25,17 +55,15 @@ _QWEN = {"use_sliding_window": True, "sliding_window": 16}
         ("qwen2", {**_QWEN, "layer_types": _SLIDING}),
     ],
 )
-def test_a_window_is_exact_up_to_its_length(kind: str, changes: dict[str, Any]) -> None:
+def test_a_window_as_long_as_the_model_is_none(kind: str, changes: dict[str, Any]) -> None:
     changes = {**changes, "max_position_embeddings": 17}
-    message = "sliding_window: expected null or at least max_position_embeddings = 17, found 16: "
-    refused(message + "--max-seq-len 16 or less makes it exact$", kind, **changes)
-    refused("at least max_seq_len = 17, found 16: --max-seq-len 16 or less", kind, asked=17, **changes)
     for asked in (16, 3):
         config, notes = noted(kind, asked=asked, **changes)
-        assert config.max_seq_len == asked
+        assert (config.max_seq_len, config.window, config.layers) == (asked, 0, ())
         assert notes == [f"sliding_window = 16 is exact at max_seq_len = {asked}"]
     changes["max_position_embeddings"] = 16
-    assert noted(kind, **changes)[1] == []
+    config, notes = noted(kind, **changes)
+    assert (config.window, notes) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -93,7 +121,15 @@ def test_windows_are_checked(kind: str, changes: dict[str, Any], message: str) -
 def test_mistrals_window_is_4096_where_it_is_not_given() -> None:
     assert transformers.MistralConfig().sliding_window == 4096
     text = {"model_type": "mistral", **SIZES, "max_position_embeddings": 4096}
-    assert read_text(json.dumps(text)).max_seq_len == 4096
+    assert read_text(json.dumps(text)).window == 0
     text["max_position_embeddings"] = 4097
-    with pytest.raises(exporter.CheckpointError, match=r"\(4096 where .*embeddings = 4097, found 4096"):
-        read_text(json.dumps(text))
+    assert read_text(json.dumps(text)).window == 4096
+
+
+def test_more_layers_than_any_format_holds_are_refused_before_a_window_is_given_to_each() -> None:
+    refused(
+        "num_hidden_layers: expected at most 65536, found 1000000000$",
+        "mistral",
+        sliding_window=16,
+        num_hidden_layers=10**9,
+    )

@@ -82,3 +82,8 @@ def test_a_prefix_that_nobody_knows_is_told(prefix: str) -> None:
 @pytest.mark.parametrize("found", [["a.x", "a.y"], ["a.norm.weight", "b.norm.weight"], [], ["x"]])
 def test_names_of_no_model_stay(found: list[str]) -> None:
     assert without_prefixes("here", found, PLAIN) == Renamed(dict(zip(found, found, strict=True)), ())
+
+
+def test_nothing_is_added_where_one_name_has_it_already() -> None:
+    found = ["norm.weight", "layers.0.up.weight", "model.other.weight"]
+    assert without_prefixes("here", found, WANTED, "model.") == Renamed(dict(zip(found, found, strict=True)), ())

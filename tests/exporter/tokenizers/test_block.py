@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import struct
 from typing import Any
 
@@ -194,5 +195,15 @@ def test_control_pieces_that_merges_would_make_are_refused(scored: TokenizerMode
         FormatError, match="v3: token 0: expected a control piece that no others make, found 0 '<unk>'"
     ):
         write_block(dataclasses.replace(scored, pieces=pieces))
+    before, after = scored.pieces[:259], scored.pieces[261:]
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"pieces": (*before, b"<0x41>" + after[-1], b"k>", *after)}, "token 259: expected no control piece in it"),
+        ({"pieces": (b"\xc3\xa9", *scored.pieces[1:])}, "token 0: expected a control piece of several characters"),
+        ({"pieces": (*before, b"<0x4", b"1>", *after)}, "token 68: expected a control piece that no others make"),
+        ({"scores": (-1e10,) * len(scored.pieces)}, "score: expected above -1e+10, found -10000000000.0"),
+    ]
+    for change, message in changes:
+        with pytest.raises(FormatError, match=re.escape(message)):
+            write_block(dataclasses.replace(scored, **change))
     with pytest.raises(ExportError, match="chat template: expected text that UTF-8 can express"):
         write_block(dataclasses.replace(scored, template="\ud800"))

@@ -59,7 +59,7 @@ def test_a_tokenizer_that_no_block_holds_is_left_out_with_a_note_or_refused(tmp_
     model.unlink()
     with pytest.raises(exporter.CheckpointError, match="expected a tokenizer beside the source, found none: give"):
         exported(path, out, tokenizer_block=True)
-    with pytest.raises(exporter.FormatError, match="tokenizer_block: expected none for v2, which holds no tokenizer"):
+    with pytest.raises(exporter.FormatError, match="tokenizer_block: expected none for v2, which has no such block"):
         exporter.export(path, out, format="v2", tokenizer_block=True)
 
 

@@ -18,23 +18,12 @@ import torch
 from helpers.huggingface import settings
 from verify.system.optional_imports import quiet_transformers
 
-# model_type -> transformers' classes of its config and of its model
-FAMILIES = {
-    "llama": ("LlamaConfig", "LlamaForCausalLM"),
-    "mistral": ("MistralConfig", "MistralForCausalLM"),
-    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
-    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
-    "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM"),
-    "gemma2": ("Gemma2Config", "Gemma2ForCausalLM"),
-    "gemma3_text": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
-    "granite": ("GraniteConfig", "GraniteForCausalLM"),
-    "olmo2": ("Olmo2Config", "Olmo2ForCausalLM"),
-    "olmo3": ("Olmo3Config", "Olmo3ForCausalLM"),
-    "phi3": ("Phi3Config", "Phi3ForCausalLM"),
-    "ministral3": ("Ministral3Config", "Ministral3ForCausalLM"),
-}
-# Families with a RoPE for each type of layer.
-_TWO_ROPES = ("gemma3_text", "olmo3")
+FAMILIES = (
+    *("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "granite", "olmo2", "olmo3", "phi3"),
+    "ministral3",
+)
+# Of the first three the config takes no row of padding.
+_PADDED = FAMILIES[3:]
 
 # Every branch of RoPE's code; the last spelling is the old one.
 _ROPES: tuple[dict[str, Any], ...] = (
@@ -45,6 +34,38 @@ _ROPES: tuple[dict[str, Any], ...] = (
     {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16}},
     {"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 1e4},
 )
+# and those of families that read RoPE in their own way
+_OLD: dict[str, Any] = {"rope_theta": 1e4, "rope_scaling": None}
+_BOTH = {"layer_types": ["sliding_attention", "full_attention"]}
+_LAYERED: tuple[dict[str, Any], ...] = (
+    _OLD,
+    _BOTH | {"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16}},
+    *(
+        _BOTH
+        | {
+            "rope_parameters": {
+                "full_attention": rope["rope_parameters"],
+                "sliding_attention": {"rope_type": "default"},
+            }
+        }
+        for rope in _ROPES[:-1]
+    ),
+)
+_LONG = {"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+_LATE_QUERIES = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16}
+_OWN_ROPES: dict[str, tuple[dict[str, Any], ...]] = {
+    "gemma3_text": _LAYERED,
+    "olmo3": _LAYERED,
+    "phi3": (_ROPES[0], _OLD | {"partial_rotary_factor": 0.8}, _OLD | {"rope_scaling": _LONG}),
+    "ministral3": (
+        *({"rope_parameters": rope["rope_parameters"] | _LATE_QUERIES} for rope in _ROPES[:-1]),
+        {"rope_scaling": {"type": "linear", "factor": 2.0, **_LATE_QUERIES}, "rope_theta": 1e4},
+    ),
+}
+_OWN_SETTINGS: dict[str, dict[str, Any]] = {
+    **{family: {"pad_token_id": 0} for family in _PADDED},
+    "phi3": {"pad_token_id": 0, "head_dim": 8},  # which longrope's lists must fit
+}
 _WINDOW = {"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 1}
 # longer than any window and than max_position_embeddings / 2, and still a sequence that every model takes
 _TOKENS = torch.arange(20)[None] % 7
@@ -96,46 +117,25 @@ def _noting(transformers: Any, noted: set[str]) -> Iterator[None]:
         yield
 
 
-def _variants(family: str) -> Iterator[dict[str, Any]]:
-    """Yield changes of config.json that reach every branch of the code."""
-    for rope in _ROPES:
-        of_layers = rope.get("rope_parameters")
-        if family == "phi3":
-            # its config refuses all other types
-            if of_layers is None or of_layers["rope_type"] == "default":
-                yield {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.8}}
-        elif family == "ministral3":
-            own = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16, "rope_theta": 1e4}
-            yield {"rope_parameters": {**(of_layers or {"rope_type": "default"}), **own}}
-        elif family in _TWO_ROPES and of_layers is not None:
-            yield {"rope_parameters": {"full_attention": of_layers, "sliding_attention": {"rope_type": "default"}}}
-        else:
-            yield rope
-    if family != "llama":
-        yield _WINDOW if family != "ministral3" else {**_WINDOW, "rope_parameters": {**own, "rope_type": "default"}}
-
-
 def recorded(family: str) -> frozenset[str]:
     """Return the keys of config.json that the code of transformers reads for a family."""
-    config_name, model_name = FAMILIES[family]
     with quiet_transformers() as transformers, tempfile.TemporaryDirectory() as directory:
-        config_class = getattr(transformers, config_name)
+        config_class = transformers.CONFIG_MAPPING[family]
         path = Path(directory) / "config.json"
-        sizes = {**settings(model_name), "head_dim": 8, "pad_token_id": 0}
-        if family == "mistral":
-            sizes["sliding_window"] = None
-        getattr(transformers, model_name)(config_class(**sizes)).save_pretrained(directory)
+        own = settings("MistralForCausalLM" if family == "mistral" else family) | _OWN_SETTINGS.get(family, {})
+        transformers.AutoModelForCausalLM.from_config(config_class(**own)).save_pretrained(directory)
         content = json.loads(path.read_text())
         del content["rope_parameters"]
-        # transformers takes a Mistral that has the first key for a Ministral; where a list is missing, it makes one
-        for key in ("layer_types", "no_rope_layers"):
-            content.pop(key, None)
+        # transformers takes a Mistral that has the first key for a Ministral, and makes the second of an interval
+        for made in ("layer_types", "no_rope_layers"):
+            content.pop(made, None)
         noted = _read_by_name(config_class)
-        for changes in _variants(family):
+        for changes in _OWN_ROPES.get(family, _ROPES) + (() if family == "llama" else (_WINDOW,)):
             path.write_text(json.dumps({**content, **changes}))
             with _noting(transformers, noted), torch.no_grad():
-                eager = family == "gemma2" or "use_sliding_window" in changes
-                _load_and_run(transformers, directory, "eager" if eager else "sdpa")
+                _load_and_run(
+                    transformers, directory, "eager" if changes == _WINDOW or family == "gemma2" else "sdpa"
+                )
     return frozenset(name for name in noted if not name.startswith("__"))
 
 

@@ -48,9 +48,10 @@ def config(**changes: object) -> exporter.ModelConfig:
 
 def hyperparameters(model: exporter.ModelConfig) -> Hyperparameters:
     """The verifier's description of the same model; its fields have the exporter's names."""
-    from verify.sources import Hyperparameters, RopeScaling
+    from verify.sources import Hyperparameters, LayerKind, RopeScaling
 
     fields = {name: getattr(model, name) for name in Hyperparameters.__dataclass_fields__}
+    fields["layers"] = tuple(LayerKind(**vars(layer)) for layer in model.layers)
     return Hyperparameters(**{**fields, "rope_scaling": RopeScaling(**vars(model.rope_scaling))})
 
 

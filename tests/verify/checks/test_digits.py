@@ -103,3 +103,7 @@ def test_two_numbers_that_four_digits_tell_apart_have_four() -> None:
     assert apart(8.0, 8.001) == ("8", "8.001")
     assert apart(8.0, 8.00001) == ("8", "8.00001")
     assert apart(1.23456, 1.23456) == ("1.235", "1.235")
+
+
+def test_neighbours_are_told_apart_by_17_digits() -> None:
+    assert apart(0.3, math.nextafter(0.3, 1)) == ("0.29999999999999999", "0.30000000000000004")

@@ -191,3 +191,11 @@ def test_all_three_must_have_one_shape(place: int) -> None:
         Execution().add(0, *sides)
     with pytest.raises(ValueError, match="logits"):
         Execution().add(0, *(np.zeros((0, 5)),) * 3)
+
+
+def test_a_thousand_times_the_limit_is_already_far() -> None:
+    """In numbers that are exact: a difference of 4,000 units, a noise of one, and a limit of 4."""
+    unit = 2.0**-13
+    sigma = Draws(unit, 1.0)
+    assert worst_logit(0, np.zeros(SHAPE), sigma, logits(p13=4000 * unit), 4.0).sigmas == 4000.0
+    assert not sigma.positions

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from verify.checks import logit_blocks, metrics
 from verify.checks.metrics import WindowEvidence, compare_window, of_window, summarise
+from verify.system.pulse import COMPARED, heard_by
 
 
 def logits(seed: int, length: int = 6, vocab_size: int = 5) -> np.ndarray:
@@ -244,3 +245,14 @@ def test_no_divergence_is_below_0() -> None:
     got = compare_window("text", np.zeros(200, int), source, file + 1e-12)
     assert (got.kl >= 0).all()
     assert (got.kl == 0).any()
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_progress_counts_every_logit_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch, equal: bool) -> None:
+    source = logits(1)
+    for block, sizes in ((1000, [30]), (10, [10, 10, 10]), (20, [20, 10])):
+        monkeypatch.setattr(logit_blocks, "_BLOCK", block)
+        heard: list[float] = []
+        with heard_by(heard.append):
+            compare_window("text", np.zeros(6, int), source, source if equal else source.copy())
+        assert heard == [COMPARED * size for size in sizes]

@@ -237,3 +237,12 @@ def test_the_first_failure_is_told_with_its_row_among_others() -> None:
         "the worst, layer 1 k, exceeds its bound 100 times"
     )
     assert (verdict.where["layer"], verdict.where["operation"], verdict.observed) == (0, "q", 100.0)
+
+
+def test_mirror_comes_before_fast_whichever_was_found_first() -> None:
+    found = Operations("fast")
+    found.add("fp32", 0, [0], compared("q", 0.5))
+    mirror = Operations("mirror")
+    mirror.add("q8", 0, [0], compared("q", 0.25))
+    found.merge(mirror.found)
+    assert [(one.arithmetic, one.activations) for one in found.layers] == [("mirror", "q8"), ("fast", "fp32")]

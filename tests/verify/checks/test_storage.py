@@ -62,7 +62,7 @@ class Scene:
         def inputs(x: torch.Tensor, _name: str) -> torch.Tensor:
             return x if of_activations is None else of_activations(x)
 
-        x = llama.embed(load, self.tokens, torch.float32)
+        x = llama.embed(self.hyper, load, self.tokens, torch.float32, Noise())
         rotations = rope.rotations(self.hyper, self.tokens.shape[1], torch.float32, Noise())
         for number in range(self.hyper.n_layers):
             x = llama.layer(self.hyper, load, number, x, rotations, Noise(), inputs=inputs)

@@ -224,3 +224,22 @@ def test_a_number_that_is_none_is_the_worst() -> None:
 def test_nothing_rounded_and_nothing_compared() -> None:
     assert (lossless().status, lossless().observed, lossless().limit) == ("pass", 0.0, 0.0)
     assert (verdict(HonestCost()).status, verdict(HonestCost()).detail) == ("skipped", "no logits were compared")
+
+
+def test_windows_whose_draws_move_together_count_by_their_mean() -> None:
+    """Their own variances, added as if they were independent, would be too small."""
+    windows = (WindowCost(30, -5.0, (-6.0, -7.0)), WindowCost(10, -1.0, (-2.0, -3.0)))
+    found = verdict(HonestCost(windows))
+    draws = [(30 * -6 + 10 * -2) / 40, (30 * -7 + 10 * -3) / 40]
+    spread = math.sqrt(np.var(draws, ddof=1) * 1.5 + 0.03**2)
+    assert found.observed == pytest.approx(abs((30 * -5 + 10 * -1) / 40 - np.mean(draws)) / spread)
+
+
+@pytest.mark.parametrize("finite", [(True, False), (False, True), (False, False), (True, True)])
+def test_logits_are_finite_if_those_of_both_halves_are(finite: tuple[bool, bool]) -> None:
+    cost = WindowCost(4, -6.0, (-6.0, -6.1))
+    first, second = (HonestCost((cost,), finite=one) for one in finite)
+    merged = first.merged(second)
+    assert (merged.finite, merged.fp32) == (all(finite), (cost, cost))
+    found = verdict(merged)
+    assert (found.status == "skipped", found.detail == "logits are not finite") == (not all(finite),) * 2

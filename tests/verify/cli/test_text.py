@@ -7,12 +7,15 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.arch_files import Arch, random_weights, write
 from helpers.command_line import refused, run, run_on_terminal, run_process
 from helpers.models import checkpoint, config
 from helpers.tokenizer_bins import byte_entries, from_sentencepiece, save
+from helpers.tokenizer_blocks import BEGINS, SPECIAL, Block
 
 import exporter
 import reader_c
@@ -43,6 +46,21 @@ def test_the_text_is_that_of_the_reader_and_the_rate_stands_apart(file: Path, op
         text = b"".join(reader_c.generate(model, tokenizer, "In the beginning", steps=40, seed=3, **given))
     assert result.stdout == text.decode() + "\n"
     assert re.fullmatch(r"40 tokens, \d+\.\d tokens a second, seed 3\n", result.stderr)
+
+
+def test_a_model_s_own_tokenizer_needs_no_file(tmp_path: Path) -> None:
+    pieces = [*(bytes([byte]) for byte in range(256)), b"<s>"]
+    block = Block(flags=BEGINS, pieces=pieces, added=[(256, SPECIAL)], bos=256, eos_ids=[256])
+    shape = replace(Arch(), vocab_size=260)
+    write(tmp_path / "model.bin", shape, random_weights(shape), tokenizer=block.content())
+    result = run("generate", tmp_path / "model.bin", "In", "--seed", 3, "--steps", 8)
+    assert result.returncode == 0
+    assert result.stdout.startswith("In")
+    # a tokenizer that is given comes first
+    (tmp_path / "wrong").write_bytes(b"")
+    refused(
+        run("generate", tmp_path / "model.bin", "--tokenizer", tmp_path / "wrong"), "file size: expected at least"
+    )
 
 
 def test_quiet_prints_the_text_alone_and_a_seed_from_the_time_repeats_it(file: Path) -> None:

@@ -147,6 +147,15 @@ def test_int8_activations_may_leave_a_share_of_the_difference() -> None:
     assert hint(rounded(logits, off * 0.5), limit=None) is None
 
 
+def test_float_activations_are_named_where_int8_activations_are_required() -> None:
+    int8 = RIGHT + 0.01 * np.random.default_rng(1).standard_normal(RIGHT.shape)
+    found = find_hint(Seen(TOKENS, RIGHT.astype(np.float32), int8, SIGMA, None), HYPER, load, 8)
+    assert found is not None
+    assert found.mistake.name == "int8-missing"
+    float_engine = mistaken_references(HYPER, load, 8)
+    assert "int8-missing" not in {one.mistake.name for one in float_engine}
+
+
 def test_the_first_wrong_position_is_that_beyond_the_limit() -> None:
     engine = RIGHT.astype(np.float32)
     engine[30, 2] += np.float32(1)

@@ -98,7 +98,7 @@ def test_every_mistake_is_told_by_its_name(scene: Scene, monkeypatch: pytest.Mon
         if status != "fail" or name not in (wrong_one.mistake.name, "last-inputs-dropped", "last-group") or not hint:
             wrong.append((wrong_one.mistake.name, wrong_one.sentence, status, name))
     assert not wrong
-    assert len(names) == 29
+    assert len(names) == 32
 
 
 def test_every_mistake_with_right_logits_is_told_by_its_name(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

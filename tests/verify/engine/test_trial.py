@@ -179,6 +179,9 @@ def test_float_activations_are_no_int8_activations(tmp_path: Path, mine: Path) -
     assert "short sequences differ more often than rounding turns an activation (-log10 p " in detail
     assert report.engine is not None
     assert report.engine.first == {"window": 0, "position": 0}
+    assert report.engine.hint_name == "int8-missing"
+    what = "multiplies by float activations instead of rounding them to int8"
+    assert report.engine.hint == f"It gives the logits of an engine that {what}."
 
 
 def test_a_hint_names_what_an_engine_with_int8_activations_does(tmp_path: Path, kept: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from verify.errors import CannotJudgeError
 from verify.evidence import byte_pairs
-from verify.evidence.byte_pairs import _class_of, _contents
+from verify.evidence.byte_pairs import BytePairs, _class_of, _contents
 
 ADDED = ("tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
 
@@ -73,3 +77,50 @@ def test_another_class_is_refused(tmp_path: Path, said: object, shown: str) -> N
     with pytest.raises(CannotJudgeError) as caught:
         class_of(tmp_path, said, "qwen2")
     assert f"with merges.txt, found {shown}: give " in str(caught.value)
+
+
+class Library:
+    """transformers, replaced: which class was asked for what, with which files, and a tokenizer that counts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[Any] = []
+        self.files: dict[str, bytes] = {}
+
+        def of_class(name: str) -> Any:
+            def load(directory: str, **given: Any) -> Any:
+                self.asked.append((name, given))
+                self.files = {path.name: path.read_bytes() for path in Path(directory).iterdir()}
+                return SimpleNamespace(backend_tokenizer=self)
+
+            return SimpleNamespace(from_pretrained=load)
+
+        @contextmanager
+        def quiet() -> Iterator[Any]:
+            yield SimpleNamespace(**{name: of_class(name) for name in ("GPT2Tokenizer", "Qwen2Tokenizer")})
+
+        monkeypatch.setattr(byte_pairs, "quiet_transformers", quiet)
+
+    def no_truncation(self) -> None:
+        self.asked.append("no truncation")
+
+    def no_padding(self) -> None:
+        self.asked.append("no padding")
+
+    def encode(self, text: str) -> Any:
+        return SimpleNamespace(ids=(len(text), 7))
+
+    def decode(self, ids: list[int]) -> str:
+        return f"text of {ids}"
+
+
+def test_transformers_gets_these_files_alone_and_downloads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(monkeypatch)
+    for name in ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer.json"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    made = BytePairs(tmp_path / "vocab.json")
+    assert library.asked == [("Qwen2Tokenizer", {"local_files_only": True}), "no truncation", "no padding"]
+    assert library.files == {name: name.encode() for name in ("vocab.json", "merges.txt", "special_tokens_map.json")}
+    assert (made.encode("abc"), made.encode(" \n"), made.decode((1, 2))) == ([3, 7], [], "text of [1, 2]")

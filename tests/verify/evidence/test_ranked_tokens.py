@@ -52,6 +52,7 @@ def test_tokens_have_the_ranks_of_their_lines(tmp_path: Path) -> None:
         (lambda lines: [*lines, b"YQ== 256"], "line 257: token: expected a new one, found that of 97"),
         (lambda lines: lines[:-1], "expected every byte as a token, found none for byte 255"),
         (lambda _lines: lines_of(*BYTES[1:], b"ab"), "expected every byte as a token, found none for byte 0"),
+        (lambda _lines: lines_of(*BYTES[:7], *BYTES[9:]), "expected every byte as a token, found none for byte 7"),
         (lambda lines: [*lines, b"YWI=  256"], f"{NO_ENTRY}b'YWI=  256'"),
         (lambda lines: [*lines, b"YWI 256"], f"{NO_ENTRY}b'YWI 256'"),
         (lambda lines: [*lines, b"YWI= 1234567890"], f"{NO_ENTRY}b'YWI= 1234567890'"),

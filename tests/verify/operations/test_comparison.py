@@ -19,3 +19,8 @@ def test_equal_numbers_are_within_a_bound_of_zero_and_no_others_are() -> None:
 def test_a_replay_knows_where_its_columns_begin() -> None:
     found = replayed("wo", torch.ones(1, 2), torch.ones(1, 2), first=7, tensor="w")
     assert (found.first, found.replay, found.tensor) == (7, True, "w")
+
+
+def test_columns_begin_at_the_first_unless_said() -> None:
+    found = replayed("wo", torch.ones(1, 2), torch.ones(1, 2))
+    assert (found.first, found.tensor) == (0, "")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verify.operations.bounds import utilisation
+from verify.operations.bounds import TAU, quantized_product, utilisation
 from verify.operations.int8 import Replay, half_away, judge_steps, quotients
 
 
@@ -116,8 +116,14 @@ def test_the_bound_of_a_product_covers_sums_that_float32_rounded_down() -> None:
     assert float(exact) == 1 + (count - 1) * 2.0**-24
     used = float(utilisation((bits.double() - exact).abs(), bound))
     assert 0.99 < used <= 1
+    # float32 adds the magnitudes to 1: what it may have lost is a gamma of as many roundings
+    gamma = (count + 3) * 2.0**-24 / (1 - (count + 3) * 2.0**-24)
+    above = torch.tensor(1 + 2 * gamma + 2 * count * TAU, dtype=torch.float64)
+    assert float(bound) == pytest.approx(float(quantized_product(above, count, 1)), rel=1e-12)
     nothing = Replay(ones, scale * 0, (ones, torch.ones(1, count))).judge(slice(0, 1), None)[2]
     assert float(nothing) == pytest.approx(count * 2.0**-150, rel=2e-3)
+    least = torch.tensor(2 * count * TAU, dtype=torch.float64)
+    assert float(nothing) == pytest.approx(float(quantized_product(least, count, 1)), rel=1e-12)
 
 
 def test_steps_beyond_127_are_clamped_and_a_smaller_scale_is_wrong() -> None:
@@ -139,3 +145,13 @@ def test_every_group_has_its_own_scale() -> None:
     x = torch.tensor([[127.0, 1.0, -0.25, 0.5, 0.0, 0.0]])
     assert quotients(x, 3).tolist() == [[127.0, 1.0, -63.5, 127.0, 0.0, 0.0]]
     assert quotients(x, 1).tolist() == [[127.0, 1.0, -0.25, 0.5, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("size", [1032, 1033, 1040])
+def test_a_stored_weight_of_minus_128_is_multiplied_exactly(size: int) -> None:
+    """No exporter writes it, and a file may hold it: then sums are odd numbers beyond 2^24 sooner."""
+    steps, matrix = torch.full((1, size), 127, dtype=torch.int8), torch.full((1, size), -128, dtype=torch.int8)
+    matrix[0, 0] = -127
+    one = torch.ones(1, 1)
+    _bits, exact, _bound = Replay(steps, one, (matrix, one)).judge(slice(0, 1), None)
+    assert exact.tolist() == [[-127 * 128 * (size - 1) - 127 * 127]]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from helpers.models import same_bits
 from hypothesis import example, given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import exporter
 from exporter.encode import encode
 from verify.oracle import expected
 from verify.oracle.expected import half_bound, numbers, parts, quantized, rounding_bound
+from verify.system.pulse import DERIVED, heard_by
 from verify.testing import weights
 
 
@@ -135,3 +139,31 @@ def test_dequantized_weights_lie_within_the_bound_and_one_rounding(case: tuple[n
     scale = quantized(w, group_size)[1].repeat_interleave(group_size, dim=1)
     error = (numbers(w, "q8_0", group_size).double() - w.double()).abs()
     assert (error <= rounding_bound(scale) + 127 * scale.double() * 2.0**-24).all()
+
+
+class FiniteOnly(TorchDispatchMode):
+    """Refuses an operation whose result holds a number that is not finite."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        with torch.utils._python_dispatch._disable_current_modes():
+            finite = not isinstance(made, torch.Tensor) or not made.is_floating_point() or made.isfinite().all()
+        assert finite, func
+        return made
+
+
+def test_a_group_of_zeros_is_never_divided_by_zero() -> None:
+    """0 / 0 is NaN, and what a processor makes of NaN as an integer is its own choice."""
+    with FiniteOnly():
+        q, scale = expected._quantized(torch.tensor([[0.0, 0.0, 3.0, 127.0]]), 2)
+    assert (q.tolist(), scale.tolist()) == ([[0, 0, 3, 127]], [[0.0, 1.0]])
+
+
+def test_progress_counts_every_weight_in_any_number_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = torch.randn(6, 8)
+    for block, count in ((48, 1), (8, 6), (16, 3)):
+        monkeypatch.setattr(expected, "_BLOCK", block)
+        heard: list[float] = []
+        with heard_by(heard.append):
+            quantized(w, 4)
+        assert heard == pytest.approx([DERIVED * 48 / count] * count)

@@ -1,4 +1,4 @@
-"""RoPE's rotations: unit complex numbers that add up, with the frequencies of each scaling."""
+"""RoPE's rotation: unit complex numbers that add up, with the frequencies of each scaling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from helpers.mistake_files import hyperparameters
 from helpers.models import config
 
-from verify.oracle.rope import frequencies, rotations
+from verify.oracle.rope import frequencies, rotation
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters, RopeScaling
 
@@ -27,7 +27,7 @@ def test_frequencies_fall_from_one_by_equal_factors() -> None:
 
 
 def test_a_rotation_by_two_positions_is_two_rotations_by_one() -> None:
-    found = rotations(PLAIN, 9, torch.float64, Noise())
+    found = rotation(PLAIN, 9, torch.float64, Noise())
     assert found[0].tolist() == [1] * 8
     torch.testing.assert_close(found[2:], found[1:-1] * found[1], rtol=0, atol=1e-14)
     torch.testing.assert_close(found.abs(), torch.ones_like(found.abs()), rtol=0, atol=1e-15)
@@ -51,7 +51,7 @@ def test_blended_scalings_keep_the_fast_pairs_and_divide_the_slow_ones(scaling: 
     assert ratio[0] == 1
     assert ratio[-1] == pytest.approx(8.0)
     assert torch.equal(ratio.sort().values, ratio)
-    assert rotations(scaled(scaling), 2, torch.float64, Noise())[0].real.unique().tolist() == [
+    assert rotation(scaled(scaling), 2, torch.float64, Noise())[0].real.unique().tolist() == [
         scaling.attention_factor if scaling.type == "yarn" else 1.0
     ]
 

@@ -47,7 +47,7 @@ def test_other_tensors_than_the_model_s_are_refused(
 ) -> None:
     tensors = source.transformers_tensors()
     if tensors.pop(name, None) is None:
-        tensors[name] = "norm.weight"
+        tensors[name] = ("norm.weight",)
     monkeypatch.setattr(source, "transformers_tensors", lambda: tensors)
     with quiet_transformers() as transformers, pytest.raises(CannotJudgeError, match=f"{name}: .*found {found}"):
         empty_model(transformers, source)

@@ -186,6 +186,75 @@ def test_a_narrowed_directory_costs_what_honest_rounding_costs(
     assert "int8" not in storage.detail
 
 
+# How many of a float32's last bits each type drops, as far as its numbers are normal.
+DROPPED_BITS = {torch.bfloat16: 16, torch.float16: 13}
+
+
+def _towards_zero(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    bits = tensor.contiguous().view(torch.int32) >> DROPPED_BITS[dtype] << DROPPED_BITS[dtype]
+    return bits.view(torch.float32).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DROPPED_BITS)
+def test_a_directory_that_is_rounded_towards_zero_fails_by_its_bits(
+    tmp_path: Path, healthy: Healthy, dtype: torch.dtype
+) -> None:
+    """In one window of 64 tokens, `storage` cannot tell truncation from honest rounding for certain."""
+    source, directory = healthy["llama2c"]
+    directory = copy(directory, tmp_path)
+    change_weights(
+        directory, lambda state: state.update({name: _towards_zero(x, dtype) for name, x in state.items()})
+    )
+    name = str(dtype).removeprefix("torch.")
+    change_json(directory / "config.json", torch_dtype=name)
+    report = verdict(source, directory)
+    assert statuses(report)["config"] == statuses(report)["file"] == "pass"
+    assert statuses(report)["tensors"] == "fail"
+    assert report.diagnosis is not None
+    assert report.diagnosis.signature == {"bfloat16": "cut-to-bf16", "float16": "cut-to-fp16"}[name]
+
+
+@pytest.mark.parametrize("dtype", DROPPED_BITS)
+def test_one_weight_that_is_not_rounded_to_the_nearest_number_fails(
+    tmp_path: Path, healthy: Healthy, dtype: torch.dtype
+) -> None:
+    source, directory = healthy["llama2c"]
+    directory = copy(directory, tmp_path)
+
+    def change(state: Weights) -> None:
+        exact = state[DOWN]
+        differing = _towards_zero(exact, dtype) != exact.to(dtype)
+        row, column = (int(i) for i in differing.nonzero()[-1])
+        one = _towards_zero(exact, dtype)[row, column]
+        state.update({name: x.to(dtype) for name, x in state.items()})
+        state[DOWN][row, column] = one
+
+    change_weights(directory, change)
+    change_json(directory / "config.json", torch_dtype=str(dtype).removeprefix("torch."))
+    failed = [name for name, status in statuses(verdict(source, directory)).items() if status == "fail"]
+    assert "tensors" in failed
+
+
+def test_a_derivation_that_rounds_towards_zero_exceeds_the_bound_of_its_type(
+    tmp_path: Path, healthy: Healthy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same mistake in the exporter and in the verifier makes equal bits, which are too far from the source."""
+
+    def truncated(tensor: torch.Tensor, storage: str, _group_size: int) -> dict[str, torch.Tensor]:
+        return {storage: _towards_zero(tensor, torch.bfloat16)}
+
+    source, directory = healthy["llama2c"]
+    directory = copy(directory, tmp_path)
+    change_weights(
+        directory, lambda state: state.update({name: _towards_zero(x, torch.bfloat16) for name, x in state.items()})
+    )
+    change_json(directory / "config.json", torch_dtype="bfloat16")
+    monkeypatch.setattr("verify.checks.tensors.parts", truncated)
+    tensors = next(check for check in verdict(source, directory).checks if check.name == "tensors")
+    assert tensors.status == "fail"
+    assert tensors.detail.endswith("beyond the error bound of bf16")
+
+
 def test_a_narrowed_directory_that_costs_more_than_honest_rounding_fails(
     tmp_path: Path, healthy: Healthy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from bisect import bisect_left
 from pathlib import Path
 from types import SimpleNamespace
@@ -370,3 +372,31 @@ def test_the_command_line_tells_what_it_expects_and_refuses_what_cannot_be(tmp_p
     refused(run("release", source, tmp_path / "r.bin", "--format", "v0", "--memory", "10MB"), "memory: expected")
     refused(run("verify", source, file, "--memory", "lots"), "--memory: expected a size", "found 'lots'")
     assert sorted(tmp_path.iterdir()) == before
+
+
+_FAULTS = """
+import resource, sys
+import numpy as np
+from verify.run.memory import give_back, keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def taken():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [np.zeros(1 << 20) + 1.0 for _ in range(4)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+taken()
+again = sum(taken() for _ in range(5))
+give_back()
+print(again, taken())
+"""
+
+
+def test_blocks_that_are_freed_are_used_again_until_they_are_given_back() -> None:
+    """Counted: pages that the system hands out, of which 4 blocks of 8 MiB have 8,192."""
+    found = {}
+    for how in ("keep", "leave"):
+        command = [sys.executable, "-c", _FAULTS, how]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[how] = tuple(map(int, done.stdout.split()))
+    assert found["keep"][0] < found["leave"][0] / 10
+    assert found["keep"][1] > 10 * found["keep"][0] / 5

@@ -104,6 +104,8 @@ def patched(path: Path, offset: int, content: bytes) -> Path:
     [
         ("v2", 36, b"\2", "shared_classifier: expected 0 or 1, found 2"),
         ("v2", 37, b"\7\0\0\0", "group_size: expected a divisor of 48 and 40, found 7"),
+        ("v2", 37, b"\x10\0\0\0", "group_size: expected a divisor of 48 and 40, found 16"),
+        ("v2", 37, b"\5\0\0\0", "group_size: expected a divisor of 48 and 40, found 5"),
         ("v2", 37, b"\0\0\0\0", "group_size: expected a divisor of 48 and 40, found 0"),
         ("v2", 37, b"\4\0\0\0", "size: expected {q4} bytes, by its header, found {size} bytes"),
         ("v1", 37, b"\xff\xff\xff\xff", "group_size: expected a divisor of 48 and 40, found -1"),

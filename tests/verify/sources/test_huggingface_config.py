@@ -14,7 +14,7 @@ from helpers import huggingface
 from verify.errors import CannotJudgeError
 from verify.oracle import llama
 from verify.oracle.transformers import TransformersOracle
-from verify.sources import RopeScaling
+from verify.sources import LayerKind, RopeScaling
 from verify.sources.huggingface import HuggingFaceSource
 from verify.sources.options import SourceOptions
 from verify.system.optional_imports import quiet_transformers
@@ -248,7 +248,10 @@ def test_without_a_model_type_one_known_architecture_decides(directory: Path) ->
     torch.testing.assert_close(TransformersOracle(source).logits(TOKENS), logits, rtol=0, atol=2e-5)
 
 
-FAMILIES = "model_type: expected one of llama, mistral, qwen2, found "
+FAMILIES = (
+    "model_type: expected one of llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3_text, granite, olmo2, olmo3, "
+    "phi3, ministral3, found "
+)
 UNSUPPORTED = r"\(transformers reads it for llama, and this project does not support other values\)"
 
 
@@ -259,7 +262,6 @@ UNSUPPORTED = r"\(transformers reads it for llama, and this project does not sup
         ({"model_type": ["llama"]}, rf"{FAMILIES}\['llama'\]"),
         ({"model_type": None, "architectures": None}, f"{FAMILIES}no model_type and the architectures none$"),
         ({"model_type": None, "architectures": [["LlamaForCausalLM"]]}, f"{FAMILIES}no model_type and"),
-        ({"model_type": "mistral"}, "sliding_window: .*found 32"),
         ({"layer_types": [["full_attention"]]}, "expected a config that transformers accepts, found: "),
         ({"layer_types": ["full_attention"]}, "config that transformers accepts, found: .*num_hidden_layers"),
         ({"layer_types": ["sliding_attention"] * 2}, "sliding_window: expected a positive integer.*found None"),
@@ -369,15 +371,14 @@ def test_a_window_is_exact_for_as_many_tokens(tmp_path: Path) -> None:
     directory = huggingface.save(tmp_path / "model", huggingface.model("MistralForCausalLM"))
     assert taken(say(directory, sliding_window=33)).hyperparameters.max_seq_len == 33
     say(directory, sliding_window=20)
-    said = refused(directory, "sliding_window")
-    assert said == (
-        f"{directory}/config.json: sliding_window: expected none, or at least max_position_embeddings = 33, found 20"
-        ": --max-seq-len 20 or less makes it exact"
-    )
-    refused(directory, "at least max_seq_len = 21, found 20: --max-seq-len 20 or less", max_seq_len=21)
+    for length in (None, 21):
+        windowed = taken(directory, max_seq_len=length).hyperparameters
+        assert (windowed.max_seq_len, windowed.window) == (length or 33, 20)
+        assert windowed.layers == (LayerKind(windowed=True),) * 2
     for length in (20, 7):
         source = taken(directory, max_seq_len=length)
         assert source.hyperparameters.max_seq_len == length
+        assert (source.hyperparameters.window, source.hyperparameters.layers) == (0, ())
         assert source.notes == (f"config.json: sliding_window 20 is no limit within max_seq_len {length}",)
     for length in (0, 34, True):
         expected = f"max_seq_len: expected 1 to max_position_embeddings = 33, found {length}"
@@ -386,7 +387,7 @@ def test_a_window_is_exact_for_as_many_tokens(tmp_path: Path) -> None:
     refused(say(directory, sliding_window=0), "sliding_window: expected a positive integer below .* found 0")
     # taken away, it is the class's own 4096
     say(directory, sliding_window=..., max_position_embeddings=5000)
-    refused(directory, "found 4096: --max-seq-len 4096 or less")
+    assert taken(directory).hyperparameters.window == 4096
     refused(say(directory, layer_types=["full_attention"] * 2), "layer_types: expected none .*Ministral")
 
 
@@ -394,8 +395,9 @@ def test_qwens_windows_are_those_of_its_layers(tmp_path: Path) -> None:
     directory = huggingface.save(tmp_path / "model", huggingface.model("Qwen2ForCausalLM"))
     say(directory, layer_types=..., use_sliding_window=True, sliding_window=20)
     assert taken(say(directory, max_window_layers=2)).hyperparameters.max_seq_len == 33
-    refused(say(directory, max_window_layers=1), "found 20: --max-seq-len 20 or less")
-    assert taken(directory, max_seq_len=20).hyperparameters.max_seq_len == 20
+    windowed = taken(say(directory, max_window_layers=1)).hyperparameters
+    assert (windowed.window, windowed.layers) == (20, (LayerKind(), LayerKind(windowed=True)))
+    assert taken(directory, max_seq_len=20).hyperparameters.layers == ()
     assert taken(say(directory, use_sliding_window=False)).hyperparameters.max_seq_len == 33
     say(directory, use_sliding_window=True, layer_types=["full_attention"] * 2)
     assert taken(directory).hyperparameters.max_seq_len == 33

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from verify.errors import CannotJudgeError
-from verify.sources.recognise import is_hub_id, recognised
+from verify.sources.recognise import expect_kind, is_hub_id, recognised
 
 
 def refused(path: Path) -> str:
@@ -220,3 +220,36 @@ def test_a_v0_is_known_by_its_size(tmp_path: Path) -> None:
             assert recognised(path) == "bin"
         else:
             assert refused(path) == f"{path}: {OTHER} {UNKNOWN}"
+
+
+def other_kind(path: Path, kind: str) -> str | None:
+    try:
+        expect_kind(path, kind)
+    except CannotJudgeError as error:
+        return str(error).removeprefix(f"{path}: source: ").removesuffix(": omit --source-kind to detect the kind")
+    return None
+
+
+GIVEN = {
+    "huggingface": "a directory with config.json",
+    "meta": "a directory with params.json and consolidated.00.pth",
+    "llama2c": "a checkpoint of torch.save (.pt)",
+    "v3": "a .bin file of version 3",
+    "bin": "a .bin file of llama2.c (v0, v1 or v2)",
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_a_kind_that_the_user_names_is_refused_only_where_it_is_plainly_another(tmp_path: Path, kind: str) -> None:
+    assert other_kind(tmp_path / "none", kind) is None
+    told, of_directory = f"expected {GIVEN[kind]} for --source-kind {kind}, found", kind in ("huggingface", "meta")
+    assert other_kind(tmp_path, kind) == (None if of_directory else f"{told} a directory")
+    path = tmp_path / "a.bin"
+    for content in (b"", b"24kb\1\0\0\0", b"24ka\0\0\0\0\1", b"24ka\4\0\0\0\1", b"24ka\1\0\0\1", b"x24ka\1\0\0\0"):
+        path.write_bytes(content)
+        assert other_kind(path, kind) == (f"{told} a file" if of_directory else None)
+    for version in (1, 2, 3):
+        path.write_bytes(b"24ka" + bytes([version, 0, 0, 0, 7]))
+        fits = kind == ("v3" if version == 3 else "bin")
+        found = "a file" if of_directory else f"a .bin file of version {version}"
+        assert other_kind(path, kind) == (None if fits else f"{told} {found}")

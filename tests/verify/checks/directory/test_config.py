@@ -271,3 +271,9 @@ def test_a_report_has_the_names_of_a_header() -> None:
     assert (found["shared_classifier"], found["group_size"], found["dim"], "tied" in found) == (False, 0, 48, False)
     for said in ({"rope_theta": 5e5}, {"rope_type": "default", "rope_theta": 5e5}):
         assert report_config(directory(rope_parameters=said))["rope_scaling"] == {"type": "none"}
+
+
+def test_integers_are_compared_exactly_even_where_they_are_one_float32() -> None:
+    large = dataclasses.replace(HYPER, vocab_size=2**24)
+    found = checked(directory(vocab_size=2**24 + 1), large)
+    assert found.detail == f"vocab_size: expected {2**24}, found {2**24 + 1}"

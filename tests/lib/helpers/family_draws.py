@@ -1,0 +1,262 @@
+"""Models of every family of the exporter, drawn as keywords of transformers' own config classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+
+import exporter
+from verify.system.optional_imports import quiet_transformers
+
+Keywords = dict[str, Any]
+
+_YARN = {"rope_type": "yarn", "beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": 1.25}
+_OF_LATE_QUERIES = {"llama_4_scaling_beta": 0.25, "original_max_position_embeddings": 3}
+
+
+@st.composite
+def sizes(draw: st.DrawFn) -> Keywords:
+    """Sizes of odd proportions, short enough to run in milliseconds."""
+    kv_heads = draw(st.integers(1, 2))
+    heads = kv_heads * draw(st.integers(1, 3))
+    return {
+        "hidden_size": heads * draw(st.integers(1, 5)),
+        "intermediate_size": draw(st.integers(1, 9)),
+        "num_hidden_layers": draw(st.integers(1, 4)),
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": 2 * draw(st.integers(2, 5)),
+        "vocab_size": draw(st.integers(2, 12)),
+        "max_position_embeddings": draw(st.integers(2, 14)),
+        "rms_norm_eps": draw(st.sampled_from([2.0**-17, 2.0**-10])),
+        "tie_word_embeddings": draw(st.booleans()),
+        "pad_token_id": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+@st.composite
+def one_rope(draw: st.DrawFn) -> Keywords:
+    theta = draw(st.sampled_from([100.0, 1e4, 2.5e5]))
+    kinds: list[Keywords] = [
+        {"rope_type": "default"},
+        {"rope_type": "linear", "factor": 2.5},
+        {**_YARN, "factor": 4.0, "original_max_position_embeddings": 5},
+    ]
+    return {**draw(st.sampled_from(kinds)), "rope_theta": theta}
+
+
+def _layer_types(draw: st.DrawFn, layers: int) -> list[str]:
+    kinds = st.sampled_from(["full_attention", "sliding_attention"])
+    return draw(st.lists(kinds, min_size=layers, max_size=layers))
+
+
+def _windows(draw: st.DrawFn, drawn: Keywords, *, switch: bool) -> Keywords:
+    """Which layers have a window, how long it is, and, of some classes, a switch that turns it off."""
+    made: Keywords = {"sliding_window": draw(st.integers(1, 16))}
+    if draw(st.booleans()):
+        made["layer_types"] = _layer_types(draw, drawn["num_hidden_layers"])
+    return {**made, "use_sliding_window": True} if switch else made
+
+
+_SCALES = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
+_CAPS = st.sampled_from([None, 1.5, 30.0])
+_ONE_WINDOW = st.sampled_from([None, 1, 3, 20])
+
+
+def _bias(draw: st.DrawFn, key: str = "attention_bias") -> Keywords:
+    return {key: draw(st.booleans())}
+
+
+def _biases(draw: st.DrawFn) -> Keywords:
+    return {**_bias(draw), **_bias(draw, "mlp_bias")}
+
+
+def _rope(draw: st.DrawFn) -> Keywords:
+    return {"rope_parameters": draw(one_rope())}
+
+
+def _two_ropes(draw: st.DrawFn) -> Keywords:
+    local = {"rope_type": "default", "rope_theta": draw(st.sampled_from([50.0, 5e5]))}
+    return {"rope_parameters": {"full_attention": draw(one_rope()), "sliding_attention": local}}
+
+
+def _maybe_windows(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    return _windows(draw, drawn, switch=True) if draw(st.booleans()) else {}
+
+
+def _qwen(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    return {**_maybe_windows(draw, drawn), "max_window_layers": draw(st.integers(0, 4)), **_rope(draw)}
+
+
+def _smollm(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    layers = drawn["num_hidden_layers"]
+    rotated = draw(st.none() | st.lists(st.integers(0, 1), min_size=layers, max_size=layers))
+    interval = draw(st.integers(1, 3))
+    without = {"no_rope_layers": rotated, "no_rope_layer_interval": interval}
+    return {**_biases(draw), **without, **_maybe_windows(draw, drawn), **_rope(draw)}
+
+
+def _granite(draw: st.DrawFn, _drawn: Keywords) -> Keywords:
+    scales = {key: draw(st.floats(0.125, 8, width=32)) for key in _SCALES}
+    return {**_biases(draw), **scales, **_rope(draw)}
+
+
+def _gemma(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    return {
+        **_bias(draw),
+        "hidden_activation": draw(st.sampled_from(["gelu_pytorch_tanh", "silu"])),
+        "query_pre_attn_scalar": draw(st.integers(1, 300)),
+        "final_logit_softcapping": draw(_CAPS),
+        **_windows(draw, drawn, switch=False),
+    }
+
+
+def _phi(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    pairs = draw(st.integers(1, drawn["head_dim"] // 2))
+    share = 2 * pairs / drawn["head_dim"]
+    rope = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": share}
+    return {"sliding_window": draw(_ONE_WINDOW), "rope_parameters": rope}
+
+
+def _ministral(draw: st.DrawFn, _drawn: Keywords) -> Keywords:
+    return {"sliding_window": draw(_ONE_WINDOW), "rope_parameters": {**_OF_LATE_QUERIES, **draw(one_rope())}}
+
+
+_OWN: dict[str, Callable[[st.DrawFn, Keywords], Keywords]] = {
+    "llama": lambda draw, _drawn: {**_biases(draw), **_rope(draw)},
+    "mistral": lambda draw, _drawn: {"sliding_window": draw(_ONE_WINDOW), **_rope(draw)},
+    "qwen2": _qwen,
+    "qwen3": lambda draw, drawn: {**_bias(draw), **_qwen(draw, drawn)},
+    "smollm3": _smollm,
+    "granite": _granite,
+    "gemma2": lambda draw, drawn: {**_gemma(draw, drawn), "attn_logit_softcapping": draw(_CAPS), **_rope(draw)},
+    "gemma3_text": lambda draw, drawn: {**_gemma(draw, drawn), **_two_ropes(draw)},
+    "olmo2": lambda draw, _drawn: {**_bias(draw), **_rope(draw)},
+    "olmo3": lambda draw, drawn: {**_bias(draw), **_windows(draw, drawn, switch=False), **_two_ropes(draw)},
+    "phi3": _phi,
+    "ministral3": _ministral,
+}
+
+
+@st.composite
+def family_models(draw: st.DrawFn, family: str) -> Keywords:
+    """Keywords of the family's config class."""
+    drawn = draw(sizes())
+    if "gemma" not in family:
+        drawn["hidden_act"] = draw(st.sampled_from(["silu", "gelu", "gelu_pytorch_tanh"]))
+    return {**drawn, **_OWN[family](draw, drawn)}
+
+
+def made(family: str, keywords: Keywords, seed: int = 0) -> Any:
+    """transformers' own model, with random weights, biases and norms that keep activations near 1."""
+    with quiet_transformers() as transformers:
+        config = transformers.CONFIG_MAPPING[family](**keywords)
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    generator = torch.Generator().manual_seed(seed)
+    one = 0.0 if "gemma" in family else 1.0
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            values = torch.randn(parameter.shape, generator=generator)
+            is_norm = "norm" in name
+            scaled = values / max(1.0, float(parameter.shape[-1])) ** 0.5
+            parameter.copy_(one + 0.1 * values if is_norm else scaled)
+    return model
+
+
+def meant(config: Any, family: str) -> exporter.ModelConfig:
+    """The model that transformers' config object describes, in the words of v3's specification."""
+    c = config
+    layers, window = _attention(c, family)
+    ropes = c.rope_parameters
+    first = ropes["full_attention"] if family in _TWO_ROPES else ropes
+    second = any(layer.rope == "second" for layer in layers)
+    bias = getattr(c, "attention_bias", False)
+    act = c.hidden_activation if "gemma" in family else c.hidden_act
+    return exporter.ModelConfig(
+        dim=c.hidden_size,
+        hidden_dim=c.intermediate_size,
+        n_layers=c.num_hidden_layers,
+        n_heads=c.num_attention_heads,
+        n_kv_heads=c.num_key_value_heads,
+        vocab_size=c.vocab_size,
+        max_seq_len=c.max_position_embeddings,
+        tied=c.tie_word_embeddings,
+        norm_eps=c.rms_norm_eps,
+        rope_theta=first["rope_theta"],
+        head_dim=c.head_dim,
+        rope_scaling=_scaling(first),
+        qkv_bias=family == "qwen2" or bias,
+        wo_bias=bias,
+        mlp_bias=getattr(c, "mlp_bias", False),
+        activation={"gelu_pytorch_tanh": "gelu_tanh"}.get(act, act),
+        layers=layers,
+        window=window,
+        local_theta=ropes["sliding_attention"]["rope_theta"] if second else 0.0,
+        **_switches(c, family),
+    )
+
+
+_TWO_ROPES = ("gemma3_text", "olmo3")
+_ALIKE = ("mistral", "ministral3", "phi3")
+_BY_LAYER = ("qwen2", "qwen3", "smollm3", "gemma2", *_TWO_ROPES)
+
+
+def _attention(c: Any, family: str) -> tuple[tuple[exporter.LayerKind, ...], int]:
+    """Return the layers, and the window that some of them have."""
+    slides = [family in _ALIKE and c.sliding_window is not None] * c.num_hidden_layers
+    if family in _BY_LAYER:
+        slides = [kind == "sliding_attention" for kind in c.layer_types]
+    seen = any(slides) and c.sliding_window < c.max_position_embeddings
+    rotated = c.no_rope_layers if family == "smollm3" else [1] * c.num_hidden_layers
+
+    def rope(number: int) -> str:
+        if not rotated[number]:
+            return "none"
+        return "second" if slides[number] and family in _TWO_ROPES else "first"
+
+    layers = (exporter.LayerKind(slide and seen, rope(number)) for number, slide in enumerate(slides))
+    return tuple(layers), c.sliding_window if seen else 0
+
+
+def _switches(c: Any, family: str) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    if "gemma" in family:
+        made |= {"norm_place": "both", "norm_plus_one": True, "embedding_scale": c.hidden_size**0.5}
+        made |= {"score_scale": c.query_pre_attn_scalar**-0.5, "logit_cap": c.final_logit_softcapping or 0.0}
+    if family == "gemma2":
+        made["score_cap"] = c.attn_logit_softcapping or 0.0
+    if family in ("qwen3", "gemma3_text"):
+        made["qk_norm"] = "head"
+    if family in ("olmo2", "olmo3"):
+        made |= {"norm_place": "after", "qk_norm": "whole"}
+    if family == "granite":
+        fields = ("embedding_scale", "score_scale", "residual_scale", "logit_divisor")
+        made |= {field: getattr(c, key) for field, key in zip(fields, _SCALES, strict=True)}
+    if family == "phi3":
+        made["rotary_dim"] = int(c.head_dim * c.rope_parameters["partial_rotary_factor"])
+    if family == "ministral3":
+        made["query_scale_beta"] = c.rope_parameters["llama_4_scaling_beta"]
+        made["query_scale_positions"] = c.rope_parameters["original_max_position_embeddings"]
+    return made
+
+
+def _scaling(rope: Keywords) -> exporter.RopeScaling:
+    kind = rope["rope_type"]
+    if kind == "default":
+        return exporter.RopeScaling()
+    if kind == "linear":
+        return exporter.RopeScaling("linear", rope["factor"])
+    return exporter.RopeScaling(
+        "yarn",
+        rope["factor"],
+        rope["original_max_position_embeddings"],
+        beta_fast=rope["beta_fast"],
+        beta_slow=rope["beta_slow"],
+        attention_factor=rope["attention_factor"],
+        truncate=True,
+    )
