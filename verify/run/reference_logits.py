@@ -28,6 +28,9 @@ from verify.sources import Source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import wanted
 
+# Tensors whose rows or elements RoPE pairs.
+_REORDERED = tuple(f".attention.{name}." for name in ("wq", "wk", "q_norm", "k_norm"))
+
 
 @dataclass(frozen=True)
 class WindowReference:
@@ -142,8 +145,8 @@ class References:
         if name in self._held_by_model:
             return self._held_by_model[name]
         tensor = self._as_stored(name, self._huggingface.transformers_tensor(name))
-        # transformers has the rows of wq and wk in another order; a streamed model holds nothing
-        if not self._streamed and ".attention.wq." not in name and ".attention.wk." not in name:
+        # transformers has the rows of queries and keys in another order; a streamed model holds nothing
+        if not self._streamed and not any(part in name for part in _REORDERED):
             self._held_by_model[name] = tensor
         return tensor
 
