@@ -144,38 +144,42 @@ class Recompute:
 
     def _attention(self, at: Recorded) -> Iterator[Comparison]:
         """Compare attention one window at a time, because scores have length^2 elements for each head."""
-        hyper = self.hyper
-        windows, length = at["q"].shape[:2]
-        queries = hyper.n_heads // hyper.n_kv_heads
-        counts = torch.arange(1, length + 1)[:, None, None]
-        future = torch.ones(length, length, dtype=torch.bool).triu(1)[:, None, :]
-        parts: dict[str, list[tuple[torch.Tensor, ...]]] = {"scores": [], "shares": [], "attended": []}
-        for window in range(windows):
+        names = ("scores", "shares", "attended")
+        exact, bound = ({name: torch.empty(at[name].shape, dtype=torch.float64) for name in names} for _ in range(2))
+        for window in range(len(at["q"])):
             # (heads, length, head_dim)
             q, k, v = (
-                at[name][window].double().unflatten(-1, (-1, hyper.head_dim)).transpose(0, 1)
+                at[name][window].double().unflatten(-1, (-1, self.hyper.head_dim)).transpose(0, 1)
                 for name in ("q_rotated", "k_rotated", "v")
             )
-            k, v = (part.repeat_interleave(queries, dim=0) for part in (k, v))
-            root = math.sqrt(hyper.head_dim)
-            exact = (q @ k.mT).transpose(0, 1) / root
-            sizes = (q.abs() @ k.abs().mT).transpose(0, 1) / root
-            bound = bounds.score(sizes, hyper.head_dim)
-            scores = at["scores"][window].double()
-            parts["scores"].append((scores, exact.masked_fill_(future, 0), bound.masked_fill_(future, 0)))
+            k, v = (part.repeat_interleave(self.hyper.n_heads // self.hyper.n_kv_heads, dim=0) for part in (k, v))
+            of_window = [{name: side[name][window] for name in names} for side in (at, exact, bound)]
+            self._attend(of_window, q, k, v)
+        for name in names:
+            yield Comparison(name, at[name], exact[name], bound[name])
 
-            exact = torch.softmax(scores.masked_fill(future, -torch.inf), dim=-1)
-            shares = at["shares"][window].double()
-            bound = bounds.softmax(exact, scores, counts).masked_fill_(future, 0)
-            parts["shares"].append((shares, exact, bound))
+    def _attend(self, sides: list[Recorded], q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Compute what one window's attention should have, and its bounds.
 
-            mixed = (shares.transpose(0, 1) @ v).transpose(0, 1)
-            sizes = (shares.transpose(0, 1) @ v.abs()).transpose(0, 1)
-            bound = bounds.mixture(sizes, counts)
-            parts["attended"].append((at["attended"][window].double(), mixed.flatten(1), bound.flatten(1)))
-        for operation, found in parts.items():
-            out, exact, bound = (torch.stack(side) for side in zip(*found, strict=True))
-            yield Comparison(operation, out, exact, bound)
+        sides: what was recorded, then what is computed: exact, bound. q, k, v: (heads, length, head_dim).
+        """
+        at, exact, bound = sides
+        length, root = q.shape[1], math.sqrt(self.hyper.head_dim)
+        counts = torch.arange(1, length + 1)[:, None, None]
+        future = torch.ones(length, length, dtype=torch.bool).triu(1)[:, None, :]
+        products, sizes = q @ k.mT, q.abs() @ k.abs().mT
+        shares = at["shares"].double().transpose(0, 1)
+        mixed, mixed_sizes = shares @ v, shares @ v.abs()
+        for rows in rows_in_cache(at["scores"]):
+            later, seen = future[rows], counts[rows]
+            exact["scores"][rows] = (products[:, rows].transpose(0, 1) / root).masked_fill_(later, 0)
+            magnitudes = sizes[:, rows].transpose(0, 1) / root
+            bound["scores"][rows] = bounds.score(magnitudes, self.hyper.head_dim).masked_fill_(later, 0)
+            scores = at["scores"][rows].double()
+            exact["shares"][rows] = torch.softmax(scores.masked_fill(later, -torch.inf), dim=-1)
+            bound["shares"][rows] = bounds.softmax(exact["shares"][rows], scores, seen).masked_fill_(later, 0)
+            exact["attended"][rows] = mixed[:, rows].transpose(0, 1).flatten(1)
+            bound["attended"][rows] = bounds.mixture(mixed_sizes[:, rows].transpose(0, 1), seen).flatten(1)
 
     def _gated(self, at: Recorded) -> Comparison:
         gate, up = at["gate"].double(), at["up"].double()
