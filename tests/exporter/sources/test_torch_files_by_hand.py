@@ -37,6 +37,7 @@ def followed_soon(value: object, protocol: int) -> bool:
         (lambda one: (one, one), 4_999),
         (lambda one: (one, one, one, one), 2_499),
         (lambda one: (0, one, one, one), 3_332),
+        (lambda one: ((1,), one, one), 4_998),
         (lambda one: ((one, one), (one, one)), 2_498),
         (lambda one: [[0], {"a": 1}, (one, one)], 4_999),
     ],
