@@ -272,3 +272,6 @@ def test_an_element_that_float32_cannot_hold_is_named_in_the_whole_tensor() -> N
         )
         assert caught.value.index == index
     assert to_float32("here", wide[:1]).tolist() == [[1.0, 2.0]]
+    # of several, the first
+    with pytest.raises(exporter.WeightError, match=r"^here\[0\]: "):
+        to_float32("here", torch.full((3,), 1 + 2.0**-24, dtype=torch.float64))
