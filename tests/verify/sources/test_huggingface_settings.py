@@ -11,6 +11,7 @@ from verify.errors import CannotJudgeError
 from verify.sources.huggingface_settings import ARCHITECTURES, judged_settings
 
 WHERE = Path("config.json")
+FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 
 
