@@ -231,3 +231,23 @@ def test_truncate_within_a_kind_of_layers_is_ignored_with_a_note() -> None:
 def test_a_cap_of_gemma_3s_scores_is_without_effect() -> None:
     config, _ = noted("gemma3_text", attn_logit_softcapping=5.0)
     assert config.score_cap == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("smollm3", {"no_rope_layer_interval": 3}),
+        ("smollm3", {"no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 4}),
+        ("olmo3", {"sliding_window": 4}),
+        ("gemma2", {"sliding_window": 4}),
+        ("gemma3_text", {"sliding_window": 4, "sliding_window_pattern": 3}),
+        ("qwen3", {"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 2}),
+    ],
+)
+def test_layers_that_config_json_does_not_list_are_those_of_transformers(kind: str, changes: dict[str, Any]) -> None:
+    said = {"num_hidden_layers": 5, "pad_token_id": None, **changes}
+    with quiet_transformers() as transformers:
+        theirs = transformers.CONFIG_MAPPING[kind](**{**SIZES, **said})
+    config, _ = noted(kind, **said)
+    assert config == meant(theirs, kind)
+    assert len(set(config.layers)) == 2
