@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.broken_engines import Judge, build
-from helpers.defects import BY_NAME, DEFECTS, ENGINE_DEFECTS, Defect
+from helpers.defects import BY_NAME, DEFECTS, ENGINE_DEFECTS, Defect, tokenizers
 from helpers.defects import healthy as healthy_models
 from helpers.defects.drafts import Draft
 from helpers.defects.judging import judge, judged, seeded, write
@@ -162,6 +162,12 @@ def _draft(checkpoint: exporter.Checkpoint) -> Draft:
     return Draft(checkpoint.config, {name: np.array(checkpoint.load(name)) for name in checkpoint.names})
 
 
+def of_tokenizers() -> str:
+    """Judge every defect of a tokenizer, and every healthy one."""
+    with tempfile.TemporaryDirectory() as directory:
+        return tokenizers.page(tokenizers.rows(Path(directory)), tokenizers.healthy_outcomes(Path(directory)))
+
+
 INTRODUCTION = """# The defect matrix
 
 *You get: what each check catches, and misses, of every mistake that exporters, files and engines are known to make.*
@@ -205,6 +211,7 @@ def main() -> None:
         f"## Counts\n\n{counts(results)}- {of_healthy_models}",
         f"## Missed\n\n{MISSED}\n\n{misses(results)}",
         sections(DEFECTS, results),
+        of_tokenizers(),
     ]
     if arguments.smollm2:
         real = list(on_smollm2(arguments.smollm2))

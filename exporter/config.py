@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from exporter.errors import CheckpointError
 from exporter.strict_json import shown
-from exporter.switches import OPTIONAL_COUNTS, OPTIONAL_FACTORS, LayerKind, Switches
+from exporter.switches import OPTIONAL_COUNTS, OPTIONAL_FACTORS, LayerKind, check_switches
 
 # Of real hyper-parameters: what float32 holds as a normal number, since engines compute with that.
 SMALLEST, LARGEST = 2.0**-126, 2.0**127 * (2 - 2.0**-23)
@@ -77,7 +77,7 @@ class RopeScaling:
 
 
 @dataclass(frozen=True)
-class ModelConfig(Switches):
+class ModelConfig:
     """A Llama, or a model that differs from it by switches. It validates itself: it can always be computed.
 
     Attributes:
@@ -88,6 +88,19 @@ class ModelConfig(Switches):
         head_dim: dim / n_heads where it is not given.
         qkv_bias, wo_bias, mlp_bias: which matrices have a bias.
         activation: of the gate, "silu", "gelu" (erf) or "gelu_tanh".
+        norm_place: norms stand "before" attention and feed forward, "after" them, or "both".
+        norm_plus_one: norms multiply by 1 + weight instead of weight.
+        qk_norm: queries and keys have no norm ("none"), one per "head", or one over the "whole" projection.
+        rotary_dim: how many elements of a head RoPE rotates; 0 for all of them.
+        window: positions that a windowed layer sees, its own included; 0 without one.
+        query_scale_beta, query_scale_positions: queries at position p are multiplied by
+            1 + beta * ln(1 + floor(p / positions)); 0 for none.
+        embedding_scale, residual_scale: factors of embeddings, and of what each block adds; 1 for none.
+        score_scale: factor of attention's scores; 0 for 1 / sqrt(head_dim).
+        logit_divisor: logits are divided by it; 1 for none.
+        score_cap, logit_cap: scores and logits become cap * tanh(x / cap); 0 for none.
+        local_theta: theta of the second RoPE, which no scaling applies to; 0 without one.
+        layers: a LayerKind for each layer; empty if every layer sees all positions and uses the first RoPE.
 
     Raises:
         CheckpointError: a field is out of range, or the fields contradict each other.
@@ -109,11 +122,26 @@ class ModelConfig(Switches):
     wo_bias: bool = False
     mlp_bias: bool = False
     activation: str = "silu"
+    norm_place: str = "before"
+    norm_plus_one: bool = False
+    qk_norm: str = "none"
+    rotary_dim: int = 0
+    window: int = 0
+    query_scale_positions: int = 0
+    embedding_scale: float = 1.0
+    score_scale: float = 0.0
+    residual_scale: float = 1.0
+    logit_divisor: float = 1.0
+    score_cap: float = 0.0
+    logit_cap: float = 0.0
+    query_scale_beta: float = 0.0
+    local_theta: float = 0.0
+    layers: tuple[LayerKind, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_fields()
         self._check_shape()
-        self.check_switches(self.head_dim, self.n_layers)
+        check_switches(self)
         # one form for one model: all of a head and plain layers are what the empty values say
         if self.rotary_dim == self.head_dim:
             object.__setattr__(self, "rotary_dim", 0)
@@ -168,6 +196,20 @@ class ModelConfig(Switches):
     def rotated(self) -> int:
         """Return how many elements of each head RoPE rotates."""
         return self.rotary_dim or self.head_dim
+
+    def layer(self, number: int) -> LayerKind:
+        """Say how a layer attends.
+
+        Args:
+            number: of the layer, from 0.
+
+        Returns:
+            Its kind, which is the default one where all layers are alike.
+
+        Raises:
+            IndexError: layers differ, and there are fewer of them.
+        """
+        return self.layers[number] if self.layers else LayerKind()
 
     @property
     def q_dim(self) -> int:

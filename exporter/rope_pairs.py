@@ -5,13 +5,16 @@ It concerns wq and wk, their biases, and the weights of norms over q and k.
 
 from __future__ import annotations
 
+import numpy as np
+
 from exporter.checkpoint import Weights
 from exporter.config import ModelConfig
 
 
 def in_pairs(name: str, array: Weights, config: ModelConfig) -> Weights:
     """Return rows i and i + rotated / 2 of each head as rows 2i and 2i + 1; tensors without such rows unchanged."""
-    return _swapped(array, _heads(name, config), config, (2, config.rotated // 2))
+    heads = _heads(name, config)
+    return _moved(array, heads, config, _halves(config), _neighbours(config)) if heads else array
 
 
 def in_halves(name: str, array: Weights, config: ModelConfig) -> Weights:
@@ -23,7 +26,7 @@ def in_halves(name: str, array: Weights, config: ModelConfig) -> Weights:
     heads = _heads(name, config)
     if heads and config.rotated == config.head_dim:
         return array.reshape(heads, config.head_dim // 2, 2, *array.shape[1:]).swapaxes(1, 2)
-    return _swapped(array, heads, config, (config.rotated // 2, 2))
+    return _moved(array, heads, config, _neighbours(config), _halves(config)) if heads else array
 
 
 def index_in_halves(name: str, index: tuple[int, ...], config: ModelConfig) -> tuple[int, ...]:
@@ -35,16 +38,24 @@ def index_in_halves(name: str, index: tuple[int, ...], config: ModelConfig) -> t
     return (head * config.head_dim + there, *index[1:])
 
 
-def _swapped(array: Weights, heads: int, config: ModelConfig, rotated: tuple[int, int]) -> Weights:
-    if not heads:
-        return array
-    by_head = array.reshape(heads, config.head_dim, -1)
-    turned = by_head[:, : config.rotated].reshape(heads, *rotated, -1).swapaxes(1, 2)
-    if config.rotated == config.head_dim:
-        return turned.reshape(array.shape)
-    made = by_head.copy()
-    made[:, : config.rotated] = turned.reshape(heads, config.rotated, -1)
-    return made.reshape(array.shape)
+def _halves(config: ModelConfig) -> tuple[slice, slice]:
+    return slice(0, config.rotated // 2), slice(config.rotated // 2, config.rotated)
+
+
+def _neighbours(config: ModelConfig) -> tuple[slice, slice]:
+    return slice(0, config.rotated, 2), slice(1, config.rotated, 2)
+
+
+def _moved(
+    array: Weights, heads: int, config: ModelConfig, old: tuple[slice, slice], new: tuple[slice, slice]
+) -> Weights:
+    """Return a copy with the rows of each head moved from old to new; those that are not rotated stay."""
+    made = np.empty(array.shape, np.float32)
+    theirs, ours = (each.reshape(heads, config.head_dim, *array.shape[1:]) for each in (array, made))
+    for before, after in zip(old, new, strict=True):
+        ours[:, after] = theirs[:, before]
+    ours[:, config.rotated :] = theirs[:, config.rotated :]
+    return made
 
 
 def _heads(name: str, config: ModelConfig) -> int:

@@ -6,6 +6,7 @@ At its default, a switch says what Llama does. docs/format-v3.md says what each 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from exporter.errors import CheckpointError
 
@@ -49,6 +50,27 @@ class LayerKind:
     rope: str = "first"
 
 
+class Switched(Protocol):
+    """The fields of a ModelConfig that contradict each other if anything does."""
+
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def rotary_dim(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def local_theta(self) -> float: ...
+    @property
+    def query_scale_beta(self) -> float: ...
+    @property
+    def query_scale_positions(self) -> int: ...
+    @property
+    def layers(self) -> tuple[LayerKind, ...]: ...
+
+
 def described(value: object) -> str:
     """Return a switch's value as messages show it."""
     if isinstance(value, bool):
@@ -60,76 +82,40 @@ def described(value: object) -> str:
     return str(value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Switches:
-    """The part of a model's config that says how the model differs from Llama.
-
-    Attributes:
-        norm_place: norms stand "before" attention and feed forward, "after" them, or "both".
-        norm_plus_one: norms multiply by 1 + weight instead of weight.
-        qk_norm: queries and keys have no norm ("none"), one per "head", or one over the "whole" projection.
-        rotary_dim: how many elements of a head RoPE rotates; 0 for all of them.
-        window: positions that a windowed layer sees, its own included; 0 without one.
-        query_scale_beta, query_scale_positions: queries at position p are multiplied by
-            1 + beta * ln(1 + floor(p / positions)); 0 for none.
-        embedding_scale, residual_scale: factors of embeddings, and of what each block adds; 1 for none.
-        score_scale: factor of attention's scores; 0 for 1 / sqrt(head_dim).
-        logit_divisor: logits are divided by it; 1 for none.
-        score_cap, logit_cap: scores and logits become cap * tanh(x / cap); 0 for none.
-        local_theta: theta of the second RoPE, which no scaling applies to; 0 without one.
-        layers: a LayerKind for each layer; empty if every layer sees all positions and uses the first RoPE.
-    """
-
-    norm_place: str = "before"
-    norm_plus_one: bool = False
-    qk_norm: str = "none"
-    rotary_dim: int = 0
-    window: int = 0
-    query_scale_positions: int = 0
-    embedding_scale: float = 1.0
-    score_scale: float = 0.0
-    residual_scale: float = 1.0
-    logit_divisor: float = 1.0
-    score_cap: float = 0.0
-    logit_cap: float = 0.0
-    query_scale_beta: float = 0.0
-    local_theta: float = 0.0
-    layers: tuple[LayerKind, ...] = ()
-
-    def layer(self, number: int) -> LayerKind:
-        """Return how a layer attends."""
-        return self.layers[number] if self.layers else LayerKind()
-
-    def check_switches(self, head_dim: int, n_layers: int) -> None:
-        """Raise CheckpointError for a switch with an unknown value, and for switches that contradict each other."""
-        for field, known in (("norm_place", NORM_PLACES), ("qk_norm", QK_NORMS)):
-            value = getattr(self, field)
-            if value not in known:
-                raise CheckpointError(f"{field}: expected one of {', '.join(known)}, found {value!r}")
-        if self.rotary_dim % 2 or self.rotary_dim > head_dim:
-            raise CheckpointError(
-                f"rotary_dim: expected an even number up to head_dim = {head_dim}, found {self.rotary_dim}"
-            )
-        if self.layers and len(self.layers) != n_layers:
-            raise CheckpointError(f"layers: expected {n_layers}, one for each layer, found {len(self.layers)}")
-        for number, layer in enumerate(self.layers):
-            if layer.rope not in LAYER_ROPES:
-                raise CheckpointError(
-                    f"layers: {number}: expected one of {', '.join(LAYER_ROPES)} as rope, found {layer.rope!r}"
-                )
-        self._check_pairs()
-
-    def _check_pairs(self) -> None:
-        """Raise CheckpointError where a value is there without its use, or a use without its value."""
-        windowed = any(layer.windowed for layer in self.layers)
-        second = any(layer.rope == "second" for layer in self.layers)
-        pairs = (
-            ("window", self.window, "a windowed layer", windowed),
-            ("local_theta", self.local_theta, "a layer with it", second),
-            ("query_scale_positions", self.query_scale_positions, "query_scale_beta", bool(self.query_scale_beta)),
+def check_switches(config: Switched) -> None:
+    """Raise CheckpointError for a switch with an unknown value, and for switches that contradict each other."""
+    for field, known in (("norm_place", NORM_PLACES), ("qk_norm", QK_NORMS)):
+        value = getattr(config, field)
+        if value not in known:
+            raise CheckpointError(f"{field}: expected one of {', '.join(known)}, found {value!r}")
+    if config.rotary_dim % 2 or config.rotary_dim > config.head_dim:
+        raise CheckpointError(
+            f"rotary_dim: expected an even number up to head_dim = {config.head_dim}, found {config.rotary_dim}"
         )
-        for field, value, use, used in pairs:
-            if value and not used:
-                raise CheckpointError(f"{field}: expected 0 without {use}, found {value:g}")
-            if used and not value:
-                raise CheckpointError(f"{field}: expected more than 0 beside {use}, found 0")
+    if config.layers and len(config.layers) != config.n_layers:
+        raise CheckpointError(f"layers: expected {config.n_layers}, one for each layer, found {len(config.layers)}")
+    for number, layer in enumerate(config.layers):
+        if layer.rope not in LAYER_ROPES:
+            raise CheckpointError(
+                f"layers: {number}: expected one of {', '.join(LAYER_ROPES)} as rope, found {layer.rope!r}"
+            )
+    _check_pairs(config)
+
+
+def _check_pairs(config: Switched) -> None:
+    """Raise CheckpointError where a value is there without its use, or a use without its value."""
+    pairs = (
+        ("window", config.window, "a windowed layer", any(layer.windowed for layer in config.layers)),
+        (
+            "local_theta",
+            config.local_theta,
+            "a layer with it",
+            any(layer.rope == "second" for layer in config.layers),
+        ),
+        ("query_scale_positions", config.query_scale_positions, "query_scale_beta", bool(config.query_scale_beta)),
+    )
+    for field, value, use, used in pairs:
+        if value and not used:
+            raise CheckpointError(f"{field}: expected 0 without {use}, found {value:g}")
+        if used and not value:
+            raise CheckpointError(f"{field}: expected more than 0 beside {use}, found 0")

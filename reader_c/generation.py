@@ -89,10 +89,16 @@ def _run(
     how: dict[str, Any],
     threads: int | None,
 ) -> Iterator[bytes]:
-    """Yield the pieces; a step feeds one token and yields the next. The first of all is mostly bos, without text."""
+    """Yield the pieces; a step feeds one token and yields the next. The first of all is mostly bos, without text.
+
+    A first token with text is one of the steps.
+    """
     text = {"shown": how["arithmetic"] == "mirror" and not tokenizer.is_block, "special": False}
     if first := tokenizer.decode(tokens[:1], **text):
         yield first
+        steps -= 1
+    if not steps:
+        return
     with model.session(steps, threads) as session:
         for previous, token in pairwise(tokens[: steps + 1]):
             # of a prompt, too, as in run.c; a block's prompt may be a chat, of which every part ends

@@ -212,7 +212,9 @@ class Model(Handle):
         return np.frombuffer(self._read(span.offset, span.nbytes), DTYPES[span.part]).reshape(span.shape)
 
     def session(self, positions: int | None = None, threads: int | None = None) -> Session:
-        """Open a KV cache, at 8 * n_layers * kv_dim bytes a position.
+        """Open a KV cache, at 8 * kv_dim bytes a position and layer.
+
+        A windowed layer keeps as many positions as its window and a batch of 256 tokens need, and no more.
 
         Args:
             positions: of the cache; max_seq_len by default. v1 and v2 headers may claim any max_seq_len: pass

@@ -14,6 +14,7 @@ import reader_c
 from verify.inspection.checkpoints import inspect_checkpoint, is_checkpoint, show_checkpoint
 from verify.inspection.sizes import in_words, mib, sizes
 from verify.report.console import plain_table, stdout_console
+from verify.report.formatting import config_in_words
 from verify.report.lines import print_table
 
 # The headers of v0 to v2 cannot state other values.
@@ -116,7 +117,7 @@ def show_inspection(contents: dict[str, Any]) -> None:
 
 def _show_config(console: Console, config: dict[str, Any]) -> None:
     header = plain_table("field", "value")
-    for field, value in config.items():
+    for field, value in config_in_words(config).items():
         if isinstance(value, dict):
             # parameters that this kind of scaling does not have are zero
             parameters = (f"{name} {number}" for name, number in value.items() if name != "type" and number)

@@ -18,7 +18,6 @@ from exporter.disk.workspace import workspace
 from exporter.errors import NotLastingError, WriteError, as_write_error, reason
 from exporter.file_identity import Identity, identity
 from exporter.tokenizers.embed import Publish, staged_tokenizer
-from verify.checks.tokenizer import TokenizerReport
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
 from verify.report.signature import SigningKey
@@ -105,15 +104,10 @@ def release(
         candidate = room / target.name
         summary = _export(checkpoint, candidate, target, export, options)
         made = kind.identities(candidate)
-        # the report goes elsewhere than verify() would look for it
-        judged = dataclasses.replace(options, requested=export.requested, report_dir=None, tokenizer_file=words)
-        report = verify(source, candidate, options=judged)
+        report = verify(source, candidate, options=_judging(options, export, words))
         if report.file["sha256"] != summary.sha256:
             raise CannotJudgeError(f"{target}: changed between its export and its verdict")
-        # a candidate that failed is removed: its report must not be taken for a report on the file at out
-        path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
-        shown, judged_words = {**report.file, "path": path}, _published(report, tokenizer_out)
-        report = dataclasses.replace(report, file=shown, tokenizers=judged_words)
+        report = _as_published(report, out, tokenizer_out)
         report_dir = for_pass if report.passed else for_fail
         # file and report appear together: an interrupt comes before both, and no other release comes between
         with staged(report, report_dir, key) as publish_report, lock_target(target), postponed():
@@ -216,12 +210,24 @@ def _beside(
     return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite)
 
 
-def _published(report: Report, tokenizer_out: StrPath | None) -> tuple[TokenizerReport, ...]:
-    """Return what the report says about tokenizers, with the path at which the file beside the weights appears."""
-    return tuple(
+def _judging(options: Options, export: ExportOptions, words: Path | None) -> Options:
+    """Return the options of the verdict on a candidate, and on the tokenizer beside it, if there is one."""
+    # the report goes elsewhere than verify() would look for it
+    judged = dataclasses.replace(options, requested=export.requested, report_dir=None)
+    return judged if words is None else dataclasses.replace(judged, tokenizer_file=words)
+
+
+def _as_published(report: Report, out: Path, tokenizer_out: StrPath | None) -> Report:
+    """Return the report with the paths at which file and tokenizer appear.
+
+    A candidate that failed is removed: its report must not be taken for a report on the file at out.
+    """
+    path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
+    tokenizers = tuple(
         one if one.path is None or tokenizer_out is None else dataclasses.replace(one, path=os.fspath(tokenizer_out))
         for one in report.tokenizers
     )
+    return dataclasses.replace(report, file={**report.file, "path": path}, tokenizers=tokenizers)
 
 
 def _publish_both(

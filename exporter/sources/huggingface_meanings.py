@@ -35,7 +35,7 @@ _UNREMARKABLE = """
     temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size bad_words_ids
     num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values begin_suppress_tokens
     suppress_tokens exponential_decay_length_penalty encoder_no_repeat_ngram_size return_dict_in_generate
-    output_scores
+    output_scores cache_implementation
 """
 _ACCEPTED = {
     name: frozenset(f"{_UNDERSTOOD} {_WITHOUT_EFFECT} {family.understood} {family.without_effect}".split())

@@ -67,6 +67,8 @@ static int read_counts(rc_block *b, const uint8_t *bytes, int64_t size, int64_t 
     b->added_count = count;
     RC_TRY(read_token(b, bytes, BOS_AT, "bos", b->flags & RC_BEGINS, &b->bos, status));
     RC_TRY(read_token(b, bytes, UNK_AT, "unk", false, &b->unk, status));
+    if (b->kind == 1 && b->unk != RC_NO_TOKEN)
+        return rc_fail(status, RC_INVALID, "unk", UNK_AT, "exactly", RC_NO_TOKEN, b->unk);
     RC_TRY(rc_read_u32(bytes, EOS_COUNT_AT, "eos_count", 0, b->count, &count, status));
     b->eos_count = count;
     RC_TRY(read_token(b, bytes, EOS_AT, "eos", b->flags & RC_ENDS, &b->eos, status));

@@ -99,13 +99,11 @@ int rc_write_bytes(rc_writer *w, const uint8_t *bytes, int64_t size, rc_status *
     int64_t n = 0;
     bool is_plain = true;
     for (int64_t i = 0; i < size; i++) {
-        int32_t token = w->b->of_byte[bytes[i]];
-        if (token == RC_NO_TOKEN) {
-            is_plain = false;
-            token = w->b->unk;
-        }
+        const int32_t token = w->b->of_byte[bytes[i]];
         if (token != RC_NO_TOKEN)
             start[n++] = token;
+        else
+            is_plain = false;
     }
     return merge(w, n, is_plain ? bytes : NULL, size, hash, status);
 }

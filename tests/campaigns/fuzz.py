@@ -31,7 +31,7 @@ MODELS, TOKENIZERS, BLOCKS = "parse, forward, walk", "parse, encode, decode", "p
 FORMATS = {"v0": MODELS, "v1": MODELS, "v2": MODELS, "v3": MODELS, "tokenizer": TOKENIZERS, "block": BLOCKS}
 TARGETS = {MODELS: TARGET, TOKENIZERS: TARGET / "tokenizer", BLOCKS: TARGET / "block"}
 # bytes of the longest file: a larger vocabulary than some eighty tokens takes longer, but no other way
-LONGEST = {MODELS: 8192, TOKENIZERS: 1024, BLOCKS: 4096}
+LONGEST = {MODELS: 8192, TOKENIZERS: 1024, BLOCKS: 2048}
 
 # cmp tracing would guess magic numbers, which the mutator knows, and takes a third of the time
 SANITIZE = (

@@ -74,8 +74,12 @@ def test_text_begins_with_the_prompt_and_every_byte_is_kept(tmp_path: Path, arit
     # special tokens are without text, and end no prompt; bos is fed and not shown
     assert b"".join(pieces).startswith(b"ab \x07a")
     assert len(pieces) <= 20
-    without = replace(BLOCK, flags=0)
-    assert b"".join(generated(tmp_path / "model.bin", without, "ab a", arithmetic=arithmetic)).startswith(b"ab a")
+    without = replace(BLOCK, flags=0, eos_ids=[])
+    pieces = generated(tmp_path / "model.bin", without, "ab a", arithmetic=arithmetic)
+    assert b"".join(pieces).startswith(b"ab a")
+    # the first token is shown, and counts
+    assert len(pieces) == 20
+    assert generated(tmp_path / "model.bin", without, "ab a", 1) == [b"ab"]
 
 
 def test_text_ends_at_any_of_the_eos_ids(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.arch_draws import TOGETHER
+from helpers.arch_files import random_weights, write
 from helpers.models import same_bits, toy_file
 
 import reader_c
@@ -38,8 +40,10 @@ def test_every_build_has_the_same_bits_on_every_path_of_its_machine(tmp_path: Pa
     command = [*compile_with, *strict, f"-I{SOURCE_DIR}", MAIN, *sources, "-o", program, "-lm", "-lpthread"]
     subprocess.run(command, check=True, capture_output=True)
     paths = ("best", "scalar", "neon") if run_by else ("best", *reader_c.paths())
-    for format_name, activations in (("v0", "fp32"), ("v2", "q8"), ("v3", "fp32")):
-        file = toy_file(tmp_path, format_name)
+    switched = tmp_path / "switched.bin"
+    write(switched, TOGETHER, random_weights(TOGETHER))
+    files = [(toy_file(tmp_path, name), how) for name, how in (("v0", "fp32"), ("v2", "q8"), ("v3", "fp32"))]
+    for file, activations in [*files, (switched, "fp32")]:
         with reader_c.open(file) as model:
             expected = model.forward(np.arange(TOKENS), activations=activations)
         for path in paths:

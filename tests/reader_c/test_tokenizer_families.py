@@ -99,6 +99,6 @@ def test_tokens_of_scores_are_those_of_sentencepiece(text: str) -> None:
 
 def test_the_tokenizers_differ_from_each_other() -> None:
     """Or else one that is right would hide another that is wrong."""
-    text = "<mask>  caf\u00e9 don't 12345\n\n  cafe\u0301 \u0663\u0664 DON'T   x"
+    text = "a <mask>  caf\u00e9 don't 12345\n\n  cafe\u0301 \u0663\u0664 DON'T   x  7 a   1  22"
     found = {name: pair(name)[2].encode(text, bos=False, eos=False) for name in FAMILIES}
     assert len({tuple(ids) for ids in found.values()}) == len(FAMILIES)

@@ -374,3 +374,15 @@ def test_two_files_of_one_name_cannot_share_a_report(project: pytest.Pytester) -
     ran = release(project, "model.bin", "--verify-file", "other/model.bin", "--verify-report", "reports")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     assert "ERROR: --verify-report: expected files of different names, found two of one name" in ran.errlines
+
+
+def test_a_file_with_a_tokenizer_has_the_check_of_that_name(project: pytest.Pytester) -> None:
+    # what begins a v3 file: magic number and version, and at its end the size of the tokenizer block
+    Path("words.bin").write_bytes(b"24ka\3\0\0\0" + bytes(184) + (64).to_bytes(8, "little"))
+    listed = [line for line in release(project, "words.bin", "--collect-only", "-q").outlines if "::" in line]
+    assert listed[:4] == [f"words.bin::{name}" for name in ("config", "file", "tokenizer", "tensors")]
+    without = release(project, "model.bin", "--collect-only", "-q").outlines
+    assert "model.bin::tokenizer" not in without
+    Path("tokenizer.bin").write_bytes(b"\0")
+    named = release(project, "model.bin", "--verify-tokenizer-file", "tokenizer.bin", "--collect-only", "-q").outlines
+    assert "model.bin::tokenizer" in named

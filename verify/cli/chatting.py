@@ -18,8 +18,7 @@ _AT_ONCE = 64
 
 def tokenizer_with_template(model: reader_c.Model, file: Path) -> reader_c.Tokenizer:
     """Return the tokenizer that stands in the file. Raises CannotJudgeError if it has no chat template."""
-    block = model.tokenizer_block
-    words = reader_c.Tokenizer.from_block(block, model.config.vocab_size, path=str(file)) if block else None
+    words = model.tokenizer
     if words is None or not words.chat_template:
         raise CannotJudgeError(
             f"{file}: --chat: expected a file with a chat template, found none: export with --format v3 from a "

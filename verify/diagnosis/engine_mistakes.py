@@ -80,6 +80,34 @@ LOGITS_CAPPED = Mistake(
 LOGITS_NORMALISED = Mistake("logits-normalised", by_engine="gives {what} instead of logits")
 LOGITS_LATE = Mistake("logits-late", by_engine="gives each position the logits of the position before")
 
+# ---- what models do beyond Llama ----
+
+QK_NORM_MISSING = Mistake("qk-norm-missing", by_engine="does not normalise queries and keys")
+QK_NORM_WIDTH = Mistake("qk-norm-width", by_engine="normalises queries and keys over {found} instead of {expected}")
+NORM_ONE_MISSING = Mistake(
+    "norm-one-missing", by_engine="multiplies by the weights of the norms instead of 1 + the weights"
+)
+NORM_ONE_TWICE = Mistake("norm-one-twice", by_engine="adds 1 to the weights of {what} twice")
+NORM_PLACE = Mistake("norm-place", by_engine="applies the norms of layers {what}")
+ROPE_WHOLE_HEAD = Mistake(
+    "rope-whole-head", by_engine="rotates all {head_dim} elements of each head instead of the first {expected}"
+)
+ROPE_ADDED = Mistake("rope-added", by_engine="applies RoPE in layers that have none")
+ROPE_OF_LAYERS = Mistake("rope-of-layers", by_engine="computes RoPE with {found} in {which}")
+QUERY_SCALE_MISSING = Mistake("query-scale-missing", by_engine="does not scale queries by their position")
+WINDOW_OFF = Mistake("window-off", by_engine="attends to {found} positions in windowed layers instead of {expected}")
+WINDOW_IGNORED = Mistake("window-ignored", by_engine="ignores the window of {count} positions")
+WINDOW_EVERYWHERE = Mistake("window-everywhere", by_engine="applies the window of {count} positions in every layer")
+EMBEDDING_SCALE = Mistake("embedding-scale", by_engine="multiplies embeddings by {found} instead of {expected}")
+SCORE_SCALE_IGNORED = Mistake(
+    "score-scale-ignored", by_engine="divides scores by sqrt(head_dim) instead of multiplying them by {expected}"
+)
+RESIDUAL_SCALE_MISSING = Mistake(
+    "residual-scale-missing", by_engine="does not multiply by {expected} what a layer adds to the residual stream"
+)
+LOGIT_DIVISOR = Mistake("logit-divisor", by_engine="{found} the divisor of the logits, {divisor}")
+CAP_MISSING = Mistake("cap-missing", by_engine="does not cap the {what} at {cap}")
+
 
 def last_inputs(count: int) -> str:
     """Name the inputs that LAST_INPUTS_DROPPED omits, by their number."""

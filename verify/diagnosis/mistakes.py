@@ -59,6 +59,10 @@ Q_K_PERMUTED_TWICE = Mistake(
     "q-k-permuted-twice",
     "the source's rows unpermuted from Hugging Face's order although they already had llama2.c's order",
 )
+Q_K_WHOLE_HEADS_PERMUTED = Mistake(
+    "q-k-whole-heads-permuted",
+    "the source's rows unpermuted over whole heads, although RoPE rotates only the first {rotary_dim} rows of each",
+)
 Q_K_PERMUTED_BACKWARDS = Mistake(
     "q-k-permuted-backwards",
     "the source's rows permuted to Hugging Face's half-split order instead of from it",

@@ -13,12 +13,14 @@ from verify.diagnosis.result import Diagnosis
 from verify.diagnosis.rope_candidates import of_positions, of_rotations, of_tables
 from verify.diagnosis.row_candidates import of_embeddings, of_gates, of_norms, of_sums
 from verify.diagnosis.stage import Stage
+from verify.diagnosis.switch_candidates import of_switches
 from verify.operations import bounds
 from verify.operations.comparison import Comparison
 from verify.operations.recompute import Recompute
 
 # In the order in which they are tried.
 _FAMILIES: tuple[Propose, ...] = (
+    of_switches,
     of_norms,
     of_tables,
     of_positions,

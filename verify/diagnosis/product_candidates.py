@@ -36,6 +36,7 @@ _INPUTS = {
     "up": "ffn_norm",
     "down": "gated",
     "logits": "final_norm",
+    "classified": "final_norm",
 }
 
 _ROUNDINGS: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
@@ -98,7 +99,7 @@ def _other_tensors(recompute: Recompute, stage: Stage, tensor: str) -> Iterator[
 def _tensors(recompute: Recompute, stage: Stage) -> dict[str, str]:
     """Return product -> tensor's name for the products of the stage."""
     if stage.layer is None:
-        return {"logits": llama.classifier(recompute.hyper)}
+        return dict.fromkeys(("logits", "classified"), llama.classifier(recompute.hyper))
     return {key: f"layers.{stage.layer}.{name}.weight" for key, name in _PRODUCTS.items()}
 
 
@@ -107,7 +108,10 @@ def of_int8(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Cand
     product, _, part = operation.partition(" ")
     if part != "int8":
         return
-    x, groups = stage.at[_INPUTS[product]], stage.at[f"{product} scale"].shape[-1]
+    read = _INPUTS[product]
+    # without a norm before it, a block reads the stream
+    stream = stage.x if read == "attention_norm" else stage.at.get("attention_residual", stage.x)
+    x, groups = stage.at.get(read, stream), stage.at[f"{product} scale"].shape[-1]
     quotient = quotients(x, groups)
     for found, rounding in _ROUNDINGS:
         # equal to half_away's result if the recorded integers are what this rounding gives

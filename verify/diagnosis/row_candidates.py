@@ -15,7 +15,7 @@ from verify.operations.recompute import Recompute
 
 def of_norms(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
     """Propose other epsilons of RMSNorm."""
-    if not operation.endswith("norm"):
+    if not operation.endswith(("norm", "_normed")):
         return
     expected = recompute.hyper.norm_eps
     for eps in (*m.NORM_EPS.numbers, *_fitted_epsilon(recompute, stage, operation)):
@@ -26,8 +26,11 @@ def of_norms(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Can
 
 def _fitted_epsilon(recompute: Recompute, stage: Stage, operation: str) -> Iterator[float]:
     """Compute epsilon from the largest output of the quietest position, where it matters most."""
+    if operation.endswith("_normed") or recompute.hyper.norm_plus_one:
+        return
     judged = next(found for found in stage.judge(recompute) if found.operation == operation)
-    x = stage.at["attention_residual"] if operation == "ffn_norm" else stage.x
+    reads = {"ffn_norm": "attention_residual", "attention_post_norm": "wo", "ffn_post_norm": "down"}
+    x = stage.at[reads[operation]] if operation in reads else stage.x
     flat = x.double().flatten(0, 1)
     mean_square = flat.square().mean(-1)
     row = int(mean_square.argmin())
@@ -57,7 +60,10 @@ def of_sums(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Cand
     if not operation.endswith("_residual"):
         return
     at = stage.at
-    added, before = ("wo", stage.x) if operation == "attention_residual" else ("down", at["attention_residual"])
+    block, added, before = "attention", "wo", stage.x
+    if operation == "ffn_residual":
+        block, added, before = "ffn", "down", at["attention_residual"]
+    added = f"{block}_post_norm" if f"{block}_post_norm" in at else added
     nothing = stage.with_recorded(**{added: torch.zeros_like(at[added])})
     yield Candidate(m.RESIDUAL, m.RESIDUAL.of_engine(what=f"{added}'s result"), nothing, recompute)
     alone = stage.with_recorded(**{operation: before + at[operation]})

@@ -28,14 +28,41 @@ def of_heads(kind: str, order: Order) -> Derivation:
     return derive
 
 
-def half_split(rows: int, heads: int) -> torch.Tensor | None:
-    """Return Hugging Face's order of rows in llama2.c's order."""
-    return torch.arange(rows).view(heads, -1, 2).mT.reshape(-1) if rows % (2 * heads) == 0 else None
+def half_split(rows: int, heads: int, rotated: int = 0) -> torch.Tensor | None:
+    """Return Hugging Face's order of rows in llama2.c's. rotated: how many rows of a head have it; 0 for all."""
+    if rows % (2 * heads):
+        return None
+    by_head = torch.arange(rows).view(heads, -1)
+    rotated = rotated or by_head.shape[1]
+    turned = by_head[:, :rotated].unflatten(1, (-1, 2)).mT.flatten(1)
+    return torch.cat((turned, by_head[:, rotated:]), dim=1).flatten()
 
 
-def interleaved(rows: int, heads: int) -> torch.Tensor | None:
-    """Return llama2.c's order of rows in Hugging Face's order."""
-    return torch.arange(rows).view(heads, 2, -1).mT.reshape(-1) if rows % (2 * heads) == 0 else None
+def interleaved(rows: int, heads: int, rotated: int = 0) -> torch.Tensor | None:
+    """Return llama2.c's order of rows in Hugging Face's order. rotated: as in half_split()."""
+    if rows % (2 * heads):
+        return None
+    by_head = torch.arange(rows).view(heads, -1)
+    rotated = rotated or by_head.shape[1]
+    turned = by_head[:, :rotated].unflatten(1, (2, -1)).mT.flatten(1)
+    return torch.cat((turned, by_head[:, rotated:]), dim=1).flatten()
+
+
+def never_unpermuted(rows: int, hyper: Hyperparameters) -> torch.Tensor | None:
+    """Return Hugging Face's order in llama2.c's, of the rows that RoPE rotates."""
+    return half_split(rows, rows // hyper.head_dim, hyper.rotated) if rows >= hyper.head_dim else None
+
+
+def permuted_twice(rows: int, hyper: Hyperparameters) -> torch.Tensor | None:
+    """Return the order of rows that were unpermuted although they had llama2.c's order."""
+    return interleaved(rows, rows // hyper.head_dim, hyper.rotated) if rows >= hyper.head_dim else None
+
+
+def whole_heads_permuted(rows: int, hyper: Hyperparameters) -> torch.Tensor | None:
+    """Return the order of rows of whole heads that were unpermuted although RoPE rotates a part of each."""
+    if hyper.rotated == hyper.head_dim or rows < hyper.head_dim:
+        return None
+    return then(never_unpermuted(rows, hyper), interleaved(rows, rows // hyper.head_dim))
 
 
 def then(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:

@@ -12,7 +12,18 @@ from verify.diagnosis import mistakes as m
 from verify.diagnosis import quantizers as q
 from verify.diagnosis.bit_comparison import BitComparison
 from verify.diagnosis.derivation import Derivation
-from verify.diagnosis.row_orders import half_split, heads_regrouped, interleaved, of_heads, rolled, then, transposed
+from verify.diagnosis.row_orders import (
+    half_split,
+    heads_regrouped,
+    interleaved,
+    never_unpermuted,
+    of_heads,
+    permuted_twice,
+    rolled,
+    then,
+    transposed,
+    whole_heads_permuted,
+)
 from verify.sources import Hyperparameters
 
 
@@ -41,11 +52,20 @@ class TensorMistake:
 
 
 Q, K, V = "attention.wq", "attention.wk", "attention.wv"
+QK_NORMS = ("attention.q_norm", "attention.k_norm")
 
 _ORDERS = (
     TensorMistake(
         m.Q_K_NOT_UNPERMUTED,
-        (of_heads(Q, lambda n, h: half_split(n, h.n_heads)), of_heads(K, lambda n, h: half_split(n, h.n_kv_heads))),
+        (
+            of_heads(Q, lambda n, h: half_split(n, h.n_heads)),
+            of_heads(K, lambda n, h: half_split(n, h.n_kv_heads)),
+            *(of_heads(kind, never_unpermuted) for kind in (Q, K, *QK_NORMS)),
+        ),
+    ),
+    TensorMistake(
+        m.Q_K_WHOLE_HEADS_PERMUTED,
+        tuple(of_heads(kind, whole_heads_permuted) for kind in (Q, K, *QK_NORMS)),
     ),
     TensorMistake(
         m.K_PERMUTED_WITH_N_HEADS,
@@ -66,6 +86,7 @@ _ORDERS = (
         (
             of_heads(Q, lambda n, h: interleaved(n, h.n_heads)),
             of_heads(K, lambda n, h: interleaved(n, h.n_kv_heads)),
+            *(of_heads(kind, permuted_twice) for kind in (Q, K, *QK_NORMS)),
         ),
     ),
     TensorMistake(

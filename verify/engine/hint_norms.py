@@ -24,8 +24,8 @@ def of_norms(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
 
     yield MistakenReference(m.NORM_WEIGHTS, m.NORM_WEIGHTS.of_engine(), hyper, without_weights)
     for what, ending in (("all norms", "norm.weight"), ("the final norm", "")):
-        sentence = m.NORM_PLUS_ONE.of_engine(what=what)
-        yield MistakenReference(m.NORM_PLUS_ONE, sentence, hyper, _one_added(load, ending))
+        mistake = m.NORM_ONE_TWICE if hyper.norm_plus_one else m.NORM_PLUS_ONE
+        yield MistakenReference(mistake, mistake.of_engine(what=what), hyper, _one_added(load, ending))
     yield MistakenReference(m.NORM_MISSING, m.NORM_MISSING.of_engine(), hyper, load, normed=False)
     yield MistakenReference(m.NORM_TWICE, m.NORM_TWICE.of_engine(), hyper, load, last_norm=twice)
     if all(load(name).all() for name in hyper.shapes() if name.endswith("norm.weight")):

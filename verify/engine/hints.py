@@ -16,6 +16,7 @@ from verify.engine.hint_attention import of_cache, of_heads, of_scores
 from verify.engine.hint_norms import of_norms
 from verify.engine.hint_reference import Load, MakeWatch, MistakenReference
 from verify.engine.hint_rope import of_rope
+from verify.engine.hint_switches import of_switches
 from verify.engine.hint_weights import of_omitted_inputs, of_weights
 from verify.oracle import llama
 from verify.sources import Hyperparameters, RopeScaling
@@ -46,6 +47,7 @@ def mistaken_references(
     """
     if int8:
         yield MistakenReference(m.INT8_MISSING, m.INT8_MISSING.of_engine(), hyper, load)
+    yield from of_switches(hyper, load)
     yield from _of_hyperparameters(hyper, load)
     yield from of_rope(hyper, load, first)
     yield from of_heads(hyper, load)

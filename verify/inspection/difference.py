@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import reader_c
 from verify.errors import CannotJudgeError
 from verify.inspection.numbers import blocks, parts_of, widened
+from verify.report.formatting import config_in_words
 
 # Of storage, not of the model: files that differ in them alone compute the same.
 _OF_STORAGE = ("group_size",)
@@ -111,7 +112,7 @@ def _fields(first: reader_c.Model, second: reader_c.Model) -> Iterator[FieldDiff
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
     scaling = {f"rope_scaling.{key}": value for key, value in config.pop("rope_scaling").items()}
-    return {**config, **scaling}
+    return {**config_in_words(config), **scaling}
 
 
 def _tensor(first: reader_c.Model, second: reader_c.Model, name: str) -> TensorDifference | None:

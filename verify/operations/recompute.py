@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 import reader_c
-from verify.operations import bounds
+from verify.operations import bounds, expected_points
 from verify.operations.attention import Recorded, judge_attention, judge_query_scale, judge_rotation, judge_tables
 from verify.operations.comparison import Comparison, replayed, rows_in_cache, same
 from verify.operations.int8 import Replay, judge_steps
@@ -60,6 +60,7 @@ class Recompute:
     def layer(self, number: int, at: Recorded, x: torch.Tensor) -> Iterator[Comparison]:
         """Compare every operation of a layer. x: the residual stream that the layer read, float32."""
         prefix, hyper, kind = f"layers.{number}.", self.hyper, self.hyper.layer(number)
+        at = expected_points.of_layer(hyper, kind, at, x)
         if kind.rope != "none":
             yield from judge_tables(hyper, kind, at)
         h = x if hyper.norm_place == "after" else at["attention_norm"]
@@ -91,6 +92,7 @@ class Recompute:
 
     def classifier(self, at: Recorded, x: torch.Tensor) -> Iterator[Comparison]:
         """Compare the last norm and the logits. x: the residual stream after the last layer."""
+        at = expected_points.of_classifier(self.hyper, at)
         yield self._norm("final_norm", at, x, "norm.weight")
         name = llama.classifier(self.hyper).removesuffix(".weight")
         if self.hyper.logit_divisor == 1 and not self.hyper.logit_cap:

@@ -81,8 +81,12 @@ def drawn_logits(
     weights = _Layer(load, storage_of)
     coins = [Coins(seed, draw) for draw in range(draws)]
     rotations = rope.rotations(hyper, tokens.shape[1], dtype, Noise())
-    copies = tokens.repeat(1 + int8, 1)
-    streams = [llama.embed(hyper, weights.rounded(coin), copies, dtype, Noise()) for coin in coins]
+    # of the embedding, only the rows of these tokens are rounded
+    rows, places = tokens.unique(return_inverse=True)
+    embedding = _Layer(lambda name: load(name)[rows], storage_of)
+    copies = places.repeat(1 + int8, 1)
+    streams = [llama.embed(hyper, embedding.rounded(coin), copies, dtype, Noise()) for coin in coins]
+    embedding.forget()
     for number in range(hyper.n_layers):
         weights.forget()
         for draw, coin in enumerate(coins):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from verify.checks.digits import counted, number, percentage
 from verify.checks.metrics import Metrics
 from verify.checks.result import CheckResult
@@ -21,6 +23,20 @@ def describe(metrics: Metrics) -> str:
             f"ratio{_interval(metrics.perplexity_ratio_ci) or ' without an interval'}"
         )
     return "; ".join(words)
+
+
+def config_in_words(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's hyper-parameters with its layers in a few words: which ones are of which kind."""
+    kinds: dict[str, list[str]] = {}
+    for at, layer in enumerate(config.get("layers", ())):
+        sees = f"the last {config['window']} positions" if layer["windowed"] else "all positions"
+        rope = {"none": "no RoPE", "first": "RoPE", "second": "the second RoPE"}[layer["rope"]]
+        kinds.setdefault(f"{sees}, {rope}", []).append(str(at))
+    if not kinds:
+        return config
+    alike = len(kinds) == 1
+    words = "; ".join(kind if alike else f"{kind}: {', '.join(numbers)}" for kind, numbers in kinds.items())
+    return {**config, "layers": words}
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

@@ -24,7 +24,7 @@ from verify.report.docs_links import docs_of
 from verify.report.error_strips import error_strips
 from verify.report.facts import depth_in_words, in_short, mebibytes, model_facts, since_baseline, storage_in_words
 from verify.report.findings import Findings
-from verify.report.formatting import anything, limit_of
+from verify.report.formatting import anything, config_in_words, limit_of
 from verify.report.glossary import KEYS, TERMS
 from verify.report.heat_map import STEPS, heat_maps
 from verify.report.plots import Quantity, intervals, position_plots, signed_bar
@@ -89,6 +89,7 @@ def _environment() -> Environment:
         "beside": beside,
         "percentage": percentage,
         "anything": anything,
+        "config_in_words": config_in_words,
         "limit_of": limit_of,
         "share": _share,
         "order": _order,

@@ -28,7 +28,6 @@ from verify.sources import Source
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import wanted
 
-
 # Tensors whose rows or elements RoPE pairs.
 _REORDERED = tuple(f".attention.{name}." for name in ("wq", "wk", "q_norm", "k_norm"))
 

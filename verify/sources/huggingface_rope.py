@@ -37,15 +37,14 @@ def _is_nested(rope: dict[str, Any]) -> bool:
 
 
 def local_theta(where: Path, settings: Settings, config: Any) -> float:
-    """Return theta of the RoPE of layers with a window; 0 if it is that of all layers. Raises CannotJudgeError."""
+    """Return theta of the RoPE of layers with a window; 0 if all layers have one RoPE. Raises CannotJudgeError."""
     if not FAMILIES[settings.family].two_ropes:
         return 0.0
-    full, sliding = (config.rope_parameters[kind] for kind in (_FULL, _SLIDING))
+    sliding = config.rope_parameters[_SLIDING]
     if sliding.get("rope_type") != "default":
         what = "rope_parameters: sliding_attention: rope_type"
         raise refusal(where, what, "default", sliding.get("rope_type"))
-    theta = positive(where, "rope_local_base_freq", sliding.get("rope_theta"))
-    return 0.0 if full.get("rope_type") == "default" and full.get("rope_theta") == theta else theta
+    return positive(where, "rope_local_base_freq", sliding.get("rope_theta"))
 
 
 def query_scale(where: Path, settings: Settings, config: Any) -> tuple[float, int]:
@@ -94,6 +93,9 @@ def read_rope(
     if rope.get("partial_rotary_factor", 1) != 1:
         why = f"1 (transformers reads it for rope_type {kind})"
         raise refusal(where, "partial_rotary_factor", why, rope["partial_rotary_factor"])
+    if layer_type:
+        # transformers asks the object around the sets of parameters for this one
+        rope = {**rope, "truncate": config.rope_parameters.get("truncate", True)}
     scaling = _scaling(where, kind, rope, longest, _attention_factor(where, config, kind, head_dim, layer_type))
     return theta, scaling, notes
 
@@ -149,6 +151,8 @@ def _notes(settings: Settings, rope: dict[str, Any], kind: str) -> list[str]:
     known = _READ[kind] | {"type", "rope_type", "rope_theta"} | _READ_BY.get(settings.family, set())
     if kind != "default":
         known.add("partial_rotary_factor")
+    if FAMILIES[settings.family].two_ropes:
+        known.discard("truncate")
     unread = sorted(key for key, value in rope.items() if value is not None and key not in known)
     if "partial_rotary_factor" in unread and rope["partial_rotary_factor"] == 1:
         unread.remove("partial_rotary_factor")

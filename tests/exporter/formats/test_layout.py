@@ -77,6 +77,9 @@ def test_v1_has_all_int8_before_all_scales_and_v2_has_them_in_pairs() -> None:
     }
 
 
+WINDOWED = exporter.LayerKind(windowed=True)
+
+
 @pytest.mark.parametrize("format_name", LEGACY_FORMATS)
 @pytest.mark.parametrize(
     ("field", "changes", "expected", "found"),
@@ -88,6 +91,23 @@ def test_v1_has_all_int8_before_all_scales_and_v2_has_them_in_pairs() -> None:
         ("head_dim", {"n_heads": 9, "head_dim": 4}, "5.33333", "4"),
         ("qkv_bias", {"qkv_bias": True}, "false", "true"),
         ("activation", {"activation": "gelu"}, "silu", "gelu"),
+        ("norm_place", {"norm_place": "both"}, "before", "both"),
+        ("norm_plus_one", {"norm_plus_one": True}, "false", "true"),
+        ("qk_norm", {"qk_norm": "head"}, "none", "head"),
+        ("rotary_dim", {"rotary_dim": 4}, "0", "4"),
+        ("window", {"window": 5, "layers": (WINDOWED,) * 2}, "0", "5"),
+        ("query_scale_beta", {"query_scale_beta": 0.1, "query_scale_positions": 9}, "0", "0.1"),
+        ("embedding_scale", {"embedding_scale": 12}, "1", "12"),
+        ("score_scale", {"score_scale": 0.25}, "0", "0.25"),
+        ("residual_scale", {"residual_scale": 0.22}, "1", "0.22"),
+        ("logit_divisor", {"logit_divisor": 8.0}, "1", "8"),
+        ("score_cap", {"score_cap": 50.0}, "0", "50"),
+        ("logit_cap", {"logit_cap": 30.0}, "0", "30"),
+        ("local_theta", {"local_theta": 9.0, "layers": (exporter.LayerKind(rope="second"),) * 2}, "0", "9"),
+        (
+            *("layers", {"layers": (exporter.LayerKind(rope="none"), exporter.LayerKind())}),
+            *("layers of one kind", "2 layers of several kinds"),
+        ),
     ],
 )
 def test_what_has_no_field_is_refused_by_name(

@@ -37,6 +37,8 @@ def header(version: int) -> bytes:
         ("a.bin", header(0), "v3"),
         ("a.bin", header(4), "v3"),
         ("a.bin", header(257), "v3"),
+        ("a.bin", header(1 + 2**24), "v3"),
+        ("a.bin", header(1) + b"\7", "bin"),
         ("a.bin", MAGIC + b"\1", "bin"),
         ("a.bin", V0.ljust(V0_BYTES, b"\0"), "bin"),
         ("a.pt", b"PK\3\4 as torch.save writes", "llama2c"),
@@ -144,8 +146,8 @@ def test_a_kind_that_the_user_names_is_refused_only_where_it_is_plainly_another(
         assert other_kind(directory, kind) == f"{told} a directory: {OMIT}"
         weights.write_bytes(b"any")
         assert other_kind(weights, kind) is None
-        for version in (0, 1, 2, 3, 4, 257):
-            weights.write_bytes(header(version))
+        for version in (0, 1, 2, 3, 4, 257, 3 + 2**24):
+            weights.write_bytes(header(version) + b"\7")
             right = version not in (1, 2, 3) or kind == ("v3" if version == 3 else "bin")
             message = None if right else f"{told} a .bin file of version {version}: {OMIT}"
             assert other_kind(weights, kind) == message, (kind, version)

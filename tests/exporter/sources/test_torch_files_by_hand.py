@@ -37,6 +37,7 @@ def followed_soon(value: object, protocol: int) -> bool:
         (lambda one: (one, one), 4_999),
         (lambda one: (one, one, one, one), 2_499),
         (lambda one: (0, one, one, one), 3_332),
+        (lambda one: ((1,), one, one), 4_998),
         (lambda one: ((one, one), (one, one)), 2_498),
         (lambda one: [[0], {"a": 1}, (one, one)], 4_999),
     ],
@@ -271,3 +272,6 @@ def test_an_element_that_float32_cannot_hold_is_named_in_the_whole_tensor() -> N
         )
         assert caught.value.index == index
     assert to_float32("here", wide[:1]).tolist() == [[1.0, 2.0]]
+    # of several, the first
+    with pytest.raises(exporter.WeightError, match=r"^here\[0\]: "):
+        to_float32("here", torch.full((3,), 1 + 2.0**-24, dtype=torch.float64))

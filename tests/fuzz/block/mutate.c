@@ -78,7 +78,7 @@ static void change_head(model *m, uint64_t *dice)
         m->head[PRETOKENIZER] = roll(dice, 4);
         break;
     case 3:
-        m->head[UNK] = m->count ? roll(dice, m->count + 1) - 1 : 0;
+        m->head[UNK] = m->count && m->head[KIND] == 2 ? roll(dice, m->count + 1) - 1 : UINT32_MAX;
         break;
     case 4:
         m->head[SCORED] ^= 1;

@@ -61,8 +61,7 @@ static void compare(const model *m, const uint8_t *text, int64_t size, const int
     int32_t expected[MOST_TEXT];
     int64_t n = 0;
     for (int64_t i = 0; i < size; i++) {
-        int32_t token = piece_of(m, text + i, 1);
-        token = token < 0 ? (int32_t)m->head[UNK] : token;
+        const int32_t token = piece_of(m, text + i, 1);
         if (token >= 0)
             expected[n++] = token;
     }

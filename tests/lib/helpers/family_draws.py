@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -188,7 +189,7 @@ def meant(config: Any, family: str) -> exporter.ModelConfig:
         tied=c.tie_word_embeddings,
         norm_eps=c.rms_norm_eps,
         rope_theta=first["rope_theta"],
-        head_dim=c.head_dim,
+        head_dim=_head_dim(c),
         rope_scaling=_scaling(first),
         qkv_bias=family == "qwen2" or bias,
         wo_bias=bias,
@@ -199,6 +200,10 @@ def meant(config: Any, family: str) -> exporter.ModelConfig:
         local_theta=ropes["sliding_attention"]["rope_theta"] if second else 0.0,
         **_switches(c, family),
     )
+
+
+def _head_dim(c: Any) -> int:
+    return getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
 
 
 _TWO_ROPES = ("gemma3_text", "olmo3")
@@ -238,7 +243,7 @@ def _switches(c: Any, family: str) -> dict[str, Any]:
         fields = ("embedding_scale", "score_scale", "residual_scale", "logit_divisor")
         made |= {field: getattr(c, key) for field, key in zip(fields, _SCALES, strict=True)}
     if family == "phi3":
-        made["rotary_dim"] = int(c.head_dim * c.rope_parameters["partial_rotary_factor"])
+        made["rotary_dim"] = int(_head_dim(c) * c.rope_parameters["partial_rotary_factor"])
     if family == "ministral3":
         made["query_scale_beta"] = c.rope_parameters["llama_4_scaling_beta"]
         made["query_scale_positions"] = c.rope_parameters["original_max_position_embeddings"]
@@ -251,12 +256,14 @@ def _scaling(rope: Keywords) -> exporter.RopeScaling:
         return exporter.RopeScaling()
     if kind == "linear":
         return exporter.RopeScaling("linear", rope["factor"])
+    scales = rope.get("mscale") and rope.get("mscale_all_dim")
     return exporter.RopeScaling(
         "yarn",
         rope["factor"],
         rope["original_max_position_embeddings"],
-        beta_fast=rope["beta_fast"],
-        beta_slow=rope["beta_slow"],
-        attention_factor=rope["attention_factor"],
+        beta_fast=rope.get("beta_fast") or 32.0,
+        beta_slow=rope.get("beta_slow") or 1.0,
+        # both scales are 1 wherever they are published
+        attention_factor=rope.get("attention_factor") or (1.0 if scales else 0.1 * math.log(rope["factor"]) + 1),
         truncate=True,
     )

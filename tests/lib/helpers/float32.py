@@ -13,15 +13,8 @@ Row = NDArray[np.float32]
 F = np.float32
 
 _libm = ctypes.CDLL(ctypes.util.find_library("m"))
-for _name, _arguments in (
-    ("expf", 1),
-    ("erfcf", 1),
-    ("tanhf", 1),
-    ("cosf", 1),
-    ("sinf", 1),
-    ("powf", 2),
-    ("fmaf", 3),
-):
+_ARGUMENTS = {"expf": 1, "erfcf": 1, "tanhf": 1, "cosf": 1, "sinf": 1, "powf": 2, "fmaf": 3}
+for _name, _arguments in _ARGUMENTS.items():
     getattr(_libm, _name).restype = ctypes.c_float
     getattr(_libm, _name).argtypes = [ctypes.c_float] * _arguments
 

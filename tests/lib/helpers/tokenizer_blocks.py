@@ -92,7 +92,7 @@ def from_tokenizer(tokenizer: tokenizers.Tokenizer, **more: Any) -> Block:
             "pieces": pieces,
             "merges": [(token_of[left], token_of[right]) for left, right in merges],
             "added": sorted((token["id"], _added_flags(token)) for token in added),
-            "unk": token_of.get(model["unk_token"], -1),
+            "unk": -1 if is_bytes else token_of.get(model["unk_token"], -1),
             **more,
         }
     )

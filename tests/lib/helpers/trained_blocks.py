@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import random
 from collections.abc import Sequence
 
 import sentencepiece
@@ -11,6 +13,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from helpers import tokenizer_blocks as blocks
+from helpers.drawn_words import HARD, MARKS, SPACES
 from verify.demo import HELD_OUT_TEXT
 
 # what the held-out text, which is plain English, does not have
@@ -35,8 +38,34 @@ ADDED = (
 )
 
 
-def lines() -> list[str]:
-    return [*HELD_OUT_TEXT.read_text(encoding="utf-8").splitlines(keepends=True)[:300], MORE_TEXT]
+@functools.cache
+def lines() -> tuple[str, ...]:
+    """Return short texts to train on: prose, and what is hard, mixed."""
+    prose = HELD_OUT_TEXT.read_text(encoding="utf-8") + MORE_TEXT
+    rng = random.Random(11)
+    found = [prose[at : at + 24] for at in range(0, 24_000, 24)]
+    for _ in range(1500):
+        at = rng.randrange(len(prose) - 6)
+        found.append(prose[at : at + 6] + "".join(rng.choices(HARD + SPACES, k=4)) + prose[at : at + 3])
+        found.append("".join(rng.choices(HARD, k=8)))
+        found.append("".join(rng.choices(SPACES[:4] + "aT1'.", k=6)))
+        found.append("".join(rng.choices(MARKS, k=4)))
+    return tuple(found)
+
+
+@functools.cache
+def _byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Train merges on texts that are not split: they cross the borders of pre-tokens everywhere.
+
+    So the tokens differ where the reader splits a text otherwise than the library.
+    """
+    trained = tokenizers.Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    alphabet = sorted(blocks.byte_of_letter())
+    trainer = trainers.BpeTrainer(vocab_size=2500, initial_alphabet=alphabet, show_progress=False)
+    trained.train_from_iterator(lines(), trainer)
+    model = json.loads(trained.to_str())["model"]
+    return model["vocab"], [tuple(pair) for pair in model["merges"]]
 
 
 def byte_level(
@@ -47,10 +76,10 @@ def byte_level(
     prefix: bool = False,
     ignore_merges: bool = False,
     added: Sequence[AddedToken] = ADDED,
-    size: int = 1200,
 ) -> tokenizers.Tokenizer:
-    """Train byte-level BPE. pattern: of Split; None for ByteLevel's own, which is GPT-2's."""
-    tokenizer = tokenizers.Tokenizer(models.BPE(ignore_merges=ignore_merges))
+    """Return byte-level BPE. pattern: of Split; None for ByteLevel's own, which is GPT-2's."""
+    vocabulary, merges = _byte_pairs()
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=ignore_merges))
     parts: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.Digits(individual_digits=True)] if digits else []
     if pattern is not None:
         parts.append(pre_tokenizers.Split(Regex(pattern), "isolated"))
@@ -59,19 +88,14 @@ def byte_level(
     if nfc:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(blocks.byte_of_letter())
-    tokenizer.train_from_iterator(
-        lines(), trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-    )
     tokenizer.add_tokens(list(added))
     return tokenizer
 
 
-def characters(*, byte_fallback: bool, ignore_merges: bool = False, size: int = 900) -> tokenizers.Tokenizer:
+def characters(*, byte_fallback: bool, ignore_merges: bool = False, size: int = 1000) -> tokenizers.Tokenizer:
     """Train BPE over characters as Llama 2's tokenizer.json has it: spaces are U+2581, and one begins the text."""
     trained = tokenizers.Tokenizer(models.BPE())
     trained.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
-    trained.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
     trained.train_from_iterator(lines(), trainers.BpeTrainer(vocab_size=size, show_progress=False))
     stored = json.loads(trained.to_str())["model"]
     special = ["<unk>", "<s>", "</s>", *([f"<0x{byte:02X}>" for byte in range(256)] if byte_fallback else [])]
@@ -135,6 +159,7 @@ def scored(processor: sentencepiece.SentencePieceProcessor) -> blocks.Block:
     )
 
 
+@functools.cache
 def families() -> dict[str, tokenizers.Tokenizer]:
     """Return a tokenizer for each family of published models, and for each part that a block can have."""
     return {

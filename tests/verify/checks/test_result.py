@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from verify.checks.result import exact, skipped, within, without_limit
+from verify.checks.result import CHECKS, checks_made, exact, skipped, within, without_limit
 
 LIMITS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -57,3 +57,13 @@ def test_a_result_has_the_place_that_was_found_or_none() -> None:
 def test_without_a_limit_all_pass_and_use_no_share_of_it() -> None:
     found = without_limit("quantization", "policy", 1e300, "x", {})
     assert (found.status, found.observed, found.limit, found.utilisation) == ("pass", 1e300, None, None)
+
+
+def test_a_verdict_has_every_check_that_what_is_judged_and_what_is_given_allow() -> None:
+    plain = {"directory": False, "engine": False, "coverage": False, "baseline": False}
+    always = ("config", "file", "tensors", "execution", "storage", "quantization")
+    assert checks_made(**{**plain, "directory": True}) == always
+    assert checks_made(**plain) == (*always[:3], "operations", *always[3:])
+    for name in ("engine", "coverage", "baseline"):
+        assert set(checks_made(**{**plain, name: True})) == {*always, "operations", name}
+    assert checks_made(directory=False, engine=True, coverage=True, baseline=True) == CHECKS

@@ -236,3 +236,11 @@ def test_a_file_of_tokens_that_cannot_be_read_is_refused(tmp_path: Path) -> None
     os.mkfifo(tmp_path / "fifo.npy")
     with pytest.raises(CannotJudgeError, match=r"expected an \.npy file, found: no regular file$"):
         collected(Evidence(windows=1, tokens=tmp_path / "fifo.npy"))
+
+
+def test_paths_may_be_text() -> None:
+    found = Evidence(text="a", tokenizer="b", tokens="c")  # type: ignore[arg-type]
+    assert (found.text, found.tokenizer, found.tokens) == (Path("a"), Path("b"), Path("c"))
+    assert found.files == [Path("a"), Path("b"), Path("c")]
+    windows = [np.arange(3)]
+    assert Evidence(tokens=windows).tokens is windows

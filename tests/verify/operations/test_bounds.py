@@ -140,6 +140,9 @@ def test_emulated_rows_have_the_engines_bits() -> None:
         out = x.copy()
         _kernels.rc_gated(at(out), at(weight), count(300), ctypes.c_int(number))
         assert same_bits(out, float32.gated(x, weight, activation))
+    out = x.copy()
+    _kernels.rc_cap(at(out), count(300), ctypes.c_float(3.3))
+    assert same_bits(out, F(3.3) * float32.call("tanhf", x / F(3.3)))
     for size in (1.0, 2.0**-140, 2.0**-150):
         scaled: Row = x * F(size)
         q, scale = np.empty(300, np.int8), np.empty(1, F)
@@ -157,5 +160,5 @@ def test_emulated_rope_has_the_engines_bits() -> None:
     assert same_bits(np.stack((cosine, sine)), np.stack(mine))
     x = np.random.default_rng(0).standard_normal(96).astype(F)
     turned = x.copy()
-    _kernels.rc_rotate(at(turned), count(1), count(96), at(cosine), at(sine))
+    _kernels.rc_rotate(at(turned), count(1), count(96), count(96), at(cosine), at(sine))
     assert same_bits(turned, np.stack(float32.rotated(x[::2], x[1::2], *mine), axis=1).ravel())

@@ -13,6 +13,7 @@ from helpers.reports import DIGEST, GUILTY, METRICS, consistent, failing, passin
 
 from verify.checks.baseline import check_baseline, compare
 from verify.checks.result import CHECKS, exact
+from verify.checks.tokenizer import TokenizerReport
 from verify.engine.trial import EngineReport
 from verify.errors import CannotJudgeError
 from verify.report.consistency import _BOUNDS, contradictions
@@ -20,6 +21,7 @@ from verify.report.document import digest_of_report
 from verify.report.findings import Baseline
 from verify.report.model import Report
 from verify.report.saved import read_report
+from verify.tokenizers.drawn_texts import TEXTS
 
 Document = dict[str, Any]
 
@@ -254,6 +256,36 @@ def test_a_check_that_was_requested_cannot_be_removed_together_with_its_findings
     here = "baseline" if name == "engine" else "engine"
     assert refusal(tmp_path, compared(), edit) == (
         f"optional_checks: expected engine, baseline, as it names, found {here} in the report"
+    )
+
+
+def with_tokenizer(**changes: Any) -> Report:
+    """A report on a file with a tokenizer block, all of whose texts were compared."""
+    report = passing()
+    texts = TEXTS[report.evidence["depth"]]
+    found = TokenizerReport("v3", None, 64, DIGEST, "tokenizer.json", "tokenizers", 9, 1, 3, texts, 7, 4)
+    checks = (*report.checks[:2], exact("tokenizer", 0, "fine"), *report.checks[2:])
+    return dataclasses.replace(report, checks=checks, tokenizers=(dataclasses.replace(found, **changes),))
+
+
+def test_a_tokenizer_that_passed_was_compared() -> None:
+    for healthy in ({}, {"form": "qwen3c", "texts": 0}, {"library": "none", "texts": 0}):
+        assert list(contradictions(with_tokenizer(**healthy))) == []
+    for changes, message in (
+        ({"texts": 5}, f"tokenizers: 0: texts: expected {TEXTS['quick']}, as the depth says, found 5"),
+        ({"tokens": 0}, "tokenizers: 0: expected ids that a library judged, as the check passed, found none"),
+        ({"library": ""}, "tokenizers: 0: expected ids that a library judged, as the check passed, found none"),
+    ):
+        assert list(contradictions(with_tokenizer(**changes))) == [message]
+
+
+def test_a_tokenizer_cannot_be_removed_together_with_its_check(tmp_path: Path) -> None:
+    def edit(document: Document) -> None:
+        assert document["checks"].pop(2)["name"] == "tokenizer"
+        document["tokenizers"] = []
+
+    assert refusal(tmp_path, with_tokenizer(), edit) == (
+        "optional_checks: expected tokenizer, as it names, found none in the report"
     )
 
 

@@ -8,7 +8,7 @@ import math
 import pytest
 from helpers.reports import METRICS
 
-from verify.report.formatting import anything, describe
+from verify.report.formatting import anything, config_in_words, describe
 
 
 def test_metrics_are_one_line_with_what_they_cover() -> None:
@@ -33,3 +33,14 @@ def test_metrics_are_one_line_with_what_they_cover() -> None:
 )
 def test_any_value_is_one_line(value: object, text: str) -> None:
     assert anything(value) == text
+
+
+def test_layers_are_shown_by_their_kinds() -> None:
+    seeing, local = {"windowed": False, "rope": "first"}, {"windowed": True, "rope": "second"}
+    blind = {"windowed": False, "rope": "none"}
+    config = {"dim": 8, "window": 4}
+    assert config_in_words({**config, "layers": (seeing, seeing)}) == {**config, "layers": "all positions, RoPE"}
+    assert config_in_words({**config, "layers": (local, local, seeing, blind)})["layers"] == (
+        "the last 4 positions, the second RoPE: 0, 1; all positions, RoPE: 2; all positions, no RoPE: 3"
+    )
+    assert config_in_words(config) is config

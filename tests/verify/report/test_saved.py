@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from verify.checks.coverage import check_coverage
 from verify.checks.policy import CoverageDemands
 from verify.checks.result import CHECKS, exact, within
+from verify.checks.tokenizer import TokenizerReport
 from verify.engine.trial import EngineReport
 from verify.errors import CannotJudgeError
 from verify.report.document import digest_of_report
@@ -40,6 +41,9 @@ NAN = consistent(
         metrics=dataclasses.replace(METRICS, kl_mean_ci=None),
     )
 )
+
+
+TOKENIZER = TokenizerReport("v3", None, 64, DIGEST, "tokenizer.json", "tokenizers", 9, 1, 3, 2000, 7, 4)
 
 
 @pytest.mark.parametrize("report", [passing(), failing(), without_logits(passing()), NAN])
@@ -129,19 +133,19 @@ def test_a_report_without_one_of_the_checks_or_with_one_twice_is_refused(
         read_report(edited(saved(tmp_path, failing()), change, mend_digest=True))
 
 
-@pytest.mark.parametrize("name", ["engine", "coverage", "baseline"])
+@pytest.mark.parametrize("name", ["tokenizer", "engine", "coverage", "baseline"])
 def test_a_check_that_was_asked_for_cannot_be_taken_out(tmp_path: Path, name: str) -> None:
     against = Baseline("last.json", DIGEST, passing().file, ())
     engine = EngineReport(None, "mine", DIGEST, "fp32", 2, 1392, 0, None, "", "")
     checks = {check.name: check for check in passing().checks}
-    checks |= {"engine": exact("engine", 1, "no"), "baseline": within("baseline", "statistical", 1.0, 0.5, "worse")}
+    checks |= {"tokenizer": exact("tokenizer", 1, "no"), "engine": exact("engine", 1, "no")}
+    checks |= {"baseline": within("baseline", "statistical", 1.0, 0.5, "worse")}
     demands = CoverageDemands(windows=9)
     checks["coverage"] = check_coverage(COVERAGE, demands)
     policy = dataclasses.replace(passing().policy, coverage=demands)
     ordered = tuple(checks[one] for one in CHECKS)
-    path = saved(
-        tmp_path, dataclasses.replace(passing(), checks=ordered, baseline=against, engine=engine, policy=policy)
-    )
+    found = {"baseline": against, "engine": engine, "policy": policy, "tokenizers": (TOKENIZER,)}
+    path = saved(tmp_path, dataclasses.replace(passing(), checks=ordered, **found))
     assert read_report(path).checks == ordered
 
     def change(found: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +154,14 @@ def test_a_release_judges_the_tokenizer_that_it_writes(tmp_path: Path) -> None:
     assert released.report.passed
     [found] = released.report.tokenizers
     assert (found.path, found.bytes) == (str(words), words.stat().st_size)
+
+
+def test_a_json_that_makes_the_library_panic_skips_the_check(source: Path, file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "hf"
+    shutil.copytree(source, broken)
+    said = json.loads((broken / "tokenizer.json").read_text())
+    said["model"]["continuing_subword_prefix"] = "##"
+    (broken / "tokenizer.json").write_text(json.dumps(said))
+    check = next(check for check in judged(broken, file).checks if check.name == "tokenizer")
+    assert check.status == "skipped"
+    assert "expected a tokenizer.json, found none that loads: " in check.detail

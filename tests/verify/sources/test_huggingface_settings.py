@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from verify.errors import CannotJudgeError
-from verify.sources.huggingface_families import FAMILIES
-from verify.sources.huggingface_settings import judged_settings
+from verify.sources.huggingface_settings import ARCHITECTURES, judged_settings
 
 WHERE = Path("config.json")
+FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 
 
@@ -118,7 +118,7 @@ def test_an_architecture_alone_names_the_family(family: str) -> None:
 )
 def test_other_architectures_alone_name_none(listed: object, shown: str) -> None:
     assert refused({"architectures": listed}) == (
-        f"config.json: model_type: expected one of {', '.join(FAMILIES)}, found no model_type and the "
+        f"config.json: model_type: expected one of {', '.join(ARCHITECTURES)}, found no model_type and the "
         f"architectures {shown}"
     )
 
@@ -133,7 +133,7 @@ def test_other_architectures_alone_name_none(listed: object, shown: str) -> None
     ],
 )
 def test_another_family_is_refused(named: object, listed: object, shown: str) -> None:
-    message = f"config.json: model_type: expected one of {', '.join(FAMILIES)}, found {shown}"
+    message = f"config.json: model_type: expected one of {', '.join(ARCHITECTURES)}, found {shown}"
     assert refused({"model_type": named, "architectures": listed}) == message
 
 

@@ -35,6 +35,7 @@ def refused_echo(value: object, protocol: int) -> bool:
         (lambda one: (one, one), 4_999),
         (lambda one: (one, one, one, one), 2_499),
         (lambda one: (0, one, one, one), 3_332),
+        (lambda one: ((1,), one, one), 4_998),
         (lambda one: ((one, one), (one, one)), 2_498),
     ],
 )

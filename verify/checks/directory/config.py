@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from verify.checks.config import flat
+from verify.checks.directory.switches import MODEL_TYPES, activation_of, biases, rope_of, switches
 from verify.checks.directory.target import Directory, transformers_config
 from verify.checks.result import CheckResult, exact
 from verify.errors import CannotJudgeError
 from verify.sources import Hyperparameters, Source
 
-_MODEL_TYPES = ("llama", "mistral", "qwen2")
 # llama2.c's name -> config.json's
 _KEYS = {
     "dim": "hidden_size",
@@ -42,6 +42,19 @@ _KEYS = {
         for name in ("factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor")
     },
     "rope_scaling_truncate": "truncate",
+    # what the family decides, or several keys together, is named as in reports
+    **{name: name for name in ("norm_place", "norm_plus_one", "qk_norm", "rotary_dim", "windowed_layers")},
+    **{name: name for name in ("layers_without_rope", "layers_with_local_rope")},
+    "window": "sliding_window",
+    "query_scale_beta": "llama_4_scaling_beta",
+    "query_scale_positions": "original_max_position_embeddings of the query scale",
+    "embedding_scale": "embedding_multiplier",
+    "score_scale": "attention_multiplier",
+    "residual_scale": "residual_multiplier",
+    "logit_divisor": "logits_scaling",
+    "score_cap": "attn_logit_softcapping",
+    "logit_cap": "final_logit_softcapping",
+    "local_theta": "rope_local_base_freq",
 }
 _SIZES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
 _ACTIVATIONS = {
@@ -56,6 +69,7 @@ _SCALINGS = {
     "llama3": ("factor", "original_max_positions", "low_freq_factor", "high_freq_factor"),
     "yarn": ("factor", "original_max_positions", "beta_fast", "beta_slow", "attention_factor", "truncate"),
 }
+_OF_ROPE = {key for name, key in _KEYS.items() if name.startswith("rope_")}
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _TORCH_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -67,8 +81,8 @@ def implied(directory: Directory) -> Hyperparameters:
     """Return the model that a config means by transformers' own object; of RoPE, theta alone. Raises
     CannotJudgeError."""
     config, where = directory.config, directory.path / "config.json"
-    if config.model_type not in _MODEL_TYPES:
-        known = ", ".join(_MODEL_TYPES)
+    if config.model_type not in MODEL_TYPES:
+        known = ", ".join(MODEL_TYPES)
         raise CannotJudgeError(f"{where}: model_type: expected one of {known}, found {config.model_type!r:.80}")
     sizes: dict[str, Any] = {}
     for name in _SIZES:
@@ -76,24 +90,31 @@ def implied(directory: Directory) -> Hyperparameters:
         if isinstance(said, bool) or not isinstance(said, int) or not 0 < said < 2**31:
             raise CannotJudgeError(f"{where}: {_KEYS[name]}: expected a positive integer, found {said!r:.80}")
         sizes[name] = said
-    biased = config.model_type == "llama" and bool(config.attention_bias)
+    # a class without head_dim divides
+    head_dim = getattr(config, "head_dim", None) or sizes["dim"] // sizes["n_heads"]
+    try:
+        differing = switches(config, head_dim)
+    except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise CannotJudgeError(
+            f"{where}: expected numbers that make a {config.model_type}, found {said:.80}"
+        ) from error
+    activation = activation_of(config)
     return Hyperparameters(
         **sizes,
-        # a class without head_dim divides
-        head_dim=getattr(config, "head_dim", None) or sizes["dim"] // sizes["n_heads"],
+        **differing,
+        **biases(config),
+        head_dim=head_dim,
         tied=bool(config.tie_word_embeddings),
         norm_eps=config.rms_norm_eps,
-        rope_theta=_rope(config).get("rope_theta", 0.0),
-        qkv_bias=biased or config.model_type == "qwen2",
-        wo_bias=biased,
-        mlp_bias=config.model_type == "llama" and bool(config.mlp_bias),
-        activation=_ACTIVATIONS.get(config.hidden_act, str(config.hidden_act)),
+        rope_theta=rope_of(config).get("rope_theta", 0.0),
+        activation=_ACTIVATIONS.get(activation, activation),
     )
 
 
 def report_config(directory: Directory) -> dict[str, Any]:
     """Return what a config means, under the names that reports have for a .bin file's header."""
-    rope = _rope(directory.config)
+    rope = rope_of(directory.config)
     kind = rope.get("rope_type", "default")
     fields = dataclasses.asdict(implied(directory))
     known = {name: rope.get(_KEYS[f"rope_scaling_{name}"]) for name in fields["rope_scaling"] if name != "type"}
@@ -139,10 +160,11 @@ def _lines(wrong: Unlike) -> list[str]:
 def _said(directory: Directory) -> dict[str, Any]:
     """Return what transformers' object says, under config.json's keys and in the source's words."""
     hyper = implied(directory)
-    rope = _rope(directory.config)
+    rope = rope_of(directory.config)
     kind = rope.get("rope_type", "default")
-    said = {key: getattr(hyper, name) for name, key in _KEYS.items() if hasattr(hyper, name)}
-    said |= {key: rope[key] for key in _KEYS.values() if rope.get(key) is not None}
+    fields = flat(hyper)
+    said = {key: fields[name] for name, key in _KEYS.items() if not name.startswith("rope_scaling_")}
+    said |= {key: rope[key] for key in _KEYS.values() if key in _OF_ROPE and rope.get(key) is not None}
     return {**said, "rope_type": "none" if kind == "default" else kind}
 
 
@@ -152,11 +174,6 @@ def _expected(hyper: Hyperparameters) -> dict[str, Any]:
     scaling = ("type", *_SCALINGS[hyper.rope_scaling.type])
     named = [name for name in _KEYS if not name.startswith("rope_scaling_")]
     return {_KEYS[name]: fields[name] for name in (*named, *(f"rope_scaling_{name}" for name in scaling))}
-
-
-def _rope(config: Any) -> dict[str, Any]:
-    found = getattr(config, "rope_parameters", None)
-    return dict(found) if isinstance(found, dict) else {}
 
 
 def _same(expected: Any, found: Any) -> bool:

@@ -6,7 +6,7 @@ A safetensors file is an 8-byte length, a JSON header of that length, and the te
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,20 @@ _MOST_BYTES = 100 * 1000 * 1000
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor of a file. storage: "fp32", "fp16" or "bf16". offset: of its bytes in a safetensors file."""
+    """One tensor of a file, or some of its rows. storage: "fp32", "fp16" or "bf16". offset: of its bytes in a
+    safetensors file. first: the number of its first row."""
 
     file: Path
     name: str
     storage: str
     shape: tuple[int, ...]
     offset: int = 0
+    first: int = 0
+
+    def part(self, first: int, count: int) -> StoredTensor:
+        """Return some rows of the tensor as a tensor of its own."""
+        row = self.nbytes // self.shape[0]
+        return replace(self, shape=(count, *self.shape[1:]), offset=self.offset + first * row, first=first)
 
     @property
     def nbytes(self) -> int:
@@ -44,6 +51,8 @@ class StoredTensor:
         """Return the tensor as it is stored; bfloat16 as its bits in uint16. Raises CannotJudgeError."""
         if self.file.suffix == ".bin":
             tensor = mapped(self.file)[self.name].detach().contiguous()
+            # a tensor without rows has no part
+            tensor = tensor[self.first : self.first + self.shape[0]] if self.shape else tensor
             wide = tensor.view(torch.int16).numpy().view(np.uint16) if self.storage == "bf16" else tensor.numpy()
             return np.array(wide)
         dtype = next(numpy for name, numpy in _TYPES.values() if name == self.storage)

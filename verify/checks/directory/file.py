@@ -32,7 +32,12 @@ def weight_findings(directory: Directory, hyper: Hyperparameters) -> list[str]:
     the directory's own config.json means."""
     if directory.weights.findings:
         return directory.weights.findings
-    expected = {stored_name(name): shape for name, shape in hyper.shapes().items()}
+    expected: dict[str, tuple[int, ...]] = {}
+    for name, shape in hyper.shapes().items():
+        theirs = stored_name(name, hyper.norm_place, fused=directory.is_fused)
+        # the parts of a fused matrix add up
+        above = expected[theirs][0] if theirs in expected else 0
+        expected[theirs] = (above + shape[0], *shape[1:])
     tensors = directory.weights.tensors
     findings = []
     for name in sorted(expected.keys() | tensors.keys()):

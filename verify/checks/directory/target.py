@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import reader_c
 from verify.checks.directory.containers import StoredTensor
 from verify.checks.directory.file_set import FileSet
-from verify.checks.directory.names import stored_name, stored_rows
+from verify.checks.directory.names import fused_rows, stored_name, stored_rows
 from verify.checks.directory.weights import read_weights
 from verify.errors import CannotJudgeError
 from verify.sources import Hyperparameters
@@ -61,7 +61,7 @@ class Directory:
     @property
     def is_complete(self) -> bool:
         """Whether every tensor of the model is there."""
-        return all(stored_name(name) in self.weights.tensors for name in self.names)
+        return all(self._name(name) in self.weights.tensors for name in self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,7 +70,19 @@ class Directory:
     def stored(self, name: str) -> StoredTensor:
         """Return where a tensor is. A tied classifier is the embedding."""
         tied = self._hyper is not None and self._hyper.tied and name == "output.weight"
-        return self.weights.tensors[stored_name("tok_embeddings.weight" if tied else name)]
+        found = self.weights.tensors[self._name("tok_embeddings.weight" if tied else name)]
+        rows = fused_rows(name, self._hyper) if self._hyper and self.is_fused else None
+        return found if rows is None else found.part(*rows)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether queries, keys and values are one matrix, and gate and up another."""
+        return bool(self.config.model_type == "phi3")
+
+    def _name(self, name: str) -> str:
+        """Return Hugging Face's name for a tensor of llama2.c's."""
+        place = self._hyper.norm_place if self._hyper else "before"
+        return stored_name(name, place, fused=self.is_fused)
 
     def storage(self, name: str) -> reader_c.Storage:
         stored = self.stored(name)
@@ -103,6 +115,7 @@ class Directory:
         stored = self.stored(name)
         rows = stored_rows(name, self._hyper) if self._hyper else None
         here = index if rows is None or not index else [int(rows[index[0]]), *index[1:]]
+        here = [here[0] + stored.first, *here[1:]] if stored.first and here else here
         return f"{stored.file.name}: {stored.name} {here}"
 
     @property

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -283,7 +282,7 @@ def rows(directory: Path) -> list[tuple[TokenizerDefect, TokenizerOutcome]]:
     ]
 
 
-def page(found: list[tuple[TokenizerDefect, TokenizerOutcome]], healthy: list[TokenizerOutcome]) -> str:
+def page(found: Sequence[tuple[TokenizerDefect, TokenizerOutcome]], healthy: Sequence[TokenizerOutcome]) -> str:
     """Write the section of docs/defects.md about tokenizers."""
     caught = [one for one in found if one[1].status == "fail"]
     placed = [one for one in caught if one[1].field == one[0].field]
@@ -313,7 +312,6 @@ def page(found: list[tuple[TokenizerDefect, TokenizerOutcome]], healthy: list[To
     return "\n".join(lines) + "\n"
 
 
-@cache
 def healthy_outcomes(directory: Path) -> tuple[TokenizerOutcome, ...]:
     """Judge every family without a defect, in each form that it has."""
     forms = [(family, "v3") for family in FAMILIES] + [("sentencepiece", "llama2c")]

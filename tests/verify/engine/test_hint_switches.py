@@ -1,0 +1,94 @@
+"""Mistakes with what a model does beyond Llama are told from an engine's logits, or nothing is said."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from helpers.models import arrays, config, hyperparameters
+
+import exporter
+from exporter.switches import LayerKind
+from verify.engine.hint_reference import logits_of
+from verify.engine.hint_search import Hint, Seen, find_hint
+from verify.engine.hint_switches import of_switches
+from verify.oracle import llama
+from verify.oracle.logit_sigma import logit_sigma
+
+TOKENS = np.random.default_rng(5).integers(0, 29, 24)
+# Between them, every switch.
+MODELS = {
+    "gemma": config(
+        norm_place="both",
+        norm_plus_one=True,
+        qk_norm="head",
+        embedding_scale=48**0.5,
+        score_scale=0.25,
+        logit_cap=4.0,
+        score_cap=2.0,
+        local_theta=100.0,
+        window=5,
+        layers=(LayerKind(True, "second"), LayerKind(False, "first")),
+    ),
+    "olmo": config(
+        norm_place="after", qk_norm="whole", window=6, layers=(LayerKind(True, "first"), LayerKind(False, "first"))
+    ),
+    "granite": config(embedding_scale=12.0, score_scale=0.2, residual_scale=0.3, logit_divisor=8.0),
+    "phi": config(rotary_dim=4, query_scale_beta=0.7, query_scale_positions=3),
+    "smollm": config(layers=(LayerKind(False, "first"), LayerKind(False, "none"))),
+}
+# What makes the same logits, and is tried before or is simpler.
+SAME = {
+    "logit-divisor": {"logits-scaled"},
+    "embedding-scale": {"embedding-scaled"},
+}
+
+
+def hint_of(model: exporter.ModelConfig, logits: torch.Tensor) -> Hint | None:
+    hyper = hyperparameters(model)
+    weights = {name: torch.from_numpy(array) for name, array in arrays(model).items()}
+    tokens = torch.from_numpy(TOKENS).unsqueeze(0)
+    right = llama.logits(hyper, weights.__getitem__, tokens)[0].numpy()
+    sigma = logit_sigma(hyper, weights.__getitem__, tokens, seed=0)[0].double().numpy()
+    seen = Seen(TOKENS, logits.float().numpy(), right, sigma, 8.0)
+    return find_hint(seen, hyper, weights.__getitem__, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", MODELS)
+def test_each_mistake_is_told_or_nothing_is(family: str) -> None:
+    model = MODELS[family]
+    hyper = hyperparameters(model)
+    weights = {name: torch.from_numpy(array) for name, array in arrays(model).items()}
+    named = total = 0
+    for reference in of_switches(hyper, weights.__getitem__):
+        found = hint_of(model, logits_of(reference, torch.from_numpy(TOKENS)))
+        total += 1
+        if found is None:
+            continue
+        allowed = {reference.mistake.name} | SAME.get(reference.mistake.name, set())
+        assert found.mistake.name in allowed, (reference.sentence, found.sentence)
+        named += 1
+    assert total
+    assert named >= 0.9 * total
+
+
+def test_every_switch_has_a_mistake() -> None:
+    names = set()
+    for model in MODELS.values():
+        weights = {name: torch.from_numpy(array) for name, array in arrays(model).items()}
+        names |= {one.mistake.name for one in of_switches(hyperparameters(model), weights.__getitem__)}
+    assert names == {
+        *("qk-norm-missing", "qk-norm-width", "norm-one-missing", "norm-place", "rope-whole-head", "rope-added"),
+        *("rope-of-layers", "query-scale-missing", "window-off", "window-ignored", "window-everywhere"),
+        *("embedding-scale", "score-scale-ignored", "residual-scale-missing", "logit-divisor", "cap-missing"),
+    }
+
+
+def test_a_llama_has_none() -> None:
+    model = config()
+    weights = {name: torch.from_numpy(array) for name, array in arrays(model).items()}
+    assert not list(of_switches(hyperparameters(model), weights.__getitem__))
+    assert not list(of_switches(dataclasses.replace(hyperparameters(model), qkv_bias=True), weights.__getitem__))
