@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.counted import Counted
-from helpers.v3_files import ENTRY, HEADER, head_size, healthy, patched, put, refusals
+from helpers.v3_files import ENTRY, head_size, healthy, patched, put, refusals
 
 import reader_c
 from exporter.sources.v3 import read_head
