@@ -178,7 +178,8 @@ def test_nans_are_called_that(tmp_path: Path, kind: str) -> None:
 
 def test_every_mistake_within_tensors_has_a_seed() -> None:
     seeded = {mistake for _, mistake, _ in (*IN_ARRAYS.values(), *IN_PARTS.values())}
-    above = {"quantized-on-the-way", "subnormals-flushed"}
+    # test_value_fits.py seeds the last one
+    above = {"quantized-on-the-way", "subnormals-flushed", "rounded-to-fp8"}
     assert {known.mistake.name for known in TENSOR_MISTAKES} - seeded == above
 
 
