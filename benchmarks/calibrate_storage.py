@@ -167,7 +167,7 @@ OF_ACTIVATIONS = tuple(name for name in ROUNDINGS if name not in ("last group ze
 def passed(
     hyper: Hyperparameters, load: llama.Load, tokens: torch.Tensor, inputs: llama.Inputs = llama.unrounded
 ) -> torch.Tensor:
-    x = llama.embed(load, tokens, torch.float32)
+    x = llama.embed(hyper, load, tokens, torch.float32, Noise())
     rotations = rope.rotations(hyper, tokens.shape[1], torch.float32, Noise())
     for number in range(hyper.n_layers):
         x = llama.layer(hyper, load, number, x, rotations, Noise(), inputs=inputs)
@@ -200,7 +200,7 @@ def distances(model: exporter.ModelConfig, group_size: int, seed: int) -> dict[s
             if side == "weights":
                 made = passed(hyper, loaded(rounding), tokens)
             else:
-                made = passed(hyper, loaded(rounded), tokens, lambda _, x, by=rounding: by(x, group_size))
+                made = passed(hyper, loaded(rounded), tokens, lambda x, _matrix, by=rounding: by(x, group_size))
             logits = None if side == "weights" else made.numpy()
             cost = storage.honest_cost(
                 hyper, held.__getitem__, how, tokens, of_source.numpy(), made.numpy(), logits, seed=seed, draws=draws
