@@ -47,20 +47,19 @@ def value_changes(compared: BitComparison, name: str) -> Iterator[TensorMistake]
 
     def changed(change: Callable[[torch.Tensor, _Seen], torch.Tensor]) -> tuple[Derivation]:
         def derive(rows: Rows) -> Parts | None:
-            # a limit may be more than float32 holds: int8 times a scale made of other bytes
-            return rows.stored(change(rows.own, numbers(rows.name)).float())
+            return rows.stored(change(rows.own, numbers(rows.name)))
 
         return (derive,)
 
     seen = numbers(name)
     if seen.least == seen.most != 0:
-        constant = changed(lambda own, _: torch.full_like(own, seen.least, dtype=torch.float64))
+        constant = changed(lambda own, _: torch.full_like(own, seen.least))
         yield TensorMistake(m.CONSTANT, constant, fields=(("value", f"{seen.least:.4g}"),))
         return
     # the division's rounding is the writer's own
     yield TensorMistake(m.RECIPROCALS, (c.on_the_way(torch.reciprocal),), ulps=1)
     if math.isfinite(seen.largest):
-        yield TensorMistake(m.CLIPPED, changed(lambda own, its: own.double().clamp(-its.largest, its.largest)))
+        yield TensorMistake(m.CLIPPED, changed(lambda own, its: own.clamp(-its.largest, its.largest)))
     if seen.zeroed > 0:
         yield TensorMistake(m.PRUNED, changed(lambda own, its: torch.where(own.abs() <= its.zeroed, 0.0, own)))
 
