@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.models import config
-from helpers.v3_files import ENTRY, patched, table_at
+from helpers.v3_files import patched
 
 from exporter.config import tensor_shapes
 from exporter.formats import v3
@@ -42,7 +42,7 @@ def test_a_bad_file_is_refused_within_256_mb_however_large_its_head(
     metadata = {f"key.{number:02}": value for number in range(15)}
     plan = v3.plan(model, dict.fromkeys(shapes, v3.Stored("fp32")), metadata)
     head = v3.encode_head(plan, [bytes(32)] * len(shapes))
-    at = table_at(head) + ENTRY * (len(shapes) - 1) + 120
+    at = v3.table_at(model.n_layers) + 192 * (len(shapes) - 1) + 120
     path = tmp_path / "large.bin"
     with path.open("wb") as file:
         file.write(patched(head, (at, bytes([head[at] ^ 1]))))

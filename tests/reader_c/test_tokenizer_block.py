@@ -243,6 +243,14 @@ def test_special_tokens_are_found_or_not_and_shown_or_not() -> None:
     assert control.decode([256, 97], special=False) == b"a"
 
 
+def test_an_added_token_within_another_one_is_found_where_the_other_is_not() -> None:
+    pieces = [*BYTES, b"bc", b"abcX", b"bcXYZ"]
+    tokenizer = opened(Block(pieces=pieces, added=[(256, 1), (257, 1), (258, 1)]).content(), 259)
+    assert tokenizer.encode("zbcXabcXYZbcXYZabcbcXY") == [
+        *[ord("z"), 256, ord("X"), 257, ord("Y"), ord("Z"), 258, ord("a"), 256, 256, ord("X"), ord("Y")]
+    ]
+
+
 ALL_BYTES = Block(pieces=[*BYTES, b"ab", b" a", b"\xc3\xa9"], merges=[(97, 98), (32, 97), (0xC3, 0xA9)])
 
 

@@ -19,6 +19,8 @@ from verify.demo import HELD_OUT_TEXT
 PROSE = HELD_OUT_TEXT.read_text(encoding="utf-8")[:20_000]
 SPELT = ["<|start|>", "<|end|>", "<|end|>of", "<mask>", "<gap>", "<both>", "word", "\u00e9t\u00e9", "Lord of", "<s>"]
 
+# every border between a letter, a number, another character, a space and a line end, in threes
+BORDERS = "".join(a + b + c for a in "a1.' \n" for b in " \n\r\t'" for c in "aT1'. \n")
 # texts of one script, of a mixture, of what is hard, of prose, with added tokens between
 TEXTS = st.lists(
     st.one_of(
@@ -69,6 +71,7 @@ FAMILIES = (
 
 @pytest.mark.parametrize("name", FAMILIES)
 @given(text=TEXTS, special=st.booleans())
+@example(text=BORDERS, special=False)
 @example(text="<gap>    word words  <mask>  Lord of e\u0301te\u0301 <|end|>of<|end|>", special=True)
 @example(text="'\u017f DON'T '\u017f\u017f I'LL\r\n\r\n  \n x\u0663\u00bd12345 \u2003\u3000 y", special=False)
 @example(text="\u1112\u1161\u11ab\u0958\u212b a\u0334\u0301\u0327 \U00011935\U00011930 \u0898\u0334", special=True)

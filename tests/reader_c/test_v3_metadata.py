@@ -13,7 +13,7 @@ from helpers.v3_files import ENTRY, head_size, healthy, patched, put, refusals
 import reader_c
 from exporter.sources.v3 import read_head
 
-# 35 tensors, after two blocks of 256 bytes and the table of two layers, which fills one block of 64
+# behind two layers, whose table fills one block of 64
 METADATA = 512 + 64 + 35 * ENTRY
 
 

@@ -21,6 +21,7 @@ from verify.diagnosis.tensor_mistakes import TensorMistake
 
 # Fewer values may be changed so by chance.
 _LEAST_VALUES = 8
+_LARGEST = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -69,4 +70,5 @@ def _seen(compared: BitComparison, name: str) -> _Seen:
     for _rows, found, expected in numbers_beside(compared, name):
         least, most = min(least, float(found.min())), max(most, float(found.max()))
         zeroed = max(zeroed, float(torch.where(found == 0, expected.abs(), 0.0).max()))
-    return _Seen(least, most, zeroed)
+    # an int8 times its scale may be beyond float32
+    return _Seen(max(least, -_LARGEST), min(most, _LARGEST), zeroed)

@@ -33,8 +33,7 @@ TANH_ULPS: dict[Arithmetic, float] = {"mirror": 3, "fast": 2.6}
 _EXP_OVERFLOWS = -88.72
 # Beyond these, e^-x and erfc(x) are far below TAU / 2, and float32 gives 0 or TAU.
 _EXP_VANISHES, _ERFC_VANISHES = 200.0, 20.0
-# Beyond this, tanh is 1 in float32 and moves no more.
-_TANH_SATURATES = 50.0
+_TANH_SATURATES = 50.0  # beyond this, tanh is 1 in float32 and moves no more
 
 _LARGEST_EXACT = 2**24  # integers up to here are float32 numbers
 _LARGEST_PRODUCT = 128 * 127  # of two int8, since activations are never -128
@@ -178,10 +177,7 @@ def capped(
 
 
 def query_scaled(exact: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Bound queries times a factor of their position. exact: includes the factor (positions, 1).
-
-    The factor is computed in double and rounded once. A factor of 1 changes nothing.
-    """
+    """Bound queries times a factor of their position, rounded once; exact includes it. 1 changes nothing."""
     moved = (factor != 1).double()
     return _total(exact.abs() * gamma(moved * 2.0), moved * (TAU / 2))
 

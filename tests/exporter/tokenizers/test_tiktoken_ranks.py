@@ -65,6 +65,7 @@ def test_qwen_has_its_rules_and_generation_config_its_ends(tmp_path: Path) -> No
     ("content", "message"),
     [
         (b"YQ== 1\n", "line 1: rank: expected 0, found 1"),
+        (b"YQ== 0\nYg== 0\n", "line 2: rank: expected 1, found 0"),
         (b"YQ== 0\nYQ== 1\n", "line 2: expected a new piece, found that of 0"),
         (b"YQ== 0\nYQ= 1\n", "line 2: expected a piece in base64 and its rank, found b'YQ= 1'"),
         (b"YQ== 0\n\x00\n", "line 2: expected a piece in base64 and its rank, found b'\\x00'"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from helpers.tokenizer_sources import byte_level_json, llama2_json, save_json, template
 from helpers.tokenizers import LLAMA3, trained
+from tokenizers import Tokenizer
 
 from exporter.errors import CheckpointError
 from exporter.tokenizers.read import read_tokenizer
@@ -197,6 +198,18 @@ def test_gemma_s_file_puts_no_space_before_the_text(characters: File, tmp_path: 
     }
     model = read_tokenizer(save_json(tmp_path / "tokenizer.json", file))
     assert (model.kind, model.space_first, model.byte_fallback, model.unk) == ("characters", False, True, 0)
+
+
+def test_added_tokens_of_the_vocabulary_keep_their_ids_and_new_ones_follow(byte_level: File, tmp_path: Path) -> None:
+    file = copy.deepcopy(byte_level)
+    first, second, third = file["added_tokens"]
+    old = {**first, "id": file["model"]["vocab"]["a"], "content": "a"}
+    file["added_tokens"] = [old, first, {**old, "id": file["model"]["vocab"]["b"], "content": "b"}, second, third]
+    path = save_json(tmp_path / "tokenizer.json", file)
+    model, judge = read_tokenizer(path), Tokenizer.from_file(str(path))
+    texts = ["a", "b", "<|begin|>", "<|end|>", "<|turn|>"]
+    assert [token.id for token in model.added] == sorted(judge.token_to_id(text) or 0 for text in texts)
+    assert [model.pieces[token.id].decode() for token in model.added] == texts
 
 
 def test_old_files_write_merges_as_one_text(byte_level: File, tmp_path: Path) -> None:
