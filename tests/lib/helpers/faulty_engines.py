@@ -99,9 +99,7 @@ _BOTH = {
     ),
     "queries rotated one position too far": _patch((_ROTATED_Q, _ROTATED_Q + _ONE_FURTHER)),
     "kv head off by one": _patch((HEAD, HEAD.replace("kv_head *", "(kv_head + 1) % p->n_kv_heads *"))),
-    "a residual skipped in layer 1": _patch(
-        (_RESIDUAL, "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + added[i];")
-    ),
+    "a residual skipped in layer 1": _patch((_RESIDUAL, "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + added[i];")),
     "softmax by a fast exponential": _patch((_EXP, _FAST_EXP)),
     "only the last 32 positions attended": _patch((SOFTMAX, _WINDOW.format(32) + SOFTMAX)),
     "keys in half precision": _patch((_ROTATED_K, _ROTATED_K + _TO_HALF)),
@@ -150,14 +148,15 @@ _OF_FLOAT = {
     "theta 10001 for 10000": _patch((THETA, "unscaled(10001.0,")),
     "halves rotated for pairs": _patch((PAIR, _HALF_SPLIT + PAIR)),
     "rotated the other way": _patch((SINE, "s = -sine[i / 2];")),
-    "kv head = head % n_kv_heads": _patch((HEAD, HEAD.replace("* sharing + (start + own) % sharing", "+ (start + own) % sharing * p->n_kv_heads"))),
+    "kv head = head % n_kv_heads": _patch(
+        (HEAD, HEAD.replace("* sharing + (start + own) % sharing", "+ (start + own) % sharing * p->n_kv_heads"))
+    ),
     "scores times 1.0001": _patch((ROOT, ROOT + " / 1.0001f")),
     "scores divided by the head size": _patch((ROOT, "key_lanes, (float)size")),
     "softmax without the last position": _patch(
         (
             SOFTMAX,
-            "const int last = count > 1; rc_softmax(scores, count - last);"
-            " if (last) scores[count - 1] = 0.0f;",
+            "const int last = count > 1; rc_softmax(scores, count - last); if (last) scores[count - 1] = 0.0f;",
         )
     ),
     "gate and up exchanged": _patch((_GATE, "{{RC_W3, RC_W1_BIAS,"), (_UP, "{RC_W1, RC_W3_BIAS,")),

@@ -168,10 +168,7 @@ _ATTENTION = (
     ),
     _engine(
         "keys of a second batch written one place too early",
-        {
-            _KEYS: "float *keys = s->keys"
-            " + rc_cache_at(s, layer, b->position - (b->position >= RC_MIRROR_BATCH)),"
-        },
+        {_KEYS: "float *keys = s->keys + rc_cache_at(s, layer, b->position - (b->position >= RC_MIRROR_BATCH)),"},
         _found("scores"),
         needs={"max_seq_len": 80},
         length=72,

@@ -91,7 +91,9 @@ def straddling(file: Bytes) -> None:
 
 
 def straddling_in_v3(file: Bytes) -> None:
-    entry = table_at(bytes(file.content)) + ENTRY * list(tensor_shapes(file.model)).index("layers.0.feed_forward.w2.weight")
+    entry = table_at(bytes(file.content)) + ENTRY * list(tensor_shapes(file.model)).index(
+        "layers.0.feed_forward.w2.weight"
+    )
     file.put(entry + 104, "<I", 2 * GROUP_SIZE)
     file.resign()
 
