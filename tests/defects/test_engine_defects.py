@@ -12,6 +12,7 @@ from helpers.defects import ENGINE_DEFECTS, Defect
 from helpers.defects.engine import Patch
 from helpers.defects.judging import seeded
 from helpers.defects.kinds import TOYS, spread
+from helpers.reader_source import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def test_a_patch_that_fits_nowhere_or_twice_is_an_error(tmp_path: Path, kept: Pa
 
 
 def test_an_engine_that_ends_its_process_is_told(tmp_path: Path, judge: Judge, kept: Path) -> None:
-    patch = Patch((("root = sqrtf((float)head_size)", "root = *(volatile float *)0"),))
+    patch = Patch(((ROOT, "key_lanes, *(volatile float *)0"),))
     engine = build(patch, tmp_path / "engine", kept)
     directory = tmp_path / "case"
     directory.mkdir()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import huggingface
-from helpers.v3_files import patched
+from helpers.v3_files import ENTRY, patched, table_at
 
 import exporter
 import exporter.sources.huggingface as importer
@@ -65,7 +65,7 @@ def test_a_wrong_permutation_is_caught_at_its_tensor_and_by_the_logits(
 ) -> None:
     made = huggingface.model(num_attention_heads=heads[0], num_key_value_heads=heads[1], head_dim=12)
     source, path = huggingface.save(tmp_path / "source", made), tmp_path / "out.bin"
-    monkeypatch.setattr(importer, "_in_pairs", permutation)
+    monkeypatch.setattr(importer, "in_pairs", permutation)
     exporter.export(exporter.open_checkpoint(source), path, format="v3", storage=storage, group_size=8)
     found = judged(source, path, monkeypatch)
     assert (found["tensors"].status, found["tensors"].where["tensor"]) == ("fail", tensor)
@@ -121,7 +121,7 @@ def test_a_changed_digest_in_the_table_and_changed_payloads_are_caught(tmp_path:
     source, path = huggingface.save(tmp_path / "source", huggingface.model()), tmp_path / "out.bin"
     exporter.export(exporter.open_checkpoint(source), path, format="v3", storage="q8_0", group_size=8)
     content = path.read_bytes()
-    path.write_bytes(patched(content, (256 + 192 + 160, bytes(32))))
+    path.write_bytes(patched(content, (table_at(content) + ENTRY + 160, bytes(32))))
     found = judged(source, path)
     assert found["file"].status == "fail"
     assert "layers.0.attention_norm.weight: digest" in found["file"].detail

@@ -16,15 +16,17 @@ def of_layer(hyper: Hyperparameters, kind: LayerKind, at: Recorded, x: torch.Ten
     A point that was not recorded, or not in its width, is NaN everywhere, which lies within no bound.
     """
     like = {name: at[name] for name in (*_ALWAYS, "ffn_residual")}
+    # not the shape of "k": a mistake with kv heads is judged as if each query head had its own rotated keys
+    keys = x.new_empty(1).expand(*x.shape[:2], hyper.n_kv_heads * hyper.head_dim)
     if hyper.norm_place != "after":
         like |= {"attention_norm": x, "ffn_norm": x}
     if hyper.norm_place != "before":
         like |= {"attention_post_norm": x, "ffn_post_norm": x}
     if hyper.qk_norm != "none":
-        like |= {"q_normed": at["q"], "k_normed": at["k"]}
+        like |= {"q_normed": at["q"], "k_normed": keys}
     if kind.rope != "none":
         table = x.new_empty(1).expand(*x.shape[:2], hyper.rotated // 2)
-        like |= {"cosine": table, "sine": table, "q_rotated": at["q"], "k_rotated": at["k"]}
+        like |= {"cosine": table, "sine": table, "q_rotated": at["q"], "k_rotated": keys}
     if hyper.query_scale_beta:
         like["q_scaled"] = at["q"]
     if hyper.score_cap:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import torch
 
+_NORMS = ("attention_norm.weight", "ffn_norm.weight")
+_POST_NORMS = ("attention_post_norm.weight", "ffn_post_norm.weight")
+
 
 @dataclass(frozen=True)
 class RopeScaling:
@@ -89,26 +92,28 @@ class Hyperparameters:
         return self.layers[number] if self.layers else LayerKind()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of each tensor that a file of this model must hold."""
+        """Name -> shape of each tensor that a file must hold; the weights of a layer in the order of a pass."""
         q_rows, kv_rows = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
-        layer: dict[str, tuple[int, ...]] = {
+        q_norm, k_norm = (q_rows, kv_rows) if self.qk_norm == "whole" else (self.head_dim, self.head_dim)
+        every: dict[str, tuple[int, ...]] = {
+            "attention_norm.weight": (self.dim,),
             "attention.wq.weight": (q_rows, self.dim),
             "attention.wk.weight": (kv_rows, self.dim),
             "attention.wv.weight": (kv_rows, self.dim),
+            "attention.q_norm.weight": (q_norm,),
+            "attention.k_norm.weight": (k_norm,),
             "attention.wo.weight": (self.dim, q_rows),
+            "attention_post_norm.weight": (self.dim,),
+            "ffn_norm.weight": (self.dim,),
             "feed_forward.w1.weight": (self.hidden_dim, self.dim),
             "feed_forward.w2.weight": (self.dim, self.hidden_dim),
             "feed_forward.w3.weight": (self.hidden_dim, self.dim),
+            "ffn_post_norm.weight": (self.dim,),
         }
-        for block in ("attention", "ffn"):
-            if self.norm_place in ("before", "both"):
-                layer[f"{block}_norm.weight"] = (self.dim,)
-            if self.norm_place in ("after", "both"):
-                layer[f"{block}_post_norm.weight"] = (self.dim,)
-        if self.qk_norm == "head":
-            layer |= {f"attention.{name}_norm.weight": (self.head_dim,) for name in "qk"}
-        elif self.qk_norm == "whole":
-            layer |= {"attention.q_norm.weight": (q_rows,), "attention.k_norm.weight": (kv_rows,)}
+        absent = {"before": _POST_NORMS, "after": _NORMS}.get(self.norm_place, ())
+        if self.qk_norm == "none":
+            absent = (*absent, "attention.q_norm.weight", "attention.k_norm.weight")
+        layer = {name: shape for name, shape in every.items() if name not in absent}
         biased = {
             "attention.wq": self.qkv_bias,
             "attention.wk": self.qkv_bias,

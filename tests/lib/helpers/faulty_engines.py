@@ -16,15 +16,15 @@ _GATE, _UP = "{{RC_W1, RC_W1_BIAS,", "{RC_W3, RC_W3_BIAS,"
 _WV, _WK = "{RC_WV, RC_WV_BIAS,", "{RC_WK, RC_WK_BIAS,"
 _NORM_WEIGHT = "weight[j] * (scale * x[j])"
 _NORM_MEAN = "scale /= (float)dim;"
-_FINAL_NORM = "norm(b, RC_NORM, 0, RC_AT_FINAL_NORM);"
-_NORM_OF = "const float *weight = rc_matrix_row(&w, 0, rc_own_row(b));"
-_RESIDUAL = "b->x[i] += b->s->projected[i];"
+_FINAL_NORM = "input_of_block(b, RC_NORM, 0, RC_AT_FINAL_NORM)"
+_NORM_OF = "const float *weight = factors(b, &w),"
+_RESIDUAL = "b->x[i] += added[i];"
 _PROJECTED = "rc_matrix_of(s->model, to->kind, layer)"
 _SILU = "return x * sigmoid(x);"
 _PRODUCT = "sum[r] += row[r][j] * x[j];"
 _BIAS = "out[t * bias.cols + i] += values[i];"
-_ROTATED_Q = "rc_rotate(s->q + t * size * p->n_heads, p->n_heads, size, cosine, sine);"
-_ROTATED_K = "rc_rotate(keys + t * size * p->n_kv_heads, p->n_kv_heads, size, cosine, sine);"
+_ROTATED_Q = "rc_rotate(s->q + t * size * p->n_heads, p->n_heads, size, p->rotary_dim, cosine, sine);"
+_ROTATED_K = "rc_rotate(keys + t * size * p->n_kv_heads, p->n_kv_heads, size, p->rotary_dim, cosine, sine);"
 _EMBEDDED = "rc_finish_step(b);\n    rc_record(&b->trace, RC_AT_EMBEDDING, 0, b->x, b->n);"
 _LAYER = "run_attention(b, layer);\n    run_feed_forward(b, layer);"
 # of the example
@@ -43,26 +43,26 @@ _INT8 = "w.storage == RC_Q8;"
 _TO_BF16 = "uint32_t bits; __builtin_memcpy(&bits, &{0}, 4); bits &= 0xffff0000u; __builtin_memcpy(&{0}, &bits, 4);"
 _ALL_LOGITS = "for (int i = 0; i < rc_model_config(t->model)->vocab_size; i++) "
 _HALF_SPLIT = (
-    "float *lo = x + i / 2, *hi = lo + head_size / 2; const float a = *lo, z = *hi;"
+    "float *lo = x + i / 2, *hi = lo + rotated / 2; const float a = *lo, z = *hi;"
     " *lo = a * c - z * s; *hi = a * s + z * c; continue; "
 )
 _ONE_FURTHER = (
     " for (int64_t h = 0; h < p->n_heads; h++) for (int64_t i = 0; i < half; i++) {"
     " float *at = s->q + (t * p->n_heads + h) * size + 2 * i; const float a = at[0], z = at[1];"
-    " const float c1 = cosf(s->frequency[i]), s1 = sinf(s->frequency[i]);"
+    " const float c1 = cosf(s->frequency[rope][i]), s1 = sinf(s->frequency[rope][i]);"
     " at[0] = a * c1 - z * s1; at[1] = a * s1 + z * c1; }"
 )
 _TO_HALF = (
     " for (int64_t i = 0; i < size * p->n_kv_heads; i++) {"
     " float *at = keys + t * size * p->n_kv_heads + i; *at = (float)(_Float16)*at; }"
 )
-_INCLUDES = '#include "fast_attention.h"\n#include "fast_rope.h"'
+_INCLUDES = '#include "fast_attention.h"\n#include "heads.h"'
 _INCLUDE_MATH = (_INCLUDES, _INCLUDES + "\n#include <math.h>")
 _FAST_EXP = (
     "union { int32_t i; float f; } e; e.i = (int32_t)(12102203.0f * fmaxf(x[i] - largest, -80.0f)) + 1064866805;"
     " x[i] = e.f;"
 )
-_WINDOW = "for (int64_t i = 0; i < a.seen[r] - {}; i++) a.scores[r][i] = -INFINITY; "
+_WINDOW = "for (int64_t i = 0; i < count - {}; i++) scores[i] = -INFINITY; "
 
 
 def _patch(*pieces: tuple[str, str]) -> Patch:
@@ -85,25 +85,21 @@ def _logits(change: str) -> Patch:
 
 _BOTH = {
     "eps 1e-6 for 1e-5": _eps("1e-6f"),
-    "theta 20000 for 10000": _patch((THETA, "2e4f")),
+    "theta 20000 for 10000": _patch((THETA, "unscaled(2e4,")),
     "SiLU 3% too large": _patch((_SILU, "return 1.03f * x * sigmoid(x);")),
     "GELU for SiLU": _patch((_SILU, "return 0.5f * x * erfcf(-x * 0x1.6a09e6p-1f);")),
     "scores times 1.1": _patch((ROOT, ROOT + " / 1.1f")),
-    "final norm ignored": _patch(
-        (_FINAL_NORM, "memcpy(b->s->h, b->x, (size_t)(b->n * b->s->model->config.dim) * sizeof(float));")
-    ),
+    "final norm ignored": _patch((_FINAL_NORM, "b->x")),
     "final norm's weights ignored": _patch(
         (
             _NORM_OF,
             "static float ones[4096]; for (int i = 0; i < 4096; i++) ones[i] = 1.0f;"
-            " const float *weight = kind == RC_NORM ? ones : rc_matrix_row(&w, 0, rc_own_row(b));",
+            " const float *weight = kind == RC_NORM ? ones : factors(b, &w),",
         )
     ),
-    "queries rotated one position too far": _patch(_INCLUDE_MATH, (_ROTATED_Q, _ROTATED_Q + _ONE_FURTHER)),
-    "kv head off by one": _patch((HEAD, "(kv_head + 1) % p->n_kv_heads * sharing + (first + distinct) % sharing")),
-    "a residual skipped in layer 1": _patch(
-        (_RESIDUAL, "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + b->s->projected[i];")
-    ),
+    "queries rotated one position too far": _patch((_ROTATED_Q, _ROTATED_Q + _ONE_FURTHER)),
+    "kv head off by one": _patch((HEAD, HEAD.replace("kv_head *", "(kv_head + 1) % p->n_kv_heads *"))),
+    "a residual skipped in layer 1": _patch((_RESIDUAL, "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + added[i];")),
     "softmax by a fast exponential": _patch((_EXP, _FAST_EXP)),
     "only the last 32 positions attended": _patch((SOFTMAX, _WINDOW.format(32) + SOFTMAX)),
     "keys in half precision": _patch((_ROTATED_K, _ROTATED_K + _TO_HALF)),
@@ -111,7 +107,7 @@ _BOTH = {
     "NaN for one token": _logits("if (token == 7) t->logits[3] = 0.0f / 0.0f;"),
     "everything forgotten at position 64": _patch((_RESTART, "if (pos % 64 == 0) {")),
     "RoPE stands still from position 48 on": _patch(
-        (POSITION, POSITION.replace("b->position + t", "(b->position + t > 48 ? 48 : b->position + t)"))
+        (POSITION, POSITION.replace("position", "(position > 48 ? 48 : position)"))
     ),
     "the second sequence goes on where the first ended": _patch(
         (_RESTART, "if (pos == 0 && !t->session) {"),
@@ -149,17 +145,18 @@ _OF_INT8 = {
 
 _OF_FLOAT = {
     "eps 2e-5 for 1e-5": _eps("2e-5f"),
-    "theta 10001 for 10000": _patch((THETA, "10001.0f")),
+    "theta 10001 for 10000": _patch((THETA, "unscaled(10001.0,")),
     "halves rotated for pairs": _patch((PAIR, _HALF_SPLIT + PAIR)),
     "rotated the other way": _patch((SINE, "s = -sine[i / 2];")),
-    "kv head = head % n_kv_heads": _patch((HEAD, "kv_head + (first + distinct) % sharing * p->n_kv_heads")),
+    "kv head = head % n_kv_heads": _patch(
+        (HEAD, HEAD.replace("* sharing + (start + own) % sharing", "+ (start + own) % sharing * p->n_kv_heads"))
+    ),
     "scores times 1.0001": _patch((ROOT, ROOT + " / 1.0001f")),
-    "scores divided by the head size": _patch((ROOT, "root = (float)head_size")),
+    "scores divided by the head size": _patch((ROOT, "key_lanes, (float)size")),
     "softmax without the last position": _patch(
         (
             SOFTMAX,
-            "const int last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
-            " if (last) a.scores[r][a.seen[r] - 1] = 0.0f;",
+            "const int last = count > 1; rc_softmax(scores, count - last); if (last) scores[count - 1] = 0.0f;",
         )
     ),
     "gate and up exchanged": _patch((_GATE, "{{RC_W3, RC_W1_BIAS,"), (_UP, "{RC_W1, RC_W3_BIAS,")),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-EPS = "(float)p->norm_eps"
-THETA = "(float)config->rope_theta"
+EPS = "(float)b->s->model->config.norm_eps"
+THETA = "unscaled(config->rope_theta,"
 PAIR = "const float even = x[i], odd = x[i + 1];"
 SINE = "s = sine[i / 2];"
-POSITION = "rc_rope_row(cosine, sine, b->position + t,"
-HEAD = "kv_head * sharing + (first + distinct) % sharing"
-ROOT = "root = sqrtf((float)head_size)"
-SOFTMAX = "rc_softmax(a.scores[r], a.seen[r]);"
-KIND = "shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;\n    const rc_projection"
+POSITION = "rc_rope_row(cosine, sine, position,"
+HEAD = "a.head[r] = kv_head * sharing + (start + own) % sharing;\n        a.seen[r] = before"
+ROOT = "key_lanes, sqrtf((float)size)"
+SOFTMAX = "rc_softmax(scores, count);"
+KIND = "shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;\n    const int point"

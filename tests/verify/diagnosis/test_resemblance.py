@@ -10,7 +10,7 @@ from helpers.mistake_files import comparison, diagnosed, written
 from helpers.mistake_tables import SMALL, STORED, healthy
 from helpers.models import Arrays, arrays
 
-from verify.diagnosis.resemblance import resemblance
+from verify.diagnosis.resemblance import last_resort, resemblance
 from verify.diagnosis.result import Diagnosis
 
 MODEL, NAME = SMALL[0], "layers.1.feed_forward.w1.weight"
@@ -103,6 +103,9 @@ def test_constant_numbers_cannot_be_compared(tmp_path: Path, value: float, kind:
     path = written(tmp_path / "x.bin", MODEL, {**RIGHT, NAME: wrong}, kind)
     with comparison(path, MODEL, RIGHT) as compared:
         assert np.isnan(resemblance(compared, NAME).correlation)
+        assert last_resort(compared, [NAME]).signature == "not-comparable"
+    # but every bit of them is explained
     found = diagnosed(path, MODEL, RIGHT)
     assert found is not None
-    assert found.signature == "not-comparable"
+    assert (found.signature, found.explained, found.tensors) == ("constant", 1, (NAME,))
+    assert f"{value:.4g} everywhere" in found.sentence

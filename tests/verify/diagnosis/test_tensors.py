@@ -18,6 +18,7 @@ from helpers.mistake_tables import (
     STORED,
     WIDER,
     K,
+    Q,
     healthy,
 )
 from helpers.models import LEGACY_FORMATS, arrays, config
@@ -176,11 +177,30 @@ def test_nans_are_called_that(tmp_path: Path, kind: str) -> None:
         assert (found.signature, found.explained) == ("not-comparable", 0), found
 
 
+@pytest.mark.parametrize("kind", ["v3-fp32", "v3-fp16", "v3-bf16", "v3-q8_0"])
+def test_whole_heads_that_were_unpermuted_get_their_name(tmp_path: Path, kind: str) -> None:
+    """RoPE rotates 8 of 12 rows, and only those have Hugging Face's order."""
+    model = config(dim=72, rotary_dim=8)
+    right = healthy(0, model)
+
+    def unpermuted(w: np.ndarray, heads: int) -> np.ndarray:
+        turned, rest = np.split(w.reshape(heads, 12, -1), [8], axis=1)
+        theirs = np.concatenate((m.half_split(turned, heads).reshape(turned.shape), rest), axis=1)
+        return m.interleaved(theirs.reshape(w.shape), heads)
+
+    for part, heads in ((Q, 6), (K, 3)):
+        wrong = dict(right)
+        m.each(part, lambda w, _, heads=heads: unpermuted(w, heads))(wrong, model)
+        found = diagnosed(written(tmp_path / "out.bin", model, wrong, kind), model, right)
+        assert found is not None
+        assert (found.signature, found.explained) == ("q-k-whole-heads-permuted", 1), found
+
+
 def test_every_mistake_within_tensors_has_a_seed() -> None:
     seeded = {mistake for _, mistake, _ in (*IN_ARRAYS.values(), *IN_PARTS.values())}
-    # test_value_fits.py seeds the last one
-    above = {"quantized-on-the-way", "subnormals-flushed", "rounded-to-fp8"}
-    assert {known.mistake.name for known in TENSOR_MISTAKES} - seeded == above
+    above = {"quantized-on-the-way", "subnormals-flushed", "q-k-whole-heads-permuted"}
+    of_test_value_fits = {"rounded-to-fp8"}
+    assert {known.mistake.name for known in TENSOR_MISTAKES} - seeded == above | of_test_value_fits
 
 
 @pytest.mark.parametrize(("format_name", "said"), [("v1", 2), ("v2", 1)])

@@ -37,12 +37,12 @@ class Patch:
 
 _GATE, _UP = "{{RC_W1, RC_W1_BIAS,", "{RC_W3, RC_W3_BIAS,"
 _NORM_WEIGHT = "weight[j] * (scale * x[j])"
-_RESIDUAL = "b->x[i] += b->s->projected[i];"
+_RESIDUAL = "b->x[i] += added[i];"
 _PROJECTED = "rc_matrix_of(s->model, to->kind, layer)"
-_LOGITS = "rc_project(b, b->s->h, 0, 1, &output);"
+_LOGITS = "rc_project(b, x, 0, 1, &output);"
 _ROUND = "half_away(x[j] / s)"
 _SCALES = "model->bytes + tensor.scale_offset :"
-_KEYS = "float *keys = s->keys + (layer * s->capacity + b->position) * kv_dim;"
+_KEYS = "float *keys = s->keys + at,"
 _SILU = "return x * sigmoid(x);"
 _PRODUCT = "rc_matmul(out, x, b->n, w, s->row_room, s->lane_room);"
 _PRODUCTS_Q8 = "for (int64_t t = 0; t < b->n; t += RC_MIRROR_BATCH)"
@@ -64,7 +64,7 @@ def _product(stop: str, accumulate: str) -> tuple[tuple[str, str], ...]:
 _OFAST = Patch((), "-Ofast -ffast-math")
 
 # float32 cut to its upper half, as a sum kept in bfloat16 is after each addition
-_TO_BF16 = "uint32_t bits; memcpy(&bits, &sum, 4); bits &= 0xffff0000u; memcpy(&sum, &bits, 4);"
+_TO_BF16 = "uint32_t bits; __builtin_memcpy(&bits, &sum, 4); bits &= 0xffff0000u; __builtin_memcpy(&sum, &bits, 4);"
 
 # The activations' last scale of each row is zero while the product runs, which drops the group.
 _LAST_SCALE_ZERO = (
@@ -75,7 +75,7 @@ _LAST_SCALE_BACK = " for (int64_t t = 0; t < b->n; t++) s->act_scale[(t + 1) * g
 
 
 _HALF_SPLIT = (
-    "float *lo = x + i / 2, *hi = lo + head_size / 2; const float a = *lo, z = *hi;"
+    "float *lo = x + i / 2, *hi = lo + rotated / 2; const float a = *lo, z = *hi;"
     " *lo = a * c - z * s; *hi = a * s + z * c; continue; " + PAIR
 )
 _VOCAB = " const int64_t v = b->s->model->config.vocab_size; "
@@ -106,10 +106,10 @@ def _strided(c: exporter.ModelConfig) -> bool:
 
 _CONFIG = (
     _engine("eps 1e-6 for 1e-5", {EPS: "1e-6f"}, _found("attention_norm"), "norm-eps"),
-    _engine("theta 1e5 for 1e4", {THETA: "1e5f"}, _found("cosine"), "rope-theta"),
+    _engine("theta 1e5 for 1e4", {THETA: "unscaled(1e5,"}, _found("cosine"), "rope-theta"),
     _engine(
         "theta 1e4 for the header's 5e5",
-        {THETA: "1e4f"},
+        {THETA: "unscaled(1e4,"},
         _found("cosine"),
         "rope-theta",
         formats=V3,
@@ -144,31 +144,31 @@ _ATTENTION = (
     ),
     _engine(
         "kv head off by one",
-        {HEAD: "(kv_head + 1) % p->n_kv_heads * sharing + (first + distinct) % sharing"},
+        {HEAD: HEAD.replace("kv_head *", "(kv_head + 1) % p->n_kv_heads *")},
         _found("scores"),
         "kv-heads",
         applies=lambda c: c.n_kv_heads > 1,
     ),
     _engine(
         "kv head = head % n_kv_heads",
-        {HEAD: "kv_head + (first + distinct) % sharing * p->n_kv_heads"},
+        {HEAD: HEAD.replace("* sharing + (start + own) % sharing", "+ (start + own) % sharing * p->n_kv_heads")},
         _found("scores"),
         "kv-heads",
         applies=_strided,
     ),
-    _engine("scores not divided by sqrt(head_dim)", {ROOT: "root = 1.0f"}, _found("scores"), "score-scale"),
-    _engine("scores divided by head_dim", {ROOT: "root = (float)head_size"}, _found("scores"), "score-scale"),
+    _engine("scores not divided by sqrt(head_dim)", {ROOT: "key_lanes, 1.0f"}, _found("scores"), "score-scale"),
+    _engine("scores divided by head_dim", {ROOT: "key_lanes, (float)size"}, _found("scores"), "score-scale"),
     _engine(
         "softmax without the last position",
         {
-            SOFTMAX: "const int last = a.seen[r] > 1; rc_softmax(a.scores[r], a.seen[r] - last);"
-            " if (last) a.scores[r][a.seen[r] - 1] = 0.0f;"
+            SOFTMAX: "const int last = count > 1; rc_softmax(scores, count - last);"
+            " if (last) scores[count - 1] = 0.0f;"
         },
         _found("shares"),
     ),
     _engine(
         "keys of a second batch written one place too early",
-        {_KEYS: _KEYS.replace("b->position)", "b->position - (b->position >= RC_MIRROR_BATCH))")},
+        {_KEYS: "float *keys = s->keys + rc_cache_at(s, layer, b->position - (b->position >= RC_MIRROR_BATCH)),"},
         _found("scores"),
         needs={"max_seq_len": 80},
         length=72,
@@ -185,7 +185,7 @@ _LAYERS = (
     _engine("norm weight not applied", {_NORM_WEIGHT: "scale * x[j] + 0.0f * weight[j]"}, _found("attention_norm")),
     _engine(
         "a residual skipped in layer 1",
-        {_RESIDUAL: "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + b->s->projected[i];"},
+        {_RESIDUAL: "b->x[i] = (layer == 1 ? 0.0f : b->x[i]) + added[i];"},
         _found("attention_residual", 1),
         "residual",
     ),

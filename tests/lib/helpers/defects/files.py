@@ -14,7 +14,7 @@ from exporter.config import tensor_shapes
 from exporter.formats.layout import Part, lay_out
 from exporter.sources.v3 import read_head
 from helpers.defects.kinds import GROUP_SIZE, PLAIN, QUANTIZED, V3, Defect, Where
-from helpers.v3_files import ENTRY, HEADER, head_size, patched
+from helpers.v3_files import ENTRY, head_size, patched, table_at
 
 LEGACY = ("v0", "v1", "v1-fp32", "v2")
 VERSIONED = ("v1", "v1-fp32", "v2")
@@ -91,7 +91,9 @@ def straddling(file: Bytes) -> None:
 
 
 def straddling_in_v3(file: Bytes) -> None:
-    entry = HEADER + ENTRY * list(tensor_shapes(file.model)).index("layers.0.feed_forward.w2.weight")
+    entry = table_at(bytes(file.content)) + ENTRY * list(tensor_shapes(file.model)).index(
+        "layers.0.feed_forward.w2.weight"
+    )
     file.put(entry + 104, "<I", 2 * GROUP_SIZE)
     file.resign()
 
@@ -138,7 +140,7 @@ def flip_weight(bit: int) -> Seed:
 
 
 def tensor_digest(file: Bytes) -> None:
-    at = HEADER + ENTRY + 160
+    at = table_at(bytes(file.content)) + ENTRY + 160
     file.content[at] ^= 1
     file.resign()
 
