@@ -17,12 +17,13 @@ TEXT_GROUP = "Text"
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_the_options_of_a_release_stand_in_groups(flag: str) -> None:
+def test_the_options_of_a_release_stand_in_groups(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # narrower columns break the longest choices and names
+    monkeypatch.setenv("COLUMNS", "100")
     result = run("release", flag)
     assert result.returncode == 0
     assert re.findall(r"^(\w+):$", result.stdout, re.MULTILINE) == GROUPS
-    # the column of choices may be too narrow for the bracket
-    assert re.search(r"^ +\* +--format +\[v0\|v1\|v1-fp32\|v2\|v3\|hf(\]| .*\n +\] )", result.stdout, re.MULTILINE)
+    assert re.search(r"^ +\* +--format +\[v0\|v1\|v1-fp32\|v2\|v3\|hf\]", result.stdout, re.MULTILINE)
     assert "[quick|standard|full]" in result.stdout
     assert "--engine-command" in result.stdout
 
