@@ -24,6 +24,7 @@ _ALSO = {
     "exporter/sources/llama2c.py": ("tests/exporter/sources/test_llama2c_arguments.py",),
     "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
+    "verify/operations/switch_bounds.py": ("tests/verify/operations/test_bounds_of_switches.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
     "verify/checks/directory/target.py": ("tests/verify/checks/directory/test_transformers_config.py",),
     "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),

@@ -138,7 +138,7 @@ def test_what_transformers_does_not_read_is_no_reason_to_refuse(silent: Json) ->
 def test_the_law_sees_another_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in either road: a wrong default, a key that is passed over."""
     from exporter.sources import huggingface_fields, huggingface_rope
-    from verify.sources import huggingface_config
+    from verify.sources import huggingface_hyperparameters
 
     said = {"model_type": "llama", **SIZES, "rope_scaling": {"type": "linear", "factor": 2.0}}
     assert judged(said).disagreement is None
@@ -146,7 +146,7 @@ def test_the_law_sees_another_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setitem(huggingface_fields.DEFAULTS["llama"], "rms_norm_eps", 1e-5)
         assert judged(said).disagreement == "exporter and verifier differ: {'norm_eps': (1e-05, 1e-06)}"
     with monkeypatch.context() as patch:
-        patch.setitem(huggingface_config.ACTIVATIONS, "silu", "gelu")
+        patch.setitem(huggingface_hyperparameters.ACTIVATIONS, "silu", "gelu")
         assert judged(said).disagreement == "exporter and verifier differ: {'activation': ('silu', 'gelu')}"
         from exporter.sources import huggingface_config as exporters
 

@@ -134,7 +134,7 @@ def format_options(formats: tuple[str, ...]) -> tuple[Callable[[Command], Comman
             "--with-tokenizer/--no-tokenizer",
             "tokenizer_block",
             default=None,
-            help="Require a tokenizer in v3, or leave it out.  [default: the source's, if v3 can hold it]",
+            help="Require a tokenizer in v3, or omit it.  [default: the source's, if v3 can hold it]",
         ),
         MAX_SEQ_LEN,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 import reader_c
-from verify.operations import bounds
+from verify.operations import bounds, switch_bounds
 from verify.operations.comparison import Comparison
 from verify.operations.rope_tables import rope_tables
 from verify.oracle import rope
@@ -47,7 +47,7 @@ def judge_query_scale(hyper: Hyperparameters, at: Recorded) -> Comparison:
     read = at[query_before_scale(at)].double()
     factor = query_scale(hyper, read.shape[1])
     exact = read * factor
-    bound = bounds.query_scaled(exact, factor)
+    bound = switch_bounds.query_scaled(exact, factor)
     return Comparison("q_scaled", at["q_scaled"].double(), exact, bound)
 
 
@@ -97,7 +97,7 @@ def _add_scores(
     exact, sizes = ((a @ b.mT).transpose(0, 1) for a, b in ((q, k), (q.abs(), k.abs())))
     if hyper.score_scale:
         exact, sizes = exact * hyper.score_scale, sizes * hyper.score_scale
-        bound = bounds.scaled_score(sizes, hyper.head_dim, hyper.score_scale)
+        bound = switch_bounds.scaled_score(sizes, hyper.head_dim, hyper.score_scale)
     else:
         root = math.sqrt(hyper.head_dim)
         exact, sizes = exact / root, sizes / root
@@ -109,7 +109,7 @@ def _add_scores(
     if hyper.score_cap:
         raw = at["scores_raw"].double()
         exact = hyper.score_cap * torch.tanh(raw / hyper.score_cap)
-        bound = bounds.capped(exact, raw, hyper.score_cap, arithmetic)
+        bound = switch_bounds.capped(exact, raw, hyper.score_cap, arithmetic)
         parts.setdefault("scores", []).append((at["scores"].double(), exact, bound.masked_fill_(unseen, 0)))
 
 

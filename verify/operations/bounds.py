@@ -26,14 +26,11 @@ LANES = 16  # lanes of `fast`, which four more additions reduce to one
 # 2.36 on x86_64 reaches 3.13.
 LIBM_ULPS = 1
 ERFC_ULPS = 4
-# The same for tanh: of the C library, whose tests record 2 and which reaches 2.19, and of `fast`.
-TANH_ULPS: dict[Arithmetic, float] = {"mirror": 3, "fast": 2.6}
 
 # From here on, e^-x may be infinite in float32, whose largest number has a logarithm of 88.7228.
 _EXP_OVERFLOWS = -88.72
 # Beyond these, e^-x and erfc(x) are far below TAU / 2, and float32 gives 0 or TAU.
 _EXP_VANISHES, _ERFC_VANISHES = 200.0, 20.0
-_TANH_SATURATES = 50.0  # beyond this, tanh is 1 in float32 and moves no more
 
 _LARGEST_EXACT = 2**24  # integers up to here are float32 numbers
 _LARGEST_PRODUCT = 128 * 127  # of two int8, since activations are never -128
@@ -58,7 +55,7 @@ def utilisation(error: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isfinite(bound) & ~share.isnan(), share, torch.inf)
 
 
-def _total(relative: torch.Tensor, absolute: torch.Tensor | float, *inputs: torch.Tensor) -> torch.Tensor:
+def total(relative: torch.Tensor, absolute: torch.Tensor | float, *inputs: torch.Tensor) -> torch.Tensor:
     """Return the sum of both, and NaN where one of the inputs is not finite."""
     bound = (relative + absolute).mul_(_SLACK)
     for one in inputs:
@@ -84,25 +81,17 @@ def product(
     growth = gamma(_depth(terms, arithmetic) + after)
     # an integer tensor times a number would be float32, where TAU / 2 is 0
     lost = torch.as_tensor(terms, dtype=torch.float64) * (TAU / 2)
-    return _total(growth * magnitudes, lost * (1 + growth))
+    return total(growth * magnitudes, lost * (1 + growth))
 
 
 def biased(of_product: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
     """Bound a product within of_product to which a bias is added. exact: includes the bias."""
-    return _total(of_product * (1 + UNIT) + UNIT * exact.abs(), 0.0)
+    return total(of_product * (1 + UNIT) + UNIT * exact.abs(), 0.0)
 
 
 def score(magnitudes: torch.Tensor, head_dim: int) -> torch.Tensor:
     """Bound q . k / sqrt(head_dim), which any arithmetic sums in order. magnitudes: |q| . |k| / sqrt(head_dim)."""
     return product(magnitudes, head_dim, "mirror", after=2) + TAU
-
-
-def scaled_score(magnitudes: torch.Tensor, head_dim: int, scale: float) -> torch.Tensor:
-    """Bound q . k * scale, which any arithmetic sums in order. magnitudes: |q| . |k| * scale."""
-    growth = gamma(head_dim + 1 + of_constant(scale))
-    # what the products lose by underflow is scaled with them
-    lost = head_dim * (TAU / 2) * scale
-    return _total(growth * magnitudes, lost * (1 + growth) + TAU / 2)
 
 
 def mixture(magnitudes: torch.Tensor, positions: int | torch.Tensor) -> torch.Tensor:
@@ -120,7 +109,7 @@ def rotation(magnitudes: torch.Tensor) -> torch.Tensor:
 
 def activation_scale(peak: torch.Tensor) -> torch.Tensor:
     """Bound a group's scale, whose exact value is peak / 127. peak: the group's largest magnitude."""
-    return _total(UNIT * peak / 127, TAU / 2)
+    return total(UNIT * peak / 127, TAU / 2)
 
 
 def activation_step(scale: torch.Tensor) -> torch.Tensor:
@@ -130,7 +119,7 @@ def activation_step(scale: torch.Tensor) -> torch.Tensor:
     peak, by 127 halves of TAU.
     """
     coarse = torch.maximum(scale * (0.5 + 192 * UNIT), torch.full_like(scale, 127 * TAU / 2))
-    return _total(torch.where(scale >= SMALLEST_NORMAL, rounding_bound(scale), coarse), 0.0)
+    return total(torch.where(scale >= SMALLEST_NORMAL, rounding_bound(scale), coarse), 0.0)
 
 
 def quantized_product(magnitudes: torch.Tensor, groups: int, group_size: int) -> torch.Tensor:
@@ -140,46 +129,7 @@ def quantized_product(magnitudes: torch.Tensor, groups: int, group_size: int) ->
     """
     convert = group_size * _LARGEST_PRODUCT > _LARGEST_EXACT
     growth = gamma(groups + 1 + convert)
-    return _total(growth * magnitudes, groups * (TAU / 2) * (1 + growth))
-
-
-# ---- constants of the model ----
-
-
-def of_constant(constant: float) -> float:
-    """Return the relative error of a constant that engines hold in float32, in units of u."""
-    single = torch.tensor(constant, dtype=torch.float32).item()
-    return abs(single / constant - 1) / UNIT
-
-
-def scaled(exact: torch.Tensor, scale: float) -> torch.Tensor:
-    """Bound a number times a constant. exact: includes the constant."""
-    return _total(exact.abs() * gamma(1 + of_constant(scale)), TAU / 2)
-
-
-def divided(exact: torch.Tensor, divisor: float) -> torch.Tensor:
-    """Bound a number divided by a constant, or the number itself where that is 1. exact: includes the divisor."""
-    return torch.zeros_like(exact) if divisor == 1 else scaled(exact, divisor)
-
-
-def capped(
-    exact: torch.Tensor, raw: torch.Tensor, cap: float, arithmetic: Arithmetic, divisor: float = 1.0
-) -> torch.Tensor:
-    """Bound cap * tanh(raw / cap). raw: as recorded, or the exact quotient of what was recorded and a divisor."""
-    share = (raw / cap).abs().clamp(max=_TANH_SATURATES)
-    # d log tanh(z) / d log z, at most 1
-    slope = torch.where(share == 0, 1.0, 2 * share / torch.sinh(2 * share))
-    before = 0.0 if divisor == 1 else 1 + of_constant(divisor)
-    ulps = TANH_ULPS[arithmetic]
-    roundings = slope * (before + 1) + (1 - slope) * of_constant(cap) + 2 * ulps + 1
-    lost = (TAU / 2) * ((divisor != 1) + cap * (1 + 2 * ulps) + 1)
-    return _total(exact.abs() * gamma(roundings), lost, raw)
-
-
-def query_scaled(exact: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Bound queries times a factor of their position, rounded once; exact includes it. 1 changes nothing."""
-    moved = (factor != 1).double()
-    return _total(exact.abs() * gamma(moved * 2.0), moved * (TAU / 2))
+    return total(growth * magnitudes, groups * (TAU / 2) * (1 + growth))
 
 
 # ---- functions of a row ----
@@ -200,7 +150,7 @@ def rms_norm(
     """
     underflow = TAU / (mean_square + eps) / UNIT
     relative = exact.abs() * gamma(dim / 2 + 5 + plus_one + underflow)
-    return _total(relative, (weight.abs() + 1) * (TAU / 2), mean_square, weight)
+    return total(relative, (weight.abs() + 1) * (TAU / 2), mean_square, weight)
 
 
 def softmax(
@@ -217,7 +167,7 @@ def softmax(
     of_sum = (shares * gamma(depth + 2 * LIBM_ULPS)).sum(dim=-1, keepdim=True)
     relative = shares * gamma(depth + 2 * LIBM_ULPS + seen + of_sum / UNIT)
     poison = torch.where(counts, scores, 0.0).sum(dim=-1, keepdim=True)
-    return _total(relative, (LIBM_ULPS + 1) * TAU, poison)
+    return total(relative, (LIBM_ULPS + 1) * TAU, poison)
 
 
 # ---- gates ----
@@ -248,7 +198,7 @@ def _sigmoid_gated(
     # where e^-inner overflows, the engine's gate is 0
     relative = torch.where(inner <= _EXP_OVERFLOWS, exact.abs(), relative)
     underflow = ((gate * up).abs() + up.abs() + 1) * (TAU / 2)
-    return _total(relative, underflow, gate, up)
+    return total(relative, underflow, gate, up)
 
 
 def _gelu(exact: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
@@ -259,7 +209,7 @@ def _gelu(exact: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> torch.Te
     steepness = 2 / math.sqrt(math.pi) / torch.special.erfcx(argument + shift)
     relative = exact.abs() * gamma(2 * ERFC_ULPS + 2 + shift * steepness / UNIT)
     underflow = ((gate * up).abs() * ERFC_ULPS + 3 * up.abs() + 1) * (TAU / 2)
-    return _total(relative, underflow, gate, up)
+    return total(relative, underflow, gate, up)
 
 
 # ---- RoPE ----
@@ -277,7 +227,7 @@ def rope_frequency(exact: torch.Tensor, hyper: Hyperparameters) -> torch.Tensor:
     if hyper.rope_scaling.type in ("linear", "llama3", "yarn"):
         roundings = roundings + 2  # the product with a ratio, and the ratio's own double arithmetic
     # the power of the first pair is 1, which none of these changes
-    return _total(exact * gamma(roundings), torch.where(roundings > 0, TAU, 0.0))
+    return total(exact * gamma(roundings), torch.where(roundings > 0, TAU, 0.0))
 
 
 def rope_angle(frequency: torch.Tensor, positions: torch.Tensor, of_frequency: torch.Tensor | float) -> torch.Tensor:
@@ -288,11 +238,11 @@ def rope_angle(frequency: torch.Tensor, positions: torch.Tensor, of_frequency: t
     """
     # a position times 1 is not rounded
     of_product = torch.where(frequency == 1, 0.0, UNIT * positions * frequency + TAU / 2)
-    return _total(positions * of_frequency * (1 + UNIT), of_product)
+    return total(positions * of_frequency * (1 + UNIT), of_product)
 
 
 def rope_table(exact: torch.Tensor, of_angle: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
     """Bound cosines or sines times yarn's factor. exact: includes the factor, which an engine rounds to float32."""
     roundings = 2 * LIBM_ULPS + (2 if factor != 1 else 0)
     growth = gamma(roundings)
-    return _total(exact.abs() * growth + factor * of_angle * (1 + growth), (factor * LIBM_ULPS + 1) * TAU)
+    return total(exact.abs() * growth + factor * of_angle * (1 + growth), (factor * LIBM_ULPS + 1) * TAU)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 import reader_c
-from verify.operations import bounds, expected_points
+from verify.operations import bounds, expected_points, switch_bounds
 from verify.operations.attention import Recorded, judge_attention, judge_query_scale, judge_rotation, judge_tables
 from verify.operations.comparison import Comparison, replayed, rows_in_cache, same
 from verify.operations.int8 import Replay, judge_steps
@@ -53,7 +53,7 @@ class Recompute:
             yield same("embedding", at["embedding"], rows, tensor=name)
             return
         exact = rows.double() * scale
-        bound = bounds.scaled(exact, scale)
+        bound = switch_bounds.scaled(exact, scale)
         yield Comparison("embedding", at["embedding"].double(), exact, bound, tensor=name)
         yield replayed("embedding", at["embedding"], rows * _single(scale), tensor=name)
 
@@ -136,7 +136,7 @@ class Recompute:
             return
         part = y.double() * scale
         exact = x.double() + part
-        bound = bounds.biased(bounds.scaled(part, scale), exact)
+        bound = bounds.biased(switch_bounds.scaled(part, scale), exact)
         yield Comparison(operation, at[operation].double(), exact, bound)
         yield replayed(operation, at[operation], x + y * _single(scale))
 
@@ -147,10 +147,10 @@ class Recompute:
         for first in range(0, read.shape[-1], rows):
             part = slice(first, first + rows)
             divided = read[..., part].double() / self.hyper.logit_divisor
-            exact, bound = divided, bounds.divided(divided, self.hyper.logit_divisor)
+            exact, bound = divided, switch_bounds.divided(divided, self.hyper.logit_divisor)
             if cap := self.hyper.logit_cap:
                 exact = cap * torch.tanh(divided / cap)
-                bound = bounds.capped(exact, divided, cap, self.arithmetic, self.hyper.logit_divisor)
+                bound = switch_bounds.capped(exact, divided, cap, self.arithmetic, self.hyper.logit_divisor)
             yield Comparison("logits", out[..., part].double(), exact, bound, first)
 
     def _product(

@@ -68,7 +68,7 @@ def make_vectors(
         path: the .bin file.
         evidence: the windows; by default four of 64 random tokens, a long one and fixed ones.
         kept: logits of each position, at least 2.
-        progress: is told about the work.
+        progress: receives the progress of the work.
         reading: how to read the source, as open_source() takes it.
 
     Raises:

@@ -17,7 +17,9 @@ TEXT_GROUP = "Text"
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_the_options_of_a_release_stand_in_groups(flag: str) -> None:
+def test_the_options_of_a_release_stand_in_groups(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # narrower columns break the longest choices and names
+    monkeypatch.setenv("COLUMNS", "100")
     result = run("release", flag)
     assert result.returncode == 0
     assert re.findall(r"^(\w+):$", result.stdout, re.MULTILINE) == GROUPS

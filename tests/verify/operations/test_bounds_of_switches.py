@@ -16,7 +16,7 @@ from hypothesis import example, given, target
 from hypothesis import strategies as st
 
 from reader_c import Arithmetic
-from verify.operations import bounds
+from verify.operations import bounds, switch_bounds
 
 SEEDS = st.integers(0, 2**32 - 1)
 ARITHMETICS: tuple[Arithmetic, ...] = ("mirror", "fast")
@@ -33,7 +33,7 @@ def numbers(seed: int, exponent: int, count: int = 200) -> Row:
 
 def use_of_scaled(out: Row, x: Row, scale: float) -> float:
     exact = x.astype(np.float64) * scale
-    return use(out, exact, bounds.scaled(doubles(exact), scale))
+    return use(out, exact, switch_bounds.scaled(doubles(exact), scale))
 
 
 @given(SEEDS, st.integers(-150, 30), CONSTANTS | st.floats(0.01, 60))
@@ -55,21 +55,21 @@ def test_a_scale_uses_nearly_all_of_its_bound_and_a_coarser_one_breaks_it() -> N
 
 
 def test_the_error_of_a_constant_is_its_own() -> None:
-    assert bounds.of_constant(0.5) == bounds.of_constant(50.0) == 0
+    assert switch_bounds.of_constant(0.5) == switch_bounds.of_constant(50.0) == 0
     for constant in (0.1, 3.3, 1e-3):
-        assert bounds.of_constant(constant) == abs(float(F(constant)) / constant - 1) / U
-        assert 0 < bounds.of_constant(constant) <= 1
-    expected = (gamma(1 + bounds.of_constant(0.1)) * 5.0 + TAU / 2) * SLACK
-    assert float(bounds.scaled(doubles(5.0), 0.1)) == pytest.approx(expected, rel=1e-12)
-    assert float(bounds.divided(doubles(5.0), 1.0)) == 0
-    assert float(bounds.divided(doubles(5.0), 0.1)) == float(bounds.scaled(doubles(5.0), 0.1))
+        assert switch_bounds.of_constant(constant) == abs(float(F(constant)) / constant - 1) / U
+        assert 0 < switch_bounds.of_constant(constant) <= 1
+    expected = (gamma(1 + switch_bounds.of_constant(0.1)) * 5.0 + TAU / 2) * SLACK
+    assert float(switch_bounds.scaled(doubles(5.0), 0.1)) == pytest.approx(expected, rel=1e-12)
+    assert float(switch_bounds.divided(doubles(5.0), 1.0)) == 0
+    assert float(switch_bounds.divided(doubles(5.0), 0.1)) == float(switch_bounds.scaled(doubles(5.0), 0.1))
 
 
 @given(SEEDS, st.integers(-150, 30), CONSTANTS)
 def test_divided_numbers_lie_within_their_bound(seed: int, exponent: int, divisor: float) -> None:
     x = numbers(seed, exponent)
     exact = x.astype(np.float64) / divisor
-    used = use(x / F(divisor), exact, bounds.divided(doubles(exact), divisor))
+    used = use(x / F(divisor), exact, switch_bounds.divided(doubles(exact), divisor))
     target(used)
     assert used <= 1
 
@@ -79,7 +79,7 @@ def test_sums_with_a_scaled_number_lie_within_their_bound(seed: int, low: int, h
     x, y = numbers(seed, low), numbers(seed + 1, high)
     part = y.astype(np.float64) * scale
     exact = x.astype(np.float64) + part
-    bound = bounds.biased(bounds.scaled(doubles(part), scale), doubles(exact))
+    bound = bounds.biased(switch_bounds.scaled(doubles(part), scale), doubles(exact))
     used = use(x + y * F(scale), exact, bound)
     target(used)
     assert used <= 1
@@ -93,7 +93,7 @@ def test_scaled_queries_lie_within_their_bound(seed: int, exponent: int, beta: f
     x = numbers(seed, exponent, 60)
     factor = 1 + beta * np.log1p(np.arange(60) // positions)
     exact = x.astype(np.float64) * factor
-    used = use(x * factor.astype(F), exact, bounds.query_scaled(doubles(exact), doubles(factor)))
+    used = use(x * factor.astype(F), exact, switch_bounds.query_scaled(doubles(exact), doubles(factor)))
     target(used)
     assert used <= 1
 
@@ -103,7 +103,7 @@ def test_scaled_queries_use_nearly_all_of_their_bound() -> None:
     x = np.random.default_rng(0).uniform(1, 1.02, 200_000).astype(F)
     factor = 1 + 0.001 * np.log1p(np.arange(200_000) // 7)
     exact = x.astype(np.float64) * factor
-    bound = bounds.query_scaled(doubles(exact), doubles(factor))
+    bound = switch_bounds.query_scaled(doubles(exact), doubles(factor))
     assert 0.95 < use(x * factor.astype(F), exact, bound) <= 1
     # a factor of 1 leaves no room
     assert not bound[:7].any()
@@ -117,7 +117,7 @@ def test_scaled_queries_use_nearly_all_of_their_bound() -> None:
 def test_scaled_scores_lie_within_their_bound(seed: int, size: int, exponent: int, scale: float) -> None:
     q, k = numbers(seed, exponent, size), numbers(seed + 1, exponent, size)
     products = q.astype(np.float64) * k.astype(np.float64) * scale
-    bound = bounds.scaled_score(doubles(math.fsum(np.abs(products).tolist())), size, scale)
+    bound = switch_bounds.scaled_score(doubles(math.fsum(np.abs(products).tolist())), size, scale)
     for total in (float32.dot_mirror(q, k), float32.dot_chain(q, k)):
         assert use(np.array([total * F(scale)]), np.array([math.fsum(products.tolist())]), bound) <= 1
 
@@ -126,7 +126,7 @@ def test_a_score_that_stagnates_uses_nearly_all_of_its_bound() -> None:
     q = np.full(20_000, 2.0**-12, F)
     q[0], scale = 1, 0.1
     exact = math.fsum((q.astype(np.float64) ** 2).tolist()) * scale
-    bound = bounds.scaled_score(doubles(exact), len(q), scale)
+    bound = switch_bounds.scaled_score(doubles(exact), len(q), scale)
     assert 0.99 < use(np.array([float32.dot_mirror(q, q) * F(scale)]), np.array([exact]), bound) <= 1
 
 
@@ -142,7 +142,7 @@ def capped(x: Row, cap: float, arithmetic: Arithmetic, divisor: float = 1.0) -> 
 def use_of_cap(out: Row, x: Row, cap: float, arithmetic: Arithmetic, divisor: float = 1.0) -> float:
     raw = x.astype(np.float64) / divisor
     exact = cap * np.tanh(raw / cap)
-    return use(out, exact, bounds.capped(doubles(exact), doubles(raw), cap, arithmetic, divisor))
+    return use(out, exact, switch_bounds.capped(doubles(exact), doubles(raw), cap, arithmetic, divisor))
 
 
 @given(
@@ -177,10 +177,10 @@ def test_a_cap_uses_most_of_its_bound_and_other_ones_break_it(arithmetic: Arithm
 
 def test_a_number_far_beyond_its_cap_has_no_more_error_than_the_cap() -> None:
     for cap in (50.0, 33.3):
-        found = bounds.capped(doubles(cap), doubles(1e30), cap, "mirror")
-        units = 2 * 3 + 1 + bounds.of_constant(cap)
+        found = switch_bounds.capped(doubles(cap), doubles(1e30), cap, "mirror")
+        units = 2 * 3 + 1 + switch_bounds.of_constant(cap)
         assert float(found) == pytest.approx(gamma(units) * cap * SLACK, rel=1e-6)
-    assert not torch.isfinite(bounds.capped(doubles(1.0), doubles(math.nan), 50.0, "mirror"))
+    assert not torch.isfinite(switch_bounds.capped(doubles(1.0), doubles(math.nan), 50.0, "mirror"))
 
 
 @pytest.mark.parametrize(("arithmetic", "ulps"), [("mirror", 3), ("fast", 2.6)])
@@ -197,9 +197,9 @@ def test_caps_count_the_roundings_one_by_one(
     of_raw = (tangent(raw * (1 + step)) - tangent(raw * (1 - step))) / (2 * step) / tangent(raw)
     larger, smaller = (cap * sign * math.tanh(raw / (cap * sign)) for sign in (1 + step, 1 - step))
     of_cap = (larger - smaller) / (2 * step) / tangent(raw)
-    before = 0.0 if divisor == 1 else Rounded(1.0).over(Rounded(1.0, bounds.of_constant(divisor))).units
-    units = of_raw * (before + 1) + of_cap * bounds.of_constant(cap) + 2 * ulps + 1
-    found = float(bounds.capped(doubles(tangent(raw)), doubles(raw), cap, arithmetic, divisor))
+    before = 0.0 if divisor == 1 else Rounded(1.0).over(Rounded(1.0, switch_bounds.of_constant(divisor))).units
+    units = of_raw * (before + 1) + of_cap * switch_bounds.of_constant(cap) + 2 * ulps + 1
+    found = float(switch_bounds.capped(doubles(tangent(raw)), doubles(raw), cap, arithmetic, divisor))
     assert found / SLACK / tangent(raw) / U == pytest.approx(units, rel=1e-4)
 
 

@@ -88,7 +88,7 @@ DEFECTS: list[tuple[str, Callable[[Path], None], str, str]] = [
         "tensors",
         rf"layers\.1\.feed_forward\.w2\.weight fp32 \[7, 11\]: .*; in model\.safetensors: {DOWN} \[7, 11\]$",
     ),
-    ("swapped layers", _weights(_swap_layers), "tensors", r"layers\.0\.attention_norm\.weight fp32 \[0\]: "),
+    ("swapped layers", _weights(_swap_layers), "tensors", r"layers\.0\.attention\.wq\.weight fp32 \[0, 0\]: "),
     (
         "permutation",
         _weights(_not_permuted),
@@ -403,7 +403,7 @@ def test_a_mistake_that_both_uses_of_the_reader_share_is_found(
     healthy: Healthy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The verifier's own reader of directories forgets the order of rows, of the source as of the directory."""
-    monkeypatch.setattr("verify.sources.huggingface._interleaved", lambda rows, _heads: rows)
+    monkeypatch.setattr("verify.sources.huggingface._interleaved", lambda rows, _heads, _rotated: rows)
     report = verdict(*healthy["huggingface"])
     assert statuses(report)["tensors"] == "fail"
     assert "do not compute the same model" in next(c.detail for c in report.checks if c.name == "execution")
