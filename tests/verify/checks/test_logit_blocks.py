@@ -29,6 +29,6 @@ def test_blocks_cover_all_positions_once(
     assert list(blocks(positions, vocab_size)) == [slice(first, end) for first, end in expected]
 
 
-def test_a_block_holds_two_million_logits() -> None:
-    """16 MiB in float64."""
-    assert logit_blocks._BLOCK == 2_097_152
+def test_a_block_fits_into_a_core_s_cache() -> None:
+    """1 MiB in float64."""
+    assert logit_blocks._BLOCK == 131_072

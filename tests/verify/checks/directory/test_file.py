@@ -27,6 +27,7 @@ def directory(findings: tuple[str, ...] = (), digests: dict[str, str] | None = N
     tensors = {stored_name(name): tensor(array) for name, array in arrays(config()).items()}
     tensors = {name: one for name, one in {**tensors, **changes}.items() if one is not None}
     return SimpleNamespace(
+        is_fused=False,
         weights=SimpleNamespace(tensors=tensors, findings=list(findings)),
         files=SimpleNamespace(digests=digests or {}),
     )
