@@ -60,10 +60,10 @@ def test_without_a_limit_all_pass_and_use_no_share_of_it() -> None:
 
 
 def test_a_verdict_has_every_check_that_what_is_judged_and_what_is_given_allow() -> None:
-    plain = {"directory": False, "engine": False, "coverage": False, "baseline": False}
+    plain = {"directory": False, "engine": False, "coverage": False, "baseline": False, "tokenizer": False}
     always = ("config", "file", "tensors", "execution", "storage", "quantization")
     assert checks_made(**{**plain, "directory": True}) == always
     assert checks_made(**plain) == (*always[:3], "operations", *always[3:])
-    for name in ("engine", "coverage", "baseline"):
+    for name in ("engine", "coverage", "baseline", "tokenizer"):
         assert set(checks_made(**{**plain, name: True})) == {*always, "operations", name}
-    assert checks_made(directory=False, engine=True, coverage=True, baseline=True) == CHECKS
+    assert checks_made(directory=False, engine=True, coverage=True, baseline=True, tokenizer=True) == CHECKS

@@ -25,7 +25,7 @@ WQ = "layers.0.attention.wq.weight"
 
 @pytest.fixture(autouse=True)
 def without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "transformers_config", lambda path: SimpleNamespace(path=path))
+    monkeypatch.setattr(target, "transformers_config", lambda path: SimpleNamespace(path=path, model_type="llama"))
 
 
 def stored(weights: Arrays) -> Arrays:
