@@ -138,7 +138,7 @@ def test_a_directory_of_another_type_than_the_source_is_not_released(
     )
     result = run("release", source, room / "out", "--format", "hf", *QUICK)
     assert result.returncode == 1
-    assert "config: layers.0.attention.wq.weight: storage: expected fp32, found bf16" in result.stdout
+    assert "config: layers.0.attention_norm.weight: storage: expected fp32, found bf16" in result.stdout
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, OSError])

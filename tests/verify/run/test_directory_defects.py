@@ -88,7 +88,7 @@ DEFECTS: list[tuple[str, Callable[[Path], None], str, str]] = [
         "tensors",
         rf"layers\.1\.feed_forward\.w2\.weight fp32 \[7, 11\]: .*; in model\.safetensors: {DOWN} \[7, 11\]$",
     ),
-    ("swapped layers", _weights(_swap_layers), "tensors", r"layers\.0\.attention\.wq\.weight fp32 \[0, 0\]: "),
+    ("swapped layers", _weights(_swap_layers), "tensors", r"layers\.0\.attention_norm\.weight fp32 \[0\]: "),
     (
         "permutation",
         _weights(_not_permuted),
