@@ -187,7 +187,7 @@ def _chat(
         "--tokenizer",
         type=PATH,
         metavar="FILE",
-        help="tokenizer.bin, tokenizer.json, tokenizer.model or vocab.json.  [default: the one beside FILE]",
+        help="tokenizer.bin, tokenizer.json, tokenizer.model or vocab.json.  [default: FILE's, or one beside it]",
     ),
     _of_text("--length", type=int, metavar="T", help="Tokens in a window.  [default: 1024, or max_seq_len]"),
     *_COMPUTING,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import reader_c
 from reader_c import Activations, Arithmetic
 from verify.errors import CannotJudgeError
-from verify.text.token_ids import beside, token_ids
+from verify.text.token_ids import beside, ids_by_block, token_ids
 
 CONFIDENCE = 0.95
 # Tokens of a window by default, where the model takes as many; half of them are scored.
@@ -79,14 +79,18 @@ def perplexity(
 ) -> Perplexity:
     """Score every token of a text but the first, in windows that overlap by half.
 
-    tokenizer: by default the one beside the file. length: tokens of a window, at most max_seq_len. Each token is
+    tokenizer: by default that of a v3 file's own block, else the one beside the file. length: tokens of a window, at most max_seq_len. Each token is
     scored once, with at least half a window before it unless the text begins there. progress: called with a stage,
     tokens done, and tokens in all. Raises CannotJudgeError, reader_c.ReaderError.
     """
-    tokenizer = beside(file) if tokenizer is None else tokenizer
     with reader_c.open(file) as model:
         length = _length(length, model.config.max_seq_len)
-        given = token_ids(text, tokenizer, model.config.vocab_size)
+        own = model.tokenizer if tokenizer is None else None
+        if own is not None:
+            tokenizer, given = file, ids_by_block(text, own)
+        else:
+            tokenizer = beside(file) if tokenizer is None else tokenizer
+            given = token_ids(text, tokenizer, model.config.vocab_size)
         if len(given.ids) < 2:
             raise CannotJudgeError(f"{text}: expected text of at least 2 tokens, found {len(given.ids)}")
         windows = list(_windows(len(given.ids), length))

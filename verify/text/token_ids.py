@@ -51,6 +51,15 @@ def token_ids(text: Path, tokenizer: Path, vocab_size: int) -> TokenIds:
     return TokenIds(ids, content, len(decode(tokenizer, ids[:1].tolist()).encode()))
 
 
+def ids_by_block(text: Path, tokenizer: reader_c.Tokenizer) -> TokenIds:
+    """Encode a text as ordinary text by a v3 file's own tokenizer. Raises CannotJudgeError."""
+    content = _read(text)
+    ids = tokenizer.encode(content, eos=False, special=False)
+    begun = bool(ids) and ids[0] == tokenizer.bos and tokenizer.encode(b"", eos=False) == ids[:1]
+    first = 0 if begun else len(tokenizer.decode(ids[:1]))
+    return TokenIds(np.array(ids, np.int64), content, first)
+
+
 def is_llama2c(tokenizer: Path) -> bool:
     """Return whether a file begins like a tokenizer.bin: with a number of 32 bits below 65536, as no text does."""
     try:

@@ -175,3 +175,26 @@ def test_logits_that_are_not_numbers_are_refused(file: Path, tmp_path: Path) -> 
     with pytest.raises(CannotJudgeError) as refused:
         perplexity(damaged, some_text(tmp_path, 300), file.with_name("tokenizer.bin"))
     assert str(refused.value) == f"{damaged}: logits: expected finite numbers, found others: the file is damaged"
+
+
+def test_a_file_s_own_tokenizer_encodes_the_text(file: Path, tmp_path: Path) -> None:
+    """It comes before any that stands beside the file, and gives the ids of the tokenizer that it was made of."""
+    import shutil
+
+    from helpers.tokenizers import trained
+
+    source, out = tmp_path / "source", tmp_path / "model.bin"
+    source.mkdir()
+    shutil.copy(CHECKPOINT, source / "checkpoint.pt")
+    trained(None, size=400).save(str(source / "tokenizer.json"))
+    exporter.export(exporter.open_checkpoint(source / "checkpoint.pt"), out, format="v3")
+    shutil.copy(file.with_name("tokenizer.bin"), tmp_path / "tokenizer.bin")
+    text = some_text(tmp_path, 2000)
+    own, beside_it = perplexity(out, text), perplexity(out, text, source / "tokenizer.json")
+    assert own.tokenizer == str(out)
+    assert (own.tokens, own.nats_per_token, own.bytes) == (
+        beside_it.tokens,
+        beside_it.nats_per_token,
+        beside_it.bytes,
+    )
+    assert perplexity(out, text, tmp_path / "tokenizer.bin").tokens != own.tokens
