@@ -79,9 +79,9 @@ def perplexity(
 ) -> Perplexity:
     """Score every token of a text but the first, in windows that overlap by half.
 
-    tokenizer: by default that of a v3 file's own block, else the one beside the file. length: tokens of a window, at most max_seq_len. Each token is
-    scored once, with at least half a window before it unless the text begins there. progress: called with a stage,
-    tokens done, and tokens in all. Raises CannotJudgeError, reader_c.ReaderError.
+    tokenizer: by default a v3 file's own, else the one beside the file. length: tokens of a window, at most
+    max_seq_len. Each token is scored once, with at least half a window before it unless the text begins there.
+    progress: called with a stage, tokens done, and tokens in all. Raises CannotJudgeError, reader_c.ReaderError.
     """
     with reader_c.open(file) as model:
         length = _length(length, model.config.max_seq_len)
