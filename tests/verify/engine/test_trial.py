@@ -145,7 +145,7 @@ def test_a_mistake_compiled_in_fails_and_is_told(tmp_path: Path, kept: Path, nam
 def test_a_mistake_that_nobody_knows_fails_without_a_hint(tmp_path: Path, kept: Path) -> None:
     """A theta that no program is known to have built in."""
     ((theta, _),) = patch_of("theta 1e5 for 1e4").pieces
-    patch = Patch(((theta, "3e4f"),))
+    patch = Patch(((theta, "unscaled(3e4,"),))
     report = judged(*files(tmp_path, "v0"), Engine(library(tmp_path / "engine", kept, patch)))
     assert of_engine(report)[0] == "fail"
     assert report.engine is not None
