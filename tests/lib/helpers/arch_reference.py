@@ -47,7 +47,7 @@ def erf(x: Array) -> Array:
 
 
 GATES: dict[str, Callable[[Array], Array]] = {
-    "silu": lambda x: x / (1 + np.exp(-x)),
+    "silu": lambda x: x * np.exp(-np.logaddexp(0, -x)),
     "gelu": lambda x: x * (1 + erf(x / math.sqrt(2))) / 2,
     "gelu_tanh": lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
 }
@@ -154,7 +154,8 @@ class Reference:
             self._keep(layer, "scores_raw", np.where(seen, scores, 0))
         scores = self._capped(scores, a.score_cap)
         self._keep(layer, "scores", np.where(seen, scores, 0))
-        powers = np.where(seen, np.exp(scores - np.where(seen, scores, -np.inf).max(-1, keepdims=True)), 0)
+        visible = np.where(seen, scores, -np.inf)
+        powers = np.exp(visible - visible.max(-1, keepdims=True))
         shares = self._keep(layer, "shares", powers / powers.sum(-1, keepdims=True))
         attended = self._keep(layer, "attended", np.einsum("ihj,jhd->ihd", shares, v).reshape(n, -1))
         return self._keep(layer, "wo", self._linear(attended, f"{p}.wo"))
