@@ -12,11 +12,10 @@ from verify.cli import panels
 from verify.cli.arguments import expect_order, explaining
 from verify.cli.option_types import PATH, TARGET
 from verify.cli.options import ENGINE, OVERWRITE, READING, SOURCE, with_options
-from verify.cli.prepare import engine_of, expect_engine, start_pytorch
+from verify.cli.prepare import OF_ENGINE, engine_of, expect_engine, start_pytorch
 
 _of_evidence, _of_output = (partial(click.option, panel=panel) for panel in (panels.EVIDENCE, panels.OUTPUT))
 _EVIDENCE = ("text", "tokenizer", "tokens", "windows", "length", "seed")
-_ENGINE = ("engine_library", "engine_command", "engine_activations", "engine_timeout", "engine_memory")
 
 
 @click.command(
@@ -118,7 +117,7 @@ def check_vectors(context: click.RichContext, /, vectors: Path, file: Path, quie
     from verify.engine.command import EngineFailedError  # noqa: PLC0415
     from verify.vectors.checking import check_engine, check_reader, read_vectors  # noqa: PLC0415
 
-    engine = engine_of(*(given[name] for name in _ENGINE))
+    engine = engine_of(*(given[name] for name in OF_ENGINE))
     known = read_vectors(vectors)
     try:
         found = check_reader(known, file) if engine is None else check_engine(known, engine, file)

@@ -20,7 +20,7 @@ MOST_THREADS = 256
 MOST_WORKERS = 10_000
 
 _OF_EVIDENCE = ("text", "tokenizer", "tokens", "windows", "length", "seed", "depth")
-_OF_ENGINE = ("engine_library", "engine_command", "engine_activations", "engine_timeout", "engine_memory")
+OF_ENGINE = ("engine_library", "engine_command", "engine_activations", "engine_timeout", "engine_memory")
 _UNCHANGED = (
     *("policy", "baseline", "max_seq_len", "source_kind"),
     *("follow_links", "adapter", "rope_theta", "rope_scaling_factor", "tied"),
@@ -38,7 +38,7 @@ def verdict_options(given: dict[str, Any], notes: tuple[str, ...] = ()) -> Optio
     report_dir = given["report"]
     if report_dir is not None:
         check_directory(report_dir)
-    engine = engine_of(*(given[name] for name in _OF_ENGINE)) if "engine_library" in given else None
+    engine = engine_of(*(given[name] for name in OF_ENGINE)) if "engine_library" in given else None
     from verify.evidence import Evidence  # noqa: PLC0415  # --help does not wait for numpy
     from verify.run.options import Options  # noqa: PLC0415
 
@@ -68,7 +68,7 @@ def _check_numbers(seed: int | None, threads: int | None, cluster: str | None, w
 def expect_engine(context: click.Context) -> None:
     """Raise UsageError for an option of an engine that was typed without an engine."""
     if context.params["engine_library"] is None and context.params["engine_command"] is None:
-        for name in _OF_ENGINE[2:]:
+        for name in OF_ENGINE[2:]:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 option = f"--{name.replace('_', '-')}"
                 raise click.UsageError(f"{option}: expected --engine or --engine-command beside it, found none")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 import reader_c
 from verify.engine.command import Engine
 from verify.errors import CannotJudgeError
+from verify.system.digests import sha256_of, sha256_of_file
 from verify.vectors.golden import GoldenVectors, WindowVectors, decode
 
 
@@ -55,18 +55,13 @@ class Checked:
 
 def read_vectors(path: Path) -> GoldenVectors:
     """Read golden vectors. Raises CannotJudgeError for a file that is none."""
-    return decode(read_whole(path), str(path))
-
-
-def read_whole(path: Path) -> bytes:
-    """Read a file's bytes. Raises CannotJudgeError."""
     try:
-        return path.read_bytes()
+        return decode(path.read_bytes(), str(path))
     except OSError as error:
         raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def check_logits(vectors: GoldenVectors, logits: Sequence[NDArray[np.float32]], *, int8: bool = False) -> Checked:
+def check_logits(vectors: GoldenVectors, logits: Iterable[NDArray[np.float32]], *, int8: bool = False) -> Checked:
     """Compare the logits (length, vocab_size) of every window.
 
     int8: the engine rounds activations to int8, as runq.c does; then each kept logit must have the same bits.
@@ -104,23 +99,27 @@ def check_engine(vectors: GoldenVectors, engine: Engine, file: Path) -> Checked:
         EngineFailedError: it ran, but did not give the requested logits.
     """
     engine.check()
-    expect_file(vectors, read_whole(file), file)
+    try:
+        digest = sha256_of_file(file)
+    except OSError as error:
+        raise CannotJudgeError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+    _expect_file(vectors, digest, file)
     int8 = engine.activations == "q8"
     _expect_int8(vectors, int8=int8)
-    logits = [engine.logits(str(file), [window.tokens], vectors.vocab_size)[0] for window in vectors.windows]
+    # one window at a time: together they may not fit into memory
+    logits = (engine.logits(str(file), [window.tokens], vectors.vocab_size)[0] for window in vectors.windows)
     return check_logits(vectors, logits, int8=int8)
 
 
 def check_reader(vectors: GoldenVectors, file: Path) -> Checked:
     """Compare the C reader's own logits. Raises CannotJudgeError if the file is not the one of the vectors."""
     with reader_c.open(file, check_digests=False) as model:
-        expect_file(vectors, model.content, file)
-        return check_logits(vectors, [model.forward(window.tokens) for window in vectors.windows])
+        _expect_file(vectors, sha256_of(model.content), file)
+        return check_logits(vectors, (model.forward(window.tokens) for window in vectors.windows))
 
 
-def expect_file(vectors: GoldenVectors, content: bytes | memoryview, file: Path) -> None:
-    """Raise CannotJudgeError unless these are the bytes of the file that the vectors are of."""
-    found = hashlib.sha256(content).hexdigest()
+def _expect_file(vectors: GoldenVectors, found: str, file: Path) -> None:
+    """Raise CannotJudgeError unless the file that the vectors are of has this digest."""
     if found != vectors.file_sha256:
         raise CannotJudgeError(
             f"{file}: sha256: expected {vectors.file_sha256}, of which the vectors are, found {found}"

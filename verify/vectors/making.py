@@ -27,6 +27,7 @@ from verify.run.compared_windows import ARITHMETICS
 from verify.run.progress import Meter, Progress, no_progress
 from verify.run.reference_logits import References
 from verify.sources import Source, open_source
+from verify.system.digests import sha256_of
 from verify.system.numerics import pinned_numerics
 from verify.system.pulse import NOISY, WIDE
 from verify.vectors.choice import KEPT, edge_window, kept_ids, positions
@@ -80,7 +81,7 @@ def make_vectors(
     opened = source if isinstance(source, Source) else open_source(source, **reading)
     with pinned_numerics(), reader_c.open(path, check_digests=False) as model:
         _expect_the_source(model, opened)
-        digest = hashlib.sha256(model.content).hexdigest()
+        digest = sha256_of(model.content)
         windows = _windows(opened, model, evidence, digest)
         return _Maker(opened, model, kept, digest, progress).make(windows)
 

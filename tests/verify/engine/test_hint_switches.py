@@ -1,4 +1,4 @@
-"""Mistakes with what a model does beyond Llama are told from an engine's logits, or nothing is said."""
+"""A hint names each mistake with a switch from an engine's logits, and never another mistake."""
 
 from __future__ import annotations
 
