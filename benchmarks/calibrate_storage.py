@@ -1,6 +1,7 @@
 """How often does `storage` blame an honest file, and which dishonest storage does it detect?
 
     make calibrate
+    make calibrate SMOLLM2=DIR      and seeds of SmolLM2-135M in Q8_0, from its Hugging Face directory
 
 Random healthy models, exported to formats with Q8_0, float16 and bfloat16: the largest distance from the draws, in
 their standard deviations. Then models of three sizes, whose weights or int8 activations are rounded by mistake in
@@ -11,9 +12,10 @@ of changed most likely tokens and that of the mean loss: what the check would ga
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,14 @@ from helpers.models import Arrays, arrays, config, hyperparameters
 import exporter
 import reader_c
 from verify.checks import storage
+from verify.evidence.generated import random_windows
 from verify.oracle import llama, rope
 from verify.oracle.expected import numbers
 from verify.oracle.random_rounding import drawn_logits
 from verify.oracle.rounding_noise import Noise
-from verify.sources import Hyperparameters
+from verify.run.honest_storage import storage_cost
+from verify.run.reference_logits import References
+from verify.sources import Hyperparameters, open_source
 
 Round = Callable[[torch.Tensor, int], torch.Tensor]
 KINDS = ("plain", "large", "large logits", "zero tensors", "few levels", "outliers", "heavy tails")
@@ -110,6 +115,29 @@ def honest(seed: int, path: Path) -> tuple[str, float]:
         hyper, load, how.__getitem__, torch.from_numpy(tokens), of_source, of_file, of_q8, seed=seed
     )
     return kind, storage.verdict(cost).observed or 0.0
+
+
+# ---- honest files of a real model ----
+
+GROUP_SIZES = (64, 32, 16, 192)
+
+
+def smollm2(directory: Path, seeds: int) -> Iterator[storage.HonestCost]:
+    """Yield the cost for each seed: other windows, other draws, and one of four sizes of groups."""
+    source = open_source(directory)
+    hyper, count, length = source.hyperparameters, 4, 64
+    with tempfile.TemporaryDirectory() as room, contextlib.ExitStack() as stack:
+        checkpoint, files = exporter.open_checkpoint(directory), []
+        for group_size in GROUP_SIZES:
+            path = Path(room) / f"{group_size}.bin"
+            exporter.export(checkpoint, path, format="v3", storage="q8_0", group_size=group_size)
+            files.append(stack.enter_context(reader_c.open(path, mapped=True)))
+        for seed in range(seeds):
+            file = files[seed % len(files)]
+            windows = random_windows(hyper.vocab_size, [length] * count, seed)
+            yield storage_cost(
+                file, hyper, References(source, file), windows, list(range(count)), int8=True, seed=seed
+            )
 
 
 # ---- dishonest storage ----
@@ -245,11 +273,28 @@ MODELS = (
 )
 
 
+def show_smollm2(directory: Path, seeds: int) -> None:
+    """Print the distance of each seed as it comes, then how the distances are distributed."""
+    found = []
+    for seed, cost in enumerate(smollm2(directory, seeds)):
+        sides = storage.HonestCost(fp32=cost.fp32), storage.HonestCost(q8=cost.q8)
+        found.append([storage.verdict(side).observed for side in sides])
+        print(f"SmolLM2-135M, seed {seed}: {found[-1][0]:.2f}, with int8 activations {found[-1][1]:.2f}", flush=True)
+    for name, values in zip(("float32", "int8"), np.array(found).T, strict=True):
+        quantiles = ", ".join(f"{q:.0%} {np.quantile(values, q):.2f}" for q in (0.5, 0.9, 0.99))
+        alarms = int((values > storage.LIMIT_SIGMAS).sum())
+        print(f"{name} activations, {seeds} seeds: {quantiles}, largest {values.max():.2f}; false alarms: {alarms}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smollm2", type=Path)
+    parser.add_argument("--seeds", type=int, default=100)
     arguments = parser.parse_args()
+    if arguments.smollm2:
+        show_smollm2(arguments.smollm2, arguments.seeds)
     with tempfile.TemporaryDirectory() as directory:
         results = [honest(arguments.seed + n, Path(directory) / "model.bin") for n in range(arguments.models)]
     values = np.array([distance for _kind, distance in results])

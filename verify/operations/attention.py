@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
 import reader_c
 from verify.operations import bounds, switch_bounds
-from verify.operations.comparison import Comparison
+from verify.operations.comparison import Comparison, rows_in_cache
 from verify.operations.rope_tables import rope_tables
 from verify.oracle import rope
 from verify.oracle.attention import hidden, query_scale
 from verify.sources import Hyperparameters, LayerKind
 
 Recorded = dict[str, torch.Tensor]
-Parts = dict[str, list[tuple[torch.Tensor, ...]]]
 
 
 def judge_tables(hyper: Hyperparameters, kind: LayerKind, at: Recorded) -> Iterator[Comparison]:
@@ -72,56 +72,72 @@ def judge_attention(
     """Compare attention one window at a time, because scores have length^2 elements for each head."""
     windows, length = at["q"].shape[:2]
     unseen = hidden(length, hyper.window if kind.windowed else 0)[:, None, :]
-    parts: Parts = {}
+    names = ("scores_raw", "scores", "shares", "attended")[0 if hyper.score_cap else 1 :]
+    exact, bound = ({name: torch.empty(at[name].shape, dtype=torch.float64) for name in names} for _ in range(2))
     for window in range(windows):
-        one = {name: recorded[window] for name, recorded in at.items()}
-        _add_scores(hyper, one, unseen, arithmetic, parts)
-        _add_mix(hyper, one, unseen, parts)
-    for operation, found in parts.items():
-        out, exact, bound = (torch.stack(side) for side in zip(*found, strict=True))
-        yield Comparison(operation, out, exact, bound)
+        recorded = {name: part[window] for name, part in at.items()}
+        should, limit = ({name: part[window] for name, part in side.items()} for side in (exact, bound))
+        _Window(hyper, unseen, arithmetic, recorded, should, limit).compute()
+    for name in names:
+        yield Comparison(name, at[name], exact[name], bound[name])
 
 
-def _heads(hyper: Hyperparameters, x: torch.Tensor) -> torch.Tensor:
-    """Return queries, or keys or values repeated for each query head: float64 (n_heads, length, head_dim)."""
-    heads = x.double().unflatten(-1, (-1, hyper.head_dim)).transpose(0, 1)
-    repeated: torch.Tensor = heads.repeat_interleave(hyper.n_heads // len(heads), dim=0)
-    return repeated
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """Holds one window's recorded attention, and where to write what it should be and how far it may be off.
 
+    unseen: (length, 1, length), the positions that each query must not see.
+    """
 
-def _add_scores(
-    hyper: Hyperparameters, at: Recorded, unseen: torch.Tensor, arithmetic: reader_c.Arithmetic, parts: Parts
-) -> None:
-    """Compare scores (length, n_heads, length), and what a cap makes of them."""
-    q, k = _heads(hyper, at[query_of_scores(at)]), _heads(hyper, at[key_of_scores(at)])
-    exact, sizes = ((a @ b.mT).transpose(0, 1) for a, b in ((q, k), (q.abs(), k.abs())))
-    if hyper.score_scale:
-        exact, sizes = exact * hyper.score_scale, sizes * hyper.score_scale
-        bound = switch_bounds.scaled_score(sizes, hyper.head_dim, hyper.score_scale)
-    else:
-        root = math.sqrt(hyper.head_dim)
-        exact, sizes = exact / root, sizes / root
-        bound = bounds.score(sizes, hyper.head_dim)
-    name = "scores_raw" if hyper.score_cap else "scores"
-    parts.setdefault(name, []).append(
-        (at[name].double(), exact.masked_fill_(unseen, 0), bound.masked_fill_(unseen, 0))
-    )
-    if hyper.score_cap:
-        raw = at["scores_raw"].double()
-        exact = hyper.score_cap * torch.tanh(raw / hyper.score_cap)
-        bound = switch_bounds.capped(exact, raw, hyper.score_cap, arithmetic)
-        parts.setdefault("scores", []).append((at["scores"].double(), exact, bound.masked_fill_(unseen, 0)))
+    hyper: Hyperparameters
+    unseen: torch.Tensor
+    arithmetic: reader_c.Arithmetic
+    at: Recorded
+    exact: Recorded
+    bound: Recorded
 
+    def compute(self) -> None:
+        """Compute the products of all positions, and everything else in blocks of positions that fit into a cache."""
+        q, k = self._heads(query_of_scores(self.at)), self._heads(key_of_scores(self.at))
+        products, sizes = ((a @ b.mT).transpose(0, 1) for a, b in ((q, k), (q.abs(), k.abs())))
+        shares, v = self.at["shares"].double().transpose(0, 1), self._heads("v")
+        mixed, magnitudes = ((shares @ one).transpose(0, 1) for one in (v, v.abs()))
+        seen = (~self.unseen).sum(-1, keepdim=True)
+        for rows in rows_in_cache(self.at["scores"]):
+            self._scores(rows, products[rows], sizes[rows])
+            self._shares(rows, seen[rows])
+            self.exact["attended"][rows] = mixed[rows].flatten(1)
+            self.bound["attended"][rows] = bounds.mixture(magnitudes[rows], seen[rows]).flatten(1)
 
-def _add_mix(hyper: Hyperparameters, at: Recorded, unseen: torch.Tensor, parts: Parts) -> None:
-    """Compare shares (length, n_heads, length) and attention's output (length, n_heads * head_dim)."""
-    scores, v = at["scores"].double(), _heads(hyper, at["v"])
-    seen = (~unseen).sum(-1, keepdim=True)
-    exact = torch.softmax(scores.masked_fill(unseen, -torch.inf), dim=-1)
-    shares = at["shares"].double()
-    bound = bounds.softmax(exact, scores, seen, ~unseen).masked_fill_(unseen, 0)
-    parts.setdefault("shares", []).append((shares, exact, bound))
-    mixed, sizes = ((shares.transpose(0, 1) @ one).transpose(0, 1) for one in (v, v.abs()))
-    parts.setdefault("attended", []).append(
-        (at["attended"].double(), mixed.flatten(1), bounds.mixture(sizes, seen).flatten(1))
-    )
+    def _heads(self, name: str) -> torch.Tensor:
+        """Return queries, or keys or values repeated for each query head: float64 (n_heads, length, head_dim)."""
+        heads = self.at[name].double().unflatten(-1, (-1, self.hyper.head_dim)).transpose(0, 1)
+        repeated: torch.Tensor = heads.repeat_interleave(self.hyper.n_heads // len(heads), dim=0)
+        return repeated
+
+    def _scores(self, rows: slice, products: torch.Tensor, sizes: torch.Tensor) -> None:
+        """Compute scores (positions, n_heads, length), and what a cap makes of them, from the products of heads."""
+        hyper, unseen = self.hyper, self.unseen[rows]
+        if hyper.score_scale:
+            exact, sizes = products * hyper.score_scale, sizes * hyper.score_scale
+            bound = switch_bounds.scaled_score(sizes, hyper.head_dim, hyper.score_scale)
+        else:
+            root = math.sqrt(hyper.head_dim)
+            exact, sizes = products / root, sizes / root
+            bound = bounds.score(sizes, hyper.head_dim)
+        name = "scores_raw" if hyper.score_cap else "scores"
+        self.exact[name][rows] = exact.masked_fill_(unseen, 0)
+        self.bound[name][rows] = bound.masked_fill_(unseen, 0)
+        if hyper.score_cap:
+            raw = self.at["scores_raw"][rows].double()
+            exact = hyper.score_cap * torch.tanh(raw / hyper.score_cap)
+            bound = switch_bounds.capped(exact, raw, hyper.score_cap, self.arithmetic)
+            self.exact["scores"][rows] = exact
+            self.bound["scores"][rows] = bound.masked_fill_(unseen, 0)
+
+    def _shares(self, rows: slice, seen: torch.Tensor) -> None:
+        """Compute shares (positions, n_heads, length) from the recorded scores."""
+        unseen, scores = self.unseen[rows], self.at["scores"][rows].double()
+        exact = torch.softmax(scores.masked_fill(unseen, -torch.inf), dim=-1)
+        self.exact["shares"][rows] = exact
+        self.bound["shares"][rows] = bounds.softmax(exact, scores, seen, ~unseen).masked_fill_(unseen, 0)
