@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
   bench-tokenizer plots calibrate calibrate-int8 certify \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
-  mutants-python refusals words tokens campaign clean
+  mutants-python refusals words tokens families campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -169,6 +169,11 @@ fuzz-ci: $(READY)
 words: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/words.py $(or $(RUN_C),$(error RUN_C=FILE is required)) $(RUNQ_C)
 
+# Whole verdicts on random models of each family, and the way back to Hugging Face: 300 each, hours; continues where
+# it was stopped.
+families: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/families.py
+
 # Token ids by tokenizer blocks against Hugging Face's tokenizers and sentencepiece, a million texts a family.
 tokens: $(VENV)/smollm2/config.json
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/tokens.py $(VENV)/smollm2
@@ -214,7 +219,7 @@ campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determ
 	$(BIN)/python tests/campaigns/page.py
 
 clean:
-	rm -rf $(VENV) .asan .clang .fuzz .mutants .mutants-python .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
+	rm -rf $(VENV) .families.json .asan .clang .fuzz .mutants .mutants-python .wheel-venv build dist demo site *.egg-info reader_c/_reader.*
 
 $(READY): pyproject.toml setup.py constraints.txt reader_c/build.py $(wildcard reader_c/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
