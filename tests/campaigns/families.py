@@ -21,7 +21,6 @@ import torch
 from helpers import huggingface
 from helpers.family_models import CLASSES, family_model, family_settings
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 from record import Row, finish, options
 from safetensors.torch import load_file
 
