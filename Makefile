@@ -14,7 +14,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 .PHONY: demo check test smollm2 gemma3 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
-  bench-tokenizer plots calibrate calibrate-int8 certify \
+  bench-tokenizer bench-families plots calibrate calibrate-int8 certify \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
   mutants-python refusals words tokens families campaign clean
 
@@ -95,6 +95,10 @@ bench-verify: $(VENV)/smollm2/config.json
 # The C reader beside PyTorch, llama.cpp and run.c. LLAMA_CPP=PYTHON: an interpreter that has llama-cpp-python.
 bench-reader: $(VENV)/smollm2/config.json
 	$(BIN)/python benchmarks/reader.py $(VENV)/smollm2
+
+# Random models of today's families beside transformers, and beside llama.cpp with XLLAMACPP=PYTHON, which has xllamacpp.
+bench-families: $(VENV)/smollm2/config.json
+	$(BIN)/python benchmarks/families.py $(if $(XLLAMACPP),--xllamacpp $(XLLAMACPP))
 
 # Encoding by a tokenizer block beside one thread of Hugging Face's tokenizers.
 bench-tokenizer: $(VENV)/smollm2/config.json

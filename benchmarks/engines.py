@@ -72,6 +72,26 @@ def llama_cpp(directory: Path, kind: str) -> Engine:
     return model.eval, model.reset
 
 
+def llama_cpp_server(directory: Path, kind: str) -> Engine:
+    """llama.cpp as xllamacpp ships it: its server, in this process, continues the cache of the request before."""
+    import xllamacpp  # noqa: PLC0415
+
+    options = xllamacpp.CommonParams()
+    options.model.path = str(directory / f"{kind}.gguf")
+    options.n_ctx, options.n_batch, options.n_ubatch, options.n_parallel = 2048 + 64, 512, 512, 1
+    options.n_gpu_layers, options.verbosity = 0, 0
+    options.cpuparams.n_threads = options.cpuparams_batch.n_threads = THREADS
+    server = xllamacpp.Server(options)
+    history: list[int] = []
+
+    def feed(tokens: list[int]) -> object:
+        history.extend(tokens)
+        asked = {"prompt": history, "max_tokens": 1, "temperature": 0, "cache_prompt": len(history) > len(tokens)}
+        return server.handle_completions(asked)
+
+    return feed, history.clear
+
+
 def run_c(directory: Path, _kind: str) -> Engine:
     """llama2.c's run.c as PyPI's llamac2py compiles it; it has no batches and no grouped queries, so it gets a model
     of the same size whose kv heads are as many as its heads."""
@@ -140,6 +160,7 @@ ENGINES = {
     "ours": ours,
     "transformers": transformers,
     "llama.cpp": llama_cpp,
+    "llama.cpp server": llama_cpp_server,
     "run.c": run_c,
     "matrix products": matrix_products,
     "memory": memory,

