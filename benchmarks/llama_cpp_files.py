@@ -1,4 +1,4 @@
-"""The model as llama.cpp's F32 and Q8_0 files, by its own quantizer: python llama_cpp_files.py MODEL.gguf DIRECTORY"""
+"""SmolLM2 as llama.cpp's F32 and Q8_0 files, by its own quantizer: llama_cpp_files.py MODEL.gguf DIRECTORY"""
 
 from __future__ import annotations
 
