@@ -151,15 +151,20 @@ class _Judgement:
         differing = self._compare_rules()
         self._findings += [(one.detail, _place(one)) for one in differing]
         texts = TEXTS["quick" if self._findings else depth]
-        self._encode(Drawing(self._expected, seed, added=self._finds_added, without=self._without), texts, own_lines)
+        self._encode(self._drawing(seed), texts, own_lines)
         if isinstance(self._found, Rules):
             self._chat(self._found)
         fields = tuple(one.field for one in differing)
         return TokenizerFindings(self._verdict(seed), self._report, self._in_form(), self._found, fields)
 
+    def _drawing(self, seed: int) -> Drawing:
+        without = _WITHOUT.get(self._written.form, "")
+        return Drawing(self._expected, seed, added=self._finds_added, without=without, spaces=self._removes_spaces)
+
     @property
-    def _without(self) -> str:
-        return _WITHOUT.get(self._written.form, "")
+    def _removes_spaces(self) -> bool:
+        """Return whether the form holds the rule that extra spaces are removed."""
+        return self._written.form == "v3"
 
     @property
     def _finds_added(self) -> bool:
@@ -237,7 +242,7 @@ class _Judgement:
             said.append("no engine here encodes by this format")
         if report.chats:
             said.append(f"{counted(report.chats, 'conversation')} rendered alike")
-        if self._expected.single_spaces:
+        if self._expected.rules.single_spaces and not self._removes_spaces:
             said.append("texts with extra spaces, which the source's library removes, were not compared")
         return exact(NAME, 0, "; ".join(said), {"seed": seed})
 
