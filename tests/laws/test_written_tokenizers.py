@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tokenizers import Tokenizer
 import reader_c
 from exporter.tokenizers.block import write_block
 from exporter.tokenizers.llama2c import write_llama2c
+from exporter.tokenizers.qwen3c import write_qwen3c
 from exporter.tokenizers.read import read_tokenizer
 from verify.checks.result import CheckResult
 from verify.checks.tokenizer import WrittenTokenizer, check_tokenizer
@@ -118,6 +120,21 @@ def test_tokenizer_bin_is_compared_without_the_spaces_that_only_sentencepiece_re
     verdict = check_tokenizer(plain, path, "quick").verdict
     assert verdict.status == "pass", verdict.detail
     assert "texts with extra spaces, which the source's library removes, were not compared" in verdict.detail
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_qwen3_c_differs_from_the_library_only_where_that_cuts_a_text_into_words(tmp_path: Path, cut: bool) -> None:
+    file = byte_level_json(trained(None, 500))
+    file["pre_tokenizer"]["use_regex"] = cut
+    ends = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
+    path = save_json(tmp_path / "tokenizer.json", file, ends)
+    content = write_qwen3c(read_tokenizer(path))
+    verdict = check_tokenizer(WrittenTokenizer("qwen3c", content, 503, str(path)), path, "quick").verdict
+    assert verdict.status == "pass", verdict.detail
+    known = r"qwen3.c, which cuts no text into words and normalizes none, encodes (\d+) of 2000 drawn texts otherwise"
+    found = re.search(f"{known} than tokenizers$", verdict.detail)
+    assert found is not None, verdict.detail
+    assert (int(found[1]) > 0) == cut, verdict.detail
 
 
 @pytest.mark.slow
