@@ -16,7 +16,7 @@ _ALWAYS = [
         "special_tokens_map.json",
         "added_tokens.json",
     ),
-    *("vocab.json", "merges.txt", "generation_config.json", "chat_template.*"),
+    *("vocab.json", "merges.txt", "tekken.json", "*.tiktoken", "generation_config.json", "chat_template.*"),
 ]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]

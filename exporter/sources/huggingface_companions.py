@@ -11,15 +11,16 @@ from exporter.strict_json import read_object
 
 _NAMES = (
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "merges.txt", "generation_config.json"),
+    *("vocab.json", "merges.txt", "tekken.json", "generation_config.json"),
 )
-_PATTERN = "chat_template.*"
+_PATTERNS = ("chat_template.*", "*.tiktoken")
 
 
 def find_companions(directory: Path, *, follow_links: bool) -> Companions:
     """Return the companions of a Hugging Face directory. Raises CheckpointError for a link that leads out of it."""
     files = {}
-    for path in sorted({*(directory / name for name in _NAMES), *directory.glob(_PATTERN)}):
+    patterned = (path for pattern in _PATTERNS for path in directory.glob(pattern))
+    for path in sorted({*(directory / name for name in _NAMES), *patterned}):
         if path.exists():
             check_file(path, follow_links=follow_links)
             files[path] = identity(path)

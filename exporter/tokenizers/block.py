@@ -65,6 +65,7 @@ def _flags(model: TokenizerModel) -> int:
         model.digits,
         model.space_first,
         model.byte_fallback,
+        model.strips_spaces,
     )
     return sum(bit << number for number, bit in enumerate(bits))
 
@@ -86,8 +87,8 @@ def _checked(model: TokenizerModel) -> bytes:
     count = len(model.pieces)
     if not 1 <= count <= MOST_TOKENS:
         raise refuse("tokens", f"1 to {MOST_TOKENS}", count)
-    if model.strips_spaces:
-        raise refuse("normalizer", "none", "one that removes spaces (remove_extra_whitespaces)")
+    if model.strips_spaces and model.kind == "bytes":
+        raise refuse("remove_extra_whitespaces", "false for pieces of bytes", "true")
     if model.kind == "characters" and not model.byte_fallback:
         raise refuse("byte_fallback", "true", "false")
     for name, token in (("bos", model.bos), ("eos", model.eos), *(("eos", token) for token in model.eos_ids)):

@@ -59,7 +59,7 @@ class _Reader:
         eos_ids = self._numbers("I", stops)
         text = self._take("chat template", template).decode()
         self._check_ids(pieces, pairs, tokens_and_flags[::2], eos_ids)
-        bit = [bool(flags >> number & 1) for number in range(7)]
+        bit = [bool(flags >> number & 1) for number in range(8)]
         return TokenizerModel(
             where=self.where,
             kind=next(name for name, number in KINDS.items() if number == kind),
@@ -75,6 +75,7 @@ class _Reader:
             digits=bit[4],
             space_first=bit[5],
             byte_fallback=bit[6],
+            strips_spaces=bit[7],
             bos=None if bos == -1 else bos,
             eos=None if eos == -1 else eos,
             unk=None if unk == -1 else unk,

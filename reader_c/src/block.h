@@ -14,6 +14,7 @@ enum rc_block_flag {
     RC_SPLITS_DIGITS = 16,
     RC_PREFIX = 32,
     RC_BYTE_PIECES = 64,
+    RC_SINGLE_SPACES = 128,
 };
 enum rc_pretokenizer { RC_SPLIT_NONE = 0, RC_SPLIT_GPT2 = 1, RC_SPLIT_LLAMA3 = 2, RC_SPLIT_QWEN2 = 3 };
 /* of added tokens; and of a token that is one */

@@ -27,13 +27,14 @@ static int byte_of(const rc_block *b, int32_t token)
 typedef struct {
     uint8_t *bytes; /* NULL: counted */
     int64_t size;
-    bool strips_space; /* the next byte is the text's first, and left out where it is a space */
+    bool strips_space;  /* the next byte is the text's first, and left out where it is a space */
+    bool strips_spaces; /* and so is every space that follows that one */
 } output;
 
 static void put(output *o, uint8_t byte)
 {
     const bool is_left_out = o->strips_space && byte == ' ';
-    o->strips_space = false;
+    o->strips_space = is_left_out && o->strips_spaces;
     if (is_left_out)
         return;
     if (o->bytes)
@@ -69,9 +70,11 @@ static void put_token(const rc_block *b, int32_t token, output *o)
 int rc_block_decode(const rc_block *b, int32_t previous, const int32_t *tokens, int64_t n, int special, uint8_t *text,
                     int64_t *size, rc_status *status)
 {
-    /* the prefix that encoding has put before the text */
+    /* the prefix that encoding has put before the text, or all the spaces that it would have removed there */
     const bool begins = previous == RC_NO_TOKEN || (previous == b->bos && !special);
-    output o = {.bytes = text, .strips_space = b->kind == 2 && b->flags & RC_PREFIX && begins};
+    const bool strips_spaces = b->flags & RC_SINGLE_SPACES;
+    const bool strips_space = b->kind == 2 && (strips_spaces || b->flags & RC_PREFIX) && begins;
+    output o = {.bytes = text, .strips_space = strips_space, .strips_spaces = strips_spaces};
     for (int64_t i = 0; i < n; i++) {
         if (tokens[i] < 0)
             return rc_fail(status, RC_ARGUMENT, "token", i, "at least", 0, tokens[i]);

@@ -34,6 +34,25 @@ int64_t rc_block_room(const rc_block *b, int64_t size)
     return (b->kind == 2 ? SPACE_WIDTH : 1) * (composed + prefixes) + 2;
 }
 
+/* Whether a text ends with SentencePiece's sign for a space, which it removes there as it removes spaces. */
+static bool ends_with_sign(const uint8_t *text, int64_t size)
+{
+    return size >= SPACE_WIDTH && !memcmp(text + size - SPACE_WIDTH, space_piece, SPACE_WIDTH);
+}
+
+/* SentencePiece's remove_extra_whitespaces from `from` on: of neighbouring spaces one stays, and at the ends none. */
+static void remove_spaces(rc_text *out, int64_t from)
+{
+    uint8_t *text = out->bytes + from;
+    int64_t size = 0;
+    for (int64_t i = 0; i < out->size - from; i++)
+        if (text[i] != ' ' || (size && text[size - 1] != ' '))
+            text[size++] = text[i];
+    while (size && (text[size - 1] == ' ' || ends_with_sign(text, size)))
+        size -= text[size - 1] == ' ' ? 1 : SPACE_WIDTH;
+    out->size = from + size;
+}
+
 /* Put U+2581 in place of each space from `from` on, and before them all. */
 static int mark_spaces(const rc_block *b, rc_text *out, int64_t from, rc_status *status)
 {
@@ -67,7 +86,9 @@ int rc_append_normalized(const rc_block *b, const uint8_t *text, int64_t size, r
         memcpy(out->bytes + from, text, (size_t)size);
         out->size += size;
     }
-    return b->kind == 2 && size ? mark_spaces(b, out, from, status) : RC_OK;
+    if (b->flags & RC_SINGLE_SPACES)
+        remove_spaces(out, from);
+    return b->kind == 2 && out->size > from ? mark_spaces(b, out, from, status) : RC_OK;
 }
 
 /* Pre-tokens of a text without added tokens and, where they are split off, without digits. */
@@ -184,6 +205,9 @@ static int normalize_and_split(encoder *e, const uint8_t *text, int64_t size)
         text = e->normalized.bytes;
         size = e->normalized.size;
     }
+    /* nothing is left of spaces alone, where they are removed */
+    if (!size)
+        return RC_OK;
     return split(e, b->normalized, &e->later, write_text, text, size);
 }
 

@@ -27,7 +27,8 @@ enum {
 /* flags that mean something for each kind */
 enum {
     FLAGS_OF_BYTES = RC_TAKES_WHOLE | RC_BEGINS | RC_ENDS | RC_NFC | RC_SPLITS_DIGITS | RC_PREFIX,
-    FLAGS_OF_CHARACTERS = RC_TAKES_WHOLE | RC_BEGINS | RC_ENDS | RC_NFC | RC_PREFIX | RC_BYTE_PIECES,
+    FLAGS_OF_CHARACTERS =
+        RC_TAKES_WHOLE | RC_BEGINS | RC_ENDS | RC_NFC | RC_PREFIX | RC_BYTE_PIECES | RC_SINGLE_SPACES,
 };
 
 static int read_kind(rc_block *b, const uint8_t *bytes, rc_status *status)

@@ -58,11 +58,12 @@ def build(done: str) -> Path:
     return program
 
 
-def fuzz(program: Path, format_name: str, runs: int, progress: Progress) -> Found:
+def fuzz(program: Path, format_name: str, runs: int, minutes: int | None, progress: Progress) -> Found:
     corpus, log = PLACE / "corpus" / format_name, PLACE / f"{format_name}.log"
     corpus.mkdir(parents=True, exist_ok=True)
     options = [f"-runs={runs}", f"-max_len={LONGEST[FORMATS[format_name]]}", "-timeout=10", "-rss_limit_mb=2048"]
     options += ["-reduce_inputs=0", "-print_final_stats=1", "-detect_leaks=1"]
+    options += [] if minutes is None else [f"-max_total_time={60 * minutes}"]
     options += [f"-artifact_prefix={PLACE / format_name}-"]
     kept_corpus = TARGET / "corpus" / format_name
     places = [corpus, *([kept_corpus] if kept_corpus.is_dir() else []), PLACE / "seeds" / format_name]
@@ -85,22 +86,25 @@ def fuzz(program: Path, format_name: str, runs: int, progress: Progress) -> Foun
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=int, default=10_000_000, help="executions of each format")
-    parser.add_argument("--only", choices=FORMATS, help="one format; its rows replace the record only in a full run")
+    parser.add_argument("--only", choices=FORMATS, help="one format; the record of the others stays")
+    parser.add_argument("--minutes", type=int, help="end then, and record the executions until then")
     given = parser.parse_args()
     began = time.monotonic()
     names = [given.only] if given.only else list(FORMATS)
     programs = {done: build(done) for done in {FORMATS[name] for name in names}}
     subprocess.run([sys.executable, TARGET / "make_corpus.py", PLACE / "seeds"], check=True)
     with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda name: fuzz(programs[FORMATS[name]], name, given.runs, progress), names))
+        found = list(
+            pool.map(lambda name: fuzz(programs[FORMATS[name]], name, given.runs, given.minutes, progress), names)
+        )
     rows = []
     for one in found:
-        wrong = int(one.status != 0 or one.executions < given.runs)
+        wrong = int(one.status != 0 or (given.minutes is None and one.executions < given.runs))
         result = f"{wrong} crashes, hangs, leaks or undefined operations; {one.corpus} ways through the reader"
         rows.append(Row(f"{one.format}: {FORMATS[one.format]} of mutated files", one.executions, result, wrong))
         if wrong:
             print(f"{one.format}: status {one.status}: {PLACE / one.format}.log")
-    finish("fuzzing", rows, began, trial=given.trial or bool(given.only))
+    finish("fuzzing", rows, began, trial=given.trial, partial=bool(given.only))
 
 
 if __name__ == "__main__":

@@ -35,24 +35,32 @@ def options(told: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def finish(campaign: str, rows: Sequence[Row], began: float, *, trial: bool = False) -> NoReturn:
+def finish(
+    campaign: str, rows: Sequence[Row], began: float, *, trial: bool = False, partial: bool = False
+) -> NoReturn:
     """Print the rows, replace the record of this campaign unless it was a trial, and end with status 1 where anything
-    is wrong. began: of time.monotonic()."""
+    is wrong. began: of time.monotonic(). partial: the other rows of the record stay."""
     for row in rows:
         print(f"{row.what}: {row.count:,}: {row.result}; {row.wrong:,} wrong")
     if not trial:
-        save(campaign, rows, began)
+        save(campaign, rows, began, partial=partial)
     sys.exit(any(row.wrong for row in rows))
 
 
-def save(campaign: str, rows: Sequence[Row], began: float) -> None:
-    """Keep the record of a campaign in place of its last one."""
+def save(campaign: str, rows: Sequence[Row], began: float, *, partial: bool = False) -> None:
+    """Keep the record of a campaign in place of its last one; partial: of these rows alone."""
     RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{campaign}.json"
+    made, seconds = {row.what: dataclasses.asdict(row) for row in rows}, time.monotonic() - began
+    if partial and path.exists():
+        last = json.loads(path.read_text(encoding="utf-8"))
+        made = {row["what"]: row for row in last["rows"]} | made
+        seconds += last["seconds"]
     record = {
         "campaign": campaign,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "seconds": round(time.monotonic() - began),
-        "rows": [dataclasses.asdict(row) for row in rows],
+        "seconds": round(seconds),
+        "rows": list(made.values()),
     }
-    (RESULTS / f"{campaign}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

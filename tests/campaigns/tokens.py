@@ -26,6 +26,11 @@ import reader_c
 from verify.demo import HELD_OUT_TEXT
 
 FAMILIES = ("Llama 3", "Qwen 2")
+SCORED: dict[str, dict[str, bool]] = {
+    "scores": {},
+    "scores, extra spaces removed": {"single_spaces": True},
+    "scores, extra spaces removed, no prefix": {"single_spaces": True, "prefix": False},
+}
 Encode = Callable[[str, bool], list[int]]
 
 
@@ -56,6 +61,13 @@ def compare(name: str, block: Block, theirs: Encode, texts: int, *, knows_specia
     return Row(what, texts, f"{wrong} differ; {tokens:,} token ids", wrong)
 
 
+def compare_scored(name: str, texts: int, **spaces: bool) -> Row:
+    """Compare a block of scores with sentencepiece. spaces: what the model does with spaces."""
+    processor = trained_blocks.sentencepiece_model(**spaces)
+    block = trained_blocks.scored(processor, **spaces)
+    return compare(name, block, lambda text, _: processor.encode(text), texts, knows_special=False)
+
+
 def round_trips(blocks: Sequence[Block], texts: int) -> Row:
     """Any bytes come back from a block that has a piece for each byte."""
     rng, wrong = np.random.default_rng(7), 0
@@ -78,11 +90,7 @@ def main() -> None:
     for name, library in every.items():
         texts = given.texts if name in {"SmolLM2", *FAMILIES} else given.texts // 10
         rows.append(compare(name, from_tokenizer(library), judge(library), texts))
-    processor = trained_blocks.sentencepiece_model()
-    scored = trained_blocks.scored(processor)
-    rows.append(
-        compare("scores", scored, lambda text, _: processor.encode(text), given.texts // 10, knows_special=False)
-    )
+    rows += [compare_scored(name, given.texts // 10, **spaces) for name, spaces in SCORED.items()]
     # neither added tokens, which strip white space, nor a normalizer, nor a prefix
     plain = [trained_blocks.byte_level(None, added=()), trained_blocks.byte_level(None, digits=True, added=())]
     rows.append(round_trips([from_tokenizer(library) for library in plain], given.texts // 10))

@@ -86,6 +86,7 @@ def make_blocks(place: Path) -> None:
         "digits": Block(pieces=letters, pretokenizer=blocks.GPT2, flags=blocks.DIGITS | blocks.PREFIX, **merged),
         "characters": Block(kind=2, pieces=spaced, flags=blocks.PREFIX | blocks.BYTE_PIECES, **merged, **special),
         "scores": Block(kind=2, pieces=spaced, flags=blocks.PREFIX, scores=[0.0] * 6, unk=0, **special),
+        "spaces": Block(kind=2, pieces=spaced, flags=blocks.PREFIX | blocks.SINGLE_SPACES, **merged, **special),
     }
     for name, block in every.items():
         (place / name).write_bytes(block.content() + b"ab a.b <s> ab1")

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentencepiece
-from helpers.tokenizer_sources import byte_level_json, drawn_text, llama2_json, save_json, save_sentencepiece
+from helpers.tokenizer_sources import (
+    TOKENS,
+    byte_level_json,
+    drawn_text,
+    llama2_json,
+    save_json,
+    save_sentencepiece,
+)
 from helpers.tokenizers import HARD_TEXT, LLAMA3, save_byte_pairs, trained
 from tokenizers import Tokenizer
 
 import reader_c
 from exporter.tokenizers.block import write_block
+from exporter.tokenizers.llama2c import write_llama2c
+from exporter.tokenizers.qwen3c import write_qwen3c
 from exporter.tokenizers.read import read_tokenizer
+from verify.checks.result import CheckResult
+from verify.checks.tokenizer import WrittenTokenizer, check_tokenizer
 from verify.system.optional_imports import quiet_transformers
+from verify.tokenizers.encoders import BlockReader, PlainReader
 
 TEXTS = 2000
 Encode = Callable[[str], list[int]]
@@ -25,6 +38,14 @@ Encode = Callable[[str], list[int]]
 def written(path: Path) -> reader_c.Tokenizer:
     model = read_tokenizer(path)
     return reader_c.Tokenizer.from_block(write_block(model), len(model.pieces))
+
+
+def checked(path: Path) -> CheckResult:
+    """Return what the verifier says of the exporter's block."""
+    block = write_block(read_tokenizer(path))
+    return check_tokenizer(
+        WrittenTokenizer("v3", block, TOKENS, None, lambda: BlockReader(block, TOKENS)), path, "quick"
+    ).verdict
 
 
 def compare(tokenizer: reader_c.Tokenizer, judge: Encode, seed: int) -> None:
@@ -78,11 +99,42 @@ def test_files_over_characters_have_the_library_s_ids(tmp_path: Path, gemma: boo
     compare(written(path), of_json(path), 2)
 
 
-@pytest.mark.parametrize("options", [{}, {"add_dummy_prefix": False}])
-def test_sentencepiece_models_have_the_library_s_ids(tmp_path: Path, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("removes_spaces", [True, False])
+def test_sentencepiece_models_have_the_library_s_ids(tmp_path: Path, prefix: bool, removes_spaces: bool) -> None:
+    options = {"add_dummy_prefix": prefix, "remove_extra_whitespaces": removes_spaces}
     path = save_sentencepiece(tmp_path / "tokenizer.model", **options)
     judge = sentencepiece.SentencePieceProcessor(model_file=str(path))
     compare(written(path), judge.encode, 3)
+    verdict = checked(path)
+    assert verdict.status == "pass", verdict.detail
+    assert "extra spaces" not in verdict.detail
+
+
+def test_tokenizer_bin_is_compared_without_the_spaces_that_only_sentencepiece_removes(tmp_path: Path) -> None:
+    path = save_sentencepiece(tmp_path / "tokenizer.model", remove_extra_whitespaces=True)
+    out = tmp_path / "tokenizer.bin"
+    content = write_llama2c(read_tokenizer(path))
+    out.write_bytes(content)
+    plain = WrittenTokenizer("llama2c", content, TOKENS, str(out), lambda: PlainReader(out, TOKENS))
+    verdict = check_tokenizer(plain, path, "quick").verdict
+    assert verdict.status == "pass", verdict.detail
+    assert "texts with extra spaces, which the source's library removes, were not compared" in verdict.detail
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_qwen3_c_differs_from_the_library_only_where_that_cuts_a_text_into_words(tmp_path: Path, cut: bool) -> None:
+    file = byte_level_json(trained(None, 500))
+    file["pre_tokenizer"]["use_regex"] = cut
+    ends = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
+    path = save_json(tmp_path / "tokenizer.json", file, ends)
+    content = write_qwen3c(read_tokenizer(path))
+    verdict = check_tokenizer(WrittenTokenizer("qwen3c", content, 503, str(path)), path, "quick").verdict
+    assert verdict.status == "pass", verdict.detail
+    known = r"qwen3.c, which cuts no text into words and normalizes none, encodes (\d+) of 2000 drawn texts otherwise"
+    found = re.search(f"{known} than tokenizers$", verdict.detail)
+    assert found is not None, verdict.detail
+    assert (int(found[1]) > 0) == cut, verdict.detail
 
 
 @pytest.mark.slow

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import unicodedata
 from collections.abc import Callable
 
 import pytest
+import sentencepiece
 from helpers import trained_blocks
 from helpers.drawn_words import HARD, MARKS, RANGES, SPACES
-from helpers.tokenizer_blocks import Block, from_tokenizer
+from helpers.tokenizer_blocks import from_tokenizer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -87,17 +89,40 @@ def test_tokens_and_text_are_those_of_the_library(name: str, text: str, special:
             assert unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", expected)
 
 
+# what SentencePiece models do with spaces, as options of the helpers
+SPACES_OF_SCORES: dict[str, dict[str, bool]] = {
+    "prefix": {},
+    "no prefix": {"prefix": False},
+    "removed": {"single_spaces": True},
+    "removed, no prefix": {"single_spaces": True, "prefix": False},
+}
+
+
 @functools.cache
-def scored() -> tuple[Callable[[str], list[int]], Block, reader_c.Tokenizer]:
-    processor = trained_blocks.sentencepiece_model()
-    block = trained_blocks.scored(processor)
-    return processor.encode, block, reader_c.Tokenizer.from_block(block.content(), len(block.pieces))
+def scored(spaces: str) -> tuple[sentencepiece.SentencePieceProcessor, reader_c.Tokenizer]:
+    options = SPACES_OF_SCORES[spaces]
+    processor = trained_blocks.sentencepiece_model(**options)
+    block = trained_blocks.scored(processor, **options)
+    return processor, reader_c.Tokenizer.from_block(block.content(), len(block.pieces))
 
 
+@pytest.mark.parametrize("spaces", SPACES_OF_SCORES)
 @given(TEXTS.map(lambda text: text.replace("\0", " ")))
-def test_tokens_of_scores_are_those_of_sentencepiece(text: str) -> None:
-    encode, _, ours = scored()
-    assert ours.encode(text, special=False) == encode(text)
+def test_tokens_of_scores_are_those_of_sentencepiece(spaces: str, text: str) -> None:
+    theirs, ours = scored(spaces)
+    assert ours.encode(text, special=False) == theirs.encode(text)
+
+
+@pytest.mark.parametrize("spaces", SPACES_OF_SCORES)
+def test_spaces_are_kept_and_removed_where_sentencepiece_does_it(spaces: str) -> None:
+    """Of spaces, its own sign for them, a letter and a line end: every text of up to six, there and back."""
+    theirs, ours = scored(spaces)
+    for size in range(7):
+        for characters in itertools.product(" \u2581a\n", repeat=size):
+            text = "".join(characters)
+            ids = theirs.encode(text)
+            assert ours.encode(text, special=False) == ids, text
+            assert ours.decode(ids).decode() == theirs.decode(ids), text
 
 
 def test_the_tokenizers_differ_from_each_other() -> None:

@@ -22,6 +22,7 @@ from verify.tokenizers.differences import Difference, differences
 from verify.tokenizers.drawn_texts import TEXTS, Drawing
 from verify.tokenizers.plain_files import PlainFileError, PlainTokens, parse_plain
 from verify.tokenizers.plain_rules import plain_differences, plain_expectation, unfit
+from verify.tokenizers.qwen3c_encoder import encoded_otherwise
 from verify.tokenizers.rules import SPACE, NotHeldError, Rules, SourceRules
 from verify.tokenizers.source_tokenizer import SourceTokenizer, end_of, of_block, open_source_tokenizer, text_of
 from verify.tokenizers.trial import Encoder, Tried, merge_texts, scored_texts, try_texts
@@ -30,8 +31,8 @@ NAME = "tokenizer"
 # Digits of the digest, which seed the texts.
 _SEED = 13
 Form = Literal["v3", "llama2c", "qwen3c"]
-# Characters that run.c cannot take, or that its file has lost.
-_WITHOUT = {"llama2c": "\0" + SPACE}
+# Characters that run.c and qwen3.c cannot take, or that run.c's file has lost.
+_WITHOUT = {"llama2c": "\0" + SPACE, "qwen3c": "\0"}
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class _Judgement:
     ) -> None:
         self._written, self._source, self._found, self._report = written, source, found, report
         self._expected = source.expected
+        self._otherwise = ""
         # each as (sentence, place)
         self._findings: list[tuple[str, dict[str, Any]]] = []
 
@@ -151,20 +153,26 @@ class _Judgement:
         differing = self._compare_rules()
         self._findings += [(one.detail, _place(one)) for one in differing]
         texts = TEXTS["quick" if self._findings else depth]
-        self._encode(Drawing(self._expected, seed, added=self._finds_added, without=self._without), texts, own_lines)
+        self._encode(self._drawing(seed), texts, own_lines)
+        self._count_otherwise(self._drawing(seed))
         if isinstance(self._found, Rules):
             self._chat(self._found)
         fields = tuple(one.field for one in differing)
         return TokenizerFindings(self._verdict(seed), self._report, self._in_form(), self._found, fields)
 
+    def _drawing(self, seed: int) -> Drawing:
+        without = _WITHOUT.get(self._written.form, "")
+        return Drawing(self._expected, seed, added=self._finds_added, without=without, spaces=self._removes_spaces)
+
     @property
-    def _without(self) -> str:
-        return _WITHOUT.get(self._written.form, "")
+    def _removes_spaces(self) -> bool:
+        """Return whether the form holds the rule that extra spaces are removed."""
+        return self._written.form == "v3"
 
     @property
     def _finds_added(self) -> bool:
         library = self._source.library
-        return library is not None and library.finds_added and self._written.form == "v3"
+        return library is not None and library.finds_added and self._written.form != "llama2c"
 
     def _compare_rules(self) -> list[Difference]:
         if isinstance(self._found, Rules):
@@ -197,6 +205,17 @@ class _Judgement:
         drawn = drawing.texts(count, lines)
         texts = self._tried(try_texts(drawn, encoder, library, what="text", special=whole, decoding=True))
         self._report = replace(self._report, merges=merges.count, texts=texts.count, decoded=texts.decoded)
+
+    def _count_otherwise(self, drawing: Drawing) -> None:
+        """Count the texts that qwen3.c encodes otherwise by a file that is right: the format cannot say more."""
+        library, found = self._source.library, self._found
+        if self._findings or library is None or not isinstance(found, PlainTokens) or found.form != "qwen3c":
+            return
+        wrong, count = encoded_otherwise(drawing.texts(TEXTS["quick"]), found, library)
+        self._otherwise = (
+            f"qwen3.c, which cuts no text into words and normalizes none, encodes {wrong} of {count} drawn texts "
+            f"otherwise than {library.name}"
+        )
 
     def _tried(self, tried: Tried) -> Tried:
         if tried.mismatch is not None:
@@ -234,10 +253,10 @@ class _Judgement:
         elif self._source.library is None:
             said.append("the source is a v3 file, whose tokenizer no library reads")
         else:
-            said.append("no engine here encodes by this format")
+            said.append(self._otherwise)
         if report.chats:
             said.append(f"{counted(report.chats, 'conversation')} rendered alike")
-        if self._expected.single_spaces:
+        if self._expected.rules.single_spaces and not self._removes_spaces:
             said.append("texts with extra spaces, which the source's library removes, were not compared")
         return exact(NAME, 0, "; ".join(said), {"seed": seed})
 

@@ -28,17 +28,20 @@ def tokenizer_with_template(model: reader_c.Model, file: Path) -> reader_c.Token
 
 
 def turns(prompt: str) -> Iterator[str]:
-    """Yield what the user says: the prompt, then lines, if a person types them; an empty line ends it."""
+    """Yield what the user says: the prompt, then lines, if a person types them; an empty line or Ctrl-D ends it."""
     typed = sys.stdin.isatty() and sys.stdout.isatty()
     if prompt:
         yield prompt
     while typed:
         sys.stderr.write("> ")
         sys.stderr.flush()
-        line = sys.stdin.readline().rstrip("\n")
+        line = sys.stdin.readline()
         if not line:
+            # Ctrl-D leaves the cursor behind the sign
+            sys.stderr.write("\n")
+        if not line.strip("\n"):
             return
-        yield line
+        yield line.rstrip("\n")
 
 
 class Conversation:
@@ -58,7 +61,7 @@ class Conversation:
         threads: int | None,
         **how: Any,
     ) -> None:
-        longest = model.config.max_seq_len
+        self._longest = longest = model.config.max_seq_len
         self._words, self._sampler, self._how = words, sampler, how
         self._open: Callable[[], reader_c.Session] = lambda: model.session(min(steps or longest, longest), threads)
         self._session = self._open()
@@ -93,8 +96,9 @@ class Conversation:
         """Yield the text of the tokens after these, until one ends a text or no more fits."""
         room = self._session.capacity
         if len(ids) > room:
+            limit = "--steps" if room < self._longest else "max_seq_len"
             raise CannotJudgeError(
-                f"{self._words.path}: --steps: expected at least {len(ids)}, the conversation's tokens, found "
+                f"{self._words.path}: {limit}: expected at least {len(ids)}, the conversation's tokens, found "
                 f"{room}: begin a new conversation"
             )
         logits, previous = self._feed(ids), ids[-1]

@@ -118,7 +118,7 @@ def format_options(formats: tuple[str, ...]) -> tuple[Callable[[Command], Comman
             "--storage",
             multiple=True,
             callback=read_storage,
-            metavar="[PATTERN=]S",
+            metavar="S|PATTERN=S",
             help="Storage of v3's tensors: source (lossless), fp32, fp16, bf16 or q8_0; with PATTERN, of tensors "
             "whose names match. Repeat it as needed: the last match counts.  [default: source]",
         ),

@@ -24,7 +24,9 @@ HELP = click.RichHelpConfiguration(
     theme="default-slim",
     show_arguments=True,
     text_markup=None,
-    options_table_column_types=["required", "opt_short", "opt_long", "metavar", "help"],
+    # a metavar beside its option, so that no name is broken on a terminal of 80 columns
+    options_table_column_types=["required", "opt_short", "opt_long_metavar", "help"],
+    append_metavars_help_string="{}",
     options_panel_title="Help",
     arguments_panel_title="Arguments",
     default_string="[default: {}]",

@@ -108,26 +108,55 @@ def generate(
     with reader_c.open(file) as model:
         words = model.tokenizer if tokenizer is None else None
         words = words or reader_c.Tokenizer(_tokenizer(file, tokenizer), model.config.vocab_size)
-        out, count, began = _Text(), 0, 0.0
+        out, rate = _Text(), _Rate()
         try:
             for piece in reader_c.generate(model, words, prompt, seed=seed, **how):
                 heed()
                 out.write(piece)
-                count += 1
-                # the first step is slower: it reads the weights
-                began = began or time.perf_counter()
+                rate.count_token()
         except Interrupted:
             out.write(b"\n")
             raise
         out.write(b"\n")
-    _show_rate(count, began, seed, quiet=quiet)
+        if not quiet:
+            _note_full(model.config.max_seq_len, how["steps"], len(words.encode(prompt, bos=False, eos=False)))
+    if not quiet:
+        rate.show(seed)
     return 0
 
 
-def _show_rate(count: int, began: float, seed: int, *, quiet: bool) -> None:
-    if not quiet:
-        rate = (count - 1) / max(time.perf_counter() - began, 1e-9) if count > 1 else 0.0
-        click.echo(f"{count} tokens, {rate:.1f} tokens a second, seed {seed}", err=True)
+def _note_full(longest: int, steps: int, tokens: int) -> None:
+    """Say why nothing was generated, if the prompt alone takes all steps."""
+    most = min(steps or longest, longest)
+    if tokens >= most:
+        advice = "give more --steps" if most < longest else "the model's max_seq_len allows no more"
+        click.echo(
+            f"note: PROMPT: expected fewer than {most:,} tokens, found {tokens:,}: nothing follows them; {advice}",
+            err=True,
+        )
+
+
+class _Rate:
+    """Counts tokens, and the time of those that follow another one: the first of a text waits for the prompt."""
+
+    def __init__(self) -> None:
+        self._tokens, self._timed, self._seconds = 0, 0, 0.0
+        self._before: float | None = None
+
+    def count_token(self) -> None:
+        now = time.perf_counter()
+        if self._before is not None:
+            self._timed += 1
+            self._seconds += now - self._before
+        self._tokens, self._before = self._tokens + 1, now
+
+    def pause(self) -> None:
+        """Leave out the time until the next token: a person types."""
+        self._before = None
+
+    def show(self, seed: int) -> None:
+        rate = self._timed / max(self._seconds, 1e-9)
+        click.echo(f"{self._tokens} tokens, {rate:.1f} tokens a second, seed {seed}", err=True)
 
 
 def _chat(
@@ -158,21 +187,22 @@ def _chat(
         words = tokenizer_with_template(model, file)
         sampler = reader_c.Sampler(temperature, top_p, seed)
         talk = Conversation(model, words, sampler, steps=steps, threads=threads, **how)
-        out, count, began = _Text(), 0, 0.0
+        out, rate = _Text(), _Rate()
         try:
             for said in turns(prompt):
                 for piece in talk.answer(said):
                     heed()
                     out.write(piece)
-                    count += 1
-                    began = began or time.perf_counter()
+                    rate.count_token()
                 out.write(b"\n")
+                rate.pause()
         except Interrupted:
             out.write(b"\n")
             raise
         finally:
             talk.close()
-    _show_rate(count, began, seed, quiet=quiet)
+    if not quiet:
+        rate.show(seed)
     return 0
 
 

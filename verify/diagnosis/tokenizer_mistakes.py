@@ -76,6 +76,10 @@ SWITCHES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
         ("dummy-prefix-missing", "no space is put before a text"),
         ("dummy-prefix-unasked", "a space is put before a text, and the source puts none"),
     ),
+    "single_spaces": (
+        ("extra-spaces-kept", "a text keeps repeated spaces and those at its ends, which the source's loses"),
+        ("extra-spaces-removed", "a text loses repeated spaces and those at its ends, which the source's keeps"),
+    ),
     "nfc": (
         ("nfc-missing", "a text is not normalized to NFC"),
         ("nfc-unasked", "a text is normalized to NFC, and the source does not normalize"),

@@ -22,6 +22,8 @@ _FLAGS_OF_ADDED = 0x1F
 _KINDS = ("bytes", "characters")
 _PRE_TOKENIZERS: tuple[PreTokenizer, ...] = ("none", "gpt2", "llama3", "qwen2")
 _BITS = {name: 1 << bit for bit, name in enumerate(SWITCHES)}
+# switches that mean nothing, by kind
+_FOREIGN = {1: ("byte_fallback", "single_spaces"), 2: ("digits",)}
 
 
 class BlockError(Exception):
@@ -109,7 +111,7 @@ def _expect(field: str, right: bool, expected: object, found: object) -> None:
 def _check_header(h: _Header, vocab_size: int) -> None:
     count = h.token_count
     _expect("kind", h.kind in (1, 2), "1 or 2", h.kind)
-    known = sum(_BITS.values()) - (_BITS["byte_fallback"] if h.kind == 1 else 0)
+    known = sum(bit for name, bit in _BITS.items() if name not in _FOREIGN[h.kind])
     _expect("flags", not h.flags & ~known, f"bits of {known:#x} for kind {h.kind}", f"{h.flags:#x}")
     most = len(_PRE_TOKENIZERS) - 1 if h.kind == 1 else 0
     _expect("pre-tokenizer", h.pre_tokenizer <= most, f"0 to {most} for kind {h.kind}", h.pre_tokenizer)

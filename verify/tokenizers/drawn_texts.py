@@ -90,12 +90,15 @@ class Drawing:
     """Draws texts for one tokenizer from a seed.
 
     added: whether texts may contain the added tokens. without: characters that the format cannot hold.
+    spaces: whether texts may contain spaces that the source's library removes.
     """
 
-    def __init__(self, source: SourceRules, seed: int, *, added: bool, without: str = "") -> None:
+    def __init__(
+        self, source: SourceRules, seed: int, *, added: bool, without: str = "", spaces: bool = True
+    ) -> None:
         rules = source.rules
         self._random = random.Random(seed)  # nothing here is secret
-        self._single_spaces = source.single_spaces
+        self._single_spaces = rules.single_spaces and not spaces
         self._without = str.maketrans("", "", without)
         self._avoided = [] if added else [_text(rules.pieces[token]) for token in rules.added]
         self._added = [_text(rules.pieces[token]) for token in rules.added] if added else []

@@ -25,7 +25,8 @@ class Rules:
     scores: by id; they decide which pair merges where there are no merges. added: id -> flags of the tokens that are
     found in a text before anything else. ignore_merges: a pre-token that is a piece is taken whole. digits: every
     digit is a pre-token. prefix: a space is put before the text. byte_fallback: characters without a piece become
-    the pieces of their bytes. eos: the id that add_eos appends. ends: the ids that end a text.
+    the pieces of their bytes. single_spaces: of neighbouring spaces one stays, and none at the ends of a text, as
+    SentencePiece's remove_extra_whitespaces has it. eos: the id that add_eos appends. ends: the ids that end a text.
     """
 
     kind: Literal["bytes", "characters"]
@@ -41,6 +42,7 @@ class Rules:
     digits: bool = False
     prefix: bool = False
     byte_fallback: bool = False
+    single_spaces: bool = False
     bos: int = NONE
     unk: int = NONE
     eos: int = NONE
@@ -57,6 +59,7 @@ SWITCHES = {
     "digits": "every digit is a pre-token of its own",
     "prefix": "a space is put before the text",
     "byte_fallback": "unknown characters become byte pieces",
+    "single_spaces": "repeated spaces and those at the ends of a text are removed",
 }
 
 
@@ -66,8 +69,7 @@ class SourceRules:
 
     Some sources name an id in one of their files and another, or none, in the next: bos, unk, eos and ends are the
     ids that a file may have besides the rules' own. pieces: other names for ids that the source does not name itself.
-    more_merges: whether pairs may stand among the merges that no text can ever reach. single_spaces: whether the
-    source's library removes extra spaces, which no format does; on such texts nothing is compared.
+    more_merges: whether pairs may stand among the merges that no text can ever reach.
     """
 
     rules: Rules
@@ -77,7 +79,6 @@ class SourceRules:
     ends: frozenset[int] = frozenset()
     pieces: Mapping[int, frozenset[bytes]] = field(default_factory=dict)
     more_merges: bool = False
-    single_spaces: bool = False
 
 
 class NotHeldError(Exception):

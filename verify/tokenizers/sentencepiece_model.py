@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from verify.tokenizers.rules import NONE, SPECIAL, NotHeldError, Rules, SourceRules
+from verify.tokenizers.rules import NONE, NotHeldError, Rules, SourceRules
 
 # ModelProto
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 # SentencePiece
 _PIECE, _SCORE, _TYPE = 1, 2, 3
-_NORMAL, _CONTROL, _USER_DEFINED, _BYTE = 1, 3, 4, 6
+_NORMAL, _USER_DEFINED, _BYTE = 1, 4, 6
 # TrainerSpec
 _MODEL_TYPE, _AS_SUFFIX = 3, 24
 _UNIGRAM, _BPE = 1, 2
@@ -51,24 +51,22 @@ def rules_of_sentencepiece(content: bytes, bos: int, unk: int, eos: int) -> Sour
         elif number == _NORMALIZER:
             normalizer = dict(_fields(value))
     _expect_plain(trainer, normalizer)
-    added = {
-        token: SPECIAL if piece.type == _CONTROL else 0
-        for token, piece in enumerate(pieces)
-        if piece.type in (_CONTROL, _USER_DEFINED)
-    }
+    # no text spells a control piece, so none is found in a text
+    added = {token: 0 for token, piece in enumerate(pieces) if piece.type == _USER_DEFINED}
     rules = Rules(
         kind="characters",
         pieces=tuple(piece.text for piece in pieces),
         scores=tuple(piece.score for piece in pieces),
         added=added,
         prefix=bool(normalizer.get(_DUMMY_PREFIX, True)),
+        single_spaces=bool(normalizer.get(_EXTRA_SPACES, True)),
         byte_fallback=sum(piece.type == _BYTE for piece in pieces) == _BYTES_OF_FALLBACK,
         bos=bos,
         unk=unk,
         eos=eos,
         add_bos=bos != NONE,
     )
-    return SourceRules(rules, single_spaces=bool(normalizer.get(_EXTRA_SPACES, True)))
+    return SourceRules(rules)
 
 
 def _expect_plain(trainer: dict[int, Any], normalizer: dict[int, Any]) -> None:

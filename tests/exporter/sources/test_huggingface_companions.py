@@ -20,6 +20,8 @@ CARRIED = {
     "added_tokens.json": b"{  }",
     "vocab.json": b'{"a": 0}',
     "merges.txt": b"a b\n",
+    "tekken.json": b"[]",
+    "qwen.tiktoken": b"IQ== 0\n",
     "chat_template.jinja": b"{{ messages }}",
     "chat_template.json": b"{}",
     "generation_config.json": b'{"eos_token_id": [1, 2]}',

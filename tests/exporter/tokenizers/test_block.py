@@ -59,6 +59,12 @@ def test_a_byte_level_block_says_all_that_encoding_needs(byte_level: TokenizerMo
     assert (said["scored"], said["template"]) == (0, TEMPLATE)
 
 
+def test_a_block_says_that_extra_spaces_are_removed(scored: TokenizerModel) -> None:
+    block = write_block(dataclasses.replace(scored, strips_spaces=True))
+    assert read_block(block)["flags"] == {"begins", "space_first", "byte_fallback", "single_spaces"}
+    assert parse_block("here", block).strips_spaces
+
+
 def test_blocks_over_characters_have_scores_or_merges(models: dict[str, TokenizerModel]) -> None:
     scored, ranked = (read_block(write_block(models[name])) for name in ("scored", "characters"))
     assert scored["flags"] == ranked["flags"] == {"begins", "space_first", "byte_fallback"}
@@ -131,7 +137,7 @@ def patched(block: bytes, at: int, *numbers: int) -> bytes:
     ("at", "number", "message"),
     [
         (0, 3, "kind and pre-tokenizer: expected 1 or 2 and 0 to 3, found 3 and 2"),
-        (4, 128, "byte 4: expected the only legal one, found another"),
+        (4, 256, "byte 5: expected the only legal one, found another"),
         (8, 4, "kind and pre-tokenizer: expected 1 or 2 and 0 to 3, found 1 and 4"),
         (12, 0, "token_count: expected 1 to 16777216, found 0"),
         (12, 1 << 24, "size: expected 67108864 bytes, found "),
@@ -164,8 +170,8 @@ def test_merges_and_ids_that_lead_nowhere_are_refused(byte_level: TokenizerModel
     ("change", "message"),
     [
         (
-            {"strips_spaces": True},
-            "normalizer: expected none, found one that removes spaces (remove_extra_whitespaces)",
+            {"strips_spaces": True, "kind": "bytes"},
+            "remove_extra_whitespaces: expected false for pieces of bytes, found true",
         ),
         ({"byte_fallback": False}, "byte_fallback: expected true, found false"),
         ({"bos": 4000}, "bos: expected a token below 400, found 4000"),

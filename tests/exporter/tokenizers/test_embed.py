@@ -48,8 +48,8 @@ def test_a_v3_file_hands_its_block_on_and_is_a_tokenizer_s_save_model_of(tmp_pat
 
 def test_a_tokenizer_that_no_block_holds_is_left_out_with_a_note_or_refused(tmp_path: Path) -> None:
     path, out = save_model_of(tmp_path / "a"), tmp_path / "model.bin"
-    model = save_sentencepiece(path.with_name("tokenizer.model"), remove_extra_whitespaces=True)
-    why = f"{model}: v3: normalizer: expected none, found one that removes spaces (remove_extra_whitespaces)"
+    model = save_sentencepiece(path.with_name("tokenizer.model"), byte_fallback=False)
+    why = f"{model}: v3: byte_fallback: expected true, found false"
     assert exported(path, out) == (b"", (f"v3 without a tokenizer block: {why}",))
     out.unlink()
     with pytest.raises(exporter.FormatError) as refused:

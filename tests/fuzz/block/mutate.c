@@ -72,7 +72,7 @@ static void change_head(model *m, uint64_t *dice)
         m->head[KIND] = 1 + roll(dice, 2);
         break;
     case 1:
-        m->head[FLAGS] ^= 1u << roll(dice, 7);
+        m->head[FLAGS] ^= 1u << roll(dice, 8);
         break;
     case 2:
         m->head[PRETOKENIZER] = roll(dice, 4);

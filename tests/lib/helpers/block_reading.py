@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-FLAGS = ("ignore_merges", "begins", "ends", "nfc", "digits", "space_first", "byte_fallback")
+FLAGS = ("ignore_merges", "begins", "ends", "nfc", "digits", "space_first", "byte_fallback", "single_spaces")
 
 
 def read_block(block: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import regex
 from verify.tokenizers.rules import NONE, STRIPS_LEFT, STRIPS_RIGHT, Rules
 
 _PRE_TOKENIZERS = ("none", "gpt2", "llama3", "qwen2")
-_SWITCHES = ("ignore_merges", "add_bos", "add_eos", "nfc", "digits", "prefix", "byte_fallback")
+_SWITCHES = ("ignore_merges", "add_bos", "add_eos", "nfc", "digits", "prefix", "byte_fallback", "single_spaces")
 _PATTERNS = {
     "none": r"(?s:.+)",
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -92,7 +92,9 @@ class PlainEncoder:
         if rules.kind == "bytes":
             return b"".join(pieces)
         text = b"".join(pieces).replace("\u2581".encode(), b" ")
-        return text[1:] if rules.prefix and text[:1] == b" " else text
+        if rules.single_spaces:
+            return text.lstrip(b" ")
+        return text.removeprefix(b" ") if rules.prefix else text
 
     def _split(self, text: str) -> Iterator[int | str]:
         """Yield added tokens, and the text between them, normalized."""
@@ -134,7 +136,9 @@ class PlainEncoder:
     def _segment(self, text: str) -> list[int]:
         rules = self._rules
         if rules.kind == "characters":
-            return self._merged((" " * rules.prefix + text).replace(" ", "\u2581"))
+            if rules.single_spaces:
+                text = regex.sub(" +", " ", text.lstrip(" ")).rstrip(" \u2581")
+            return self._merged((" " * rules.prefix + text).replace(" ", "\u2581")) if text else []
         if rules.prefix and not text.startswith(" "):
             text = f" {text}"
         parts = regex.split(r"(\p{N})", text) if rules.digits else [text]

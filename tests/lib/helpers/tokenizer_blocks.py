@@ -11,7 +11,7 @@ from typing import Any
 
 import tokenizers
 
-WHOLE, BEGINS, ENDS, NFC, DIGITS, PREFIX, BYTE_PIECES = (1 << bit for bit in range(7))
+WHOLE, BEGINS, ENDS, NFC, DIGITS, PREFIX, BYTE_PIECES, SINGLE_SPACES = (1 << bit for bit in range(8))
 SPECIAL, LEFT, RIGHT, SINGLE, NORMALIZED = (1 << bit for bit in range(5))
 NO_SPLIT, GPT2, LLAMA3, QWEN2 = range(4)
 

@@ -120,8 +120,13 @@ def characters(*, byte_fallback: bool, ignore_merges: bool = False, size: int = 
     return tokenizer
 
 
-def sentencepiece_model(vocab_size: int = 600) -> sentencepiece.SentencePieceProcessor:
-    """Train SentencePiece's BPE as Llama's was: without changes of white space, which a block does not hold."""
+def sentencepiece_model(
+    vocab_size: int = 600, *, single_spaces: bool = False, prefix: bool = True
+) -> sentencepiece.SentencePieceProcessor:
+    """Train SentencePiece's BPE as Llama's was.
+
+    single_spaces: with its default, remove_extra_whitespaces. prefix: add_dummy_prefix.
+    """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines()),
@@ -131,14 +136,17 @@ def sentencepiece_model(vocab_size: int = 600) -> sentencepiece.SentencePiecePro
         byte_fallback=True,
         split_digits=True,
         allow_whitespace_only_pieces=True,
-        remove_extra_whitespaces=False,
+        remove_extra_whitespaces=single_spaces,
+        add_dummy_prefix=prefix,
         normalization_rule_name="identity",
         minloglevel=2,
     )
     return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
 
-def scored(processor: sentencepiece.SentencePieceProcessor) -> blocks.Block:
+def scored(
+    processor: sentencepiece.SentencePieceProcessor, *, single_spaces: bool = False, prefix: bool = True
+) -> blocks.Block:
     """Return the block of a SentencePiece BPE model, whose scores decide what merges."""
     count = processor.vocab_size()
     added = [
@@ -148,7 +156,7 @@ def scored(processor: sentencepiece.SentencePieceProcessor) -> blocks.Block:
     ]
     return blocks.Block(
         kind=2,
-        flags=blocks.PREFIX | blocks.BYTE_PIECES,
+        flags=blocks.PREFIX * prefix | blocks.BYTE_PIECES | blocks.SINGLE_SPACES * single_spaces,
         pieces=[processor.id_to_piece(token).encode() for token in range(count)],
         scores=[processor.get_score(token) for token in range(count)],
         added=added,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 from helpers.command_line import refused, run
+from helpers.terminal import CTRL_C, CTRL_D, converse
 from helpers.tokenizer_models import with_tokenizer
 
 import exporter
@@ -64,6 +67,51 @@ def test_a_second_turn_follows_the_first_answer(file: Path) -> None:
         talk.close()
     assert len(first) <= 3
     assert (one, two) == (words.decode(first, previous=0), words.decode(second, previous=0))
+
+
+@pytest.fixture(scope="module")
+def short(file: Path) -> tuple[Path, str]:
+    """Return a file in which the fourth token of an answer to A ends it, and the answer."""
+    with reader_c.open(file) as model:
+        words = tokenizer_with_template(model, file)
+        tokens = by_hand(model, "<|im_start|>user\nA<|im_end|>\n<|im_start|>assistant\n", 100)
+    ends = file.parent / "hf" / "generation_config.json"
+    before = ends.read_text()
+    ends.write_text(json.dumps({"eos_token_id": [*words.eos_ids, tokens[3]]}))
+    out = file.with_name("short.bin")
+    exporter.export(exporter.open_checkpoint(ends.parent), out, format="v3")
+    ends.write_text(before)
+    answer = words.decode(tokens[: tokens.index(tokens[3])], previous=0).decode(errors="replace")
+    return out, "".join(c if c in "\n\t" else printable(c) for c in answer)
+
+
+@pytest.mark.slow
+def test_a_person_at_a_terminal_has_two_turns_and_ends_with_ctrl_d(short: tuple[Path, str]) -> None:
+    path, answer = short
+    again = [("> ", "A\n"), ("> ", CTRL_D)]
+    shown, status = converse(["generate", path, "A", "--chat", "--temperature", 0, "--seed", 1], again)
+    lines = shown.split("\r\n")
+    assert status == 0
+    assert shown.startswith(f"{answer}\n".replace("\n", "\r\n") + "> A\r\n")
+    assert (lines[-3], lines[-1]) == ("> ", "")
+    assert re.fullmatch(r"\d+ tokens, \d+\.\d tokens a second, seed 1", lines[-2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("waits", [True, False], ids=["at the sign", "within an answer"])
+def test_ctrl_c_ends_a_conversation_in_one_line(file: Path, short: tuple[Path, str], waits: bool) -> None:
+    path, answer = short
+    typed = [("> ", CTRL_C)] if waits else [(answer[0] if answer else "", CTRL_C)]
+    shown, status = converse(["generate", path if waits else file, "A", "--chat", "--temperature", 0], typed)
+    assert status == 130
+    assert shown.split("\r\n")[-2:] == ["error: interrupted", ""]
+    assert "Traceback" not in shown
+
+
+def test_a_conversation_that_does_not_fit_says_which_limit_it_meets(file: Path) -> None:
+    long = "word " * 200
+    refused(run("generate", file, long, "--chat"), f"{file}: max_seq_len: expected at least ", "found 200: begin a")
+    refused(run("generate", file, long, "--chat", "--steps", 9), f"{file}: --steps: expected at least ", "found 9: ")
 
 
 def test_a_file_without_a_template_is_refused_in_one_line(file: Path, tmp_path: Path) -> None:

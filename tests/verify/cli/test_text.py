@@ -48,6 +48,24 @@ def test_the_text_is_that_of_the_reader_and_the_rate_stands_apart(file: Path, op
     assert re.fullmatch(r"40 tokens, \d+\.\d tokens a second, seed 3\n", result.stderr)
 
 
+def test_a_prompt_that_leaves_no_room_is_printed_with_a_note(file: Path) -> None:
+    prompt = "In the beginning God created the heaven and the earth. "
+    for options, most, advice in (
+        (("--steps", 5), "5", "give more --steps"),
+        (("--steps", 0), "256", "the model's max_seq_len allows no more"),
+    ):
+        result = run("generate", file, prompt * 20, "--seed", 3, *options)
+        assert result.returncode == 0
+        assert (prompt * 20).startswith(result.stdout.removesuffix("\n"))
+        note, rate = result.stderr.splitlines()
+        assert re.fullmatch(
+            rf"note: PROMPT: expected fewer than {most} tokens, found [\d,]+: nothing follows them; {advice}", note
+        )
+        assert rate.startswith(f"{most} tokens, ")
+    assert run("generate", file, prompt * 20, "--steps", 5, "--quiet").stderr == ""
+    assert run("generate", file, "In", "--steps", 5, "--seed", 1).stderr.startswith("5 tokens, ")
+
+
 def test_a_model_s_own_tokenizer_needs_no_file(tmp_path: Path) -> None:
     pieces = [*(bytes([byte]) for byte in range(256)), b"<s>"]
     block = Block(flags=BEGINS, pieces=pieces, added=[(256, SPECIAL)], bos=256, eos_ids=[256])

@@ -45,8 +45,8 @@ def test_tokenizer_writes_one_file_and_says_what_it_is(tmp_path: Path) -> None:
 def test_what_a_format_cannot_hold_is_one_line_with_status_2(tmp_path: Path) -> None:
     out = tmp_path / "block"
     refused(
-        run("tokenizer", DEMO, out, "--format", "v3"),
-        f"error: {DEMO}: v3: normalizer: expected none, found one that removes spaces (remove_extra_whitespaces)",
+        run("tokenizer", DEMO, out, "--format", "qwen3c"),
+        f"error: {DEMO}: qwen3c: pieces: expected bytes as in GPT-2 and Qwen, found characters",
     )
     refused(
         run("tokenizer", DEMO, out, "--format", "llama2c", "--vocab-size", 100),
@@ -64,12 +64,23 @@ def test_export_puts_the_tokenizer_into_v3_unless_told_otherwise(tmp_path: Path,
     assert run("export", model, out, "--format", "v3", "--no-tokenizer", "--overwrite").returncode == 0
     with pytest.raises(exporter.CheckpointError, match="found one without"):
         read_tokenizer(out)
-    noted = run("export", CHECKPOINT, out, "--format", "v3", "--overwrite")
+    save_sentencepiece(model.with_name("tokenizer.model"), byte_fallback=False)
+    noted = run("export", model, out, "--format", "v3", "--overwrite")
     assert noted.returncode == 0
-    assert f"note: v3 without a tokenizer block: {DEMO}: v3: normalizer: expected none" in noted.stderr
+    why = f"{model.with_name('tokenizer.model')}: v3: byte_fallback: expected true, found false"
+    assert f"note: v3 without a tokenizer block: {why}" in noted.stderr
     content = out.read_bytes()
-    refused(run("export", CHECKPOINT, out, "--format", "v3", "--with-tokenizer", "--overwrite"), "v3: normalizer")
+    refused(run("export", model, out, "--format", "v3", "--with-tokenizer", "--overwrite"), why)
     assert out.read_bytes() == content
+
+
+def test_the_bundled_model_is_one_file_that_speaks(tmp_path: Path) -> None:
+    out = tmp_path / "demo.bin"
+    assert run("export", CHECKPOINT, out, "--format", "v3", "--with-tokenizer").returncode == 0
+    model = read_tokenizer(out)
+    assert (model.pieces, model.strips_spaces) == (read_tokenizer(DEMO).pieces, True)
+    spoken = run("generate", out, "In the beginning", "--seed", 3, "--steps", 20)
+    assert spoken.stdout.startswith("In the beginning")
 
 
 def test_release_writes_weights_and_tokenizer(tmp_path: Path, model: Path) -> None:

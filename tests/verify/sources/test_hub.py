@@ -36,11 +36,11 @@ def test_pickles_are_asked_for_only_where_there_are_no_safetensors(
 ) -> None:
     asked = faked(monkeypatch, tmp_path)
     assert hub.snapshot("owner/name") == tmp_path
-    settings = asked[0][:10]
-    assert settings == asked[1][:10]
-    assert {"config.json", "tokenizer.json", "merges.txt", "chat_template.*"} <= set(settings)
-    assert asked[0][10:] == ["model*.safetensors", "model.safetensors.index.json"]
-    assert asked[1][10:] == ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
+    settings = asked[0][:12]
+    assert settings == asked[1][:12]
+    assert {"config.json", "tokenizer.json", "merges.txt", "*.tiktoken", "chat_template.*"} <= set(settings)
+    assert asked[0][12:] == ["model*.safetensors", "model.safetensors.index.json"]
+    assert asked[1][12:] == ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
     (tmp_path / "model-1.safetensors").touch()
     assert hub.snapshot("owner/name") == tmp_path
     assert len(asked) == 3

@@ -28,6 +28,7 @@ CHARACTERS = Rules(
     scores=(0.0, -1.0, -0.5, 2.5),
     prefix=True,
     byte_fallback=True,
+    single_spaces=True,
     add_bos=True,
     bos=0,
     unk=0,
@@ -53,6 +54,7 @@ _HEADER = {
     (0, "<I", 3): "kind: expected 1 or 2, found 3",
     (4, "<I", 1 << 7): "flags: expected bits of 0x3f for kind 1, found 0x80",
     (4, "<I", 1 << 6): "flags: expected bits of 0x3f for kind 1, found 0x40",
+    (4, "<I", 1 << 8): "flags: expected bits of 0x3f for kind 1, found 0x100",
     (4, "<I", 1 << 2): "eos: expected an id, as encoding ends with it, found none",
     (8, "<I", 4): "pre-tokenizer: expected 0 to 3 for kind 1, found 4",
     (12, "<I", 0): "token_count: expected 1 to 6, found 0",
@@ -140,6 +142,14 @@ def test_a_template_is_utf8() -> None:
     block[block.index("\u00e9".encode()) + 1] = ord("x")
     with pytest.raises(BlockError, match=r"^chat template: expected UTF-8, found byte 4 to be none$"):
         parse_block(bytes(block), 6)
+
+
+def test_characters_have_flags_of_their_own() -> None:
+    for flags in (1 << 4, 1 << 8):
+        block = bytearray(block_of(CHARACTERS))
+        struct.pack_into("<I", block, 4, flags)
+        with pytest.raises(BlockError, match=f"^flags: expected bits of 0xef for kind 2, found {flags:#x}$"):
+            parse_block(bytes(block), 4)
 
 
 def test_characters_have_no_regular_expression_and_need_merges_or_scores() -> None:

@@ -11,9 +11,15 @@ RULES = Rules(kind="bytes", pieces=(b"a", b" the", b"\xff", b"<|end|>"), added={
 
 
 def drawn(
-    source: SourceRules, count: int = 1500, seed: int = 3, *, added: bool = True, without: str = ""
+    source: SourceRules,
+    count: int = 1500,
+    seed: int = 3,
+    *,
+    added: bool = True,
+    without: str = "",
+    spaces: bool = True,
 ) -> list[str]:
-    return list(Drawing(source, seed, added=added, without=without).texts(count))
+    return list(Drawing(source, seed, added=added, without=without, spaces=spaces).texts(count))
 
 
 def test_the_seed_decides() -> None:
@@ -33,8 +39,9 @@ def test_what_tokenizers_differ_on_is_there() -> None:
 def test_what_a_format_cannot_hold_is_not_there() -> None:
     assert "<|end|>" not in "".join(drawn(SourceRules(RULES), added=False))
     assert "1" not in "".join(drawn(SourceRules(RULES), without="1"))
-    single = drawn(replace(SourceRules(RULES), single_spaces=True))
-    assert all("  " not in text and text == text.strip(" ") for text in single)
+    source = SourceRules(replace(RULES, single_spaces=True))
+    assert all("  " not in text and text == text.strip(" ") for text in drawn(source, spaces=False))
+    assert any("  " in text and text != text.strip(" ") for text in drawn(source))
 
 
 def test_the_own_lines_come_first_and_count() -> None:

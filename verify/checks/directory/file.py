@@ -4,6 +4,7 @@ there."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -15,16 +16,17 @@ from verify.sources import Hyperparameters, Source
 
 _COMPANIONS = (
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "merges.txt", "generation_config.json"),
+    *("vocab.json", "merges.txt", "tekken.json", "generation_config.json"),
 )
+_COMPANION_PATTERNS = ("chat_template.*", "*.tiktoken")
 
 
 def companions_of(source: Source) -> FileSet | None:
     """Return the files beside a Hugging Face source's weights that a directory must have too; None for others."""
     if source.kind != "huggingface":
         return None
-    templates = (path.name for path in source.path.glob("chat_template.*"))
-    return FileSet(source.path, {*_COMPANIONS, *templates})
+    patterned = (path.name for pattern in _COMPANION_PATTERNS for path in source.path.glob(pattern))
+    return FileSet(source.path, {*_COMPANIONS, *patterned})
 
 
 def weight_findings(directory: Directory, hyper: Hyperparameters) -> list[str]:
@@ -86,9 +88,13 @@ def _tied_findings(directory: Directory) -> list[str]:
     ]
 
 
+def _is_companion(name: str) -> bool:
+    return name in _COMPANIONS or any(fnmatchcase(name, pattern) for pattern in _COMPANION_PATTERNS)
+
+
 def _companion_findings(directory: Directory, of_source: Mapping[str, str]) -> list[str]:
     here = directory.files.digests
-    names = {*of_source, *(name for name in here if name in _COMPANIONS or name.startswith("chat_template."))}
+    names = {*of_source, *filter(_is_companion, here)}
     findings = []
     for name in sorted(names):
         if name not in here:

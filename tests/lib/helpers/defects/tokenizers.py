@@ -191,6 +191,12 @@ TOKENIZER_DEFECTS = (
     TokenizerDefect("pieces in GPT-2's letters", "qwen2", _as_letters, "pieces", "pieces-as-letters"),
     TokenizerDefect("no byte fallback", "llama2", put(byte_fallback=False), "byte_fallback", "byte-fallback-missing"),
     TokenizerDefect("no space before the text", "llama2", put(prefix=False), "prefix", "dummy-prefix-missing"),
+    TokenizerDefect(
+        "extra spaces are kept", "sentencepiece", put(single_spaces=False), "single_spaces", "extra-spaces-kept"
+    ),
+    TokenizerDefect(
+        "extra spaces are removed", "llama2", put(single_spaces=True), "single_spaces", "extra-spaces-removed"
+    ),
     TokenizerDefect("a space before the text", "gpt2", put(prefix=True), "prefix", "dummy-prefix-unasked"),
     TokenizerDefect("no NFC", "qwen2", put(nfc=False), "nfc", "nfc-missing"),
     TokenizerDefect("digits not split", "smol", put(digits=False), "digits", "digits-not-split"),

@@ -122,8 +122,16 @@ def test_companions_are_those_of_the_source() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["tekken.json", "qwen.tiktoken"])
+def test_a_tokenizer_of_another_library_is_a_companion_too(name: str) -> None:
+    found = check_directory_file(directory(digests={name: "1"}), [], companions(**{name: "2"}))
+    assert found.detail == f"{name}: expected the source's, sha256 2, found 1"
+    found = check_directory_file(directory(digests={name: "1"}), [], companions())
+    assert found.detail == f"{name}: expected no such file, because the source has none, found one"
+
+
 def test_only_a_hugging_face_source_has_companions(tmp_path: Path) -> None:
-    carried = ["chat_template.jinja", "chat_template.json", "tokenizer.json", "vocab.json"]
+    carried = ["chat_template.jinja", "chat_template.json", "qwen.tiktoken", "tekken.json", "tokenizer.json"]
     for name in (*carried, "README.md", "config.json"):
         (tmp_path / name).touch()
     source: Any = SimpleNamespace(kind="huggingface", path=tmp_path)
