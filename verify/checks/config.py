@@ -71,6 +71,7 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
         "windowed_layers": [number for number, layer in enumerate(layers) if layer["windowed"]],
         "layers_without_rope": [number for number, layer in enumerate(layers) if layer["rope"] == "none"],
         "layers_with_local_rope": [number for number, layer in enumerate(layers) if layer["rope"] == "second"],
+        "layers_with_experts": [number for number, layer in enumerate(layers) if layer["experts"]],
     }
     listed = {name: ", ".join(map(str, numbers)) or "none" for name, numbers in kinds.items()}
     return fields | listed | {f"rope_scaling_{name}": value for name, value in scaling.items()}

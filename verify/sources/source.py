@@ -33,6 +33,7 @@ class LayerKind:
 
     windowed: bool = False
     rope: str = "first"  # none, first, second
+    experts: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class Hyperparameters:
     logit_cap: float = 0.0
     query_scale_beta: float = 0.0
     local_theta: float = 0.0
+    n_experts: int = 0
+    n_active_experts: int = 0
+    expert_hidden_dim: int = 0
+    experts_normalized: bool = False
     layers: tuple[LayerKind, ...] = ()
 
     def __post_init__(self) -> None:
