@@ -20,6 +20,7 @@ SOURCES = (
     "v3_fields.c",
     "v3_config.c",
     "v3_architecture.c",
+    "v3_name.c",
     "v3_table.c",
     "v3_metadata.c",
     "v3_head.c",

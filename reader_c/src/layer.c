@@ -40,7 +40,7 @@ void rc_embed(const rc_batch *b, const int32_t *tokens)
 /* What goes into a block: the residual stream, normed into h where the model has a norm there. */
 static const float *input_of_block(const rc_batch *b, int kind, int64_t layer, int point)
 {
-    if (!rc_has_tensor(&b->s->model->config, kind))
+    if (!rc_has_tensor(&b->s->model->config, kind, false))
         return b->x;
     rc_norm(b, b->s->h, b->x, 1, kind, layer);
     rc_finish_step(b);
@@ -61,7 +61,7 @@ static void add_projected(const rc_batch *b, int64_t layer, const block_end *end
     const rc_config *p = &b->s->model->config;
     const float scale = (float)p->residual_scale;
     float *added = b->s->projected;
-    if (rc_has_tensor(p, end->kind)) {
+    if (rc_has_tensor(p, end->kind, false)) {
         rc_norm(b, added, added, 1, end->kind, layer);
         rc_finish_step(b);
         rc_record(&b->trace, end->normed_point, layer, added, b->n);
