@@ -91,8 +91,8 @@ def spread_of(moved: torch.Tensor) -> torch.Tensor:
     own = moved.double().square()
     position = own.mean(-1, keepdim=True)
     window = position.mean(1, keepdim=True)
-    of_experts = (own / position.clamp(min=torch.finfo(torch.float64).tiny)).mean((0, 1))
-    return (own + (position + window) * of_experts).div_(2)
+    of_experts = own.mean((0, 1)) / own.mean().clamp(min=torch.finfo(torch.float64).tiny)
+    return (own + (position + window) / 2 * of_experts).div_(2)
 
 
 def margins(logits: torch.Tensor, variance: torch.Tensor, count: int) -> torch.Tensor:
