@@ -84,8 +84,9 @@ def _sizes(where: Path, family: str, config: Any, shapes: Shapes) -> dict[str, A
     n_kv_heads, remainder = divmod(kv_rows, head_dim)
     if remainder or n_kv_heads < 1 or n_heads % n_kv_heads:
         raise refusal(path, "layers.0.attention.wk.weight", f"rows of whole heads of {head_dim}", kv_rows)
-    # a class without head_dim divides, unless config.json has the key
-    said_head_dim = config.head_dim if hasattr(config, "head_dim") else config.hidden_size // n_heads
+    # a class without head_dim divides, unless config.json has the key; Mixtral's does so where it is null
+    absent = not hasattr(config, "head_dim") or (family == "mixtral" and config.head_dim is None)
+    said_head_dim = config.hidden_size // n_heads if absent else config.head_dim
     for key, said, expected, of_what in (
         ("vocab_size", config.vocab_size, vocab_size, "the rows of the embedding"),
         ("hidden_size", config.hidden_size, dim, "as the tensors say"),
