@@ -18,6 +18,7 @@ _IN_EVERY_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "v
 _SHAPING = (
     *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "tied"),
     *("qkv_bias", "wo_bias", "mlp_bias", "norm_place", "qk_norm"),
+    *("n_experts", "expert_hidden_dim", "layers_with_experts"),
 )
 
 
