@@ -48,6 +48,7 @@ SOURCES = (
     "project.c",
     "norm.c",
     "heads.c",
+    "experts.c",
     "layer.c",
     "forward.c",
     "pieces.c",

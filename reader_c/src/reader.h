@@ -34,9 +34,10 @@
  *     cache                            where the KV cache of a layer has which positions
  *     mirror_attention, fast_products, fast_attention
  *                                      attention, and one thread's part of `fast`
- *     batch.h, project, norm, heads, layer
+ *     batch.h, project, norm, heads, experts, layer
  *                                      a batch of tokens through a projection, through norms, through what is done to
- *                                      queries and keys before attention, and through a layer
+ *                                      queries and keys before attention, through a mixture of experts, and through a
+ *                                      layer
  *     forward.c                        the forward pass and the walk                [rc_session_forward, rc_walk_*]
  *
  * tokenizer.h has the files about words.
