@@ -209,7 +209,7 @@ tsan-ci: $(READY)
 WORDS := pieces merges encode decode unicode normalize piece_table merge_run words scanner matcher block_encode \
   block_decode block_head score_ranks block_parse tokenizer sample
 mutants: $(READY)
-	for file in shape layout v3_fields v3_config v3_architecture v3_table v3_metadata v3_head parse file $(WORDS); do \
+	for file in shape layout v3_fields v3_config v3_architecture v3_name v3_table v3_metadata v3_head parse file $(WORDS); do \
 	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
 # The same for the Python code that decides: hours; continues where it was stopped. OF=MODULE: only this module.

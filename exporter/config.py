@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from exporter.errors import CheckpointError
+from exporter.experts import check_experts, expert_shapes
 from exporter.strict_json import shown
 from exporter.switches import OPTIONAL_COUNTS, OPTIONAL_FACTORS, LayerKind, check_switches
 
@@ -100,6 +101,9 @@ class ModelConfig:
         logit_divisor: logits are divided by it; 1 for none.
         score_cap, logit_cap: scores and logits become cap * tanh(x / cap); 0 for none.
         local_theta: theta of the second RoPE, which no scaling applies to; 0 without one.
+        n_experts, n_active_experts, expert_hidden_dim: of layers with a mixture of experts, how many there are, how
+            many a token goes through, and their width; 0 without such a layer. hidden_dim is of the other layers.
+        experts_normalized: the shares of a token's experts are divided by their sum.
         layers: a LayerKind for each layer; empty if every layer sees all positions and uses the first RoPE.
 
     Raises:
@@ -136,12 +140,17 @@ class ModelConfig:
     logit_cap: float = 0.0
     query_scale_beta: float = 0.0
     local_theta: float = 0.0
+    n_experts: int = 0
+    n_active_experts: int = 0
+    expert_hidden_dim: int = 0
+    experts_normalized: bool = False
     layers: tuple[LayerKind, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_fields()
         self._check_shape()
         check_switches(self)
+        check_experts(self)
         # one form for one model: all of a head and plain layers are what the empty values say
         if self.rotary_dim == self.head_dim:
             object.__setattr__(self, "rotary_dim", 0)
@@ -198,7 +207,7 @@ class ModelConfig:
         return self.rotary_dim or self.head_dim
 
     def layer(self, number: int) -> LayerKind:
-        """Say how a layer attends.
+        """Say how a layer differs from a Llama's.
 
         Args:
             number: of the layer, from 0.
@@ -257,9 +266,12 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             shapes[f"{p}attention_post_norm.weight"] = (c.dim,)
         if c.norm_place != "after":
             shapes[f"{p}ffn_norm.weight"] = (c.dim,)
-        matrix(f"{p}feed_forward.w1", c.hidden_dim, c.dim, bias=c.mlp_bias)
-        matrix(f"{p}feed_forward.w2", c.dim, c.hidden_dim, bias=c.mlp_bias)
-        matrix(f"{p}feed_forward.w3", c.hidden_dim, c.dim, bias=c.mlp_bias)
+        if c.layer(layer).experts:
+            shapes |= {f"{p}{name}": shape for name, shape in expert_shapes(c).items()}
+        else:
+            matrix(f"{p}feed_forward.w1", c.hidden_dim, c.dim, bias=c.mlp_bias)
+            matrix(f"{p}feed_forward.w2", c.dim, c.hidden_dim, bias=c.mlp_bias)
+            matrix(f"{p}feed_forward.w3", c.hidden_dim, c.dim, bias=c.mlp_bias)
         if c.norm_place != "before":
             shapes[f"{p}ffn_post_norm.weight"] = (c.dim,)
     shapes["norm.weight"] = (c.dim,)

@@ -29,25 +29,31 @@ SWITCH_DEFAULTS: dict[str, object] = {
     "score_cap": 0.0,
     "logit_cap": 0.0,
     "local_theta": 0.0,
+    "n_experts": 0,
     "layers": (),
 }
 
 # Counts and factors that may be zero, which stands for "the model has none".
-OPTIONAL_COUNTS = ("head_dim", "rotary_dim", "window", "query_scale_positions")
+OPTIONAL_COUNTS = (
+    *("head_dim", "rotary_dim", "window", "query_scale_positions"),
+    *("n_experts", "n_active_experts", "expert_hidden_dim"),
+)
 OPTIONAL_FACTORS = ("score_scale", "score_cap", "logit_cap", "query_scale_beta", "local_theta")
 
 
 @dataclass(frozen=True)
 class LayerKind:
-    """How one layer attends.
+    """How one layer differs from a Llama's.
 
     Attributes:
         windowed: whether it sees only the last `window` positions.
         rope: "none", "first" (rope_theta with its scaling) or "second" (local_theta).
+        experts: whether its feed forward is a mixture of experts.
     """
 
     windowed: bool = False
     rope: str = "first"
+    experts: bool = False
 
 
 class Switched(Protocol):

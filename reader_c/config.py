@@ -45,15 +45,17 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class Layer:
-    """How one layer attends.
+    """How one layer differs from a Llama's.
 
     Attributes:
         windowed: whether it sees only the last `window` positions.
         rope: "none", "first" (rope_theta with its scaling) or "second" (local_theta).
+        experts: whether its feed forward is a mixture of experts.
     """
 
     windowed: bool
     rope: str
+    experts: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,10 @@ class Config:
         logit_divisor: logits are divided by it; 1 for none.
         score_cap, logit_cap: scores and logits become cap * tanh(x / cap); 0 for none.
         local_theta: theta of the second RoPE; 0 without one.
-        layers: of each layer, whether it is windowed, and its RoPE.
+        n_experts, n_active_experts, expert_hidden_dim: of layers with a mixture of experts, how many there are, how
+            many a token goes through, and their width; 0 without such a layer. hidden_dim is of the other layers.
+        experts_normalized: the shares of a token's experts are divided by their sum.
+        layers: of each layer, whether it is windowed, its RoPE, and whether it has experts.
     """
 
     dim: int
@@ -115,6 +120,10 @@ class Config:
     logit_cap: float
     query_scale_beta: float
     local_theta: float
+    n_experts: int
+    n_active_experts: int
+    expert_hidden_dim: int
+    experts_normalized: bool
     layers: tuple[Layer, ...]
 
 
@@ -127,7 +136,8 @@ def _layers_of(model: Any, raw: Any) -> tuple[Layer, ...]:
     kind = ffi.new("rc_layer *")
     for number in range(count):
         lib.rc_model_layer(model, number, kind)
-        layers.append(Layer(windowed=bool(kind.windowed), rope=_LAYER_ROPES[kind.rope]))
+        rope = _LAYER_ROPES[kind.rope]
+        layers.append(Layer(windowed=bool(kind.windowed), rope=rope, experts=bool(kind.experts)))
     return tuple(layers)
 
 
@@ -177,5 +187,9 @@ def config_of(model: Any) -> Config:
         logit_cap=raw.logit_cap,
         query_scale_beta=raw.query_scale_beta,
         local_theta=raw.local_theta,
+        n_experts=raw.n_experts,
+        n_active_experts=raw.n_active_experts,
+        expert_hidden_dim=raw.expert_hidden_dim,
+        experts_normalized=bool(raw.experts_normalized),
         layers=_layers_of(model, raw),
     )

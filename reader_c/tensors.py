@@ -43,9 +43,17 @@ _IN_LAYERS = {
     "feed_forward.w2.bias": lib.RC_W2_BIAS,
     "feed_forward.w3.weight": lib.RC_W3,
     "feed_forward.w3.bias": lib.RC_W3_BIAS,
+    "feed_forward.router.weight": lib.RC_ROUTER,
     "ffn_post_norm.weight": lib.RC_FFN_POST_NORM,
 }
 _LAYER_NAME = re.compile(r"layers\.(0|[1-9][0-9]{0,9})\.(.+)")
+# A layer has these behind its router, for each expert.
+_OF_EXPERT = {
+    "w1.weight": lib.RC_EXPERT_W1,
+    "w2.weight": lib.RC_EXPERT_W2,
+    "w3.weight": lib.RC_EXPERT_W3,
+}
+_EXPERT_NAME = re.compile(r"feed_forward\.experts\.(0|[1-9][0-9]{0,9})\.(.+)")
 _BEFORE_LAYERS = {"tok_embeddings.weight": lib.RC_TOK_EMBEDDINGS}
 _AFTER_LAYERS = {
     "norm.weight": lib.RC_NORM,
@@ -127,27 +135,43 @@ class QuantizedTensor:
 
 def names_of(pointer: Any, n_layers: int) -> tuple[str, ...]:
     """Return the names of an open file's tensors; a shared classifier has no entry of its own."""
-    tensor = ffi.new("rc_tensor *")
-
-    def present(names: dict[str, int]) -> list[str]:
-        return [name for name, kind in names.items() if lib.rc_model_tensor(pointer, kind, 0, tensor)]
-
-    of_layer = present(_IN_LAYERS)
+    layers = [0] * n_layers  # all alike
+    n_experts = lib.rc_model_config(pointer).n_experts
+    if n_experts:
+        kind = ffi.new("rc_layer *")
+        for layer in range(n_layers):
+            lib.rc_model_layer(pointer, layer, kind)
+            layers[layer] = kind.experts
+    first = {experts: layer for layer, experts in reversed([*enumerate(layers)])}
+    of_layer = {experts: _of_layer(pointer, layer, n_experts) for experts, layer in first.items()}
     return (
         *_BEFORE_LAYERS,
-        *(f"layers.{layer}.{name}" for layer in range(n_layers) for name in of_layer),
-        *present(_AFTER_LAYERS),
+        *(f"layers.{layer}.{name}" for layer, experts in enumerate(layers) for name in of_layer[experts]),
+        *(name for name in _AFTER_LAYERS if has(pointer, name)),
     )
+
+
+def _of_layer(pointer: Any, layer: int, n_experts: int) -> list[str]:
+    """Return the names of a layer's tensors within the layer, in the order of the file."""
+    names: list[str] = []
+    for name, kind in _IN_LAYERS.items():
+        if has(pointer, f"layers.{layer}.{name}"):
+            names.append(name)
+            if kind == lib.RC_ROUTER:
+                names += [f"feed_forward.experts.{e}.{own}" for e in range(n_experts) for own in _OF_EXPERT]
+    return names
 
 
 def near(pointer: Any, name: str, n_layers: int) -> Sequence[str]:
     """Return the names most like an unknown one, the nearest first: at most three, none that is far from it.
 
-    Only one layer's names are compared: a file may have very many tensors.
+    Only one layer's names, and one expert's, are compared: a file may have very many tensors.
     """
-    number = re.search(r"\blayers\.([0-9]{1,10})\b", name)
+    number, which = (re.search(rf"\b{word}\.([0-9]{{1,10}})\b", name) for word in ("layers", "experts"))
     layer = min(int(number[1]), n_layers - 1) if number else 0
-    known = [*_BEFORE_LAYERS, *(f"layers.{layer}.{own}" for own in _IN_LAYERS), *_AFTER_LAYERS]
+    expert = min(int(which[1]), max(0, lib.rc_model_config(pointer).n_experts - 1)) if which else 0
+    of_expert = [f"feed_forward.experts.{expert}.{own}" for own in _OF_EXPERT]
+    known = [*_BEFORE_LAYERS, *(f"layers.{layer}.{own}" for own in [*_IN_LAYERS, *of_expert]), *_AFTER_LAYERS]
     return difflib.get_close_matches(name, [own for own in known if has(pointer, own)], cutoff=0.5)
 
 
@@ -166,12 +190,21 @@ def find(pointer: Any, name: str) -> tuple[Any, tuple[int, ...]]:
     The name is parsed, not looked up in a table: a file may have very many tensors.
     """
     match = _LAYER_NAME.fullmatch(name)
-    if match:
-        kind, layer = _IN_LAYERS.get(match[2]), int(match[1])
+    of_expert = _EXPERT_NAME.fullmatch(match[2]) if match else None
+    if of_expert:
+        kind = _OF_EXPERT.get(of_expert[2])
+    elif match:
+        kind = _IN_LAYERS.get(match[2])
     else:
-        kind, layer = (_BEFORE_LAYERS | _AFTER_LAYERS).get(name), 0
-    tensor = ffi.new("rc_tensor *")
-    if kind is None or not lib.rc_model_tensor(pointer, kind, layer, tensor):
+        kind = (_BEFORE_LAYERS | _AFTER_LAYERS).get(name)
+    layer, tensor = int(match[1]) if match else 0, ffi.new("rc_tensor *")
+    if kind is None:
+        raise KeyError(name)
+    if of_expert:
+        there = lib.rc_model_expert_tensor(pointer, kind, layer, int(of_expert[1]), tensor)
+    else:
+        there = lib.rc_model_tensor(pointer, kind, layer, tensor)
+    if not there:
         raise KeyError(name)
     return tensor, (tensor.cols,) if kind in _VECTORS else (tensor.rows, tensor.cols)
 

@@ -16,7 +16,11 @@ from reader_c.status import check
 
 # Names of the recorded points, and C's numbers for them. Where a matrix is Q8_0 and activations are q8, "NAME int8"
 # and "NAME scale" are the input of the product NAME.
-_PRODUCTS = ("q", "k", "v", "wo", "gate", "up", "down", "logits")
+_PRODUCTS = (
+    *("q", "k", "v", "wo", "gate", "up", "down"),
+    *("expert_gate", "expert_up", "expert_down"),
+    "logits",
+)
 _EMBEDDING = {"embedding": lib.RC_AT_EMBEDDING}
 _LAYER = {
     "cosine": lib.RC_AT_COSINE,
@@ -38,6 +42,12 @@ _LAYER = {
     "attention_post_norm": lib.RC_AT_ATTENTION_POST_NORM,
     "attention_residual": lib.RC_AT_ATTENTION_RESIDUAL,
     "ffn_norm": lib.RC_AT_FFN_NORM,
+    "router": lib.RC_AT_ROUTER,
+    "routed": lib.RC_AT_ROUTED,
+    "expert_gate": lib.RC_AT_EXPERT_GATE,
+    "expert_up": lib.RC_AT_EXPERT_UP,
+    "expert_gated": lib.RC_AT_EXPERT_GATED,
+    "expert_down": lib.RC_AT_EXPERT_DOWN,
     "gate": lib.RC_AT_GATE,
     "up": lib.RC_AT_UP,
     "gated": lib.RC_AT_GATED,
@@ -64,6 +74,8 @@ class Stage:
         at: point name to array (tokens, ...), in the order of computation; float32, except that "NAME int8" is int8.
             scores and shares are (tokens, n_heads, tokens), zero beyond a token's own position and before its
             window. A point that the layer does not have is not there: q_normed without a norm of queries, for one.
+            In a layer with experts, a token's experts stand one after the other in the order of their numbers:
+            expert_gate is (tokens, n_active_experts * expert_hidden_dim).
     """
 
     layer: int | None

@@ -236,6 +236,8 @@ def _coverage(opened: _Opened, plan: _Plan, findings: CheckFindings) -> Coverage
         engine_sequences=0 if findings.engine is None else findings.engine.sequences_per_process,
         traced_windows=len(traced),
         traced_positions=sum(len(windows[number].tokens) for number in traced),
+        undecided_positions=findings.undecided.positions,
+        router_margin=findings.undecided.margin,
     )
 
 

@@ -29,7 +29,7 @@ ALIGNMENT = 64
 DIGEST_BYTES = 32
 
 HEADER = struct.Struct("<Ii7i3I2d2I6d2I2Q4I32sQ56x")
-ARCHITECTURE = struct.Struct("<6I8d168x")
+ARCHITECTURE = struct.Struct("<6I8d4I152x")
 LAYERS_AT = HEADER.size + ARCHITECTURE.size
 LAYER_BYTES = 4
 # The layer table and the tokenizer fill whole blocks of this size.
@@ -211,9 +211,10 @@ def _architecture(c: ModelConfig) -> bytes:
         *(c.window, c.query_scale_positions),
         *(c.embedding_scale, c.score_scale, c.residual_scale, c.logit_divisor),
         *(c.score_cap, c.logit_cap, c.query_scale_beta, c.local_theta),
+        *(c.n_experts, c.n_active_experts, c.expert_hidden_dim, c.experts_normalized),
     )
     layers = (c.layer(number) for number in range(c.n_layers))
-    words = [layer.windowed | LAYER_ROPES.index(layer.rope) << 1 for layer in layers]
+    words = [layer.windowed | LAYER_ROPES.index(layer.rope) << 1 | layer.experts << 3 for layer in layers]
     return (block + struct.pack(f"<{len(words)}I", *words)).ljust(table_at(c.n_layers) - HEADER.size, b"\0")
 
 

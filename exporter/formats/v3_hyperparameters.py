@@ -5,7 +5,10 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
+
 from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS, ModelConfig, RopeScaling
+from exporter.experts import MOST_EXPERTS
 from exporter.formats import v3
 from exporter.formats.v3_fields import Fields
 from exporter.switches import LAYER_ROPES, NORM_PLACES, QK_NORMS, LayerKind
@@ -22,31 +25,64 @@ _SCALING_REALS = {
 # Factors that are 1 where the model has none, and numbers that are 0 there.
 _FACTORS = {"embedding_scale": 280, "residual_scale": 296, "logit_divisor": 304}
 _OPTIONAL = {"score_scale": 288, "score_cap": 312, "logit_cap": 320, "query_scale_beta": 328, "local_theta": 336}
-_WINDOW_AT, _QUERY_SCALE_POSITIONS_AT, _LOCAL_THETA_AT = 272, 276, 336
+_WINDOW_AT, _QUERY_SCALE_POSITIONS_AT, _LOCAL_THETA_AT, _EXPERTS_AT = 272, 276, 336, 344
+_HEAD_SIZE_AT, _HIDDEN_DIM_AT, _FLAGS_AT = 136, 12, 40
+# Bits of a layer's word: the kinds of RoPE take two, from the second on.
+_ROPE_BIT, _EXPERTS_BIT = 1, 3
 
 
 def tensor_count(fields: Fields) -> tuple[int, int]:
     """Return the number of layers and the number of tensors that the fields imply. Raises V3Error."""
-    said = _fixed(fields) | _switches(fields)
-    own = said["norm_place"] == "both"
-    a_layer = 9 + 3 * said["qkv_bias"] + said["wo_bias"] + 3 * said["mlp_bias"]
-    a_layer += 2 * own + 2 * (said["qk_norm"] != "none")
-    return said["n_layers"], said["n_layers"] * a_layer + 2 + (not said["tied"])
+    said = _said(fields)
+    a_layer = 6 + 3 * said["qkv_bias"] + said["wo_bias"]
+    a_layer += 2 * (said["norm_place"] == "both") + 2 * (said["qk_norm"] != "none")
+    mixed = _layers_with_experts(fields, said["n_layers"]) if said["n_experts"] else 0
+    plain = said["n_layers"] - mixed
+    feed_forward = plain * (3 + 3 * said["mlp_bias"]) + mixed * (1 + 3 * said["n_experts"])
+    return said["n_layers"], said["n_layers"] * a_layer + feed_forward + 2 + (not said["tied"])
 
 
 def read_config(fields: Fields) -> ModelConfig:
     """Return the whole config. Raises V3Error for the first field that breaks a rule."""
-    said = _fixed(fields) | _switches(fields)
-    layers = tuple(_layer(fields, v3.LAYERS_AT + v3.LAYER_BYTES * number) for number in range(said["n_layers"]))
+    said = _said(fields)
+    most = (len(LAYER_ROPES) << _ROPE_BIT) - 1 + (bool(said["n_experts"]) << _EXPERTS_BIT)
+    layers = tuple(_layer(fields, v3.LAYERS_AT + v3.LAYER_BYTES * number, most) for number in range(said["n_layers"]))
     windowed, local = any(layer.windowed for layer in layers), any(layer.rope == "second" for layer in layers)
     for field, at, used, what in (
         ("window", _WINDOW_AT, windowed, "windowed layer"),
         ("local_theta", _LOCAL_THETA_AT, local, "layer with the second RoPE"),
+        ("n_experts", _EXPERTS_AT, any(layer.experts for layer in layers), "layer with experts"),
     ):
         if bool(said[field]) != used:
             expected = f"more than 0, for there is a {what}" if used else f"0, for there is no {what}"
             raise fields.wrong(field, at, expected, said[field])
+    width = said["expert_hidden_dim"]
+    if said["hidden_dim"] != width and all(layer.experts for layer in layers):
+        expected = f"expert_hidden_dim = {width}, for every layer has experts"
+        raise fields.wrong("hidden_dim", _HIDDEN_DIM_AT, expected, said["hidden_dim"])
     return ModelConfig(**said, layers=layers)
+
+
+def _said(fields: Fields) -> dict[str, Any]:
+    """Read everything but the layer table."""
+    said = _fixed(fields) | _switches(fields) | _experts(fields)
+    if said["n_experts"] and said["mlp_bias"]:
+        raise fields.wrong(
+            "flags", _FLAGS_AT, "no bit 3, for experts have no biases", fields.u32("flags", _FLAGS_AT, 0, 15)
+        )
+    return said
+
+
+def _layers_with_experts(fields: Fields, n_layers: int) -> int:
+    """Count them, in a file that may claim more layers than it has bytes."""
+    end = v3.table_at(n_layers)
+    if end > fields.size:
+        raise fields.wrong("file size", None, f"at least {end}", fields.size)
+    if end > len(fields.head):
+        claimed = int.from_bytes(fields.head[_HEAD_SIZE_AT : _HEAD_SIZE_AT + 8], "little")
+        raise fields.wrong("head size", _HEAD_SIZE_AT, f"at least {end}", claimed)
+    words = np.frombuffer(fields.head, "<u4", n_layers, v3.LAYERS_AT)
+    return int((words >> _EXPERTS_BIT & 1).sum())
 
 
 def _fixed(fields: Fields) -> dict[str, Any]:
@@ -127,6 +163,23 @@ def _switches(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _layer(fields: Fields, at: int) -> LayerKind:
-    word = fields.u32("layer", at, 0, 5)
-    return LayerKind(windowed=bool(word & 1), rope=LAYER_ROPES[word >> 1])
+def _experts(fields: Fields) -> dict[str, Any]:
+    """Read the fields of a mixture of experts, which are zero without one."""
+    count = fields.u32("n_experts", _EXPERTS_AT, 0, MOST_EXPERTS)
+    if count == 1:
+        raise fields.wrong("n_experts", _EXPERTS_AT, "0 or at least 2", count)
+    some = int(bool(count))
+    return {
+        "n_experts": count,
+        "n_active_experts": fields.u32("n_active_experts", _EXPERTS_AT + 4, some, count),
+        "expert_hidden_dim": fields.u32("expert_hidden_dim", _EXPERTS_AT + 8, some, some * (2**31 - 1)),
+        "experts_normalized": bool(fields.u32("experts_normalized", _EXPERTS_AT + 12, 0, some)),
+    }
+
+
+def _layer(fields: Fields, at: int, most: int) -> LayerKind:
+    word = fields.u32("layer", at, 0, most)
+    rope = word >> _ROPE_BIT & 3
+    if rope >= len(LAYER_ROPES):
+        raise fields.wrong("RoPE of a layer", at, f"0 to {len(LAYER_ROPES) - 1}", rope)
+    return LayerKind(windowed=bool(word & 1), rope=LAYER_ROPES[rope], experts=bool(word >> _EXPERTS_BIT))

@@ -12,6 +12,7 @@ import numpy as np
 from blake3 import blake3
 
 from exporter.config import tensor_shapes
+from exporter.experts import expert_matrix, is_router
 from exporter.formats import v3
 from exporter.formats.layout import LARGEST_GROUP, MAGIC
 from exporter.formats.v3_fields import Fields, V3Error
@@ -85,10 +86,7 @@ class Parser(Fields):
             raise self.wrong("file size", None, f"at least {head_size}", self.size)
         config = read_config(self)
         metadata = self._metadata(table_end, tokenizer_at, count)
-        stored = {
-            name: self._stored(table + number * v3.ENTRY.size, shape)
-            for number, (name, shape) in enumerate(tensor_shapes(config).items())
-        }
+        stored = self._storages(table, tensor_shapes(config))
         tokenizer = self.head[tokenizer_at : tokenizer_at + tokenizer_size]
         plan = v3.plan(config, stored, metadata, alignment, tokenizer)
         if plan.size > self.size + v3.MOST_TENSORS * MOST_ALIGNMENT:
@@ -118,6 +116,24 @@ class Parser(Fields):
         if size % v3.BLOCK:
             raise self.wrong("tokenizer size", 192, f"a multiple of {v3.BLOCK}", size)
         return size
+
+    def _storages(self, table: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, v3.Stored]:
+        """Return how each tensor is stored: one way for a matrix of all experts of a layer."""
+        stored: dict[str, v3.Stored] = {}
+        of_experts: dict[tuple[str, str], v3.Stored] = {}
+        for number, (name, shape) in enumerate(shapes.items()):
+            at = table + number * v3.ENTRY.size
+            own = stored[name] = self._stored(at, shape)
+            if own.group_size and is_router(name):
+                raise self.wrong("storage of a router", at + 68, "one number an element", own.storage)
+            place = expert_matrix(name)
+            first = of_experts.setdefault(place, own) if place else own
+            if own.storage != first.storage:
+                raise self.wrong("storage of an expert", at + 68, f"{first.storage}, as expert 0 has", own.storage)
+            if own != first:
+                expected = f"{first.group_size}, as expert 0 has"
+                raise self.wrong("group_size of an expert", at + 104, expected, own.group_size)
+        return stored
 
     def _stored(self, at: int, shape: tuple[int, ...]) -> v3.Stored:
         number = self.u32("storage", at + 68, 1, max(v3.STORAGES.values()))

@@ -1,6 +1,7 @@
 #include "layer.h"
 
 #include "cache.h"
+#include "experts.h"
 #include "fast_attention.h"
 #include "heads.h"
 #include "lanes.h"
@@ -40,7 +41,7 @@ void rc_embed(const rc_batch *b, const int32_t *tokens)
 /* What goes into a block: the residual stream, normed into h where the model has a norm there. */
 static const float *input_of_block(const rc_batch *b, int kind, int64_t layer, int point)
 {
-    if (!rc_has_tensor(&b->s->model->config, kind))
+    if (!rc_has_tensor(&b->s->model->config, kind, false))
         return b->x;
     rc_norm(b, b->s->h, b->x, 1, kind, layer);
     rc_finish_step(b);
@@ -61,7 +62,7 @@ static void add_projected(const rc_batch *b, int64_t layer, const block_end *end
     const rc_config *p = &b->s->model->config;
     const float scale = (float)p->residual_scale;
     float *added = b->s->projected;
-    if (rc_has_tensor(p, end->kind)) {
+    if (rc_has_tensor(p, end->kind, false)) {
         rc_norm(b, added, added, 1, end->kind, layer);
         rc_finish_step(b);
         rc_record(&b->trace, end->normed_point, layer, added, b->n);
@@ -115,11 +116,11 @@ static void run_attention(const rc_batch *b, int64_t layer)
     add_projected(b, layer, &end);
 }
 
-static void run_feed_forward(const rc_batch *b, int64_t layer)
+/* The session's projected = the gated feed forward of x (n, dim). */
+static void run_gated(const rc_batch *b, const float *x, int64_t layer)
 {
     const rc_session *s = b->s;
     const rc_config *p = &s->model->config;
-    const float *x = input_of_block(b, RC_FFN_NORM, layer, RC_AT_FFN_NORM);
     const rc_projection inputs[] = {{RC_W1, RC_W1_BIAS, RC_AT_GATE, RC_AT_GATE_INT8, s->gate},
                                     {RC_W3, RC_W3_BIAS, RC_AT_UP, RC_AT_UP_INT8, s->up}};
     rc_project(b, x, layer, 2, inputs);
@@ -130,6 +131,15 @@ static void run_feed_forward(const rc_batch *b, int64_t layer)
     rc_record(&b->trace, RC_AT_GATED, layer, s->gate, b->n);
     const rc_projection output = {RC_W2, RC_W2_BIAS, RC_AT_DOWN, RC_AT_DOWN_INT8, s->projected};
     rc_project(b, s->gate, layer, 1, &output);
+}
+
+static void run_feed_forward(const rc_batch *b, int64_t layer)
+{
+    const float *x = input_of_block(b, RC_FFN_NORM, layer, RC_AT_FFN_NORM);
+    if (rc_has_experts(b->s->model, layer))
+        rc_run_experts(b, x, layer);
+    else
+        run_gated(b, x, layer);
     static const block_end end = {RC_FFN_POST_NORM, RC_AT_FFN_POST_NORM, RC_AT_FFN_RESIDUAL};
     add_projected(b, layer, &end);
 }

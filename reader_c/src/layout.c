@@ -145,7 +145,7 @@ static const int MATRICES[] = {RC_TOK_EMBEDDINGS, RC_WQ, RC_WK, RC_WV, RC_WO, RC
 static void take_all(cursor *c, const int *kinds, size_t count, void (*take)(cursor *, int kind))
 {
     for (size_t i = 0; i < count; i++)
-        if (rc_has_tensor(c->config, kinds[i]))
+        if (rc_has_tensor(c->config, kinds[i], false))
             take(c, kinds[i]);
 }
 

@@ -3,17 +3,30 @@
 #include "bytes.h"
 #include "clones.h"
 
+static rc_matrix matrix_at(const rc_model *model, const rc_tensor *tensor)
+{
+    return (rc_matrix){.storage = tensor->storage,
+                       .rows = tensor->rows,
+                       .cols = tensor->cols,
+                       .group_size = tensor->group_size,
+                       .values = model->bytes + tensor->offset,
+                       .scales = tensor->storage == RC_Q8 ? model->bytes + tensor->scale_offset : NULL};
+}
+
 rc_matrix rc_matrix_of(const rc_model *model, int kind, int64_t layer)
 {
     rc_tensor tensor;
     if (!rc_model_tensor(model, kind, layer, &tensor))
         return (rc_matrix){.storage = RC_ABSENT};
-    return (rc_matrix){.storage = tensor.storage,
-                       .rows = tensor.rows,
-                       .cols = tensor.cols,
-                       .group_size = tensor.group_size,
-                       .values = model->bytes + tensor.offset,
-                       .scales = tensor.storage == RC_Q8 ? model->bytes + tensor.scale_offset : NULL};
+    return matrix_at(model, &tensor);
+}
+
+rc_matrix rc_expert_matrix_of(const rc_model *model, int kind, int64_t layer, int64_t expert)
+{
+    rc_tensor tensor;
+    if (!rc_model_expert_tensor(model, kind, layer, expert, &tensor))
+        return (rc_matrix){.storage = RC_ABSENT};
+    return matrix_at(model, &tensor);
 }
 
 /* ---- rows ---- */

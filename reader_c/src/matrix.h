@@ -15,6 +15,9 @@ typedef struct {
 
 rc_matrix rc_matrix_of(const rc_model *model, int kind, int64_t layer);
 
+/* The same of one expert. */
+rc_matrix rc_expert_matrix_of(const rc_model *model, int kind, int64_t layer, int64_t expert);
+
 /* One row as float: the row itself where it is fp32, else `room`, (cols,), with the widened halves or q * scale. */
 const float *rc_matrix_row(const rc_matrix *w, int64_t row, float *room);
 

@@ -19,8 +19,9 @@ typedef struct {
 struct rc_model {
     rc_config config;
     rc_stack stacks[RC_KINDS]; /* v0 to v2 */
-    int64_t slots[RC_KINDS];   /* v3: place in a layer's part of the table; -1 where the model has none */
-    int64_t slots_a_layer;     /* v3 */
+    /* v3, of layers without experts and of those that have some */
+    int64_t slots[2][RC_KINDS]; /* place in a layer's part of the table, expert 0's; -1 where the layer has none */
+    int64_t slots_a_layer[2];   /* entries of a layer */
     uint8_t *head;             /* (config.head_size,) the first bytes of the file, a copy */
     uint8_t *bytes;            /* (config.file_size,) the file; nothing here writes to it once it is open */
     int64_t mapped;            /* bytes of it that are a map; 0 where it is a copy */
@@ -31,6 +32,13 @@ static inline bool rc_is_windowed(const rc_model *model, int64_t layer)
 {
     rc_layer kind;
     return rc_model_layer(model, layer, &kind) && kind.windowed;
+}
+
+/* Whether a layer's feed forward is a mixture of experts. */
+static inline bool rc_has_experts(const rc_model *model, int64_t layer)
+{
+    rc_layer kind;
+    return rc_model_layer(model, layer, &kind) && kind.experts;
 }
 
 #endif

@@ -43,6 +43,15 @@ int rc_model_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *t
     if (kind < 0 || kind >= RC_KINDS || layer < 0)
         return 0;
     if (model->config.format == RC_V3)
-        return rc_v3_tensor(model, kind, layer, tensor);
+        return rc_v3_tensor(model, kind, layer, 0, tensor);
     return rc_stacked_tensor(model, kind, layer, tensor);
+}
+
+int rc_model_expert_tensor(const rc_model *model, int kind, int64_t layer, int64_t expert, rc_tensor *tensor)
+{
+    *tensor = (rc_tensor){0};
+    const rc_config *c = &model->config;
+    if (kind < 0 || kind >= RC_KINDS || layer < 0 || !rc_shape_of(c, kind).of_expert)
+        return 0;
+    return expert >= 0 && expert < c->n_experts ? rc_v3_tensor(model, kind, layer, expert, tensor) : 0;
 }

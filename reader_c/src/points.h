@@ -27,10 +27,17 @@ enum rc_point {
     RC_AT_ATTENTION_POST_NORM, /* (dim) */
     RC_AT_ATTENTION_RESIDUAL,  /* (dim) */
     RC_AT_FFN_NORM,            /* (dim) */
+    /* the six below only in a layer with experts; slots of a token's experts ascend with their numbers */
+    RC_AT_ROUTER,              /* (n_experts) logits of the router */
+    RC_AT_ROUTED,              /* (n_experts) share of each expert, 0 of those that are not chosen */
+    RC_AT_EXPERT_GATE,         /* (n_active_experts, expert_hidden_dim) before its activation */
+    RC_AT_EXPERT_UP,           /* (n_active_experts, expert_hidden_dim) */
+    RC_AT_EXPERT_GATED,        /* (n_active_experts, expert_hidden_dim) */
+    RC_AT_EXPERT_DOWN,         /* (n_active_experts, dim) */
     RC_AT_GATE,                /* (hidden_dim) before its activation */
     RC_AT_UP,                  /* (hidden_dim) */
     RC_AT_GATED,               /* (hidden_dim) */
-    RC_AT_DOWN,                /* (dim) */
+    RC_AT_DOWN,                /* (dim) with experts: the sum of expert_down, each times its share */
     RC_AT_FFN_POST_NORM,       /* (dim) */
     RC_AT_FFN_RESIDUAL,        /* (dim) */
     RC_AT_FINAL_NORM,          /* (dim) */
@@ -44,6 +51,9 @@ enum rc_point {
     RC_AT_GATE_INT8,
     RC_AT_UP_INT8,
     RC_AT_DOWN_INT8,
+    RC_AT_EXPERT_GATE_INT8, /* of all slots, as above */
+    RC_AT_EXPERT_UP_INT8,
+    RC_AT_EXPERT_DOWN_INT8,
     RC_AT_LOGITS_INT8,
     RC_AT_Q_SCALE,
     RC_AT_K_SCALE,
@@ -52,6 +62,9 @@ enum rc_point {
     RC_AT_GATE_SCALE,
     RC_AT_UP_SCALE,
     RC_AT_DOWN_SCALE,
+    RC_AT_EXPERT_GATE_SCALE,
+    RC_AT_EXPERT_UP_SCALE,
+    RC_AT_EXPERT_DOWN_SCALE,
     RC_AT_LOGITS_SCALE,
     RC_POINTS
 };

@@ -16,4 +16,15 @@ typedef struct {
  * group size. */
 void rc_project(const rc_batch *b, const float *x, int64_t layer, int count, const rc_projection *projections);
 
+/* One expert of a layer, and the session's pairs that are its own. */
+typedef struct {
+    int64_t layer, expert;
+    int64_t first, count; /* of the pairs */
+} rc_expert_part;
+
+/* x (count, in_features) through `count` projections of the expert; out is (count, out_features) each. Points are
+ * recorded slot by slot. */
+void rc_project_expert(const rc_batch *b, const float *x, const rc_expert_part *part, int count,
+                       const rc_projection *projections);
+
 #endif

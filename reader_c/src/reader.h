@@ -17,10 +17,10 @@
  *     status.h, bytes.h, model.h       a failure; numbers in a file; what is behind a rc_model
  *     shape                            which tensors a header implies, with names and shapes
  *     layout                           v0 to v2: header, and where each tensor stands
- *     v3_fields, v3_config, v3_architecture, v3_table, v3_metadata, v3_head
- *                                      v3: one field; hyper-parameters; architecture block and layer table; tensors;
- *                                      metadata; the whole head                     [rc_model_layer]
- *     parse                            tells formats apart                          [rc_model_tensor]
+ *     v3_fields, v3_config, v3_architecture, v3_name, v3_table, v3_metadata, v3_head
+ *                                      v3: one field; hyper-parameters; architecture block and layer table; a tensor's
+ *                                      name; tensors; metadata; the whole head      [rc_model_layer]
+ *     parse                            tells formats apart            [rc_model_tensor, rc_model_expert_tensor]
  *     file.c                           opens, reads and closes a file               [rc_open and what follows it]
  *     clones.h, lanes, matrix          wide loops; the loop of `mirror`'s products; a weight matrix and its rows
  *     quantize, rope                   int8 activations; RoPE: shared by both arithmetics, but for sines and powers
@@ -34,9 +34,10 @@
  *     cache                            where the KV cache of a layer has which positions
  *     mirror_attention, fast_products, fast_attention
  *                                      attention, and one thread's part of `fast`
- *     batch.h, project, norm, heads, layer
+ *     batch.h, project, norm, heads, experts, layer
  *                                      a batch of tokens through a projection, through norms, through what is done to
- *                                      queries and keys before attention, and through a layer
+ *                                      queries and keys before attention, through a mixture of experts, and through a
+ *                                      layer
  *     forward.c                        the forward pass and the walk                [rc_session_forward, rc_walk_*]
  *
  * tokenizer.h has the files about words.
@@ -97,6 +98,10 @@ enum rc_kind {
     RC_W2_BIAS,
     RC_W3,
     RC_W3_BIAS,
+    RC_ROUTER, /* this and the three below: of a layer with experts, which has none of the six above */
+    RC_EXPERT_W1, /* one for each expert; an expert's three stand together */
+    RC_EXPERT_W2,
+    RC_EXPERT_W3,
     RC_FFN_POST_NORM,
     RC_NORM,
     RC_FREQS_COS,
@@ -169,6 +174,10 @@ typedef struct {
     double logit_cap;
     double query_scale_beta;
     double local_theta; /* of the second RoPE */
+    int32_t n_experts;  /* this and the three below: of layers with a mixture of experts; 0 without such a layer */
+    int32_t n_active_experts;   /* that a token goes through */
+    int32_t expert_hidden_dim;  /* hidden_dim is of the other layers */
+    int32_t experts_normalized; /* 0 or 1: a token's shares are divided by their sum */
     int64_t file_size;
     int64_t head_size;      /* bytes before the first tensor */
     int64_t alignment;      /* of tensors and scales; 0 where the format has none */
@@ -179,10 +188,11 @@ typedef struct {
     int64_t tokenizer_size; /* v3: its bytes; 0 without one */
 } rc_config;
 
-/* How one layer attends. */
+/* How one layer differs from a Llama's. */
 typedef struct {
     int32_t windowed; /* 0 or 1 */
     int32_t rope;     /* enum rc_layer_rope */
+    int32_t experts;  /* 0 or 1: its feed forward is a mixture of experts */
 } rc_layer;
 
 typedef struct {
@@ -211,8 +221,12 @@ const rc_config *rc_model_config(const rc_model *model);
 /* One layer. 1 where the model has it, else 0. */
 int rc_model_layer(const rc_model *model, int64_t layer, rc_layer *kind);
 
-/* One tensor; layer is 0 outside the layers. 1 where the model has it, else 0. */
+/* One tensor; layer is 0 outside the layers. 1 where the model has it, else 0. Of the tensors that each expert has, it
+ * is expert 0's. */
 int rc_model_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor);
+
+/* The same of any expert, for RC_EXPERT_W1 to RC_EXPERT_W3 alone. */
+int rc_model_expert_tensor(const rc_model *model, int kind, int64_t layer, int64_t expert, rc_tensor *tensor);
 const uint8_t *rc_model_bytes(const rc_model *model);
 
 /* Whether this machine and this build have the path; and the fastest path that they have. */

@@ -49,8 +49,14 @@ static void place_arrays(rc_session *s, arena *m)
     s->h = place(m, f, s->batch, p->dim > q_dim ? p->dim : q_dim, 1);
     s->projected = place(m, f, s->batch, p->dim, 1);
     s->q = place(m, f, s->batch, q_dim, 1);
-    s->gate = place(m, f, s->batch, p->hidden_dim, 1);
-    s->up = place(m, f, s->batch, p->hidden_dim, 1);
+    s->gate = place(m, f, s->gate_room, 1, 1);
+    s->up = place(m, f, s->gate_room, 1, 1);
+    s->routed = place(m, f, s->batch, p->n_experts, 1);
+    s->chosen = place(m, sizeof *s->chosen, s->batch, p->n_experts, 1);
+    s->expert_first = place(m, sizeof *s->expert_first, (int64_t)p->n_experts + 1, 1, 1);
+    s->pair = place(m, sizeof *s->pair, s->pairs, 1, 1);
+    s->pair_at = place(m, sizeof *s->pair_at, s->pairs, 1, 1);
+    s->expert_rows = place(m, f, s->pairs, p->dim, 1);
     for (int rope = 0; rope < 2; rope++) {
         s->cosine[rope] = place(m, f, s->batch, halves[rope], 1);
         s->sine[rope] = place(m, f, s->batch, halves[rope], 1);
@@ -102,18 +108,27 @@ static void begin_cache(const rc_session *s)
     }
 }
 
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* A session without its arrays. */
 static rc_session sizes_of(const rc_model *model, int64_t capacity, int threads)
 {
     const rc_config *p = &model->config;
     const int64_t q_dim = (int64_t)p->n_heads * p->head_dim;
-    const int64_t stream = p->dim > q_dim ? p->dim : q_dim, widest = stream > p->hidden_dim ? stream : p->hidden_dim;
+    const int64_t widest = larger(larger(p->dim, q_dim), larger(p->hidden_dim, p->expert_hidden_dim));
+    const int64_t batch = capacity < RC_FAST_BATCH ? capacity : RC_FAST_BATCH, pairs = batch * p->n_active_experts;
     rc_session s = {
         .model = model,
         .capacity = capacity,
         .padded_head = round_up(p->head_dim),
-        .batch = capacity < RC_FAST_BATCH ? capacity : RC_FAST_BATCH,
+        .batch = batch,
         .widest = widest,
+        /* a batch, an expert's number and a width have 9, 16 and 31 bits */
+        .gate_room = larger(batch * p->hidden_dim, pairs * p->expert_hidden_dim),
+        .pairs = pairs,
         .scales_a_row = p->group_size ? widest / p->group_size : 1,
         .threads = threads,
     };

@@ -4,6 +4,7 @@
 
 #include "fast.h"
 #include "model.h"
+#include "trace.h"
 
 enum {
     RC_MIRROR_BATCH = 64, /* tokens that share one pass over the weights in mirror, */
@@ -20,7 +21,9 @@ struct rc_session {
     int64_t padded;          /* longest rounded up to RC_LANES */
     int64_t padded_head;     /* head_dim rounded up to RC_LANES */
     int64_t batch;           /* the most tokens that share one pass over the weights: RC_FAST_BATCH or capacity */
-    int64_t widest;          /* max(dim, q_dim, hidden_dim) */
+    int64_t widest;          /* max(dim, q_dim, hidden_dim, expert_hidden_dim) */
+    int64_t gate_room;       /* batch * hidden_dim, or pairs * expert_hidden_dim where that is more */
+    int64_t pairs;           /* batch * n_active_experts: a token and one of its experts are a pair */
     int64_t scales_a_row;    /* widest / group_size, of the smallest groups */
     int threads;
     int64_t *fed;        /* (n_layers,) positions that each layer has seen; all alike outside a walk */
@@ -32,8 +35,15 @@ struct rc_session {
     float *h;            /* (batch, max(dim, q_dim)) normed, and later attention's output */
     float *projected;    /* (batch, dim) what goes back into the stream */
     float *q;            /* (batch, q_dim) queries */
-    float *gate;         /* (batch, hidden_dim) */
-    float *up;           /* (batch, hidden_dim) */
+    float *gate;         /* (gate_room,): (batch, hidden_dim), or (pairs, expert_hidden_dim) */
+    float *up;           /* (gate_room,) likewise */
+    /* of a layer with experts; pairs stand expert by expert, and for each expert in the order of tokens */
+    float *routed;           /* (batch, n_experts) the router's logits, then the shares */
+    uint8_t *chosen;         /* (batch, n_experts) 1 for an expert that the token goes through */
+    int64_t *expert_first;   /* (n_experts + 1,) the first pair of each expert */
+    rc_pair_of_token *pair;  /* (pairs,) */
+    int64_t *pair_at;        /* (batch, n_active_experts) which pair each slot of a token is */
+    float *expert_rows;      /* (pairs, dim) what goes into the experts, then what comes out of them */
     float *cosine[2];    /* (batch, rotary_dim / 2) of the first RoPE and of the second, which is empty without one */
     float *sine[2];      /* (batch, rotary_dim / 2) likewise */
     int8_t *act;         /* (batch, widest) int8 activations */

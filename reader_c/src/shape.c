@@ -37,7 +37,7 @@ int rc_check_kv_heads(int64_t at, const rc_config *config, rc_status *status)
 
 /* ---- names and shapes ---- */
 
-enum size { ONE, DIM, HIDDEN, QUERIES, KEYS, Q_NORMED, K_NORMED, VOCABULARY, POSITIONS, PAIRS };
+enum size { ONE, DIM, HIDDEN, QUERIES, KEYS, Q_NORMED, K_NORMED, EXPERTS, EXPERT_HIDDEN, VOCABULARY, POSITIONS, PAIRS };
 
 static const struct {
     const char *name;
@@ -64,6 +64,10 @@ static const struct {
     [RC_W2_BIAS] = {"feed_forward.w2.bias", true, ONE, DIM},
     [RC_W3] = {"feed_forward.w3.weight", true, HIDDEN, DIM},
     [RC_W3_BIAS] = {"feed_forward.w3.bias", true, ONE, HIDDEN},
+    [RC_ROUTER] = {"feed_forward.router.weight", true, EXPERTS, DIM},
+    [RC_EXPERT_W1] = {"w1.weight", true, EXPERT_HIDDEN, DIM},
+    [RC_EXPERT_W2] = {"w2.weight", true, DIM, EXPERT_HIDDEN},
+    [RC_EXPERT_W3] = {"w3.weight", true, EXPERT_HIDDEN, DIM},
     [RC_FFN_POST_NORM] = {"ffn_post_norm.weight", true, ONE, DIM},
     [RC_NORM] = {"norm.weight", false, ONE, DIM},
     [RC_FREQS_COS] = {"freqs_cos", false, POSITIONS, PAIRS},
@@ -81,6 +85,8 @@ static int64_t number_of(const rc_config *c, enum size size)
     case KEYS: return (int64_t)c->n_kv_heads * c->head_dim;
     case Q_NORMED: return by_head ? c->head_dim : number_of(c, QUERIES);
     case K_NORMED: return by_head ? c->head_dim : number_of(c, KEYS);
+    case EXPERTS: return c->n_experts;
+    case EXPERT_HIDDEN: return c->expert_hidden_dim;
     case VOCABULARY: return c->vocab_size;
     case POSITIONS: return c->max_seq_len;
     case PAIRS: return c->head_dim / 2;
@@ -101,12 +107,13 @@ rc_shape rc_shape_of(const rc_config *config, int kind)
 {
     return (rc_shape){.name = TENSORS[kind].name,
                       .in_layers = TENSORS[kind].in_layers,
+                      .of_expert = kind >= RC_EXPERT_W1 && kind <= RC_EXPERT_W3,
                       .is_vector = TENSORS[kind].rows == ONE,
                       .rows = number_of(config, TENSORS[kind].rows),
                       .cols = number_of(config, TENSORS[kind].cols)};
 }
 
-bool rc_has_tensor(const rc_config *config, int kind)
+bool rc_has_tensor(const rc_config *config, int kind, bool experts)
 {
     switch (kind) {
     case RC_WQ_BIAS:
@@ -119,9 +126,16 @@ bool rc_has_tensor(const rc_config *config, int kind)
     case RC_FFN_NORM: return config->norm_place != RC_NORM_AFTER;
     case RC_ATTENTION_POST_NORM:
     case RC_FFN_POST_NORM: return config->norm_place != RC_NORM_BEFORE;
+    case RC_W1:
+    case RC_W2:
+    case RC_W3: return !experts;
     case RC_W1_BIAS:
     case RC_W2_BIAS:
-    case RC_W3_BIAS: return config->mlp_bias;
+    case RC_W3_BIAS: return config->mlp_bias && !experts;
+    case RC_ROUTER:
+    case RC_EXPERT_W1:
+    case RC_EXPERT_W2:
+    case RC_EXPERT_W3: return experts;
     case RC_FREQS_COS:
     case RC_FREQS_SIN: return config->format == RC_V0;
     case RC_OUTPUT: return !config->shared_classifier;

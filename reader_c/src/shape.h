@@ -16,6 +16,7 @@ enum {
 typedef struct {
     const char *name;   /* within its layer, or whole; static text */
     bool in_layers;     /* one in each layer */
+    bool of_expert;     /* one of each expert in a layer; the name is within the expert */
     bool is_vector;     /* of `cols` elements; rows is 1 */
     int64_t rows, cols; /* out_features, in_features */
 } rc_shape;
@@ -29,8 +30,9 @@ int rc_check_kv_heads(int64_t at, const rc_config *config, rc_status *status);
 /* Fill in the fields that v0 to v2 do not have with what a Llama is; head_dim stands. */
 void rc_set_llama(rc_config *config);
 
-/* Whether a file with this config stores tensors of a kind (enum rc_kind). */
-bool rc_has_tensor(const rc_config *config, int kind);
+/* Whether a file with this config stores tensors of a kind (enum rc_kind) outside the layers, or in layers that have
+ * experts, or in those that have none. */
+bool rc_has_tensor(const rc_config *config, int kind, bool experts);
 
 /* Whether something follows the classifier's product: a divisor or a cap. */
 bool rc_changes_logits(const rc_config *config);

@@ -17,6 +17,9 @@ static int product_of(const rc_model *model, int point)
     case RC_AT_GATE_INT8: return RC_W1;
     case RC_AT_UP_INT8: return RC_W3;
     case RC_AT_DOWN_INT8: return RC_W2;
+    case RC_AT_EXPERT_GATE_INT8: return RC_EXPERT_W1;
+    case RC_AT_EXPERT_UP_INT8: return RC_EXPERT_W3;
+    case RC_AT_EXPERT_DOWN_INT8: return RC_EXPERT_W2;
     case RC_AT_LOGITS_INT8: return model->config.shared_classifier ? RC_TOK_EMBEDDINGS : RC_OUTPUT;
     default: return RC_KINDS;
     }
@@ -41,6 +44,15 @@ static bool has_step(const rc_model *model, int point, int64_t layer)
     case RC_AT_FFN_NORM: return p->norm_place != RC_NORM_AFTER;
     case RC_AT_ATTENTION_POST_NORM:
     case RC_AT_FFN_POST_NORM: return p->norm_place != RC_NORM_BEFORE;
+    case RC_AT_GATE:
+    case RC_AT_UP:
+    case RC_AT_GATED: return !kind.experts;
+    case RC_AT_ROUTER:
+    case RC_AT_ROUTED:
+    case RC_AT_EXPERT_GATE:
+    case RC_AT_EXPERT_UP:
+    case RC_AT_EXPERT_GATED:
+    case RC_AT_EXPERT_DOWN: return kind.experts;
     case RC_AT_CLASSIFIED: return rc_changes_logits(p);
     default: return true;
     }
@@ -67,6 +79,12 @@ static int64_t width_of(const rc_config *p, int point, int64_t seen)
     case RC_AT_GATE:
     case RC_AT_UP:
     case RC_AT_GATED: return p->hidden_dim;
+    case RC_AT_ROUTER:
+    case RC_AT_ROUTED: return p->n_experts;
+    case RC_AT_EXPERT_GATE:
+    case RC_AT_EXPERT_UP:
+    case RC_AT_EXPERT_GATED: return (int64_t)p->n_active_experts * p->expert_hidden_dim;
+    case RC_AT_EXPERT_DOWN: return (int64_t)p->n_active_experts * p->dim;
     case RC_AT_CLASSIFIED:
     case RC_AT_LOGITS: return p->vocab_size;
     default: return point < 0 ? 0 : p->dim;
@@ -82,16 +100,35 @@ int64_t rc_trace_width(const rc_model *model, int point, int64_t layer, int64_t 
     const rc_matrix w = kind == RC_KINDS ? (rc_matrix){.storage = RC_ABSENT} : rc_matrix_of(model, kind, layer);
     if (w.storage != RC_Q8)
         return 0;
-    return scales ? w.cols / w.group_size : w.cols;
+    const int64_t slots = rc_shape_of(&model->config, kind).of_expert ? model->config.n_active_experts : 1;
+    return slots * (scales ? w.cols / w.group_size : w.cols);
+}
+
+/* Bytes of one token at a point. */
+static int64_t bytes_at(const rc_trace *trace, int point, int64_t layer)
+{
+    const bool is_int8 = point >= RC_AT_Q_INT8 && point < RC_AT_Q_SCALE;
+    return rc_trace_width(trace->model, point, layer, trace->seen) * (is_int8 ? 1 : 4);
 }
 
 void rc_record(const rc_trace *trace, int point, int64_t layer, const void *from, int64_t n)
 {
     if (!trace->at || !trace->at[point])
         return;
-    const bool is_int8 = point >= RC_AT_Q_INT8 && point < RC_AT_Q_SCALE;
-    const int64_t width = rc_trace_width(trace->model, point, layer, trace->seen) * (is_int8 ? 1 : 4);
+    const int64_t width = bytes_at(trace, point, layer);
     memcpy((uint8_t *)trace->at[point] + trace->token * width, from, (size_t)(n * width));
+}
+
+void rc_record_slots(const rc_trace *trace, int point, int64_t layer, const rc_pair_of_token *pairs, const void *from,
+                     int64_t count)
+{
+    if (!trace->at || !trace->at[point])
+        return;
+    const int64_t slots = trace->model->config.n_active_experts, width = bytes_at(trace, point, layer) / slots;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t at = (trace->token + pairs[i].token) * slots + pairs[i].slot;
+        memcpy((uint8_t *)trace->at[point] + at * width, (const uint8_t *)from + i * width, (size_t)width);
+    }
 }
 
 void rc_record_attention(const rc_trace *trace, int point, int64_t token, int64_t head, const float *from,

@@ -12,6 +12,14 @@ int rc_v3_parse_architecture(const uint8_t *head, rc_config *config, rc_status *
 /* Check the layer table in head (rc_v3_table_at,), and the fields of the block that depend on it. */
 int rc_v3_check_layers(const uint8_t *head, const rc_config *config, rc_status *status);
 
+/* How many layers have experts, as the layer table in head (available,) says, before it is checked. Checks that the
+ * head has the table of a model with experts: a small file may claim very many layers. */
+int rc_v3_count_experts(const uint8_t *head, int64_t available, const rc_config *config, int64_t *layers,
+                        rc_status *status);
+
+/* How many layers before this one have experts, in a checked layer table. */
+int64_t rc_v3_experts_before(const rc_model *model, int64_t layer);
+
 /* Where the table of tensors begins. */
 int64_t rc_v3_table_at(const rc_config *config);
 

@@ -64,6 +64,17 @@ static int check_file_size(const uint8_t *head, const rc_config *c, rc_status *s
     return RC_OK;
 }
 
+int64_t rc_v3_head_bytes(const uint8_t *start, int64_t size)
+{
+    /* the header's own number, within what the format's limits allow; rc_parse_v3 says whether it is right */
+    const rc_config most_layers = {.n_layers = MOST_TENSORS};
+    const int64_t tables = rc_v3_table_at(&most_layers) + (int64_t)MOST_TENSORS * RC_V3_ENTRY;
+    const int64_t most = rc_aligned(tables + MOST_METADATA + MOST_TOKENIZER + RC_DIGEST_BYTES, MOST_ALIGNMENT);
+    const int64_t said = rc_load_i64(start + HEAD_SIZE_AT), within = said < most ? said : most;
+    const int64_t wanted = within < RC_V3_LAYERS_AT ? RC_V3_LAYERS_AT : within;
+    return wanted < size ? wanted : size;
+}
+
 /* What the fixed header says of table, metadata, tokenizer and head. */
 static int parse_sizes(const uint8_t *head, rc_model *model, rc_status *status)
 {
@@ -72,7 +83,9 @@ static int parse_sizes(const uint8_t *head, rc_model *model, rc_status *status)
     RC_TRY(parse_alignment(head, c, status));
     RC_TRY(rc_read_u32(head, ENTRY_SIZE_AT, "entry size", RC_V3_ENTRY, RC_V3_ENTRY, &entry, status));
     RC_TRY(rc_read_u32(head, TENSOR_COUNT_AT, "tensor count", 1, MOST_TENSORS, &count, status));
-    const int64_t tensors = rc_v3_tensor_count(model);
+    int64_t with_experts = 0;
+    RC_TRY(rc_v3_count_experts(head, rc_v3_head_bytes(head, c->file_size), c, &with_experts, status));
+    const int64_t tensors = rc_v3_tensor_count(model, with_experts);
     if (count != tensors)
         return rc_fail(status, RC_INVALID, "tensor count", TENSOR_COUNT_AT, "exactly", tensors, count);
     RC_TRY(rc_read_u32(head, RC_V3_METADATA_SIZE_AT, "metadata size", 0, MOST_METADATA, &metadata_size, status));
@@ -86,17 +99,6 @@ static int parse_sizes(const uint8_t *head, rc_model *model, rc_status *status)
     if (c->head_size > c->file_size)
         return rc_fail(status, RC_INVALID, "file size", -1, "at least", c->head_size, c->file_size);
     return rc_check_zeros(head, RESERVED_AT, RC_HEADER, "header padding", status);
-}
-
-int64_t rc_v3_head_bytes(const uint8_t *start, int64_t size)
-{
-    /* the header's own number, within what the format's limits allow; rc_parse_v3 says whether it is right */
-    const rc_config most_layers = {.n_layers = MOST_TENSORS};
-    const int64_t tables = rc_v3_table_at(&most_layers) + (int64_t)MOST_TENSORS * RC_V3_ENTRY;
-    const int64_t most = rc_aligned(tables + MOST_METADATA + MOST_TOKENIZER + RC_DIGEST_BYTES, MOST_ALIGNMENT);
-    const int64_t said = rc_load_i64(start + HEAD_SIZE_AT), within = said < most ? said : most;
-    const int64_t wanted = within < RC_V3_LAYERS_AT ? RC_V3_LAYERS_AT : within;
-    return wanted < size ? wanted : size;
 }
 
 int rc_parse_v3(const uint8_t *head, int64_t size, rc_model *model, rc_status *status)

@@ -5,10 +5,10 @@
 #include "status.h"
 #include "v3_architecture.h"
 #include "v3_fields.h"
+#include "v3_name.h"
 
 enum {
-    NAME = 64,
-    /* within an entry, after the name */
+    /* within an entry, behind the tensor's name */
     DIMENSIONS_AT = 64,
     STORAGE_AT = 68,
     SHAPE_AT = 72, /* four numbers of 64 bits */
@@ -27,45 +27,66 @@ enum {
 
 /* ---- which tensors there are ---- */
 
+/* An expert's three tensors stand together. */
+enum { OF_EXPERT = RC_EXPERT_W3 - RC_EXPERT_W1 + 1 };
+
 void rc_v3_choose_slots(rc_model *model)
 {
     const rc_config *c = &model->config;
-    for (int kind = 0; kind < RC_KINDS; kind++) {
-        const bool slot = rc_shape_of(c, kind).in_layers && rc_has_tensor(c, kind);
-        model->slots[kind] = slot ? model->slots_a_layer++ : -1;
+    for (int experts = 0; experts < 2; experts++) {
+        int64_t next = 0;
+        for (int kind = 0; kind < RC_KINDS; kind++) {
+            const bool slot = rc_shape_of(c, kind).in_layers && rc_has_tensor(c, kind, experts);
+            model->slots[experts][kind] = slot ? next++ : -1;
+            if (slot && kind == RC_EXPERT_W3)
+                next += (int64_t)OF_EXPERT * (c->n_experts - 1);
+        }
+        model->slots_a_layer[experts] = next;
     }
 }
 
-int64_t rc_v3_tensor_count(const rc_model *model)
+/* Entries of the first `layers` layers, of which so many have experts. */
+static int64_t entries_of(const rc_model *model, int64_t layers, int64_t with_experts)
 {
-    const rc_config *c = &model->config;
-    return 2 + !c->shared_classifier + model->slots_a_layer * c->n_layers;
+    return (layers - with_experts) * model->slots_a_layer[0] + with_experts * model->slots_a_layer[1];
+}
+
+int64_t rc_v3_tensor_count(const rc_model *model, int64_t with_experts)
+{
+    return 2 + !model->config.shared_classifier + entries_of(model, model->config.n_layers, with_experts);
+}
+
+/* Place in the table of the first entry of a layer, or of the first one after the layers. */
+static int64_t first_entry(const rc_model *model, int64_t layer)
+{
+    return 1 + entries_of(model, layer, rc_v3_experts_before(model, layer));
 }
 
 /* Place of a tensor in the table; -1 where the model has none. */
-static int64_t entry_number(const rc_model *model, int kind, int64_t layer)
+static int64_t entry_number(const rc_model *model, int kind, int64_t layer, int64_t expert)
 {
     const rc_config *c = &model->config;
-    const int64_t after = 1 + model->slots_a_layer * c->n_layers;
     if (kind == RC_TOK_EMBEDDINGS)
         return layer ? -1 : 0;
     if (kind == RC_NORM)
-        return layer ? -1 : after;
+        return layer ? -1 : first_entry(model, c->n_layers);
     if (kind == RC_OUTPUT)
-        return layer || c->shared_classifier ? -1 : after + 1;
-    return model->slots[kind] < 0 || layer >= c->n_layers ? -1
-                                                          : 1 + layer * model->slots_a_layer + model->slots[kind];
+        return layer || c->shared_classifier ? -1 : first_entry(model, c->n_layers) + 1;
+    if (layer >= c->n_layers)
+        return -1;
+    const int64_t slot = model->slots[rc_has_experts(model, layer)][kind];
+    return slot < 0 ? -1 : first_entry(model, layer) + slot + expert * OF_EXPERT;
 }
 
-int rc_v3_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor)
+int rc_v3_tensor(const rc_model *model, int kind, int64_t layer, int64_t expert, rc_tensor *tensor)
 {
-    const int64_t number = entry_number(model, kind, layer);
+    const int64_t number = entry_number(model, kind, layer, expert);
     if (number < 0)
         return 0;
     const int64_t at = rc_v3_table_at(&model->config) + number * RC_V3_ENTRY, head = model->config.head_size;
     const uint8_t *entry = model->head + at;
     const int64_t offset = rc_load_i64(entry + OFFSET_AT), scale_length = rc_load_i64(entry + SCALE_LENGTH_AT);
-    const bool is_last = number + 1 == rc_v3_tensor_count(model);
+    const bool is_last = number == first_entry(model, model->config.n_layers) + !model->config.shared_classifier;
     const int64_t next = is_last ? model->config.file_size - head : rc_load_i64(entry + RC_V3_ENTRY + OFFSET_AT);
     const rc_shape shape = rc_shape_of(&model->config, kind);
     *tensor = (rc_tensor){.storage = rc_load_i32(entry + STORAGE_AT),
@@ -83,42 +104,15 @@ int rc_v3_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tens
 
 /* ---- an entry ---- */
 
-/* "layers.NUMBER.REST", or REST alone where number is negative; zeros after it. */
-static void write_name(char name[NAME], int64_t number, const char *rest)
-{
-    memset(name, 0, NAME);
-    size_t length = 0;
-    if (number >= 0) {
-        char digits[20];
-        int count = 0;
-        do
-            digits[count++] = (char)('0' + number % 10);
-        while (number /= 10);
-        memcpy(name, "layers.", 7);
-        for (length = 7; count; length++)
-            name[length] = digits[--count];
-        name[length++] = '.';
-    }
-    memcpy(name + length, rest, strlen(rest));
-}
-
-static int check_name(const uint8_t *entry, int64_t at, const char expected[NAME], rc_status *status)
-{
-    if (!memcmp(entry, expected, NAME))
-        return RC_OK;
-    rc_fail(status, RC_INVALID, "tensor name", at, "", 0, 0);
-    status->is_name = 1;
-    memcpy(status->expected_name, expected, NAME);
-    for (int i = 0; i < NAME - 1; i++)
-        status->found_name[i] = (char)(entry[i] == 0 || (entry[i] > ' ' && entry[i] < 127) ? entry[i] : '?');
-    return RC_INVALID;
-}
-
 /* On the way through the table. */
 typedef struct {
     const uint8_t *head; /* (config->head_size,) */
     rc_config *config;
     int64_t number; /* of the entry */
+    int64_t layer;  /* -1 outside the layers */
+    int64_t expert; /* -1 for a tensor of no expert */
+    /* of the matrices of the layer's expert 0 */
+    int32_t storage[OF_EXPERT], group[OF_EXPERT];
     int64_t end;    /* of the payload so far, from its start */
 } walk;
 
@@ -154,6 +148,27 @@ static int check_storage(const walk *w, int64_t at, const rc_shape *shape, int32
     return RC_OK;
 }
 
+/* A router is not quantized, and a layer's experts are stored alike. */
+static int check_expert(walk *w, int64_t at, int kind, int32_t storage, int32_t group, rc_status *status)
+{
+    if (kind == RC_ROUTER && group)
+        return rc_fail(status, RC_INVALID, "storage of a router", at + STORAGE_AT, "at most", RC_BF16, storage);
+    if (w->expert < 0)
+        return RC_OK;
+    int32_t *first = &w->storage[kind - RC_EXPERT_W1], *first_group = &w->group[kind - RC_EXPERT_W1];
+    if (w->expert == 0) {
+        *first = storage;
+        *first_group = group;
+    }
+    if (storage != *first)
+        return rc_fail(status, RC_INVALID, "storage of an expert", at + STORAGE_AT, "as expert 0 has,", *first,
+                       storage);
+    if (group != *first_group)
+        return rc_fail(status, RC_INVALID, "group_size of an expert", at + GROUP_AT, "as expert 0 has,",
+                       *first_group, group);
+    return RC_OK;
+}
+
 /* Offset and length of values and scales; moves the payload's end behind them. */
 static int check_place(walk *w, int64_t at, const rc_shape *shape, int32_t storage, int32_t group, rc_status *status)
 {
@@ -178,17 +193,15 @@ static int check_place(walk *w, int64_t at, const rc_shape *shape, int32_t stora
     return RC_OK;
 }
 
-/* layer is -1 outside the layers. */
-static int check_entry(walk *w, int kind, int64_t layer, rc_status *status)
+static int check_entry(walk *w, int kind, rc_status *status)
 {
     const int64_t at = rc_v3_table_at(w->config) + w->number * RC_V3_ENTRY;
     const rc_shape shape = rc_shape_of(w->config, kind);
-    char name[NAME];
-    write_name(name, layer, shape.name);
-    RC_TRY(check_name(w->head + at, at, name, status));
+    RC_TRY(rc_v3_check_name(w->head, at, w->layer, w->expert, shape.name, status));
     int32_t storage = 0, group = 0;
     RC_TRY(check_shape(w, at, &shape, status));
     RC_TRY(check_storage(w, at, &shape, &storage, &group, status));
+    RC_TRY(check_expert(w, at, kind, storage, group, status));
     RC_TRY(rc_check_zeros(w->head, at + PADDING_AT, at + OFFSET_AT, "table padding", status));
     RC_TRY(check_place(w, at, &shape, storage, group, status));
     RC_TRY(rc_check_zeros(w->head, at + MORE_PADDING_AT, at + DIGEST_AT, "table padding", status));
@@ -200,18 +213,34 @@ static int check_entry(walk *w, int kind, int64_t layer, rc_status *status)
 
 /* ---- all of it ---- */
 
+/* The entries of the layer at hand. */
+static int check_layer(walk *w, const int64_t slots[RC_KINDS], rc_status *status)
+{
+    for (int kind = 0; kind < RC_KINDS; kind++) {
+        if (slots[kind] < 0 || rc_shape_of(w->config, kind).of_expert)
+            continue;
+        RC_TRY(check_entry(w, kind, status));
+        if (kind != RC_ROUTER)
+            continue;
+        for (w->expert = 0; w->expert < w->config->n_experts; w->expert++)
+            for (int own = RC_EXPERT_W1; own <= RC_EXPERT_W3; own++)
+                RC_TRY(check_entry(w, own, status));
+        w->expert = -1;
+    }
+    return RC_OK;
+}
+
 int rc_v3_check_table(const uint8_t *head, rc_model *model, rc_status *status)
 {
     rc_config *c = &model->config;
-    walk w = {.head = head, .config = c};
-    RC_TRY(check_entry(&w, RC_TOK_EMBEDDINGS, -1, status));
-    for (int64_t layer = 0; layer < c->n_layers; layer++)
-        for (int kind = 0; kind < RC_KINDS; kind++)
-            if (model->slots[kind] >= 0)
-                RC_TRY(check_entry(&w, kind, layer, status));
-    RC_TRY(check_entry(&w, RC_NORM, -1, status));
+    walk w = {.head = head, .config = c, .layer = -1, .expert = -1};
+    RC_TRY(check_entry(&w, RC_TOK_EMBEDDINGS, status));
+    for (w.layer = 0; w.layer < c->n_layers; w.layer++)
+        RC_TRY(check_layer(&w, model->slots[rc_has_experts(model, w.layer)], status));
+    w.layer = -1;
+    RC_TRY(check_entry(&w, RC_NORM, status));
     if (!c->shared_classifier)
-        RC_TRY(check_entry(&w, RC_OUTPUT, -1, status));
+        RC_TRY(check_entry(&w, RC_OUTPUT, status));
     if (c->head_size + w.end != c->file_size)
         return rc_fail(status, RC_INVALID, "file size", -1, "exactly", c->head_size + w.end, c->file_size);
     return RC_OK;
@@ -221,7 +250,7 @@ int rc_v3_check_table(const uint8_t *head, rc_model *model, rc_status *status)
 int rc_v3_check_padding(const rc_model *model, rc_status *status)
 {
     const rc_config *c = &model->config;
-    const int64_t count = rc_v3_tensor_count(model);
+    const int64_t count = rc_v3_tensor_count(model, rc_v3_experts_before(model, c->n_layers));
     for (int64_t number = 0; number < count; number++) {
         const uint8_t *entry = model->head + rc_v3_table_at(c) + number * RC_V3_ENTRY;
         const int64_t end = rc_load_i64(entry + OFFSET_AT) + rc_load_i64(entry + LENGTH_AT);

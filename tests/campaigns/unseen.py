@@ -75,7 +75,6 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     **dict.fromkeys(
         (
             ("v3_config.c", "int32_t flags = 0;", "1"),
-            ("v3_table.c", 'memcpy(name, "layers.", 7);', "8"),
             ("v3_table.c", "int32_t found = 0;", "1"),
             ("v3_table.c", "int32_t storage = 0, group = 0;", "1"),
             ("v3_table.c", "int64_t length = 1, scale_length = 0, end = 0;", ""),
@@ -87,20 +86,20 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         ),
         "it is written over",
     ),
-    ("v3_table.c", "char digits[20];", "21"): "there is room to spare",
+    ("v3_name.c", "char digits[20];", "21"): "there is room to spare",
     ("v3_table.c", "for (int kind = 0; kind < RC_KINDS; kind++) {", "1"): "the embedding, kind 0, has no slot",
-    ("v3_table.c", "for (int kind = 0; kind < RC_KINDS; kind++)", "1"): "the embedding, kind 0, has no slot",
     **{
         ("v3_table.c", line, "2"): "any below 0 is none"
         for line in (
-            "RC_TRY(check_entry(&w, RC_TOK_EMBEDDINGS, -1, status));",
-            "RC_TRY(check_entry(&w, RC_NORM, -1, status));",
-            "RC_TRY(check_entry(&w, RC_OUTPUT, -1, status));",
-            "model->slots[kind] = slot ? model->slots_a_layer++ : -1;",
+            "walk w = {.head = head, .config = c, .layer = -1, .expert = -1};",
+            "w->expert = -1;",
+            "w.layer = -1;",
+            "model->slots[experts][kind] = slot ? next++ : -1;",
             "return layer ? -1 : 0;",
-            "return layer ? -1 : after;",
-            "return layer || c->shared_classifier ? -1 : after + 1;",
-            "return model->slots[kind] < 0 || layer >= c->n_layers ? -1",
+            "return layer ? -1 : first_entry(model, c->n_layers);",
+            "return layer || c->shared_classifier ? -1 : first_entry(model, c->n_layers) + 1;",
+            "return -1;",
+            "return slot < 0 ? -1 : first_entry(model, layer) + slot + expert * OF_EXPERT;",
         )
     },
     (

@@ -82,6 +82,15 @@ static int64_t aligned(int64_t n, int64_t alignment)
     return (n + alignment - 1) / alignment * alignment;
 }
 
+/* The entry of the same matrix of the layer's expert 0; NULL for one that stands for itself. */
+static const uint8_t *first_expert(const table *t, const char *name)
+{
+    const char *expert = strstr(name, "experts.");
+    if (!expert || expert[8] == '0')
+        return NULL;
+    return t->data + t->start + (t->number - 3 * (expert[8] - '0')) * ENTRY;
+}
+
 static void add(table *t, const char *name, int64_t rows, int64_t cols)
 {
     const int64_t at = t->start + t->number * ENTRY;
@@ -99,6 +108,13 @@ static void add(table *t, const char *name, int64_t rows, int64_t cols)
     if (storage == 8 && (group < 1 || cols % group))
         for (group = 1 + (int32_t)roll(t->d, (uint64_t)cols); cols % group; group--)
             ;
+    if (storage == 8 && strstr(name, "router"))
+        storage = 1;
+    const uint8_t *first = first_expert(t, name);
+    if (first) {
+        storage = load(first + 68);
+        group = load(first + 104);
+    }
     if (storage != 8)
         group = 0;
     const int64_t count = (is_vector ? 1 : rows) * cols, width = storage == 1 ? 4 : storage == 8 ? 1 : 2;
@@ -131,6 +147,20 @@ static void in_layer(table *t, int64_t layer, const char *rest, int64_t rows, in
     add(t, name, rows, cols);
 }
 
+/* The router of a layer, and all experts, of which there are at most nine. */
+static void add_experts(table *t, int64_t layer, int64_t dim)
+{
+    const int64_t count = load(t->data + 344), wide = load(t->data + 352);
+    in_layer(t, layer, "feed_forward.router.weight", count, dim);
+    for (int64_t expert = 0; expert < count; expert++)
+        for (int matrix = 1; matrix <= 3; matrix++) {
+            char name[] = "feed_forward.experts.0.w0.weight";
+            name[21] = (char)('0' + expert);
+            name[24] = (char)('0' + matrix);
+            in_layer(t, layer, name, matrix == 2 ? dim : wide, matrix == 2 ? wide : dim);
+        }
+}
+
 static int64_t add_metadata(uint8_t *at, dice *d)
 {
     static const char *const keys[] = {"a", "b.c", "d_9-", "zz"};
@@ -156,6 +186,7 @@ static void add_all(table *t, int64_t vocab, int64_t dim, int64_t hidden, int64_
     const bool before = place != 1, after = place != 0;
     add(t, "tok_embeddings.weight", vocab, dim);
     for (int64_t layer = 0; layer < layers && !t->too_large; layer++) {
+        const bool experts = load(t->data + LAYERS + 4 * layer) & 8, plain = !experts;
         const struct {
             const char *name;
             int64_t rows, cols; /* no rows: a vector */
@@ -169,14 +200,17 @@ static void add_all(table *t, int64_t vocab, int64_t dim, int64_t hidden, int64_
             {"attention.k_norm.weight", 0, qk_norm == 1 ? head_dim : kv, qk_norm},
             {"attention.wo.weight", dim, q, true},         {"attention.wo.bias", 0, dim, flags & 4},
             {"attention_post_norm.weight", 0, dim, after}, {"ffn_norm.weight", 0, dim, before},
-            {"feed_forward.w1.weight", hidden, dim, true}, {"feed_forward.w1.bias", 0, hidden, flags & 8},
-            {"feed_forward.w2.weight", dim, hidden, true}, {"feed_forward.w2.bias", 0, dim, flags & 8},
-            {"feed_forward.w3.weight", hidden, dim, true}, {"feed_forward.w3.bias", 0, hidden, flags & 8},
-            {"ffn_post_norm.weight", 0, dim, after},
+            {"feed_forward.w1.weight", hidden, dim, plain}, {"feed_forward.w1.bias", 0, hidden, flags & 8},
+            {"feed_forward.w2.weight", dim, hidden, plain}, {"feed_forward.w2.bias", 0, dim, flags & 8},
+            {"feed_forward.w3.weight", hidden, dim, plain}, {"feed_forward.w3.bias", 0, hidden, flags & 8},
         };
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
             if (kinds[i].there)
                 in_layer(t, layer, kinds[i].name, kinds[i].rows, kinds[i].cols);
+        if (experts)
+            add_experts(t, layer, dim);
+        if (after)
+            in_layer(t, layer, "ffn_post_norm.weight", 0, dim);
     }
     add(t, "norm.weight", 0, dim);
     if (!(flags & 1))
@@ -218,17 +252,38 @@ static void fit_real(uint8_t *at, bool zero, bool positive, dice *d)
     memcpy(at, &value, sizeof value);
 }
 
+/* The numbers of experts, of a file that has some or none. */
+static void fit_experts(uint8_t *data, bool some, bool everywhere, dice *d)
+{
+    memset(data + 360, 0, LAYERS - 360);
+    if (!some) {
+        memset(data + 344, 0, 16);
+        return;
+    }
+    const uint32_t count = fit_number(data + 344, 2, 9, d);
+    fit_number(data + 348, 1, count, d);
+    const uint32_t hidden = (uint32_t)load(data + 12);
+    fit_number(data + 352, everywhere ? hidden : 1, everywhere ? hidden : 16, d);
+    fit_number(data + 356, 0, 1, d);
+    store32(data + 40, (uint32_t)load(data + 40) & 7);
+}
+
 /* The architecture block and the layer table of a file that has some of them, or none. Returns where they end. */
 static int64_t fit_architecture(uint8_t *data, size_t size, int64_t layers, dice *d)
 {
     const int64_t end = LAYERS + (layers * 4 + 63) / 64 * 64;
     if ((int64_t)size < end)
         memset(data + (size < HEADER ? HEADER : size), 0, (size_t)(end - (int64_t)(size < HEADER ? HEADER : size)));
-    bool windowed = false, local = false;
+    bool windowed = false, local = false, experts = false, plain = false;
+    const bool some = load(data + 344) > 1;
     for (int64_t layer = 0; layer < layers; layer++) {
-        const uint32_t kind = fit_number(data + LAYERS + 4 * layer, 0, 5, d);
+        uint32_t kind = fit_number(data + LAYERS + 4 * layer, 0, some ? 13 : 5, d);
+        if ((kind >> 1 & 3) == 3)
+            store32(data + LAYERS + 4 * layer, kind &= ~6u);
         windowed |= kind & 1;
-        local |= kind >> 1 == 2;
+        local |= (kind >> 1 & 3) == 2;
+        experts |= kind >> 3;
+        plain |= !(kind >> 3);
     }
     memset(data + LAYERS + 4 * layers, 0, (size_t)(end - LAYERS - 4 * layers));
     const uint32_t head_dim = (uint32_t)load(data + 36);
@@ -243,7 +298,7 @@ static int64_t fit_architecture(uint8_t *data, size_t size, int64_t layers, dice
     double beta;
     memcpy(&beta, data + 328, sizeof beta);
     fit_number(data + 276, beta > 0.0, beta > 0.0 ? 3 : 0, d);
-    memset(data + 344, 0, LAYERS - 344);
+    fit_experts(data, experts, !plain, d);
     return end;
 }
 
@@ -251,7 +306,6 @@ int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
 {
     const int64_t dim = load(data + 8), hidden = load(data + 12), layers = load(data + 16), heads = load(data + 20);
     const int64_t kv_heads = load(data + 24), vocab = load(data + 28), head_dim = load(data + 36);
-    const int32_t flags = load(data + 40);
     int64_t alignment = load(data + 124);
     if (alignment < 64 || alignment > 4096 || alignment & (alignment - 1))
         store32(data + 124, (uint32_t)(alignment = 64));
@@ -262,6 +316,7 @@ int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d)
     if (LAYERS + layers * 4 + 64 > (int64_t)most)
         return -1;
     const int64_t start = fit_architecture(data, size, layers, d);
+    const int32_t flags = load(data + 40);
     table t = {.data = data, .size = size, .most = most, .d = d, .alignment = alignment, .start = start};
     const int64_t q = heads * head_dim, kv = kv_heads * head_dim;
     add_all(&t, vocab, dim, hidden, layers, q, kv, flags);

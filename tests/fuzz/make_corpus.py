@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers import tokenizer_blocks as blocks
-from helpers.arch_draws import MODELS
+from helpers.arch_draws import EXPERTS, MODELS
 from helpers.arch_files import random_weights, write
 from helpers.models import checkpoint, config
 from helpers.tokenizer_bins import byte_entries, save
@@ -47,9 +47,18 @@ def main() -> None:
             for number, switched in enumerate(MODELS.values()):
                 # the first of the layers, whose kind is the one that the switch is about; without biases, to be short
                 small = replace(
-                    switched, **TINY, layers=switched.layers[:1], qkv_bias=False, wo_bias=False, mlp_bias=False
+                    switched,
+                    **TINY,
+                    layers=switched.layers[:1],
+                    qkv_bias=False,
+                    wo_bias=False,
+                    mlp_bias=False,
+                    expert_hidden_dim=TINY["hidden_dim"] if switched.n_experts else 0,
+                    plain=(),
                 )
                 write(place / f"v3-switches-{number}", small, random_weights(small))
+            beside = replace(EXPERTS, **{**TINY, "n_layers": 2}, expert_hidden_dim=4, plain=(0,))
+            write(place / "v3-experts-beside", beside, random_weights(beside))
     make_tokenizers(Path(sys.argv[1]) / "tokenizer")
     make_blocks(Path(sys.argv[1]) / "block")
 

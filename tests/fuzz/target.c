@@ -37,10 +37,10 @@ static void touch(int byte)
     __asm__ volatile("" : : "r"(byte));
 }
 
-static void look_at(const rc_model *model, int kind, int64_t layer)
+static void look_at(const rc_model *model, int kind, int64_t layer, int64_t expert)
 {
     rc_tensor t;
-    if (!rc_model_tensor(model, kind, layer, &t))
+    if (!(expert ? rc_model_expert_tensor(model, kind, layer, expert, &t) : rc_model_tensor(model, kind, layer, &t)))
         return;
     const int64_t size = rc_model_config(model)->file_size;
     const uint8_t *bytes = rc_model_bytes(model);
@@ -57,13 +57,14 @@ static void look_at(const rc_model *model, int kind, int64_t layer)
 
 static void look_at_all(const rc_model *model)
 {
-    const int64_t layers = rc_model_config(model)->n_layers;
+    const int64_t layers = rc_model_config(model)->n_layers, experts = rc_model_config(model)->n_experts;
     for (int kind = -1; kind <= RC_KINDS; kind++) {
-        look_at(model, kind, -1);
+        look_at(model, kind, -1, 0);
         for (int64_t layer = 0; layer < layers && layer < 8; layer++)
-            look_at(model, kind, layer);
-        look_at(model, kind, layers - 1);
-        look_at(model, kind, layers);
+            for (int64_t expert = -1; expert <= experts && expert < 8; expert++)
+                look_at(model, kind, layer, expert);
+        look_at(model, kind, layers - 1, experts - 1);
+        look_at(model, kind, layers, 0);
     }
 }
 
@@ -71,14 +72,19 @@ static void look_at_all(const rc_model *model)
 static void look_at_switches(const rc_model *model)
 {
     const rc_config *c = rc_model_config(model);
-    bool windowed = false, local = false;
+    bool windowed = false, local = false, experts = false, plain = false;
     for (int64_t layer = -1; layer <= c->n_layers; layer++) {
         rc_layer kind;
         HOLDS(rc_model_layer(model, layer, &kind) == (layer >= 0 && layer < c->n_layers));
         HOLDS(kind.windowed >= 0 && kind.windowed <= 1 && kind.rope >= RC_NO_ROPE && kind.rope <= RC_SECOND_ROPE);
         windowed |= kind.windowed;
         local |= kind.rope == RC_SECOND_ROPE;
+        experts |= kind.experts;
+        plain |= !kind.experts && layer >= 0 && layer < c->n_layers;
     }
+    HOLDS(experts == (c->n_experts > 1) && experts == (c->n_active_experts > 0) && c->n_experts != 1);
+    HOLDS(experts == (c->expert_hidden_dim > 0) && c->n_active_experts <= c->n_experts);
+    HOLDS(plain || c->hidden_dim == c->expert_hidden_dim);
     HOLDS(windowed == (c->window > 0) && local == (c->local_theta > 0.0));
     HOLDS(c->rotary_dim >= 2 && c->rotary_dim <= c->head_dim && c->rotary_dim % 2 == 0);
     HOLDS((c->query_scale_beta > 0.0) == (c->query_scale_positions > 0));
@@ -89,7 +95,9 @@ static void look_at_switches(const rc_model *model)
 static double work_of(const rc_config *c)
 {
     const double q = (double)c->n_heads * c->head_dim, kv = (double)c->n_kv_heads * c->head_dim;
-    return c->n_layers * (c->dim * (2 * q + 2 * kv) + 3.0 * c->dim * c->hidden_dim) + (double)c->vocab_size * c->dim;
+    const double experts = c->n_experts + 3.0 * c->n_active_experts * c->expert_hidden_dim;
+    const double feed_forward = 3.0 * c->hidden_dim + experts;
+    return c->n_layers * (c->dim * (2 * q + 2 * kv) + c->dim * feed_forward) + (double)c->vocab_size * c->dim;
 }
 
 static void compare(const float *a, const float *b, int64_t count)

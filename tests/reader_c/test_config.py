@@ -52,6 +52,10 @@ def test_old_formats_imply_llama2_c_s_constants(tmp_path: Path, format_name: str
         logit_cap=0.0,
         query_scale_beta=0.0,
         local_theta=0.0,
+        n_experts=0,
+        n_active_experts=0,
+        expert_hidden_dim=0,
+        experts_normalized=False,
         layers=(reader_c.Layer(windowed=False, rope="first"),) * 2,
     )
 

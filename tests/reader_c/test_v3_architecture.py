@@ -44,6 +44,9 @@ REALS = {
     "query_scale_beta": 328,
     "local_theta": 336,
 }
+# experts in every layer, and beside a plain one
+EXPERTS = Arch(hidden_dim=20, n_experts=5, n_active_experts=2, expert_hidden_dim=20)
+BESIDE = replace(EXPERTS, hidden_dim=36, plain=(1,))
 FACTORS = ("embedding_scale", "residual_scale", "logit_divisor")
 POSITIVE = "a positive finite number, normal as float32"
 
@@ -90,8 +93,31 @@ CASES: list[Case] = [
     ("no second RoPE, no theta of it", LLAMA, "local_theta", 336, "exactly 0", "9.0", [(336, F64, 9)]),
     *(
         (f"byte {at} is kept", MANY, "architecture padding", at, "exactly 0", "1", [(at, "B", 1)])
-        for at in (344, 511)
+        for at in (360, 511)
     ),
+    ("one expert is no mixture", EXPERTS, "n_experts", 344, "0 or at least 2", "1", [(344, U32, 1)]),
+    ("experts are bounded", EXPERTS, "n_experts", 344, "at most 65535", "65536", [(344, U32, 65536)]),
+    ("experts have tensors", EXPERTS, "tensor count", 152, "exactly 78", "69", [(344, U32, 6)]),
+    ("some experts are active", EXPERTS, "n_active_experts", 348, "at least 1", "0", [(348, U32, 0)]),
+    ("no more are active than there are", EXPERTS, "n_active_experts", 348, "at most 5", "6", [(348, U32, 6)]),
+    ("none is active without experts", MANY, "n_active_experts", 348, "at most 0", "1", [(348, U32, 1)]),
+    ("experts have a width", EXPERTS, "expert_hidden_dim", 352, "at least 1", "0", [(352, U32, 0)]),
+    (
+        "the width of experts is below 2^31",
+        *(EXPERTS, "expert_hidden_dim", 352, "at most 2147483647", "2147483648", [(352, U32, 2**31)]),
+    ),
+    ("no width without experts", MANY, "expert_hidden_dim", 352, "at most 0", "1", [(352, U32, 1)]),
+    ("experts_normalized is 0 or 1", EXPERTS, "experts_normalized", 356, "at most 1", "2", [(356, U32, 2)]),
+    ("nothing is normalized without experts", MANY, "experts_normalized", 356, "at most 0", "1", [(356, U32, 1)]),
+    (
+        "experts have no biases",
+        *(EXPERTS, "flags", 40, "no bit 3 (experts have no biases), at most 7", "8", [(40, U32, 8)]),
+    ),
+    ("experts in every layer have its width", EXPERTS, "hidden_dim", 12, "exactly 20", "36", [(12, U32, 36)]),
+    ("a layer with experts has a known RoPE", EXPERTS, "layer", 512, "at most 13", "14", [(512, U32, 14)]),
+    ("a layer beside experts has a known RoPE", BESIDE, "RoPE of a layer", 516, "at most 2", "3", [(516, U32, 6)]),
+    ("no more bits beside experts", EXPERTS, "layer", 512, "at most 13", "26", [(512, U32, 26)]),
+    ("a layer with experts has their tensors", BESIDE, "tensor count", 152, "exactly 69", "56", [(516, U32, 10)]),
     *(
         (f"layer {i} is known", MANY, "layer", 512 + 4 * i, "at most 5", "6", [(512 + 4 * i, U32, 6)])
         for i in range(3)
@@ -158,14 +184,17 @@ def test_each_broken_rule_is_refused_for_its_field(
     assert (refused.value.expected, refused.value.found) == (expected, found)
 
 
-def test_every_field_is_read_as_it_was_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [MANY, replace(BESIDE, rotary_dim=6, experts_normalized=True)])
+def test_every_field_is_read_as_it_was_written(tmp_path: Path, model: Arch) -> None:
     path = tmp_path / "model.bin"
-    healthy(path, MANY)
-    with reader_c.open(path) as model:
-        read = model.config
-    own = {f.name for f in fields(MANY)} - {"layers", "tied", "gate", "scaling"}
-    assert {name: getattr(read, name) for name in own} == {name: getattr(MANY, name) for name in own}
-    assert read.layers == tuple(reader_c.Layer(windowed, rope) for windowed, rope in MANY.layers)
+    healthy(path, model)
+    with reader_c.open(path) as opened:
+        read = opened.config
+    own = {f.name for f in fields(model)} - {"layers", "plain", "tied", "gate", "scaling"}
+    assert {name: getattr(read, name) for name in own} == {name: getattr(model, name) for name in own}
+    assert read.layers == tuple(
+        reader_c.Layer(windowed, rope, model.mixed(layer)) for layer, (windowed, rope) in enumerate(model.kinds)
+    )
 
 
 @pytest.mark.parametrize(("value", "place"), list(enumerate(("before", "after", "both"))))
@@ -280,3 +309,72 @@ def test_v0_to_v2_are_llamas(tmp_path: Path) -> None:
         assert read.rotary_dim == read.head_dim
         alike = ("norm_place", "norm_plus_one", "qk_norm", "window", *REALS)
         assert {name: getattr(read, name) for name in alike} == {name: getattr(llama, name) for name in alike}
+
+
+def refused(path: Path) -> tuple[str, int | None, str, str]:
+    with pytest.raises(reader_c.InvalidFileError) as caught:
+        reader_c.open(path)
+    return caught.value.field, caught.value.offset, caught.value.expected, caught.value.found
+
+
+def test_a_model_has_experts_where_a_layer_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    healthy(path, replace(EXPERTS, plain=(0, 1, 2)))
+    assert refused(path) == ("n_experts", 344, "exactly 0", "5")
+
+
+def test_a_file_that_claims_more_layers_than_it_has_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    content = bytearray(healthy(path, EXPERTS))
+    head, table = struct.unpack_from(U64, content, 136)[0], 512 + 4 * 2**20
+    struct.pack_into("<i", content, 16, 2**20)
+    path.write_bytes(content)
+    assert refused(path) == ("file size", None, f"at least {table}", str(len(content)))
+    longer = content + bytes(table)
+    struct.pack_into(U64, longer, 128, len(longer))
+    path.write_bytes(longer)
+    assert refused(path) == ("head size", 136, f"at least {table}", str(head))
+
+
+def test_a_router_is_not_quantized(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    content = healthy(path, EXPERTS)
+    at = EXPERTS.table_at + 192 * list(shapes(EXPERTS)).index("layers.1.feed_forward.router.weight")
+    path.write_bytes(patched(content, (at + 68, U32, 8), (at + 104, U32, 4)))
+    assert refused(path) == ("storage of a router", at + 68, "at most 3", "8")
+
+
+@pytest.mark.parametrize("matrix", ["w1", "w2", "w3"])
+def test_experts_of_a_layer_are_stored_alike(tmp_path: Path, matrix: str) -> None:
+    path = tmp_path / "model.bin"
+    name = f"layers.2.feed_forward.experts.3.{matrix}.weight"
+    at = EXPERTS.table_at + 192 * list(shapes(EXPERTS)).index(name)
+    weights = random_weights(EXPERTS)
+    write(path, EXPERTS, weights, lambda own: ("bf16" if own == name else "fp16", 0))
+    assert refused(path) == ("storage of an expert", at + 68, "as expert 0 has, 2", "3")
+    write(path, EXPERTS, weights, lambda own: ("q8_0", 2 if own == name else 4))
+    assert refused(path) == ("group_size of an expert", at + 104, "as expert 0 has, 4", "2")
+    alike = {"w1": ("q8_0", 4), "w2": ("bf16", 0), "w3": ("q8_0", 2)}
+    write(path, EXPERTS, weights, lambda own: alike.get(own.split(".")[-2], ("fp32", 0)))
+    reader_c.open(path).close()
+
+
+@pytest.mark.parametrize("model", [EXPERTS, BESIDE, replace(EXPERTS, plain=(0, 2), hidden_dim=36, n_experts=12)])
+def test_every_tensor_of_every_expert_is_found(tmp_path: Path, model: Arch) -> None:
+    path = tmp_path / "model.bin"
+    stored = write(path, model, random_weights(model))
+    with reader_c.open(path, check_digests=True) as opened:
+        assert opened.names == tuple(shapes(model))
+        for name, values in stored.items():
+            assert opened.tensor(name).tobytes() == values.tobytes()
+        for missing in (
+            f"layers.1.feed_forward.experts.{model.n_experts}.w1.weight",
+            "layers.3.feed_forward.experts.0.w1.weight",
+            "layers.1.feed_forward.experts.00.w1.weight",
+            "layers.1.feed_forward.experts.0.w1.bias",
+            "layers.1.feed_forward.experts.0.router.weight",
+        ):
+            assert missing not in opened
+        assert ("layers.1.feed_forward.w1.weight" in opened) == (1 in model.plain)
+        with pytest.raises(reader_c.UnknownTensorError, match=r"layers.2.feed_forward.(experts.1.)?w2.weight"):
+            opened.tensor("layers.2.feed_forward.experts.1.w2.wait")

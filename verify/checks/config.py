@@ -18,6 +18,7 @@ _IN_EVERY_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "v
 _SHAPING = (
     *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "tied"),
     *("qkv_bias", "wo_bias", "mlp_bias", "norm_place", "qk_norm"),
+    *("n_experts", "expert_hidden_dim", "layers_with_experts"),
 )
 
 
@@ -71,6 +72,7 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
         "windowed_layers": [number for number, layer in enumerate(layers) if layer["windowed"]],
         "layers_without_rope": [number for number, layer in enumerate(layers) if layer["rope"] == "none"],
         "layers_with_local_rope": [number for number, layer in enumerate(layers) if layer["rope"] == "second"],
+        "layers_with_experts": [number for number, layer in enumerate(layers) if layer["experts"]],
     }
     listed = {name: ", ".join(map(str, numbers)) or "none" for name, numbers in kinds.items()}
     return fields | listed | {f"rope_scaling_{name}": value for name, value in scaling.items()}

@@ -124,9 +124,15 @@ class Execution:
 def worst_logit(window: int, reference: Logits, sigma: Sigma, engine: Logits, limit: float) -> WorstLogit:
     """Return the worst logit of a window, by as many draws of noise as it takes to tell it from `limit`.
 
+    sigma: of all positions, or of the first ones, which alone are then judged.
+
     One draw may be far too small at a position, and never too large at all of them, so what is clearly near by it is
     near.
     """
+    judged_positions = sigma.shape[0]
+    if not judged_positions:
+        return Execution().found
+    reference, engine = reference[:judged_positions], engine[:judged_positions]
     enough = _CLEARLY_NEAR / LIMIT_SIGMAS * limit
     while True:
         judged = Execution()

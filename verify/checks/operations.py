@@ -109,11 +109,10 @@ class Operations:
             "found": float(judged.out[tuple(place)]),
         }
         if judged.tensor:
-            where["tensor"] = judged.tensor
+            where["tensor"] = judged.tensor_at(place)
         if worst > 1 and judged.inputs is not None:
-            residual = judged.out - judged.exact
-            ratio = bounds.utilisation(residual.abs(), judged.bound)
-            suspect = find_weight(residual.flatten(0, 1), ratio.flatten(0, 1), judged.inputs.flatten(0, 1))
+            residual, bound, inputs = judged.of_tensor_at(place)
+            suspect = find_weight(residual, bounds.utilisation(residual.abs(), bound), inputs)
             where |= dataclasses.asdict(suspect) | {"row": suspect.row + judged.first}
         operation = judged.operation
         self._reports[key] = LayerReport(activations, layer, operation, largest, worst, where, self._arithmetic)

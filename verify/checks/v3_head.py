@@ -12,7 +12,7 @@ from blake3 import blake3
 
 import reader_c
 from verify.checks.provenance import provenance_findings
-from verify.sources import Hyperparameters, Source
+from verify.sources import Hyperparameters, LayerKind, Source
 
 _ALIGNMENT_AT = 124
 _STORAGE_NUMBERS = {"fp32": 1, "fp16": 2, "bf16": 3, "q8_0": 8}
@@ -57,18 +57,31 @@ def _order(hyper: Hyperparameters) -> list[str]:
     def with_bias(name: str, group: str) -> list[str]:
         return [f"{name}.weight"] + ([f"{name}.bias"] if biased[group] else [])
 
+    def feed_forward(kind: LayerKind) -> list[str]:
+        if not kind.experts:
+            return [part for name in ("w1", "w2", "w3") for part in with_bias(f"feed_forward.{name}", "mlp")]
+        experts = [
+            f"feed_forward.experts.{expert}.{matrix}.weight"
+            for expert in range(hyper.n_experts)
+            for matrix in ("w1", "w2", "w3")
+        ]
+        return ["feed_forward.router.weight", *experts]
+
     before, after = hyper.norm_place in ("before", "both"), hyper.norm_place in ("after", "both")
-    layer = [
+    attention = [
         *(["attention_norm.weight"] if before else []),
         *(part for name in ("wq", "wk", "wv") for part in with_bias(f"attention.{name}", "qkv")),
         *([] if hyper.qk_norm == "none" else ["attention.q_norm.weight", "attention.k_norm.weight"]),
         *with_bias("attention.wo", "wo"),
         *(["attention_post_norm.weight"] if after else []),
         *(["ffn_norm.weight"] if before else []),
-        *(part for name in ("w1", "w2", "w3") for part in with_bias(f"feed_forward.{name}", "mlp")),
-        *(["ffn_post_norm.weight"] if after else []),
     ]
-    layers = [f"layers.{number}.{name}" for number in range(hyper.n_layers) for name in layer]
+    end = ["ffn_post_norm.weight"] if after else []
+    layers = [
+        f"layers.{number}.{name}"
+        for number in range(hyper.n_layers)
+        for name in (*attention, *feed_forward(hyper.layer(number)), *end)
+    ]
     return first + layers + (last[:1] if hyper.tied else last)
 
 
@@ -138,10 +151,12 @@ def _switches(hyper: Hyperparameters) -> bytes:
         h.query_scale_beta,
         h.local_theta,
     )
+    block += struct.pack("<4I", h.n_experts, h.n_active_experts, h.expert_hidden_dim, int(h.experts_normalized))
     block += bytes(256 - len(block))
     for number in range(h.n_layers):
         kind = h.layer(number)
-        block += (kind.windowed + 2 * {"none": 0, "first": 1, "second": 2}[kind.rope]).to_bytes(4, "little")
+        of_rope = {"none": 0, "first": 1, "second": 2}[kind.rope]
+        block += (kind.windowed + 2 * of_rope + 8 * kind.experts).to_bytes(4, "little")
     return block + bytes(-len(block) % 64)
 
 

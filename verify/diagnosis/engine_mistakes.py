@@ -106,6 +106,11 @@ RESIDUAL_SCALE_MISSING = Mistake(
     "residual-scale-missing", by_engine="does not multiply by {expected} what a layer adds to the residual stream"
 )
 LOGIT_DIVISOR = Mistake("logit-divisor", by_engine="{found} the divisor of the logits, {divisor}")
+EXPERTS_NORMALIZED = Mistake(
+    "experts-normalized", by_engine="{found} the shares of the chosen experts by their sum{more}"
+)
+EXPERTS_CHOSEN = Mistake("experts-chosen", by_engine="chooses {found} experts at each position instead of {expected}")
+EXPERTS_ORDER = Mistake("experts-order", by_engine="multiplies by the matrices of {found} instead of the chosen ones")
 CAP_MISSING = Mistake("cap-missing", by_engine="does not cap the {what} at {cap}")
 
 

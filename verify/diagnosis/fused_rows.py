@@ -12,7 +12,8 @@ from verify.diagnosis.bit_comparison import BitComparison, bits
 from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors
 from verify.oracle.expected import parts
 
-_GATE, _UP = "feed_forward.w1.weight", "feed_forward.w3.weight"
+# of a feed forward, and of each expert
+_GATE, _UP = ".w1.weight", ".w3.weight"
 _BY_PARITY, _IN_HALVES = "by even and odd rows", "in halves"
 
 

@@ -192,6 +192,11 @@ LAYERS_IN_ANOTHER_ORDER = Mistake(
     "layers-in-another-order", "the values of other layers: layer {layer}, for example, holds those of layer {of}"
 )
 
+EXPERTS_IN_ANOTHER_ORDER = Mistake(
+    "experts-in-another-order",
+    "the values of other experts: expert {expert}, for example, holds those of expert {of}",
+)
+
 # ---- bytes in the wrong place ----
 
 V1_V2_MIXED_UP = Mistake("v1-v2-mixed-up", "the right bytes in the order of {found} instead of {expected}")

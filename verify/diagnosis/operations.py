@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from verify.diagnosis.attention_candidates import of_heads, of_scores
 from verify.diagnosis.candidate import Propose
+from verify.diagnosis.expert_candidates import of_experts
 from verify.diagnosis.product_candidates import of_int8, of_products
 from verify.diagnosis.result import Diagnosis
 from verify.diagnosis.rope_candidates import of_positions, of_rotations, of_tables
@@ -21,6 +22,7 @@ from verify.operations.recompute import Recompute
 # In the order in which they are tried.
 _FAMILIES: tuple[Propose, ...] = (
     of_switches,
+    of_experts,
     of_norms,
     of_tables,
     of_positions,
@@ -45,7 +47,7 @@ def diagnose_operation(recompute: Recompute, stage: Stage, operation: str) -> Di
             judged = [found for found in candidate.stage.judge(candidate.recompute) if found.operation == operation]
             if judged and all(map(_within, judged)):
                 where = "" if stage.layer is None else f"layer {stage.layer}, "
-                tensor = judged[0].tensor
+                tensor = "" if judged[0].slots is not None else judged[0].tensor
                 sentence = f"{where}{operation}: the engine {candidate.sentence}"
                 return Diagnosis(candidate.mistake.name, sentence, (tensor,) if tensor else (), 1.0)
     return None

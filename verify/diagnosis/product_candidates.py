@@ -24,6 +24,7 @@ _PRODUCTS = {
     "gate": "feed_forward.w1",
     "up": "feed_forward.w3",
     "down": "feed_forward.w2",
+    "router": "feed_forward.router",
 }
 
 # Product -> what it reads.
@@ -35,6 +36,8 @@ _INPUTS = {
     "gate": "ffn_norm",
     "up": "ffn_norm",
     "down": "gated",
+    "router": "ffn_norm",
+    **{"expert_gate": "ffn_norm", "expert_up": "ffn_norm", "expert_down": "expert_gated"},
     "logits": "final_norm",
     "classified": "final_norm",
 }
@@ -48,9 +51,9 @@ _ROUNDINGS: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
 
 def of_products(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
     """Propose other weights for a product."""
-    if operation not in _INPUTS or recompute.activations == "q8":
+    tensor = _tensors(recompute, stage).get(operation)
+    if tensor is None or recompute.activations == "q8":
         return
-    tensor = _tensors(recompute, stage)[operation]
     for mistake, sentence, weights in _wrong_weights(recompute, stage, tensor):
         yield Candidate(mistake, sentence, stage, _with_weights(recompute, tensor, weights))
     bias = tensor.replace(".weight", ".bias")
@@ -91,16 +94,20 @@ def _other_tensors(recompute: Recompute, stage: Stage, tensor: str) -> Iterator[
         return
     yield from ((m.OTHER_TENSOR, name) for name in _tensors(recompute, stage).values() if name != tensor)
     prefix = f"layers.{stage.layer}."
+    shapes = recompute.hyper.shapes()
     for number in range(recompute.hyper.n_layers):
-        if number != stage.layer:
-            yield m.OTHER_LAYER, tensor.replace(prefix, f"layers.{number}.", 1)
+        other = tensor.replace(prefix, f"layers.{number}.", 1)
+        if number != stage.layer and other in shapes:
+            yield m.OTHER_LAYER, other
 
 
 def _tensors(recompute: Recompute, stage: Stage) -> dict[str, str]:
     """Return product -> tensor's name for the products of the stage."""
     if stage.layer is None:
         return dict.fromkeys(("logits", "classified"), llama.classifier(recompute.hyper))
-    return {key: f"layers.{stage.layer}.{name}.weight" for key, name in _PRODUCTS.items()}
+    names = {key: f"layers.{stage.layer}.{name}.weight" for key, name in _PRODUCTS.items()}
+    shapes = recompute.hyper.shapes()
+    return {key: name for key, name in names.items() if name in shapes}
 
 
 def of_int8(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
@@ -112,6 +119,8 @@ def of_int8(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Cand
     # without a norm before it, a block reads the stream
     stream = stage.x if read == "attention_norm" else stage.at.get("attention_residual", stage.x)
     x, groups = stage.at.get(read, stream), stage.at[f"{product} scale"].shape[-1]
+    # every chosen expert has a copy of what all read
+    x = x.repeat(1, 1, stage.at[operation].shape[-1] // x.shape[-1])
     quotient = quotients(x, groups)
     for found, rounding in _ROUNDINGS:
         # equal to half_away's result if the recorded integers are what this rounding gives

@@ -44,14 +44,15 @@ def _fitted_epsilon(recompute: Recompute, stage: Stage, operation: str) -> Itera
 
 def of_gates(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
     """Propose other activations, and gate and up swapped."""
-    if operation != "gated":
+    if operation not in ("gated", "expert_gated"):
         return
     expected = recompute.hyper.activation
     for activation in m.ACTIVATION.words:
         if activation != expected:
             sentence = m.ACTIVATION.of_engine(found=activation, expected=expected)
             yield Candidate(m.ACTIVATION, sentence, stage, with_hyper(recompute, activation=activation))
-    swapped = stage.with_recorded(gate=stage.at["up"], up=stage.at["gate"])
+    gate, up = (operation.replace("gated", name) for name in ("gate", "up"))
+    swapped = stage.with_recorded(**{gate: stage.at[up], up: stage.at[gate]})
     yield Candidate(m.GATE_UP_SWAPPED, m.GATE_UP_SWAPPED.of_engine(), swapped, recompute)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_k
 from verify.oracle.expected import parts
 
 _ROWS = 256  # derived at a time
+_EXPERT = re.compile(r"feed_forward\.experts\.(\d+)\.(\w+)\.weight")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class _Origin:
             return ("scales",)
         if kind == of_kind:
             return ("layers",)
+        expert, of_expert = _EXPERT.fullmatch(kind), _EXPERT.fullmatch(of_kind)
+        if expert and of_expert and layer == of_layer:
+            if expert[2] == of_expert[2]:
+                return ("experts",)
+            if expert[1] == of_expert[1]:
+                return ("kinds", *sorted((expert[2], of_expert[2])))
         # a bias is swapped together with its weight
         modules = sorted(name.rpartition(".")[0] for name in (kind, of_kind))
         return ("kinds", *modules) if layer == of_layer else ("both",)
@@ -160,4 +168,12 @@ def _both(found: Sequence[_Origin], _: int) -> tuple[Mistake, str]:
     return m.VALUES_OF_OTHERS, m.VALUES_OF_OTHERS.of_file(tensor=found[0].tensor, of=found[0].of)
 
 
-_SENTENCES = {"kinds": _kinds, "layers": _layers, "scales": _scales, "both": _both}
+def _experts(found: Sequence[_Origin], _: int) -> tuple[Mistake, str]:
+    numbers = [
+        tuple(name.split(".experts.")[1].split(".")[0] for name in (origin.tensor, origin.of)) for origin in found
+    ]
+    expert, of = min(numbers)
+    return m.EXPERTS_IN_ANOTHER_ORDER, m.EXPERTS_IN_ANOTHER_ORDER.of_file(expert=expert, of=of)
+
+
+_SENTENCES = {"kinds": _kinds, "layers": _layers, "scales": _scales, "both": _both, "experts": _experts}

@@ -31,6 +31,21 @@ def mistaken_switches(hyper: Hyperparameters) -> Iterator[Switched]:
     yield from _of_layers(hyper)
     yield from _of_windows(hyper)
     yield from _of_scales(hyper)
+    if hyper.n_experts:
+        yield from _of_experts(hyper)
+
+
+def _of_experts(hyper: Hyperparameters) -> Iterator[Switched]:
+    if hyper.n_active_experts < hyper.n_experts:
+        found, more = "divides", ", as a softmax over them alone gives"
+        if hyper.experts_normalized:
+            found, more = "does not divide", ""
+        sentence = m.EXPERTS_NORMALIZED.of_engine(found=found, more=more)
+        yield m.EXPERTS_NORMALIZED, sentence, {"experts_normalized": not hyper.experts_normalized}
+    for count in (hyper.n_active_experts - 1, hyper.n_active_experts + 1):
+        if 0 < count <= hyper.n_experts:
+            sentence = m.EXPERTS_CHOSEN.of_engine(found=count, expected=hyper.n_active_experts)
+            yield m.EXPERTS_CHOSEN, sentence, {"n_active_experts": count}
 
 
 def _of_layers(hyper: Hyperparameters) -> Iterator[Switched]:

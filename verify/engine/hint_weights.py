@@ -23,13 +23,14 @@ Change = Callable[[torch.Tensor], torch.Tensor]
 
 def of_weights(hyper: Hyperparameters, load: Load, tokens: torch.Tensor, first: int) -> Iterator[MistakenReference]:
     """Yield other weights. tokens: of the window; first: the first position with wrong logits."""
-    swapped = {"feed_forward.w1.": "feed_forward.w3.", "feed_forward.w3.": "feed_forward.w1."}
+    swapped = {"w1": "w3", "w3": "w1"}
 
     def exchanged(name: str) -> torch.Tensor:
-        for mine, other in swapped.items():
-            if mine in name:
-                return load(name.replace(mine, other))
-        return load(name)
+        if ".feed_forward." not in name:
+            return load(name)
+        # of a feed forward, or of one expert
+        module, matrix, kind = name.rsplit(".", 2)
+        return load(f"{module}.{swapped.get(matrix, matrix)}.{kind}")
 
     yield MistakenReference(m.GATE_UP_SWAPPED, m.GATE_UP_SWAPPED.of_engine(), hyper, exchanged)
 
@@ -95,7 +96,7 @@ def of_omitted_inputs(hyper: Hyperparameters, load: Load, group_size: int) -> It
     """Yield products that omit the last inputs of each row. group_size: of Q8_0 tensors, 0 if there are none."""
     # a tied classifier omits inputs like any other matrix, but embeddings are looked up whole
     untied = replace(hyper, tied=False)
-    widths = (hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim)
+    widths = (hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim, hyper.expert_hidden_dim or hyper.dim)
 
     def omitting(mistake: Mistake, sentence: str, until: Callable[[int], int]) -> MistakenReference:
         return MistakenReference(mistake, sentence, untied, _cut(load, llama.classifier(hyper), until))

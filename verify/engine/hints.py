@@ -13,6 +13,7 @@ import torch
 from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import LAYERS_REVERSED, ROPE_THETA
 from verify.engine.hint_attention import of_cache, of_heads, of_scores
+from verify.engine.hint_experts import of_experts
 from verify.engine.hint_norms import of_norms
 from verify.engine.hint_reference import Load, MakeWatch, MistakenReference
 from verify.engine.hint_rope import of_rope
@@ -55,6 +56,7 @@ def mistaken_references(
     yield from of_cache(hyper, load, first)
     yield from of_norms(hyper, load)
     yield from of_weights(hyper, load, tokens, first)
+    yield from of_experts(hyper, load)
     yield from of_omitted_inputs(hyper, load, group_size)
     yield from _of_layers(hyper, load)
 
@@ -74,9 +76,10 @@ def _activated(function: Callable[[torch.Tensor], torch.Tensor]) -> MakeWatch:
         seen: dict[str, torch.Tensor] = {}
 
         def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
-            if operation in ("gate", "up"):
-                seen[operation] = y
-            return function(seen["gate"]) * seen["up"] if operation == "gated" else y
+            name = operation.removeprefix("expert_")
+            if name in ("gate", "up"):
+                seen[name] = y
+            return function(seen["gate"]) * seen["up"] if name == "gated" else y
 
         return watch
 

@@ -113,7 +113,8 @@ class Trial:
         """Run the engine on a window.
 
         Arrays (length, vocab_size): logits of the file's weights, their standard deviation under rounding, and the C
-        reader's logits with the engine's kind of activations. Int8 activations are judged by the last alone.
+        reader's logits with the engine's kind of activations. Int8 activations are judged by the last alone, float
+        ones at the first positions that sigma has.
         """
         if self._failure is not None:
             return
@@ -148,14 +149,16 @@ class Trial:
         by = float(np.abs(found - reference).max())
         if self._furthest is None or by > self._furthest[0]:
             limit = self._limit if self.activations == "fp32" else None
-            right, wide = reference.astype(np.float64), sigma[:].astype(np.float64)
-            self._furthest = (by, Seen(window.tokens, found, right, wide, limit))
+            wide = sigma[:].astype(np.float64)
+            right = reference.astype(np.float64)[: len(wide)]
+            self._furthest = (by, Seen(window.tokens[: len(wide)], found[: len(wide)], right, wide, limit))
 
     def _add_float(self, number: int, of_file: Logits, sigma: Sigma, found: NDArray[np.float32]) -> int | None:
         """Return the first position beyond the limit."""
         worst = worst_logit(number, of_file, sigma, found, self._limit)
         self._execution.merge(worst)
-        for rows in blocks(*found.shape) if worst.sigmas > self._limit else ():
+        judged = sigma.shape[0], found.shape[1]
+        for rows in blocks(*judged) if worst.sigmas > self._limit else ():
             engine, reference, wide = (one[rows].astype(np.float64) for one in (found, of_file, sigma))
             beyond = (np.abs(engine - reference) > self._limit * wide).any(axis=1)
             if beyond.any():

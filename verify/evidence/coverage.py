@@ -25,7 +25,9 @@ class Coverage:
     arithmetics: that were judged, as "mirror" and "fast". paths: instruction sets of `fast`. threads: how many the
     engine used in a pass. calls: how it was given the tokens, as "whole", "token by token", "uneven pieces".
     engine_sequences: how many one process of the user's engine ran. traced_windows, traced_positions: how many had
-    their operations recorded.
+    their operations recorded. undecided_positions: how many no check on logits judged, because rounding decides which
+    experts compute them. router_margin: the smallest distance of a choice of experts from another one, in standard
+    deviations of rounding; None for a model without such choices.
     """
 
     windows: int
@@ -41,6 +43,8 @@ class Coverage:
     engine_sequences: int = 0
     traced_windows: int = 0
     traced_positions: int = 0
+    undecided_positions: int = 0
+    router_margin: float | None = None
 
     @classmethod
     def of(cls, windows: Sequence[Window], vocab_size: int, max_seq_len: int) -> Coverage:
@@ -58,7 +62,7 @@ class Coverage:
 
     def replaced(self, **run: Any) -> Coverage:
         """Return the coverage with fields that only the run knows: arithmetics, paths, threads, calls,
-        engine_sequences, traced_windows, traced_positions."""
+        engine_sequences, traced_windows, traced_positions, undecided_positions, router_margin."""
         return dataclasses.replace(self, **run)
 
     @property
@@ -84,6 +88,8 @@ class Coverage:
             parts.append(" and ".join(map(self._with_paths, self.arithmetics)))
         if self.traced_windows:
             parts.append(f"operations in {self.traced_windows} window{'' if self.traced_windows == 1 else 's'}")
+        if self.undecided_positions:
+            parts.append(f"without {_counted(self.undecided_positions)} whose experts rounding decides")
         return f"covered: {', '.join(parts)}"
 
     def _with_paths(self, arithmetic: str) -> str:
@@ -94,6 +100,8 @@ class Coverage:
     def to_dict(self) -> dict[str, Any]:
         """Return the plain data that a report's `evidence` holds."""
         fields = dataclasses.asdict(self)
+        if self.router_margin is None:
+            del fields["undecided_positions"], fields["router_margin"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     @classmethod
@@ -105,8 +113,14 @@ class Coverage:
         fields: dict[str, Any] = {
             field.name: tuple(held) if isinstance(held := found[field.name], list) else held
             for field in dataclasses.fields(cls)
+            if field.name in found
         }
         return cls(**fields)
+
+
+def _counted(positions: int) -> str:
+    """Write a number of positions."""
+    return f"{positions} position{'' if positions == 1 else 's'}"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -170,6 +170,16 @@ def softmax(
     return total(relative, (LIBM_ULPS + 1) * TAU, poison)
 
 
+def of_one_power(shares: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Bound shares of a softmax, but for the errors of the sum that divides all of them.
+
+    shares: exact (..., numbers), of scores. A ratio of two shares has no other errors.
+    """
+    depth = (scores.amax(dim=-1, keepdim=True) - scores).clamp(max=_EXP_VANISHES)
+    # twice, because the common factor may be above 1
+    return total(shares * gamma(depth + 2 * LIBM_ULPS + 1), 2 * (LIBM_ULPS + 1) * TAU, scores)
+
+
 # ---- gates ----
 
 

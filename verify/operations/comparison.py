@@ -23,6 +23,8 @@ class Comparison:
     out, exact, bound: (windows, length, ...), with the last axis from `first` on. exact and bound are float64; out
     may be as it was recorded, float32. A bound of 0 requires equal numbers. inputs: only of a product, (windows,
     length, in_features). tensor: the name of the weights, if any.
+    slots: only of products with experts, the expert that each part of the last axis belongs to (windows, length,
+    slots); tensor then has a field for the expert's number, and inputs an axis of slots before the last.
     replay: `exact` is not the exact result but the engine's float32 result computed again.
     """
 
@@ -34,6 +36,28 @@ class Comparison:
     inputs: torch.Tensor | None = None
     tensor: str = ""
     replay: bool = False
+    slots: torch.Tensor | None = None
+
+    def tensor_at(self, place: list[int]) -> str:
+        """Name the weights that made an element of `out`."""
+        return self.tensor if self.slots is None else self.tensor.format(expert=self._expert_at(place))
+
+    def of_tensor_at(self, place: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what the weights that made an element were multiplied by, and what they made: the difference from
+        the exact result and the bound (tokens, rows), and inputs (tokens, in_features)."""
+        assert self.inputs is not None
+        residual = self.out - self.exact
+        if self.slots is None:
+            return residual.flatten(0, 1), self.bound.flatten(0, 1), self.inputs.flatten(0, 1)
+        mine = self.slots == self._expert_at(place)
+        by_slot = (side.unflatten(-1, (self.slots.shape[-1], -1)) for side in (residual, self.bound))
+        residual, bound = (side[mine] for side in by_slot)
+        return residual, bound, self.inputs[mine]
+
+    def _expert_at(self, place: list[int]) -> int:
+        assert self.slots is not None
+        width = self.out.shape[-1] // self.slots.shape[-1]
+        return int(self.slots[place[0], place[1], place[-1] // width])
 
 
 def same(operation: str, out: torch.Tensor, exact: torch.Tensor, tensor: str = "") -> Comparison:

@@ -7,7 +7,8 @@ import torch
 from verify.operations.attention import Recorded
 from verify.sources import Hyperparameters, LayerKind
 
-_ALWAYS = ("q", "k", "v", "scores", "shares", "attended", "wo", "attention_residual", "gate", "up", "gated", "down")
+_ALWAYS = ("q", "k", "v", "scores", "shares", "attended", "wo", "attention_residual", "down")
+_DENSE = ("gate", "up", "gated")
 
 
 def of_layer(hyper: Hyperparameters, kind: LayerKind, at: Recorded, x: torch.Tensor) -> Recorded:
@@ -16,6 +17,10 @@ def of_layer(hyper: Hyperparameters, kind: LayerKind, at: Recorded, x: torch.Ten
     A point that was not recorded, or not in its width, is NaN everywhere, which lies within no bound.
     """
     like = {name: at[name] for name in (*_ALWAYS, "ffn_residual")}
+    if kind.experts:
+        like |= _of_experts(hyper, x)
+    else:
+        like |= {name: at[name] for name in _DENSE}
     # not the shape of "k": a mistake with kv heads is judged as if each query head had its own rotated keys
     keys = x.new_empty(1).expand(*x.shape[:2], hyper.n_kv_heads * hyper.head_dim)
     if hyper.norm_place != "after":
@@ -32,6 +37,17 @@ def of_layer(hyper: Hyperparameters, kind: LayerKind, at: Recorded, x: torch.Ten
     if hyper.score_cap:
         like["scores_raw"] = at["scores"]
     return _only(at, like)
+
+
+def _of_experts(hyper: Hyperparameters, x: torch.Tensor) -> Recorded:
+    """Return tensors of the shapes that the points of a mixture of experts have."""
+    hidden = hyper.n_active_experts * hyper.expert_hidden_dim
+    widths = {
+        **dict.fromkeys(("router", "routed"), hyper.n_experts),
+        **dict.fromkeys(("expert_gate", "expert_up", "expert_gated"), hidden),
+        "expert_down": hyper.n_active_experts * hyper.dim,
+    }
+    return {name: x.new_empty(1).expand(*x.shape[:2], width) for name, width in widths.items()}
 
 
 def of_classifier(hyper: Hyperparameters, at: Recorded) -> Recorded:

@@ -6,6 +6,7 @@ up with depth. The weights are derived from the source by the verifier; only the
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import reader_c
 from verify.operations import bounds, expected_points, switch_bounds
 from verify.operations.attention import Recorded, judge_attention, judge_query_scale, judge_rotation, judge_tables
 from verify.operations.comparison import Comparison, replayed, rows_in_cache, same
+from verify.operations.experts import judge_routed, judge_sum, recorded_choice
 from verify.operations.int8 import Replay, judge_steps
 from verify.oracle import llama
 from verify.sources import Hyperparameters
@@ -84,11 +86,31 @@ class Recompute:
         h = x if hyper.norm_place == "after" else at["ffn_norm"]
         if hyper.norm_place != "after":
             yield self._norm("ffn_norm", at, x, f"{prefix}ffn_norm.weight")
-        for name, tensor in (("gate", f"{prefix}feed_forward.w1"), ("up", f"{prefix}feed_forward.w3")):
-            yield from self._product(name, at, h, tensor, biased=hyper.mlp_bias)
-        yield self._gated(at)
-        yield from self._product("down", at, at["gated"], f"{prefix}feed_forward.w2", biased=hyper.mlp_bias)
+        if kind.experts:
+            yield from self._experts(at, h, f"{prefix}feed_forward.")
+        else:
+            yield from self._feed_forward(at, h, f"{prefix}feed_forward.")
         yield from self._added("ffn", "down", at, x, prefix)
+
+    def _feed_forward(self, at: Recorded, h: torch.Tensor, prefix: str) -> Iterator[Comparison]:
+        """Compare a feed forward without experts. h: what it read."""
+        for name, tensor in (("gate", "w1"), ("up", "w3")):
+            yield from self._product(name, at, h, f"{prefix}{tensor}", biased=self.hyper.mlp_bias)
+        yield self._gated(at)
+        yield from self._product("down", at, at["gated"], f"{prefix}w2", biased=self.hyper.mlp_bias)
+
+    def _experts(self, at: Recorded, h: torch.Tensor, prefix: str) -> Iterator[Comparison]:
+        """Compare a mixture of experts. h: what it read."""
+        yield from self._product("router", at, h, f"{prefix}router", biased=False)
+        yield judge_routed(self.hyper, at)
+        chosen = recorded_choice(self.hyper, at["routed"])
+        slots = h.unsqueeze(2).expand(*chosen.shape, -1)
+        yield from self._slots("expert_gate", at, slots, chosen, f"{prefix}experts.{{expert}}.w1.weight")
+        yield from self._slots("expert_up", at, slots, chosen, f"{prefix}experts.{{expert}}.w3.weight")
+        yield self._gated(at, "expert_")
+        slots = at["expert_gated"].unflatten(-1, (chosen.shape[-1], -1))
+        yield from self._slots("expert_down", at, slots, chosen, f"{prefix}experts.{{expert}}.w2.weight")
+        yield judge_sum(at, chosen)
 
     def classifier(self, at: Recorded, x: torch.Tensor) -> Iterator[Comparison]:
         """Compare the last norm and the logits. x: the residual stream after the last layer."""
@@ -192,11 +214,46 @@ class Recompute:
             yield from judged
             pulse(BOUNDED * flat.numel() * len(weights) / len(firsts))
 
-    def _gated(self, at: Recorded) -> Comparison:
-        gate, up = at["gate"].double(), at["up"].double()
+    def _slots(
+        self, operation: str, at: Recorded, x: torch.Tensor, chosen: torch.Tensor, tensor: str
+    ) -> Iterator[Comparison]:
+        """Compare products with the matrices of chosen experts. x: (windows, length, slots, in_features). tensor:
+        their name, with a field for the expert."""
+        first = tensor.format(expert=0)
+        as_int8 = self.activations == "q8" and self.quantized(first) is not None
+        if as_int8:
+            scale, steps = at[f"{operation} scale"], at[f"{operation} int8"]
+            yield from judge_steps(operation, x.flatten(2), steps, scale)
+        shape = (*chosen.shape, at[operation].shape[-1] // chosen.shape[-1])
+        exact, bound, bits = (
+            torch.zeros(shape, dtype=dtype) for dtype in (torch.float64, torch.float64, torch.float32)
+        )
+        for expert in chosen.unique().tolist():
+            name, mine = tensor.format(expert=expert), chosen == expert
+            if as_int8:
+                stored = self.quantized(name)
+                assert stored is not None  # as all experts of a layer are
+                read, scales = (side.unflatten(-1, (chosen.shape[-1], -1))[mine] for side in (steps, scale))
+                bits[mine], exact[mine], bound[mine] = Replay(read, scales, stored).judge(slice(None), None)
+                continue
+            weights, read = self.weights(name), x[mine]
+            exact[mine] = read.double() @ weights.double().T
+            magnitudes = read.abs() @ weights.abs().T
+            bound[mine] = _bound_of_product(magnitudes, weights.shape[1], self.arithmetic)
+        pulse(BOUNDED * x.numel() * shape[-1])
+        if as_int8:
+            yield dataclasses.replace(
+                replayed(operation, at[operation], bits.flatten(2), tensor=tensor), slots=chosen
+            )
+        found = at[operation].double()
+        yield Comparison(operation, found, exact.flatten(2), bound.flatten(2), inputs=x, tensor=tensor, slots=chosen)
+
+    def _gated(self, at: Recorded, of: str = "") -> Comparison:
+        """Compare gates times activations. of: "expert_" for those of experts."""
+        gate, up = at[f"{of}gate"].double(), at[f"{of}up"].double()
         exact = _activated(gate, self.hyper.activation) * up
         bound = bounds.gated(exact, gate, up, self.hyper.activation)
-        return Comparison("gated", at["gated"].double(), exact, bound)
+        return Comparison(f"{of}gated", at[f"{of}gated"].double(), exact, bound)
 
 
 def _single(number: float) -> float:

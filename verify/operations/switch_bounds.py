@@ -63,3 +63,17 @@ def scaled_score(magnitudes: torch.Tensor, head_dim: int, scale: float) -> torch
     # what the products lose by underflow is scaled with them
     lost = head_dim * (TAU / 2) * scale
     return total(growth * magnitudes, lost * (1 + growth) + TAU / 2)
+
+
+def normalized(shares: torch.Tensor, of_shares: torch.Tensor, chosen: int) -> torch.Tensor:
+    """Bound the shares of so many chosen experts divided by their sum.
+
+    shares: exact, not yet divided, and of_shares: their bounds by bounds.of_one_power(); both 0 where not chosen.
+    """
+    sums, of_sums = shares.sum(-1, keepdim=True), of_shares.sum(-1, keepdim=True)
+    # the sum's own roundings, one fewer than the shares it adds
+    of_sums = of_sums + gamma(chosen - 1) * (sums + of_sums)
+    exact = shares / sums
+    moved = (of_shares + exact * of_sums) / (sums - of_sums)
+    moved = torch.where(of_sums < sums, moved, torch.inf)
+    return total(moved * (1 + UNIT) + exact * UNIT, TAU / 2)

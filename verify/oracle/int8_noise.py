@@ -3,8 +3,9 @@
 Before a product with a Q8_0 matrix, such an engine divides each activation by its group's peak / 127 and rounds the
 quotient to an integer. Float32 rounding moves a quotient by some 1e-5. This changes nothing, unless the quotient lies
 that near to a half: then the activation *turns*, the logits jump, and a jump makes activations turn in later layers
-and at later positions. So two healthy engines differ by float32 rounding up to the first turn and by jumps from there
-on. Three kinds of draws measure both:
+and at later positions. Where two experts of a router are that near to each other, the choice of an expert turns, too.
+So two healthy engines differ by float32 rounding up to the first turn and by jumps from there on. Three kinds
+of draws measure both:
 
 - frozen: every activation keeps the step of the clean pass. The spread of the logits is that before the first turn,
   and the spread of the quotients, compared with their distances from the nearest half, gives the expected number of
@@ -24,7 +25,8 @@ from dataclasses import dataclass
 import torch
 
 from verify.oracle import llama
-from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise
+from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise, largest
+from verify.oracle.routing import margins, spread_of
 from verify.sources import Hyperparameters
 
 GroupSize = Callable[[str], int]
@@ -81,7 +83,7 @@ def int8_spread(
 
     load returns the file's weights. group_size returns that of a matrix, 0 if it is not stored as Q8_0.
     """
-    noise = DrawsNoise(draws.scales, seed)
+    noise = _SpreadNoise(draws, seed)
     activations = _Activations(group_size, noise, draws, seed)
     rows = tokens.expand(1 + noise.draws, -1)
     logits = llama.logits(hyper, load, rows, torch.float32, noise, activations)
@@ -89,7 +91,7 @@ def int8_spread(
     frozen, live, apart = moved.split((draws.frozen, draws.live, draws.apart))
     return Int8Spread(
         sigma=pooled_sigma(frozen, clean, hyper.dim) if draws.frozen else None,
-        turns=activations.turns if draws.frozen else None,
+        turns=activations.turns + noise.turns if draws.frozen else None,
         live=live,
         apart=apart.square().mean((0, 2)).sqrt(),
     )
@@ -124,6 +126,26 @@ class DrawsNoise(Noise):
 
     def _of_draws(self, dimensions: int) -> torch.Tensor:
         return self._scales.view(-1, *(1,) * (dimensions - 1))
+
+
+class _SpreadNoise(DrawsNoise):
+    """Noise of one window whose frozen draws keep the experts of the clean pass, and which counts choices that may
+    turn."""
+
+    def __init__(self, draws: Draws, seed: int) -> None:
+        super().__init__(draws.scales, seed)
+        self._kept = 1 + draws.frozen
+        self.turns = torch.zeros((), dtype=torch.float64)
+
+    def chosen(self, _layer: int, logits: torch.Tensor, count: int) -> torch.Tensor:
+        chosen = largest(logits, count)
+        chosen[1 : self._kept] = chosen[:1]
+        if self._kept > 1:
+            clean, moved = logits[:1].double(), (logits[1 : self._kept] - logits[:1]) / ENLARGED
+            variance = torch.stack([spread_of(one.unsqueeze(0)) for one in moved]).mean(0)
+            distance = margins(clean, variance.mul_(_ROUNDERS), count)[0]
+            self.turns = self.turns + torch.special.erfc(distance / math.sqrt(2)) / 2
+        return chosen
 
 
 class Int8Activations(ABC):

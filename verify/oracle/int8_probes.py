@@ -21,6 +21,7 @@ import torch
 
 from verify.oracle import llama
 from verify.oracle.int8_noise import ENLARGED, DrawsNoise, GroupSize, Int8Activations, half_away, pooled_sigma
+from verify.oracle.rounding_noise import largest
 from verify.sources import Hyperparameters
 
 # Draws in which every activation keeps its step, for the spread of logits without turns; and draws that may turn.
@@ -55,8 +56,10 @@ def probe_hazard(
     load, group_size: as in int8_spread(). scale: of the roundings outside attention, relative to sums in index order.
     """
     probes, length = tokens.shape
-    noise = _ProbesNoise(probes, scale, seed)
-    activations = _Activations(group_size, noise, [length] * _FROZEN + [length - 1] * DRAWS)
+    # of each draw, the positions that keep the choices of the clean pass
+    kept = [length] * _FROZEN + [length - 1] * DRAWS
+    noise = _ProbesNoise(probes, scale, seed, kept)
+    activations = _Activations(group_size, noise, kept)
     logits = llama.logits(hyper, load, tokens.repeat(1 + noise.draws, 1), torch.float32, noise, activations)
     last = logits[:, -1].unflatten(0, (-1, probes))
     clean, moved = last[0], last[1:] - last[0]
@@ -67,8 +70,9 @@ def probe_hazard(
 class _ProbesNoise(DrawsNoise):
     """Noise of which the roundings outside attention are scaled in the draws that may turn."""
 
-    def __init__(self, probes: int, scale: float, seed: int) -> None:
+    def __init__(self, probes: int, scale: float, seed: int, kept: list[int]) -> None:
         super().__init__([ENLARGED] * _FROZEN + [1.0] * DRAWS, seed, clean=probes)
+        self._kept = kept
         self._in_attention, self._outside = self._scales, self._scales.clone()
         self._outside[_FROZEN:] *= scale
 
@@ -79,6 +83,16 @@ class _ProbesNoise(DrawsNoise):
     def product(self, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         with self._scaled(b.ndim == 2):
             return super().product(y, a, b)
+
+    def of_experts(self, y: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        with self._scaled(True):
+            return super().of_experts(y, size)
+
+    def chosen(self, _layer: int, logits: torch.Tensor, count: int) -> torch.Tensor:
+        chosen = largest(logits, count).unflatten(0, (1 + self.draws, -1))
+        for draw, kept in enumerate(self._kept, 1):
+            chosen[draw, :, :kept] = chosen[0, :, :kept]
+        return chosen.flatten(0, 1)  # type: ignore[no-any-return]
 
     @contextmanager
     def _scaled(self, outside: bool) -> Iterator[None]:

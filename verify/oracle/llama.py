@@ -13,6 +13,7 @@ import torch
 from verify.oracle import attention as attending
 from verify.oracle import multiplications, rope
 from verify.oracle.attention import attention, capped, rms_norm
+from verify.oracle.experts import mixture
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
 from verify.system.pulse import NOISY, WIDE, pulse
@@ -119,11 +120,18 @@ def layer(
     attended = watch("attended", mixed)
     x = added("attention", x, watch("wo", linear(attended, "attention.wo", biased=hyper.wo_bias)))
     h = before("ffn", x)
-    gate = watch("gate", linear(h, "feed_forward.w1", biased=hyper.mlp_bias))
-    up = watch("up", linear(h, "feed_forward.w3", biased=hyper.mlp_bias))
-    gated = watch("gated", activated(gate, up, hyper.activation, noise))
-    x = added("ffn", x, watch("down", linear(gated, "feed_forward.w2", biased=hyper.mlp_bias)))
-    pulse(multiplications.of_layer(hyper, *x.shape[:2]) * _factor(x, noise))
+
+    def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        return activated(gate, up, hyper.activation, noise)
+
+    if kind.experts:
+        x = added("ffn", x, mixture(hyper, number, h, load, inputs, gated, noise, watch))
+    else:
+        gate = watch("gate", linear(h, "feed_forward.w1", biased=hyper.mlp_bias))
+        up = watch("up", linear(h, "feed_forward.w3", biased=hyper.mlp_bias))
+        made = watch("gated", gated(gate, up))
+        x = added("ffn", x, watch("down", linear(made, "feed_forward.w2", biased=hyper.mlp_bias)))
+    pulse(multiplications.of_layer(hyper, *x.shape[:2], experts=kind.experts) * _factor(x, noise))
     return x
 
 

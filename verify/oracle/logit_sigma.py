@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from verify.oracle import llama, multiplications
 from verify.oracle.rounding_noise import ROUNDING_VARIANCE, Noise
+from verify.oracle.routing import Certainty, RecordingNoise, RoutedNoise, Routing
 from verify.sources import Hyperparameters
 from verify.system.pulse import NOISY, pulse
 
@@ -60,17 +62,31 @@ class LogitNoise:
         self.draws = torch.zeros(tokens.shape[1], 1, dtype=torch.int64)
         self._made = 0
         self._squares = torch.zeros(logits.shape)
+        self._routing = self._recorded() if hyper.n_experts else None
         self._positions: torch.Tensor
         self._windows: torch.Tensor
         self._spread: torch.Tensor
+
+    @torch.no_grad()
+    def _recorded(self) -> Routing:
+        """Return the experts that an exact pass chooses, which every draw keeps."""
+        routing = Routing()
+        llama.last_stream(self._hyper, self._load, self._tokens, torch.float64, RecordingNoise(routing))
+        return routing
+
+    def _noise(self, number: int) -> Noise:
+        # PyTorch's generator knows the lowest 32 bits of a seed alone
+        seed = (self._seed << 8) + number
+        if self._routing is None:
+            return Noise(draws=1, scale=SCALE, seed=seed)
+        return RoutedNoise(self._routing, SCALE, seed, self._rounders)
 
     @torch.no_grad()
     def draw(self, count: int = 1, positions: int | None = None) -> None:
         """Add draws of noise to all windows, at their first positions or at all."""
         tokens = self._tokens[:, :positions]
         for number in range(self._made, self._made + count):
-            # PyTorch's generator knows the lowest 32 bits of a seed alone
-            self._add(tokens, Noise(draws=1, scale=SCALE, seed=(self._seed << 8) + number))
+            self._add(tokens, self._noise(number))
         self._made += count
         self.draws[:positions] += count
         self._gather()
@@ -124,8 +140,15 @@ class LogitNoise:
         self._spread = spread.div_(len(self._squares) * length).add_(1).div_(2)
 
     def window(self, row: int) -> WindowSigma:
-        """Return the standard deviations of one window, which follow further draws."""
-        return WindowSigma(self, row)
+        """Return the standard deviations of one window, which follow further draws; of a model with experts, at the
+        positions where certainty() lets them be judged."""
+        return WindowSigma(self, row, self.certainty(row).positions)
+
+    def certainty(self, row: int) -> Certainty:
+        """Return how many of a window's first positions rounding cannot give other experts. After a draw."""
+        if self._routing is None:
+            return Certainty(self.logits.shape[1], math.inf)
+        return self._routing.certainty(row)
 
     def sigma(self, row: int, positions: slice) -> torch.Tensor:
         """Compute the standard deviations of some positions of a window: float32 (positions, vocab_size).
@@ -146,14 +169,15 @@ class LogitNoise:
 
 
 class WindowSigma:
-    """The standard deviations of one window's logits: an array (length, vocab_size), computed where it is read."""
+    """The standard deviations of one window's logits: an array (positions, vocab_size), computed where it is read."""
 
-    def __init__(self, noise: LogitNoise, row: int) -> None:
+    def __init__(self, noise: LogitNoise, row: int, positions: int) -> None:
         self._noise, self._row = noise, row
-        self.shape: tuple[int, ...] = noise.logits.shape[1:]
+        self.shape: tuple[int, ...] = (positions, noise.logits.shape[2])
 
     def __getitem__(self, positions: slice) -> NDArray[np.float32]:
-        sigma: NDArray[np.float32] = self._noise.sigma(self._row, positions).numpy()
+        within = slice(*positions.indices(self.shape[0]))
+        sigma: NDArray[np.float32] = self._noise.sigma(self._row, within).numpy()
         return sigma
 
     @property

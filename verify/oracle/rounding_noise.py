@@ -27,6 +27,12 @@ _POOL = 1 << 22
 _NO_SHARE = 1000.0
 
 
+def largest(logits: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the numbers of the `count` largest along the last axis, in ascending order; of equal ones, the lower."""
+    order = torch.sort(logits, dim=-1, descending=True, stable=True).indices
+    return order[..., :count].sort(dim=-1).values
+
+
 class Noise:
     """Perturbs results as a float32 engine that sums in index order would.
 
@@ -69,6 +75,19 @@ class Noise:
             common = self._normal((self.draws, *size.shape[:-1], 1), shares.dtype)
             self._noisy(shares).addcmul_(common, size, value=math.sqrt(shares.shape[-1] / 3))
         return shares
+
+    def of_experts(self, y: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        """Perturb what experts compute by one rounding of another size, of y's shape."""
+        return self.within(y, size, roundings=1)
+
+    def chosen(self, _layer: int, logits: torch.Tensor, count: int) -> torch.Tensor:
+        """Return the numbers of the chosen experts, ascending (windows, ..., count). logits: of the router.
+
+        The draws keep the choice of their exact window, because another choice is no rounding.
+        """
+        if not self.draws or not self.clean:
+            return largest(logits, count)
+        return largest(self._exact(logits), count).repeat(1 + self.draws, *(1,) * (logits.ndim - 1))
 
     def angle(self, angle: torch.Tensor, rotated: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
         """Perturb RoPE's position * frequency (length, pairs); with draws (windows, length, pairs).

@@ -68,7 +68,7 @@ def _check_names(source: HuggingFaceSource, model: Any) -> None:
         expected.pop(_CLASSIFIER, None)
     shapes = source.hyperparameters.shapes()
     found = {
-        theirs: (sum(shapes[name][0] for name in names), *shapes[names[0]][1:])
+        theirs: _joined(expected.get(theirs, ()), [shapes[name] for name in names])
         for theirs, names in source.transformers_tensors().items()
     }
     for name in sorted(expected.keys() | found.keys()):
@@ -77,6 +77,13 @@ def _check_names(source: HuggingFaceSource, model: Any) -> None:
                 f"{source.path}: {name}: expected {expected.get(name, 'no such tensor')}, as transformers' model has "
                 f"it, found {found.get(name, 'none')}"
             )
+
+
+def _joined(theirs: tuple[int, ...], parts: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape of a tensor of so many parts, which the model may have as one matrix for each expert."""
+    rows, rest = sum(part[0] for part in parts), parts[0][1:]
+    experts = theirs[:1] if len(theirs) == 3 else ()
+    return (*experts, rows // experts[0], *rest) if experts and rows % experts[0] == 0 else (rows, *rest)
 
 
 def _names(source: HuggingFaceSource) -> dict[str, tuple[str, ...]]:
@@ -88,9 +95,9 @@ def _load(
     prefix: str, load: Load, names: dict[str, tuple[str, ...]], module: torch.nn.Module, _inputs: Any = None
 ) -> None:
     state = {}
-    for name in module.state_dict():
+    for name, theirs in module.state_dict().items():
         parts = [load(part) for part in names[f"{prefix}.{name}"]]
-        state[name] = torch.cat(parts) if len(parts) > 1 else parts[0]
+        state[name] = (torch.cat(parts) if len(parts) > 1 else parts[0]).view(theirs.shape)
         pulse(READ * state[name].numel())
     module.load_state_dict(state, strict=True, assign=True)
 

@@ -37,8 +37,8 @@ class TransformersOracle:
                 else:
                     self._model = empty_model(transformers, source)
                     (stream if streamed else fill)(self._model, source, load or source.transformers_tensor)
-                for layer in self._model.model.layers:
-                    layer.register_forward_hook(partial(_pulse, self._hyper))
+                for number, layer in enumerate(self._model.model.layers):
+                    layer.register_forward_hook(partial(_pulse, self._hyper, number))
             except CannotJudgeError:
                 raise
             except Exception as error:  # from_pretrained's failures have no common class
@@ -73,9 +73,9 @@ class TransformersOracle:
         return logits
 
 
-def _pulse(hyper: Hyperparameters, _layer: Any, inputs: tuple[torch.Tensor, ...], _output: Any) -> None:
+def _pulse(hyper: Hyperparameters, number: int, _layer: Any, inputs: tuple[torch.Tensor, ...], _output: Any) -> None:
     """Report a layer. inputs: the residual stream (windows, length, dim)."""
-    pulse(multiplications.of_layer(hyper, *inputs[0].shape[:2]))
+    pulse(multiplications.of_layer(hyper, *inputs[0].shape[:2], experts=hyper.layer(number).experts))
 
 
 def _loaded(transformers: Any, source: HuggingFaceSource) -> Any:

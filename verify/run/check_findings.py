@@ -21,6 +21,7 @@ from verify.errors import NotFiniteError
 from verify.evidence import Evidence, Window
 from verify.evidence.tokenizers import decode
 from verify.run.reference_logits import References
+from verify.run.undecided import Undecided
 from verify.sources import Source
 
 # Characters of text shown before a position that differs most.
@@ -29,7 +30,8 @@ _TEXT_SHOWN = 80
 
 @dataclass(frozen=True)
 class CheckFindings:
-    """Everything that the checks found, except the baseline. versions: of the libraries that judged."""
+    """Everything that the checks found, except the baseline. versions: of the libraries that judged. undecided: what
+    the checks on logits left out."""
 
     checks: tuple[CheckResult, ...] = ()
     tensors: tuple[TensorReport, ...] = ()
@@ -43,6 +45,7 @@ class CheckFindings:
     versions: dict[str, str] = field(default_factory=dict)
     engine: EngineReport | None = None
     tokenizers: tuple[TokenizerReport, ...] = ()
+    undecided: Undecided = field(default_factory=Undecided)
 
     @property
     def ran(self) -> set[str]:

@@ -16,6 +16,7 @@ from verify.checks.metrics import WindowEvidence, compare_window
 from verify.engine.trial import Trial
 from verify.evidence import Window
 from verify.oracle import multiplications
+from verify.oracle.routing import Certainty
 from verify.run.reference_logits import References, WindowReference, agrees
 from verify.system.prefetch import ahead
 from verify.system.pulse import pulse
@@ -46,6 +47,7 @@ class ComparedWindow:
     execution: (arithmetic, worst logit by float activations) for each. agreement: as in WindowReference. plain: what
     the storage costs. q8: what storage and int8 activations cost; None if the file has no such activations. Both are
     None if a logit is not finite. first_positions: kept for what storage costs by tensor, if it was asked for.
+    certainty: of the choices of experts, which says how many positions `execution` and `agreement` judged.
     """
 
     number: int
@@ -54,6 +56,7 @@ class ComparedWindow:
     plain: WindowEvidence | None
     q8: WindowEvidence | None
     first_positions: FirstPositions | None
+    certainty: Certainty | None = None
 
     @property
     def finite(self) -> bool:
@@ -135,4 +138,5 @@ class Comparer:
             plain=compare_window(window.origin, window.tokens, of_source, of_file) if finite else None,
             q8=q8 if finite else None,
             first_positions=None if kept is None else FirstPositions(of_source[:kept].copy(), of_file[:kept].copy()),
+            certainty=reference.certainty,
         )

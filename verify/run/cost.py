@@ -167,7 +167,7 @@ def batches_of(
     batch: list[int] = []
     for number in numbers:
         length = len(windows[number].tokens)
-        elements = length * max(hyper.vocab_size, hyper.hidden_dim, hyper.n_heads * length)
+        elements = length * max(hyper.vocab_size, hyper.widest_gate, hyper.n_heads * length)
         if batch and (length != len(windows[batch[0]].tokens) or (len(batch) + 1) * elements > room):
             yield batch
             batch = []

@@ -30,6 +30,7 @@ class DirectoryEngine:
                     trust_remote_code=False,
                     dtype=torch.float32,
                     attn_implementation="eager",
+                    experts_implementation="eager",
                     output_loading_info=True,
                     ignore_mismatched_sizes=True,  # refused by name, below
                 )

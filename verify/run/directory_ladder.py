@@ -24,6 +24,7 @@ from verify.checks.tensors import FoundTensors, check_tensors
 from verify.diagnosis import Diagnosis, diagnose_tensors
 from verify.diagnosis.result import subject
 from verify.errors import CannotJudgeError
+from verify.oracle.routing import Certainty
 from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
 from verify.run.cost import batches_of
 from verify.run.directory_engine import DirectoryEngine, NotRunError
@@ -34,6 +35,7 @@ from verify.run.options import Options
 from verify.run.progress import Meter, no_forecast, whole_stage
 from verify.run.reference_logits import References, WindowReference, agrees, disagreement
 from verify.run.resume import EvidenceStore
+from verify.run.undecided import Undecided
 from verify.run.worker import Job
 from verify.sources import Hyperparameters, Source
 from verify.sources.huggingface import HuggingFaceSource
@@ -62,12 +64,13 @@ _ORDERS = {
 @dataclass(frozen=True)
 class _Window:
     """One window by both sides. evidence: None where a logit is not finite. agreement: of the two references, as for
-    .bin files."""
+    .bin files. certainty: of the choices of experts."""
 
     number: int
     evidence: WindowEvidence | None
     execution: WorstLogit
     agreement: WorstLogit
+    certainty: Certainty | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,10 @@ class DirectoryLadder:
             reason = "transformers does not run the directory"
             rest = (skipped(name, bound, reason) for name, bound in _ON_WINDOWS[1:])
             return findings.with_checks(exact("execution", 1, detail), *rest)
-        findings = findings.with_checks(self._execution(compared))
+        lengths = [len(window.tokens) for window in windows]
+        undecided = Undecided.of((lengths[found.number], found.certainty) for found in compared if found.certainty)
+        execution = undecided.beside(self._execution(compared))
+        findings = replace(findings.with_checks(execution), undecided=undecided)
         evidence = [window.evidence for window in compared if window.evidence is not None]
         if len(evidence) < len(compared):
             detail = "logits, the directory's or the source's, are not finite"
@@ -261,7 +267,7 @@ class DirectoryLadder:
         finite = bool(np.isfinite(of_source).all() and np.isfinite(logits).all())
         evidence = compare_window(window.origin, window.tokens, of_source, of_file) if finite else None
         execution = worst_logit(number, of_file, reference.sigma, logits, limit)
-        return _Window(number, evidence, execution, reference.agreement)
+        return _Window(number, evidence, execution, reference.agreement, reference.certainty)
 
     def _tokens(self, numbers: list[int]) -> torch.Tensor:
         return torch.from_numpy(np.stack([self._job.windows[number].tokens for number in numbers]))

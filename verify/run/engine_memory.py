@@ -32,6 +32,6 @@ def _of_pass(hyper: Hyperparameters, rows: int, clean: int, positions: int) -> i
     """Return bytes of a noisy pass of so many rows of tokens, of which the first are clean."""
     sizes = Sizes.of(hyper, positions)
     logits = positions * hyper.vocab_size * (_OF_LOGITS * rows + _BESIDE * clean)
-    widest = max(hyper.dim, hyper.hidden_dim)
+    widest = max(hyper.dim, hyper.widest_gate)
     layer = rows * (positions * (sizes.stream + _OF_ROUNDING * widest) + _OF_SCORES * sizes.scores)
     return FLOAT * (logits + layer)

@@ -34,6 +34,7 @@ from verify.run.progress import Meter, no_forecast, whole_stage
 from verify.run.reference_logits import References
 from verify.run.resume import EvidenceStore
 from verify.run.traced_windows import Traced, Tracer, merge_operations
+from verify.run.undecided import Undecided
 from verify.run.worker import Job, Worker, Workers
 from verify.run.written_tokenizer import judge_tokenizers, predicted_work, tokenizer_place, written_tokenizers
 from verify.sources import Source
@@ -136,9 +137,11 @@ class Ladder:
         execution = execution_verdict(
             floats, [found.agreement for found in compared], traced.same_bits, merge_operations(traced.replays)
         )
-        trial_verdict = () if self._trial is None else (self._trial.verdict(),)
+        undecided = _undecided(compared, [len(window.tokens) for window in self._job.windows])
+        trial_verdict = () if self._trial is None else (undecided.beside(self._trial.verdict()),)
         findings = replace(
-            findings.with_checks(traced.verdict(self._policy), execution, *trial_verdict),
+            findings.with_checks(traced.verdict(self._policy), undecided.beside(execution), *trial_verdict),
+            undecided=undecided,
             layers=traced.layers,
             storage_cost=traced.storage_cost,
             diagnosis=findings.diagnosis or traced.diagnosis,
@@ -241,6 +244,11 @@ class Ladder:
 
 def _skipped(checks: tuple[tuple[str, Bound], ...], reason: str) -> tuple[CheckResult, ...]:
     return tuple(skipped(name, bound, reason) for name, bound in checks)
+
+
+def _undecided(compared: list[ComparedWindow], lengths: list[int]) -> Undecided:
+    """Say what was left out. lengths: of the windows."""
+    return Undecided.of((lengths[found.number], found.certainty) for found in compared if found.certainty)
 
 
 def _by_arithmetic(compared: list[ComparedWindow]) -> dict[str, list[WorstLogit]]:

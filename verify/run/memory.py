@@ -123,8 +123,9 @@ def _weights(work: Work, made: Plan, sizes: Sizes) -> int:
     if not work.huggingface:
         return (DOUBLE + FLOAT) * sizes.largest
     if made.streamed:
-        return max(FLOAT * sizes.layer + 8 * sizes.largest_in_layer, 8 * sizes.largest)
-    return _models(work, made, sizes) + 8 * sizes.largest
+        layer = FLOAT * (sizes.layer + sizes.joined) + 8 * sizes.largest_in_layer
+        return max(layer, 8 * sizes.largest)
+    return _models(work, made, sizes) + FLOAT * sizes.joined + 8 * sizes.largest
 
 
 def _models(work: Work, made: Plan, sizes: Sizes) -> int:

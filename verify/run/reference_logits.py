@@ -21,6 +21,7 @@ from verify.evidence import Window
 from verify.oracle import llama
 from verify.oracle.expected import numbers, quantized
 from verify.oracle.logit_sigma import LogitNoise, WindowSigma
+from verify.oracle.routing import Certainty
 from verify.oracle.transformers import TransformersOracle
 from verify.oracle.weight_cache import WeightCache
 from verify.run.memory import AT_EASE, Plan
@@ -38,13 +39,15 @@ class WindowReference:
 
     of_source, of_file: logits on the source's weights, and on those that the file should hold; the same array if the
     file stores the source's numbers. sigma: the standard deviation that float32 rounding gives to each logit of
-    of_file. agreement: the verifier's own reference against transformers, if that computed of_file.
+    of_file, at the positions that can be judged. agreement: the verifier's own reference against transformers, if
+    that computed of_file. certainty: of the choices of experts that of_file's weights make.
     """
 
     of_source: Logits
     of_file: Logits
     sigma: WindowSigma
     agreement: WorstLogit
+    certainty: Certainty
 
 
 def versions_of(source: Source) -> dict[str, str]:
@@ -114,7 +117,7 @@ class References:
         for row in range(len(windows)):
             source = of_source[row]
             file = source if self.same_numbers else of_file[row]
-            found.append(WindowReference(source, file, noise.window(row), agreement))
+            found.append(WindowReference(source, file, noise.window(row), agreement, noise.certainty(row)))
         return found
 
     @property

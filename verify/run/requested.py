@@ -43,7 +43,10 @@ class Requested:
         wrong: dict[str, tuple[object, object]] = {}
         for name, shape in source.hyperparameters.shapes().items():
             how = model.storage(name)
-            storage = self._storage(name, is_vector=len(shape) == 1) or source.dtype(name)
+            storage = self._storage(name, is_vector=len(shape) == 1)
+            # a router decides which experts compute, so it is never quantized
+            if storage is None or (storage == "q8_0" and name.endswith(".router.weight")):
+                storage = source.dtype(name)
             group_size = self._group(shape[-1]) if storage == "q8_0" else 0
             if storage != how.storage:
                 wrong[f"{name}: storage"] = storage, how.storage

@@ -46,12 +46,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Elements. largest: of a tensor. layer, largest_in_layer: of the tensors of a layer. every: of all tensors.
-    stream: numbers of one token that a layer holds. scores: attention scores of all tokens. session: bytes."""
+    """Elements. largest: of a tensor. layer, largest_in_layer: of the tensors of the largest layer. joined: of the
+    gates of all experts of a layer, which transformers holds as one tensor. every: of all tensors. stream: numbers of
+    one token that a layer holds. scores: attention scores of all tokens. session: bytes."""
 
     largest: int
     layer: int
     largest_in_layer: int
+    joined: int
     every: int
     stream: int
     scores: int
@@ -60,13 +62,19 @@ class Sizes:
     @classmethod
     def of(cls, hyper: Hyperparameters, tokens: int) -> Sizes:
         sizes = {name: prod(shape) for name, shape in hyper.shapes().items()}
-        in_layer = [size for name, size in sizes.items() if name.startswith("layers.0.")]
+        in_layers: dict[str, list[int]] = {}
+        for name, size in sizes.items():
+            if name.startswith("layers."):
+                in_layers.setdefault(name.split(".")[1], []).append(size)
         q_dim, kv_dim = hyper.n_heads * hyper.head_dim, hyper.n_kv_heads * hyper.head_dim
-        stream = 4 * hyper.dim + 2 * q_dim + 4 * kv_dim + 3 * hyper.hidden_dim
+        # what each chosen expert adds, and logits and shares of a router
+        of_experts = hyper.n_active_experts * hyper.dim + 2 * hyper.n_experts
+        stream = 4 * hyper.dim + 2 * q_dim + 4 * kv_dim + 3 * hyper.widest_gate + of_experts
         return cls(
             largest=max(sizes.values()),
-            layer=sum(in_layer),
-            largest_in_layer=max(in_layer),
+            layer=max(map(sum, in_layers.values())),
+            largest_in_layer=max(map(max, in_layers.values())),
+            joined=2 * hyper.n_experts * hyper.expert_hidden_dim * hyper.dim,
             every=sum(sizes.values()),
             stream=stream,
             scores=hyper.n_heads * tokens * tokens,

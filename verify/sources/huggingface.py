@@ -16,6 +16,7 @@ from verify.sources.adapter import WEIGHT_NAMES, Adapter
 from verify.sources.directory import SourceDirectory
 from verify.sources.finite import expect_finite
 from verify.sources.huggingface_config import derived, resolved
+from verify.sources.huggingface_experts import Part, expert_parts
 from verify.sources.huggingface_families import FAMILIES, Family
 from verify.sources.huggingface_fused import part_rows
 from verify.sources.huggingface_names import canonical_names, transformers_name
@@ -47,11 +48,12 @@ class HuggingFaceSource(Source):
         _check_layers(where, self._settings.said, len(self._shards.headers))
         config = resolved(where, self._settings)
         names = canonical_names(path, list(self._shards.headers), self._settings.family)
-        self._own = names.own
+        stored = {own: header.shape for own, header in self._shards.headers.items()}
+        self._own, experts = expert_parts(path, names.own, stored)
         if config.tie_word_embeddings and {_EMBEDDING, _OUTPUT} <= self._own.keys():
             self._check_tie(self._own[_EMBEDDING], self._own.pop(_OUTPUT))
-        stored = {own: header.shape for own, header in self._shards.headers.items()}
-        self._rows = part_rows(path, self._own, stored) if self._family.fused else {}
+        rows = part_rows(path, self._own, stored) if self._family.fused else {}
+        self._parts: dict[str, slice | Part] = {**rows, **experts}
         shapes = {name: self._shape(name, stored[own]) for name, own in self._own.items()}
         self.hyperparameters, of_config = derived(where, self._settings, config, shapes, options.max_seq_len)
         for own in names.frequencies:
@@ -100,8 +102,11 @@ class HuggingFaceSource(Source):
 
     def _shape(self, name: str, stored: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of a tensor, which may be a part of a stored one."""
-        rows = self._rows.get(name)
-        return stored if rows is None else (rows.stop - rows.start, *stored[1:])
+        part = self._parts.get(name)
+        if part is None:
+            return stored
+        rows = part if isinstance(part, slice) else part[1]
+        return (rows.stop - rows.start, *stored[-1:])
 
     @property
     def architecture(self) -> str:
@@ -112,16 +117,20 @@ class HuggingFaceSource(Source):
         """Return a new config object of transformers for this model, which asks for logits alone."""
         config = resolved(self.path / "config.json", self._settings)
         config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
+        if self._family.experts is not None:
+            config.output_router_logits = False
+            # one expert after the other, for matrices of any width
+            config._experts_implementation = "eager"
         return config
 
     def transformers_tensors(self) -> dict[str, tuple[str, ...]]:
         """Return llama2.c's name of each tensor by the name that transformers' model has for it: of a fused matrix
-        those of its parts, in order. A tied classifier is left out."""
+        those of its parts, in order, of fused experts one expert after the other. A tied classifier is left out."""
         theirs = {name: transformers_name(name, self._settings.family) for name in self.hyperparameters.shapes()}
         found: dict[str, list[str]] = {}
-        # the parts of a fused matrix by their first rows
-        for name in sorted(theirs, key=lambda name: self._rows[name].start if name in self._rows else 0):
-            found.setdefault(theirs[name], []).append(name)
+        # queries, keys, values; then gate and up, w1 and w3: shapes() has them in the order of a fused matrix
+        for name, stored in theirs.items():
+            found.setdefault(stored, []).append(name)
         return {name: tuple(parts) for name, parts in found.items()}
 
     def transformers_tensor(self, name: str) -> torch.Tensor:
@@ -132,7 +141,7 @@ class HuggingFaceSource(Source):
         own = self._stored_name(name)
         stored = self._shards.read(own)
         expect_finite(self._shards.place(own), own, stored)
-        stored = stored[self._rows[name]] if name in self._rows else stored
+        stored = stored[self._parts[name]] if name in self._parts else stored
         tensor = stored.to(torch.float32)
         if stored.dtype == torch.float64 and not torch.equal(tensor.double(), stored):
             raise refusal(self._shards.place(own), own, "values that float32 can hold", "others")

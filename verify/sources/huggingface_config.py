@@ -12,6 +12,7 @@ import torch
 
 from verify.errors import CannotJudgeError
 from verify.sources.checked_numbers import count
+from verify.sources.huggingface_experts import widths
 from verify.sources.huggingface_families import FAMILIES
 from verify.sources.huggingface_hyperparameters import hyperparameters
 from verify.sources.huggingface_settings import Settings
@@ -51,7 +52,7 @@ def derived(
 ) -> tuple[Hyperparameters, list[str]]:
     """Return hyper-parameters and notes. Sizes come from the tensors' shapes, by llama2.c's names, and config.json
     must agree; what no shape says comes from config.json. Raises CannotJudgeError."""
-    sizes = _sizes(where, config, shapes)
+    sizes = _sizes(where, settings.family, config, shapes)
     _check_padding(where, settings, sizes["vocab_size"])
     found, notes = hyperparameters(where, settings, config, sizes, max_seq_len)
     expected = found.shapes()
@@ -63,8 +64,8 @@ def derived(
     return found, notes
 
 
-def _sizes(where: Path, config: Any, shapes: Shapes) -> dict[str, Any]:
-    """Counts by their names in Hyperparameters, of the tensors."""
+def _sizes(where: Path, family: str, config: Any, shapes: Shapes) -> dict[str, Any]:
+    """Counts by their names in Hyperparameters, of the tensors, and what is said of experts."""
     path = where.parent
     layers = {int(name.split(".")[1]) for name in shapes if name.startswith("layers.")}
 
@@ -74,7 +75,7 @@ def _sizes(where: Path, config: Any, shapes: Shapes) -> dict[str, Any]:
             raise refusal(path, name, "a matrix", found or "no such tensor")
         return found[0], found[1]
 
-    (vocab_size, dim), (hidden_dim, _) = shape("tok_embeddings.weight"), shape("layers.0.feed_forward.w1.weight")
+    vocab_size, dim = shape("tok_embeddings.weight")
     (q_rows, _), (kv_rows, _) = shape("layers.0.attention.wq.weight"), shape("layers.0.attention.wk.weight")
     n_heads = count(where, "num_attention_heads", config.num_attention_heads)
     head_dim, remainder = divmod(q_rows, n_heads)
@@ -83,12 +84,12 @@ def _sizes(where: Path, config: Any, shapes: Shapes) -> dict[str, Any]:
     n_kv_heads, remainder = divmod(kv_rows, head_dim)
     if remainder or n_kv_heads < 1 or n_heads % n_kv_heads:
         raise refusal(path, "layers.0.attention.wk.weight", f"rows of whole heads of {head_dim}", kv_rows)
-    # a class without head_dim divides, unless config.json has the key
-    said_head_dim = config.head_dim if hasattr(config, "head_dim") else config.hidden_size // n_heads
+    # a class without head_dim divides, unless config.json has the key; Mixtral's does so where it is null
+    absent = not hasattr(config, "head_dim") or (family == "mixtral" and config.head_dim is None)
+    said_head_dim = config.hidden_size // n_heads if absent else config.head_dim
     for key, said, expected, of_what in (
         ("vocab_size", config.vocab_size, vocab_size, "the rows of the embedding"),
         ("hidden_size", config.hidden_size, dim, "as the tensors say"),
-        ("intermediate_size", config.intermediate_size, hidden_dim, "as the tensors say"),
         ("num_hidden_layers", config.num_hidden_layers, len(layers), "as the tensors say"),
         ("num_key_value_heads", config.num_key_value_heads, n_kv_heads, "as the tensors say"),
         ("head_dim", said_head_dim, head_dim, "as the tensors say"),
@@ -96,8 +97,9 @@ def _sizes(where: Path, config: Any, shapes: Shapes) -> dict[str, Any]:
         if isinstance(said, bool) or said != expected:
             raise refusal(where, key, f"{expected}, {of_what}", said)
     return {
-        **{"dim": dim, "hidden_dim": hidden_dim, "n_layers": len(layers), "n_heads": n_heads},
+        **{"dim": dim, "n_layers": len(layers), "n_heads": n_heads},
         **{"n_kv_heads": n_kv_heads, "head_dim": head_dim, "vocab_size": vocab_size},
+        **widths(where, family, config, len(layers), shape),
     }
 
 

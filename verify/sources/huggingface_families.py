@@ -23,6 +23,10 @@ _AFTER = {
 _BOTH = {**_AFTER, "pre_feedforward_layernorm": "ffn_norm"}
 _AFTER_ALONE = {name: own for name, own in _LLAMA_NAMES.items() if name != "input_layernorm"} | _AFTER
 
+# Of a layer with experts, the router beside the experts, whose names huggingface_experts.py has.
+_OF_EXPERTS = {name: own for name, own in _LLAMA_NAMES.items() if not name.startswith("mlp.")}
+_ROUTER = {"mlp.gate": "feed_forward.router"}
+
 # The parts of a fused matrix, in the order of its rows.
 FUSED = {
     "self_attn.qkv_proj": ("attention.wq", "attention.wk", "attention.wv"),
@@ -35,11 +39,30 @@ _PHI_NAMES = {name: own for name, own in _LLAMA_NAMES.items() if own not in _FUS
 
 
 @dataclass(frozen=True)
+class Experts:
+    """Describes a family's mixtures of experts: keys of config.json, and names.
+
+    count, width: the keys of how many experts there are and of their hidden width. normalized: the key that says
+    whether the shares of the chosen are divided by their sum; "" where they always are. sparse: whether keys say
+    which layers have experts, or all have. names: of an expert's matrices in published files, gate, down and up.
+    places: under which names of a layer experts stand.
+    """
+
+    count: str
+    width: str
+    normalized: str
+    sparse: bool = False
+    names: tuple[str, str, str] = ("gate_proj", "down_proj", "up_proj")
+    places: tuple[str, ...] = ("mlp.experts",)
+
+
+@dataclass(frozen=True)
 class Family:
     """Describes a family: transformers' classes, names, and switches that no key of config.json decides.
 
     keys: of config.json that this family understands beside those that all do. names: transformers' name of each
     module of a layer -> llama2.c's; a fused matrix has that of its first part. fused: whether it has such matrices.
+    experts: of a family of mixtures of experts.
     windows: "all" layers have the window that config.json gives, the layers "listed" by their types, or "none".
     attention_bias: whether a key of that name decides; qkv_bias: whether q, k and v always have biases.
     """
@@ -58,6 +81,7 @@ class Family:
     norm_plus_one: bool = False
     qk_norm: str = "none"
     two_ropes: bool = False
+    experts: Experts | None = None
 
 
 _WINDOW_KEYS = {"use_sliding_window", "max_window_layers"}
@@ -148,4 +172,42 @@ FAMILIES = {
     ),
     "phi3": Family("Phi3ForCausalLM", "Phi3Config", names=_PHI_NAMES, fused=True, windows="all"),
     "ministral3": Family("Ministral3ForCausalLM", "Ministral3Config", windows="all"),
+    "mixtral": Family(
+        "MixtralForCausalLM",
+        "MixtralConfig",
+        frozenset({"num_experts", "num_local_experts", "num_experts_per_tok"}),
+        _OF_EXPERTS | {"block_sparse_moe.gate": "feed_forward.router"} | _ROUTER,
+        windows="all",
+        experts=Experts(
+            "num_local_experts",
+            "intermediate_size",
+            normalized="",
+            names=("w1", "w2", "w3"),
+            places=("mlp.experts", "block_sparse_moe.experts"),
+        ),
+    ),
+    "qwen3_moe": Family(
+        "Qwen3MoeForCausalLM",
+        "Qwen3MoeConfig",
+        frozenset(
+            {
+                *("attention_bias", "use_sliding_window", "num_experts", "num_local_experts", "num_experts_per_tok"),
+                *("moe_intermediate_size", "norm_topk_prob", "decoder_sparse_step", "mlp_only_layers"),
+            }
+        ),
+        _LLAMA_NAMES | _ROUTER | _QK_NORMS,
+        windows="all",
+        attention_bias=True,
+        qk_norm="head",
+        experts=Experts("num_experts", "moe_intermediate_size", "norm_topk_prob", sparse=True),
+    ),
+    "olmoe": Family(
+        "OlmoeForCausalLM",
+        "OlmoeConfig",
+        frozenset({"attention_bias", "num_experts", "num_local_experts", "num_experts_per_tok", "norm_topk_prob"}),
+        _OF_EXPERTS | _ROUTER | _QK_NORMS,
+        attention_bias=True,
+        qk_norm="whole",
+        experts=Experts("num_experts", "intermediate_size", "norm_topk_prob"),
+    ),
 }

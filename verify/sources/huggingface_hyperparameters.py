@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.sources.checked_numbers import count, positive
+from verify.sources.huggingface_experts import layers_with_experts
 from verify.sources.huggingface_families import FAMILIES
 from verify.sources.huggingface_rope import local_theta, query_scale, read_rope, rotary_dim
 from verify.sources.huggingface_settings import Settings
@@ -75,9 +76,10 @@ def _layers(
                 raise refusal(where, "no_rope_layers", "0 and 1 alone", number)
         rotated = tuple(bool(number) for number in said[: len(windowed)])
     ropes = ["second" if of_second else "first" for of_second in second or (False,) * len(windowed)]
+    sparse = layers_with_experts(where, settings.family, config, len(windowed))
     return tuple(
-        LayerKind(hides, rope if turns else "none")
-        for hides, rope, turns in zip(windowed, ropes, rotated, strict=True)
+        LayerKind(hides, rope if turns else "none", has_experts)
+        for hides, rope, turns, has_experts in zip(windowed, ropes, rotated, sparse, strict=True)
     )
 
 

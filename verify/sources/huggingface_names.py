@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from verify.sources.huggingface_experts import canonical_expert, transformers_expert
 from verify.sources.huggingface_families import FAMILIES, FUSED
 from verify.sources.name_prefixes import note_of_removed, shared_unknown_prefix, unwrapped
 from verify.sources.refusal import refusal
@@ -39,7 +40,7 @@ class Names:
 def canonical_names(path: Path, stored: list[str], family: str = "llama") -> Names:
     """Sort the stored names of a directory's tensors. Raises CannotJudgeError for a tensor that the family does not
     have."""
-    known = partial(_is_known, FAMILIES[family].names)
+    known = partial(_is_known, family)
     frequencies = tuple(name for name in stored if _FREQUENCIES.fullmatch(name))
     weights = [name for name in stored if not _FREQUENCIES.fullmatch(name)]
     short = unwrapped(path, weights, known)
@@ -47,7 +48,10 @@ def canonical_names(path: Path, stored: list[str], family: str = "llama") -> Nam
     for name, bare in short.items():
         if not known(bare):
             raise _unknown(path, name, weights, family, known)
-        own |= dict.fromkeys(_canonical(FAMILIES[family].names, bare), name)
+        for canonical in _canonical(family, bare):
+            if canonical in own:
+                raise refusal(path, canonical, "one such tensor", f"{own[canonical]} and {name}")
+            own[canonical] = name
     usual = {name: bare if bare == _CLASSIFIER else f"model.{bare}" for name, bare in short.items()}
     extra = {name.removesuffix(usual[name]) for name in usual if name.endswith(usual[name])}
     notes = note_of_removed(extra)
@@ -63,23 +67,28 @@ def transformers_name(name: str, family: str = "llama") -> str:
     outer = {canonical: bare for bare, canonical in _OUTER.items()}
     if name in outer:
         return outer[name] if outer[name] == _CLASSIFIER else f"model.{outer[name]}"
+    if (fused := transformers_expert(name)) is not None:
+        return fused
     inner = {part: bare for bare, own in FAMILIES[family].names.items() for part in FUSED.get(bare, (own,))}
     _, number, rest = name.split(".", 2)
     module, kind = rest.rsplit(".", 1)
     return f"model.layers.{number}.{inner[module]}.{kind}"
 
 
-def _is_known(inner: Mapping[str, str], bare: str) -> bool:
+def _is_known(family: str, bare: str) -> bool:
     match = _LAYER.fullmatch(bare)
-    return bare in _OUTER or (match is not None and match[2] in inner)
+    known = match is not None and match[2] in FAMILIES[family].names
+    return bare in _OUTER or known or canonical_expert(family, bare) is not None
 
 
-def _canonical(inner: Mapping[str, str], bare: str) -> list[str]:
+def _canonical(family: str, bare: str) -> list[str]:
     """Return llama2.c's name of a tensor, or those of the parts of a fused one."""
-    match = _LAYER.fullmatch(bare)
+    expert, match = canonical_expert(family, bare), _LAYER.fullmatch(bare)
+    if expert is not None:
+        return [expert]
     if match is None:
         return [_OUTER[bare]]
-    parts = FUSED.get(match[2], (inner[match[2]],))
+    parts = FUSED.get(match[2], (FAMILIES[family].names[match[2]],))
     return [f"layers.{match[1]}.{part}.{match[3]}" for part in parts]
 
 

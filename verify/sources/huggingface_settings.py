@@ -36,12 +36,14 @@ _NO_EFFECT = {
     *("base_model_ep_plan", "base_model_fsdp_plan"),
     # training
     *("attention_dropout", "resid_pdrop", "initializer_range", "gradient_checkpointing"),
+    # a router's noise and loss
+    *("router_jitter_noise", "router_aux_loss_coef"),
     # Gemma 3 sets it of sliding_window_pattern, and asks layer_types
     "_sliding_window_pattern",
     # labels of a classifier
     *("id2label", "label2id", "num_labels", "problem_type"),
     # what is returned beside the logits, and whether keys and values are kept
-    *("_output_attentions", "output_attentions", "output_hidden_states", "use_cache"),
+    *("_output_attentions", "output_attentions", "output_hidden_states", "output_router_logits", "use_cache"),
     # where the model came from
     *("_name_or_path", "name_or_path", "_commit_hash"),
 }

@@ -29,10 +29,14 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class LayerKind:
-    """How one layer attends: to the last `window` positions only or to all, and with which RoPE."""
+    """How one layer attends: to the last `window` positions only or to all, and with which RoPE.
+
+    experts: its feed forward is a mixture of experts.
+    """
 
     windowed: bool = False
     rope: str = "first"  # none, first, second
+    experts: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Hyperparameters:
 
     activation: silu, gelu or gelu_tanh. The fields from norm_place on are the switches by which models differ from
     Llama; their defaults are Llama's, and docs/format-v3.md says what each computes. rotary_dim 0 stands for all of
-    head_dim, and empty layers stand for layers that see everything and use the first RoPE.
+    head_dim, and empty layers stand for layers that see everything and use the first RoPE. Where every layer has
+    experts, hidden_dim is expert_hidden_dim.
     """
 
     dim: int
@@ -74,6 +79,10 @@ class Hyperparameters:
     logit_cap: float = 0.0
     query_scale_beta: float = 0.0
     local_theta: float = 0.0
+    n_experts: int = 0
+    n_active_experts: int = 0
+    expert_hidden_dim: int = 0
+    experts_normalized: bool = False
     layers: tuple[LayerKind, ...] = ()
 
     def __post_init__(self) -> None:
@@ -87,12 +96,29 @@ class Hyperparameters:
         """Return how many elements of each head RoPE rotates."""
         return self.rotary_dim or self.head_dim
 
+    @property
+    def widest_gate(self) -> int:
+        """Return how many numbers of one token the gates of a layer are: of a feed forward, or of chosen experts."""
+        return max(self.hidden_dim, self.n_active_experts * self.expert_hidden_dim)
+
     def layer(self, number: int) -> LayerKind:
-        """Return how a layer attends."""
+        """Return how a layer attends, and whether it has experts."""
         return self.layers[number] if self.layers else LayerKind()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of each tensor that a file must hold; the weights of a layer in the order of a pass."""
+        shapes = {
+            f"layers.{number}.{name}": shape
+            for number in range(self.n_layers)
+            for name, shape in self._shapes_of_layer(self.layer(number)).items()
+        }
+        shapes["tok_embeddings.weight"] = (self.vocab_size, self.dim)
+        shapes["norm.weight"] = (self.dim,)
+        if not self.tied:
+            shapes["output.weight"] = (self.vocab_size, self.dim)
+        return shapes
+
+    def _shapes_of_layer(self, kind: LayerKind) -> dict[str, tuple[int, ...]]:
         q_rows, kv_rows = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
         q_norm, k_norm = (q_rows, kv_rows) if self.qk_norm == "whole" else (self.head_dim, self.head_dim)
         every: dict[str, tuple[int, ...]] = {
@@ -105,33 +131,31 @@ class Hyperparameters:
             "attention.wo.weight": (self.dim, q_rows),
             "attention_post_norm.weight": (self.dim,),
             "ffn_norm.weight": (self.dim,),
-            "feed_forward.w1.weight": (self.hidden_dim, self.dim),
-            "feed_forward.w2.weight": (self.dim, self.hidden_dim),
-            "feed_forward.w3.weight": (self.hidden_dim, self.dim),
+            **(self._shapes_of_experts() if kind.experts else _shapes_of_gate("", self.hidden_dim, self.dim)),
             "ffn_post_norm.weight": (self.dim,),
         }
         absent = {"before": _POST_NORMS, "after": _NORMS}.get(self.norm_place, ())
         if self.qk_norm == "none":
             absent = (*absent, "attention.q_norm.weight", "attention.k_norm.weight")
         layer = {name: shape for name, shape in every.items() if name not in absent}
-        biased = {
-            "attention.wq": self.qkv_bias,
-            "attention.wk": self.qkv_bias,
-            "attention.wv": self.qkv_bias,
-            "attention.wo": self.wo_bias,
-            "feed_forward.w1": self.mlp_bias,
-            "feed_forward.w2": self.mlp_bias,
-            "feed_forward.w3": self.mlp_bias,
-        }
-        layer |= {f"{name}.bias": layer[f"{name}.weight"][:1] for name, present in biased.items() if present}
-        shapes = {
-            f"layers.{number}.{name}": shape for number in range(self.n_layers) for name, shape in layer.items()
-        }
-        shapes["tok_embeddings.weight"] = (self.vocab_size, self.dim)
-        shapes["norm.weight"] = (self.dim,)
-        if not self.tied:
-            shapes["output.weight"] = (self.vocab_size, self.dim)
+        biased = [f"attention.w{part}" for part in ("qkv" if self.qkv_bias else "") + ("o" if self.wo_bias else "")]
+        biased += [f"feed_forward.w{part}" for part in "123" if self.mlp_bias]
+        return layer | {f"{name}.bias": layer[f"{name}.weight"][:1] for name in biased}
+
+    def _shapes_of_experts(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {"feed_forward.router.weight": (self.n_experts, self.dim)}
+        for expert in range(self.n_experts):
+            shapes |= _shapes_of_gate(f"experts.{expert}.", self.expert_hidden_dim, self.dim)
         return shapes
+
+
+def _shapes_of_gate(prefix: str, hidden_dim: int, dim: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the three matrices of a feed forward, or of one expert."""
+    return {
+        f"feed_forward.{prefix}w1.weight": (hidden_dim, dim),
+        f"feed_forward.{prefix}w2.weight": (dim, hidden_dim),
+        f"feed_forward.{prefix}w3.weight": (hidden_dim, dim),
+    }
 
 
 class Source(ABC):

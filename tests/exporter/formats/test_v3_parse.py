@@ -62,7 +62,7 @@ def test_a_wrong_field_is_named_with_its_offset_and_both_values() -> None:
     plan, head = head_of(config(), {})
     for at, content, field, offset, message in (
         (200, b"\1", "header padding", 200, "expected 0, found 1"),
-        (344, b"\1", "architecture padding", 344, "expected 0, found 1"),
+        (360, b"\1", "architecture padding", 360, "expected 0, found 1"),
         (516 + 4, b"\1", "layer table padding", 516 + 4, "expected 0, found 1"),
         (576, b"x", "tensor name", 576, "expected 'tok_embeddings.weight', found 'xok_embeddings.weight'"),
         (576 + 192 + 112, b"\1", "offset", 576 + 192 + 112, None),

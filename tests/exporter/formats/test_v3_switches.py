@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.arch_draws import ALTERNATE, MODELS, architectures
-from helpers.arch_files import Arch, patched, random_weights, write
+from helpers.arch_draws import ALTERNATE, EXPERTS, MODELS, architectures
+from helpers.arch_files import Arch, patched, random_weights, shapes, write
 from helpers.models import same_bits
 from hypothesis import given
 
@@ -17,7 +18,9 @@ import exporter
 from exporter.formats.v3_fields import V3Error
 from exporter.sources.v3 import read_head
 
-SWITCHES = [field.name for field in fields(Arch) if field.name not in ("layers", "scaling", "gate", "rotary_dim")]
+SWITCHES = [
+    field.name for field in fields(Arch) if field.name not in ("layers", "plain", "scaling", "gate", "rotary_dim")
+]
 
 
 def check(a: Arch) -> None:
@@ -30,6 +33,7 @@ def check(a: Arch) -> None:
         assert opened.config.rotated == a.rotated
         kinds = [opened.config.layer(number) for number in range(a.n_layers)]
         assert [(kind.windowed, kind.rope) for kind in kinds] == list(a.kinds)
+        assert [kind.experts for kind in kinds] == [a.mixed(layer) for layer in range(a.n_layers)]
         assert list(opened.names) == list(weights)
         assert all(same_bits(np.array(opened.load(name)), weights[name]) for name in weights)
         exporter.export(opened, path.with_name("again.bin"), format="v3", provenance=False)
@@ -47,6 +51,7 @@ def test_models_with_any_switches_are_read_and_written_byte_by_byte(a: Arch) -> 
 
 
 WINDOWED = Arch(window=5, layers=ALTERNATE)
+BESIDE = replace(EXPERTS, hidden_dim=36, plain=(1,))
 POSITIVE = "expected a positive finite number, normal as float32, found {}"
 
 
@@ -83,7 +88,31 @@ POSITIVE = "expected a positive finite number, normal as float32, found {}"
                 "local_theta at 336: expected 0, for there is no layer with the second RoPE, found 5.0",
             ),
         ),
-        (Arch(), 344, "<B", 1, "architecture padding at 344: expected 0, found 1"),
+        (EXPERTS, 344, "<I", 1, "n_experts at 344: expected 0 or at least 2, found 1"),
+        (EXPERTS, 344, "<I", 1 << 16, "n_experts at 344: expected 0 to 65535, found 65536"),
+        (EXPERTS, 344, "<I", 6, "tensor count at 152: expected 78, found 69"),
+        (EXPERTS, 348, "<I", 0, "n_active_experts at 348: expected 1 to 5, found 0"),
+        (EXPERTS, 348, "<I", 6, "n_active_experts at 348: expected 1 to 5, found 6"),
+        (Arch(), 348, "<I", 1, "n_active_experts at 348: expected 0 to 0, found 1"),
+        (EXPERTS, 352, "<I", 0, "expert_hidden_dim at 352: expected 1 to 2147483647, found 0"),
+        (Arch(), 352, "<I", 1, "expert_hidden_dim at 352: expected 0 to 0, found 1"),
+        (EXPERTS, 356, "<I", 2, "experts_normalized at 356: expected 0 to 1, found 2"),
+        (Arch(), 356, "<I", 1, "experts_normalized at 356: expected 0 to 0, found 1"),
+        (EXPERTS, 40, "<I", 8, "flags at 40: expected no bit 3, for experts have no biases, found 8"),
+        (
+            EXPERTS,
+            *(
+                12,
+                "<i",
+                36,
+                "hidden_dim at 12: expected expert_hidden_dim = 20, for every layer has experts, found 36",
+            ),
+        ),
+        (EXPERTS, 512, "<I", 14, "layer at 512: expected 0 to 13, found 14"),
+        (EXPERTS, 512, "<I", 26, "layer at 512: expected 0 to 13, found 26"),
+        (BESIDE, 516, "<I", 6, "RoPE of a layer at 516: expected 0 to 2, found 3"),
+        (BESIDE, 516, "<I", 10, "tensor count at 152: expected 69, found 56"),
+        (Arch(), 360, "<B", 1, "architecture padding at 360: expected 0, found 1"),
         (Arch(), 511, "<B", 9, "architecture padding at 511: expected 0, found 9"),
         (Arch(), 512, "<I", 6, "layer at 512: expected 0 to 5, found 6"),
         (Arch(), 516, "<I", 10, "layer at 516: expected 0 to 5, found 10"),
@@ -111,3 +140,61 @@ def test_a_second_rope_needs_its_theta(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: local_theta at 336: expected more than 0, for there is a layer with the second RoPE, found 0.0"
     )
+
+
+def refused(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    with pytest.raises(V3Error) as caught:
+        read_head(path)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_a_model_has_experts_where_a_layer_has_them(tmp_path: Path) -> None:
+    path, a = tmp_path / "a.bin", replace(EXPERTS, plain=(0, 1, 2))
+    write(path, a, random_weights(a))
+    assert refused(path, path.read_bytes()) == (
+        "n_experts at 344: expected 0, for there is no layer with experts, found 5"
+    )
+
+
+def test_a_file_that_claims_more_layers_than_it_has_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    write(path, EXPERTS, random_weights(EXPERTS))
+    content = path.read_bytes()
+    layers, table = 2**20, 512 + 4 * 2**20
+    changed = bytearray(content)
+    struct.pack_into("<i", changed, 16, layers)
+    assert refused(path, bytes(changed)) == f"file size: expected at least {table}, found {len(content)}"
+    assert refused(path, bytes(changed) + bytes(table)) == (
+        f"head size at 136: expected at least {table}, found {struct.unpack_from('<Q', content, 136)[0]}"
+    )
+
+
+def entry_at(a: Arch, name: str) -> int:
+    return a.table_at + 192 * list(shapes(a)).index(name)
+
+
+def test_a_router_is_not_quantized(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    write(path, EXPERTS, random_weights(EXPERTS))
+    at = entry_at(EXPERTS, "layers.1.feed_forward.router.weight")
+    content = patched(path.read_bytes(), (at + 68, "<I", 8), (at + 104, "<I", 4))
+    assert refused(path, content) == f"storage of a router at {at + 68}: expected one number an element, found q8_0"
+
+
+@pytest.mark.parametrize("matrix", ["w1", "w2", "w3"])
+def test_experts_of_a_layer_are_stored_alike(tmp_path: Path, matrix: str) -> None:
+    path = tmp_path / "a.bin"
+    name = f"layers.2.feed_forward.experts.3.{matrix}.weight"
+    at, weights = entry_at(EXPERTS, name), random_weights(EXPERTS)
+    write(path, EXPERTS, weights, lambda own: ("bf16" if own == name else "fp16", 0))
+    assert refused(path, path.read_bytes()) == (
+        f"storage of an expert at {at + 68}: expected fp16, as expert 0 has, found bf16"
+    )
+    write(path, EXPERTS, weights, lambda own: ("q8_0", 2 if own == name else 4))
+    assert refused(path, path.read_bytes()) == (
+        f"group_size of an expert at {at + 104}: expected 4, as expert 0 has, found 2"
+    )
+    alike = {"w1": ("q8_0", 4), "w2": ("bf16", 0), "w3": ("q8_0", 2)}
+    write(path, EXPERTS, weights, lambda own: alike.get(own.split(".")[-2], ("fp32", 0)))
+    assert read_head(path).plan.config.n_experts == 5

@@ -35,6 +35,7 @@ TOGETHER = Arch(
     local_theta=100.0,
     layers=((True, "second"), (False, "first"), (True, "none")),
 )
+EXPERTS = Arch(hidden_dim=20, n_experts=5, n_active_experts=2, expert_hidden_dim=20)
 MODELS = {
     "llama": LLAMA,
     "1 + w": Arch(norm_plus_one=True),
@@ -59,9 +60,24 @@ MODELS = {
     "a logit divisor": Arch(logit_divisor=3.0),
     "a score cap": Arch(score_cap=1.5),
     "a logit cap": Arch(logit_cap=2.0),
+    "experts": EXPERTS,
+    "experts whose shares sum to 1": replace(EXPERTS, experts_normalized=True),
+    "every expert": replace(EXPERTS, n_active_experts=5),
+    "one expert of two, beside plain layers": Arch(
+        n_experts=2, n_active_experts=1, expert_hidden_dim=20, plain=(0, 2)
+    ),
     "all together": TOGETHER,
     "all together, otherwise": replace(
         TOGETHER, head_dim=16, rotary_dim=16, qk_norm="whole", norm_place="after", gate="gelu_tanh", tied=False
+    ),
+    "all together, with experts": replace(
+        TOGETHER,
+        mlp_bias=False,
+        n_experts=7,
+        n_active_experts=3,
+        expert_hidden_dim=20,
+        experts_normalized=True,
+        plain=(1,),
     ),
 }
 
@@ -79,9 +95,13 @@ def architectures(draw: st.DrawFn, *, gates: tuple[str, ...] = ("silu", "gelu", 
     kinds = st.tuples(st.booleans(), st.sampled_from(("first", "second", "none")))
     layers = tuple(draw(kinds) for _ in range(n_layers))
     beta = draw(_or(0.0, 0.1, 1.0))
+    plain = tuple(layer for layer in range(n_layers) if draw(st.booleans()))
+    n_experts = draw(st.sampled_from((0, 2, 5, 17))) if len(plain) < n_layers else 0
+    expert_hidden_dim = draw(st.integers(1, 20)) if n_experts else 0
+    hidden_dim = expert_hidden_dim if n_experts and not plain else draw(st.integers(1, 20))
     return Arch(
         dim=draw(st.sampled_from((4, 12, 20, 32))),
-        hidden_dim=draw(st.integers(1, 20)),
+        hidden_dim=hidden_dim,
         n_layers=n_layers,
         n_heads=n_kv_heads * draw(st.integers(1, 3)),
         n_kv_heads=n_kv_heads,
@@ -90,7 +110,7 @@ def architectures(draw: st.DrawFn, *, gates: tuple[str, ...] = ("silu", "gelu", 
         tied=draw(st.booleans()),
         qkv_bias=draw(st.booleans()),
         wo_bias=draw(st.booleans()),
-        mlp_bias=draw(st.booleans()),
+        mlp_bias=not n_experts and draw(st.booleans()),
         gate=draw(st.sampled_from(gates)),
         norm_eps=draw(st.sampled_from((1e-5, 1e-6, 0.01))),
         rope_theta=draw(st.sampled_from((10000.0, 500000.0))),
@@ -108,5 +128,10 @@ def architectures(draw: st.DrawFn, *, gates: tuple[str, ...] = ("silu", "gelu", 
         logit_cap=draw(_or(0.0, 2.0, 30.0)),
         query_scale_beta=beta,
         local_theta=draw(st.sampled_from((10.0, 10000.0))) if any(rope == "second" for _, rope in layers) else 0.0,
+        n_experts=n_experts,
+        n_active_experts=draw(st.integers(1, n_experts)) if n_experts else 0,
+        expert_hidden_dim=expert_hidden_dim,
+        experts_normalized=bool(n_experts) and draw(st.booleans()),
         layers=layers,
+        plain=plain if n_experts else (),
     )

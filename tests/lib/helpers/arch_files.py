@@ -73,7 +73,12 @@ class Arch:
     logit_cap: float = 0.0
     query_scale_beta: float = 0.0
     local_theta: float = 0.0
+    n_experts: int = 0
+    n_active_experts: int = 0
+    expert_hidden_dim: int = 0
+    experts_normalized: bool = False
     layers: tuple[tuple[bool, str], ...] = ()  # none: no windows, the first RoPE
+    plain: tuple[int, ...] = ()  # layers without experts, of a model that has some
 
     @property
     def rotated(self) -> int:
@@ -82,6 +87,10 @@ class Arch:
     @property
     def kinds(self) -> tuple[tuple[bool, str], ...]:
         return self.layers or ((False, "first"),) * self.n_layers
+
+    def mixed(self, layer: int) -> bool:
+        """Whether a layer has experts."""
+        return bool(self.n_experts) and layer not in self.plain
 
     @property
     def table_at(self) -> int:
@@ -107,16 +116,26 @@ def shapes(a: Arch) -> dict[str, tuple[int, ...]]:
         ("attention.wo.bias", (a.dim,), a.wo_bias),
         ("attention_post_norm.weight", (a.dim,), after),
         ("ffn_norm.weight", (a.dim,), before),
-        ("feed_forward.w1.weight", (a.hidden_dim, a.dim), True),
-        ("feed_forward.w1.bias", (a.hidden_dim,), a.mlp_bias),
-        ("feed_forward.w2.weight", (a.dim, a.hidden_dim), True),
-        ("feed_forward.w2.bias", (a.dim,), a.mlp_bias),
-        ("feed_forward.w3.weight", (a.hidden_dim, a.dim), True),
-        ("feed_forward.w3.bias", (a.hidden_dim,), a.mlp_bias),
-        ("ffn_post_norm.weight", (a.dim,), after),
     ]
+    feed_forward: list[tuple[str, tuple[int, ...], bool]] = [
+        ("w1.weight", (a.hidden_dim, a.dim), True),
+        ("w1.bias", (a.hidden_dim,), a.mlp_bias),
+        ("w2.weight", (a.dim, a.hidden_dim), True),
+        ("w2.bias", (a.dim,), a.mlp_bias),
+        ("w3.weight", (a.hidden_dim, a.dim), True),
+        ("w3.bias", (a.hidden_dim,), a.mlp_bias),
+    ]
+    mixture: list[tuple[str, tuple[int, ...], bool]] = [("router.weight", (a.n_experts, a.dim), True)]
+    for expert in range(a.n_experts):
+        for matrix in ("w1", "w2", "w3"):
+            shape = (a.dim, a.expert_hidden_dim) if matrix == "w2" else (a.expert_hidden_dim, a.dim)
+            mixture.append((f"experts.{expert}.{matrix}.weight", shape, True))
     for layer in range(a.n_layers):
         found |= {f"layers.{layer}.{name}": shape for name, shape, there in of_layer if there}
+        own = mixture if a.mixed(layer) else feed_forward
+        found |= {f"layers.{layer}.feed_forward.{name}": shape for name, shape, there in own if there}
+        if after:
+            found[f"layers.{layer}.ffn_post_norm.weight"] = (a.dim,)
     found["norm.weight"] = (a.dim,)
     if not a.tied:
         found["output.weight"] = (a.vocab_size, a.dim)
@@ -157,7 +176,7 @@ def _encoded(values: NDArray[np.float32], storage: str, group: int) -> tuple[byt
 def architecture(a: Arch) -> bytes:
     """The architecture block and the layer table."""
     block = struct.pack(
-        "<6I8d168x",
+        "<6I8d4I152x",
         NORM_PLACES.index(a.norm_place),
         a.norm_plus_one,
         QK_NORMS.index(a.qk_norm),
@@ -166,8 +185,12 @@ def architecture(a: Arch) -> bytes:
         a.query_scale_positions,
         *(a.embedding_scale, a.score_scale, a.residual_scale, a.logit_divisor),
         *(a.score_cap, a.logit_cap, a.query_scale_beta, a.local_theta),
+        *(a.n_experts, a.n_active_experts, a.expert_hidden_dim, a.experts_normalized),
     )
-    table = b"".join(struct.pack("<I", windowed | ROPES.index(rope) << 1) for windowed, rope in a.kinds)
+    table = b"".join(
+        struct.pack("<I", windowed | ROPES.index(rope) << 1 | a.mixed(layer) << 3)
+        for layer, (windowed, rope) in enumerate(a.kinds)
+    )
     return block + table.ljust(a.table_at - BLOCK_END, b"\0")
 
 
@@ -195,7 +218,7 @@ def write(
     """Write a file. storage: of a matrix's name, with its group size. Returns what the stored numbers stand for."""
     table, payload, stored = b"", b"", {}
     for name, shape in shapes(a).items():
-        how, group = storage(name) if len(shape) == 2 else ("fp32", 0)
+        how, group = storage(name) if len(shape) == 2 and "router" not in name else ("fp32", 0)
         values, scales, stored[name] = _encoded(weights[name], how, group)
         offset = len(payload)
         payload += values

@@ -104,10 +104,40 @@ class Reference:
 
     def _feed_forward(self, layer: int, h: Array) -> Array:
         p = f"layers.{layer}.feed_forward"
+        if self.a.mixed(layer):
+            return self._mixture(layer, h, p)
         gate = self._keep(layer, "gate", self._linear(h, f"{p}.w1"))
         up = self._keep(layer, "up", self._linear(h, f"{p}.w3"))
         gated = self._keep(layer, "gated", GATES[self.a.gate](gate) * up)
         return self._keep(layer, "down", self._linear(gated, f"{p}.w2"))
+
+    def _mixture(self, layer: int, h: Array, p: str) -> Array:
+        a = self.a
+        logits = self._keep(layer, "router", self._linear(h, f"{p}.router"))
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        shares = powers / powers.sum(-1, keepdims=True)
+        # a stable sort leaves equal shares in the order of their experts
+        chosen = np.sort(np.argsort(-shares, axis=-1, kind="stable")[:, : a.n_active_experts], axis=-1)
+        kept = np.zeros_like(shares)
+        np.put_along_axis(kept, chosen, np.take_along_axis(shares, chosen, -1), -1)
+        if a.experts_normalized:
+            kept /= kept.sum(-1, keepdims=True)
+        self._keep(layer, "routed", kept)
+        at: dict[str, list[Array]] = {"gate": [], "up": [], "gated": [], "down": []}
+        out = np.zeros_like(h)
+        for t, experts in enumerate(chosen):
+            for rows in at.values():
+                rows.append(np.empty(0))
+            for expert in experts:
+                gate, up = (self._linear(h[t], f"{p}.experts.{expert}.{w}") for w in ("w1", "w3"))
+                gated = GATES[a.gate](gate) * up
+                down = self._linear(gated, f"{p}.experts.{expert}.w2")
+                for name, value in (("gate", gate), ("up", up), ("gated", gated), ("down", down)):
+                    at[name][t] = np.concatenate([at[name][t], value])
+                out[t] += kept[t, expert] * down
+        for name, rows in at.items():
+            self._keep(layer, f"expert_{name}", np.stack(rows))
+        return self._keep(layer, "down", out)
 
     def _heads(self, layer: int, name: str, x: Array, heads: int) -> Array:
         """Normed, if they are: (n, heads, head_dim)."""

@@ -20,7 +20,7 @@ from verify.system.optional_imports import quiet_transformers
 
 FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "granite", "olmo2", "olmo3", "phi3"),
-    "ministral3",
+    *("ministral3", "mixtral", "qwen3_moe", "olmoe"),
 )
 # Of the first three the config takes no row of padding.
 _PADDED = FAMILIES[3:]
@@ -65,6 +65,13 @@ _OWN_ROPES: dict[str, tuple[dict[str, Any], ...]] = {
 _OWN_SETTINGS: dict[str, dict[str, Any]] = {
     **{family: {"pad_token_id": 0} for family in _PADDED},
     "phi3": {"pad_token_id": 0, "head_dim": 8},  # which longrope's lists must fit
+    "mixtral": {"pad_token_id": 0, "num_local_experts": 4},
+    "qwen3_moe": {
+        **{"pad_token_id": 0, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12},
+        "mlp_only_layers": [1],
+    },
+    # whose norms of queries and keys are as wide as the stream
+    "olmoe": {"pad_token_id": 0, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
 }
 _WINDOW = {"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 1}
 # longer than any window and than max_position_embeddings / 2, and still a sequence that every model takes
@@ -148,8 +155,8 @@ def _load_and_run(transformers: Any, directory: str, attention: str) -> None:
 
 
 def _read_by_name(config_class: Any) -> set[str]:
-    """Return what no access shows: the map that decides which attribute an access means, attributes that cannot be
-    set, and the keys that the constructors take out of their keywords."""
+    """Return what no access shows: the map that decides which attribute an access means and the names in it,
+    attributes that cannot be set, and the keys that the constructors take out of their keywords."""
     properties = {
         name for each in config_class.__mro__ for name, value in vars(each).items() if isinstance(value, property)
     }
@@ -157,4 +164,5 @@ def _read_by_name(config_class: Any) -> set[str]:
     code.append(config_class.convert_rope_params_to_dict)
     sources = "\n".join(inspect.getsource(function) for function in code if function is not None)
     taken = re.findall(r'kwargs\.(?:pop|get)\("(\w+)"|"(\w+)" in kwargs', sources)
-    return {"attribute_map"} | properties | {name for names in taken for name in names if name}
+    aliases = {name for pair in config_class.attribute_map.items() for name in pair}
+    return {"attribute_map"} | aliases | properties | {name for names in taken for name in names if name}

@@ -24,7 +24,12 @@ CLASSES = {
     "ministral3": ("Ministral3Config", "Ministral3ForCausalLM"),
     "mistral": ("MistralConfig", "MistralForCausalLM"),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
+    "mixtral": ("MixtralConfig", "MixtralForCausalLM"),
+    "qwen3_moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM"),
+    "olmoe": ("OlmoeConfig", "OlmoeForCausalLM"),
 }
+# The classes that divide for the size of a head.
+_WHOLE_HEADS = ("phi3", "olmoe")
 _FLOAT32 = torch.float32  # whatever that name stands for later on
 
 
@@ -33,13 +38,14 @@ def family_model(family: str, settings: dict[str, Any], seed: int) -> Any:
     config_name, model_name = CLASSES[family]
     with quiet_transformers() as transformers:
         config = getattr(transformers, config_name)(**settings)
+        config._experts_implementation = "eager"  # the others take no float64
         made = getattr(transformers, model_name)._from_config(config, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(seed)
     plus_one = family.startswith("gemma")
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             values = torch.randn(parameter.shape, generator=generator, dtype=_FLOAT32)
-            if parameter.dim() == 2:
+            if parameter.dim() > 1:
                 scaled = values / math.sqrt(parameter.shape[-1])
             else:
                 scaled = 0.1 * values + (0 if plus_one else 1)
@@ -53,7 +59,7 @@ def family_settings(draw: st.DrawFn, family: str) -> dict[str, Any]:
     kv_heads, head_dim = draw(st.integers(1, 3)), 2 * draw(st.integers(1, 6))
     heads, longest, layers = kv_heads * draw(st.integers(1, 3)), draw(st.integers(2, 40)), draw(st.integers(1, 3))
     settings: dict[str, Any] = {
-        "hidden_size": heads * (head_dim if family == "phi3" else draw(st.integers(1, 8))),
+        "hidden_size": heads * (head_dim if family in _WHOLE_HEADS else draw(st.integers(1, 8))),
         "intermediate_size": draw(st.integers(1, 24)),
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
@@ -65,7 +71,7 @@ def family_settings(draw: st.DrawFn, family: str) -> dict[str, Any]:
         "rms_norm_eps": draw(st.sampled_from([2.0**-17, 2.0**-20, 2.0**-10])),
         "pad_token_id": None,
     }
-    if family != "phi3":
+    if family not in _WHOLE_HEADS:
         settings["head_dim"] = head_dim
     activation = "hidden_activation" if family.startswith("gemma") else "hidden_act"
     settings[activation] = draw(st.sampled_from(["silu", "gelu", "gelu_pytorch_tanh"]))
@@ -176,6 +182,46 @@ def _mistral(draw: st.DrawFn, family: str, _layers: int, head_dim: int, longest:
     return {"rope_parameters": rope, "sliding_window": draw(st.none() | st.integers(1, longest))}
 
 
+@st.composite
+def _experts(draw: st.DrawFn, count: str) -> dict[str, Any]:
+    many = draw(st.integers(2, 7))
+    return {count: many, "num_experts_per_tok": draw(st.integers(1, many))}
+
+
+@st.composite
+def _mixtral(draw: st.DrawFn, _family: str, _layers: int, head_dim: int, longest: int) -> dict[str, Any]:
+    return {
+        **draw(_experts("num_local_experts")),
+        "rope_parameters": draw(rope_parameters(head_dim, longest)),
+        "sliding_window": draw(st.none() | st.integers(1, longest)),
+    }
+
+
+@st.composite
+def _qwen3_moe(draw: st.DrawFn, _family: str, layers: int, head_dim: int, longest: int) -> dict[str, Any]:
+    return {
+        **draw(_experts("num_experts")),
+        "rope_parameters": draw(rope_parameters(head_dim, longest)),
+        "attention_bias": draw(st.booleans()),
+        "moe_intermediate_size": draw(st.integers(1, 12)),
+        "norm_topk_prob": draw(st.booleans()),
+        "decoder_sparse_step": draw(st.integers(1, 2)),
+        "mlp_only_layers": draw(st.lists(st.integers(0, layers - 1), max_size=1)),
+        "use_sliding_window": draw(st.booleans()),
+        "sliding_window": draw(st.integers(1, longest)),
+    }
+
+
+@st.composite
+def _olmoe(draw: st.DrawFn, _family: str, _layers: int, head_dim: int, longest: int) -> dict[str, Any]:
+    return {
+        **draw(_experts("num_experts")),
+        "rope_parameters": draw(rope_parameters(head_dim, longest)),
+        "attention_bias": draw(st.booleans()),
+        "norm_topk_prob": draw(st.booleans()),
+    }
+
+
 _OWN: dict[str, Any] = {
     "qwen3": _qwen,
     "qwen2": _qwen,
@@ -188,4 +234,7 @@ _OWN: dict[str, Any] = {
     "phi3": _phi3,
     "ministral3": _mistral,
     "mistral": _mistral,
+    "mixtral": _mixtral,
+    "qwen3_moe": _qwen3_moe,
+    "olmoe": _olmoe,
 }

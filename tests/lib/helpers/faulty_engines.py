@@ -38,7 +38,8 @@ _CLAMPED = "(int8_t)(rounded > 127 ? 127 : rounded < -127 ? -127 : rounded)"
 _INTEGERS = "sum += (int32_t)a[j] * (int32_t)b[j];"
 _GROUPS = "for (int64_t g = 0; g < groups; g++) {\n                const int32_t sum"
 _GROUP = "value += (float)sum * rc_load_f32(scales + g * (int64_t)sizeof(float)) * scale[t * groups + g];"
-_INT8 = "w.storage == RC_Q8;"
+_INT8 = "const bool int8 = prepare(b, x, &w, &group_size);"
+_NO_INT8 = "const bool int8 = to->kind != {} && prepare(b, x, &w, &group_size);"
 
 _TO_BF16 = "uint32_t bits; __builtin_memcpy(&bits, &{0}, 4); bits &= 0xffff0000u; __builtin_memcpy(&{0}, &bits, 4);"
 _ALL_LOGITS = "for (int i = 0; i < rc_model_config(t->model)->vocab_size; i++) "
@@ -135,10 +136,10 @@ _OF_INT8 = {
     "sums of integers in 16 bits": _patch((_INTEGERS, "sum = (int16_t)(sum + (int32_t)a[j] * (int32_t)b[j]);")),
     "sums of groups in bfloat16": _patch((_GROUP, _GROUP + " " + _TO_BF16.format("value"))),
     "weights' scales of the next group": _patch(
-        ("model->bytes + tensor.scale_offset :", "model->bytes + tensor.scale_offset + sizeof(float) :")
+        ("model->bytes + tensor->scale_offset :", "model->bytes + tensor->scale_offset + sizeof(float) :")
     ),
-    "float activations in the classifier": _patch((_INT8, "w.storage == RC_Q8 && to->kind != RC_OUTPUT;")),
-    "float activations in wo": _patch((_INT8, "w.storage == RC_Q8 && to->kind != RC_WO;")),
+    "float activations in the classifier": _patch((_INT8, _NO_INT8.format("RC_OUTPUT"))),
+    "float activations in wo": _patch((_INT8, _NO_INT8.format("RC_WO"))),
 }
 
 # ---- of float activations ----

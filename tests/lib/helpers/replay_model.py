@@ -112,8 +112,23 @@ class ReplayedModel:
 
     def _feed_forward(self, number: int, h: Row) -> Row:
         p = f"layers.{number}.feed_forward"
-        gate, up = self._linear(f"{p}.w1", h), self._linear(f"{p}.w3", h)
-        return self._linear(f"{p}.w2", gate * self.sigmoid(gate) * up)
+        return self._mixture(p, h) if self.c.layers[number].experts else self._gated(p, h)
+
+    def _gated(self, prefix: str, h: Row) -> Row:
+        gate, up = self._linear(f"{prefix}.w1", h), self._linear(f"{prefix}.w3", h)
+        return self._linear(f"{prefix}.w2", gate * self.sigmoid(gate) * up)
+
+    def _mixture(self, prefix: str, h: Row) -> Row:
+        shares = self.softmax(self._linear(f"{prefix}.router", h))
+        by_size = sorted(range(self.c.n_experts), key=lambda expert: -shares[expert])
+        chosen = sorted(by_size[: self.c.n_active_experts])
+        total, out = F(0), np.zeros_like(h)
+        for expert in chosen:
+            total = total + shares[expert]
+        for expert in chosen:
+            share = shares[expert] / total if self.c.experts_normalized else shares[expert]
+            out = out + share * self._gated(f"{prefix}.experts.{expert}", h)
+        return out
 
     def _heads(self, number: int, name: str, x: Row) -> Row:
         weight, c = f"layers.{number}.attention.{name}_norm.weight", self.c

@@ -250,7 +250,7 @@ def test_without_a_model_type_one_known_architecture_decides(directory: Path) ->
 
 FAMILIES = (
     "model_type: expected one of llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3_text, granite, olmo2, olmo3, "
-    "phi3, ministral3, found "
+    "phi3, ministral3, mixtral, qwen3_moe, olmoe, found "
 )
 UNSUPPORTED = r"\(transformers reads it for llama, and this project does not support other values\)"
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from verify.checks.config import flat
-from verify.checks.directory.switches import MODEL_TYPES, activation_of, biases, rope_of, switches
+from verify.checks.directory.switches import MODEL_TYPES, activation_of, biases, experts, rope_of, switches
 from verify.checks.directory.target import Directory, transformers_config
 from verify.checks.result import CheckResult, exact
 from verify.errors import CannotJudgeError
@@ -55,6 +55,9 @@ _KEYS = {
     "score_cap": "attn_logit_softcapping",
     "logit_cap": "final_logit_softcapping",
     "local_theta": "rope_local_base_freq",
+    **{"n_experts": "num_local_experts", "n_active_experts": "num_experts_per_tok"},
+    **{"expert_hidden_dim": "moe_intermediate_size", "experts_normalized": "norm_topk_prob"},
+    "layers_with_experts": "mlp_only_layers",
 }
 _SIZES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
 _ACTIVATIONS = {
@@ -70,6 +73,8 @@ _SCALINGS = {
     "yarn": ("factor", "original_max_positions", "beta_fast", "beta_slow", "attention_factor", "truncate"),
 }
 _OF_ROPE = {key for name, key in _KEYS.items() if name.startswith("rope_")}
+# Tensors of experts, of which a config.json may ask for more than there are.
+_MOST_EXPERTS = 1 << 20
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _TORCH_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -93,12 +98,14 @@ def implied(directory: Directory) -> Hyperparameters:
     # a class without head_dim divides
     head_dim = getattr(config, "head_dim", None) or sizes["dim"] // sizes["n_heads"]
     try:
-        differing = switches(config, head_dim)
+        differing, sizes = switches(config, head_dim), sizes | experts(config)
     except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
         said = f"{type(error).__name__}: {error}"
         raise CannotJudgeError(
             f"{where}: expected numbers that make a {config.model_type}, found {said:.80}"
         ) from error
+    if sizes["n_layers"] * sizes.get("n_experts", 0) > _MOST_EXPERTS:
+        raise CannotJudgeError(f"{where}: expected at most {_MOST_EXPERTS} experts in all layers, found more")
     activation = activation_of(config)
     return Hyperparameters(
         **sizes,

@@ -36,7 +36,7 @@ def weight_findings(directory: Directory, hyper: Hyperparameters) -> list[str]:
         return directory.weights.findings
     expected: dict[str, tuple[int, ...]] = {}
     for name, shape in hyper.shapes().items():
-        theirs = stored_name(name, hyper.norm_place, fused=directory.is_fused)
+        theirs = stored_name(name, hyper.norm_place, fused=directory.is_fused, mixtral=directory.is_mixtral)
         # the parts of a fused matrix add up
         above = expected[theirs][0] if theirs in expected else 0
         expected[theirs] = (above + shape[0], *shape[1:])

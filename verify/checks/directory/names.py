@@ -21,8 +21,10 @@ _PARTS = {
         **{"wq": "self_attn.q_proj", "wk": "self_attn.k_proj", "wv": "self_attn.v_proj", "wo": "self_attn.o_proj"},
         **{"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"},
     },
-    "feed_forward": {"w1": "mlp.gate_proj", "w2": "mlp.down_proj", "w3": "mlp.up_proj"},
+    "feed_forward": {"w1": "mlp.gate_proj", "w2": "mlp.down_proj", "w3": "mlp.up_proj", "router": "mlp.gate"},
 }
+# Where Mixtral has what others have within mlp.
+_OF_MIXTRAL = "block_sparse_moe"
 # Norms, by where a model has them.
 _NORMS = {
     "before": {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"},
@@ -40,12 +42,19 @@ _FUSED = {
 }
 
 
-def stored_name(name: str, norm_place: str = "before", *, fused: bool = False) -> str:
+def stored_name(name: str, norm_place: str = "before", *, fused: bool = False, mixtral: bool = False) -> str:
     """Return Hugging Face's name: of layers.0.attention.wq.weight, model.layers.0.self_attn.q_proj.weight.
 
-    fused: queries, keys and values are one matrix, and gate and up another.
+    fused: queries, keys and values are one matrix, and gate and up another. mixtral: experts and routers have the
+    names of that family.
     """
     match name.split("."):
+        case ["layers", number, "feed_forward", "experts", expert, part, kind]:
+            within = f"{_OF_MIXTRAL}.experts" if mixtral else "mlp.experts"
+            own = part if mixtral else _PARTS["feed_forward"][part].removeprefix("mlp.")
+            return f"model.layers.{number}.{within}.{expert}.{own}.{kind}"
+        case ["layers", number, "feed_forward", "router", kind] if mixtral:
+            return f"model.layers.{number}.{_OF_MIXTRAL}.gate.{kind}"
         case ["layers", number, module, kind]:
             return f"model.layers.{number}.{_NORMS[norm_place][module]}.{kind}"
         case ["layers", number, module, part, kind]:

@@ -12,12 +12,16 @@ from verify.sources import LayerKind
 
 MODEL_TYPES = (
     *("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "granite", "olmo2", "olmo3", "phi3"),
-    "ministral3",
+    *("ministral3", "mixtral", "qwen3_moe", "olmoe"),
 )
 _GEMMAS = ("gemma2", "gemma3_text")
 _OLMOS = ("olmo2", "olmo3")
 # Of the others, a key of config.json decides.
-_NO_BIAS = ("mistral", "qwen2", "phi3", "ministral3")
+_NO_BIAS = ("mistral", "qwen2", "phi3", "ministral3", "mixtral")
+# All layers of which have a window, if any has.
+_ALIKE = ("mistral", "phi3", "ministral3", "mixtral", "qwen3_moe")
+# Of families with experts, the key of their width.
+_EXPERT_WIDTHS = {"mixtral": "intermediate_size", "qwen3_moe": "moe_intermediate_size", "olmoe": "intermediate_size"}
 
 
 def rope_of(config: Any) -> dict[str, Any]:
@@ -74,13 +78,36 @@ def switches(config: Any, head_dim: int) -> dict[str, Any]:
     return made
 
 
+def experts(config: Any) -> dict[str, Any]:
+    """Return what experts decide by Hyperparameters' names, but for layers; empty if no layer has any."""
+    if not any(_sparse(config)):
+        return {}
+    width = getattr(config, _EXPERT_WIDTHS[config.model_type])
+    return {
+        "n_experts": config.num_experts if config.model_type == "olmoe" else config.num_local_experts,
+        "n_active_experts": config.num_experts_per_tok,
+        "expert_hidden_dim": width,
+        "experts_normalized": config.model_type == "mixtral" or bool(config.norm_topk_prob),
+        **({"hidden_dim": width} if all(_sparse(config)) else {}),
+    }
+
+
+def _sparse(config: Any) -> list[bool]:
+    """Return which layers have experts."""
+    layers = config.num_hidden_layers
+    if config.model_type != "qwen3_moe":
+        return [config.model_type in _EXPERT_WIDTHS] * layers
+    dense = set(config.mlp_only_layers)
+    return [(number + 1) % config.decoder_sparse_step == 0 and number not in dense for number in range(layers)]
+
+
 def _attention(config: Any, head_dim: int) -> dict[str, Any]:
     """Return norms of queries and keys, how much of a head is rotated, and what each layer does."""
     kind = config.model_type
     made: dict[str, Any] = {}
-    if kind in ("qwen3", "gemma3_text"):
+    if kind in ("qwen3", "gemma3_text", "qwen3_moe"):
         made["qk_norm"] = "head"
-    elif kind in _OLMOS:
+    elif kind in (*_OLMOS, "olmoe"):
         made["qk_norm"] = "whole"
     if kind == "phi3":
         made["rotary_dim"] = int(head_dim * rope_of(config).get("partial_rotary_factor", 1.0))
@@ -94,14 +121,17 @@ def _attention(config: Any, head_dim: int) -> dict[str, Any]:
     return made | {
         "window": width if hides else 0,
         "local_theta": local,
-        "layers": tuple(LayerKind(hides and slides, rope) for slides, rope in zip(sliding, ropes, strict=False)),
+        "layers": tuple(
+            LayerKind(hides and slides, rope, has_experts)
+            for slides, rope, has_experts in zip(sliding, ropes, _sparse(config), strict=False)
+        ),
     }
 
 
 def _sliding(config: Any) -> list[bool]:
     """Return which layers transformers calls sliding."""
     kinds = getattr(config, "layer_types", None)
-    if kinds is None or config.model_type in ("mistral", "phi3", "ministral3"):
+    if kinds is None or config.model_type in _ALIKE:
         return [getattr(config, "sliding_window", None) is not None] * config.num_hidden_layers
     return [kind == "sliding_attention" for kind in kinds]
 

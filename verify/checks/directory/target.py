@@ -79,10 +79,15 @@ class Directory:
         """Whether queries, keys and values are one matrix, and gate and up another."""
         return bool(self.config.model_type == "phi3")
 
+    @property
+    def is_mixtral(self) -> bool:
+        """Whether experts have Mixtral's names."""
+        return bool(self.config.model_type == "mixtral")
+
     def _name(self, name: str) -> str:
         """Return Hugging Face's name for a tensor of llama2.c's."""
         place = self._hyper.norm_place if self._hyper else "before"
-        return stored_name(name, place, fused=self.is_fused)
+        return stored_name(name, place, fused=self.is_fused, mixtral=self.is_mixtral)
 
     def storage(self, name: str) -> reader_c.Storage:
         stored = self.stored(name)

@@ -41,7 +41,7 @@ _RESIDUAL = "b->x[i] += added[i];"
 _PROJECTED = "rc_matrix_of(s->model, to->kind, layer)"
 _LOGITS = "rc_project(b, x, 0, 1, &output);"
 _ROUND = "half_away(x[j] / s)"
-_SCALES = "model->bytes + tensor.scale_offset :"
+_SCALES = "model->bytes + tensor->scale_offset :"
 _KEYS = "float *keys = s->keys + at,"
 _SILU = "return x * sigmoid(x);"
 _PRODUCT = "rc_matmul(out, x, b->n, w, s->row_room, s->lane_room);"
@@ -246,7 +246,7 @@ _ARITHMETIC = (
     ),
     _engine(
         "weights' scales of the next group",
-        {_SCALES: "model->bytes + tensor.scale_offset + sizeof(float) :"},
+        {_SCALES: "model->bytes + tensor->scale_offset + sizeof(float) :"},
         _found("embedding", None),
         formats=("v3-q8_0",),
     ),

@@ -28,6 +28,7 @@ def directory(findings: tuple[str, ...] = (), digests: dict[str, str] | None = N
     tensors = {name: one for name, one in {**tensors, **changes}.items() if one is not None}
     return SimpleNamespace(
         is_fused=False,
+        is_mixtral=False,
         weights=SimpleNamespace(tensors=tensors, findings=list(findings)),
         files=SimpleNamespace(digests=digests or {}),
     )
