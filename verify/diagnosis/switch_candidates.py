@@ -16,7 +16,7 @@ _FIELDS = {
     "scores_raw": {"score_scale", "score_cap", "window"},
     "shares": {"window"},
     "logits": {"logit_divisor", "logit_cap"},
-    **{name: {"local_theta"} for name in ("cosine", "sine")},
+    **{name: {"local_theta", "rope_scaling"} for name in ("cosine", "sine")},
     **{name: {"residual_scale"} for name in ("attention_residual", "ffn_residual")},
     **{name: {"norm_plus_one"} for name in ("attention_norm", "ffn_norm", "final_norm", "q_normed", "k_normed")},
     **{name: {"norm_plus_one"} for name in ("attention_post_norm", "ffn_post_norm")},

@@ -75,11 +75,14 @@ def scaled(model: exporter.ModelConfig) -> list[float]:
             share = min(max((pair - first) / (last - first), 0), 1)
         else:
             share = 0.0
+        if s.type == "longrope":
+            plain /= s.short_factors[pair]
         found.append(plain * (1 - share) + plain / s.factor * share if share else plain)
     return found
 
 
 LLAMA3 = {"type": "llama3", "factor": 8.0, "original_max_positions": 64}
+LONGROPE = {"type": "longrope", "short_factors": (1.0, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 9.0, 30.0, 64.0)}
 YARN = {"type": "yarn", "factor": 4.0, "attention_factor": 1.0}
 
 
@@ -89,6 +92,7 @@ YARN = {"type": "yarn", "factor": 4.0, "attention_factor": 1.0}
         (10000.0, {}),
         (10000.0, {"type": "dynamic", "factor": 2.0, "original_max_positions": 99}),
         (10000.0, {"type": "linear", "factor": 3.0}),
+        (10000.0, {**LONGROPE, "original_max_positions": 99, "attention_factor": 1.5}),
         (500.0, {**LLAMA3, "low_freq_factor": 1.0, "high_freq_factor": 4.0}),
         (500.0, {**LLAMA3, "low_freq_factor": 0.5, "high_freq_factor": 9.0}),
         (10000.0, {**YARN, "original_max_positions": 4096, "beta_fast": 32.0, "beta_slow": 1.0}),
