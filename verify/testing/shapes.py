@@ -38,7 +38,7 @@ def configs(
         head_sizes, scalings, biases, activations, numbers: what v0 to v2 cannot express: heads of another size than
             dim / n_heads, RoPE scalings, biases, activations, and any norm_eps and rope_theta.
         switches: also what makes a model another one than a Llama, in any combination: the place of norms, norms of
-            queries and keys, partial RoPE and a second one, windows, scales and caps.
+            queries and keys, partial RoPE and a second one, windows, scales and caps; with scalings, longrope too.
 
     Returns:
         A strategy of configurations.
@@ -61,7 +61,7 @@ def configs(
         more |= draw(_switches(n_layers, more.get("head_dim", dim // n_heads), max_seq_len))
     if scalings:
         rotated = more.get("rotary_dim") or more.get("head_dim", dim // n_heads)
-        more["rope_scaling"] = draw(rope_scalings(max_seq_len, rotated // 2))
+        more["rope_scaling"] = draw(rope_scalings(max_seq_len, rotated // 2 if switches else 0))
     return exporter.ModelConfig(
         dim=dim,
         hidden_dim=draw(st.integers(1, 41)),

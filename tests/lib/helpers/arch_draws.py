@@ -45,6 +45,14 @@ MODELS = {
     "a norm over all heads": Arch(qk_norm="whole"),
     "half a head rotated": Arch(rotary_dim=4),
     "half a head rotated by yarn": Arch(rotary_dim=4, scaling=YARN),
+    "two thirds of a head rotated by yarn": Arch(
+        head_dim=24, rotary_dim=16, scaling=replace(YARN, original_max_positions=4096)
+    ),
+    "two thirds of a head rotated by yarn, beyond the last index": Arch(
+        head_dim=24,
+        rotary_dim=16,
+        scaling=replace(YARN, original_max_positions=10**9, beta_fast=1e7, truncate=False),
+    ),
     "half a head rotated by longrope": Arch(rotary_dim=4, scaling=LONGROPE),
     "no RoPE": Arch(layers=((False, "none"),) * 3),
     "a second RoPE": Arch(local_theta=50.0, layers=((False, "second"), (False, "first"), (False, "none"))),
