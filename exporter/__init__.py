@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from exporter.checkpoint import Checkpoint
-from exporter.config import ModelConfig, RopeScaling
+from exporter.config import ModelConfig
 from exporter.errors import (
     CheckpointError,
     ExportError,
@@ -23,6 +23,7 @@ from exporter.errors import (
 )
 from exporter.formats.v3_storage import CHOICES as STORAGES
 from exporter.quantize import Quantized, quantize_q80
+from exporter.rope_scaling import RopeScaling
 from exporter.sources import KINDS as SOURCE_KINDS
 from exporter.sources import open_checkpoint
 from exporter.summary import ExportSummary, TensorSummary

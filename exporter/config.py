@@ -6,75 +6,13 @@ from dataclasses import dataclass, fields, replace
 
 from exporter.errors import CheckpointError
 from exporter.experts import check_experts, expert_shapes
+from exporter.number_checks import check_count, check_positive
+from exporter.rope_scaling import RopeScaling
 from exporter.strict_json import shown
 from exporter.switches import OPTIONAL_COUNTS, OPTIONAL_FACTORS, LayerKind, check_switches
 
-# Of real hyper-parameters: what float32 holds as a normal number, since engines compute with that.
-SMALLEST, LARGEST = 2.0**-126, 2.0**127 * (2 - 2.0**-23)
-
+_UNSCALED = RopeScaling()
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
-
-# What each kind of RoPE scaling is made of; the other fields of RopeScaling are zero.
-ROPE_SCALING_FIELDS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "linear": ("factor",),
-    "dynamic": ("factor", "original_max_positions"),
-    "llama3": ("factor", "original_max_positions", "low_freq_factor", "high_freq_factor"),
-    "yarn": ("factor", "original_max_positions", "beta_fast", "beta_slow", "attention_factor", "truncate"),
-}
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """How RoPE's frequencies differ from theta^(-2i / head_dim). It validates itself.
-
-    "linear": divided by factor. "dynamic": not at all up to original_max_positions, beyond which no engine with a
-    KV cache can follow. "llama3": divided by factor below low_freq_factor turns in original_max_positions, kept above
-    high_freq_factor turns, blended between. "yarn": blended over the pairs whose turns lie between beta_slow and
-    beta_fast, pair indices rounded outwards where truncate is set, and sines and cosines times attention_factor.
-
-    Attributes:
-        type: "none", "linear", "dynamic", "llama3" or "yarn".
-        factor, original_max_positions, low_freq_factor, high_freq_factor, beta_fast, beta_slow, attention_factor,
-            truncate: as above; zero where the type does not use them.
-
-    Raises:
-        CheckpointError: a field is out of range, or of another type.
-    """
-
-    type: str = "none"
-    factor: float = 0.0
-    original_max_positions: int = 0
-    low_freq_factor: float = 0.0
-    high_freq_factor: float = 0.0
-    beta_fast: float = 0.0
-    beta_slow: float = 0.0
-    attention_factor: float = 0.0
-    truncate: bool = False
-
-    def __post_init__(self) -> None:
-        if self.type not in ROPE_SCALING_FIELDS:
-            raise CheckpointError(
-                f"rope_scaling: expected one of {', '.join(ROPE_SCALING_FIELDS)}, found {self.type!r}"
-            )
-        used = ROPE_SCALING_FIELDS[self.type]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            where = f"rope_scaling: {field.name}"
-            if field.name == "type" or (field.name == "truncate" and field.name in used):
-                continue
-            if field.name not in used:
-                if value:
-                    raise CheckpointError(f"{where}: expected none for {self.type}, found {shown(value)}")
-            elif field.type == "int":
-                _check_count(where, value)
-            else:
-                _check_positive(where, value)
-        if self.type == "llama3" and not self.low_freq_factor < self.high_freq_factor:
-            raise CheckpointError(
-                f"rope_scaling: high_freq_factor: expected more than low_freq_factor = {self.low_freq_factor:g}, "
-                f"found {self.high_freq_factor:g}"
-            )
 
 
 @dataclass(frozen=True)
@@ -121,7 +59,7 @@ class ModelConfig:
     norm_eps: float = 1e-5
     rope_theta: float = 10000.0
     head_dim: int = 0
-    rope_scaling: RopeScaling = RopeScaling()
+    rope_scaling: RopeScaling = _UNSCALED
     qkv_bias: bool = False
     wo_bias: bool = False
     mlp_bias: bool = False
@@ -164,9 +102,9 @@ class ModelConfig:
             if field.name in OPTIONAL_COUNTS + OPTIONAL_FACTORS and value == 0 and not isinstance(value, bool):
                 continue
             if field.type == "int":
-                _check_count(field.name, value)
+                check_count(field.name, value)
             elif field.type == "float":
-                _check_positive(field.name, value)
+                check_positive(field.name, value)
             elif field.type == "bool" and not isinstance(value, bool):
                 raise CheckpointError(f"{field.name}: expected true or false, found {shown(value)}")
 
@@ -177,7 +115,7 @@ class ModelConfig:
             object.__setattr__(self, "head_dim", self.dim // self.n_heads)
             if self.head_dim % 2:
                 raise CheckpointError(f"dim / n_heads: expected an even number, found {self.head_dim}")
-        _check_count("head_dim", self.head_dim)
+        check_count("head_dim", self.head_dim)
         if self.head_dim % 2:
             raise CheckpointError(f"head_dim: expected an even number, found {self.head_dim}")
         if self.n_heads % self.n_kv_heads:
@@ -195,11 +133,24 @@ class ModelConfig:
         scaling = self.rope_scaling
         if scaling.type == "yarn" and self.rope_theta == 1:
             raise CheckpointError("rope_theta: expected other than 1, whose logarithm yarn divides by, found 1")
-        if scaling.type == "dynamic" and self.max_seq_len > scaling.original_max_positions:
+        original = scaling.original_max_positions
+        if scaling.type == "dynamic" and self.max_seq_len > original:
             raise CheckpointError(
-                f"max_seq_len: expected at most {scaling.original_max_positions}, beyond which dynamic RoPE "
+                f"max_seq_len: expected at most {original}, beyond which dynamic RoPE "
                 f"scaling changes every earlier position, found {self.max_seq_len}"
             )
+        if scaling.type == "longrope":
+            if len(scaling.short_factors) != self.rotated // 2:
+                raise CheckpointError(
+                    f"rope_scaling: short_factors: expected {self.rotated // 2}, one for each rotated pair, "
+                    f"found {len(scaling.short_factors)}"
+                )
+            if self.max_seq_len > original:
+                raise CheckpointError(
+                    f"max_seq_len: expected at most {original}, beyond which longrope changes every earlier "
+                    f"position, found {self.max_seq_len}: --max-seq-len {original} (max_seq_len= in Python) cuts the "
+                    "model to it"
+                )
 
     @property
     def rotated(self) -> int:
@@ -278,21 +229,3 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if not c.tied:
         shapes["output.weight"] = (c.vocab_size, c.dim)
     return shapes
-
-
-def _check_count(where: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise CheckpointError(f"{where}: expected an integer, found {shown(value)}")
-    if not 1 <= value < 2**31:
-        raise CheckpointError(f"{where}: expected 1 to {2**31 - 1}, found {shown(value)}")
-
-
-def _check_positive(where: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise CheckpointError(f"{where}: expected a number, found {shown(value)}")
-    if not 0 < value < float("inf"):
-        raise CheckpointError(f"{where}: expected a positive finite number, found {shown(value)}")
-    if not SMALLEST <= value <= LARGEST:
-        raise CheckpointError(
-            f"{where}: expected {SMALLEST:.3g} to {LARGEST:.3g}, as float32 has it, found {shown(value)}"
-        )

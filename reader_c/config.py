@@ -18,6 +18,7 @@ _SCALINGS = {
     lib.RC_DYNAMIC: "dynamic",
     lib.RC_LLAMA3: "llama3",
     lib.RC_YARN: "yarn",
+    lib.RC_LONGROPE: "longrope",
 }
 
 
@@ -26,10 +27,12 @@ class RopeScaling:
     """How RoPE's frequencies differ from theta^(-2i / head_dim). Fields that the type does not use are zero.
 
     Attributes:
-        type: "none", "linear", "dynamic", "llama3" or "yarn".
-        factor, original_max_positions: of all but "none"; original_max_positions is not of "linear".
+        type: "none", "linear", "dynamic", "llama3", "yarn" or "longrope".
+        factor, original_max_positions: of all but "none"; original_max_positions is not of "linear", and factor is
+            not of "longrope".
         low_freq_factor, high_freq_factor: of "llama3".
-        beta_fast, beta_slow, attention_factor, truncate: of "yarn".
+        beta_fast, beta_slow, attention_factor, truncate: of "yarn"; attention_factor is of "longrope", too.
+        short_factors: of "longrope": by what the frequency of each pair is divided.
     """
 
     type: str
@@ -41,6 +44,7 @@ class RopeScaling:
     beta_slow: float
     attention_factor: float
     truncate: bool
+    short_factors: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,12 @@ def _layers_of(model: Any, raw: Any) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
+def _factors_of(model: Any, pairs: int) -> tuple[float, ...]:
+    """Return longrope's factors, as many as the model has."""
+    factor = ffi.new("float *")
+    return tuple(factor[0] for pair in range(pairs) if lib.rc_model_rope_factor(model, pair, factor))
+
+
 def config_of(model: Any) -> Config:
     """Return C's rc_config of an open rc_model as a Config."""
     raw = lib.rc_model_config(model)
@@ -172,6 +182,7 @@ def config_of(model: Any) -> Config:
             beta_slow=scaling.beta_slow,
             attention_factor=scaling.attention_factor,
             truncate=bool(scaling.truncate),
+            short_factors=_factors_of(model, raw.rotary_dim // 2 if scaling.type == lib.RC_LONGROPE else 0),
         ),
         norm_place=_NORM_PLACES[raw.norm_place],
         norm_plus_one=bool(raw.norm_plus_one),

@@ -49,7 +49,9 @@ class Family:
         local_theta, local_key: the default of the RoPE that sliding layers have of their own, and its old key; 0
             without one.
         rope_defaults: RoPE's parameters where config.json has none.
-        rope_kinds: the types of scaling that the class computes; empty for all.
+        rope_kinds: the types of scaling that the class computes.
+        original_positions: the default of original_max_position_embeddings, which decides over the one within RoPE's
+            parameters; 0 for a class without one.
         partial_rope: whether a part of each head may be rotated.
         query_scale: whether RoPE's parameters include a scale of late queries.
         unrotated: which layers have no RoPE. Receives config.json with its defaults.
@@ -76,7 +78,8 @@ class Family:
     local_theta: float = 0.0
     local_key: str = ""
     rope_defaults: Json = field(default_factory=dict)
-    rope_kinds: tuple[str, ...] = ()
+    rope_kinds: tuple[str, ...] = ("default", "linear", "dynamic", "llama3", "yarn")
+    original_positions: int = 0
     partial_rope: bool = False
     query_scale: bool = False
     unrotated: Callable[[Json], tuple[int, ...]] = _no_layer
@@ -88,6 +91,11 @@ class Family:
     misfits: Callable[[ModelConfig], Iterator[Misfit]] = _fits
     writes: Callable[[ModelConfig], Json] = _nothing
     writes_rope: Callable[[ModelConfig, Json | None], Json] = flat_rope
+
+    @property
+    def longrope(self) -> bool:
+        """Return whether the class computes longrope, for which Phi 3's knows several names."""
+        return "longrope" in self.rope_kinds
 
     @property
     def name(self) -> str:
@@ -102,4 +110,7 @@ class Family:
                 yield name, described(value), described(getattr(config, name))
         if self.divides and config.dim % config.n_heads:
             yield "n_heads", f"a divisor of dim = {config.dim}", str(config.n_heads)
+        scaling = config.rope_scaling.type
+        if scaling != "none" and scaling not in self.rope_kinds:
+            yield "rope_scaling", " or ".join(self.rope_kinds).replace("default", "none"), scaling
         yield from self.misfits(config)

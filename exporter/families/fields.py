@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from exporter.config import LARGEST, SMALLEST, ModelConfig
+from exporter.config import ModelConfig
 from exporter.errors import CheckpointError
+from exporter.number_checks import LARGEST, SMALLEST
 from exporter.strict_json import Json, number, shown
 
 # transformers has defaults for these too, but a model whose size is guessed is another model.

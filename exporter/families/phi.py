@@ -1,4 +1,4 @@
-"""Phi 3: Llama with fused matrices, of whose heads a part may be rotated, and with one window for all layers."""
+"""Phi 3: Llama with fused matrices, longrope, one window for all layers, and heads of which a part may be rotated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from exporter.config import ModelConfig
 from exporter.families.family import Family, Misfit
 from exporter.families.fields import COMMON, COMMON_TYPES, HEAD_DIM
 from exporter.families.layer_kinds import all_or_none, all_slide
+from exporter.families.written_rope import flat_rope
 from exporter.strict_json import Json
 
 
@@ -19,8 +20,17 @@ def _share(config: ModelConfig) -> float:
 
 def _misfits(config: ModelConfig) -> Iterator[Misfit]:
     yield from all_or_none(config)
-    if config.rope_scaling.type != "none":
-        yield "rope_scaling", "none", config.rope_scaling.type
+    # its class counts the factors by another size of heads
+    if config.rope_scaling.type == "longrope" and config.dim // config.n_heads != config.head_dim:
+        yield "head_dim", f"dim / n_heads = {config.dim // config.n_heads}", str(config.head_dim)
+
+
+def _writes_rope(config: ModelConfig, scaling: Json | None) -> Json:
+    """Put the original length outside of RoPE's parameters, where the class has a default that decides."""
+    if scaling is None:
+        return flat_rope(config, None)
+    positions = scaling.pop("original_max_position_embeddings")
+    return {**flat_rope(config, scaling), "original_max_position_embeddings": positions}
 
 
 def _writes(config: ModelConfig) -> Json:
@@ -47,10 +57,12 @@ PHI3 = Family(
     },
     without_effect="resid_pdrop embd_pdrop",
     windows=all_slide,
-    rope_kinds=("default",),
+    rope_kinds=("default", "longrope"),
+    original_positions=4096,
     partial_rope=True,
     fused=True,
     free=("window", "layers", "rotary_dim"),
     misfits=_misfits,
     writes=_writes,
+    writes_rope=_writes_rope,
 )

@@ -7,14 +7,15 @@ from dataclasses import fields
 from typing import Any
 
 from exporter.checkpoint import Dtype
-from exporter.config import ROPE_SCALING_FIELDS, ModelConfig, RopeScaling
+from exporter.config import ModelConfig
 from exporter.errors import FormatError
 from exporter.families import FAMILIES, Family, family_that_computes
+from exporter.rope_scaling import ROPE_SCALING_FIELDS, RopeScaling
 from exporter.switches import SWITCH_DEFAULTS
 
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
 _TORCH_DTYPES: dict[Dtype, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-_SCALING_NAMES = {"original_max_positions": "original_max_position_embeddings"}
+_SCALING_NAMES = {"original_max_positions": "original_max_position_embeddings", "short_factors": "short_factor"}
 _SCALING_FLOATS = {field.name for field in fields(RopeScaling) if field.type == "float"}
 
 
@@ -109,4 +110,10 @@ def _rope_scaling(config: ModelConfig) -> dict[str, Any] | None:
         value = getattr(scaling, field)
         # transformers warns about an attention_factor that is an integer
         described[_SCALING_NAMES.get(field, field)] = float(value) if field in _SCALING_FLOATS else value
+    if scaling.type == "longrope":
+        # the short ones serve where the source has no long ones: no sequence that the model takes needs them. factor
+        # has no effect beside attention_factor; transformers warns without it
+        factors = scaling.short_factors
+        described |= {"short_factor": list(factors), "long_factor": list(scaling.long_factors or factors)}
+        described["factor"] = 1.0
     return described

@@ -41,6 +41,8 @@ def frequencies_of(config: ModelConfig) -> NDArray[np.float64]:
     plain = plain_frequencies(config.rotated, config.rope_theta)
     if s.type == "linear":
         return plain / s.factor
+    if s.type == "longrope":
+        return plain / np.array(s.short_factors, dtype=np.float64)
     if s.type == "llama3":
         turns = s.original_max_positions * plain / (2 * math.pi)
         kept = np.clip((turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor), 0, 1)

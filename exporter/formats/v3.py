@@ -3,8 +3,9 @@
 docs/format-v3.md is the specification.
 
     fixed header (256 bytes), architecture (256 bytes), layer table (4 bytes a layer, zeros up to a multiple of 64),
-    table of tensors (192 bytes each), metadata, tokenizer, zeros, BLAKE3 of all that; then the payload: each tensor's
-    values, and its scales if it has any, each at a multiple of `alignment`, zeros between.
+    longrope's factors (4 bytes a rotated pair, zeros up to a multiple of 64), table of tensors (192 bytes each),
+    metadata, tokenizer, zeros, BLAKE3 of all that; then the payload: each tensor's values, and its scales if it has
+    any, each at a multiple of `alignment`, zeros between.
 
 Offsets count from the payload's start, so that the table does not depend on the metadata. Every number in the table
 except storages and group sizes follows from the config: a reader computes it and compares.
@@ -19,9 +20,10 @@ from math import prod
 
 from blake3 import blake3
 
-from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS, ModelConfig, tensor_shapes
+from exporter.config import ACTIVATIONS, ModelConfig, tensor_shapes
 from exporter.errors import FormatError
 from exporter.formats.layout import MAGIC, Part, PartName
+from exporter.rope_scaling import ROPE_SCALING_FIELDS
 from exporter.switches import LAYER_ROPES, NORM_PLACES, QK_NORMS
 
 VERSION = 3
@@ -32,11 +34,12 @@ HEADER = struct.Struct("<Ii7i3I2d2I6d2I2Q4I32sQ56x")
 ARCHITECTURE = struct.Struct("<6I8d4I152x")
 LAYERS_AT = HEADER.size + ARCHITECTURE.size
 LAYER_BYTES = 4
-# The layer table and the tokenizer fill whole blocks of this size.
+FACTOR_BYTES = 4
+# The layer table, the factors and the tokenizer fill whole blocks of this size.
 BLOCK = 64
 ENTRY = struct.Struct("<64s2I4Q2I4Q16x32s")
 # The model's digest covers these first bytes, which are the fields that the logits depend on, the architecture, the
-# layer table and the table of tensors.
+# layer table, the factors of longrope and the table of tensors.
 MODEL_FIELDS = 128
 
 # How the file numbers storages. Up to 7: one number for each element; from 8 on: groups with scales; from 16 on:
@@ -108,9 +111,17 @@ class Plan:
         return parts
 
 
-def table_at(n_layers: int) -> int:
-    """Return where the table of tensors begins, after the layer table and its padding."""
+def factors_at(n_layers: int) -> int:
+    """Return where the layer table and its padding end, and the factors of longrope begin."""
     return LAYERS_AT + _aligned(LAYER_BYTES * n_layers, BLOCK)
+
+
+def table_at(n_layers: int, factors: int) -> int:
+    """Return where the table of tensors begins, after the factors of longrope and their padding.
+
+    factors: how many there are; 0 for another RoPE.
+    """
+    return factors_at(n_layers) + _aligned(FACTOR_BYTES * factors, BLOCK)
 
 
 def plan(
@@ -143,7 +154,7 @@ def plan(
         extent = _aligned(end, alignment) - at
         entries.append(Entry(name, shape, how, at, length, scale_offset, scale_length, extent))
         at += extent
-    table_end = table_at(config.n_layers) + len(entries) * ENTRY.size
+    table_end = table_at(config.n_layers, len(config.rope_scaling.short_factors)) + len(entries) * ENTRY.size
     head_size = _aligned(table_end + len(encoded) + len(tokenizer) + DIGEST_BYTES, alignment)
     return Plan(config, tuple(entries), encoded, len(metadata), tokenizer, alignment, head_size, head_size + at)
 
@@ -167,7 +178,7 @@ def encode_head(plan: Plan, digests: Sequence[bytes]) -> bytes:
         for e, digest in zip(plan.entries, digests, strict=True)
     )
     unsigned = _header(plan, bytes(DIGEST_BYTES))
-    architecture = _architecture(plan.config)
+    architecture = _architecture(plan.config) + _factors(plan.config)
     of_model = blake3(unsigned[:MODEL_FIELDS] + architecture + table).digest()
     head = _header(plan, of_model) + architecture + table + plan.metadata + plan.tokenizer
     head = head.ljust(plan.head_size - DIGEST_BYTES, b"\0")
@@ -215,7 +226,13 @@ def _architecture(c: ModelConfig) -> bytes:
     )
     layers = (c.layer(number) for number in range(c.n_layers))
     words = [layer.windowed | LAYER_ROPES.index(layer.rope) << 1 | layer.experts << 3 for layer in layers]
-    return (block + struct.pack(f"<{len(words)}I", *words)).ljust(table_at(c.n_layers) - HEADER.size, b"\0")
+    return (block + struct.pack(f"<{len(words)}I", *words)).ljust(factors_at(c.n_layers) - HEADER.size, b"\0")
+
+
+def _factors(c: ModelConfig) -> bytes:
+    """Encode the factors of longrope with their padding."""
+    factors = c.rope_scaling.short_factors
+    return struct.pack(f"<{len(factors)}f", *factors).ljust(_aligned(FACTOR_BYTES * len(factors), BLOCK), b"\0")
 
 
 def encode_metadata(metadata: Mapping[str, str]) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from exporter.config import LARGEST, SMALLEST
 from exporter.errors import CheckpointError
+from exporter.number_checks import LARGEST, SMALLEST
 
 
 class V3Error(CheckpointError):
@@ -45,6 +45,13 @@ class Fields:
         (value,) = struct.unpack_from("<d", self.head, at)
         if not SMALLEST <= value <= LARGEST:
             raise self.wrong(field, at, "a positive finite number, normal as float32", value)
+        return float(value)
+
+    def positive_single(self, field: str, at: int) -> float:
+        """Return a positive, finite and normal number that is stored as float32. Raises V3Error."""
+        (value,) = struct.unpack_from("<f", self.head, at)
+        if not SMALLEST <= value <= LARGEST:
+            raise self.wrong(field, at, "a positive finite normal number", value)
         return float(value)
 
     def positive_or_zero(self, field: str, at: int) -> float:

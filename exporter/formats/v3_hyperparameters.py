@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS, ModelConfig, RopeScaling
+from exporter.config import ACTIVATIONS, ModelConfig
 from exporter.experts import MOST_EXPERTS
 from exporter.formats import v3
 from exporter.formats.v3_fields import Fields
+from exporter.rope_scaling import MOST_FACTORS, ROPE_SCALING_FIELDS, RopeScaling
 from exporter.switches import LAYER_ROPES, NORM_PLACES, QK_NORMS, LayerKind
 
 _COUNTS = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
@@ -25,6 +26,7 @@ _SCALING_REALS = {
 # Factors that are 1 where the model has none, and numbers that are 0 there.
 _FACTORS = {"embedding_scale": 280, "residual_scale": 296, "logit_divisor": 304}
 _OPTIONAL = {"score_scale": 288, "score_cap": 312, "logit_cap": 320, "query_scale_beta": 328, "local_theta": 336}
+_SCALING_AT, _ROTARY_DIM_AT = 64, 268
 _WINDOW_AT, _QUERY_SCALE_POSITIONS_AT, _LOCAL_THETA_AT, _EXPERTS_AT = 272, 276, 336, 344
 _HEAD_SIZE_AT, _HIDDEN_DIM_AT, _FLAGS_AT = 136, 12, 40
 # Bits of a layer's word: the kinds of RoPE take two, from the second on.
@@ -45,6 +47,7 @@ def tensor_count(fields: Fields) -> tuple[int, int]:
 def read_config(fields: Fields) -> ModelConfig:
     """Return the whole config. Raises V3Error for the first field that breaks a rule."""
     said = _said(fields)
+    scaling = RopeScaling(**said.pop("rope_scaling"), short_factors=_factors(fields, said["n_layers"]))
     most = (len(LAYER_ROPES) << _ROPE_BIT) - 1 + (bool(said["n_experts"]) << _EXPERTS_BIT)
     layers = tuple(_layer(fields, v3.LAYERS_AT + v3.LAYER_BYTES * number, most) for number in range(said["n_layers"]))
     windowed, local = any(layer.windowed for layer in layers), any(layer.rope == "second" for layer in layers)
@@ -60,7 +63,20 @@ def read_config(fields: Fields) -> ModelConfig:
     if said["hidden_dim"] != width and all(layer.experts for layer in layers):
         expected = f"expert_hidden_dim = {width}, for every layer has experts"
         raise fields.wrong("hidden_dim", _HIDDEN_DIM_AT, expected, said["hidden_dim"])
-    return ModelConfig(**said, layers=layers)
+    return ModelConfig(**said, rope_scaling=scaling, layers=layers)
+
+
+def factor_count(fields: Fields) -> int:
+    """Return how many factors of RoPE stand behind the layer table, from fields that are checked."""
+    scaling, rotary_dim = (struct.unpack_from("<I", fields.head, at)[0] for at in (_SCALING_AT, _ROTARY_DIM_AT))
+    return rotary_dim // 2 if v3.ROPE_TYPES[scaling] == "longrope" else 0
+
+
+def _factors(fields: Fields, n_layers: int) -> tuple[float, ...]:
+    """Read the factors of RoPE behind the layer table."""
+    first = v3.factors_at(n_layers)
+    places = range(first, first + v3.FACTOR_BYTES * factor_count(fields), v3.FACTOR_BYTES)
+    return tuple(fields.positive_single("RoPE factor", at) for at in places)
 
 
 def _said(fields: Fields) -> dict[str, Any]:
@@ -75,7 +91,7 @@ def _said(fields: Fields) -> dict[str, Any]:
 
 def _layers_with_experts(fields: Fields, n_layers: int) -> int:
     """Count them, in a file that may claim more layers than it has bytes."""
-    end = v3.table_at(n_layers)
+    end = v3.factors_at(n_layers)
     if end > fields.size:
         raise fields.wrong("file size", None, f"at least {end}", fields.size)
     if end > len(fields.head):
@@ -98,7 +114,7 @@ def _fixed(fields: Fields) -> dict[str, Any]:
         raise fields.wrong("head_dim", 36, "a multiple of 2", head_dim)
     flags = fields.u32("flags", 40, 0, 15)
     theta, scaling = fields.positive("rope_theta", 56), _scaling(fields, counts["max_seq_len"])
-    if scaling.type == "yarn" and theta == 1:
+    if scaling["type"] == "yarn" and theta == 1:
         raise fields.wrong("rope_theta", 56, "other than 1, whose logarithm yarn divides by", theta)
     return {
         **counts,
@@ -114,8 +130,9 @@ def _fixed(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _scaling(fields: Fields, max_seq_len: int) -> RopeScaling:
-    kind = v3.ROPE_TYPES[fields.u32("rope_scaling type", 64, 0, len(v3.ROPE_TYPES) - 1)]
+def _scaling(fields: Fields, max_seq_len: int) -> dict[str, Any]:
+    """Read the fields of RopeScaling that stand in the fixed header."""
+    kind = v3.ROPE_TYPES[fields.u32("rope_scaling type", _SCALING_AT, 0, len(v3.ROPE_TYPES) - 1)]
     used = ROPE_SCALING_FIELDS[kind]
     bounded = "original_max_positions" in used
     original = fields.u32("rope_scaling original_max_positions", 68, int(bounded), 2**31 - 1 if bounded else 0)
@@ -130,9 +147,9 @@ def _scaling(fields: Fields, max_seq_len: int) -> RopeScaling:
         raise fields.wrong(
             "rope_scaling high_freq_factor", 88, "more than low_freq_factor", reals["high_freq_factor"]
         )
-    if kind == "dynamic" and max_seq_len > original:
+    if kind in ("dynamic", "longrope") and max_seq_len > original:
         raise fields.wrong("max_seq_len", 32, f"at most original_max_positions = {original}", max_seq_len)
-    return RopeScaling(kind, original_max_positions=original, truncate=bool(truncate), **reals)
+    return {"type": kind, "original_max_positions": original, "truncate": bool(truncate), **reals}
 
 
 def _switches(fields: Fields) -> dict[str, Any]:
@@ -141,9 +158,11 @@ def _switches(fields: Fields) -> dict[str, Any]:
     place = fields.u32("norm_place", 256, 0, len(NORM_PLACES) - 1)
     plus_one = fields.u32("norm_plus_one", 260, 0, 1)
     qk_norm = fields.u32("qk_norm", 264, 0, len(QK_NORMS) - 1)
-    rotary_dim = fields.u32("rotary_dim", 268, 2, head_dim)
+    scaling = v3.ROPE_TYPES[fields.u32("rope_scaling type", _SCALING_AT, 0, len(v3.ROPE_TYPES) - 1)]
+    most = min(head_dim, 2 * MOST_FACTORS) if scaling == "longrope" else head_dim
+    rotary_dim = fields.u32("rotary_dim", _ROTARY_DIM_AT, 2, most)
     if rotary_dim % 2:
-        raise fields.wrong("rotary_dim", 268, "a multiple of 2", rotary_dim)
+        raise fields.wrong("rotary_dim", _ROTARY_DIM_AT, "a multiple of 2", rotary_dim)
     window = fields.u32("window", _WINDOW_AT, 0, 2**31 - 1)
     factors = {field: fields.positive(field, at) for field, at in _FACTORS.items()}
     optional = {field: fields.positive_or_zero(field, at) for field, at in _OPTIONAL.items()}

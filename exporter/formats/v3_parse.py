@@ -16,7 +16,7 @@ from exporter.experts import expert_matrix, is_router
 from exporter.formats import v3
 from exporter.formats.layout import LARGEST_GROUP, MAGIC
 from exporter.formats.v3_fields import Fields, V3Error
-from exporter.formats.v3_hyperparameters import read_config, tensor_count
+from exporter.formats.v3_hyperparameters import factor_count, read_config, tensor_count
 
 MOST_ALIGNMENT = 4096
 
@@ -75,7 +75,7 @@ class Parser(Fields):
         size = int.from_bytes(self.head[128:136], "little")
         if size != self.size:
             raise self.wrong("file size", None, f"exactly {size}", self.size)
-        table, tensors = v3.table_at(layers), self.u32("tensor count", 152, 1, v3.MOST_TENSORS)
+        table, tensors = v3.table_at(layers, factor_count(self)), self.u32("tensor count", 152, 1, v3.MOST_TENSORS)
         table_end = table + v3.ENTRY.size * tensors
         metadata_size = self.u32("metadata size", 144, 0, v3.MOST_METADATA_BYTES)
         count = self.u32("metadata count", 148, 0, v3.MOST_METADATA)
@@ -208,7 +208,10 @@ class Parser(Fields):
         if byte >= table_end:
             return "head padding", byte, 1
         if v3.HEADER.size <= byte < table:
-            return "architecture padding" if byte < v3.LAYERS_AT else "layer table padding", byte, 1
+            if byte < v3.LAYERS_AT:
+                return "architecture padding", byte, 1
+            factors = v3.factors_at(int.from_bytes(self.head[16:20], "little"))
+            return "layer table padding" if byte < factors else "RoPE factor padding", byte, 1
         base = 0 if byte < v3.HEADER.size else byte - (byte - table) % v3.ENTRY.size
         fields = _ENTRY_FIELDS if base else _HEADER_FIELDS
         starts = [*sorted(fields), 160 if base else v3.HEADER.size]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from exporter.config import RopeScaling
 from exporter.errors import CheckpointError
 from exporter.families.family import Family
 from exporter.families.llama import LLAMA
+from exporter.rope_scaling import RopeScaling
+from exporter.sources.huggingface_longrope import KEYS as LONGROPE_KEYS
+from exporter.sources.huggingface_longrope import read_longrope
 from exporter.sources.huggingface_meanings import shown_key
 from exporter.strict_json import Json, number, shown
 
@@ -20,7 +22,8 @@ _ORIGINAL = "original_max_position_embeddings"
 _PARTIAL = "partial_rotary_factor"
 # Of Ministral 3: what scales queries at late positions, and a key of its defaults that nothing reads.
 _BETA, _POSITIONS = "llama_4_scaling_beta", "max_position_embeddings"
-# Phi 3's class takes the others for it.
+# What Phi 3's class takes for longrope. transformers makes "su" one only after it has put the original length among
+# the parameters, which it does for the others.
 _LONGROPE = ("longrope", "su", "yarn")
 _KINDS_OF_LAYERS = ("full_attention", "sliding_attention")
 # What each type reads, besides rope_theta.
@@ -33,12 +36,14 @@ _ROPE_KEYS: dict[str, tuple[str, ...]] = {
         *("factor", _ORIGINAL, "beta_fast", "beta_slow", "attention_factor"),
         *("mscale", "mscale_all_dim", "truncate", _PARTIAL),
     ),
+    "longrope": (*LONGROPE_KEYS, _PARTIAL),
 }
 _REQUIRED = {
     "linear": ("factor",),
     "dynamic": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
     "yarn": ("factor",),
+    "longrope": ("short_factor", "long_factor"),
 }
 
 
@@ -61,22 +66,26 @@ def read_rope(raw: Json, positions: int, family: Family = LLAMA, head_dim: int =
     """
     where, fields, notes = _fields(raw, family)
     theta = _theta(raw, where, fields, notes, family.theta)
-    kind = _kind(where, fields, notes, family)
+    said = _kind(where, fields, notes, family)
+    kind = "longrope" if family.longrope and said in _LONGROPE else said
     # transformers puts the one outside among the others
     _refuse_nested(where, {_PARTIAL: raw.get(_PARTIAL), **fields})
     reads = _ROPE_KEYS[kind]
     notes += _ignored(raw, where, fields, kind, family)
-    for key in _REQUIRED.get(kind, ()):
+    for key in (*_REQUIRED.get(kind, ()), *((_ORIGINAL,) if said == "su" else ())):
         if key not in fields:
-            raise CheckpointError(f"{where}: missing {key} for {kind}")
+            raise CheckpointError(f"{where}: missing {key} for {said}, which transformers requires")
     rotary_dim = 0
     if family.partial_rope:
         rotary_dim = _rotary_dim(raw, where, fields, head_dim)
     elif _PARTIAL in reads:
         _check_whole_heads(raw, where, fields)
     try:
-        original = _original(raw, fields, positions) if _ORIGINAL in reads else positions
-        scaling = _scaling(kind, fields, original, positions)
+        original = _original(raw, fields, positions, family) if _ORIGINAL in reads else positions
+        if kind == "longrope":
+            scaling = read_longrope(fields, original, positions, rotary_dim // 2)
+        else:
+            scaling = _scaling(kind, fields, original, positions)
         beta, late = 0.0, 0
         if family.query_scale:
             beta, late = _late_queries(fields, original if _ORIGINAL in reads else None)
@@ -88,13 +97,8 @@ def read_rope(raw: Json, positions: int, family: Family = LLAMA, head_dim: int =
 def _kind(where: str, fields: Json, notes: list[str], family: Family) -> str:
     """Return the type of scaling. Raises CheckpointError for one that this project or the family does not compute."""
     kind = fields.get("rope_type", fields.get("type", "default"))
-    known = family.rope_kinds or tuple(_ROPE_KEYS)
-    if kind in _LONGROPE and (kind == "longrope" or family.partial_rope):
-        raise CheckpointError(
-            f"{where}: rope_type: expected {_one_of(known)}, found {shown(kind)}, whose factors depend on a "
-            "sequence's length: longrope is not supported"
-        )
-    if not isinstance(kind, str) or kind not in known:
+    known = family.rope_kinds
+    if not isinstance(kind, str) or kind not in (*known, *(_LONGROPE if family.longrope else ())):
         raise CheckpointError(f"{where}: rope_type: expected {_one_of(known)}, found {shown(kind)}")
     if fields.get("type", kind) != kind:
         notes.append(f"{where}: type {shown(fields['type'])} is ignored: transformers goes by rope_type {kind!r}")
@@ -197,9 +201,10 @@ def _check_whole_heads(raw: Json, where: str, fields: Json) -> None:
         raise CheckpointError(f"{where}: expected 1, found {shown(share)}")
 
 
-def _original(raw: Json, fields: Json, positions: int) -> int:
+def _original(raw: Json, fields: Json, positions: int, family: Family) -> int:
     """Outside, within, or as many positions as there are now. Where none is read it does not matter."""
-    value = raw[_ORIGINAL] if _ORIGINAL in raw else fields.get(_ORIGINAL, positions)
+    within = family.original_positions or fields.get(_ORIGINAL, positions)
+    value = {_ORIGINAL: within, **raw}[_ORIGINAL]
     for each in (value, fields.get(_ORIGINAL, positions)):
         if isinstance(each, bool) or not isinstance(each, int):
             raise CheckpointError(f"{_ORIGINAL}: expected an integer, found {shown(each)}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from exporter.config import ModelConfig, RopeScaling
+from exporter.config import ModelConfig
 from exporter.errors import CheckpointError
+from exporter.rope_scaling import RopeScaling
 from exporter.sources.options import SourceOptions
 from exporter.strict_json import read_object
 

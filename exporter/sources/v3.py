@@ -14,6 +14,7 @@ from exporter.file_identity import identity, refuse_changed
 from exporter.formats import v3
 from exporter.formats.v3_fields import V3Error
 from exporter.formats.v3_parse import Head, Parser, check_digest
+from exporter.rope_scaling import MOST_FACTORS
 
 _DTYPES: dict[str, Dtype] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "q8_0": "fp32"}
 
@@ -24,7 +25,8 @@ def open_v3(path: Path) -> Checkpoint:
     head = read_head(path)
     entries = {entry.name: (entry, head.digests[number]) for number, entry in enumerate(head.plan.entries)}
     numbers = {name: number for number, name in enumerate(entries)}
-    table = v3.table_at(head.plan.config.n_layers)
+    config = head.plan.config
+    table = v3.table_at(config.n_layers, len(config.rope_scaling.short_factors))
 
     def load(name: str) -> Weights:
         refuse_changed(path, opened)
@@ -36,7 +38,7 @@ def open_v3(path: Path) -> Checkpoint:
         return decode(entry, content)
 
     return Checkpoint(
-        head.plan.config,
+        config,
         {name: entry.shape for name, (entry, _) in entries.items()},
         load,
         where=str(path),
@@ -54,8 +56,8 @@ def read_head(path: Path) -> Head:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             fixed = file.read(v3.HEADER.size)
-            most = v3.table_at(v3.MOST_TENSORS) + v3.MOST_TENSORS * v3.ENTRY.size + v3.MOST_METADATA_BYTES
-            most += v3.MOST_TOKENIZER_BYTES + (1 << 13)
+            most = v3.table_at(v3.MOST_TENSORS, MOST_FACTORS) + v3.MOST_TENSORS * v3.ENTRY.size
+            most += v3.MOST_METADATA_BYTES + v3.MOST_TOKENIZER_BYTES + (1 << 13)
             claimed = int.from_bytes(fixed[136:144], "little")
             wanted = min(max(claimed, v3.LAYERS_AT), most, size)
             content = fixed + file.read(max(0, wanted - len(fixed)))

@@ -36,7 +36,8 @@ static void load_row(const rc_batch *b, int64_t t)
 void rc_prepare_rope(const rc_batch *b)
 {
     const rc_config *p = &b->s->model->config;
-    const float factor = p->scaling.type == RC_YARN ? (float)p->scaling.attention_factor : 1.0f;
+    const bool scales = p->scaling.type == RC_YARN || p->scaling.type == RC_LONGROPE;
+    const float factor = scales ? (float)p->scaling.attention_factor : 1.0f;
     int64_t first, last;
     rc_own_tokens(b, &first, &last);
     for (int64_t t = first; t < last; t++) {

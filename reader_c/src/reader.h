@@ -62,7 +62,7 @@ enum rc_format { RC_V0 = 0, RC_V1 = 1, RC_V1_FP32 = 2, RC_V2 = 3, RC_V3 = 4 };
 /* v3's own numbers */
 enum rc_storage { RC_ABSENT = 0, RC_FP32 = 1, RC_FP16 = 2, RC_BF16 = 3, RC_Q8 = 8 };
 enum rc_gate { RC_SILU = 0, RC_GELU = 1, RC_GELU_TANH = 2 };
-enum rc_scaling { RC_UNSCALED = 0, RC_LINEAR = 1, RC_DYNAMIC = 2, RC_LLAMA3 = 3, RC_YARN = 4 };
+enum rc_scaling { RC_UNSCALED = 0, RC_LINEAR = 1, RC_DYNAMIC = 2, RC_LLAMA3 = 3, RC_YARN = 4, RC_LONGROPE = 5 };
 /* Where the norms of attention and feed forward stand: before them, after them, or both. */
 enum rc_norm_place { RC_NORM_BEFORE = 0, RC_NORM_AFTER = 1, RC_NORM_BOTH = 2 };
 /* The norm of queries and keys: none, one for each head, or one over all heads. */
@@ -220,6 +220,9 @@ const rc_config *rc_model_config(const rc_model *model);
 
 /* One layer. 1 where the model has it, else 0. */
 int rc_model_layer(const rc_model *model, int64_t layer, rc_layer *kind);
+
+/* By what longrope divides the frequency of a pair: 1 where the model has such a factor, else 0, and factor is 1. */
+int rc_model_rope_factor(const rc_model *model, int64_t pair, float *factor);
 
 /* One tensor; layer is 0 outside the layers. 1 where the model has it, else 0. Of the tensors that each expert has, it
  * is expert 0's. */

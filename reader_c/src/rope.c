@@ -1,5 +1,7 @@
 #include "rope.h"
 
+#include "model.h"
+
 #include <math.h>
 
 #define TWO_PI 6.283185307179586
@@ -12,8 +14,9 @@ static double pair_of(const rc_config *c, double turns)
 }
 
 /* By which scaling multiplies the frequency of pair i. */
-static double scaling_ratio(const rc_config *c, int64_t i)
+static double scaling_ratio(const rc_model *model, int64_t i)
 {
+    const rc_config *c = &model->config;
     const rc_rope_scaling *s = &c->scaling;
     double kept; /* part of the frequency that is not divided by the factor */
     if (s->type == RC_LINEAR) {
@@ -33,6 +36,10 @@ static double scaling_ratio(const rc_config *c, int64_t i)
         if (low == high)
             high += 0.001; /* as transformers keeps the ramp from a division by zero */
         kept = 1.0 - ((double)i - low) / (high - low);
+    } else if (s->type == RC_LONGROPE) {
+        float factor;
+        rc_model_rope_factor(model, i, &factor);
+        return 1.0 / (double)factor;
     } else {
         return 1.0; /* none; and dynamic, which changes nothing up to original_max_positions */
     }
@@ -46,11 +53,12 @@ static float unscaled(double theta, int64_t i, int32_t size, float (*power)(floa
     return 1.0f / power((float)theta, (float)(2 * i) / (float)size);
 }
 
-void rc_rope_frequencies(float *frequency, const rc_config *config, float (*power)(float base, float exponent))
+void rc_rope_frequencies(float *frequency, const rc_model *model, float (*power)(float base, float exponent))
 {
+    const rc_config *config = &model->config;
     for (int64_t i = 0; i < config->rotary_dim / 2; i++) {
         const float of_pair = unscaled(config->rope_theta, i, config->rotary_dim, power);
-        frequency[i] = (float)((double)of_pair * scaling_ratio(config, i));
+        frequency[i] = (float)((double)of_pair * scaling_ratio(model, i));
     }
 }
 

@@ -153,8 +153,8 @@ static int check_arguments(const rc_config *p, int64_t capacity, int threads, rc
 static void prepare_frequencies(const rc_session *s)
 {
     const rc_config *p = &s->model->config;
-    rc_rope_frequencies(s->frequency[0], p, powf);
-    rc_rope_frequencies(s->frequency_fast[0], p, rc_pow_fast);
+    rc_rope_frequencies(s->frequency[0], s->model, powf);
+    rc_rope_frequencies(s->frequency_fast[0], s->model, rc_pow_fast);
     if (p->local_theta > 0.0) {
         rc_local_frequencies(s->frequency[1], p, powf);
         rc_local_frequencies(s->frequency_fast[1], p, rc_pow_fast);

@@ -4,6 +4,7 @@
 #include "status.h"
 #include "v3_fields.h"
 
+#include <float.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -35,6 +36,8 @@ enum {
 
     MOST_EXPERTS = UINT16_MAX, /* more would exceed the limit on tensors */
 
+    MOST_FACTORS = 1 << 15, /* of longrope */
+    FACTOR = 4,             /* bytes of one; zeros up to a multiple of BLOCK follow the last */
     LAYER = 4, /* bytes of an entry of the layer table, which ends at a multiple of BLOCK */
     BLOCK = 64,
     WINDOWED = 1, /* bit of an entry; of its RoPE, which takes two bits, the first one; of its experts */
@@ -85,7 +88,9 @@ int rc_v3_parse_architecture(const uint8_t *head, rc_config *c, rc_status *statu
     RC_TRY(rc_read_u32(head, NORM_PLACE_AT, "norm_place", 0, RC_NORM_BOTH, &c->norm_place, status));
     RC_TRY(rc_read_u32(head, PLUS_ONE_AT, "norm_plus_one", 0, 1, &c->norm_plus_one, status));
     RC_TRY(rc_read_u32(head, QK_NORM_AT, "qk_norm", 0, RC_QK_WHOLE, &c->qk_norm, status));
-    RC_TRY(rc_read_u32(head, ROTARY_DIM_AT, "rotary_dim", 2, c->head_dim, &c->rotary_dim, status));
+    const int64_t most = c->scaling.type == RC_LONGROPE ? 2 * MOST_FACTORS : c->head_dim;
+    RC_TRY(rc_read_u32(head, ROTARY_DIM_AT, "rotary_dim", 2, most < c->head_dim ? most : c->head_dim, &c->rotary_dim,
+                       status));
     if (c->rotary_dim % 2)
         return rc_fail(status, RC_INVALID, "rotary_dim", ROTARY_DIM_AT, "a multiple of", 2, c->rotary_dim);
     RC_TRY(rc_read_u32(head, WINDOW_AT, "window", 0, INT32_MAX, &c->window, status));
@@ -97,9 +102,46 @@ int rc_v3_parse_architecture(const uint8_t *head, rc_config *c, rc_status *statu
     return rc_check_zeros(head, PADDING_AT, RC_V3_LAYERS_AT, "architecture padding", status);
 }
 
-int64_t rc_v3_table_at(const rc_config *config)
+/* Where the layer table and its zeros end. */
+static int64_t factors_at(const rc_config *config)
 {
     return RC_V3_LAYERS_AT + rc_aligned((int64_t)config->n_layers * LAYER, BLOCK);
+}
+
+static int64_t factor_count(const rc_config *config)
+{
+    return config->scaling.type == RC_LONGROPE ? config->rotary_dim / 2 : 0;
+}
+
+int64_t rc_v3_table_at(const rc_config *config)
+{
+    return factors_at(config) + rc_aligned(factor_count(config) * FACTOR, BLOCK);
+}
+
+int64_t rc_v3_most_before_table(int32_t layers)
+{
+    const rc_config most = {.n_layers = layers, .rotary_dim = 2 * MOST_FACTORS, .scaling = {.type = RC_LONGROPE}};
+    return rc_v3_table_at(&most);
+}
+
+int rc_v3_check_factors(const uint8_t *head, const rc_config *c, rc_status *status)
+{
+    const int64_t end = factors_at(c) + factor_count(c) * FACTOR;
+    for (int64_t at = factors_at(c); at < end; at += FACTOR) {
+        const float factor = rc_load_f32(head + at);
+        if (!(factor >= FLT_MIN && factor <= FLT_MAX))
+            return rc_fail_real(status, "RoPE factor", at, "a positive finite normal number", factor);
+    }
+    return rc_check_zeros(head, end, rc_v3_table_at(c), "RoPE factor padding", status);
+}
+
+int rc_model_rope_factor(const rc_model *model, int64_t pair, float *factor)
+{
+    *factor = 1.0f;
+    if (pair < 0 || pair >= factor_count(&model->config))
+        return 0;
+    *factor = rc_load_f32(model->head + factors_at(&model->config) + pair * FACTOR);
+    return 1;
 }
 
 static rc_layer layer_of(int32_t entry)
@@ -120,7 +162,7 @@ int rc_v3_count_experts(const uint8_t *head, int64_t available, const rc_config 
     *layers = 0;
     if (!c->n_experts)
         return RC_OK;
-    const int64_t end = rc_v3_table_at(c);
+    const int64_t end = factors_at(c);
     if (end > c->file_size)
         return rc_fail(status, RC_INVALID, "file size", -1, "at least", end, c->file_size);
     if (end > available)
@@ -161,7 +203,7 @@ int rc_v3_check_layers(const uint8_t *head, const rc_config *c, rc_status *statu
         all_experts &= kind.experts;
     }
     const int64_t end = RC_V3_LAYERS_AT + (int64_t)c->n_layers * LAYER;
-    RC_TRY(rc_check_zeros(head, end, rc_v3_table_at(c), "layer table padding", status));
+    RC_TRY(rc_check_zeros(head, end, factors_at(c), "layer table padding", status));
     if (windowed != (c->window > 0))
         return rc_fail(status, RC_INVALID, "window", WINDOW_AT, windowed ? "more than" : "exactly", 0, c->window);
     if (local != (c->local_theta > 0.0))

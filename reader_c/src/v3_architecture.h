@@ -1,4 +1,5 @@
-/* v3: the architecture block, and the layer table behind it: how a model differs from a Llama. */
+/* v3: the architecture block, and behind it the layer table and the factors of longrope: how a model differs from a
+ * Llama. */
 #ifndef EXPORT_AND_VERIFY_V3_ARCHITECTURE_H
 #define EXPORT_AND_VERIFY_V3_ARCHITECTURE_H
 
@@ -20,7 +21,13 @@ int rc_v3_count_experts(const uint8_t *head, int64_t available, const rc_config 
 /* How many layers before this one have experts, in a checked layer table. */
 int64_t rc_v3_experts_before(const rc_model *model, int64_t layer);
 
+/* Check the factors of longrope in head (rc_v3_table_at,), and the zeros behind them. */
+int rc_v3_check_factors(const uint8_t *head, const rc_config *config, rc_status *status);
+
 /* Where the table of tensors begins. */
 int64_t rc_v3_table_at(const rc_config *config);
+
+/* Where it begins at most, in a file with so many layers. */
+int64_t rc_v3_most_before_table(int32_t layers);
 
 #endif

@@ -27,7 +27,8 @@ enum {
 /* Each real number of RoPE scaling: read where the type has it, else zero in the file. */
 static int parse_scaling_reals(const uint8_t *head, rc_rope_scaling *s, rc_status *status)
 {
-    enum { LINEAR = 1 << RC_LINEAR, DYNAMIC = 1 << RC_DYNAMIC, LLAMA3 = 1 << RC_LLAMA3, YARN = 1 << RC_YARN };
+    enum { LINEAR = 1 << RC_LINEAR, DYNAMIC = 1 << RC_DYNAMIC, LLAMA3 = 1 << RC_LLAMA3, YARN = 1 << RC_YARN,
+           LONGROPE = 1 << RC_LONGROPE };
     const struct {
         const char *field;
         double *value;
@@ -39,7 +40,7 @@ static int parse_scaling_reals(const uint8_t *head, rc_rope_scaling *s, rc_statu
         {"rope_scaling high_freq_factor", &s->high_freq_factor, HIGH_AT, LLAMA3},
         {"rope_scaling beta_fast", &s->beta_fast, FAST_AT, YARN},
         {"rope_scaling beta_slow", &s->beta_slow, SLOW_AT, YARN},
-        {"rope_scaling attention_factor", &s->attention_factor, ATTENTION_AT, YARN},
+        {"rope_scaling attention_factor", &s->attention_factor, ATTENTION_AT, YARN | LONGROPE},
     };
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         if (reals[i].types & 1 << s->type)
@@ -52,8 +53,8 @@ static int parse_scaling_reals(const uint8_t *head, rc_rope_scaling *s, rc_statu
 
 static int parse_scaling(const uint8_t *head, const rc_config *config, rc_rope_scaling *s, rc_status *status)
 {
-    RC_TRY(rc_read_u32(head, SCALING_AT, "rope_scaling type", 0, RC_YARN, &s->type, status));
-    const bool bounded = s->type == RC_DYNAMIC || s->type == RC_LLAMA3 || s->type == RC_YARN;
+    RC_TRY(rc_read_u32(head, SCALING_AT, "rope_scaling type", 0, RC_LONGROPE, &s->type, status));
+    const bool bounded = s->type != RC_UNSCALED && s->type != RC_LINEAR;
     RC_TRY(rc_read_u32(head, ORIGINAL_AT, "rope_scaling original_max_positions", bounded, bounded ? INT32_MAX : 0,
                        &s->original_max_positions, status));
     RC_TRY(parse_scaling_reals(head, s, status));
@@ -63,7 +64,7 @@ static int parse_scaling(const uint8_t *head, const rc_config *config, rc_rope_s
                             s->high_freq_factor);
     if (s->type == RC_YARN && config->rope_theta == 1.0)
         return rc_fail_real(status, "rope_theta", THETA_AT, "other than 1, whose logarithm yarn divides by", 1.0);
-    if (s->type == RC_DYNAMIC && config->max_seq_len > s->original_max_positions)
+    if ((s->type == RC_DYNAMIC || s->type == RC_LONGROPE) && config->max_seq_len > s->original_max_positions)
         return rc_fail(status, RC_INVALID, "max_seq_len", SHAPE_AT + 24, "at most original_max_positions =",
                        s->original_max_positions, config->max_seq_len);
     return RC_OK;

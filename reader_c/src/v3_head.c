@@ -67,8 +67,7 @@ static int check_file_size(const uint8_t *head, const rc_config *c, rc_status *s
 int64_t rc_v3_head_bytes(const uint8_t *start, int64_t size)
 {
     /* the header's own number, within what the format's limits allow; rc_parse_v3 says whether it is right */
-    const rc_config most_layers = {.n_layers = MOST_TENSORS};
-    const int64_t tables = rc_v3_table_at(&most_layers) + (int64_t)MOST_TENSORS * RC_V3_ENTRY;
+    const int64_t tables = rc_v3_most_before_table(MOST_TENSORS) + (int64_t)MOST_TENSORS * RC_V3_ENTRY;
     const int64_t most = rc_aligned(tables + MOST_METADATA + MOST_TOKENIZER + RC_DIGEST_BYTES, MOST_ALIGNMENT);
     const int64_t said = rc_load_i64(start + HEAD_SIZE_AT), within = said < most ? said : most;
     const int64_t wanted = within < RC_V3_LAYERS_AT ? RC_V3_LAYERS_AT : within;
@@ -111,6 +110,7 @@ int rc_parse_v3(const uint8_t *head, int64_t size, rc_model *model, rc_status *s
     rc_v3_choose_slots(model);
     RC_TRY(parse_sizes(head, model, status));
     RC_TRY(rc_v3_check_layers(head, c, status));
+    RC_TRY(rc_v3_check_factors(head, c, status));
     RC_TRY(rc_v3_check_metadata(head, c, status));
     RC_TRY(rc_check_zeros(head, c->tokenizer_at + c->tokenizer_size, c->head_size - RC_DIGEST_BYTES, "head padding",
                           status));

@@ -3,6 +3,7 @@
  *     0               fixed header, 256 bytes
  *     256             architecture block, 256 bytes
  *     512             layer table, 4 bytes a layer, zeros up to a multiple of 64
+ *     then            longrope's factors, 4 bytes a rotated pair, zeros up to a multiple of 64
  *     then            table of tensors, one entry of 192 bytes each
  *     then            metadata
  *     then            tokenizer block

@@ -154,7 +154,7 @@ V3_FIELDS: dict[str, tuple[int, str, tuple[float, ...]]] = {
     "scale offset": (TABLE + 128, "<Q", U64_EDGES),
     "scale length": (TABLE + 136, "<Q", U64_EDGES),
 }
-KINDS = ("none", "linear", "dynamic", "llama3", "yarn")
+KINDS = ("none", "linear", "dynamic", "llama3", "yarn", "longrope")
 
 
 def by_both(path: Path) -> tuple[object, object]:

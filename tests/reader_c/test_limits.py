@@ -42,7 +42,7 @@ def test_a_bad_file_is_refused_within_256_mb_however_large_its_head(
     metadata = {f"key.{number:02}": value for number in range(15)}
     plan = v3.plan(model, dict.fromkeys(shapes, v3.Stored("fp32")), metadata)
     head = v3.encode_head(plan, [bytes(32)] * len(shapes))
-    at = v3.table_at(model.n_layers) + 192 * (len(shapes) - 1) + 120
+    at = v3.table_at(model.n_layers, 0) + 192 * (len(shapes) - 1) + 120
     path = tmp_path / "large.bin"
     with path.open("wb") as file:
         file.write(patched(head, (at, bytes([head[at] ^ 1]))))

@@ -38,6 +38,7 @@ OF_TYPE = {
     "dynamic": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
     "yarn": ("factor", "beta_fast", "beta_slow", "attention_factor"),
+    "longrope": ("attention_factor",),
 }
 REALS["attention_factor"] = 112
 
@@ -61,7 +62,7 @@ HEADER_CASES: list[Case] = [
         for field, at in (("norm_eps", 48), ("rope_theta", 56))
         for what, value in (("not zero", 0.0), ("not negative", -1.0), ("finite", math.inf), ("a number", math.nan))
     ),
-    ("the scaling is known", "rope_scaling type", 64, "none", [put(64, U32, 5)]),
+    ("the scaling is known", "rope_scaling type", 64, "none", [put(64, U32, 6)]),
     ("unscaled RoPE has no length", "rope_scaling original_max_positions", 68, "none", [put(68, U32, 1)]),
     *(
         (f"unscaled RoPE has no {field}", f"rope_scaling {field}", at, "none", [put(at, F64, 1.0)])
@@ -76,11 +77,24 @@ HEADER_CASES: list[Case] = [
     ),
     *(
         (f"{kind} has a length", "rope_scaling original_max_positions", 68, kind, [put(68, U32, 0)])
-        for kind in ("dynamic", "llama3", "yarn")
+        for kind in ("dynamic", "llama3", "yarn", "longrope")
     ),
     ("linear has no length", "rope_scaling original_max_positions", 68, "linear", [put(68, U32, 7)]),
     ("truncate is 0 or 1", "rope_scaling truncate", 120, "yarn", [put(120, U32, 2)]),
     ("llama3's band is one", "rope_scaling high_freq_factor", 88, "llama3", [put(88, F64, 1.0)]),
+    ("longrope has no factor for all pairs", "rope_scaling factor", 72, "longrope", [put(72, F64, 1.0)]),
+    ("longrope ends at its length", "max_seq_len", 32, "longrope", [put(68, U32, 32)]),
+    *(
+        (f"a factor of RoPE is {what}", "RoPE factor", 576 + 4 * i, "longrope", [put(576 + 4 * i, "<f", value)])
+        for i, what, value in (
+            *((0, "not zero", 0.0), (1, "not negative", -1.0), (4, "finite", math.inf), (2, "a number", math.nan)),
+            *((0, "normal", 2.0**-127), (3, "not -0", -0.0)),
+        )
+    ),
+    *(
+        (f"byte {at} behind the factors is kept", "RoPE factor padding", at, "longrope", [(at, b"\1")])
+        for at in (596, 639)
+    ),
     ("dynamic ends at its length", "max_seq_len", 32, "dynamic", [put(68, U32, 32)]),
     ("alignment is at least 64", "alignment", 124, "none", [put(124, U32, 32)]),
     ("alignment is at most 4096", "alignment", 124, "none", [put(124, U32, 8192)]),

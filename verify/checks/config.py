@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,8 +64,15 @@ def flat(hyper: Hyperparameters) -> dict[str, Any]:
     return _flat(dataclasses.asdict(hyper))
 
 
+def factors_listed(factors: Iterable[float]) -> str:
+    """Return longrope's factors as text, in as many digits as float32 has."""
+    return ", ".join(f"{np.float32(factor):.9g}" for factor in factors) or "none"
+
+
 def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     scaling, layers = fields.pop("rope_scaling"), fields.pop("layers")
+    scaling.pop("long_factors", None)  # of sources alone
+    scaling["short_factors"] = factors_listed(scaling["short_factors"])
     if fields["rotary_dim"] == fields["head_dim"]:
         fields["rotary_dim"] = 0  # as Hyperparameters has it: all of a head
     kinds = {

@@ -17,7 +17,7 @@ from verify.sources import Hyperparameters, LayerKind, Source
 _ALIGNMENT_AT = 124
 _STORAGE_NUMBERS = {"fp32": 1, "fp16": 2, "bf16": 3, "q8_0": 8}
 _WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2, "q8_0": 1}
-_SCALING_NUMBERS = {"none": 0, "linear": 1, "dynamic": 2, "llama3": 3, "yarn": 4}
+_SCALING_NUMBERS = {"none": 0, "linear": 1, "dynamic": 2, "llama3": 3, "yarn": 4, "longrope": 5}
 _ACTIVATION_NUMBERS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
 
 
@@ -132,7 +132,7 @@ def _header(hyper: Hyperparameters, max_seq_len: int) -> bytes:
 
 
 def _switches(hyper: Hyperparameters) -> bytes:
-    """Pack the architecture block and the layer table with its zeros, bytes 256 up to the table of tensors."""
+    """Pack the architecture block, the layer table and RoPE's factors, bytes 256 up to the table of tensors."""
     h = hyper
     block = struct.pack(
         "<6I8d",
@@ -157,6 +157,9 @@ def _switches(hyper: Hyperparameters) -> bytes:
         kind = h.layer(number)
         of_rope = {"none": 0, "first": 1, "second": 2}[kind.rope]
         block += (kind.windowed + 2 * of_rope + 8 * kind.experts).to_bytes(4, "little")
+    block += bytes(-len(block) % 64)
+    for factor in h.rope_scaling.short_factors:
+        block += struct.pack("<f", factor)
     return block + bytes(-len(block) % 64)
 
 

@@ -94,6 +94,10 @@ ROPE_WHOLE_HEAD = Mistake(
 )
 ROPE_ADDED = Mistake("rope-added", by_engine="applies RoPE in layers that have none")
 ROPE_OF_LAYERS = Mistake("rope-of-layers", by_engine="computes RoPE with {found} in {which}")
+ROPE_FACTORS = Mistake("rope-factors", by_engine="divides RoPE's frequencies by {found} instead of the short factors")
+ATTENTION_FACTOR_MISSING = Mistake(
+    "attention-factor-missing", by_engine="does not multiply sines and cosines by {expected}"
+)
 QUERY_SCALE_MISSING = Mistake("query-scale-missing", by_engine="does not scale queries by their position")
 WINDOW_OFF = Mistake("window-off", by_engine="attends to {found} positions in windowed layers instead of {expected}")
 WINDOW_IGNORED = Mistake("window-ignored", by_engine="ignores the window of {count} positions")

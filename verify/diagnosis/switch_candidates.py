@@ -17,7 +17,7 @@ _FIELDS = {
     "shares": {"window"},
     "logits": {"logit_divisor", "logit_cap"},
     "routed": {"experts_normalized", "n_active_experts"},
-    **{name: {"local_theta"} for name in ("cosine", "sine")},
+    **{name: {"local_theta", "rope_scaling"} for name in ("cosine", "sine")},
     **{name: {"residual_scale"} for name in ("attention_residual", "ffn_residual")},
     **{name: {"norm_plus_one"} for name in ("attention_norm", "ffn_norm", "final_norm", "q_normed", "k_normed")},
     **{name: {"norm_plus_one"} for name in ("attention_post_norm", "ffn_post_norm")},

@@ -10,7 +10,7 @@ import torch
 
 from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import Mistake
-from verify.sources import Hyperparameters, LayerKind
+from verify.sources import Hyperparameters, LayerKind, RopeScaling
 
 # (mistake, what the engine does, the hyper-parameters with which that is right)
 Switched = tuple[Mistake, str, dict[str, Any]]
@@ -28,6 +28,7 @@ def mistaken_switches(hyper: Hyperparameters) -> Iterator[Switched]:
     if hyper.query_scale_beta:
         forgotten = {"query_scale_beta": 0.0, "query_scale_positions": 0}
         yield m.QUERY_SCALE_MISSING, m.QUERY_SCALE_MISSING.of_engine(), forgotten
+    yield from _of_factors(hyper.rope_scaling)
     yield from _of_layers(hyper)
     yield from _of_windows(hyper)
     yield from _of_scales(hyper)
@@ -46,6 +47,22 @@ def _of_experts(hyper: Hyperparameters) -> Iterator[Switched]:
         if 0 < count <= hyper.n_experts:
             sentence = m.EXPERTS_CHOSEN.of_engine(found=count, expected=hyper.n_active_experts)
             yield m.EXPERTS_CHOSEN, sentence, {"n_active_experts": count}
+
+
+def _of_factors(scaling: RopeScaling) -> Iterator[Switched]:
+    """Yield other factors for sines and cosines, and for the frequencies of RoPE."""
+    factor = scaling.attention_factor
+    if factor not in (0, 1):
+        sentence = m.ATTENTION_FACTOR_MISSING.of_engine(expected=f"{factor:g}")
+        yield m.ATTENTION_FACTOR_MISSING, sentence, {"rope_scaling": replace(scaling, attention_factor=1.0)}
+    multiplied = tuple(1 / each for each in scaling.short_factors)
+    for found, factors in (
+        ("the long factors", scaling.long_factors),
+        ("the reciprocals of the short factors", multiplied),
+    ):
+        if factors and factors != scaling.short_factors:
+            changes = {"rope_scaling": replace(scaling, short_factors=factors)}
+            yield m.ROPE_FACTORS, m.ROPE_FACTORS.of_engine(found=found), changes
 
 
 def _of_layers(hyper: Hyperparameters) -> Iterator[Switched]:

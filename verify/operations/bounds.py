@@ -234,7 +234,7 @@ def rope_frequency(exact: torch.Tensor, hyper: Hyperparameters) -> torch.Tensor:
     of_theta = exponent * ((theta.float() - theta) / theta).abs() / UNIT
     of_exponent = 0.0 if half & (half - 1) == 0 else exponent * theta.log().abs()
     roundings = torch.where(exponent > 0, 2 * LIBM_ULPS + 1 + of_theta + of_exponent, 0.0)
-    if hyper.rope_scaling.type in ("linear", "llama3", "yarn"):
+    if hyper.rope_scaling.type in ("linear", "llama3", "yarn", "longrope"):
         roundings = roundings + 2  # the product with a ratio, and the ratio's own double arithmetic
     # the power of the first pair is 1, which none of these changes
     return total(exact * gamma(roundings), torch.where(roundings > 0, TAU, 0.0))
@@ -252,7 +252,7 @@ def rope_angle(frequency: torch.Tensor, positions: torch.Tensor, of_frequency: t
 
 
 def rope_table(exact: torch.Tensor, of_angle: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
-    """Bound cosines or sines times yarn's factor. exact: includes the factor, which an engine rounds to float32."""
+    """Bound cosines or sines times an attention factor. exact: includes it, which an engine rounds to float32."""
     roundings = 2 * LIBM_ULPS + (2 if factor != 1 else 0)
     growth = gamma(roundings)
     return total(exact.abs() * growth + factor * of_angle * (1 + growth), (factor * LIBM_ULPS + 1) * TAU)

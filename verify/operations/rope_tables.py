@@ -20,12 +20,13 @@ class Table:
 
 
 def rope_tables(hyper: Hyperparameters, length: int) -> tuple[Table, Table]:
-    """Compute cosines and sines of the first positions, times yarn's factor."""
+    """Compute cosines and sines of the first positions, times the attention factor of yarn or longrope."""
     positions = torch.arange(length, dtype=torch.float64).unsqueeze(1)
     frequency = rope.frequencies(hyper)
     angle = positions * frequency
     of_angle = bounds.rope_angle(frequency, positions, bounds.rope_frequency(frequency, hyper))
-    factor = hyper.rope_scaling.attention_factor if hyper.rope_scaling.type == "yarn" else 1.0
+    scaling = hyper.rope_scaling
+    factor = scaling.attention_factor if scaling.type in rope.WITH_ATTENTION_FACTOR else 1.0
     cosine, sine = factor * angle.cos(), factor * angle.sin()
     return (
         Table(cosine, bounds.rope_table(cosine, of_angle, factor)),

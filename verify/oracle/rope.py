@@ -15,7 +15,9 @@ from verify.sources import Hyperparameters, RopeScaling
 
 # Scalings for which engines multiply each frequency by a ratio. Dynamic scaling has no ratio within the original
 # length.
-_WITH_RATIO = ("linear", "llama3", "yarn")
+_WITH_RATIO = ("linear", "llama3", "yarn", "longrope")
+# Scalings with an attention factor, by which sines and cosines are multiplied.
+WITH_ATTENTION_FACTOR = ("yarn", "longrope")
 
 
 def rotations(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: Noise) -> dict[str, torch.Tensor]:
@@ -43,7 +45,7 @@ def rotation(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: Noi
     angle = noise.angle(angle, hyper.rotated, hyper.rope_theta, roundings_of_ratio=scaled)
     rotated = torch.polar(torch.ones_like(angle), angle)
     roundings = 1
-    if scaling.type == "yarn":
+    if scaling.type in WITH_ATTENTION_FACTOR:
         rotated = noise.by_constant(rotated * scaling.attention_factor, scaling.attention_factor)
         roundings = 2
     rotated = torch.complex(noise.rounded(rotated.real, roundings), noise.rounded(rotated.imag, roundings))
@@ -65,6 +67,8 @@ def frequencies(hyper: Hyperparameters) -> torch.Tensor:
             periods = plain * scaling.original_max_positions / (2 * math.pi)
             width = scaling.high_freq_factor - scaling.low_freq_factor
             kept = ((periods - scaling.low_freq_factor) / width).clamp(0, 1)
+        case "longrope":
+            return plain / torch.tensor(scaling.short_factors, dtype=torch.float64)
         case "yarn":
             kept = 1 - _yarn_ramp(hyper, scaling, pairs)
         case _:

@@ -34,6 +34,11 @@ def hyperparameters(
     longest = count(where, "max_position_embeddings", config.max_position_embeddings)
     windows = read_windows(where, settings.family, config, longest, max_seq_len)
     theta, scaling, notes = read_rope(where, settings, config, longest, sizes["head_dim"])
+    original = scaling.original_max_positions
+    if scaling.type == "longrope" and windows.length > original:
+        what = "max_position_embeddings" if max_seq_len is None else "max_seq_len"
+        advice = f"longrope has other factors beyond it; --max-seq-len {original} cuts the model to it"
+        raise refusal(where, what, f"at most original_max_position_embeddings = {original}", windows.length, advice)
     second = local_theta(where, settings, config) if any(windows.sliding) else 0.0
     beta, positions = query_scale(where, settings, config)
     biased = family.attention_bias and bool(config.attention_bias)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from verify.sources.checked_numbers import count, positive
 from verify.sources.huggingface_families import FAMILIES
 from verify.sources.huggingface_settings import Settings
@@ -23,12 +25,16 @@ _READ: dict[str, set[str]] = {
         *("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
         *("mscale", "mscale_all_dim", "truncate"),
     },
+    "longrope": {
+        *("short_factor", "long_factor", "original_max_position_embeddings", "factor", "attention_factor"),
+    },
 }
 # What the attention of some families reads of them besides; the last one is written by transformers and read by none.
 _READ_BY = {
     "phi3": {"partial_rotary_factor"},
     "ministral3": {"llama_4_scaling_beta", "original_max_position_embeddings", "max_position_embeddings"},
 }
+_OF_PHI3 = ("default", "longrope")
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
@@ -83,13 +89,16 @@ def read_rope(
     elif not isinstance(rope, dict) or _is_nested(rope):
         raise refusal(where, "rope_parameters", "one set of parameters", "one for each type of layer")
     kind, theta = rope.get("rope_type"), positive(where, "rope_theta", rope.get("rope_theta"))
-    if not isinstance(kind, str) or kind not in _READ:
-        raise refusal(where, "rope_type", f"one of {', '.join(_READ)}", kind)
-    if settings.family == "phi3" and kind != "default":
-        raise refusal(where, "rope_type", "default", kind)
+    known = _OF_PHI3 if settings.family == "phi3" else [each for each in _READ if each != "longrope"]
+    if not isinstance(kind, str) or kind not in known:
+        raise refusal(where, "rope_type", f"one of {', '.join(known)}", kind)
     notes = _notes(settings, rope, kind)
     if kind == "default":
         return theta, RopeScaling(), notes
+    if kind == "longrope":
+        rotated = rotary_dim(where, settings, config, head_dim)
+        factor = _attention_factor(where, config, kind, rotated, {})
+        return theta, _longrope(where, rope, factor), notes
     if rope.get("partial_rotary_factor", 1) != 1:
         why = f"1 (transformers reads it for rope_type {kind})"
         raise refusal(where, "partial_rotary_factor", why, rope["partial_rotary_factor"])
@@ -129,6 +138,20 @@ def _scaling(where: Path, kind: str, rope: dict[str, Any], longest: int, attenti
         beta_slow=number("beta_slow", 1),
         attention_factor=positive(where, "rope_scaling: attention_factor", attention_factor),
         truncate=truncate,
+    )
+
+
+def _longrope(where: Path, rope: dict[str, Any], attention_factor: object) -> RopeScaling:
+    """Return the scaling of lists that transformers has made frequencies of, rounded to float32 as it does."""
+    short = [positive(where, "rope_scaling: short_factor", value) for value in rope["short_factor"]]
+    return RopeScaling(
+        "longrope",
+        original_max_positions=count(
+            where, "original_max_position_embeddings", rope.get("original_max_position_embeddings")
+        ),
+        attention_factor=positive(where, "rope_scaling: attention_factor", attention_factor),
+        short_factors=tuple(torch.tensor(short, dtype=torch.float32).tolist()),
+        long_factors=tuple(positive(where, "rope_scaling: long_factor", value) for value in rope["long_factor"]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,9 +14,13 @@ _POST_NORMS = ("attention_post_norm.weight", "ffn_post_norm.weight")
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Parameters of RoPE's frequencies beyond theta; those that `type` does not have are zero."""
+    """Parameters of RoPE's frequencies beyond theta; those that `type` does not have are zero.
 
-    type: str = "none"  # none, linear, dynamic, llama3, yarn
+    short_factors: of longrope, a float32 number for each pair. long_factors: what a Hugging Face source has for
+    sequences longer than any file of it, with which only a mistaken engine computes.
+    """
+
+    type: str = "none"  # none, linear, dynamic, llama3, yarn, longrope
     factor: float = 0.0
     original_max_positions: int = 0
     low_freq_factor: float = 0.0
@@ -25,6 +29,8 @@ class RopeScaling:
     beta_slow: float = 0.0
     attention_factor: float = 0.0
     truncate: bool = False
+    short_factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

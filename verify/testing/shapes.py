@@ -7,8 +7,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 import exporter
-from exporter.config import ACTIVATIONS, ROPE_SCALING_FIELDS
+from exporter.config import ACTIVATIONS
+from exporter.rope_scaling import ROPE_SCALING_FIELDS
 from exporter.switches import LAYER_ROPES, NORM_PLACES, QK_NORMS, LayerKind
+
+# The scalings that no engine with a KV cache can follow beyond the original length.
+_BOUNDED = ("dynamic", "longrope")
 
 
 @st.composite
@@ -34,7 +38,7 @@ def configs(
         head_sizes, scalings, biases, activations, numbers: what v0 to v2 cannot express: heads of another size than
             dim / n_heads, RoPE scalings, biases, activations, and any norm_eps and rope_theta.
         switches: also what makes a model another one than a Llama, in any combination: the place of norms, norms of
-            queries and keys, partial RoPE and a second one, windows, scales and caps.
+            queries and keys, partial RoPE and a second one, windows, scales and caps; with scalings, longrope too.
 
     Returns:
         A strategy of configurations.
@@ -45,8 +49,6 @@ def configs(
     more: dict[str, Any] = {}
     if head_sizes:
         more["head_dim"] = 2 * draw(st.integers(1, 6))
-    if scalings:
-        more["rope_scaling"] = draw(rope_scalings(max_seq_len))
     if biases:
         more |= {name: draw(st.booleans()) for name in ("qkv_bias", "wo_bias", "mlp_bias")}
     if activations:
@@ -57,6 +59,9 @@ def configs(
     dim, n_layers = n_heads * 2 * draw(st.integers(1, 5)), draw(st.integers(1, max_layers))
     if switches:
         more |= draw(_switches(n_layers, more.get("head_dim", dim // n_heads), max_seq_len))
+    if scalings:
+        rotated = more.get("rotary_dim") or more.get("head_dim", dim // n_heads)
+        more["rope_scaling"] = draw(rope_scalings(max_seq_len, rotated // 2 if switches else 0))
     return exporter.ModelConfig(
         dim=dim,
         hidden_dim=draw(st.integers(1, 41)),
@@ -97,26 +102,28 @@ def _switches(draw: st.DrawFn, n_layers: int, head_dim: int, max_seq_len: int) -
 
 
 @st.composite
-def rope_scalings(draw: st.DrawFn, max_seq_len: int) -> exporter.RopeScaling:
+def rope_scalings(draw: st.DrawFn, max_seq_len: int, pairs: int = 0) -> exporter.RopeScaling:
     """Draw any kind of RoPE scaling, with different numbers in all fields.
 
     Args:
         max_seq_len: of the model.
+        pairs: how many each head rotates, for longrope, which is drawn only if they are given.
 
     Returns:
         A strategy of scalings.
     """
-    kind = draw(st.sampled_from(sorted(ROPE_SCALING_FIELDS)))
+    kind = draw(st.sampled_from(sorted(kind for kind in ROPE_SCALING_FIELDS if pairs or kind != "longrope")))
     low = draw(st.floats(0.5, 2))
     values: dict[str, Any] = {
         "factor": draw(st.floats(1, 16)),
-        # dynamic: the length at which scaling begins, the only one that works with a KV cache
-        "original_max_positions": max_seq_len if kind == "dynamic" else draw(st.integers(1, 64)),
+        # the length at which scaling changes, the only one that works with a KV cache
+        "original_max_positions": max_seq_len if kind in _BOUNDED else draw(st.integers(1, 64)),
         "low_freq_factor": low,
         "high_freq_factor": low + draw(st.floats(0.25, 8)),
         "beta_fast": draw(st.floats(2, 64)),
         "beta_slow": draw(st.floats(0.25, 2)),
         "attention_factor": draw(st.floats(0.5, 2)),
         "truncate": draw(st.booleans()),
+        "short_factors": tuple(draw(st.floats(1, 64, width=32)) for _ in range(pairs)),
     }
     return exporter.RopeScaling(kind, **{field: values[field] for field in ROPE_SCALING_FIELDS[kind]})

@@ -26,6 +26,8 @@ NOTES = {
         "config.json: auto_map names remote code, which is not used",
     ],
 }
+# To how many positions those are cut that no engine can follow beyond.
+CUT = {"microsoft/Phi-4-mini-instruct": 4096}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -33,8 +35,8 @@ def test_a_published_config_means_what_transformers_makes_of_it(tmp_path: Path, 
     (tmp_path / "config.json").write_text(json.dumps(PUBLISHED[name]))
     with quiet_transformers() as transformers:
         theirs = transformers.AutoConfig.from_pretrained(tmp_path, trust_remote_code=False)
-    config, notes = read_config(tmp_path / "config.json")
-    assert config == meant(theirs, PUBLISHED[name]["model_type"])
+    config, notes = read_config(tmp_path / "config.json", CUT.get(name))
+    assert config == meant(theirs, PUBLISHED[name]["model_type"], CUT.get(name))
     if name in NOTES:
         assert list(notes) == NOTES[name]
 
@@ -55,13 +57,14 @@ def test_every_family_with_switches_is_among_them() -> None:
         ("google/gemma-3-270m", {"score_scale": 1 / 16, "window": 512, "local_theta": 1e4, "norm_plus_one": True}),
         ("allenai/Olmo-3-1025-7B", {"norm_place": "after", "qk_norm": "whole", "local_theta": 5e5, "window": 4096}),
         ("microsoft/Phi-3-mini-4k-instruct", {"window": 2047, "rotary_dim": 0}),
+        ("microsoft/Phi-4-mini-instruct", {"window": 0, "rotary_dim": 96, "tied": True, "max_seq_len": 4096}),
     ],
 )
 def test_switches_have_the_values_that_the_models_are_known_for(
     tmp_path: Path, name: str, expected: dict[str, Any]
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(PUBLISHED[name]))
-    config, _ = read_config(tmp_path / "config.json")
+    config, _ = read_config(tmp_path / "config.json", CUT.get(name))
     assert {field: getattr(config, field) for field in expected} == expected
 
 
@@ -99,7 +102,7 @@ def refusal(kind: str, **changes: Any) -> str:
 
 LATE = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 9}
 POSITIVE = "{}: expected a positive finite number, normal as float32, found {}"
-LONG = "whose factors depend on a sequence's length: longrope is not supported"
+LONG = {"type": "longrope", "short_factor": [1.0], "long_factor": [3.0]}
 READS = "transformers reads it for gemma3_text, and this project does not support other values)"
 
 
@@ -108,14 +111,50 @@ READS = "transformers reads it for gemma3_text, and this project does not suppor
     [
         (
             "phi3",
-            {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}},
-            f"rope_scaling: rope_type: expected default, found 'longrope', {LONG}",
+            {"rope_scaling": LONG, "max_position_embeddings": 4097},
+            "max_seq_len: expected at most 4096, beyond which longrope changes every earlier position, found 4097: "
+            "--max-seq-len 4096 (max_seq_len= in Python) cuts the model to it",
         ),
-        ("phi3", {"rope_scaling": {"type": "su"}}, f"rope_scaling: rope_type: expected default, found 'su', {LONG}"),
+        (
+            "phi3",
+            {"rope_scaling": {"type": "longrope", "long_factor": [1.0]}},
+            "rope_scaling: missing short_factor for longrope, which transformers requires",
+        ),
+        (
+            "phi3",
+            {"rope_scaling": {**LONG, "type": "su"}},
+            "rope_scaling: missing original_max_position_embeddings for su, which transformers requires",
+        ),
+        (
+            "phi3",
+            {"rope_scaling": {**LONG, "long_factor": [1.0, 2.0]}},
+            "rope_scaling: long_factor: expected a list of 1 numbers, one for each rotated pair, found 2",
+        ),
+        (
+            "phi3",
+            {"rope_scaling": {**LONG, "short_factor": 1.0}},
+            "rope_scaling: short_factor: expected a list of 1 numbers, one for each rotated pair, found 1.0",
+        ),
+        (
+            "phi3",
+            {"rope_scaling": {**LONG, "short_factor": [0.0]}},
+            "rope_scaling: short_factors: 0: expected a positive finite number, found 0.0",
+        ),
+        (
+            "phi3",
+            {"rope_scaling": {**LONG, "short_factor": [1e39]}},
+            "rope_scaling: short_factor: 0: expected a number that float32 holds, found 1e+39",
+        ),
+        (
+            "phi3",
+            {"rope_scaling": LONG, "original_max_position_embeddings": 1},
+            "rope_scaling: original_max_position_embeddings: expected more than 1, whose logarithm transformers "
+            "divides by, found 1",
+        ),
         (
             "phi3",
             {"rope_scaling": {"type": "linear", "factor": 2.0}},
-            "rope_scaling: rope_type: expected default, found 'linear'",
+            "rope_scaling: rope_type: expected one of default, longrope, found 'linear'",
         ),
         (
             "phi3",

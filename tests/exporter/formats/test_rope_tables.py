@@ -49,7 +49,7 @@ def test_frequencies_are_powers_of_theta() -> None:
 
 def scaled(model: exporter.ModelConfig) -> list[float]:
     """Each pair's frequency, in the words of the papers: by wavelengths, and by the pairs that turn so many times."""
-    s, theta, size = model.rope_scaling, model.rope_theta, model.head_dim
+    s, theta, size = model.rope_scaling, model.rope_theta, model.rotated
     found = []
     for pair in range(size // 2):
         plain = theta ** (-2 * pair / size)
@@ -75,11 +75,14 @@ def scaled(model: exporter.ModelConfig) -> list[float]:
             share = min(max((pair - first) / (last - first), 0), 1)
         else:
             share = 0.0
+        if s.type == "longrope":
+            plain /= s.short_factors[pair]
         found.append(plain * (1 - share) + plain / s.factor * share if share else plain)
     return found
 
 
 LLAMA3 = {"type": "llama3", "factor": 8.0, "original_max_positions": 64}
+LONGROPE = {"type": "longrope", "short_factors": (1.0, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 9.0, 30.0, 64.0)}
 YARN = {"type": "yarn", "factor": 4.0, "attention_factor": 1.0}
 
 
@@ -89,6 +92,7 @@ YARN = {"type": "yarn", "factor": 4.0, "attention_factor": 1.0}
         (10000.0, {}),
         (10000.0, {"type": "dynamic", "factor": 2.0, "original_max_positions": 99}),
         (10000.0, {"type": "linear", "factor": 3.0}),
+        (10000.0, {**LONGROPE, "original_max_positions": 99, "attention_factor": 1.5}),
         (500.0, {**LLAMA3, "low_freq_factor": 1.0, "high_freq_factor": 4.0}),
         (500.0, {**LLAMA3, "low_freq_factor": 0.5, "high_freq_factor": 9.0}),
         (10000.0, {**YARN, "original_max_positions": 4096, "beta_fast": 32.0, "beta_slow": 1.0}),
@@ -106,3 +110,18 @@ def test_frequencies_are_scaled_as_their_papers_say(theta: float, scaling: dict[
     found = frequencies_of(model)
     assert found.shape == (12,)
     assert found.tolist() == pytest.approx(scaled(model), rel=1e-13, abs=0)
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize("original", [4096, 10**9], ids=["within the pairs", "beyond the last index"])
+def test_yarn_counts_the_pairs_of_the_rotated_part_alone(original: int, truncate: bool) -> None:
+    betas = {"beta_fast": original / 128, "beta_slow": 1.0, "truncate": truncate}
+    scaling = exporter.RopeScaling(**{**YARN, "original_max_positions": original, **betas})
+    model = config(head_dim=24, rotary_dim=16, rope_theta=10000.0, rope_scaling=scaling)
+    found = frequencies_of(model)
+    assert found.shape == (8,)
+    assert found.tolist() == pytest.approx(scaled(model), rel=1e-13, abs=0)
+    # some pairs are kept, some divided, and some blended
+    ratios = (plain_frequencies(16, 10000.0) / found).round(6)
+    assert ratios[0] == 1
+    assert len(set(ratios)) > 3

@@ -162,13 +162,16 @@ def test_every_field_of_the_header_stands_at_its_place(flag: str, bit: int, scal
     assert struct.unpack_from("<Ii7i", head, 0) == (0x616B3432, 3, 48, 40, 2, 6, 3, 29, 33)
     assert struct.unpack_from("<3I2d2I", head, 36) == (
         *(10, bit, 1, 1e-6, 5e5),
-        *(["none", "linear", "dynamic", "llama3", "yarn"].index(scaling), s.original_max_positions),
+        *(["none", "linear", "dynamic", "llama3", "yarn", "longrope"].index(scaling), s.original_max_positions),
     )
     floats = (s.factor, s.low_freq_factor, s.high_freq_factor, s.beta_fast, s.beta_slow, s.attention_factor)
     assert struct.unpack_from("<6d2I", head, 72) == (*floats, int(s.truncate), 128)
     assert struct.unpack_from("<Q", head, 136) == (plan.head_size,)
     assert struct.unpack_from("<2Q4I", head, 128) == (plan.size, plan.head_size, 13, 1, len(plan.entries), 192)
     assert head[192:256] == bytes(64)
+    factors = struct.pack(f"<{len(s.short_factors)}f", *s.short_factors)
+    assert head[576 : v3.table_at(2, len(s.short_factors))] == factors.ljust(64 if factors else 0, b"\0")
+    assert head[v3.table_at(2, len(s.short_factors)) :].startswith(b"tok_embeddings.weight\0")
 
 
 @pytest.mark.parametrize(

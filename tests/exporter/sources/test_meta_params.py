@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import exporter
-from exporter.config import RopeScaling
+from exporter.rope_scaling import RopeScaling
 from exporter.sources.meta_params import params_config, read_params, says_vocab, theta
 from exporter.sources.options import SourceOptions
 

@@ -11,6 +11,7 @@ from helpers.arch_files import Arch, Scaling
 LLAMA = Arch()
 ALTERNATE = ((True, "first"), (False, "first"), (True, "first"))
 YARN = Scaling("yarn", 16, 4.0, beta_fast=32.0, beta_slow=1.0, attention_factor=1.1386, truncate=True)
+LONGROPE = Scaling("longrope", 400, attention_factor=1.25, short_factors=(1.0, 2.5))
 
 # Everything at once; and the other choice of what excludes each other, with heads of whole vectors.
 TOGETHER = Arch(
@@ -45,6 +46,15 @@ MODELS = {
     "a norm over all heads": Arch(qk_norm="whole"),
     "half a head rotated": Arch(rotary_dim=4),
     "half a head rotated by yarn": Arch(rotary_dim=4, scaling=YARN),
+    "two thirds of a head rotated by yarn": Arch(
+        head_dim=24, rotary_dim=16, scaling=replace(YARN, original_max_positions=4096)
+    ),
+    "two thirds of a head rotated by yarn, beyond the last index": Arch(
+        head_dim=24,
+        rotary_dim=16,
+        scaling=replace(YARN, original_max_positions=10**9, beta_fast=1e7, truncate=False),
+    ),
+    "half a head rotated by longrope": Arch(rotary_dim=4, scaling=LONGROPE),
     "no RoPE": Arch(layers=((False, "none"),) * 3),
     "a second RoPE": Arch(local_theta=50.0, layers=((False, "second"), (False, "first"), (False, "none"))),
     "a second RoPE beside yarn": Arch(
@@ -86,6 +96,11 @@ def _or(none: float, *others: float) -> st.SearchStrategy[float]:
     return st.sampled_from((none, none, *others))
 
 
+def _longropes(pairs: int) -> st.SearchStrategy[Scaling]:
+    factors = st.tuples(*[st.sampled_from((1.0, 1.25, 3.5, 40.0))] * pairs)
+    return factors.map(lambda drawn: replace(LONGROPE, short_factors=drawn))
+
+
 @st.composite
 def architectures(draw: st.DrawFn, *, gates: tuple[str, ...] = ("silu", "gelu", "gelu_tanh")) -> Arch:
     """Small models with any switches."""
@@ -99,6 +114,7 @@ def architectures(draw: st.DrawFn, *, gates: tuple[str, ...] = ("silu", "gelu", 
     n_experts = draw(st.sampled_from((0, 2, 5, 17))) if len(plain) < n_layers else 0
     expert_hidden_dim = draw(st.integers(1, 20)) if n_experts else 0
     hidden_dim = expert_hidden_dim if n_experts and not plain else draw(st.integers(1, 20))
+    rotary_dim = 2 * draw(st.integers(1, head_dim // 2))
     return Arch(
         dim=draw(st.sampled_from((4, 12, 20, 32))),
         hidden_dim=hidden_dim,
@@ -117,7 +133,8 @@ def architectures(draw: st.DrawFn, *, gates: tuple[str, ...] = ("silu", "gelu", 
         norm_place=draw(st.sampled_from(("before", "after", "both"))),
         norm_plus_one=draw(st.booleans()),
         qk_norm=draw(st.sampled_from(("none", "head", "whole"))),
-        rotary_dim=2 * draw(st.integers(1, head_dim // 2)),
+        scaling=draw(st.just(Scaling()) | _longropes(rotary_dim // 2)),
+        rotary_dim=rotary_dim,
         window=draw(st.integers(1, 24)) if any(windowed for windowed, _ in layers) else 0,
         query_scale_positions=draw(st.integers(1, 9)) if beta else 0,
         embedding_scale=draw(_or(1.0, 4.0, 33.94)),

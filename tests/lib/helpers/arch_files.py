@@ -20,7 +20,7 @@ NORM_PLACES = ("before", "after", "both")
 QK_NORMS = ("none", "head", "whole")
 ROPES = ("none", "first", "second")
 GATES = ("silu", "gelu", "gelu_tanh")
-SCALINGS = ("none", "linear", "dynamic", "llama3", "yarn")
+SCALINGS = ("none", "linear", "dynamic", "llama3", "yarn", "longrope")
 STORAGES = {"fp32": (1, 4), "fp16": (2, 2), "bf16": (3, 2), "q8_0": (8, 1)}
 
 
@@ -37,6 +37,7 @@ class Scaling:
     beta_slow: float = 0.0
     attention_factor: float = 0.0
     truncate: bool = False
+    short_factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class Arch:
 
     @property
     def table_at(self) -> int:
-        return BLOCK_END + -(-4 * self.n_layers // 64) * 64
+        factors = len(self.scaling.short_factors)
+        return BLOCK_END + -(-4 * self.n_layers // 64) * 64 + -(-4 * factors // 64) * 64
 
 
 def shapes(a: Arch) -> dict[str, tuple[int, ...]]:
@@ -174,7 +176,7 @@ def _encoded(values: NDArray[np.float32], storage: str, group: int) -> tuple[byt
 
 
 def architecture(a: Arch) -> bytes:
-    """The architecture block and the layer table."""
+    """The architecture block, the layer table and RoPE's factors."""
     block = struct.pack(
         "<6I8d4I152x",
         NORM_PLACES.index(a.norm_place),
@@ -191,7 +193,8 @@ def architecture(a: Arch) -> bytes:
         struct.pack("<I", windowed | ROPES.index(rope) << 1 | a.mixed(layer) << 3)
         for layer, (windowed, rope) in enumerate(a.kinds)
     )
-    return block + table.ljust(a.table_at - BLOCK_END, b"\0")
+    factors = b"".join(struct.pack("<f", factor) for factor in a.scaling.short_factors)
+    return block + table.ljust(_aligned(len(table)), b"\0") + factors.ljust(_aligned(len(factors)), b"\0")
 
 
 def _header(a: Arch, tensors: int, metadata: bytes, count: int, tokenizer: bytes, head: int, size: int) -> bytes:
@@ -248,7 +251,9 @@ def signed(content: bytes) -> bytes:
         struct.unpack_from("<Q", content, 136),
         struct.unpack_from("<I", content, 152),
     )
-    end = BLOCK_END + _aligned(4 * layers) + count * ENTRY
+    kind, rotary_dim = (struct.unpack_from("<I", content, at)[0] for at in (64, 268))
+    factors = _aligned(4 * (rotary_dim // 2)) if kind == SCALINGS.index("longrope") else 0
+    end = BLOCK_END + _aligned(4 * layers) + factors + count * ENTRY
     changed[160:192] = blake3(content[:128] + content[HEADER:end]).digest()
     changed[size - 32 : size] = blake3(bytes(changed[: size - 32])).digest()
     return bytes(changed)

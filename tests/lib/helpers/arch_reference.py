@@ -24,6 +24,8 @@ def frequencies(a: Arch, rope: str) -> Array:
         return np.asarray(t)
     if s.type == "linear":
         return np.asarray(t / s.factor)
+    if s.type == "longrope":
+        return np.asarray(t / np.array(s.short_factors))
     if s.type == "llama3":
         turns = s.original_max_positions * t / (2 * math.pi)
         kept = (turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor)
@@ -153,7 +155,7 @@ class Reference:
 
     def _rotated(self, layer: int, name: str, x: Array, rope: str) -> Array:
         a, n = self.a, len(x)
-        factor = a.scaling.attention_factor if rope == "first" and a.scaling.type == "yarn" else 1.0
+        factor = a.scaling.attention_factor if rope == "first" and a.scaling.type in ("yarn", "longrope") else 1.0
         angle = np.arange(n)[:, None] * frequencies(a, rope)
         cos = self._keep(layer, "cosine", np.cos(angle) * factor)[:, None]
         sin = self._keep(layer, "sine", np.sin(angle) * factor)[:, None]

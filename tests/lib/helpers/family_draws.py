@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 
@@ -121,7 +122,16 @@ def _phi(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     pairs = draw(st.integers(1, drawn["head_dim"] // 2))
     share = 2 * pairs / drawn["head_dim"]
     rope = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": share}
-    return {"sliding_window": draw(_ONE_WINDOW), "rope_parameters": rope}
+    made = {"sliding_window": draw(_ONE_WINDOW), "rope_parameters": rope}
+    if not draw(st.booleans()):
+        return made
+    factors = st.lists(st.floats(0.5, 40), min_size=pairs, max_size=pairs)
+    rope |= {"rope_type": "longrope", "short_factor": draw(factors), "long_factor": draw(factors)}
+    rope |= draw(st.sampled_from([{}, {"factor": 4.0}, {"attention_factor": 1.5}]))
+    # its class counts the factors by hidden_size / num_attention_heads
+    width = drawn["num_attention_heads"] * drawn["head_dim"]
+    original = drawn["max_position_embeddings"] + draw(st.integers(0, 3))
+    return {**made, "hidden_size": width, "original_max_position_embeddings": original}
 
 
 def _ministral(draw: st.DrawFn, _drawn: Keywords) -> Keywords:
@@ -169,8 +179,11 @@ def made(family: str, keywords: Keywords, seed: int = 0) -> Any:
     return model
 
 
-def meant(config: Any, family: str) -> exporter.ModelConfig:
-    """The model that transformers' config object describes, in the words of v3's specification."""
+def meant(config: Any, family: str, max_seq_len: int | None = None) -> exporter.ModelConfig:
+    """The model that transformers' config object describes, in the words of v3's specification.
+
+    max_seq_len: to which it is cut.
+    """
     c = config
     layers, window = _attention(c, family)
     ropes = c.rope_parameters
@@ -185,12 +198,12 @@ def meant(config: Any, family: str) -> exporter.ModelConfig:
         n_heads=c.num_attention_heads,
         n_kv_heads=c.num_key_value_heads,
         vocab_size=c.vocab_size,
-        max_seq_len=c.max_position_embeddings,
+        max_seq_len=max_seq_len or c.max_position_embeddings,
         tied=c.tie_word_embeddings,
         norm_eps=c.rms_norm_eps,
         rope_theta=first["rope_theta"],
         head_dim=_head_dim(c),
-        rope_scaling=_scaling(first),
+        rope_scaling=_scaling(first, c.max_position_embeddings),
         qkv_bias=family == "qwen2" or bias,
         wo_bias=bias,
         mlp_bias=getattr(c, "mlp_bias", False),
@@ -250,12 +263,22 @@ def _switches(c: Any, family: str) -> dict[str, Any]:
     return made
 
 
-def _scaling(rope: Keywords) -> exporter.RopeScaling:
+def _scaling(rope: Keywords, positions: int) -> exporter.RopeScaling:
     kind = rope["rope_type"]
     if kind == "default":
         return exporter.RopeScaling()
     if kind == "linear":
         return exporter.RopeScaling("linear", rope["factor"])
+    if kind == "longrope":
+        original = rope["original_max_position_embeddings"]
+        factor = rope.get("factor") or positions / original
+        return exporter.RopeScaling(
+            "longrope",
+            original_max_positions=original,
+            attention_factor=rope.get("attention_factor")
+            or math.sqrt(1 + max(0.0, math.log(factor)) / math.log(original)),
+            short_factors=tuple(np.float32(rope["short_factor"]).tolist()),
+        )
     scales = rope.get("mscale") and rope.get("mscale_all_dim")
     return exporter.RopeScaling(
         "yarn",

@@ -170,7 +170,20 @@ def _phi3(draw: st.DrawFn, _family: str, _layers: int, head_dim: int, longest: i
     # a hair more, so that the product is not rounded to less
     share = rotated / head_dim * (1 + 2**-50) if rotated < head_dim else 1.0
     rope = {"rope_type": "default", "rope_theta": theta, "partial_rotary_factor": share}
-    return {"rope_parameters": rope, "sliding_window": draw(st.none() | st.integers(1, longest))}
+    made = {"rope_parameters": rope, "sliding_window": draw(st.none() | st.integers(1, longest))}
+    if draw(st.booleans()):
+        rope |= draw(_longropes(rotated // 2))
+        made["original_max_position_embeddings"] = draw(st.integers(longest, longest + 3))
+    return made
+
+
+@st.composite
+def _longropes(draw: st.DrawFn, pairs: int) -> dict[str, Any]:
+    """Return the parameters of longrope; transformers rounds its short factors to float32."""
+    factors = st.lists(st.floats(1, 64), min_size=pairs, max_size=pairs)
+    said = {"rope_type": "longrope", "short_factor": draw(factors), "long_factor": draw(factors)}
+    attention = {"attention_factor": draw(st.floats(0.5, 2, width=32))}
+    return said | draw(st.sampled_from([{}, {"factor": 32.0}, attention]))
 
 
 @st.composite

@@ -143,8 +143,12 @@ class ReplayedModel:
             return x
         theta = F(self.c.rope_theta if rope == "first" else self.c.local_theta)
         frequencies = [F(1) / self.power(theta, F(i) / F(rotated)) for i in range(0, rotated, 2)]
+        factors = self.c.rope_scaling.short_factors if rope == "first" else ()
+        if factors:
+            frequencies = [F(float(f) * (1.0 / factor)) for f, factor in zip(frequencies, factors, strict=True)]
         turns = [self.turn(F(position) * frequency) for frequency in frequencies]
-        cosine, sine = (np.array(column, F) for column in zip(*turns, strict=True))
+        scale = F(self.c.rope_scaling.attention_factor) if factors else F(1)
+        cosine, sine = (np.array(column, F) * scale for column in zip(*turns, strict=True))
         out = x.copy()
         even, odd = x[:, 0:rotated:2], x[:, 1:rotated:2]
         out[:, 0:rotated:2], out[:, 1:rotated:2] = even * cosine - odd * sine, even * sine + odd * cosine

@@ -36,6 +36,9 @@ SCALINGS = {
         attention_factor=1.1386,
         truncate=True,
     ),
+    "longrope": exporter.RopeScaling(
+        "longrope", original_max_positions=33, attention_factor=1.25, short_factors=(1.0, 1.125, 1.5, 3.0, 7.5)
+    ),
 }
 METADATA = {"a.note": "grüße", "exporter": "by hand", "z": ""}
 
@@ -67,9 +70,13 @@ def head_size(content: bytes) -> int:
 
 
 def table_at(content: bytes) -> int:
-    """Where the table of tensors begins: after two blocks of 256 bytes and the layer table in whole blocks of 64."""
-    (layers,) = struct.unpack_from("<i", content, 16)
-    return 512 + -(-4 * max(0, min(layers, 1 << 20)) // 64) * 64
+    """Where the table of tensors begins: after two blocks of 256 bytes, and the layer table and longrope's factors in
+    whole blocks of 64."""
+    (layers,), (scaling,), (rotary_dim,) = (
+        struct.unpack_from(kind, content, at) for kind, at in (("<i", 16), ("<I", 64), ("<I", 268))
+    )
+    factors = min(rotary_dim, 1 << 16) // 2 if scaling == 5 else 0
+    return 512 + sum(-(-4 * count // 64) * 64 for count in (max(0, min(layers, 1 << 20)), factors))
 
 
 def patched(content: bytes, *changes: tuple[int, bytes], resign: bool = True) -> bytes:

@@ -108,6 +108,19 @@ def test_the_head_of_every_kind_of_model_is_assembled_again(
         assert findings(shown, model) == []
 
 
+LONGROPE = exporter.RopeScaling(
+    "longrope", original_max_positions=40, attention_factor=1.25, short_factors=(1.0, 1.5, 2.0, 3.0, 9.0)
+)
+
+
+def test_the_factors_of_longrope_are_part_of_the_head(tmp_path: Path) -> None:
+    model = many_fields(rope_scaling=LONGROPE)
+    with reader_c.open(written(tmp_path, model)) as shown:
+        assert findings(shown, model) == []
+        other = exporter.RopeScaling(**{**vars(LONGROPE), "short_factors": (1.0, 1.5, 2.0, 3.5, 9.0)})
+        assert findings(shown, many_fields(rope_scaling=other)) != []
+
+
 OTHERS = {
     "norm_eps": 4e-6,
     "rope_theta": 4e5,

@@ -37,6 +37,16 @@ MODELS = {
     ),
     "granite": config(embedding_scale=12.0, score_scale=0.2, residual_scale=0.3, logit_divisor=8.0),
     "phi": config(rotary_dim=4, query_scale_beta=0.7, query_scale_positions=3),
+    "phi 4": config(
+        max_seq_len=33,
+        rope_scaling=exporter.RopeScaling(
+            "longrope",
+            original_max_positions=33,
+            attention_factor=1.3,
+            short_factors=(1.0, 1.5, 2.5, 4.0),
+            long_factors=(2.0, 6.0, 9.0, 20.0),
+        ),
+    ),
     "smollm": config(layers=(LayerKind(False, "first"), LayerKind(False, "none"))),
 }
 # What makes the same logits, and is tried before or is simpler.
@@ -84,6 +94,7 @@ def test_every_switch_has_a_mistake() -> None:
         *("qk-norm-missing", "qk-norm-width", "norm-one-missing", "norm-place", "rope-whole-head", "rope-added"),
         *("rope-of-layers", "query-scale-missing", "window-off", "window-ignored", "window-everywhere"),
         *("embedding-scale", "score-scale-ignored", "residual-scale-missing", "logit-divisor", "cap-missing"),
+        *("attention-factor-missing", "rope-factors"),
     }
 
 

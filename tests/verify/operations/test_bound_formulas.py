@@ -235,6 +235,7 @@ SCALED = {
     "linear": (RopeScaling("linear", factor=3.0), 2),
     "llama3": (RopeScaling("llama3", 8.0, 8192, low_freq_factor=1.0, high_freq_factor=4.0), 2),
     "yarn": (RopeScaling("yarn", 40.0, 4096, beta_fast=32.0, beta_slow=1.0, attention_factor=1.3), 2),
+    "longrope": (RopeScaling("longrope", 0.0, 4096, attention_factor=1.2), 2),
 }
 
 
@@ -248,6 +249,9 @@ def model_of(head_dim: int, theta: float, scaling: RopeScaling) -> Hyperparamete
 @pytest.mark.parametrize("theta", [10000.0, 10000.0004, 0.5])
 def test_frequencies_count_the_power_its_arguments_and_a_ratio(scaling: str, head_dim: int, theta: float) -> None:
     of_scaling, ratio = SCALED[scaling]
+    if scaling == "longrope":
+        factors = tuple(1 + 0.5 * pair for pair in range(head_dim // 2))
+        of_scaling = dataclasses.replace(of_scaling, short_factors=factors)
     hyper = model_of(head_dim, theta, of_scaling)
     exact = frequencies(hyper)
     found = bounds.rope_frequency(exact, hyper)

@@ -26,11 +26,18 @@ SCALINGS = {
     "llama3": RopeScaling("llama3", 8.0, 8192, low_freq_factor=1.0, high_freq_factor=4.0),
     "yarn": RopeScaling("yarn", 40.0, 4096, beta_fast=32.0, beta_slow=1.0, attention_factor=1.3688879454113936),
 }
+# Phi 4 mini's long factors, of which a head of any size has the first ones
+_FACTORS = torch.tensor([1.118320672**pair for pair in range(64)]).tolist()
 
 
 def model_of(head_dim: int, theta: float, scaling: str = "none") -> Hyperparameters:
+    if scaling == "longrope":
+        factors = tuple(_FACTORS[: head_dim // 2])
+        of_model = RopeScaling("longrope", 0.0, 4096, attention_factor=1.1902380714, short_factors=factors)
+    else:
+        of_model = SCALINGS[scaling]
     shape = {"dim": head_dim, "n_heads": 1, "n_kv_heads": 1, "max_seq_len": 8192}
-    return dataclasses.replace(hyperparameters(config(**shape, rope_theta=theta)), rope_scaling=SCALINGS[scaling])
+    return dataclasses.replace(hyperparameters(config(**shape, rope_theta=theta)), rope_scaling=of_model)
 
 
 def engine_frequencies(model: Hyperparameters) -> Row:
@@ -53,7 +60,7 @@ def use_of_tables(model: Hyperparameters, position: int, cosine: Row, sine: Row)
 THETAS = st.one_of(st.sampled_from([10000.0, 1e5, 5e5, 1e6, 10000.0001, 0.5]), st.floats(2, 1e8))
 
 
-@given(st.integers(1, 64), THETAS, st.sampled_from(sorted(SCALINGS)), st.integers(0, 2**20))
+@given(st.integers(1, 64), THETAS, st.sampled_from([*sorted(SCALINGS), "longrope"]), st.integers(0, 2**20))
 @example(64, 500000.0, "llama3", 131071)
 @example(48, 10000.0, "none", 8191)
 @example(1, 10000.0, "none", 2**24)

@@ -244,6 +244,30 @@ def test_yarn_at_its_edges_is_transformers(edge: dict[str, Any]) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("original", [4096, 10**9], ids=["within the pairs", "beyond the last index"])
+@pytest.mark.parametrize("truncate", [False, True])
+def test_yarn_counts_the_pairs_of_the_rotated_part_as_transformers_does(original: int, truncate: bool) -> None:
+    betas = {"beta_fast": original / 128, "beta_slow": 1.0}
+    parameters = {
+        "rope_theta": 1e4,
+        "rope_type": "yarn",
+        "factor": 8.0,
+        "original_max_position_embeddings": original,
+        "partial_rotary_factor": 2 / 3,
+        "truncate": truncate,
+        **betas,
+    }
+    with huggingface.float64_arithmetic(), quiet_transformers() as transformers:
+        config = transformers.LlamaConfig(**huggingface.settings(head_dim=24, rope_parameters=parameters))
+        expected, _ = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["yarn"](config)
+    scaling = RopeScaling("yarn", 8.0, original, **betas, attention_factor=1.0, truncate=truncate)
+    model = hyperparameters(toy(dim=48, n_heads=2, n_kv_heads=1))
+    found = rope.frequencies(dataclasses.replace(model, rope_scaling=scaling, rotary_dim=16))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    plain = rope.frequencies(dataclasses.replace(model, rotary_dim=16))
+    assert len((plain / found).round(decimals=6).unique()) > 3
+
+
 @pytest.mark.parametrize(
     ("scaling", "of_ratio"),
     [

@@ -16,6 +16,7 @@ from verify.sources.source import RopeScaling
 WHERE = Path("config.json")
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 LLAMA3 |= {"original_max_position_embeddings": 16}
+FLOAT32_TENTH = 0.10000000149011612
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 
 
@@ -27,6 +28,48 @@ def read(rope: Any, said: dict[str, Any] | None = None, head_dim: int = 8) -> tu
     )
     config.standardize_rope_params = lambda: None
     return read_rope(WHERE, Settings("llama", said or {}, {}), config, 33, head_dim)
+
+
+LONGROPE = {"rope_type": "longrope", "short_factor": [1, 1.5, 0.1], "long_factor": [2, 3.5, 9]}
+LONGROPE |= {"partial_rotary_factor": 0.75, "original_max_position_embeddings": 16}
+
+
+def read_phi(rope: dict[str, Any], **more: Any) -> tuple[float, RopeScaling, list[str]]:
+    fields = {"hidden_size": 48, "num_attention_heads": 6, "head_dim": 8, "max_position_embeddings": 64, **more}
+    config = SimpleNamespace(rope_parameters={"rope_theta": 1e4, **rope}, **fields)
+    config.standardize_rope_params = lambda: None
+    return read_rope(WHERE, Settings("phi3", {}, {}), config, 64, 8)
+
+
+@pytest.mark.parametrize(
+    ("more", "factor"),
+    [({}, 1.5**0.5), ({"factor": 16.0}, 2**0.5), ({"factor": 1}, 1.0), ({"attention_factor": 1.25}, 1.25)],
+)
+def test_longrope_has_a_factor_for_each_rotated_pair(more: dict[str, Any], factor: float) -> None:
+    theta, scaling, notes = read_phi({**LONGROPE, **more})
+    assert (theta, notes) == (1e4, [])
+    expected = RopeScaling("longrope", 0.0, 16, attention_factor=factor, short_factors=(1.0, 1.5, FLOAT32_TENTH))
+    assert scaling == expected
+    assert scaling.long_factors == (2.0, 3.5, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"short_factor": [1, 0, 1]}, "rope_scaling: short_factor: expected a positive finite number, found 0"),
+        ({"long_factor": [1, -1, 1]}, "rope_scaling: long_factor: expected a positive finite number, found -1"),
+        ({"attention_factor": 0}, "rope_scaling: attention_factor: expected a positive finite number, found 0"),
+        ({"rope_type": "yarn"}, "rope_type: expected one of default, longrope, found yarn"),
+        (
+            {"original_max_position_embeddings": 1},
+            "rope_scaling: expected longrope that transformers can compute, found float division by zero",
+        ),
+    ],
+)
+def test_a_longrope_that_nothing_can_compute_is_refused(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(CannotJudgeError) as caught:
+        read_phi({**LONGROPE, **more})
+    assert str(caught.value) == f"config.json: {message}"
 
 
 def refused(rope: Any, **more: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.checks.config import flat
+from verify.checks.config import factors_listed, flat
 from verify.checks.directory.switches import MODEL_TYPES, activation_of, biases, experts, rope_of, switches
 from verify.checks.directory.target import Directory, transformers_config
 from verify.checks.result import CheckResult, exact
@@ -42,6 +42,8 @@ _KEYS = {
         for name in ("factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor")
     },
     "rope_scaling_truncate": "truncate",
+    "rope_scaling_short_factors": "short_factor",
+    "rope_scaling_long_factors": "long_factor",
     # what the family decides, or several keys together, is named as in reports
     **{name: name for name in ("norm_place", "norm_plus_one", "qk_norm", "rotary_dim", "windowed_layers")},
     **{name: name for name in ("layers_without_rope", "layers_with_local_rope")},
@@ -71,6 +73,7 @@ _SCALINGS = {
     "dynamic": ("factor",),
     "llama3": ("factor", "original_max_positions", "low_freq_factor", "high_freq_factor"),
     "yarn": ("factor", "original_max_positions", "beta_fast", "beta_slow", "attention_factor", "truncate"),
+    "longrope": ("original_max_positions", "attention_factor", "short_factors"),
 }
 _OF_ROPE = {key for name, key in _KEYS.items() if name.startswith("rope_")}
 # Tensors of experts, of which a config.json may ask for more than there are.
@@ -172,6 +175,7 @@ def _said(directory: Directory) -> dict[str, Any]:
     fields = flat(hyper)
     said = {key: fields[name] for name, key in _KEYS.items() if not name.startswith("rope_scaling_")}
     said |= {key: rope[key] for key in _KEYS.values() if key in _OF_ROPE and rope.get(key) is not None}
+    said |= {key: factors_listed(said[key]) for key in ("short_factor", "long_factor") if key in said}
     return {**said, "rope_type": "none" if kind == "default" else kind}
 
 
@@ -179,6 +183,9 @@ def _expected(hyper: Hyperparameters) -> dict[str, Any]:
     """Return the source's fields under config.json's keys, of RoPE's scaling those that its type has."""
     fields = flat(hyper)
     scaling = ("type", *_SCALINGS[hyper.rope_scaling.type])
+    if hyper.rope_scaling.long_factors:  # only a Hugging Face source says them
+        fields["rope_scaling_long_factors"] = factors_listed(hyper.rope_scaling.long_factors)
+        scaling = (*scaling, "long_factors")
     named = [name for name in _KEYS if not name.startswith("rope_scaling_")]
     return {_KEYS[name]: fields[name] for name in (*named, *(f"rope_scaling_{name}" for name in scaling))}
 

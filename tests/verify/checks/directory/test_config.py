@@ -169,6 +169,38 @@ def test_real_numbers_are_compared_as_float32() -> None:
     assert checked(directory(rms_norm_eps=float(np.float32(1e-6)))).status == "pass"
 
 
+LONGROPE = RopeScaling(
+    "longrope", 0.0, 40, attention_factor=1.25, short_factors=(1.0, 1.5, 2.0, 2.5), long_factors=(3.0, 4.0, 5.0, 6.0)
+)
+OF_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 5e5,
+    "factor": 1.0,
+    "original_max_position_embeddings": 40,
+    "attention_factor": 1.25,
+    "short_factor": [1.0, 1.5, 2.0, 2.5],
+    "long_factor": [3.0, 4.0, 5.0, 6.0],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("short_factor", [1.0, 1.5, 2.25, 2.5], "expected 1, 1.5, 2, 2.5, found 1, 1.5, 2.25, 2.5"),
+        ("long_factor", [3.0, 4.0, 5.0, 7.0], "expected 3, 4, 5, 6, found 3, 4, 5, 7"),
+        ("attention_factor", 1.0, "expected 1.25, found 1.0"),
+        ("original_max_position_embeddings", 41, "expected 40, found 41"),
+    ],
+)
+def test_every_part_of_longrope_is_compared(key: str, value: object, said: str) -> None:
+    hyper = dataclasses.replace(HYPER, rope_scaling=LONGROPE, rope_theta=5e5)
+    assert checked(directory(rope_parameters=OF_LONGROPE), hyper).status == "pass"
+    assert checked(directory(rope_parameters={**OF_LONGROPE, key: value}), hyper).detail == f"{key}: {said}"
+    from_a_file = dataclasses.replace(hyper, rope_scaling=dataclasses.replace(LONGROPE, long_factors=()))
+    other = {**OF_LONGROPE, "long_factor": [9.0] * 4}
+    assert checked(directory(rope_parameters=other), from_a_file).status == "pass"
+
+
 YARN = RopeScaling("yarn", 4.0, 17, beta_fast=31.0, beta_slow=1.5, attention_factor=1.25, truncate=True)
 OF_YARN = {
     "rope_type": "yarn",
