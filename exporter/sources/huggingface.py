@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
@@ -64,7 +62,7 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
         name, first, expert = there[canonical].name, there[canonical].first, there[canonical].expert
         rows = slice(first, first + shapes[canonical][0])
         if expert is not None:
-            return np.ascontiguousarray(tensors.float32(name, slice(expert, expert + 1))[0][rows])
+            return tensors.expert(name, expert, rows)
         return in_pairs(canonical, adapter.merged(name, tensors.float32(name, rows), first), config)
 
     def locate(canonical: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
