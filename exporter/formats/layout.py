@@ -121,7 +121,7 @@ def assumptions(
     for field, implied in (("rope_theta", theta), ("norm_eps", eps)):
         value = getattr(config, field)
         same = np.float32(value) == np.float32(implied)
-        yield field, f"{implied:g}" if same else f"{value:.9g}", f"{implied:g}"
+        yield field, f"{implied:.9g}" if same else f"{value:.9g}", f"{implied:.9g}"
     plain = {"rope_scaling": "none", "qkv_bias": "false", "wo_bias": "false", "mlp_bias": "false"}
     switches = {field: described(default) for field, default in SWITCH_DEFAULTS.items()}
     for field, words in (plain | {"activation": "silu"} | switches | others).items():
