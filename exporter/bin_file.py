@@ -11,8 +11,8 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from exporter.config import ModelConfig
-from exporter.formats import v3
-from exporter.formats.layout import lay_out
+from exporter.formats import ajc1, v3
+from exporter.formats.layout import Layout, lay_out
 from exporter.payload import PayloadWriter, write_all
 from exporter.summary import TensorSummary
 
@@ -27,11 +27,34 @@ def write_legacy(
     layout = lay_out(config, format_name, group_size)
     file.truncate(layout.size)
     write_all(file, memoryview(layout.header), 0)
-    stored = {
+    return payload.write(file, layout.parts, _stored(layout, group_size), layout.size)
+
+
+def write_ajc1(
+    file: BinaryIO, payload: PayloadWriter, config: ModelConfig, group_size: int
+) -> tuple[TensorSummary, ...]:
+    """Write a file of qwen3.c's into an empty file.
+
+    Raises FormatError where the format cannot express config, and what PayloadWriter.write raises.
+    """
+    layout = ajc1.lay_out(config, group_size)
+    file.truncate(layout.size)
+    write_all(file, memoryview(layout.header), 0)
+    return payload.write(
+        file,
+        layout.parts,
+        _stored(layout, group_size),
+        layout.size,
+        arrange=lambda name, weights: ajc1.arranged(name, weights, config),
+    )
+
+
+def _stored(layout: Layout, group_size: int) -> dict[str, v3.Stored]:
+    """Return how a layout stores each tensor."""
+    return {
         part.tensor: v3.Stored("fp32") if part.part == "fp32" else v3.Stored("q8_0", group_size)
         for part in layout.parts
     }
-    return payload.write(file, layout.parts, stored, layout.size)
 
 
 def write_v3(

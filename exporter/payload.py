@@ -30,6 +30,8 @@ _PART_DTYPES = {"fp32": "<f4", "fp16": "<f2", "bf16": "<u2", "int8": "i1", "scal
 
 # Receives a tensor's name and its parts as they were written.
 Written = Callable[[str, list[NDArray[np.generic]]], None]
+# (name, weights) -> the weights with their rows in the file's order
+Arrange = Callable[[str, Weights], Weights]
 
 
 class PayloadWriter:
@@ -48,12 +50,14 @@ class PayloadWriter:
         stored: Mapping[str, Stored],
         size: int,
         written: Written = lambda _name, _arrays: None,
+        arrange: Arrange = lambda _name, weights: weights,
     ) -> tuple[TensorSummary, ...]:
         """Write every part at its offset, and return a summary of each tensor in the order of parts.
 
         stored: how each tensor is stored. size: of the whole file, for progress. written is called on any thread and
-        must not keep the arrays. Raises WeightError for a weight that is not finite or that its storage cannot hold,
-        FormatError where an encoded tensor does not fit its part, CheckpointError, and OSError.
+        must not keep the arrays. arrange: by default rows stay in llama2.c's order. Raises WeightError for a weight
+        that is not finite or that its storage cannot hold, FormatError where an encoded tensor does not fit its part,
+        CheckpointError, and OSError.
         """
         of_tensor: dict[str, list[Part]] = {}
         for part in parts:
@@ -70,7 +74,7 @@ class PayloadWriter:
             if name in TABLES:
                 self._write_table(file, own[0])
                 return TensorSummary(name, own[0].shape, how.storage, nbytes, 0.0, 0.0)
-            weights = self.load(name)
+            weights = arrange(name, self.load(name))
             begun[name] = 0
 
             def advance(elements: int) -> None:

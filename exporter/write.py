@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from exporter.bin_file import write_legacy, write_v3
+from exporter.bin_file import write_ajc1, write_legacy, write_v3
 from exporter.checkpoint import Checkpoint
 from exporter.config import ModelConfig, without_idle_window
 from exporter.disk.atomic import atomic_file
 from exporter.disk.target import resolve_target
 from exporter.errors import FormatError
-from exporter.formats import v3
+from exporter.formats import ajc1, v3
 from exporter.formats.huggingface import export_huggingface
 from exporter.formats.layout import (
     LEGACY_FORMATS,
@@ -40,7 +40,7 @@ _PAYLOAD = 0.8
 # Bytes read at a time for the digest.
 _BLOCK = 1 << 20
 
-FORMATS = (*LEGACY_FORMATS, "v3", "hf")
+FORMATS = (*LEGACY_FORMATS, "v3", "ajc1", "hf")
 
 
 def export(
@@ -64,8 +64,8 @@ def export(
     Args:
         checkpoint: a path or hub id, or an open Checkpoint, which may say more about the source.
         out: the path of the file or directory, which appears complete or not at all.
-        format: one of FORMATS: "v0", "v1", "v1-fp32", "v2" and "v3" are files, "hf" is a directory.
-        group_size: the largest of Q8_0's groups; a smaller one is used where it does not divide in_features.
+        format: one of FORMATS: "hf" is a directory, all others are files; "ajc1" is qwen3.c's.
+        group_size: the largest of Q8_0's groups; "ajc1" halves it until it divides in_features, others use a divisor.
         exact_group_size: refuse a smaller one.
         storage: of v3: "source" (its own type, without loss), "fp32", "fp16", "bf16" or "q8_0", or a mapping of name
             patterns to these, of which the last match counts.
@@ -132,6 +132,10 @@ def _plan(
     Raises FormatError.
     """
     requested, exact = group_size
+    if format_name == "ajc1":
+        ajc1.check_expressible(config)
+        used = ajc1.choose_group_size(config, requested, exact=exact)
+        return _Plan(used, partial(write_ajc1, config=config, group_size=used))
     if format_name != "v3":
         used = _legacy_group_size(config, format_name, requested, exact=exact)
         return _Plan(used, partial(write_legacy, config=config, format_name=format_name, group_size=used))

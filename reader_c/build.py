@@ -17,6 +17,7 @@ INTERFACE = ("points.h", "reader.h", "tokenizer.h", "sample.h")
 SOURCES = (
     "shape.c",
     "layout.c",
+    "ajc1.c",
     "v3_fields.c",
     "v3_config.c",
     "v3_architecture.c",

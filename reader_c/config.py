@@ -7,7 +7,14 @@ from typing import Any
 
 from reader_c._reader import ffi, lib
 
-FORMATS = {lib.RC_V0: "v0", lib.RC_V1: "v1", lib.RC_V1_FP32: "v1-fp32", lib.RC_V2: "v2", lib.RC_V3: "v3"}
+FORMATS = {
+    lib.RC_V0: "v0",
+    lib.RC_V1: "v1",
+    lib.RC_V1_FP32: "v1-fp32",
+    lib.RC_V2: "v2",
+    lib.RC_V3: "v3",
+    lib.RC_AJC1: "ajc1",
+}
 _GATES = {lib.RC_SILU: "silu", lib.RC_GELU: "gelu", lib.RC_GELU_TANH: "gelu_tanh"}
 _NORM_PLACES = {lib.RC_NORM_BEFORE: "before", lib.RC_NORM_AFTER: "after", lib.RC_NORM_BOTH: "both"}
 _QK_NORMS = {lib.RC_QK_PLAIN: "none", lib.RC_QK_BY_HEAD: "head", lib.RC_QK_WHOLE: "whole"}

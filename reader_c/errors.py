@@ -64,7 +64,7 @@ class ClosedError(ReaderError):
     """The model or session was closed before this call."""
 
 
-_MAGIC = b"24ka"
+_MAGICS = (b"24ka", b"1cja")
 
 # The most likely kind of a file that is no .bin, by its first bytes.
 _OTHER_KINDS = {
@@ -83,7 +83,7 @@ def remark_on_kind(path: str) -> str:
             start = file.read(16)
     except OSError:
         return ""
-    if start.startswith(_MAGIC):
+    if start.startswith(_MAGICS):
         return ""
     for magic, kind in _OTHER_KINDS.items():
         if start.startswith(magic):

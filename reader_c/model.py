@@ -34,7 +34,8 @@ class Model(Handle):
             file of up to half of the machine's memory.
 
     Attributes:
-        path, format, file_size: of the file; format is "v0", "v1", "v1-fp32", "v2" or "v3".
+        path, format, file_size: of the file; format is "v0", "v1", "v1-fp32", "v2", "v3" or
+            "ajc1", which is qwen3.c's.
         config: what the header says.
         head_size, alignment: bytes before the first tensor; what offsets are multiples of.
         mapped: whether the file is mapped.

@@ -26,6 +26,15 @@ _ASSUMED = (
     "no biases",
     "SiLU",
 )
+# Nor can that of qwen3.c's files.
+_ASSUMED_BY_QWEN3C = (
+    "rope_theta 1000000",
+    "no RoPE scaling",
+    "norm_eps 1e-6",
+    "norms of queries and keys per head",
+    "no biases",
+    "SiLU",
+)
 
 # Tensors in the printed table: nobody reads more, and each takes some milliseconds.
 _MOST_ROWS = 2000
@@ -79,8 +88,12 @@ def inspect_file(path: Path) -> dict[str, Any]:
             "config": dataclasses.asdict(model.config),
             "metadata": model.metadata,
             "tensors": tensors,
-            "assumed": [] if model.format == "v3" else list(_ASSUMED),
+            "assumed": list(_assumed(model.format)),
         }
+
+
+def _assumed(file_format: str) -> tuple[str, ...]:
+    return {"v3": (), "ajc1": _ASSUMED_BY_QWEN3C}.get(file_format, _ASSUMED)
 
 
 def _tensor(model: reader_c.Model, name: str) -> dict[str, Any]:

@@ -78,10 +78,11 @@ def release(
 ) -> Released:
     """Export, verify, and publish the file at out only if it passes; an earlier file there stays otherwise.
 
-    format: v0, v1, v1-fp32, v2, v3, or hf for a directory, for which all of this holds as well. options: as in
+    format: v0, v1, v1-fp32, v2, v3, ajc1, or hf for a directory, for which all of this holds as well. options: as in
     verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out: llama2.c's
-    tokenizer.bin, which appears with the file or not at all. changes: fields of ExportOptions and of Options.
-    report_dir: by default out.report for a pass and out.rejected for a fail, so that an earlier file's report stays.
+    tokenizer.bin, or beside ajc1 qwen3.c's .tokenizer, which appears with the file or not at all. changes: fields of
+    ExportOptions and of Options. report_dir: by default out.report for a pass and out.rejected for a fail, so that an
+    earlier file's report stays.
 
     The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
     The report is complete on disk before the rename and gets its names after it. So if anything cannot be written,
@@ -207,7 +208,8 @@ def _beside(
         raise exporter.FormatError("tokenizer_out: expected none for hf, which carries the source's tokenizer along")
     if os.path.realpath(out) == os.path.realpath(tokenizer_out):
         raise WriteError(f"{os.fspath(tokenizer_out)}: tokenizer_out: expected another path than OUT, found the same")
-    return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite)
+    form = "qwen3c" if export.format == "ajc1" else "llama2c"
+    return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite, form=form)
 
 
 def _judging(options: Options, export: ExportOptions, words: Path | None) -> Options:

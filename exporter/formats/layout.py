@@ -8,7 +8,7 @@ All integers and floats are little-endian; matrices are row-major (out_features,
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd, prod
 from typing import Literal
@@ -26,8 +26,8 @@ HEADER_BYTES = 256
 # In a larger group, the sum of int8 products may overflow int32.
 LARGEST_GROUP = (2**31 - 1) // (127 * 128)
 
-_NORMS = ("layers.*.attention_norm.weight", "layers.*.ffn_norm.weight", "norm.weight")
-_MATRICES = (
+NORMS = ("layers.*.attention_norm.weight", "layers.*.ffn_norm.weight", "norm.weight")
+MATRICES = (
     "tok_embeddings.weight",
     "layers.*.attention.wq.weight",
     "layers.*.attention.wk.weight",
@@ -57,18 +57,18 @@ _V0_ORDER = (
 
 # Payload of each format: tensors in file order, each with the parts that stand together. A star stands for every
 # layer; a tied model omits output.weight.
-_Row = tuple[str, tuple[PartName, ...]]
-PAYLOADS: dict[str, tuple[_Row, ...]] = {
+Row = tuple[str, tuple[PartName, ...]]
+PAYLOADS: dict[str, tuple[Row, ...]] = {
     "v0": tuple((name, ("fp32",)) for name in _V0_ORDER),
     "v1": (
-        *((name, ("fp32",)) for name in _NORMS),
-        *((name, ("int8",)) for name in _MATRICES),
-        *((name, ("scale",)) for name in _MATRICES),
+        *((name, ("fp32",)) for name in NORMS),
+        *((name, ("int8",)) for name in MATRICES),
+        *((name, ("scale",)) for name in MATRICES),
     ),
-    "v1-fp32": tuple((name, ("fp32",)) for name in _NORMS + _MATRICES),
+    "v1-fp32": tuple((name, ("fp32",)) for name in NORMS + MATRICES),
     "v2": (
-        *((name, ("fp32",)) for name in _NORMS),
-        *((name, ("int8", "scale")) for name in _MATRICES),
+        *((name, ("fp32",)) for name in NORMS),
+        *((name, ("int8", "scale")) for name in MATRICES),
     ),
 }
 LEGACY_FORMATS = tuple(PAYLOADS)
@@ -88,7 +88,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """The place of every byte in a v0 to v2 file: the header, then the parts, without gap or overlap, up to size."""
+    """The place of every byte in a v0 to v2 or ajc1 file: the header, then the parts up to size, without gap or
+    overlap."""
 
     header: bytes
     parts: tuple[Part, ...]
@@ -97,7 +98,12 @@ class Layout:
 
 def check_expressible(config: ModelConfig, format_name: str) -> None:
     """Raise FormatError naming the first field of config that readers of a v0 to v2 format assume differently."""
-    for field, found, implied in _assumptions(config):
+    refuse_unlike(format_name, assumptions(config, 10000.0, 1e-5, {"head_dim": f"{config.dim / config.n_heads:g}"}))
+
+
+def refuse_unlike(format_name: str, assumed: Iterable[tuple[str, object, object]]) -> None:
+    """Raise FormatError for the first of (field, the model's value, the value that readers assume) that differs."""
+    for field, found, implied in assumed:
         if found != implied:
             raise FormatError(
                 f"{field}: expected {implied}, which every reader of {format_name} assumes, found {found}: "
@@ -105,19 +111,22 @@ def check_expressible(config: ModelConfig, format_name: str) -> None:
             )
 
 
-def _assumptions(config: ModelConfig) -> Iterator[tuple[str, object, object]]:
-    """Yield (field, the model's value, the value that readers assume). The float fields are compared as float32."""
-    for field, implied in (("rope_theta", 10000.0), ("norm_eps", 1e-5)):
+def assumptions(
+    config: ModelConfig, theta: float, eps: float, others: dict[str, str]
+) -> Iterator[tuple[str, object, object]]:
+    """Yield (field, the model's value, the value that readers assume) in words.
+
+    theta and eps are compared as float32. others: fields that readers assume to be other than Llama's.
+    """
+    for field, implied in (("rope_theta", theta), ("norm_eps", eps)):
         value = getattr(config, field)
         same = np.float32(value) == np.float32(implied)
-        yield field, f"{implied:g}" if same else f"{value:.9g}", f"{implied:g}"
-    yield "rope_scaling", config.rope_scaling.type, "none"
-    yield "head_dim", f"{config.head_dim}", f"{config.dim / config.n_heads:g}"
-    for field in ("qkv_bias", "wo_bias", "mlp_bias"):
-        yield field, str(getattr(config, field)).lower(), "false"
-    yield "activation", config.activation, "silu"
-    for field, default in SWITCH_DEFAULTS.items():
-        yield field, described(getattr(config, field)), described(default)
+        yield field, f"{implied:.9g}" if same else f"{value:.9g}", f"{implied:.9g}"
+    plain = {"rope_scaling": "none", "qkv_bias": "false", "wo_bias": "false", "mlp_bias": "false"}
+    switches = {field: described(default) for field, default in SWITCH_DEFAULTS.items()}
+    for field, words in (plain | {"activation": "silu"} | switches | others).items():
+        value = config.rope_scaling.type if field == "rope_scaling" else getattr(config, field)
+        yield field, described(value), words
 
 
 def check_group_size(requested: object) -> None:
@@ -145,12 +154,16 @@ def choose_group_size(widths: Mapping[str, int], requested: int, *, exact: bool)
 def lay_out(config: ModelConfig, format_name: str, group_size: int) -> Layout:
     """Return header and parts of a v0 to v2 file. group_size: ignored by v0 and v1-fp32. Raises FormatError."""
     check_expressible(config, format_name)
+    return place(_header(config, format_name, group_size), PAYLOADS[format_name], config, group_size)
+
+
+def place(header: bytes, payload: Iterable[Row], config: ModelConfig, group_size: int) -> Layout:
+    """Return a header and, one behind the other, the parts of a payload's rows."""
     shapes = tensor_shapes(config)
     shapes["freqs_cos"] = shapes["freqs_sin"] = (config.max_seq_len, config.head_dim // 2)
-    header = _header(config, format_name, group_size)
     parts: list[Part] = []
     at = len(header)
-    for pattern, part_names in PAYLOADS[format_name]:
+    for pattern, part_names in payload:
         for name in _names(pattern, config):
             for part in part_names:
                 shape = shapes[name]

@@ -1,6 +1,7 @@
-"""llama2.c's own .bin files as a source: v0 and v1-fp32 bit for bit, v1 and v2 as the numbers their Q8_0 stands for.
+"""llama2.c's own .bin files and qwen3.c's as a source: float32 bit for bit, Q8_0 as the numbers that it stands for.
 
-All of them mean RoPE's theta 10000, a norm_eps of 1e-5 and heads of dim / n_heads: they have no field for others.
+Those of llama2.c mean RoPE's theta 10000, a norm_eps of 1e-5 and heads of dim / n_heads, those of qwen3.c its own
+constants: they have no field for others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from exporter.errors import CheckpointError
 from exporter.file_identity import identity, refuse_changed
 from exporter.formats.layout import HEADER_BYTES, MAGIC, Part
 from exporter.formats.rope_tables import TABLES
+from exporter.rope_pairs import in_pairs, index_in_halves
+from exporter.sources.ajc1_header import is_ajc1, read_ajc1_header
 from exporter.sources.bin_header import BinFile, read_header
 from exporter.sources.buffers import check_table
 from exporter.sources.source_files import check_named_file, first_bytes
@@ -29,7 +32,10 @@ def open_bin(path: Path) -> Checkpoint:
     check_named_file(path)
     opened = identity(path)
     start = first_bytes(path, HEADER_BYTES)
-    found = read_header(str(path), start, opened[2], v0=int.from_bytes(start[:4], "little") != MAGIC)
+    if is_ajc1(start):
+        found = read_ajc1_header(str(path), start, opened[2])
+    else:
+        found = read_header(str(path), start, opened[2], v0=int.from_bytes(start[:4], "little") != MAGIC)
     parts: dict[str, list[Part]] = {}
     for part in found.layout.parts:
         parts.setdefault(part.tensor, []).append(part)
@@ -47,7 +53,11 @@ def open_bin(path: Path) -> Checkpoint:
         refuse_changed(path, opened)
         weights = _decode(path, parts[name], found)
         refuse_changed(path, opened)
-        return weights
+        return in_pairs(name, weights, found.config) if found.format == "ajc1" else weights
+
+    def locate(name: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        there = index_in_halves(name, index, found.config) if found.format == "ajc1" else index
+        return f"{path}: {name}", there
 
     return Checkpoint(
         found.config,
@@ -59,6 +69,7 @@ def open_bin(path: Path) -> Checkpoint:
         opened={path: opened},
         tokenizer=tokenizer_in(path.parent),
         notes=tuple(notes),
+        locate=locate,
     )
 
 

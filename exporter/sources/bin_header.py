@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from exporter.config import ModelConfig, tensor_shapes
@@ -10,7 +11,7 @@ from exporter.errors import CheckpointError
 from exporter.formats.layout import HEADER_BYTES, Layout, lay_out
 from exporter.formats.v3 import MOST_TENSORS
 
-_FIELDS = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
+FIELDS = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
 _V0_BYTES = 28
 
 
@@ -46,7 +47,7 @@ def read_header(where: str, start: bytes, size: int, *, v0: bool) -> BinFile:
         numbers = tuple(numbers_list)
         format_name = "v2" if version == 2 else "v1" if group else "v1-fp32"
         shared = _check_rest(where, start, version, flag, group)
-    values = dict(zip(_FIELDS, numbers, strict=True))
+    values = dict(zip(FIELDS, numbers, strict=True))
     if v0 and values["vocab_size"] != -(2**31):
         values["vocab_size"] = abs(values["vocab_size"])
     try:
@@ -54,18 +55,30 @@ def read_header(where: str, start: bytes, size: int, *, v0: bool) -> BinFile:
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from error
     if group:
-        _check_groups(where, config, group)
-    expected = _size(config, format_name, group)
+        check_groups(where, config, group)
+    return whole_file(where, format_name, config, group, size, lambda model: lay_out(model, format_name, group))
+
+
+def whole_file(
+    where: str,
+    format_name: str,
+    config: ModelConfig,
+    group: int,
+    size: int,
+    laid_out: Callable[[ModelConfig], Layout],
+) -> BinFile:
+    """Return what is known of a file whose header was read. Raises CheckpointError where its size is another."""
+    expected = _size(config, laid_out)
     if expected != size:
         raise CheckpointError(f"{where}: expected {expected} bytes, as its {format_name} header says, found {size}")
     if config.n_layers > MOST_TENSORS:
         raise CheckpointError(f"{where}: n_layers: expected at most {MOST_TENSORS}, found {config.n_layers}")
-    return BinFile(format_name, config, group, lay_out(config, format_name, group))
+    return BinFile(format_name, config, group, laid_out(config))
 
 
-def _size(config: ModelConfig, format_name: str, group: int) -> int:
+def _size(config: ModelConfig, laid_out: Callable[[ModelConfig], Layout]) -> int:
     """Of a whole file, without counting out its layers: all of them are as long as the second."""
-    one, two = (lay_out(replace(config, n_layers=n), format_name, group).size for n in (1, 2))
+    one, two = (laid_out(replace(config, n_layers=n)).size for n in (1, 2))
     return one + (two - one) * (config.n_layers - 1)
 
 
@@ -81,8 +94,8 @@ def _check_rest(where: str, start: bytes, version: int, flag: int, group: int) -
     return bool(flag)
 
 
-def _check_groups(where: str, config: ModelConfig, group: int) -> None:
-    """A group that straddles rows has no layout that anybody reads alike."""
+def check_groups(where: str, config: ModelConfig, group: int) -> None:
+    """Raise CheckpointError for a group that straddles rows: it has no layout that anybody reads alike."""
     for name, shape in tensor_shapes(replace(config, n_layers=1)).items():
         if len(shape) == 2 and shape[1] % group:
             raise CheckpointError(

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from exporter.errors import CheckpointError
+from exporter.sources.ajc1_header import is_ajc1
 from exporter.sources.bin_header import is_v0
 from exporter.sources.known_files import SNIFFED, known_file
 from exporter.sources.source_files import first_bytes, refuse_pointer
@@ -32,7 +33,7 @@ _KINDS = {
     "meta": "a directory with params.json and consolidated.00.pth",
     "llama2c": "a checkpoint of torch.save (.pt)",
     "v3": "a .bin file of version 3",
-    "bin": "a .bin file of llama2.c (v0, v1 or v2)",
+    "bin": "a .bin file of llama2.c (v0, v1 or v2) or qwen3.c (ajc1)",
 }
 _CONFIGS = ("config.json", "params.json")
 _DIRECTORIES = ("huggingface", "meta")
@@ -60,7 +61,7 @@ def detect(path: Path, name: str) -> str:
     start = first_bytes(path, SNIFFED)
     if start[:4] == _MAGIC:
         return "bin" if int.from_bytes(start[4:8], "little") in (1, 2) else "v3"
-    if is_v0(start, path.stat().st_size):
+    if is_ajc1(start) or is_v0(start, path.stat().st_size):
         return "bin"
     if path.name in ADAPTER_WEIGHTS:
         raise CheckpointError(f"{path}: source: expected a model, found {_ADAPTER_FILE}")
@@ -76,7 +77,13 @@ def refuse_other_kind(path: Path, kind: str) -> None:
         return
     if path.is_dir() != (kind in _DIRECTORIES):
         found = "a directory" if path.is_dir() else "a file"
-    elif path.is_dir() or (start := first_bytes(path, SNIFFED))[:4] != _MAGIC:
+    elif path.is_dir():
+        return
+    elif is_ajc1(start := first_bytes(path, SNIFFED)):
+        if kind == "bin":
+            return
+        found = "a .bin file of qwen3.c"
+    elif start[:4] != _MAGIC:
         return
     else:
         version = int.from_bytes(start[4:8], "little")

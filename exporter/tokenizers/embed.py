@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint that is exported: as v3's block, or as llama2.c's file beside the weights."""
+"""The tokenizer of a checkpoint that is exported: as v3's block, or as llama2.c's or qwen3.c's file."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ Publish = Callable[[], AbstractContextManager[None]]
 
 @contextlib.contextmanager
 def staged_tokenizer(
-    checkpoint: Checkpoint, out: Path, *, overwrite: bool
+    checkpoint: Checkpoint, out: Path, *, overwrite: bool, form: str = "llama2c"
 ) -> Iterator[tuple[Publish, tuple[str, ...], Path | None]]:
-    """Write llama2.c's tokenizer.bin beside out; yield what publishes it with the weights, notes, and where it is
-    until then.
+    """Write a tokenizer beside out; yield what publishes it with the weights, notes, and where it is until then.
 
+    form: "llama2c" for llama2.c's tokenizer.bin, "qwen3c" for qwen3.c's .tokenizer.
     Raises ExportError where the format cannot hold the tokenizer, or out cannot be written.
     """
     target = resolve_target(out, overwrite=overwrite)
@@ -57,7 +57,7 @@ def staged_tokenizer(
     model = _tokenizer_of(checkpoint)
     if model is None:
         raise _missing(checkpoint, "omit --tokenizer-out (tokenizer_out)")
-    content, notes = encode_tokenizer(model, "llama2c", checkpoint.config.vocab_size)
+    content, notes = encode_tokenizer(model, form, checkpoint.config.vocab_size)
     with workspace(target) as room:
         temporary = room / target.name
         with as_write_error(target), temporary.open("xb") as file:

@@ -71,6 +71,11 @@ static void rotate(const rc_batch *b, int64_t layer, int rope, float *keys)
     rc_own_tokens(b, &first, &last);
     for (int64_t t = first; t < last; t++) {
         const float *cosine = s->cosine[rope] + t * half, *sine = s->sine[rope] + t * half;
+        if (p->format == RC_AJC1) {
+            rc_rotate_halves(s->q + t * size * p->n_heads, p->n_heads, size, cosine, sine);
+            rc_rotate_halves(keys + t * size * p->n_kv_heads, p->n_kv_heads, size, cosine, sine);
+            continue;
+        }
         rc_rotate(s->q + t * size * p->n_heads, p->n_heads, size, p->rotary_dim, cosine, sine);
         rc_rotate(keys + t * size * p->n_kv_heads, p->n_kv_heads, size, p->rotary_dim, cosine, sine);
     }

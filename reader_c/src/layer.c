@@ -126,7 +126,10 @@ static void run_gated(const rc_batch *b, const float *x, int64_t layer)
     rc_project(b, x, layer, 2, inputs);
     int64_t first, last;
     own_elements(b, p->hidden_dim, &first, &last);
-    (b->fast ? b->fast->gated : rc_gated)(s->gate + first, s->up + first, last - first, p->gate);
+    if (!b->fast && p->format == RC_AJC1)
+        rc_gated_by_product(s->gate + first, s->up + first, last - first);
+    else
+        (b->fast ? b->fast->gated : rc_gated)(s->gate + first, s->up + first, last - first, p->gate);
     rc_finish_step(b);
     rc_record(&b->trace, RC_AT_GATED, layer, s->gate, b->n);
     const rc_projection output = {RC_W2, RC_W2_BIAS, RC_AT_DOWN, RC_AT_DOWN_INT8, s->projected};

@@ -108,7 +108,7 @@ static void take_fp32(cursor *c, int kind)
     c->at = add(c, c->at, multiply(c, stack->stride, stack->layers));
 }
 
-/* v2: each tensor's int8, and its scales right behind it. */
+/* v2 and ajc1: each tensor's int8, and its scales right behind it. */
 static void take_interleaved(cursor *c, int kind)
 {
     rc_stack *stack = describe(c, kind, RC_Q8);
@@ -137,8 +137,8 @@ static void take_scales(cursor *c, int kind)
 
 static const int V0_ORDER[] = {RC_TOK_EMBEDDINGS, RC_ATTENTION_NORM, RC_WQ, RC_WK, RC_WV, RC_WO, RC_FFN_NORM, RC_W1,
                                RC_W2, RC_W3, RC_NORM, RC_FREQS_COS, RC_FREQS_SIN, RC_OUTPUT};
-/* v1 and v2: norms, which are always fp32, then matrices */
-static const int NORMS[] = {RC_ATTENTION_NORM, RC_FFN_NORM, RC_NORM};
+/* v1, v2 and ajc1: norms, which are always fp32, then matrices */
+static const int NORMS[] = {RC_ATTENTION_NORM, RC_FFN_NORM, RC_NORM, RC_Q_NORM, RC_K_NORM};
 static const int MATRICES[] = {RC_TOK_EMBEDDINGS, RC_WQ, RC_WK, RC_WV, RC_WO, RC_W1, RC_W2, RC_W3, RC_OUTPUT};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -149,7 +149,7 @@ static void take_all(cursor *c, const int *kinds, size_t count, void (*take)(cur
             take(c, kinds[i]);
 }
 
-static void lay_out(cursor *c)
+static void take_payload(cursor *c)
 {
     const int format = c->config->format;
     if (format == RC_V0) {
@@ -159,7 +159,7 @@ static void lay_out(cursor *c)
     take_all(c, NORMS, COUNT(NORMS), take_fp32);
     if (format == RC_V1_FP32) {
         take_all(c, MATRICES, COUNT(MATRICES), take_fp32);
-    } else if (format == RC_V2) {
+    } else if (format == RC_V2 || format == RC_AJC1) {
         take_all(c, MATRICES, COUNT(MATRICES), take_interleaved);
     } else {
         take_all(c, MATRICES, COUNT(MATRICES), take_int8);
@@ -169,12 +169,12 @@ static void lay_out(cursor *c)
 
 /* ---- a whole file ---- */
 
-static int check_size(rc_model *model, int64_t head_size, rc_status *status)
+int rc_lay_out(rc_model *model, int64_t head_size, rc_status *status)
 {
     rc_config *config = &model->config;
     config->head_size = head_size;
     cursor c = {.config = config, .stacks = model->stacks, .at = head_size};
-    lay_out(&c);
+    take_payload(&c);
     if (c.overflow)
         return rc_fail(status, RC_INVALID, "file size", -1, "at least", INT64_MAX, config->file_size);
     if (c.at != config->file_size)
@@ -193,14 +193,14 @@ int rc_parse_v0(const uint8_t *head, int64_t size, rc_model *model, rc_status *s
     model->config = config_of(RC_V0, size);
     RC_TRY(rc_parse_shape(head, 0, &model->config, status));
     RC_TRY(divide_heads(0, &model->config, status));
-    return check_size(model, RC_V0_HEADER, status);
+    return rc_lay_out(model, RC_V0_HEADER, status);
 }
 
 int rc_parse_v1_v2(const uint8_t *head, int64_t size, rc_model *model, rc_status *status)
 {
     model->config = config_of(RC_V1, size);
     RC_TRY(parse_header(head, &model->config, status));
-    return check_size(model, RC_HEADER, status);
+    return rc_lay_out(model, RC_HEADER, status);
 }
 
 int rc_stacked_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor)

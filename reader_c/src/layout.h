@@ -1,4 +1,4 @@
-/* v0, v1 and v2: their headers, and where each tensor stands behind them. */
+/* v0, v1 and v2: their headers; and where each tensor stands behind them, and behind that of ajc1. */
 #ifndef EXPORT_AND_VERIFY_LAYOUT_H
 #define EXPORT_AND_VERIFY_LAYOUT_H
 
@@ -11,7 +11,10 @@ enum { RC_V0_HEADER = 28 };
 int rc_parse_v0(const uint8_t *head, int64_t size, rc_model *model, rc_status *status);
 int rc_parse_v1_v2(const uint8_t *head, int64_t size, rc_model *model, rc_status *status);
 
-/* One tensor, once a file of v0 to v2 is checked: 1 where the model has it, else 0. */
+/* Lay out the stacks of a model whose header of head_size bytes is checked; the file must end where they do. */
+int rc_lay_out(rc_model *model, int64_t head_size, rc_status *status);
+
+/* One tensor, once a file of v0 to v2 or ajc1 is checked: 1 where the model has it, else 0. */
 int rc_stacked_tensor(const rc_model *model, int kind, int64_t layer, rc_tensor *tensor);
 
 #endif

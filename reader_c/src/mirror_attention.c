@@ -37,8 +37,9 @@ static void score(const queries *a, const rc_lanes *keys, float root, float scal
 }
 
 /* Scores of what a query sees become shares. */
-static void share(const rc_trace *trace, const queries *a, int64_t r, int64_t origin, float cap)
+static void share(const rc_config *p, const rc_trace *trace, const queries *a, int64_t r, int64_t origin)
 {
+    const float cap = (float)p->score_cap;
     const int64_t first = origin + a->first, count = a->seen[r] - a->first;
     float *scores = a->scores[r] + a->first;
     if (cap > 0.0f) {
@@ -46,7 +47,11 @@ static void share(const rc_trace *trace, const queries *a, int64_t r, int64_t or
         rc_cap(scores, count, cap);
     }
     rc_record_attention(trace, RC_AT_SCORES, a->token[r], a->head[r], scores, first, count);
-    rc_softmax(scores, count);
+    if (p->format == RC_AJC1) {
+        rc_softmax_from_zero(scores, count);
+    } else {
+        rc_softmax(scores, count);
+    }
     rc_record_attention(trace, RC_AT_SHARES, a->token[r], a->head[r], scores, first, count);
 }
 
@@ -100,7 +105,7 @@ void rc_mirror_attend(const rc_session *s, const rc_trace *trace, const rc_past 
             const queries a = queries_at(s, past, n, kv_head, start);
             score(&a, key_lanes, sqrtf((float)size), (float)p->score_scale);
             for (int64_t r = 0; r < a.count; r++)
-                share(trace, &a, r, past->origin, (float)p->score_cap);
+                share(p, trace, &a, r, past->origin);
             mix(&a, value_lanes, past->count);
             start += a.count;
         }

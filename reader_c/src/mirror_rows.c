@@ -16,10 +16,10 @@ void rc_rmsnorm(float *out, const float *x, const float *weight, int64_t dim, fl
         out[j] = weight[j] * (scale * x[j]);
 }
 
-void rc_softmax(float *x, int64_t n)
+/* x (n,) in place, after `largest` or the largest element is subtracted. */
+static void softmax_above(float *x, int64_t n, float largest)
 {
-    float largest = x[0];
-    for (int64_t i = 1; i < n; i++)
+    for (int64_t i = 0; i < n; i++)
         if (x[i] > largest)
             largest = x[i];
     float sum = 0.0f;
@@ -29,6 +29,16 @@ void rc_softmax(float *x, int64_t n)
     }
     for (int64_t i = 0; i < n; i++)
         x[i] /= sum;
+}
+
+void rc_softmax(float *x, int64_t n)
+{
+    softmax_above(x, n, x[0]);
+}
+
+void rc_softmax_from_zero(float *x, int64_t n)
+{
+    softmax_above(x, n, 0.0f);
 }
 
 void rc_cap(float *x, int64_t n, float cap)
@@ -57,4 +67,10 @@ void rc_gated(float *gate, const float *up, int64_t n, int activation)
 {
     for (int64_t i = 0; i < n; i++)
         gate[i] = activate(gate[i], activation) * up[i];
+}
+
+void rc_gated_by_product(float *gate, const float *up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        gate[i] *= up[i] * sigmoid(gate[i]);
 }

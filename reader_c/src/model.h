@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-/* One kind of tensor in v0 to v2: the same in every layer, at a fixed stride. */
+/* One kind of tensor in v0 to v2 and ajc1: the same in every layer, at a fixed stride. */
 typedef struct {
     int storage;        /* enum rc_storage */
     int64_t layers;     /* 1 for the tensors outside the layers */
@@ -18,7 +18,7 @@ typedef struct {
 
 struct rc_model {
     rc_config config;
-    rc_stack stacks[RC_KINDS]; /* v0 to v2 */
+    rc_stack stacks[RC_KINDS]; /* v0 to v2, ajc1 */
     /* v3, of layers without experts and of those that have some */
     int64_t slots[2][RC_KINDS]; /* place in a layer's part of the table, expert 0's; -1 where the layer has none */
     int64_t slots_a_layer[2];   /* entries of a layer */

@@ -1,5 +1,6 @@
 #include "parse.h"
 
+#include "ajc1.h"
 #include "bytes.h"
 #include "layout.h"
 #include "shape.h"
@@ -23,10 +24,13 @@ int rc_parse(const uint8_t *head, int64_t size, rc_model *model, rc_status *stat
 {
     if (size < RC_V0_HEADER)
         return rc_fail(status, RC_INVALID, "file size", -1, "at least", RC_V0_HEADER, size);
-    if (rc_load_i32(head) != MAGIC)
+    const int32_t magic = rc_load_i32(head);
+    if (magic != MAGIC && magic != RC_AJC1_MAGIC)
         return rc_parse_v0(head, size, model, status);
     if (size < RC_HEADER)
         return rc_fail(status, RC_INVALID, "file size", -1, "at least", RC_HEADER, size);
+    if (magic == RC_AJC1_MAGIC)
+        return rc_parse_ajc1(head, size, model, status);
     if (rc_load_i32(head + VERSION_AT) == 3)
         return rc_parse_v3(head, size, model, status);
     return rc_parse_v1_v2(head, size, model, status);

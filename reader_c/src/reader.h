@@ -1,7 +1,7 @@
 /* The C reader's interface to models; tokenizer.h and sample.h have that to words.
  *
- * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2 or v3, which the
- * reader tells apart by the file itself. It is immutable after rc_open, and threads may share it. A session holds
+ * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2, v3, or
+ * qwen3.c's ajc1. The reader tells them apart by the file itself. It is immutable after rc_open, and threads may share it. A session holds
  * everything that a forward pass writes (activations and KV cache) and belongs to one caller.
  *
  * Nothing here exits, prints or keeps global state. A function that can fail returns a code, and says in rc_status
@@ -17,6 +17,7 @@
  *     status.h, bytes.h, model.h       a failure; numbers in a file; what is behind a rc_model
  *     shape                            which tensors a header implies, with names and shapes
  *     layout                           v0 to v2: header, and where each tensor stands
+ *     ajc1                             qwen3.c's header
  *     v3_fields, v3_config, v3_architecture, v3_name, v3_table, v3_metadata, v3_head
  *                                      v3: one field; hyper-parameters; architecture block and layer table; a tensor's
  *                                      name; tensors; metadata; the whole head      [rc_model_layer]
@@ -58,7 +59,7 @@ enum rc_code {
     RC_ARGUMENT = 4, /* the caller's tokens or options are out of range */
 };
 
-enum rc_format { RC_V0 = 0, RC_V1 = 1, RC_V1_FP32 = 2, RC_V2 = 3, RC_V3 = 4 };
+enum rc_format { RC_V0 = 0, RC_V1 = 1, RC_V1_FP32 = 2, RC_V2 = 3, RC_V3 = 4, RC_AJC1 = 5 };
 /* v3's own numbers */
 enum rc_storage { RC_ABSENT = 0, RC_FP32 = 1, RC_FP16 = 2, RC_BF16 = 3, RC_Q8 = 8 };
 enum rc_gate { RC_SILU = 0, RC_GELU = 1, RC_GELU_TANH = 2 };
@@ -140,7 +141,7 @@ typedef struct {
     int32_t truncate; /* 0 or 1 */
 } rc_rope_scaling;
 
-/* A field that v0 to v2 do not have holds what their readers assume. */
+/* A field that a format does not have holds what its readers assume. */
 typedef struct {
     int32_t format; /* enum rc_format */
     int32_t dim;

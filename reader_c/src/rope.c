@@ -53,11 +53,19 @@ static float unscaled(double theta, int64_t i, int32_t size, float (*power)(floa
     return 1.0f / power((float)theta, (float)(2 * i) / (float)size);
 }
 
+/* The same number rounded as qwen3.c rounds it, which takes no reciprocal. */
+static float of_negative_power(double theta, int64_t i, int32_t size, float (*power)(float base, float exponent))
+{
+    return power((float)theta, -(float)i / (float)(size / 2));
+}
+
 void rc_rope_frequencies(float *frequency, const rc_model *model, float (*power)(float base, float exponent))
 {
     const rc_config *config = &model->config;
     for (int64_t i = 0; i < config->rotary_dim / 2; i++) {
-        const float of_pair = unscaled(config->rope_theta, i, config->rotary_dim, power);
+        const float of_pair = config->format == RC_AJC1
+                                  ? of_negative_power(config->rope_theta, i, config->rotary_dim, power)
+                                  : unscaled(config->rope_theta, i, config->rotary_dim, power);
         frequency[i] = (float)((double)of_pair * scaling_ratio(model, i));
     }
 }
@@ -85,6 +93,18 @@ void rc_rotate(float *x, int64_t heads, int64_t head_size, int64_t rotated, cons
             const float even = x[i], odd = x[i + 1];
             x[i] = even * c - odd * s;
             x[i + 1] = even * s + odd * c;
+        }
+    }
+}
+
+void rc_rotate_halves(float *x, int64_t heads, int64_t head_size, const float *cosine, const float *sine)
+{
+    const int64_t half = head_size / 2;
+    for (int64_t h = 0; h < heads; h++, x += head_size) {
+        for (int64_t i = 0; i < half; i++) {
+            const float real = x[i], imaginary = x[i + half];
+            x[i] = real * cosine[i] - imaginary * sine[i];
+            x[i + half] = real * sine[i] + imaginary * cosine[i];
         }
     }
 }

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 enum {
-    RC_HEADER = 256, /* bytes of the fixed header of v1 to v3 */
+    RC_HEADER = 256, /* bytes of the fixed header of v1 to v3 and ajc1 */
     /* Above this, a group's sum of products may leave int32: activations stay within 127, but a file's int8
      * may be -128. */
     RC_LARGEST_GROUP = INT32_MAX / (127 * 128),
@@ -27,7 +27,7 @@ int rc_parse_shape(const uint8_t *bytes, int64_t at, rc_config *config, rc_statu
 /* Check n_kv_heads, which stands at byte `at`, against n_heads. */
 int rc_check_kv_heads(int64_t at, const rc_config *config, rc_status *status);
 
-/* Fill in the fields that v0 to v2 do not have with what a Llama is; head_dim stands. */
+/* Fill in the fields that v0 to v2 and ajc1 do not have with what a Llama is; head_dim stands. */
 void rc_set_llama(rc_config *config);
 
 /* Whether a file with this config stores tensors of a kind (enum rc_kind) outside the layers, or in layers that have

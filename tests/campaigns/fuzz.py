@@ -28,7 +28,15 @@ PLACE = ROOT / ".fuzz"
 TARGET = ROOT / "tests" / "fuzz"
 # what is done to the files of each format, and the folder of the target that does it
 MODELS, TOKENIZERS, BLOCKS = "parse, forward, walk", "parse, encode, decode", "parse, normalize, encode, decode"
-FORMATS = {"v0": MODELS, "v1": MODELS, "v2": MODELS, "v3": MODELS, "tokenizer": TOKENIZERS, "block": BLOCKS}
+FORMATS = {
+    "v0": MODELS,
+    "v1": MODELS,
+    "v2": MODELS,
+    "v3": MODELS,
+    "ajc1": MODELS,
+    "tokenizer": TOKENIZERS,
+    "block": BLOCKS,
+}
 TARGETS = {MODELS: TARGET, TOKENIZERS: TARGET / "tokenizer", BLOCKS: TARGET / "block"}
 # bytes of the longest file: a larger vocabulary than some eighty tokens takes longer, but no other way
 LONGEST = {MODELS: 8192, TOKENIZERS: 1024, BLOCKS: 2048}

@@ -38,6 +38,7 @@ _BLOCK = ("tokenizer_block", "tokenizer_families", "model_tokenizer", "refused_c
 # by the file that is changed: those first that notice most
 TESTS = {
     "shape.c": ("parse", "boundaries", "v3_parse", "model", "forward"),
+    "ajc1.c": ("ajc1",),
     "layout.c": ("parse", "boundaries", "v3_parse", "model", "forward", "refused_calls"),
     "v3_fields.c": _V3,
     "v3_config.c": _V3,

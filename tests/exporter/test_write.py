@@ -110,7 +110,9 @@ def test_norm_eps_is_compared_as_float32(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(exporter.FormatError, match="format: expected one of v0, v1, v1-fp32, v2, v3, hf, found 'v9'"):
+    with pytest.raises(
+        exporter.FormatError, match="format: expected one of v0, v1, v1-fp32, v2, v3, ajc1, hf, found 'v9'"
+    ):
         exporter.export(checkpoint(), tmp_path / "out", format="v9")
 
 

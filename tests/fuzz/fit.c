@@ -65,6 +65,24 @@ int64_t fit_legacy(uint8_t *data, size_t size, size_t most, dice *d)
     return (int64_t)total;
 }
 
+int64_t fit_ajc1(uint8_t *data, size_t size, size_t most, dice *d)
+{
+    wide n[10];
+    for (int i = 0; i < 10; i++)
+        n[i] = load(data + 8 + 4 * i);
+    for (int i = 0; i < 10; i++)
+        if (i != 8 && (n[i] < 1 || n[i] > (wide)most))
+            return -1;
+    const wide dim = n[0], hidden = n[1], layers = n[2], q = n[3] * n[7], kv = n[4] * n[7], vocab = n[5], group = n[9];
+    const wide matrices = vocab * dim * (n[8] ? 1 : 2) + layers * (2 * dim * q + 2 * dim * kv + 3 * hidden * dim);
+    const wide total = HEADER + 4 * (dim * (2 * layers + 1) + 2 * layers * n[7]) + matrices + matrices / group * 4;
+    if (total > (wide)most)
+        return -1;
+    if ((size_t)total > size)
+        fill(data, size, (size_t)total, d);
+    return (int64_t)total;
+}
+
 /* ---- v3 ---- */
 
 typedef struct {

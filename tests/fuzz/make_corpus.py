@@ -13,6 +13,7 @@ from helpers import tokenizer_blocks as blocks
 from helpers.arch_draws import EXPERTS, MODELS
 from helpers.arch_files import random_weights, write
 from helpers.models import checkpoint, config
+from helpers.qwen3c import qwen3c_config, qwen3c_file
 from helpers.tokenizer_bins import byte_entries, save
 from helpers.tokenizer_blocks import Block
 from helpers.v3_files import SCALINGS
@@ -59,8 +60,16 @@ def main() -> None:
                 write(place / f"v3-switches-{number}", small, random_weights(small))
             beside = replace(EXPERTS, **{**TINY, "n_layers": 2}, expert_hidden_dim=4, plain=(0,))
             write(place / "v3-experts-beside", beside, random_weights(beside))
+    make_ajc1(Path(sys.argv[1]) / "ajc1")
     make_tokenizers(Path(sys.argv[1]) / "tokenizer")
     make_blocks(Path(sys.argv[1]) / "block")
+
+
+def make_ajc1(place: Path) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    for name, shape in SHAPES.items():
+        for group_size in (2, 4):
+            qwen3c_file(place / f"{name}-{group_size}", qwen3c_config(**{"head_dim": 8, **shape}), None, group_size)
 
 
 def make_tokenizers(place: Path) -> None:

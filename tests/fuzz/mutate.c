@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAGIC = 0x616b3432 };
+enum { MAGIC = 0x616b3432, AJC1_MAGIC = 0x616a6331 };
 
 uint64_t roll(dice *d, uint64_t sides)
 {
@@ -48,9 +48,11 @@ static int64_t fit(uint8_t *data, size_t size, size_t most, dice *d)
 {
     if (size < 28)
         return -1;
-    const bool versioned = load(data) == MAGIC;
-    if (versioned && (size < 256 || most < 256))
+    const bool versioned = load(data) == MAGIC, ajc1 = load(data) == AJC1_MAGIC;
+    if ((versioned || ajc1) && (size < 256 || most < 256))
         return -1;
+    if (ajc1)
+        return fit_ajc1(data, size, most, d);
     return versioned && load(data + 4) == 3 ? fit_v3(data, size, most, d) : fit_legacy(data, size, most, d);
 }
 

@@ -21,6 +21,7 @@ size_t mutate(uint8_t *data, size_t size, size_t most, unsigned seed);
 /* What a file that begins like this would have to be, in bytes, or -1 where it would be larger than `most`; v3's head is
  * written anew, payload beyond `size` filled. */
 int64_t fit_legacy(uint8_t *data, size_t size, size_t most, dice *d);
+int64_t fit_ajc1(uint8_t *data, size_t size, size_t most, dice *d);
 int64_t fit_v3(uint8_t *data, size_t size, size_t most, dice *d);
 
 #endif

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy as np
 import reader_c
 from verify.checks.digits import counted
 from verify.checks.result import CheckResult, exact
-from verify.sources import Hyperparameters
+from verify.sources import Hyperparameters, ajc1
 
 _IN_EVERY_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len", "tied")
+_IN_AJC1_HEADER = (*_IN_EVERY_HEADER, "head_dim")
 # The fields that determine the tensors and their shapes.
 _SHAPING = (
     *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "tied"),
@@ -34,7 +35,7 @@ def check_config(
     that differ, as (expected, found).
     """
     expected, found = flat(dataclasses.replace(hyper, max_seq_len=max_seq_len)), effective(model)
-    in_header = len(found) if model.format == "v3" else len(_IN_EVERY_HEADER)
+    in_header = _in_header(model.format, found)
     wrong: dict[str, tuple[object, object]] = dict(unlike or {})
     wrong |= {field: (value, found[field]) for field, value in expected.items() if not _same(value, found[field])}
     if wrong:
@@ -42,15 +43,20 @@ def check_config(
         def says(field: str) -> str:
             if unlike and field in unlike:
                 return " instead of what was requested"
-            implied = model.format != "v3" and field not in _IN_EVERY_HEADER
-            return f", which {model.format} implies" if implied else ""
+            return "" if field in in_header else f", which {model.format} implies"
 
         field, (value, other) = next(iter(wrong.items()))
         detail = "; ".join(f"{name}: expected {e}, found {f}{says(name)}" for name, (e, f) in wrong.items())
         return exact("config", len(wrong), detail, {"field": field, "expected": value, "found": str(other)})
-    implied = len(found) - in_header
+    implied = len(found) - len(in_header)
     and_implied = f" and {counted(implied, 'implied value')} agree" if implied else " agree"
-    return exact("config", 0, f"{in_header} header fields{and_implied} with the source")
+    return exact("config", 0, f"{len(in_header)} header fields{and_implied} with the source")
+
+
+def _in_header(file_format: str, found: Mapping[str, object]) -> Collection[str]:
+    if file_format == "v3":
+        return found.keys()
+    return _IN_AJC1_HEADER if file_format == "ajc1" else _IN_EVERY_HEADER
 
 
 def same_shapes(model: reader_c.Model, hyper: Hyperparameters) -> bool:
@@ -90,7 +96,10 @@ def effective(model: reader_c.Model) -> dict[str, Any]:
     fields = _flat(dataclasses.asdict(model.config))
     fields["tied"] = fields.pop("shared_classifier")
     del fields["group_size"]
-    if model.format != "v3":
+    if model.format == "ajc1":
+        # the constants of qwen3.c, not the values that our reader fills in
+        fields = flat(ajc1.implied(**{field: fields[field] for field in _IN_AJC1_HEADER}))
+    elif model.format != "v3":
         # the constants of run.c and runq.c, not the values that our reader fills in
         implied = Hyperparameters(
             **{field: fields[field] for field in _IN_EVERY_HEADER},

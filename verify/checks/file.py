@@ -16,6 +16,7 @@ from verify.sources import Hyperparameters, Source
 from verify.tokenizers.block import BlockError, parse_block
 
 _MAGIC = 0x616B3432
+_AJC1_MAGIC = 0x616A6331
 
 
 def check_file(model: reader_c.Model, source: Source, max_seq_len: int) -> CheckResult:
@@ -52,7 +53,10 @@ def _header_findings(model: reader_c.Model) -> list[str]:
     header = bytes(model.content[: _header_bytes(model)])
     c = model.config
     shape = [c.dim, c.hidden_dim, c.n_layers, c.n_heads, c.n_kv_heads, c.vocab_size, c.max_seq_len]
-    if model.format == "v0":
+    if model.format == "ajc1":
+        rest = c.head_dim, c.shared_classifier, c.group_size
+        expected = struct.pack("<Ii10i", _AJC1_MAGIC, 1, *shape, *rest) + bytes(208)
+    elif model.format == "v0":
         shape[5] = shape[5] if c.shared_classifier else -shape[5]
         expected = struct.pack("<7i", *shape)
     else:
@@ -66,10 +70,11 @@ def _header_findings(model: reader_c.Model) -> list[str]:
 
 def _size_findings(model: reader_c.Model, hyper: Hyperparameters) -> list[str]:
     s = hyper
-    kv_dim = s.dim // s.n_heads * s.n_kv_heads
-    a_layer = 2 * s.dim * (s.dim + kv_dim) + 3 * s.dim * s.hidden_dim
+    a_layer = 2 * s.dim * s.head_dim * (s.n_heads + s.n_kv_heads) + 3 * s.dim * s.hidden_dim
     matrices = s.n_layers * a_layer + s.vocab_size * s.dim * (1 if s.tied else 2)
     norms = (2 * s.n_layers + 1) * s.dim
+    if model.format == "ajc1":
+        norms += 2 * s.n_layers * s.head_dim
     group = model.config.group_size
     expected = _header_bytes(model) + 4 * norms + (matrices + 4 * matrices // group if group else 4 * matrices)
     if model.format == "v0":

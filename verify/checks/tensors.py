@@ -19,6 +19,7 @@ from verify.operations import bounds
 from verify.operations.rope_tables import rope_tables
 from verify.oracle.expected import blocks, half_bound, parts, rounding_bound
 from verify.sources import Hyperparameters, Source
+from verify.sources.row_order import in_file_order
 from verify.system.pulse import CHECKED, READ, pulse
 
 
@@ -69,7 +70,7 @@ class FoundTensors:
 
 def check_tensors(model: reader_c.Model, source: Source) -> FoundTensors:
     """Check every tensor of the file, one at a time."""
-    shapes = source.hyperparameters.shapes()
+    shapes, source = source.hyperparameters.shapes(), in_file_order(source, model.format)
     tables = {"freqs_cos", "freqs_sin"} if model.format == "v0" else set()
     if set(model.names) != shapes.keys() | tables:
         odd = sorted(set(model.names) ^ (shapes.keys() | tables))

@@ -10,7 +10,7 @@ from pathlib import Path
 from verify.cli.usage import PROGRAM
 from verify.errors import CannotJudgeError
 
-_MAGIC = b"24ka"
+_MAGICS = (b"24ka", b"1cja")
 _CHECKPOINTS = {b"PK\x03\x04": "a checkpoint of torch.save", b"\x80\x02": "a checkpoint of torch.save"}
 
 
@@ -43,7 +43,7 @@ def explaining(path: Path) -> Iterator[None]:
 
 def _other_kind(path: Path) -> str | None:
     """Say what a file is that is no .bin file, and what to do with it."""
-    if not path.is_file() or _begin(path) == _MAGIC:
+    if not path.is_file() or _begin(path) in _MAGICS:
         return None
     if kind := _checkpoint(path):
         export = shlex.join([PROGRAM, "export", str(path), "model.bin", "--format", "v3"])
@@ -66,7 +66,7 @@ def _begin(path: Path) -> bytes:
 
 def _is_bin(path: Path) -> bool:
     # v0 has no magic: its name has to do
-    return path.is_file() and (_begin(path) == _MAGIC or (path.suffix == ".bin" and _checkpoint(path) is None))
+    return path.is_file() and (_begin(path) in _MAGICS or (path.suffix == ".bin" and _checkpoint(path) is None))
 
 
 def _checkpoint(path: Path) -> str | None:

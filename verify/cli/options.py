@@ -15,7 +15,7 @@ from verify.cli.option_types import PATH, SIZE, SOURCE_PATH, TARGET, Choice, one
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Those of exporter.FORMATS and of verify's own tables, which take long to import; a test compares them.
-FORMATS = ("v0", "v1", "v1-fp32", "v2", "v3", "hf")
+FORMATS = ("v0", "v1", "v1-fp32", "v2", "v3", "ajc1", "hf")
 RELEASE_FORMATS = FORMATS
 KINDS = ("llama2c", "meta", "huggingface", "v3", "bin")
 DEPTHS = ("quick", "standard", "full")
@@ -50,7 +50,7 @@ SOURCE = click.argument(
     type=SOURCE_PATH,
     metavar="SOURCE",
     panel=panels.SOURCE,
-    help="The checkpoint: a Hugging Face directory or hub id, Meta's directory, a llama2.c .pt or .bin, a v3 file.",
+    help="The checkpoint: a Hugging Face directory or hub id, Meta's directory, a llama2.c .pt, or any .bin file.",
 )
 FILE = click.argument(
     "file",
@@ -145,7 +145,8 @@ TOKENIZER_OUT = _of_output(
     "--tokenizer-out",
     type=TARGET,
     metavar="FILE",
-    help="Also write the source's tokenizer as llama2.c's tokenizer.bin: with OUT, or not at all.",
+    help="Also write the source's tokenizer as llama2.c's tokenizer.bin, beside ajc1 as qwen3.c's .tokenizer: "
+    "with OUT, or not at all.",
 )
 OVERWRITE = _of_output("--overwrite", is_flag=True, help="Replace an existing OUT.")
 EVIDENCE = (

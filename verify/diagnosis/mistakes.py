@@ -67,6 +67,13 @@ Q_K_PERMUTED_BACKWARDS = Mistake(
     "q-k-permuted-backwards",
     "the source's rows permuted to Hugging Face's half-split order instead of from it",
 )
+Q_K_LEFT_IN_PAIRS = Mistake(
+    "q-k-left-in-pairs",
+    "the source's rows in llama2.c's order, each pair side by side, where ajc1 has Hugging Face's half-split order",
+)
+Q_K_HALVED_TWICE = Mistake(
+    "q-k-halved-twice", "the source's rows permuted to Hugging Face's half-split order although they already had it"
+)
 V_PERMUTED = Mistake("v-permuted", "the source's rows permuted within heads, which is right only for q and k")
 QUERY_HEADS_REGROUPED = Mistake(
     "query-heads-regrouped",

@@ -25,6 +25,7 @@ from verify.diagnosis.row_orders import (
     whole_heads_permuted,
 )
 from verify.sources import Hyperparameters
+from verify.sources.row_order import is_halved
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class TensorMistake:
 Q, K, V = "attention.wq", "attention.wk", "attention.wv"
 QK_NORMS = ("attention.q_norm", "attention.k_norm")
 
-_ORDERS = (
+_PAIRS = (
     TensorMistake(
         m.Q_K_NOT_UNPERMUTED,
         (
@@ -96,6 +97,15 @@ _ORDERS = (
             of_heads(K, lambda n, h: then(half_split(n, h.n_kv_heads), half_split(n, h.n_kv_heads))),
         ),
     ),
+)
+
+# The same of a file whose rows stand in halves: beside it, the source that it is compared with has that order.
+_HALVES = (
+    TensorMistake(m.Q_K_LEFT_IN_PAIRS, tuple(of_heads(kind, permuted_twice) for kind in (Q, K, *QK_NORMS))),
+    TensorMistake(m.Q_K_HALVED_TWICE, tuple(of_heads(kind, never_unpermuted) for kind in (Q, K, *QK_NORMS))),
+)
+
+_ORDERS = (
     TensorMistake(
         m.V_PERMUTED,
         (
@@ -200,5 +210,14 @@ _ON_THE_WAY = (
     TensorMistake(m.QUANTIZED_ON_THE_WAY, tuple(map(c.through_q8, (32, 64, 128)))),
 )
 
-# In the order in which they are tried: of two that give the same bits, the likelier one comes first.
-TENSOR_MISTAKES = (*_ZEROS, *_ORDERS, *_PARTS, *_RECIPES, *_ON_THE_WAY)
+_OF_ANY_ORDER = (*_ORDERS, *_PARTS, *_RECIPES, *_ON_THE_WAY)
+TENSOR_MISTAKES = (*_ZEROS, *_PAIRS, *_OF_ANY_ORDER)
+_IN_HALVES = (*_ZEROS, *_HALVES, *_OF_ANY_ORDER)
+
+
+def tensor_mistakes(file_format: str) -> tuple[TensorMistake, ...]:
+    """Return the mistakes in the order in which they are tried.
+
+    Of two that give the same bits, the likelier one comes first.
+    """
+    return _IN_HALVES if is_halved(file_format) else TENSOR_MISTAKES

@@ -21,9 +21,10 @@ from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_k
 from verify.diagnosis.rope_table_mistakes import diagnose_tables
 from verify.diagnosis.row_fits import int8_fits, negated_rows, orders
 from verify.diagnosis.swapped_tensors import diagnose_swapped
-from verify.diagnosis.tensor_mistakes import TENSOR_MISTAKES, TensorMistake
+from verify.diagnosis.tensor_mistakes import TensorMistake, tensor_mistakes
 from verify.diagnosis.value_fits import value_changes
 from verify.sources import Source
+from verify.sources.row_order import in_file_order
 
 
 def diagnose_tensors(model: reader_c.Model, source: Source, differing: Sequence[str]) -> Diagnosis | None:
@@ -31,7 +32,7 @@ def diagnose_tensors(model: reader_c.Model, source: Source, differing: Sequence[
 
     If there are several mistakes, it is the one that explains most tensors. None if none of the tensors differs.
     """
-    compared, present = BitComparison(model, source), set(model.names)
+    compared, present = BitComparison(model, in_file_order(source, model.format)), set(model.names)
     same_shape = [
         name for name in differing if name in present and compared.shapes.get(name) == model.storage(name).shape
     ]
@@ -78,7 +79,7 @@ def _first_mistake(compared: BitComparison, probes: Sequence[str]) -> TensorMist
     """Try what is known, then what is fitted to the tensor's own numbers; the simplest comes first."""
     for probe in probes:
         fitted = itertools.chain.from_iterable(fit(compared, probe) for fit in _FITS)
-        for mistake in itertools.chain(TENSOR_MISTAKES, fitted):
+        for mistake in itertools.chain(tensor_mistakes(compared.model.format), fitted):
             if mistake.explains(compared, probe):
                 return mistake
     return None

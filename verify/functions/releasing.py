@@ -58,7 +58,7 @@ def release(
     Args:
         source, out: the checkpoint's path or hub id; the file's path, or the directory's.
         format, group_size, exact_group_size, storage, provenance, overwrite: as in exporter.export().
-        tokenizer_block, tokenizer_out: as in exporter.export(); llama2.c's tokenizer.bin, with the file or not.
+        tokenizer_block, tokenizer_out: as in exporter.export(); tokenizer.bin, of ajc1 .tokenizer, with the file.
         policy, baseline, windows, depth, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce,
             progress, forecast, timed: as in verify.verify().
         source_kind, follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in exporter.open_checkpoint().

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 import reader_c
 from verify.errors import CannotJudgeError
-from verify.inspection.numbers import blocks, parts_of, widened
+from verify.inspection.numbers import Rows, blocks, parts_of, widened
 from verify.report.formatting import config_in_words
+from verify.sources.row_order import halved, heads_in, is_halved, paired
 
 # Of storage, not of the model: files that differ in them alone compute the same.
 _OF_STORAGE = ("group_size",)
@@ -123,7 +124,19 @@ def _tensor(first: reader_c.Model, second: reader_c.Model, name: str) -> TensorD
     shape = first.storage(name).shape
     if shape != second.storage(name).shape:
         return TensorDifference(name, a, b, 0, 0, None, None, None)
-    return _numbers(name, (a, b), parts_of(first, name), parts_of(second, name), shape)
+    order = _rows_of_second(first, second, name)
+    return _numbers(name, (a, b), parts_of(first, name), parts_of(second, name), shape, order)
+
+
+def _rows_of_second(first: reader_c.Model, second: reader_c.Model, name: str) -> Rows:
+    """Return which row of the second file is each row of the first: formats may order RoPE's pairs differently."""
+    config = first.config
+    heads = heads_in(name, config.n_heads, config.n_kv_heads) if "." in name else 0
+    if not heads or is_halved(first.format) == is_halved(second.format):
+        return slice(None)
+    order = paired if is_halved(second.format) else halved
+    rows: NDArray[np.int64] = order(heads, config.head_dim).numpy()
+    return rows
 
 
 def _described(model: reader_c.Model, name: str) -> str | None:
@@ -140,10 +153,11 @@ def _numbers(
     a: dict[str, NDArray[Any]],
     b: dict[str, NDArray[Any]],
     shape: tuple[int, ...],
+    order: Rows,
 ) -> TensorDifference | None:
     differing, largest, squares, signal = 0, 0.0, 0.0, 0.0
     for rows in blocks(shape):
-        x, y = widened(a, rows), widened(b, rows)
+        x, y = widened(a, rows), widened(b, rows if isinstance(order, slice) else order[rows])
         other = x.view(np.uint32) != y.view(np.uint32)
         differing += int(np.count_nonzero(other))
         signal += float(np.square(x, dtype=np.float64).sum())

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 import reader_c
 from verify.errors import CannotJudgeError
 
+Rows = slice | NDArray[np.int64]
+
 # Numbers that are widened at a time.
 BLOCK = 1 << 20
 
@@ -28,7 +30,7 @@ def parts_of(model: reader_c.Model, name: str) -> dict[str, NDArray[Any]]:
     return {span.part: model.view(span) for span in model.spans(name)}
 
 
-def widened(parts: dict[str, NDArray[Any]], rows: slice) -> NDArray[np.float32]:
+def widened(parts: dict[str, NDArray[Any]], rows: Rows) -> NDArray[np.float32]:
     """Return rows of a tensor as float32: what an engine computes with."""
     if "int8" in parts:
         steps, scale = parts["int8"][rows], parts["scale"][rows]

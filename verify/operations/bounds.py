@@ -207,7 +207,8 @@ def _sigmoid_gated(
     relative = exact.abs() * gamma(torch.sigmoid(-limited) * of_exponential / UNIT + 4)
     # where e^-inner overflows, the engine's gate is 0
     relative = torch.where(inner <= _EXP_OVERFLOWS, exact.abs(), relative)
-    underflow = ((gate * up).abs() + up.abs() + 1) * (TAU / 2)
+    # gate times sigmoid, or up times sigmoid, may be subnormal before the last product
+    underflow = ((gate * up).abs() + up.abs() + gate.abs() + 1) * (TAU / 2)
     return total(relative, underflow, gate, up)
 
 

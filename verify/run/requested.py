@@ -21,7 +21,7 @@ _LARGEST_GROUP = (2**31 - 1) // (127 * 128)
 class Requested:
     """The request, in the words of the command line.
 
-    format: v0, v1, v1-fp32, v2, v3 or hf. group_size: the largest that is allowed. storage: of v3, one for all
+    format: v0, v1, v1-fp32, v2, v3, ajc1 or hf. group_size: the largest that is allowed. storage: of v3, one for all
     tensors, or by patterns of their names; the last pattern that matches counts.
     """
 
@@ -33,9 +33,10 @@ class Requested:
         """Return {field: (requested, found)} for each field in which the file differs from the request."""
         if model.format != self.format:
             return {"format": (self.format, model.format)}
-        if self.format in ("v1", "v2"):
+        if self.format in ("v1", "v2", "ajc1"):
             hyper = source.hyperparameters
-            requested = self._group(hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim)
+            widths = hyper.dim, hyper.hidden_dim, hyper.n_heads * hyper.head_dim
+            requested = self._halved(*widths) if self.format == "ajc1" else self._group(*widths)
             found = model.config.group_size
             return {} if requested == found else {"group_size": (requested, found)}
         if self.format not in ("v3", "hf"):
@@ -58,6 +59,11 @@ class Requested:
         """The largest group size that lets no group straddle two rows."""
         most = min(self.group_size, _LARGEST_GROUP, *widths)
         return next(group for group in range(most, 0, -1) if not any(width % group for width in widths))
+
+    def _halved(self, *widths: int) -> int:
+        """The group size that was requested, halved until no group straddles two rows."""
+        tried = (self.group_size >> times for times in range(self.group_size.bit_length()))
+        return next(size for size in tried if size <= _LARGEST_GROUP and not any(width % size for width in widths))
 
     def _storage(self, name: str, *, is_vector: bool) -> str | None:
         """None: the source's own dtype, as for every vector whose request is not fp32."""

@@ -1,4 +1,4 @@
-"""Reads llama2.c's own .bin files as sources: v0, v1 and v2, so that they can become v3 or another format."""
+"""Reads .bin files of llama2.c (v0, v1 and v2) and of qwen3.c (ajc1) as sources, to convert them to other formats."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from verify.errors import CannotJudgeError
+from verify.sources.ajc1 import is_ajc1, layout_ajc1
 from verify.sources.bin_layout import (
     FULL_HEADER,
     HEADER_V0,
@@ -28,6 +29,7 @@ from verify.sources.directory import expect_no_pointer
 from verify.sources.finite import expect_finite
 from verify.sources.old_buffers import check_rotations
 from verify.sources.refusal import refusal
+from verify.sources.row_order import heads_in, paired
 from verify.sources.source import Hyperparameters, Source
 from verify.sources.tokenizer_place import tokenizer_beside
 from verify.sources.torch_files import sha256
@@ -72,11 +74,16 @@ class BinSource(Source):
         if held not in self._layout.scales:
             tensor = self._read(at, elements, np.dtype("<f4"))
             expect_finite(self.path, held, tensor.view(shape))
-            return tensor.view(shape)
+            return self._in_pairs(held, tensor.view(shape))
         scales = self._read(self._layout.scales[held], elements // self._layout.group_size, np.dtype("<f4"))
         expect_finite(self.path, f"{held}: scales", scales)
         steps = self._read(at, elements, np.dtype("i1")).to(torch.float32)
-        return (steps.view(len(scales), -1) * scales.unsqueeze(1)).view(shape)
+        return self._in_pairs(held, (steps.view(len(scales), -1) * scales.unsqueeze(1)).view(shape))
+
+    def _in_pairs(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        hyper = self.hyperparameters
+        heads = heads_in(name, hyper.n_heads, hyper.n_kv_heads) if self._layout.halved else 0
+        return tensor[paired(heads, hyper.head_dim)] if heads else tensor
 
     def _read(self, offset: int, count: int, dtype: np.dtype[np.generic]) -> torch.Tensor:
         found = np.fromfile(self.path, dtype, count, offset=offset)
@@ -95,6 +102,8 @@ def _layout(path: Path) -> Layout:
     with path.open("rb") as file:
         header = file.read(FULL_HEADER)
     size = path.stat().st_size
+    if is_ajc1(header):
+        return layout_ajc1(path, header, size)
     if header[:4] != MAGIC.to_bytes(4, "little"):
         model = v0_model(header)
         if model is None:

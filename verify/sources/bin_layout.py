@@ -26,7 +26,8 @@ _LAYER_MATRICES = (
 @dataclass
 class Layout:
     """Holds offsets in bytes. numbers: of a tensor's float32, or of its int8 where scales has the offset of its
-    float32 scales. tables: of v0's freqs_cos and freqs_sin, (max_seq_len, head_dim / 2) each. size: of the file."""
+    float32 scales. tables: of v0's freqs_cos and freqs_sin, (max_seq_len, head_dim / 2) each. size: of the file.
+    halved: whether rows of queries and keys stand in two halves of each head."""
 
     model: Hyperparameters
     group_size: int  # 0 in files of float32
@@ -34,6 +35,7 @@ class Layout:
     scales: dict[str, int] = field(default_factory=dict)
     tables: dict[str, int] = field(default_factory=dict)
     size: int = 0
+    halved: bool = False
 
 
 def model_of(counts: tuple[int, ...], *, shared: bool) -> Hyperparameters | None:
@@ -94,26 +96,26 @@ def layout_v0(model: Hyperparameters) -> Layout:
     """Embedding, then each kind of tensor for all layers, the last norm, RoPE's tables, the classifier."""
     found, at = Layout(model, 0), HEADER_V0.size
     kinds = ("attention_norm", *_LAYER_MATRICES[:4], "ffn_norm", *_LAYER_MATRICES[4:])
-    at = _place(found, at, ["tok_embeddings.weight", *_of_all_layers(model, kinds), "norm.weight"])
+    at = place(found, at, ["tok_embeddings.weight", *of_all_layers(model, kinds), "norm.weight"])
     for table in ("freqs_cos", "freqs_sin"):
         found.tables[table] = at
         at += 4 * model.max_seq_len * (model.head_dim // 2)
-    found.size = _place(found, at, [] if model.tied else ["output.weight"])
+    found.size = place(found, at, [] if model.tied else ["output.weight"])
     return found
 
 
 def layout_v1(model: Hyperparameters, group_size: int) -> Layout:
     """Norms, then matrices: all float32, or all int8 and behind the last of them all scales."""
     found = Layout(model, group_size)
-    at = _place(found, FULL_HEADER, [*_of_all_layers(model, _LAYER_NORMS), "norm.weight"])
+    at = place(found, FULL_HEADER, [*of_all_layers(model, _LAYER_NORMS), "norm.weight"])
     if not group_size:
-        found.size = _place(found, at, _matrices(model))
+        found.size = place(found, at, all_matrices(model))
         return found
     shapes = model.shapes()
-    for name in _matrices(model):
+    for name in all_matrices(model):
         found.numbers[name] = at
         at += math.prod(shapes[name])
-    for name in _matrices(model):
+    for name in all_matrices(model):
         found.scales[name] = at
         at += 4 * (math.prod(shapes[name]) // group_size)
     found.size = at
@@ -123,8 +125,8 @@ def layout_v1(model: Hyperparameters, group_size: int) -> Layout:
 def layout_v2(model: Hyperparameters, group_size: int) -> Layout:
     """Norms, then each matrix as int8 with its scales right behind."""
     found, shapes = Layout(model, group_size), model.shapes()
-    at = _place(found, FULL_HEADER, [*_of_all_layers(model, _LAYER_NORMS), "norm.weight"])
-    for name in _matrices(model):
+    at = place(found, FULL_HEADER, [*of_all_layers(model, _LAYER_NORMS), "norm.weight"])
+    for name in all_matrices(model):
         elements = math.prod(shapes[name])
         found.numbers[name], found.scales[name] = at, at + elements
         at += elements + 4 * (elements // group_size)
@@ -132,16 +134,18 @@ def layout_v2(model: Hyperparameters, group_size: int) -> Layout:
     return found
 
 
-def _of_all_layers(model: Hyperparameters, kinds: tuple[str, ...]) -> list[str]:
+def of_all_layers(model: Hyperparameters, kinds: tuple[str, ...]) -> list[str]:
+    """Return the names of tensors of these kinds, all layers of one kind before the next."""
     return [f"layers.{number}.{kind}.weight" for kind in kinds for number in range(model.n_layers)]
 
 
-def _matrices(model: Hyperparameters) -> list[str]:
+def all_matrices(model: Hyperparameters) -> list[str]:
+    """Return the names of the matrices in the order of these formats."""
     outer = [] if model.tied else ["output.weight"]
-    return ["tok_embeddings.weight", *_of_all_layers(model, _LAYER_MATRICES), *outer]
+    return ["tok_embeddings.weight", *of_all_layers(model, _LAYER_MATRICES), *outer]
 
 
-def _place(found: Layout, at: int, names: list[str]) -> int:
+def place(found: Layout, at: int, names: list[str]) -> int:
     """Put float32 tensors one behind the other; return where the last one ends."""
     shapes = found.model.shapes()
     for name in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from verify.errors import CannotJudgeError
+from verify.sources.ajc1 import is_ajc1
 from verify.sources.bin_layout import is_llama2c_bin
 from verify.sources.directory import expect_no_pointer
 from verify.sources.known_files import BEGINNING, other_file
@@ -19,7 +20,7 @@ _GIVEN_FOR = {
     "meta": "a directory with params.json and consolidated.00.pth",
     "llama2c": "a checkpoint of torch.save (.pt)",
     "v3": "a .bin file of version 3",
-    "bin": "a .bin file of llama2.c (v0, v1 or v2)",
+    "bin": "a .bin file of llama2.c (v0, v1 or v2) or qwen3.c (ajc1)",
 }
 
 
@@ -49,7 +50,7 @@ def recognised(path: Path) -> str:
         size = path.stat().st_size
     except OSError as error:
         raise CannotJudgeError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    if is_llama2c_bin(beginning, size):
+    if is_ajc1(beginning) or is_llama2c_bin(beginning, size):
         return "bin"
     if beginning.startswith(_V3_MAGIC):
         return "v3"
@@ -89,6 +90,8 @@ def expect_kind(path: Path, kind: str) -> None:
         fits, found = kind not in ("meta", "huggingface"), "a file"
         with path.open("rb") as file:
             magic, version = file.read(4), int.from_bytes(file.read(4), "little")
+        if fits and is_ajc1(magic):
+            fits, found = kind == "bin", "a .bin file of qwen3.c"
         if fits and magic == _V3_MAGIC and version in (1, 2, 3):
             fits, found = kind == ("bin" if version in (1, 2) else "v3"), f"a .bin file of version {version}"
     else:

@@ -139,7 +139,7 @@ def test_a_kind_that_the_user_names_is_refused_only_where_it_is_plainly_another(
     for kind, expected in (
         ("llama2c", "a checkpoint of torch.save (.pt)"),
         ("v3", "a .bin file of version 3"),
-        ("bin", "a .bin file of llama2.c (v0, v1 or v2)"),
+        ("bin", "a .bin file of llama2.c (v0, v1 or v2) or qwen3.c (ajc1)"),
     ):
         assert other_kind(tmp_path / "none", kind) is None
         told = f"expected {expected} for --source-kind {kind}, found"

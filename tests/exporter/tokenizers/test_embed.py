@@ -14,6 +14,7 @@ from exporter.sources.v3 import read_head
 from exporter.tokenizers.block import write_block
 from exporter.tokenizers.embed import staged_tokenizer
 from exporter.tokenizers.llama2c import write_llama2c
+from exporter.tokenizers.qwen3c import write_qwen3c
 from exporter.tokenizers.read import read_tokenizer
 
 
@@ -91,3 +92,12 @@ def test_tokenizer_bin_appears_with_the_weights_or_not_at_all(tmp_path: Path) ->
     for overwrite, message in ((False, "expected nothing there, found a file"), (True, "found its tokenizer")):
         with pytest.raises(exporter.WriteError, match=message):
             staged_tokenizer(checkpoint, model, overwrite=overwrite).__enter__()
+
+
+def test_qwen3_c_s_tokenizer_appears_the_same_way(tmp_path: Path) -> None:
+    path, out = save_model_of(tmp_path / "a", vocab_size=303), tmp_path / "model.bin.tokenizer"
+    config = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
+    model = save_json(path.with_name("tokenizer.json"), byte_level_json(trained(None, 300)), config)
+    checkpoint = exporter.open_checkpoint(path)
+    with staged_tokenizer(checkpoint, out, overwrite=False, form="qwen3c") as (publish, _, _), publish():
+        assert out.read_bytes() == write_qwen3c(read_tokenizer(model))

@@ -23,11 +23,11 @@ for _name in ("expf", "cosf", "sinf", "sqrtf", "tanhf"):
 _libm.powf.restype, _libm.powf.argtypes = ctypes.c_float, [ctypes.c_float, ctypes.c_float]
 
 
-def _call(name: str, *values: float) -> np.float32:
+def call(name: str, *values: float) -> np.float32:
     return F(getattr(_libm, name)(*map(float, values)))
 
 
-def _sum_in_order(products: Row) -> Row:
+def sum_in_order(products: Row) -> Row:
     """Sum over the last axis, element after element: cumsum in float32 rounds at each step."""
     return np.cumsum(products, axis=-1, dtype=np.float32)[..., -1]
 
@@ -43,46 +43,46 @@ class Replay(ReplayedModel):
     def product(self, name: str, x: Row) -> Row:
         stored = self.model.tensor(name)
         if not self.q8 or not isinstance(stored, reader_c.QuantizedTensor):
-            return _sum_in_order(self.weights(name) * x)
+            return sum_in_order(self.weights(name) * x)
         groups = x.reshape(-1, stored.group_size)
         scale = np.abs(groups).max(axis=1) / F(127)
         q = _round_half_away(groups / scale[:, None]).astype(np.int32)
         w = stored.q.reshape(len(stored.q), *groups.shape).astype(np.int32)
         integers = (w * q).sum(axis=-1).astype(np.float32)
-        return _sum_in_order(integers * np.array(stored.scale) * scale)
+        return sum_in_order(integers * np.array(stored.scale) * scale)
 
     def mean_square(self, x: Row) -> Row:
-        return _sum_in_order(x * x) / F(len(x))
+        return sum_in_order(x * x) / F(len(x))
 
     def root(self, x: Row) -> Row:
-        return np.asarray(_call("sqrtf", float(x)))
+        return np.asarray(call("sqrtf", float(x)))
 
     def power(self, base: np.float32, exponent: np.float32) -> np.float32:
-        return _call("powf", base, exponent)
+        return call("powf", base, exponent)
 
     def turn(self, angle: np.float32) -> tuple[np.float32, np.float32]:
-        return _call("cosf", angle), _call("sinf", angle)
+        return call("cosf", angle), call("sinf", angle)
 
     def log(self, x: float) -> float:
         return math.log(x)
 
     def sigmoid(self, x: Row) -> Row:
-        return np.array([F(1) / (F(1) + _call("expf", -value)) for value in x], F)
+        return np.array([F(1) / (F(1) + call("expf", -value)) for value in x], F)
 
     def tanh(self, x: Row) -> Row:
-        return np.array([_call("tanhf", value) for value in x], F)
+        return np.array([call("tanhf", value) for value in x], F)
 
     def products_with_keys(self, q: Row, keys: Row) -> Row:
-        return _sum_in_order(q * keys)
+        return sum_in_order(q * keys)
 
     def softmax(self, scores: Row) -> Row:
-        shares = np.array([_call("expf", s - scores.max()) for s in scores], F)
-        return shares / _sum_in_order(shares)
+        shares = np.array([call("expf", s - scores.max()) for s in scores], F)
+        return shares / sum_in_order(shares)
 
     def mix(self, shares: Row, values: Row) -> Row:
         weighted = (shares[:, None] * values).T
         # the engine starts from zero, which turns a first -0 into 0
-        return _sum_in_order(np.concatenate((np.zeros_like(weighted[:, :1]), weighted), axis=1))
+        return sum_in_order(np.concatenate((np.zeros_like(weighted[:, :1]), weighted), axis=1))
 
 
 def replay(model: reader_c.Model, tokens: list[int], *, q8: bool) -> Row:

@@ -22,7 +22,7 @@ def test_the_options_of_a_release_stand_in_groups(flag: str, monkeypatch: pytest
     result = run("release", flag)
     assert result.returncode == 0
     assert re.findall(r"^(\w+):$", result.stdout, re.MULTILINE) == GROUPS
-    assert re.search(r"^ +\* +--format v0\|v1\|v1-fp32\|v2\|v3\|hf ", result.stdout, re.MULTILINE)
+    assert re.search(r"^ +\* +--format v0\|v1\|v1-fp32\|v2\|v3\|ajc1\|hf ", result.stdout, re.MULTILINE)
     assert "--depth quick|standard|full " in result.stdout
     assert "--engine-command" in result.stdout
 

@@ -53,7 +53,7 @@ def test_a_file_that_is_no_source_gets_the_same_words_from_both_roads(name: str)
         ("hf", "v3", "a .bin file of version 3", "a directory"),
         ("v2.bin", "v3", "a .bin file of version 3", "a .bin file of version 2"),
         ("v1.bin", "llama2c", "a checkpoint of torch.save (.pt)", "a .bin file of version 1"),
-        ("v3.bin", "bin", "a .bin file of llama2.c (v0, v1 or v2)", "a .bin file of version 3"),
+        ("v3.bin", "bin", "a .bin file of llama2.c (v0, v1 or v2) or qwen3.c (ajc1)", "a .bin file of version 3"),
     ],
 )
 def test_a_source_of_another_kind_than_the_one_named(source: str, kind: str, expected: str, found: str) -> None:

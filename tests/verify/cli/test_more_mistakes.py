@@ -17,9 +17,12 @@ MISTAKES: dict[tuple[object, ...], str] = {
     ("verify", "--hepl"): "verify: --hepl: expected an option of this command, found none of this name: did you mean "
     "--help?",
     ("verify", "checkpoint.pt"): f"verify: FILE: expected this argument, found none: {HELP.format('verify')}",
-    ("export", "checkpoint.pt", "out.bin"): "export: --format: expected v0, v1, v1-fp32, v2, v3 or hf, found none: "
-    + HELP.format("export"),
-    (*EXPORT, "v4"): "--format: expected v0, v1, v1-fp32, v2, v3 or hf, found 'v4'",
+    (
+        "export",
+        "checkpoint.pt",
+        "out.bin",
+    ): "export: --format: expected v0, v1, v1-fp32, v2, v3, ajc1 or hf, found none: " + HELP.format("export"),
+    (*EXPORT, "v4"): "--format: expected v0, v1, v1-fp32, v2, v3, ajc1 or hf, found 'v4'",
     (*VERIFY[:3], "--depth", "standrad"): "--depth: expected quick, standard or full, found 'standrad': did you mean "
     "standard?",
     (*VERIFY, "v3.bin"): "verify: expected no more arguments, found v3.bin: quote a path with spaces; "

@@ -97,6 +97,8 @@ KEPT = [
     "other-tensor",
     "own-position",
     "pruned",
+    "q-k-halved-twice",
+    "q-k-left-in-pairs",
     "q-k-not-unpermuted",
     "q-k-permuted-backwards",
     "q-k-permuted-twice",

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from helpers.command_line import run
 from helpers.models import arrays, config
+from helpers.qwen3c import qwen3c_config, qwen3c_file
 
 import exporter
 import reader_c
 from verify.inspection import numbers
 from verify.inspection.difference import compare
+from verify.testing import random_arrays
 
 
 def exported(path: Path, changes: dict[str, np.ndarray] | None = None, **options: object) -> Path:
@@ -34,6 +36,30 @@ def test_the_same_numbers_are_alike_in_every_format_that_holds_them(tmp_path: Pa
             assert [one.field for one in found.fields] == ([] if a == b else ["format"])
     quantized = [exported(tmp_path / f"{name}.bin", format=name, group_size=8) for name in ("v1", "v2")]
     assert compare(*quantized).alike
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_a_file_of_qwen3_c_s_is_compared_row_by_row_although_its_rows_stand_in_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(numbers, "BLOCK", block)
+    model = qwen3c_config()
+    mine = random_arrays(model, 0)
+    a, b = qwen3c_file(tmp_path / "a.bin", model, mine), tmp_path / "b.bin"
+    export = {"format": "v3", "storage": "q8_0", "group_size": 8, "overwrite": True}
+    exporter.export(exporter.Checkpoint.from_arrays(model, mine), b, **export)  # type: ignore[arg-type]
+    for pair in ((a, b), (b, a)):
+        found = compare(*pair)
+        assert found.alike
+        assert [one.field for one in found.fields] == ["format"]
+    name = "layers.1.attention.wk.weight"
+    mine[name] = mine[name].copy()
+    mine[name][5] *= 2
+    exporter.export(exporter.Checkpoint.from_arrays(model, mine), b, **export)  # type: ignore[arg-type]
+    for pair in ((a, b), (b, a)):
+        (one,) = compare(*pair).tensors
+        assert (one.name, one.numbers) == (name, 36 * 48)
+        assert 40 < one.differing <= 48
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])

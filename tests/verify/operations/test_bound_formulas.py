@@ -190,7 +190,7 @@ def test_gates_count_one_operation_after_another(activation: str, gate: float) -
 @pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh"])
 def test_gates_lose_what_underflows(activation: str) -> None:
     gate, up = -3.0, 0.5
-    lost = (4 * 1.5 + 3 * 0.5 + 1) if activation == "gelu" else (1.5 + 0.5 + 1)
+    lost = (4 * 1.5 + 3 * 0.5 + 1) if activation == "gelu" else (1.5 + 3.0 + 0.5 + 1)
     found = bounds.gated(ZERO, doubles(gate), doubles(up), activation)
     assert float(found) == close(lost * TAU / 2 * SLACK, rel=1e-12)
 

@@ -235,7 +235,7 @@ GIVEN = {
     "meta": "a directory with params.json and consolidated.00.pth",
     "llama2c": "a checkpoint of torch.save (.pt)",
     "v3": "a .bin file of version 3",
-    "bin": "a .bin file of llama2.c (v0, v1 or v2)",
+    "bin": "a .bin file of llama2.c (v0, v1 or v2) or qwen3.c (ajc1)",
 }
 
 
