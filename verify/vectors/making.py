@@ -22,6 +22,7 @@ from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window
 from verify.evidence.seed import choose_seed
 from verify.oracle import llama, multiplications
+from verify.oracle.logit_margins import Margins
 from verify.oracle.logit_sigma import LogitNoise, WindowSigma
 from verify.run.compared_windows import ARITHMETICS
 from verify.run.progress import Meter, Progress, no_progress
@@ -33,7 +34,6 @@ from verify.system.pulse import NOISY, WIDE
 from verify.vectors.choice import KEPT, edge_window, kept_ids, positions
 from verify.vectors.golden import AT, GoldenVectors, WindowVectors
 from verify.vectors.golden import KEPT as KEPT_RECORD
-from verify.vectors.margins import Margins
 
 _WINDOWS, _LENGTH, _LONG = 4, 64, 512
 _DRAWS = 8
@@ -167,13 +167,14 @@ class _Maker:
         noise.draw(_DRAWS)
         sigma = noise.window(0)
         worst = self._worst_position(number, ids, reference[0], sigma)
-        self._certified += int(found.certified.sum())
+        margins = found.window(0, noise)
+        self._certified += int((margins.sigmas >= LIMIT_SIGMAS).sum())
         self._counted += len(ids)
         rng = np.random.default_rng(number)
         chosen = positions(len(ids), worst, rng)
         at, records = np.zeros(len(chosen), AT), np.zeros((len(chosen), self._kept), KEPT_RECORD)
-        at["position"], at["first"] = chosen, found.first[0, chosen]
-        at["margin"] = found.sigmas[0, chosen]
+        at["position"], at["first"] = chosen, margins.first[chosen]
+        at["margin"] = margins.sigmas[chosen]
         for row, position in enumerate(chosen.tolist()):
             logits = reference[0, position]
             following = int(ids[position + 1]) if position + 1 < len(ids) else None
