@@ -63,12 +63,14 @@ class Certificates:
         return said
 
 
-def certificates_of(number: int, margins: WindowMargins, int8_certain: int | None) -> Certificates:
-    """Certify the positions of one window. number: of the window."""
+def certificates_of(
+    number: int, margins: WindowMargins, int8_certain: int | None, first_position: int = 0
+) -> Certificates:
+    """Certify the positions of one window. number: of the window. first_position: that of the first margin."""
 
-    def at(position: int) -> MarginAt:
-        tokens = int(margins.first[position]), int(margins.second[position])
-        return MarginAt(number, position, tokens, float(margins.sigmas[position]))
+    def at(row: int) -> MarginAt:
+        tokens = int(margins.first[row]), int(margins.second[row])
+        return MarginAt(number, first_position + row, tokens, float(margins.sigmas[row]))
 
     certified = margins.sigmas >= LIMIT_SIGMAS
     return Certificates(
