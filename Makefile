@@ -136,7 +136,7 @@ calibrate-int8: $(READY)
 
 # Which tokens every correct engine chooses, and whether engines do: SMOLLM2=DIR.
 certify: $(READY)
-	$(BIN)/python benchmarks/certified_tokens.py --smollm2 $(SMOLLM2)
+	$(BIN)/python benchmarks/certified_tokens.py --smollm2 $(SMOLLM2) --results $(RESULTS)
 
 # Faulty engines of users at every depth, written to docs/engines.md.
 engines: $(READY)

@@ -205,6 +205,7 @@ def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Opti
         metrics=findings.metrics,
         metrics_q8_activations=findings.metrics_q8,
         windows=findings.windows,
+        certificates=findings.certificates,
         tensors=findings.tensors,
         layers=findings.layers,
         diagnosis=findings.diagnosis,

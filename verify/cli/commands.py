@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from verify.cli import exporting, golden, help_pages, judging, looking, panels, text, tokenizers
+from verify.cli import certifying, exporting, golden, help_pages, judging, looking, panels, text, tokenizers
 from verify.cli.defaults import give_variables
 
 
@@ -17,7 +17,7 @@ from verify.cli.defaults import give_variables
 @click.version_option(None, "-V", "--version", package_name="export-and-verify", message="%(package)s %(version)s")
 @click.command_panel("Release", commands=["demo", "export", "verify", "release", "judge"])
 @click.command_panel("Look into files", commands=["inspect", "diff"])
-@click.command_panel("Engines", commands=["vectors", "check-vectors"])
+@click.command_panel("Engines", commands=["vectors", "check-vectors", "certify"])
 @click.command_panel("Text", commands=["generate", "perplexity", "tokenizer"])
 @click.command_panel("Help", commands=["docs", "completion"])
 def app() -> None:
@@ -34,6 +34,7 @@ for _command in (
     looking.diff,
     golden.vectors,
     golden.check_vectors,
+    certifying.certify,
     text.generate,
     text.perplexity,
     tokenizers.tokenizer,

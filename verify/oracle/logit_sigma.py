@@ -56,7 +56,7 @@ class LogitNoise:
         the engine alone, or also the program that computed the logits. seen: gets what the classifier reads, with the
         noise of a draw SCALE times as large, for all windows and their first positions."""
         self._hyper, self._load, self._tokens, self._seed = hyper, load, tokens, seed
-        self._rounders, self._seen = rounders, seen
+        self.rounders, self._seen = rounders, seen
         self.logits = logits
         # of each position
         self.draws = torch.zeros(tokens.shape[1], 1, dtype=torch.int64)
@@ -79,7 +79,7 @@ class LogitNoise:
         seed = (self._seed << 8) + number
         if self._routing is None:
             return Noise(draws=1, scale=SCALE, seed=seed)
-        return RoutedNoise(self._routing, SCALE, seed, self._rounders)
+        return RoutedNoise(self._routing, SCALE, seed, self.rounders)
 
     @torch.no_grad()
     def draw(self, count: int = 1, positions: int | None = None) -> None:
@@ -139,6 +139,10 @@ class LogitNoise:
                 spread += (squares[part] / scale[part]).sum(dim=0)
         self._spread = spread.div_(len(self._squares) * length).add_(1).div_(2)
 
+    def movement(self, row: int) -> torch.Tensor:
+        """Return the mean variance of each position's logits in one window: float32 (length,)."""
+        return self._positions[row, :, 0]
+
     def window(self, row: int) -> WindowSigma:
         """Return the standard deviations of one window, which follow further draws; of a model with experts, at the
         positions where certainty() lets them be judged."""
@@ -162,9 +166,9 @@ class LogitNoise:
         """
         pooled = self._squares[row, positions] / (2 * self.draws[positions])
         pooled.addcmul_((self._positions[row, positions] + self._windows[row]).div_(2), self._spread)
-        pooled.mul_(self._rounders / 1.5)
+        pooled.mul_(self.rounders / 1.5)
         y = torch.from_numpy(self.logits[row, positions]).to(pooled.dtype)
-        pooled.addcmul_(y, y, value=self._rounders * ROUNDING_VARIANCE * self._hyper.dim * (1 / 3 + 1 / 12))
+        pooled.addcmul_(y, y, value=self.rounders * ROUNDING_VARIANCE * self._hyper.dim * (1 / 3 + 1 / 12))
         return pooled.sqrt_().clamp_(min=_LEAST_SIGMA)
 
 

@@ -62,6 +62,7 @@ def contradictions(findings: Findings) -> Iterator[str]:
         windows = [window for window in findings.windows if window.activations == activations]
         yield from _of_metrics(name, metrics, windows)
     yield from _of_quantization(findings)
+    yield from _of_certificates(findings)
     if (engine := findings.engine) and engine.same_bits > engine.logits:
         yield f"engine: same_bits: expected at most its {engine.logits} logits, found {engine.same_bits}"
     for comparison in findings.baseline.comparisons if findings.baseline else ():
@@ -218,6 +219,28 @@ def _of_quantization(findings: Findings) -> Iterator[str]:
     check = next(check for check in findings.checks if check.name == "quantization")
     if check.status == "pass" and findings.metrics is None:
         yield "metrics: expected some, as the check quantization passed, found none"
+
+
+def _of_certificates(findings: Findings) -> Iterator[str]:
+    """Every position of every window is certified or not, and the smallest margin says whether all are."""
+    found = findings.certificates
+    if found is None:
+        return
+    positions = sum(len(window.kl) for window in findings.windows if window.activations == "fp32")
+    if found.positions != positions:
+        yield f"certificates: positions: expected {positions}, of `windows`, found {found.positions}"
+    for name, count in (("certified", found.certified), ("int8_certain", found.int8_certain or 0)):
+        if count > found.positions:
+            yield f"certificates: {name}: expected at most its {found.positions} positions, found {count}"
+    every, certain = found.certified == found.positions, found.smallest.sigmas >= found.limit
+    why = f"as {found.certified} of {found.positions} positions are certified"
+    if every != certain:
+        asked = "of at least" if every else "below"
+        smallest = found.smallest.sigmas
+        yield f"certificates: smallest: expected a margin {asked} {found.limit:g}, {why}, found {smallest:g}"
+    if every != (found.first_uncertain is None):
+        asked, other = ("none", "one") if every else ("a position", "none")
+        yield f"certificates: first_uncertain: expected {asked}, {why}, found {other}"
 
 
 def _of_comparison(comparison: BaselineComparison, windows: Sequence[WindowMetrics]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from verify.attribution.logit_error import Closure
 from verify.attribution.storage_cost import Attribution
 from verify.checks.baseline import BaselineComparison
+from verify.checks.certificates import Certificates
 from verify.checks.metrics import Metrics, WindowMetrics
 from verify.checks.operations import LayerReport
 from verify.checks.policy import Policy
@@ -52,7 +53,8 @@ class Findings:
 
     notes: what a reader should know beside the verdict, such as a setting that nobody typed.
     metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8. date: of
-    the run, in UTC; None in reports of earlier versions.
+    the run, in UTC; None in reports of earlier versions. certificates: what is certain of greedy text; None without
+    logits, and in reports of earlier versions.
     """
 
     source: Mapping[str, Any]
@@ -76,6 +78,7 @@ class Findings:
     judged_again: JudgedAgain | None = None
     notes: tuple[str, ...] = ()
     date: str | None = None
+    certificates: Certificates | None = None
 
     @property
     def blamed(self) -> tuple[CheckResult, ...]:

@@ -34,6 +34,8 @@ TERMS = {
     "snr": ("SNR", "Signal to noise ratio: the weights' power over the power of the error that storage adds, in dB. "
             "6 dB more means half the error."),
     "rms": ("RMS", "Root mean square: the square root of the mean of the squares."),
+    "greedy": ("greedy text", "Each token is the one with the largest logit. Where it is less than 10 standard "
+               "deviations of rounding above the second, correct engines may differ."),
     "mirror": ("mirror, fast", "Two orders in which the C reader adds numbers. mirror gives run.c's bits; fast gives "
                "the same bits on every processor."),
     "window": ("window", "A run of tokens that the model is fed from its first position: text, random ids, or the "

@@ -46,6 +46,9 @@ def _lines(findings: Findings) -> Iterator[str]:
         if metrics:
             yield ""
             yield f"**{heading}:** {_text(describe(metrics))}"
+    if findings.certificates:
+        yield ""
+        yield f"**Greedy text:** {_text(findings.certificates.sentence())}"
     if findings.baseline:
         yield ""
         yield f"**Against the baseline** {_text(findings.baseline.path)}:"

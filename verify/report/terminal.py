@@ -45,6 +45,8 @@ def show_report(console: Console, findings: Findings, written: Path | None = Non
     ):
         if metrics:
             say(console, f"{heading}: {describe(metrics)}")
+    if findings.certificates:
+        say(console, f"greedy text: {findings.certificates.sentence()}")
     if findings.attribution:
         say(console, _costs(findings.attribution))
     _show_reasons(console, findings)

@@ -10,6 +10,7 @@ import torch
 
 from verify.attribution.logit_error import Closure
 from verify.attribution.storage_cost import Attribution
+from verify.checks.certificates import Certificates
 from verify.checks.metrics import Metrics, WindowMetrics
 from verify.checks.operations import LayerReport
 from verify.checks.result import CheckResult
@@ -42,6 +43,7 @@ class CheckFindings:
     metrics: Metrics | None = None
     metrics_q8: Metrics | None = None
     windows: tuple[WindowMetrics, ...] = ()
+    certificates: Certificates | None = None
     versions: dict[str, str] = field(default_factory=dict)
     engine: EngineReport | None = None
     tokenizers: tuple[TokenizerReport, ...] = ()

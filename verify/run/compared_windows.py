@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.checks.certificates import Certificates, certificates_of, one_largest
 from verify.checks.execution import WorstLogit, worst_logit
 from verify.checks.logit_blocks import Logits
 from verify.checks.metrics import WindowEvidence, compare_window
@@ -45,9 +46,10 @@ class ComparedWindow:
     """What one window shows.
 
     execution: (arithmetic, worst logit by float activations) for each. agreement: as in WindowReference. plain: what
-    the storage costs. q8: what storage and int8 activations cost; None if the file has no such activations. Both are
-    None if a logit is not finite. first_positions: kept for what storage costs by tensor, if it was asked for.
-    certainty: of the choices of experts, which says how many positions `execution` and `agreement` judged.
+    the storage costs. q8: what storage and int8 activations cost; None if the file has no such activations.
+    certificates: what is certain of greedy text. All three are None if a logit is not finite. first_positions: kept
+    for what storage costs by tensor, if it was asked for. certainty: of the choices of experts, which says how many
+    positions `execution` and `agreement` judged.
     """
 
     number: int
@@ -55,6 +57,7 @@ class ComparedWindow:
     agreement: WorstLogit
     plain: WindowEvidence | None
     q8: WindowEvidence | None
+    certificates: Certificates | None
     first_positions: FirstPositions | None
     certainty: Certainty | None = None
 
@@ -117,7 +120,7 @@ class Comparer:
         window = self._windows[number]
         of_source, of_file, sigma = reference.of_source, reference.of_file, reference.sigma
         execution = []
-        q8, finite = None, bool(np.isfinite(of_source).all() and np.isfinite(of_file).all())
+        q8, int8_certain, finite = None, None, bool(np.isfinite(of_source).all() and np.isfinite(of_file).all())
         for activations in activations_of(self._model):
             for arithmetic in ARITHMETICS:
                 logits = next(engine)
@@ -128,15 +131,18 @@ class Comparer:
                     finite = False
                 elif arithmetic == "mirror" and finite:
                     q8 = compare_window(window.origin, window.tokens, of_source, logits)
+                    int8_certain = one_largest(logits)
                 if self._trial is not None and arithmetic == "mirror" and activations == self._trial.activations:
                     self._trial.add(number, window, of_file, sigma, logits)
                 del logits  # before the next ones are awaited
+        margins = reference.margins if finite else None
         return ComparedWindow(
             number=number,
             execution=tuple(execution),
             agreement=reference.agreement,
             plain=compare_window(window.origin, window.tokens, of_source, of_file) if finite else None,
             q8=q8 if finite else None,
+            certificates=None if margins is None else certificates_of(number, margins(), int8_certain),
             first_positions=None if kept is None else FirstPositions(of_source[:kept].copy(), of_file[:kept].copy()),
             certainty=reference.certainty,
         )

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
+from verify.checks.certificates import Certificates, all_certificates, certificates_of
 from verify.checks.directory.config import check_directory_config, implied
 from verify.checks.directory.file import check_directory_file, companions_of, weight_findings
 from verify.checks.directory.target import Directory
@@ -63,13 +64,14 @@ _ORDERS = {
 
 @dataclass(frozen=True)
 class _Window:
-    """One window by both sides. evidence: None where a logit is not finite. agreement: of the two references, as for
-    .bin files. certainty: of the choices of experts."""
+    """One window by both sides. evidence, certificates: None where a logit is not finite. agreement: of the two
+    references, as for .bin files. certainty: of the choices of experts."""
 
     number: int
     evidence: WindowEvidence | None
     execution: WorstLogit
     agreement: WorstLogit
+    certificates: Certificates | None
     certainty: Certainty | None = None
 
 
@@ -210,6 +212,7 @@ class DirectoryLadder:
             findings.with_checks(check_quantization(metrics, None, self._policy.quantization, lossless=lossless)),
             metrics=metrics,
             windows=tuple(of_window(n, "fp32", windows[n].tokens, one) for n, one in enumerate(evidence)),
+            certificates=all_certificates([window.certificates for window in compared]),
         )
 
     def _check_storage(self) -> CheckResult:
@@ -267,7 +270,9 @@ class DirectoryLadder:
         finite = bool(np.isfinite(of_source).all() and np.isfinite(logits).all())
         evidence = compare_window(window.origin, window.tokens, of_source, of_file) if finite else None
         execution = worst_logit(number, of_file, reference.sigma, logits, limit)
-        return _Window(number, evidence, execution, reference.agreement, reference.certainty)
+        margins = reference.margins if finite else None
+        certificates = None if margins is None else certificates_of(number, margins(), None)
+        return _Window(number, evidence, execution, reference.agreement, certificates, reference.certainty)
 
     def _tokens(self, numbers: list[int]) -> torch.Tensor:
         return torch.from_numpy(np.stack([self._job.windows[number].tokens for number in numbers]))

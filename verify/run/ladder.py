@@ -9,6 +9,7 @@ from functools import cached_property, reduce
 from itertools import chain
 
 import reader_c
+from verify.checks.certificates import all_certificates
 from verify.checks.config import check_config, same_shapes
 from verify.checks.execution import WorstLogit
 from verify.checks.file import check_file
@@ -209,7 +210,10 @@ class Ladder:
         findings = findings.with_checks(
             check_quantization(metrics, metrics_q8, self._policy.quantization, lossless=self._references.same_numbers)
         )
-        return replace(findings, metrics=metrics, metrics_q8=metrics_q8, windows=tuple(per_window))
+        certificates = all_certificates([found.certificates for found in compared])
+        return replace(
+            findings, metrics=metrics, metrics_q8=metrics_q8, windows=tuple(per_window), certificates=certificates
+        )
 
     def _compared(self, workers: Workers, batches: list[list[int]]) -> Iterator[tuple[ComparedWindow, ...]]:
         """Compare the batches in their order, but for those that an earlier run stored."""

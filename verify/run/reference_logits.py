@@ -7,9 +7,9 @@ own reference must agree, because rounding is modelled in it; the two were writt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
@@ -20,6 +20,7 @@ from verify.checks.result import CheckResult, exact
 from verify.evidence import Window
 from verify.oracle import llama
 from verify.oracle.expected import numbers, quantized
+from verify.oracle.logit_margins import Margins, WindowMargins
 from verify.oracle.logit_sigma import LogitNoise, WindowSigma
 from verify.oracle.routing import Certainty
 from verify.oracle.transformers import TransformersOracle
@@ -40,13 +41,15 @@ class WindowReference:
     of_source, of_file: logits on the source's weights, and on those that the file should hold; the same array if the
     file stores the source's numbers. sigma: the standard deviation that float32 rounding gives to each logit of
     of_file, at the positions that can be judged. agreement: the verifier's own reference against transformers, if
-    that computed of_file. certainty: of the choices of experts that of_file's weights make.
+    that computed of_file. margins: returns how certain each most likely token is, by the draws that sigma has by then;
+    None for a vocabulary of one token. certainty: of the choices of experts that of_file's weights make.
     """
 
     of_source: Logits
     of_file: Logits
     sigma: WindowSigma
     agreement: WorstLogit
+    margins: Callable[[], WindowMargins] | None
     certainty: Certainty
 
 
@@ -108,7 +111,10 @@ class References:
         of_file = of_source if self.same_numbers else self._logits(tokens, of_file=True)
         # transformers rounds to float32, as the engine does; the verifier's own reference is exact
         rounders = 1 if self._huggingface is None else 2
-        noise = LogitNoise(self._hyper, self._weights, tokens, of_file, windows[0], rounders=rounders)
+        inputs = self._hyper, self._weights
+        margins = Margins(*inputs, of_file) if self._hyper.vocab_size > 1 else None
+        seen = None if margins is None else margins.add
+        noise = LogitNoise(*inputs, tokens, of_file, windows[0], rounders=rounders, seen=seen)
         noise.draw()
         agreement = Execution().found
         if agree and self._huggingface is not None:
@@ -117,7 +123,9 @@ class References:
         for row in range(len(windows)):
             source = of_source[row]
             file = source if self.same_numbers else of_file[row]
-            found.append(WindowReference(source, file, noise.window(row), agreement, noise.certainty(row)))
+            of_row = None if margins is None else partial(margins.window, row, noise)
+            certainty = noise.certainty(row)
+            found.append(WindowReference(source, file, noise.window(row), agreement, of_row, certainty))
         return found
 
     @property

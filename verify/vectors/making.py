@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 import reader_c
-from verify.checks.config import check_config, same_shapes
 from verify.checks.execution import LIMIT_SIGMAS, worst_logit
-from verify.checks.file import check_file
-from verify.checks.result import CheckResult
-from verify.checks.tensors import check_tensors
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence, Window
 from verify.evidence.seed import choose_seed
 from verify.oracle import llama, multiplications
+from verify.oracle.logit_margins import Margins
 from verify.oracle.logit_sigma import LogitNoise, WindowSigma
 from verify.run.compared_windows import ARITHMETICS
 from verify.run.progress import Meter, Progress, no_progress
@@ -31,9 +27,9 @@ from verify.system.digests import sha256_of
 from verify.system.numerics import pinned_numerics
 from verify.system.pulse import NOISY, WIDE
 from verify.vectors.choice import KEPT, edge_window, kept_ids, positions
+from verify.vectors.expectations import expect_agreement, expect_the_source
 from verify.vectors.golden import AT, GoldenVectors, WindowVectors
 from verify.vectors.golden import KEPT as KEPT_RECORD
-from verify.vectors.margins import Margins
 
 _WINDOWS, _LENGTH, _LONG = 4, 64, 512
 _DRAWS = 8
@@ -80,28 +76,10 @@ def make_vectors(
         raise CannotJudgeError(f"kept: expected at least 2, to have a most likely token and another, found {kept}")
     opened = source if isinstance(source, Source) else open_source(source, **reading)
     with pinned_numerics(), reader_c.open(path, check_digests=False) as model:
-        _expect_the_source(model, opened)
+        expect_the_source(model, opened)
         digest = sha256_of(model.content)
         windows = _windows(opened, model, evidence, digest)
         return _Maker(opened, model, kept, digest, progress).make(windows)
-
-
-def _expect_the_source(model: reader_c.Model, source: Source) -> None:
-    """Raise CannotJudgeError unless the file holds the source's model, to the bit."""
-    length = model.config.max_seq_len
-
-    def checks() -> Iterator[CheckResult]:
-        yield check_config(model, source.hyperparameters, length)
-        if same_shapes(model, source.hyperparameters):
-            yield check_file(model, source, length)
-            yield check_tensors(model, source).verdict
-
-    for check in checks():
-        if check.status == "fail":
-            raise CannotJudgeError(
-                f"{model.path}: {check.name}: expected the model of {source.path}, found: {check.detail[:300]}; "
-                f"run verify for more"
-            )
 
 
 def _windows(source: Source, model: reader_c.Model, evidence: Evidence | None, digest: str) -> list[Window]:
@@ -129,7 +107,7 @@ class _Maker:
     def make(self, windows: list[Window]) -> Made:
         work = sum(self._work(len(window.tokens)) for window in windows)
         with Meter(self._progress, "vectors", work).part(work):
-            self._expect_agreement(windows[0])
+            expect_agreement(self._source, self._references, windows[0].tokens)
             made = tuple(self._window(number, window.tokens) for number, window in enumerate(windows))
         listed = "".join(f"{digest}  {name}\n" for name, digest in sorted(self._source.files.items()))
         vectors = GoldenVectors(
@@ -142,17 +120,6 @@ class _Maker:
             windows=made,
         )
         return Made(vectors, self._certified, self._counted, self._worst)
-
-    def _expect_agreement(self, window: Window) -> None:
-        """Raise CannotJudgeError if transformers and the verifier's own reference do not compute the same model."""
-        if self._source.kind == "huggingface":
-            (found,) = self._references.of(torch.from_numpy(window.tokens)[None], [0], agree=True)
-            self._references.done_with_logits()
-            if found.agreement.sigmas > LIMIT_SIGMAS:
-                raise CannotJudgeError(
-                    f"{self._source.path}: expected transformers' logits within {LIMIT_SIGMAS:g} standard deviations "
-                    f"of the verifier's own reference, found {found.agreement.sigmas:.3g}; run verify for more"
-                )
 
     def _work(self, length: int) -> float:
         one = multiplications.of_head(self._hyper, 1, length)
@@ -167,13 +134,14 @@ class _Maker:
         noise.draw(_DRAWS)
         sigma = noise.window(0)
         worst = self._worst_position(number, ids, reference[0], sigma)
-        self._certified += int(found.certified.sum())
+        margins = found.window(0, noise)
+        self._certified += int((margins.sigmas >= LIMIT_SIGMAS).sum())
         self._counted += len(ids)
         rng = np.random.default_rng(number)
         chosen = positions(len(ids), worst, rng)
         at, records = np.zeros(len(chosen), AT), np.zeros((len(chosen), self._kept), KEPT_RECORD)
-        at["position"], at["first"] = chosen, found.first[0, chosen]
-        at["margin"] = found.sigmas[0, chosen]
+        at["position"], at["first"] = chosen, margins.first[chosen]
+        at["margin"] = margins.sigmas[chosen]
         for row, position in enumerate(chosen.tolist()):
             logits = reference[0, position]
             following = int(ids[position + 1]) if position + 1 < len(ids) else None

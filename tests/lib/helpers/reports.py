@@ -13,6 +13,7 @@ import numpy as np
 
 from verify.attribution.logit_error import Closure, Part
 from verify.attribution.storage_cost import Attribution, Residual, TensorShare
+from verify.checks.certificates import Certificates, MarginAt
 from verify.checks.metrics import Metrics, WindowMetrics, WorstPosition
 from verify.checks.operations import LayerReport
 from verify.checks.policy import load_policy
@@ -76,6 +77,8 @@ COVERAGE = Coverage(
     traced_windows=2,
     traced_positions=6,
 )
+
+CERTIFICATES = Certificates(24, 22, 10.0, MarginAt(1, 2, (3, 5), 8.25), MarginAt(4, 0, (7, 2), 0.5), 24)
 
 ORIGINS = ("text", "text", "text", "random", "random", "random", "fixed", "fixed")
 
@@ -199,6 +202,7 @@ def passing() -> Report:
         metrics=METRICS,
         metrics_q8_activations=METRICS_Q8,
         windows=windows_of(METRICS, "fp32") + windows_of(METRICS_Q8, "q8"),
+        certificates=CERTIFICATES,
         tensors=(
             TensorReport(GUILTY, (48, 40), "q8_0", 8, 0.01, 0.011, 0.9, 0.001, 40.0),
             TensorReport("norm.weight", (48,), "fp32", 0, 0.0, None, None, 0.0, None),
@@ -269,7 +273,14 @@ def without_logits(report: Report) -> Report:
         for check in report.checks
     )
     return dataclasses.replace(
-        report, checks=skipped, metrics=None, metrics_q8_activations=None, windows=(), layers=(), attribution=None
+        report,
+        checks=skipped,
+        metrics=None,
+        metrics_q8_activations=None,
+        windows=(),
+        certificates=None,
+        layers=(),
+        attribution=None,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.reports import DIGEST, GUILTY, METRICS, consistent, failing, passing
+from helpers.reports import CERTIFICATES, DIGEST, GUILTY, METRICS, consistent, failing, passing
 
 from verify.checks.baseline import check_baseline, compare
 from verify.checks.result import CHECKS, exact
@@ -290,13 +290,40 @@ def test_a_tokenizer_cannot_be_removed_together_with_its_check(tmp_path: Path) -
 
 
 def test_a_report_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    """It has neither of the two keys that came later."""
+    """It has none of the three keys that came later."""
     document = json.loads(compared().to_json())
-    del document["optional_checks"], document["judged_again"]
+    del document["optional_checks"], document["judged_again"], document["certificates"]
     document["digest"] = digest_of_report(document)
     path = tmp_path / "report.json"
     path.write_text(json.dumps(document))
-    assert read_report(path) == compared()
+    assert read_report(path) == dataclasses.replace(compared(), certificates=None)
+
+
+def test_certificates_are_those_of_the_windows() -> None:
+    found = CERTIFICATES
+    everything = dataclasses.replace(found, certified=24, first_uncertain=None)
+    certain = dataclasses.replace(everything, smallest=dataclasses.replace(found.smallest, sigmas=10.0))
+    assert list(contradictions(dataclasses.replace(passing(), certificates=certain))) == []
+    of_positions = "as {} of 24 positions are certified, found"
+    for wrong, message in (
+        (dataclasses.replace(found, positions=25), "positions: expected 24, of `windows`, found 25"),
+        (
+            dataclasses.replace(certain, certified=25),
+            "certified: expected at most its 24 positions, found 25",
+        ),
+        (dataclasses.replace(found, int8_certain=25), "int8_certain: expected at most its 24 positions, found 25"),
+        (everything, f"smallest: expected a margin of at least 10, {of_positions.format(24)} 0.5"),
+        (
+            dataclasses.replace(found, smallest=certain.smallest),
+            f"smallest: expected a margin below 10, {of_positions.format(22)} 10",
+        ),
+        (
+            dataclasses.replace(found, first_uncertain=None),
+            "first_uncertain: expected a position, as 22 of 24 positions are certified, found none",
+        ),
+    ):
+        first, *_ = contradictions(dataclasses.replace(passing(), certificates=wrong))
+        assert first == f"certificates: {message}"
 
 
 def test_a_nan_contradicts_every_number_and_no_nan(tmp_path: Path) -> None:

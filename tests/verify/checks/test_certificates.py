@@ -1,0 +1,55 @@
+"""Certificates count the positions whose token is certain, and say which is the first that is not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from verify.checks.certificates import MarginAt, all_certificates, certificates_of, one_largest
+from verify.oracle.logit_margins import WindowMargins
+
+FIRST, SECOND = np.arange(4), np.arange(4) + 10
+
+
+def of(number: int, *sigmas: float, int8_certain: int | None = None):  # type: ignore[no-untyped-def]
+    return certificates_of(number, WindowMargins(FIRST, SECOND, np.array(sigmas)), int8_certain)
+
+
+def test_a_margin_of_ten_is_certain_and_less_is_not() -> None:
+    found = of(3, 11.0, 10.0, 9.999, 2.0)
+    assert (found.positions, found.certified, found.limit) == (4, 2, 10.0)
+    assert found.first_uncertain == MarginAt(3, 2, (2, 12), 9.999)
+    assert found.smallest == MarginAt(3, 3, (3, 13), 2.0)
+
+
+def test_windows_merge_in_their_order() -> None:
+    whole, early, late = of(0, 11, 12, 13, np.inf), of(1, 9, 12, 13, 14), of(2, 1, 2, 3, 4)
+    assert whole.first_uncertain is None
+    found = all_certificates([whole, early, late])
+    assert found is not None
+    assert (found.positions, found.certified, found.int8_certain) == (12, 7, None)
+    assert found.first_uncertain == early.first_uncertain
+    assert found.smallest == late.smallest
+    assert all_certificates([whole, None, late]) is None
+    assert all_certificates([]) is None
+    quantized = [dataclasses.replace(one, int8_certain=count) for one, count in ((whole, 4), (early, 3))]
+    merged = all_certificates(quantized)
+    assert merged is not None
+    assert merged.int8_certain == 7
+
+
+def test_int8_logits_are_certain_unless_two_share_the_largest() -> None:
+    assert one_largest(np.array([[1, 3, 2], [3, 1, 3], [0, 0, 0], [-1, -2, -3]], np.float32)) == 2
+
+
+def test_the_sentence_counts_and_names_places() -> None:
+    assert of(3, 11.0, 10.0, 9.999, 2.0, int8_certain=3).sentence() == (
+        "every correct float32 engine chooses the same token at 2 of 4 positions (50.00%, statistical); the "
+        "first that is not certain: window 3, position 2; smallest margin 2 standard deviations where 10 certify, "
+        "tokens 3 and 13 in window 3, position 3; with int8 activations at 3 (75.00%, exact)"
+    )
+    assert of(0, 11, 12, 13, 14).sentence() == (
+        "every correct float32 engine chooses the same token at 4 of 4 positions (100.00%, statistical); smallest "
+        "margin 11 standard deviations where 10 certify, tokens 0 and 10 in window 0, position 0"
+    )
