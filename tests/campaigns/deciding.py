@@ -37,9 +37,10 @@ _ALSO = {
     "verify/operations/switch_bounds.py": ("tests/verify/operations/test_bounds_of_switches.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
     "verify/tokenizers/render_template.py": ("tests/verify/tokenizers/test_chat.py",),
-    **dict.fromkeys(
-        ("verify/tokenizers/encoders.py", "verify/tokenizers/libraries.py", "verify/tokenizers/rules.py"),
-        ("tests/verify/tokenizers/test_source_tokenizer.py", "tests/verify/tokenizers/test_trial_of_readers.py"),
+    "verify/tokenizers/encoders.py": ("tests/verify/tokenizers/test_libraries.py",),
+    "verify/tokenizers/rules.py": (
+        "tests/verify/tokenizers/test_fast_json.py",
+        "tests/verify/tokenizers/test_block.py",
     ),
     "verify/checks/directory/target.py": ("tests/verify/checks/directory/test_transformers_config.py",),
     "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
