@@ -45,14 +45,15 @@ def finish(campaign: str, rows: Sequence[Row], began: float, *, trial: bool = Fa
     sys.exit(any(row.wrong for row in rows))
 
 
-def save(campaign: str, rows: Sequence[Row], began: float) -> None:
-    """Keep the record of a campaign in place of its last one."""
+def save(campaign: str, rows: Sequence[Row], began: float, **others: str) -> None:
+    """Keep the record of a campaign in place of its last one, with other fields of it."""
     RESULTS.mkdir(exist_ok=True)
     record = {
         "campaign": campaign,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "seconds": round(time.monotonic() - began),
+        **others,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     (RESULTS / f"{campaign}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
