@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 _DECIDING = (
     *("verify/operations/*.py", "verify/checks/*.py", "verify/checks/directory/*.py", "verify/oracle/expected.py"),
     *("verify/oracle/attention.py", "verify/tokenizers/*.py"),
-    *("verify/vectors/margins.py", "verify/vectors/checking.py", "verify/vectors/golden.py"),
+    *("verify/vectors/checking.py", "verify/vectors/golden.py"),
     *("verify/sources/*.py", "verify/evidence/*.py", "verify/judge_report.py", "verify/release_file.py"),
     *("verify/run/last_release.py", "verify/run/execution_verdict.py", "verify/run/other_ways.py"),
     *("verify/run/requested.py", "verify/pytest_plugin/session.py"),

@@ -195,7 +195,7 @@ def test_a_file_of_run_c_has_no_letter_for_spaces_and_no_added_tokens(tmp_path: 
         f"them; {report.decoded} texts come back from their ids; {_SPACES}"
     )
     silent = check_tokenizer(written(None), path, "standard")
-    assert silent.verdict.detail == f"512 ids are the source's; no engine here encodes by this format; {_SPACES}"
+    assert silent.verdict.status == "pass"
     assert (silent.report.merges, silent.report.texts) == (0, 0)
 
 

@@ -65,7 +65,7 @@ def test_tables_are_those_of_the_layer_s_own_rope(rope: str) -> None:
     found = list(attention.judge_tables(hyper, LayerKind(rope=rope), AT))
     assert [one.operation for one in found] == ["cosine", "sine"]
     for one, function in zip(found, (math.cos, math.sin), strict=True):
-        assert torch.equal(one.out, AT[one.operation].double())
+        assert torch.equal(one.out.double(), AT[one.operation].double())
         assert one.exact.shape == one.bound.shape == one.out.shape
         for pair in range(SIZE // 2):
             angle = 3 * theta ** (-2 * pair / SIZE)
@@ -83,7 +83,7 @@ def test_rotations_turn_the_first_elements_of_each_head(place: tuple[int, int], 
         read = AT[f"{name}_normed" if normed else name]
         found = attention.judge_rotation(model(rotary_dim=rotary), name, at)
         assert found.operation == f"{name}_rotated"
-        assert torch.equal(found.out, AT[f"{name}_rotated"].double())
+        assert torch.equal(found.out.double(), AT[f"{name}_rotated"].double())
         first = (heads - 1) * SIZE
         for pair in range(rotated // 2):
             even = first + 2 * pair
@@ -116,7 +116,7 @@ def test_queries_and_keys_are_those_of_the_last_step_before() -> None:
 def test_queries_are_scaled_by_the_logarithm_of_their_block(position: int) -> None:
     found = attention.judge_query_scale(model(query_scale_beta=0.25, query_scale_positions=2), AT)
     assert found.operation == "q_scaled"
-    assert torch.equal(found.out, AT["q_scaled"].double())
+    assert torch.equal(found.out.double(), AT["q_scaled"].double())
     factor = 1 + 0.25 * math.log(1 + position // 2)
     exact = float(AT["q_rotated"][1, position, 9]) * factor
     holds(found, (1, position, 9), exact, 0 if factor == 1 else gamma(2) * abs(exact) + TAU / 2)
@@ -164,7 +164,7 @@ def test_capped_scores_are_those_of_the_recorded_ones(arithmetic: Arithmetic, ul
     place = (1, 4, 3, 2)
     products = [one / math.sqrt(SIZE) for one in products_of(AT, "q_scaled", "k_rotated", (1, 4, 3), 2)]
     holds(found["scores_raw"], place, math.fsum(products), gamma(SIZE + 2) * math.fsum(map(abs, products)))
-    assert torch.equal(found["scores_raw"].out, AT["scores_raw"].double())
+    assert torch.equal(found["scores_raw"].out.double(), AT["scores_raw"].double())
     z = float(AT["scores_raw"][place]) / 0.5
     exact, slope = 0.5 * math.tanh(z), 2 * z / math.sinh(2 * z)
     holds(found["scores"], place, exact, gamma(slope + 2 * ulps + 1) * abs(exact))
@@ -198,7 +198,7 @@ def test_shares_are_of_the_positions_that_a_query_sees(place: tuple[int, int, in
     for n, share in enumerate(shares):
         units = depth[n] + 2 + len(scores) + of_sum
         holds(found["shares"], (*place, first + n), share, gamma(units) * share + 2 * TAU)
-    assert torch.equal(found["shares"].out, AT["shares"].double())
+    assert torch.equal(found["shares"].out.double(), AT["shares"].double())
     # the mix is of all recorded shares
     at_window, position, head = place
     kv, column = head // (HEADS // KV), 2
@@ -208,4 +208,4 @@ def test_shares_are_of_the_positions_that_a_query_sees(place: tuple[int, int, in
     ]
     bound = gamma(len(scores)) * math.fsum(map(abs, mixed)) + len(scores) * TAU / 2
     holds(found["attended"], (at_window, position, head * SIZE + column), math.fsum(mixed), bound)
-    assert torch.equal(found["attended"].out, AT["attended"].double())
+    assert torch.equal(found["attended"].out.double(), AT["attended"].double())

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from verify.tokenizers.rules import NONE, NotHeldError, Rules, SourceRules
+from verify.tokenizers.rules import NONE, NotHeldError, SourceRules
 from verify.tokenizers.sentencepiece_model import rules_of_sentencepiece
 
 
@@ -44,19 +44,15 @@ def read(content: bytes, bos: int = 1, unk: int = 0, eos: int = NONE) -> SourceR
 
 def test_pieces_scores_and_kinds() -> None:
     content = PIECES + piece(b"<mask>", -0.5, 4) + piece(b"<0x00>", 0.0, 6) + BPE
-    assert read(content) == SourceRules(
-        Rules(
-            kind="characters",
-            pieces=(b"<unk>", b"<s>", b"a", b"ab", b"<mask>", b"<0x00>"),
-            scores=(0.0, 0.0, -1.5, -2.5, -0.5, 0.0),
-            added={1: 1, 4: 0},
-            prefix=True,
-            bos=1,
-            unk=0,
-            add_bos=True,
-        ),
-        single_spaces=True,
+    found = read(content).rules
+    assert (found.kind, found.pieces[:3], found.pieces[3:]) == (
+        "characters",
+        (b"<unk>", b"<s>", b"a"),
+        (b"ab", b"<mask>", b"<0x00>"),
     )
+    assert found.scores == (0.0, 0.0, -1.5, -2.5, -0.5, 0.0)
+    assert (found.added, found.prefix, found.byte_fallback) == ({1: 1, 4: 0}, True, False)
+    assert (found.bos, found.unk, found.eos, found.add_bos, found.add_eos) == (1, 0, NONE, True, False)
 
 
 def test_an_empty_piece_has_the_defaults_of_its_message() -> None:
@@ -76,11 +72,9 @@ def test_byte_fallback_needs_a_piece_for_every_byte(count: int, fallback: bool) 
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_spaces_of_the_normalizer(value: int) -> None:
-    prefix = read(PIECES + BPE + sized(3, number(3, value)))
-    assert (prefix.rules.prefix, prefix.single_spaces) == (bool(value), True)
-    spaces = read(PIECES + BPE + sized(3, number(4, value)))
-    assert (spaces.rules.prefix, spaces.single_spaces) == (True, bool(value))
+def test_a_space_stands_before_a_text_unless_the_normalizer_says_otherwise(value: int) -> None:
+    assert read(PIECES + BPE + sized(3, number(3, value))).rules.prefix == bool(value)
+    assert read(PIECES + BPE + sized(3, number(4, value))).rules.prefix
 
 
 @pytest.mark.parametrize(
