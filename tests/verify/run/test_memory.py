@@ -93,12 +93,6 @@ def test_blocks_of_rows_change_no_number(tmp_path: Path, monkeypatch: pytest.Mon
     assert whole["checks"] == in_blocks["checks"]
 
 
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process has that has imported everything and done nothing: this one has done much else."""
-    monkeypatch.setattr(memory, "_anonymous", lambda: 300 << 20)
-
-
 @pytest.mark.parametrize(
     ("kind", "storage"), [("huggingface", "q8_0"), ("huggingface", "source"), ("llama2c", "q8_0")]
 )

@@ -24,6 +24,12 @@ def llama_7b(**changes: Any) -> Work:
     return dataclasses.replace(work, **changes)
 
 
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process has that has imported everything and done nothing: this one has done much else."""
+    monkeypatch.setattr(memory, "_anonymous", lambda: 300 << 20)
+
+
 @pytest.mark.usefixtures("fresh")
 def test_a_model_of_seven_thousand_million_fits_five_gibibytes_at_standard_depth() -> None:
     made = plan(llama_7b(), 2, 5 << 30)
