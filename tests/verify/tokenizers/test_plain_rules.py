@@ -140,3 +140,8 @@ def test_a_merge_into_a_piece_that_the_model_lacks_has_no_score() -> None:
     assert ranked((9.0, 9.0, 2.0), pieces=(b"a", b"b", b"ab"), merges=((0, 1), (2, 1))) == []
     longer = tokens(RANKED, pieces=RANKED.pieces[:3], scores=(9.0, 9.0, 2.0), longest=2)
     assert [one.field for one in plain_differences(SourceRules(RANKED), longer)] == ["pieces"]
+
+
+def test_a_file_without_pieces_has_no_longest_one() -> None:
+    empty = tokens(RANKED, pieces=(), scores=(), longest=0)
+    assert [one.field for one in plain_differences(SourceRules(RANKED), empty)] == ["pieces"]
