@@ -50,6 +50,8 @@ _ALSO = {
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/evidence/window.py": ("tests/verify/evidence/test_collect_by_hand.py",),
     "verify/sources/huggingface_config.py": ("tests/verify/sources/test_huggingface_sizes.py",),
+    "verify/sources/llama2c.py": ("tests/verify/sources/test_llama2c_by_hand.py",),
+    "verify/tokenizers/source_tokenizer.py": ("tests/verify/tokenizers/test_source_tokenizer_by_hand.py",),
     "verify/sources/links.py": ("tests/verify/sources/test_directory.py",),
     "verify/sources/unchanged_files.py": ("tests/verify/sources/test_directory.py",),
     "verify/sources/finite.py": ("tests/verify/sources/test_checked_numbers.py",),
