@@ -8,11 +8,14 @@ ROOT = Path(__file__).parents[2]
 
 _DECIDING = (
     *("verify/operations/*.py", "verify/checks/*.py", "verify/checks/directory/*.py", "verify/oracle/expected.py"),
+    *("verify/oracle/attention.py", "verify/tokenizers/*.py"),
+    *("verify/vectors/checking.py", "verify/vectors/golden.py"),
     *("verify/sources/*.py", "verify/evidence/*.py", "verify/judge_report.py", "verify/release_file.py"),
     *("verify/run/last_release.py", "verify/run/execution_verdict.py", "verify/run/other_ways.py"),
     *("verify/run/requested.py", "verify/pytest_plugin/session.py"),
     *("exporter/quantize.py", "exporter/encode.py", "exporter/payload.py"),
     *("exporter/formats/*.py", "exporter/sources/*.py", "exporter/disk/target.py"),
+    *("exporter/switches.py", "exporter/families/*.py", "exporter/tokenizers/*.py"),
 )
 
 # Beside those of a module's own name: what else holds its numbers. They come first, because they notice most.
@@ -22,10 +25,23 @@ _ALSO = {
     "exporter/formats/huggingface_files.py": ("tests/exporter/formats/test_huggingface_words.py",),
     "exporter/sources/huggingface_meanings.py": ("tests/exporter/sources/test_huggingface_fields.py",),
     "exporter/sources/llama2c.py": ("tests/exporter/sources/test_llama2c_arguments.py",),
+    **dict.fromkeys(
+        (f"exporter/tokenizers/{name}.py" for name in ("added_tokens", "byte_letters", "model")),
+        ("tests/exporter/tokenizers/test_vocabulary.py",),
+    ),
+    "exporter/tokenizers/block_parse.py": ("tests/exporter/tokenizers/test_block.py",),
+    "exporter/tokenizers/pipeline.py": ("tests/exporter/tokenizers/test_tokenizer_json.py",),
+    "exporter/tokenizers/read.py": ("tests/exporter/tokenizers/test_files.py",),
     "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/switch_bounds.py": ("tests/verify/operations/test_bounds_of_switches.py",),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
+    "verify/tokenizers/render_template.py": ("tests/verify/tokenizers/test_chat.py",),
+    "verify/tokenizers/encoders.py": ("tests/verify/tokenizers/test_libraries.py",),
+    "verify/tokenizers/rules.py": (
+        "tests/verify/tokenizers/test_fast_json.py",
+        "tests/verify/tokenizers/test_block.py",
+    ),
     "verify/checks/directory/target.py": ("tests/verify/checks/directory/test_transformers_config.py",),
     "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
     "verify/run/last_release.py": ("tests/verify/run/test_last_release_by_hand.py",),
@@ -34,6 +50,8 @@ _ALSO = {
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/evidence/window.py": ("tests/verify/evidence/test_collect_by_hand.py",),
     "verify/sources/huggingface_config.py": ("tests/verify/sources/test_huggingface_sizes.py",),
+    "verify/sources/llama2c.py": ("tests/verify/sources/test_llama2c_by_hand.py",),
+    "verify/tokenizers/source_tokenizer.py": ("tests/verify/tokenizers/test_source_tokenizer_by_hand.py",),
     "verify/sources/links.py": ("tests/verify/sources/test_directory.py",),
     "verify/sources/unchanged_files.py": ("tests/verify/sources/test_directory.py",),
     "verify/sources/finite.py": ("tests/verify/sources/test_checked_numbers.py",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import tomllib
@@ -10,7 +11,8 @@ from typing import Any
 
 from record import RESULTS
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
 UNSEEN = Path(__file__).with_name("python_unseen.toml")
 BEGIN, END = "<!-- campaigns: begin -->", "<!-- campaigns: end -->"
 
@@ -72,10 +74,20 @@ def details(kept: list[Record]) -> list[str]:
     """One line for each row of each record."""
     lines = ["| campaign | what | count | result | wrong |", "|---|---|---|---|---|"]
     for record in kept:
+        later = "; the module has changed since" if has_changed(record) else ""
         for row in record["rows"]:
-            cells = (record["campaign"], row["what"], f"{row['count']:,}", row["result"], str(row["wrong"]))
+            result = row["result"] + later
+            cells = (record["campaign"], row["what"], f"{row['count']:,}", result, str(row["wrong"]))
             lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def has_changed(record: Record) -> bool:
+    """Return whether a record is of a Python module that was another one then."""
+    if "sha256" not in record:
+        return False
+    module = ROOT / record["rows"][0]["what"]
+    return hashlib.sha256(module.read_bytes()).hexdigest() != record["sha256"]
 
 
 def without_difference() -> list[str]:

@@ -149,6 +149,7 @@ def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
             f"Python mutants of {module.replace('/', '.')}",
             [Row(module, len(drawn), told, survived)],
             time.monotonic() - fates.seconds,
+            sha256=hashlib.sha256(text.encode()).hexdigest(),
         )
     return survived
 

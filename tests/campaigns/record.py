@@ -47,8 +47,8 @@ def finish(
     sys.exit(any(row.wrong for row in rows))
 
 
-def save(campaign: str, rows: Sequence[Row], began: float, *, partial: bool = False) -> None:
-    """Keep the record of a campaign in place of its last one; partial: of these rows alone."""
+def save(campaign: str, rows: Sequence[Row], began: float, *, partial: bool = False, **others: str) -> None:
+    """Keep the record of a campaign in place of its last one, with other fields of it; partial: of these rows alone."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{campaign}.json"
     made, seconds = {row.what: dataclasses.asdict(row) for row in rows}, time.monotonic() - began
@@ -61,6 +61,7 @@ def save(campaign: str, rows: Sequence[Row], began: float, *, partial: bool = Fa
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "seconds": round(seconds),
+        **others,
         "rows": list(made.values()),
     }
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -44,12 +44,6 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ): "the same number",
     (
         "v3_head.c",
-        "const int64_t most = rc_aligned(RC_HEADER + (int64_t)MOST_TENSORS * RC_V3_ENTRY + MOST_METADATA - "
-        "RC_DIGEST_BYTES,",
-        "",
-    ): "it is rounded up to the same",
-    (
-        "v3_head.c",
         "if (c->head_size > c->file_size)",
         ">=",
     ): "a head alone lacks tensors, which its size tells all the same",
@@ -58,7 +52,12 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         "const int64_t said = rc_load_i64(start + HEAD_SIZE_AT), within = said < most ? said : most;",
         "<=",
     ): "the same number",
-    ("v3_head.c", "return within < RC_HEADER ? RC_HEADER : within < size ? within : size;", "<="): "the same number",
+    (
+        "v3_head.c",
+        "const int64_t wanted = within < RC_V3_LAYERS_AT ? RC_V3_LAYERS_AT : within;",
+        "<=",
+    ): "the same number",
+    ("v3_head.c", "return wanted < size ? wanted : size;", "<="): "the same number",
     **{
         (file, line, "1"): "where a real number or a name is told, these mean nothing"
         for file, line in (

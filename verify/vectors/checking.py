@@ -152,7 +152,7 @@ def saved_logits(vectors: GoldenVectors, path: Path) -> list[NDArray[np.float32]
 
 def _sigmas(window: WindowVectors, found: NDArray[np.float32]) -> NDArray[np.float64]:
     error = np.abs(found.astype(np.float64) - window.kept["logit"])
-    sigmas: NDArray[np.float64] = np.nan_to_num(error / window.kept["sigma"], nan=np.inf)
+    sigmas: NDArray[np.float64] = np.nan_to_num(error / window.kept["sigma"], nan=np.inf, posinf=np.inf)
     return sigmas
 
 

@@ -203,6 +203,36 @@ def test_caps_count_the_roundings_one_by_one(
     assert found / SLACK / tangent(raw) / U == pytest.approx(units, rel=1e-4)
 
 
+# ---- what underflow may lose ----
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.1, 25.298221281347036])
+def test_a_scaled_number_that_vanishes_may_be_half_a_step_off(scale: float) -> None:
+    assert float(switch_bounds.scaled(doubles(0.0), scale)) == pytest.approx(TAU / 2 * SLACK, rel=1e-12)
+    found = switch_bounds.query_scaled(doubles([0.0, 3.0, 3.0]), doubles([scale, scale, 1.0]))
+    expected = [TAU / 2 * SLACK, (gamma(2) * 3 + TAU / 2) * SLACK, 0.0]
+    assert found.tolist() == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(("size", "scale"), [(1, 0.1), (80, 0.1), (80, 0.5)])
+def test_a_scaled_score_counts_its_products_and_what_each_may_lose(size: int, scale: float) -> None:
+    growth = gamma(size + 1 + switch_bounds.of_constant(scale))
+    lost = size * TAU / 2 * scale * (1 + growth) + TAU / 2
+    for magnitude in (0.0, 2.0**-130, 3.0):
+        found = float(switch_bounds.scaled_score(doubles(magnitude), size, scale))
+        assert found == pytest.approx((growth * magnitude + lost) * SLACK, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(("arithmetic", "ulps"), [("mirror", 3), ("fast", 2.6)])
+@pytest.mark.parametrize("divisor", [1.0, 0.1])
+def test_a_cap_of_nothing_may_lose_the_steps_of_quotient_tangent_and_product(
+    arithmetic: Arithmetic, ulps: float, divisor: float
+) -> None:
+    lost = TAU / 2 * ((divisor != 1) + 3.3 * (1 + 2 * ulps) + 1)
+    found = switch_bounds.capped(doubles(0.0), doubles(0.0), 3.3, arithmetic, divisor)
+    assert float(found) == pytest.approx(lost * SLACK, rel=1e-12, abs=0)
+
+
 # ---- norms of 1 + w ----
 
 

@@ -6,12 +6,9 @@ import dataclasses
 import json
 import subprocess
 import sys
-from bisect import bisect_left
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers import huggingface
@@ -19,7 +16,7 @@ from helpers.checkpoints import save, state_dict
 from helpers.command_line import refused, run, run_on_terminal
 from helpers.engines import library
 from helpers.healthy_engines import HEALTHY
-from helpers.models import LLAMA_2_7B, arrays, config, hyperparameters
+from helpers.models import arrays, config, hyperparameters
 
 import exporter
 import verify
@@ -32,81 +29,16 @@ from verify.evidence.depth import DEPTHS
 from verify.oracle import expected
 from verify.oracle.int8_noise import TELLING, int8_spread
 from verify.oracle.int8_probes import probe_hazard
-from verify.oracle.transformers import TransformersOracle
 from verify.run import memory
-from verify.run.cost import long_window_fits
 from verify.run.engine_memory import memory_of_trial
 from verify.run.memory import Plan, plan, predicted
-from verify.run.work import Shape, Sizes, Work
-from verify.sources import open_source
-from verify.sources.huggingface import HuggingFaceSource
+from verify.run.work import Sizes, Work
 from verify.sources.llama2c import Llama2cSource
 from verify.sources.shards import Shards
 
 # standard depth, in windows that take no time
 SHORT = dataclasses.replace(DEPTHS["standard"], windows=2, length=48)
-TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 29, (3, 20)))
 EVIDENCE = Evidence(depth="quick", windows=2, length=16)
-YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 16}
-
-
-def streamed(directory: Path) -> TransformersOracle:
-    source = open_source(directory)
-    assert isinstance(source, HuggingFaceSource)
-    return TransformersOracle(source, streamed=True)
-
-
-@pytest.mark.parametrize(
-    ("architecture", "changes"),
-    [
-        ("LlamaForCausalLM", {}),
-        ("LlamaForCausalLM", {"tie_word_embeddings": True}),
-        ("LlamaForCausalLM", {"rope_scaling": YARN}),
-        ("LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}),
-        ("MistralForCausalLM", {}),
-        ("Qwen2ForCausalLM", {"head_dim": None}),
-    ],
-)
-def test_a_model_layer_by_layer_computes_the_bits_of_the_whole(
-    tmp_path: Path, architecture: str, changes: dict[str, Any]
-) -> None:
-    changes = {key: value for key, value in changes.items() if value is not None}
-    if architecture == "Qwen2ForCausalLM":
-        changes["head_dim"] = 8
-    made = huggingface.model(architecture, **changes)
-    directory = huggingface.save(tmp_path / "model", made, max_shard_size="20KB")
-    oracle = streamed(directory)
-    whole = TransformersOracle(HuggingFaceSource(directory)).logits(TOKENS)
-    for _again in range(2):
-        assert torch.equal(oracle.logits(TOKENS), whole)
-
-
-def test_between_two_passes_nothing_is_held(tmp_path: Path) -> None:
-    oracle = streamed(huggingface.save(tmp_path / "model", huggingface.model()))
-    oracle.logits(TOKENS)
-    held = [parameter for parameter in oracle._model.parameters() if not parameter.is_meta]
-    assert held == []
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda shapes: shapes.pop("norm.weight"), r"model.norm.weight: expected \(48,\), .* found none"),
-        (
-            lambda shapes: shapes.update({"layers.9.ffn_norm.weight": (3,)}),
-            r"layers.9.post_attention_layernorm.weight: expected no such tensor, .* found \(3,\)",
-        ),
-    ],
-)
-def test_a_model_of_other_tensors_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, words: str
-) -> None:
-    source = HuggingFaceSource(huggingface.save(tmp_path / "model", huggingface.model()))
-    shapes = source.hyperparameters.shapes()
-    change(shapes)
-    monkeypatch.setattr(type(source.hyperparameters), "shapes", lambda _self: shapes)
-    with pytest.raises(CannotJudgeError, match=words):
-        TransformersOracle(source, streamed=True)
 
 
 def report(source: Path, file: Path, limit: int | None) -> dict[str, Any]:
@@ -161,34 +93,6 @@ def test_blocks_of_rows_change_no_number(tmp_path: Path, monkeypatch: pytest.Mon
     assert whole["checks"] == in_blocks["checks"]
 
 
-def llama_7b(**changes: Any) -> Work:
-    shapes = (Shape(512, 1, 2, 128),)
-    work = Work(hyperparameters(LLAMA_2_7B), shapes, held=0, q8=True, huggingface=True, lossy=True)
-    return dataclasses.replace(work, **changes)
-
-
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process has that has imported everything and done nothing: this one has done much else."""
-    monkeypatch.setattr(memory, "_anonymous", lambda: 300 << 20)
-
-
-@pytest.mark.usefixtures("fresh")
-def test_a_model_of_seven_thousand_million_fits_five_gibibytes_at_standard_depth() -> None:
-    made = plan(llama_7b(), 2, 5 << 30)
-    assert made.streamed
-    assert made.peak <= 5 << 30
-    # 27 GB of float32
-    assert predicted(llama_7b(), memory.AT_EASE) > 27e9
-
-
-@pytest.mark.usefixtures("fresh")
-def test_what_takes_less_is_done_at_ease() -> None:
-    small = dataclasses.replace(llama_7b().hyper, n_layers=1, vocab_size=1000)
-    made = plan(llama_7b(hyper=small, shapes=(Shape(64, 1, 2, 128),)), 2, 4 << 30)
-    assert (made.streamed, made.engines) == (False, 2)
-
-
 @pytest.mark.parametrize(
     ("kind", "storage"), [("huggingface", "q8_0"), ("huggingface", "source"), ("llama2c", "q8_0")]
 )
@@ -215,38 +119,6 @@ def test_as_many_bytes_are_read_as_was_told(
         asked.clear()
         found = verify.verify(source, file, evidence=evidence, memory=1 << 40).environment["memory"]
         assert 0.9 * found["reads_predicted"] < sum(asked) <= found["reads_predicted"]
-
-
-@pytest.mark.usefixtures("fresh")
-def test_the_longest_window_counts_even_where_shorter_ones_have_more_tokens() -> None:
-    """Eight windows of 512 beside one of 2,048 have twice its tokens and half of its attention scores."""
-    many, long = Shape(512, 8, 2, 128), Shape(2048, 1, 0, 0)
-    narrow = dataclasses.replace(llama_7b().hyper, vocab_size=1000, dim=512, hidden_dim=512, head_dim=16)
-    alone, together = (llama_7b(hyper=narrow, shapes=shapes) for shapes in ((many,), (many, long)))
-    assert predicted(together, memory.AT_EASE) > predicted(alone, memory.AT_EASE)
-    of_scores = 3 * 4 * narrow.n_heads * 2048**2
-    assert predicted(together, memory.AT_EASE) > of_scores
-    with pytest.raises(CannotJudgeError, match="for this model and windows of 2048 tokens"):
-        plan(together, 2, 1 << 30)
-
-
-def test_a_long_window_is_as_long_as_memory_allows_whatever_the_file_and_the_machine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    source = SimpleNamespace(hyperparameters=hyperparameters(LLAMA_2_7B), kind="huggingface")
-
-    def longest(depth: str, limit: int | None) -> int:
-        lengths = range(DEPTHS[depth].length, 16_384)
-        return bisect_left(lengths, True, key=lambda n: not long_window_fits(source, depth, limit, n))
-
-    for depth in ("standard", "full"):
-        free = longest(depth, None)
-        assert free > 0
-        monkeypatch.setattr(memory, "_anonymous", lambda: 50 << 30)
-        monkeypatch.setattr(memory, "_of_machine", lambda: 1 << 30)
-        assert longest(depth, None) == free
-        assert longest(depth, 2 << 30) == 0
-        assert longest(depth, 16 << 30) <= longest(depth, 64 << 30)
 
 
 def test_a_verdict_that_only_fits_without_the_long_window_goes_without(tmp_path: Path) -> None:
@@ -281,12 +153,6 @@ def test_a_file_of_another_shape_fails_however_little_memory_there_is(tmp_path: 
     assert {check.status for check in found.checks[1:]} == {"skipped"}
     assert "memory" not in found.environment
     assert len(announced) == 1
-
-
-@pytest.mark.parametrize("limit", [1 << 20, 1 << 30])
-def test_what_no_plan_can_do_is_refused_before_anything_is_computed(limit: int) -> None:
-    with pytest.raises(CannotJudgeError, match=r"memory: expected at least [\d,]+ MiB for this model"):
-        plan(llama_7b(), 2, limit)
 
 
 # where logits, activations and attention's scores take the most; the length of a window
