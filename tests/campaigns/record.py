@@ -48,7 +48,7 @@ def finish(
 
 
 def save(campaign: str, rows: Sequence[Row], began: float, *, partial: bool = False, **others: str) -> None:
-    """Keep the record of a campaign in place of its last one, with other fields of it; partial: of these rows alone."""
+    """Keep the record of a campaign in place of its last one, with other fields; partial: of these rows alone."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{campaign}.json"
     made, seconds = {row.what: dataclasses.asdict(row) for row in rows}, time.monotonic() - began

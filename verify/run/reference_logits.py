@@ -41,8 +41,8 @@ class WindowReference:
     of_source, of_file: logits on the source's weights, and on those that the file should hold; the same array if the
     file stores the source's numbers. sigma: the standard deviation that float32 rounding gives to each logit of
     of_file, at the positions that can be judged. agreement: the verifier's own reference against transformers, if
-    that computed of_file. margins: returns how certain each most likely token is, by the draws that sigma has by then;
-    None for a vocabulary of one token. certainty: of the choices of experts that of_file's weights make.
+    that computed of_file. margins: returns how certain each most likely token is, by the draws that sigma has by
+    then; None for a vocabulary of one token. certainty: of the choices of experts that of_file's weights make.
     """
 
     of_source: Logits
