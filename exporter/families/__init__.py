@@ -9,14 +9,18 @@ from exporter.families.gemma import GEMMA2, GEMMA3
 from exporter.families.granite import GRANITE
 from exporter.families.llama import LLAMA
 from exporter.families.mistral import MINISTRAL3, MISTRAL
-from exporter.families.olmo import OLMO2, OLMO3
+from exporter.families.mixtral import MIXTRAL
+from exporter.families.olmo import OLMO2, OLMO3, OLMOE
 from exporter.families.phi import PHI3
-from exporter.families.qwen import QWEN2, QWEN3
+from exporter.families.qwen import QWEN2, QWEN3, QWEN3_MOE
 from exporter.families.smollm import SMOLLM3
 
 __all__ = ["FAMILIES", "Family", "family_that_computes"]
 
-_ALL = (LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, GEMMA2, GEMMA3, OLMO2, OLMO3, PHI3, MINISTRAL3)
+_ALL = (
+    *(LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, GEMMA2, GEMMA3, OLMO2, OLMO3, PHI3, MINISTRAL3),
+    *(MIXTRAL, QWEN3_MOE, OLMOE),
+)
 FAMILIES = {family.model_type: family for family in _ALL}
 
 

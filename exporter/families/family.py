@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from exporter.config import ModelConfig
 from exporter.families.layer_kinds import Windows, no_window
+from exporter.families.mixtures import Mixture, no_mixture
 from exporter.families.written_rope import flat_rope
+from exporter.huggingface_names import ExpertNames
 from exporter.strict_json import Json
 from exporter.switches import SWITCH_DEFAULTS, described
 
@@ -45,6 +47,8 @@ class Family:
         switches: fields of ModelConfig besides sizes, RoPE and windows. Receives config.json with its defaults, and
             the model without switches.
         windows: which layers slide, and how far they see. Receives config.json with its defaults.
+        mixture: the layers with a mixture of experts, None without one. Receives config.json with its defaults.
+        expert_names: what tensors of a mixture are called; None without one.
         theta: RoPE's default.
         local_theta, local_key: the default of the RoPE that sliding layers have of their own, and its old key; 0
             without one.
@@ -72,6 +76,8 @@ class Family:
     without_effect: str = ""
     switches: Callable[[Json, ModelConfig], Json] = _none
     windows: Callable[[Json], Windows] = no_window
+    mixture: Callable[[Json], Mixture | None] = no_mixture
+    expert_names: ExpertNames | None = None
     theta: float = 10000.0
     local_theta: float = 0.0
     local_key: str = ""

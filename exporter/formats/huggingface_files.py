@@ -17,6 +17,7 @@ import numpy as np
 
 from exporter.checkpoint import Checkpoint, Dtype
 from exporter.config import ModelConfig, tensor_shapes
+from exporter.families import Family
 from exporter.formats.huggingface_config import config_json, family_of
 from exporter.huggingface_names import places
 
@@ -79,7 +80,7 @@ def plan_files(
     config.json. Raises FormatError where transformers cannot express config.
     """
     family = family_of(config, checkpoint.family)
-    tensors = _stored_tensors(checkpoint, config, fused=family.fused)
+    tensors = _stored_tensors(checkpoint, config, family)
     described = config_json(config, _commonest(tensors), token_ids, family)
     files = [PlannedFile("config.json", _json(described))]
     shards = list(_shards(tensors, shard_bytes))
@@ -95,11 +96,11 @@ def plan_files(
     return files
 
 
-def _stored_tensors(checkpoint: Checkpoint, config: ModelConfig, *, fused: bool) -> list[StoredTensor]:
+def _stored_tensors(checkpoint: Checkpoint, config: ModelConfig, family: Family) -> list[StoredTensor]:
     """Return the tensors of the directory. A fused one whose parts have different types is float32, which has all."""
     parts: dict[str, list[Part]] = {}
     shapes = tensor_shapes(config)
-    for name, place in places(config, fused=fused).items():
+    for name, place in places(config, fused=family.fused, experts=family.expert_names).items():
         parts.setdefault(place.name, []).append(Part(name, shapes[name]))
     stored = []
     for name, held in parts.items():

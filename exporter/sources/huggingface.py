@@ -15,7 +15,7 @@ from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
 from exporter.families import Family
 from exporter.file_identity import Identity, identity
-from exporter.huggingface_names import Place, places
+from exporter.huggingface_names import Place, holds_joined_experts, places
 from exporter.rope_pairs import in_pairs, index_in_halves
 from exporter.sources.huggingface_companions import find_companions
 from exporter.sources.huggingface_config import read_config_and_family
@@ -49,21 +49,27 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
             f"{config_path}: num_hidden_layers: expected at most as many as there are tensors, "
             f"{len(files.tensors)}, found {config.n_layers}"
         )
+    _check_experts(config_path, files, config)
     shapes = tensor_shapes(config)
-    there = places(config, fused=family.fused)
+    joined = holds_joined_experts(files.tensors)
+    there = places(config, fused=family.fused, experts=family.expert_names, joined=joined)
     tensors = Tensors(path, files, config, list(dict.fromkeys(place.name for place in there.values())))
     _check(path, tensors, config, _stored_shapes(there, shapes))
     adapter = open_adapter(options, tensors)
     tokenizer = checked_tokenizer_in(path, follow_links=options.follow_links)
 
     def load(canonical: str) -> Weights:
-        name, first = there[canonical].name, there[canonical].first
+        name, first, expert = there[canonical].name, there[canonical].first, there[canonical].expert
         rows = slice(first, first + shapes[canonical][0])
+        if expert is not None:
+            return tensors.expert(name, expert, rows)
         return in_pairs(canonical, adapter.merged(name, tensors.float32(name, rows), first), config)
 
     def locate(canonical: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        place = there[canonical]
         row, *rest = index_in_halves(canonical, index, config)
-        return tensors.where(there[canonical].name), (there[canonical].first + row, *rest)
+        before = () if place.expert is None else (place.expert,)
+        return tensors.where(place.name), (*before, place.first + row, *rest)
 
     return Checkpoint(
         config,
@@ -83,12 +89,27 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
     )
 
 
+def _check_experts(path: Path, files: WeightFiles, config: ModelConfig) -> None:
+    """Raise CheckpointError for more experts than the files can hold, before as many names are made."""
+    mixed = sum(layer.experts for layer in config.layers)
+    if holds_joined_experts(files.tensors):
+        most = max(stored.shape[0] for stored in files.tensors.values() if len(stored.shape) == 3)
+    else:
+        most = len(files.tensors) // (3 * mixed) if mixed else 0
+    if mixed and config.n_experts > most:
+        raise CheckpointError(
+            f"{path}: num_experts: expected at most {most}, as many as there are tensors of experts, "
+            f"found {config.n_experts}"
+        )
+
+
 def _stored_shapes(there: Mapping[str, Place], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each stored tensor: that of a fused one has the rows of all its parts."""
     stored: dict[str, tuple[int, ...]] = {}
     for name, place in there.items():
         rows, *rest = shapes[name]
-        stored[place.name] = (place.first + rows, *rest)
+        experts = () if place.expert is None else (place.expert + 1,)
+        stored[place.name] = (*experts, place.first + rows, *rest)
     return stored
 
 

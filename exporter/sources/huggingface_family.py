@@ -6,14 +6,12 @@ from exporter.errors import CheckpointError
 from exporter.families import FAMILIES
 from exporter.strict_json import Json, shown
 
-_EXPERTS = "mixture of experts"
+_EXPERTS = "another mixture of experts"
 _DELTA = "gated DeltaNet"
 _WRAPPER = "a multimodal model; its text part alone is supported where its own family is"
 # What this project does not compute, by the model_type that needs it.
 _REASONS = {
-    **dict.fromkeys(
-        ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "phimoe", "flex_olmo", "deepseek_v3"), _EXPERTS
-    ),
+    **dict.fromkeys(("qwen2_moe", "granitemoe", "phimoe", "flex_olmo", "deepseek_v3"), _EXPERTS),
     "gpt_oss": f"attention sinks and {_EXPERTS}",
     "llama4": f"chunked attention and {_EXPERTS}",
     "llama4_text": f"chunked attention and {_EXPERTS}",

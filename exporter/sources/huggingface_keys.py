@@ -86,6 +86,25 @@ _OF_FAMILY = {
         _validate_yarn_rope_parameters attention_chunk_size default_theta hidden_act num_heads
         original_max_position_embeddings
     """,
+    "mixtral": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters attention_chunk_size default_theta hidden_act num_experts num_experts_per_tok
+        num_heads num_local_experts original_max_position_embeddings output_router_logits router_aux_loss_coef
+        router_jitter_noise
+    """,
+    "qwen3_moe": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters attention_bias attention_chunk_size decoder_sparse_step default_theta
+        hidden_act mlp_only_layers moe_intermediate_size norm_topk_prob num_experts num_experts_per_tok num_heads
+        num_local_experts original_max_position_embeddings output_router_logits router_aux_loss_coef
+        use_sliding_window
+    """,
+    "olmoe": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters attention_bias attention_chunk_size clip_qkv default_theta hidden_act
+        norm_topk_prob num_experts num_experts_per_tok num_heads num_local_experts original_max_position_embeddings
+        output_router_logits router_aux_loss_coef
+    """,
 }
 
 READ = {family: frozenset(f"{_ALL} {own}".split()) for family, own in _OF_FAMILY.items()}

@@ -49,6 +49,12 @@ class Tensors:
         """Exactly the same numbers. Raises WeightError for a float64 that float32 cannot hold."""
         return _to_float32(self.where(name), self.read(name, rows), 0 if rows is None else rows.start)
 
+    def expert(self, name: str, expert: int, rows: slice) -> Weights:
+        """The same of some rows of one expert, in a tensor that has all experts of a layer."""
+        before = expert * self.shapes[name][1]
+        found = self._files.rows(self._stored[name], range(before + rows.start, before + rows.stop))
+        return _to_float32(self.where(name), found, rows.start, (expert,))
+
     def read(self, name: str, rows: slice | None = None) -> NDArray[Any]:
         return self._files.read(self._stored[name], rows)
 
@@ -83,13 +89,13 @@ def _check_buffer(files: WeightFiles, name: str, config: ModelConfig) -> None:
     check_buffer(f"{stored.file}: {name}", name, stored.shape, lambda rows: files.rows(name, rows), config)
 
 
-def _to_float32(where: str, array: NDArray[Any], first: int = 0) -> Weights:
+def _to_float32(where: str, array: NDArray[Any], first: int = 0, before: tuple[int, ...] = ()) -> Weights:
     with np.errstate(over="ignore", invalid="ignore"):  # told below, and a NaN where it is written
         weights: Weights = np.ascontiguousarray(array, dtype=np.float32)
     if array.dtype == np.float64:
         differs = (weights != array) & ~np.isnan(array)
         if differs.any():
             row, *rest = (int(i) for i in np.argwhere(differs)[0])
-            found, index = float(array[(row, *rest)]), (first + row, *rest)
+            found, index = float(array[(row, *rest)]), (*before, first + row, *rest)
             raise WeightError(f"{where}{list(index)}: expected a value that float32 can hold, found {found!r}", index)
     return weights

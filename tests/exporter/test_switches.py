@@ -13,7 +13,13 @@ from exporter.config import without_idle_window
 from exporter.switches import SWITCH_DEFAULTS, described
 
 WINDOWED, SECOND = exporter.LayerKind(windowed=True), exporter.LayerKind(rope="second")
-PLAIN = exporter.LayerKind()
+PLAIN, MIXED = exporter.LayerKind(), exporter.LayerKind(experts=True)
+OF_ONE: dict[str, Any] = {
+    "n_experts": 3,
+    "n_active_experts": 2,
+    "expert_hidden_dim": 7,
+    "layers": (MIXED, PLAIN),
+}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,25 @@ PLAIN = exporter.LayerKind()
         ({"score_cap": -1.0}, "score_cap: expected a positive finite number, found -1.0"),
         ({"embedding_scale": 0.0}, "embedding_scale: expected a positive finite number, found 0.0"),
         ({"logit_divisor": float("inf")}, "logit_divisor: expected a positive finite number, found inf"),
+        ({"n_experts": 4}, "n_experts: expected 0 without a layer with experts, found 4"),
+        ({"expert_hidden_dim": 4}, "expert_hidden_dim: expected 0 without a layer with experts, found 4"),
+        ({"experts_normalized": True}, "experts_normalized: expected false without a layer with experts, found true"),
+        ({"layers": (MIXED, PLAIN)}, "n_experts: expected 2 to 65535 beside a layer with experts, found 0"),
+        ({**OF_ONE, "n_experts": 1}, "n_experts: expected 2 to 65535 beside a layer with experts, found 1"),
+        ({**OF_ONE, "n_experts": 65536}, "n_experts: expected 2 to 65535 beside a layer with experts, found 65536"),
+        (
+            {**OF_ONE, "n_active_experts": 4},
+            "n_active_experts: expected 1 to 3 beside a layer with experts, found 4",
+        ),
+        (
+            {**OF_ONE, "expert_hidden_dim": 0},
+            "expert_hidden_dim: expected 1 to 2147483647 beside a layer with experts, found 0",
+        ),
+        ({**OF_ONE, "mlp_bias": True}, "mlp_bias: expected false beside experts, which have no biases, found true"),
+        (
+            {**OF_ONE, "layers": (MIXED, MIXED)},
+            "hidden_dim: expected expert_hidden_dim = 7, since every layer has experts, found 40",
+        ),
         ({"window": True, "layers": (WINDOWED, PLAIN)}, "window: expected an integer, found True"),
     ],
 )

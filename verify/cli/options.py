@@ -120,7 +120,8 @@ def format_options(formats: tuple[str, ...]) -> tuple[Callable[[Command], Comman
             callback=read_storage,
             metavar="[PATTERN=]S",
             help="Storage of v3's tensors: source (lossless), fp32, fp16, bf16 or q8_0; with PATTERN, of tensors "
-            "whose names match. Repeat it as needed: the last match counts.  [default: source]",
+            "whose names match. Repeat it as needed: the last match counts. Vectors are never narrowed. Routers "
+            "of experts are never quantized.  [default: source]",
         ),
         _of_format(
             "--no-provenance",

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.family_draws import Keywords, family_models, made, meant
+from helpers.family_draws import EAGER, Keywords, family_models, made, meant
 from helpers.huggingface import logits, save
 from helpers.models import same_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 import exporter
 import reader_c
@@ -27,11 +28,11 @@ def back(out: Path) -> Any:
     """The model that transformers makes of a directory: it misses nothing and has nothing left."""
     with quiet_transformers() as transformers:
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            out, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
+            out, **EAGER, dtype=torch.float32, output_loading_info=True
         )
         assert not any(info.values()), info
         # in memory of its own: sums over a mapped file may differ in their last bit by how it is aligned
-        own = transformers.AutoModelForCausalLM.from_config(model.config, attn_implementation="eager").eval()
+        own = transformers.AutoModelForCausalLM.from_config(model.config, **EAGER).eval()
     own.load_state_dict(model.state_dict())
     return own
 
@@ -44,6 +45,12 @@ def stored_rows(name: str, model: exporter.ModelConfig, state: dict[str, torch.T
         module = {"tok_embeddings": "model.embed_tokens", "norm": "model.norm", "output": "lm_head"}[path[0]]
         return state[f"{module}.{kind}"].numpy()
     layer, part = f"model.layers.{path[1]}", path[-2]
+    if part == "router":
+        return state[f"{layer}.mlp.gate.weight"].numpy()
+    if "experts" in path:
+        joined = state[f"{layer}.mlp.experts.{'down' if part == 'w2' else 'gate_up'}_proj"][int(path[4])]
+        wide = model.expert_hidden_dim
+        return (joined if part == "w2" else joined[:wide] if part == "w1" else joined[wide:]).numpy()
     theirs = {
         **{"wq": "self_attn.q_proj", "wk": "self_attn.k_proj", "wv": "self_attn.v_proj", "wo": "self_attn.o_proj"},
         **{"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"},
@@ -104,6 +111,28 @@ def check(family: str, keywords: Keywords, seed: int) -> None:
         exporter.export(stored, directory / "any", format="hf")
         torch.testing.assert_close(logits(back(directory / "any"), tokens), expected, rtol=0, atol=1e-5)
         assert exporter.open_checkpoint(directory / "any").config == opened.config
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "olmoe"])
+@_FEW
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_experts_of_published_files_and_joined_ones_are_the_same_model(
+    family: str, data: st.DataObject, seed: int
+) -> None:
+    source = made(family, data.draw(family_models(family)), seed)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        published = exporter.open_checkpoint(save(directory / "published", source))
+        source.save_pretrained(directory / "joined", save_original_format=False)
+        joined = exporter.open_checkpoint(directory / "joined")
+        tensors = load_file(directory / "joined" / "model.safetensors")
+        assert any(key.endswith(".mlp.experts.gate_up_proj") for key in tensors)
+        assert not any(".experts.0." in key for key in tensors)
+        assert joined.config == published.config
+        assert all(same_bits(joined.load(tensor), published.load(tensor)) for tensor in joined.names)
+        exporter.export(joined, directory / "back", format="hf")
+        names = load_file(directory / "back" / "model.safetensors").keys()
+        assert names == load_file(directory / "published" / "model.safetensors").keys()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -55,6 +55,12 @@ def test_every_family_with_switches_is_among_them() -> None:
         ("google/gemma-3-270m", {"score_scale": 1 / 16, "window": 512, "local_theta": 1e4, "norm_plus_one": True}),
         ("allenai/Olmo-3-1025-7B", {"norm_place": "after", "qk_norm": "whole", "local_theta": 5e5, "window": 4096}),
         ("microsoft/Phi-3-mini-4k-instruct", {"window": 2047, "rotary_dim": 0}),
+        ("mistralai/Mixtral-8x7B-v0.1", {"n_experts": 8, "n_active_experts": 2, "experts_normalized": True}),
+        (
+            "Qwen/Qwen3-30B-A3B",
+            {"n_experts": 128, "n_active_experts": 8, "expert_hidden_dim": 768, "hidden_dim": 768, "qk_norm": "head"},
+        ),
+        ("allenai/OLMoE-1B-7B-0924", {"n_experts": 64, "experts_normalized": False, "qk_norm": "whole", "window": 0}),
     ],
 )
 def test_switches_have_the_values_that_the_models_are_known_for(
@@ -65,7 +71,10 @@ def test_switches_have_the_values_that_the_models_are_known_for(
     assert {field: getattr(config, field) for field in expected} == expected
 
 
-ALL = "llama, mistral, qwen2, qwen3, smollm3, granite, gemma2, gemma3_text, olmo2, olmo3, phi3, ministral3"
+ALL = (
+    "llama, mistral, qwen2, qwen3, smollm3, granite, gemma2, gemma3_text, olmo2, olmo3, phi3, ministral3, mixtral, "
+    "qwen3_moe, olmoe"
+)
 UNKNOWN = f"model_type: expected one of {ALL}, found '{{}}', which is not supported"
 WRAPPER = ": a multimodal model; its text part alone is supported where its own family is"
 
@@ -73,11 +82,10 @@ WRAPPER = ": a multimodal model; its text part alone is supported where its own 
 @pytest.mark.parametrize(
     ("model_type", "reason"),
     [
-        ("mixtral", ": mixture of experts"),
-        ("qwen3_moe", ": mixture of experts"),
-        ("olmoe", ": mixture of experts"),
-        ("gpt_oss", ": attention sinks and mixture of experts"),
-        ("llama4_text", ": chunked attention and mixture of experts"),
+        ("qwen2_moe", ": another mixture of experts"),
+        ("deepseek_v3", ": another mixture of experts"),
+        ("gpt_oss", ": attention sinks and another mixture of experts"),
+        ("llama4_text", ": chunked attention and another mixture of experts"),
         ("qwen3_next", ": gated DeltaNet"),
         ("qwen3_5", ": gated DeltaNet"),
         ("gemma3n_text", ": embeddings for each layer"),

@@ -14,6 +14,8 @@ from verify.system.optional_imports import quiet_transformers
 
 Keywords = dict[str, Any]
 
+# grouped products require sizes that these models do not have
+EAGER = {"attn_implementation": "eager", "experts_implementation": "eager"}
 _YARN = {"rope_type": "yarn", "beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": 1.25}
 _OF_LATE_QUERIES = {"llama_4_scaling_beta": 0.25, "original_max_position_embeddings": 3}
 
@@ -124,6 +126,43 @@ def _phi(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     return {"sliding_window": draw(_ONE_WINDOW), "rope_parameters": rope}
 
 
+def _experts(draw: st.DrawFn, key: str) -> Keywords:
+    count = draw(st.integers(2, 5))
+    return {key: count, "num_experts_per_tok": draw(st.integers(1, count))}
+
+
+def _normalized(draw: st.DrawFn) -> Keywords:
+    return {"norm_topk_prob": draw(st.booleans())}
+
+
+def _mixtral(draw: st.DrawFn, _drawn: Keywords) -> Keywords:
+    return {"sliding_window": draw(_ONE_WINDOW), **_experts(draw, "num_local_experts"), **_rope(draw)}
+
+
+def _qwen3_moe(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    layers = drawn["num_hidden_layers"]
+    # one layer at least has experts
+    plain = draw(st.sets(st.integers(0, layers - 1), max_size=layers - 1)) if layers > 1 else set()
+    step = draw(st.integers(1, layers)) if not plain else 1
+    return {
+        **_bias(draw),
+        **_experts(draw, "num_experts"),
+        **_normalized(draw),
+        **_rope(draw),
+        "moe_intermediate_size": draw(st.integers(1, 9)),
+        "mlp_only_layers": sorted(plain),
+        "decoder_sparse_step": step,
+        "use_sliding_window": draw(st.booleans()),
+        "sliding_window": draw(st.integers(1, 16)),
+    }
+
+
+def _olmoe(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    # its norm of queries is as wide as the stream
+    stream = {"hidden_size": drawn["num_attention_heads"] * drawn["head_dim"]}
+    return {**stream, **_bias(draw), **_experts(draw, "num_experts"), **_normalized(draw), **_rope(draw)}
+
+
 def _ministral(draw: st.DrawFn, _drawn: Keywords) -> Keywords:
     return {"sliding_window": draw(_ONE_WINDOW), "rope_parameters": {**_OF_LATE_QUERIES, **draw(one_rope())}}
 
@@ -141,6 +180,9 @@ _OWN: dict[str, Callable[[st.DrawFn, Keywords], Keywords]] = {
     "olmo3": lambda draw, drawn: {**_bias(draw), **_windows(draw, drawn, switch=False), **_two_ropes(draw)},
     "phi3": _phi,
     "ministral3": _ministral,
+    "mixtral": _mixtral,
+    "qwen3_moe": _qwen3_moe,
+    "olmoe": _olmoe,
 }
 
 
@@ -157,7 +199,7 @@ def made(family: str, keywords: Keywords, seed: int = 0) -> Any:
     """transformers' own model, with random weights, biases and norms that keep activations near 1."""
     with quiet_transformers() as transformers:
         config = transformers.CONFIG_MAPPING[family](**keywords)
-        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+        model = transformers.AutoModelForCausalLM.from_config(config, **EAGER).eval()
     generator = torch.Generator().manual_seed(seed)
     one = 0.0 if "gemma" in family else 1.0
     with torch.no_grad():
@@ -180,7 +222,7 @@ def meant(config: Any, family: str) -> exporter.ModelConfig:
     act = c.hidden_activation if "gemma" in family else c.hidden_act
     return exporter.ModelConfig(
         dim=c.hidden_size,
-        hidden_dim=c.intermediate_size,
+        hidden_dim=_hidden_dim(c, layers),
         n_layers=c.num_hidden_layers,
         n_heads=c.num_attention_heads,
         n_kv_heads=c.num_key_value_heads,
@@ -202,12 +244,28 @@ def meant(config: Any, family: str) -> exporter.ModelConfig:
     )
 
 
+def _mixed(c: Any, family: str) -> list[bool]:
+    """Return whether each layer has experts."""
+    if family == "qwen3_moe":
+        step, plain = c.decoder_sparse_step, c.mlp_only_layers
+        return [n not in plain and (n + 1) % step == 0 for n in range(c.num_hidden_layers)]
+    return [family in ("mixtral", "olmoe")] * c.num_hidden_layers
+
+
+def _expert_width(c: Any) -> int:
+    return getattr(c, "moe_intermediate_size", c.intermediate_size)
+
+
+def _hidden_dim(c: Any, layers: tuple[exporter.LayerKind, ...]) -> int:
+    return _expert_width(c) if all(layer.experts for layer in layers) else c.intermediate_size
+
+
 def _head_dim(c: Any) -> int:
     return getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
 
 
 _TWO_ROPES = ("gemma3_text", "olmo3")
-_ALIKE = ("mistral", "ministral3", "phi3")
+_ALIKE = ("mistral", "ministral3", "phi3", "mixtral", "qwen3_moe")
 _BY_LAYER = ("qwen2", "qwen3", "smollm3", "gemma2", *_TWO_ROPES)
 
 
@@ -224,7 +282,8 @@ def _attention(c: Any, family: str) -> tuple[tuple[exporter.LayerKind, ...], int
             return "none"
         return "second" if slides[number] and family in _TWO_ROPES else "first"
 
-    layers = (exporter.LayerKind(slide and seen, rope(number)) for number, slide in enumerate(slides))
+    mixed = _mixed(c, family)
+    layers = (exporter.LayerKind(slide and seen, rope(n), mixed[n]) for n, slide in enumerate(slides))
     return tuple(layers), c.sliding_window if seen else 0
 
 
@@ -235,7 +294,12 @@ def _switches(c: Any, family: str) -> dict[str, Any]:
         made |= {"score_scale": c.query_pre_attn_scalar**-0.5, "logit_cap": c.final_logit_softcapping or 0.0}
     if family == "gemma2":
         made["score_cap"] = c.attn_logit_softcapping or 0.0
-    if family in ("qwen3", "gemma3_text"):
+    if any(_mixed(c, family)):
+        made |= {"n_experts": c.num_experts, "n_active_experts": c.num_experts_per_tok}
+        made |= {"expert_hidden_dim": _expert_width(c), "experts_normalized": getattr(c, "norm_topk_prob", True)}
+    if family == "olmoe":
+        made["qk_norm"] = "whole"
+    if family in ("qwen3", "qwen3_moe", "gemma3_text"):
         made["qk_norm"] = "head"
     if family in ("olmo2", "olmo3"):
         made |= {"norm_place": "after", "qk_norm": "whole"}
