@@ -1,0 +1,49 @@
+"""A hint names each mistake with experts from an engine's logits, and never another mistake."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.models import arrays, config, hyperparameters
+
+from exporter.switches import LayerKind
+from verify.diagnosis.engine_mistakes import EXPERTS_CHOSEN, EXPERTS_NORMALIZED
+from verify.engine.hint_experts import of_experts
+from verify.engine.hint_reference import logits_of
+from verify.engine.hint_search import Seen, find_hint
+from verify.engine.hint_switches import of_switches
+from verify.oracle import llama
+from verify.oracle.logit_sigma import logit_sigma
+
+TOKENS = np.random.default_rng(5).integers(0, 29, 24)
+MODEL = config(
+    n_experts=4,
+    n_active_experts=2,
+    expert_hidden_dim=20,
+    hidden_dim=20,
+    layers=(LayerKind(experts=True), LayerKind(experts=True)),
+)
+HYPER = hyperparameters(MODEL)
+WEIGHTS = {name: torch.from_numpy(array) for name, array in arrays(MODEL).items()}
+
+
+def hint_of(logits: torch.Tensor) -> str:
+    tokens = torch.from_numpy(TOKENS).unsqueeze(0)
+    right = llama.logits(HYPER, WEIGHTS.__getitem__, tokens)[0].numpy()
+    sigma = logit_sigma(HYPER, WEIGHTS.__getitem__, tokens, seed=0)[0].double().numpy()
+    found = find_hint(Seen(TOKENS, logits.float().numpy(), right, sigma, 8.0), HYPER, WEIGHTS.__getitem__, 0)
+    return found.mistake.name if found else ""
+
+
+@pytest.mark.slow
+def test_each_mistake_is_told() -> None:
+    references = [*of_switches(HYPER, WEIGHTS.__getitem__), *of_experts(HYPER, WEIGHTS.__getitem__)]
+    names = {reference.mistake.name for reference in references}
+    assert names == {EXPERTS_NORMALIZED.name, EXPERTS_CHOSEN.name, "experts-order", "other-layer"}
+    for reference in references:
+        assert hint_of(logits_of(reference, torch.from_numpy(TOKENS))) == reference.mistake.name, reference.sentence
+
+
+def test_a_model_without_experts_has_no_such_mistake() -> None:
+    assert list(of_experts(hyperparameters(config()), WEIGHTS.__getitem__)) == []
