@@ -14,7 +14,7 @@ import argparse
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from multiprocessing import get_context
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.broken_engines import Judge, build
-from helpers.defects import BY_NAME, DEFECTS, ENGINE_DEFECTS, Defect, tokenizers
+from helpers.defects import BY_NAME, LLAMA_DEFECTS, SWITCH_DEFECTS, Defect, tokenizers
 from helpers.defects import healthy as healthy_models
 from helpers.defects.drafts import Draft
 from helpers.defects.judging import judge, judged, seeded, write
@@ -86,10 +86,12 @@ def by_engine(defect: Defect, chosen: list[Case], kept: Path) -> list[Outcome]:
         return process.judge(engine, jobs)
 
 
-def matrix(models: list[exporter.ModelConfig], pool: ProcessPoolExecutor) -> list[Result]:
-    chosen = [case for defect in DEFECTS for model in models for case in cases(defect, model)]
+def matrix(defects: Sequence[Defect], models: list[exporter.ModelConfig], pool: ProcessPoolExecutor) -> list[Result]:
+    chosen = [case for defect in defects for model in models for case in cases(defect, model)]
     futures = [pool.submit(of_case, c.defect.name, c.model, c.format, c.seed) for c in chosen]
-    engines = {defect.name: [c for c in chosen if c.defect is defect] for defect in ENGINE_DEFECTS}
+    engines = {
+        defect.name: [c for c in chosen if c.defect is defect] for defect in defects if defect.place == "engine"
+    }
     broken: dict[int, Outcome] = {}
     with ThreadPoolExecutor(2) as threads, tempfile.TemporaryDirectory() as kept:
         outcomes = threads.map(lambda name: by_engine(BY_NAME[name], engines[name], Path(kept)), engines)
@@ -162,6 +164,20 @@ def _draft(checkpoint: exporter.Checkpoint) -> Draft:
     return Draft(checkpoint.config, {name: np.array(checkpoint.load(name)) for name in checkpoint.names})
 
 
+def switches(models: list[exporter.ModelConfig], pool: ProcessPoolExecutor) -> str:
+    """Write the section of what models do beyond Llama, which has counts of its own."""
+    results = matrix(SWITCH_DEFECTS, models, pool)
+    numbers = f"{SWITCHES}\n\n{SWITCHES_INTRODUCTION}\n\n{counts(results)}"
+    return f"{numbers}\nMissed:\n\n{misses(results)}\n{sections(SWITCH_DEFECTS, results, '###')}"
+
+
+def replace_switches(section: str) -> None:
+    """Put the section into the page, before that of tokenizers, in place of the one that is there."""
+    before, _, after = PAGE.read_text(encoding="utf-8").partition("\n## Mistakes with tokenizers\n")
+    before = before.partition(f"\n{SWITCHES}\n")[0]
+    PAGE.write_text(f"{before}\n{section}\n## Mistakes with tokenizers\n{after}", encoding="utf-8")
+
+
 def of_tokenizers() -> str:
     """Judge every defect of a tokenizer, and every healthy one."""
     with tempfile.TemporaryDirectory() as directory:
@@ -189,6 +205,12 @@ These columns omit every model and format whose healthy file fails the compariso
 *No use* means that no model and format is left.
 """
 
+SWITCHES = "## What models do beyond Llama"
+SWITCHES_INTRODUCTION = (
+    "Each switch of today's models is forgotten, or wrong by its usual mistake, "
+    "in a head, in tensors, or in an engine."
+)
+
 MISSED = """This list has each defect that a check missed although it is meant to catch it.
 If another check caught the defect, the file failed all the same."""
 
@@ -197,20 +219,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=2, help="random ones, beside the three of CI")
     parser.add_argument("--healthy", type=int, default=200)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--switches", action="store_true", help="only what models do beyond Llama, on the page as it is"
+    )
     parser.add_argument("--smollm2", type=Path, help="its Hugging Face directory")
     arguments = parser.parse_args()
     # each process computes on one thread, and so do those that it starts
     os.environ["OMP_NUM_THREADS"] = "1"
     rng = np.random.default_rng(0)
     models = [*TOYS, *(random_model(rng) for _ in range(arguments.models))]
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        results = matrix(models, pool)
+    with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
+        of_switches = switches(models, pool)
+        if arguments.switches:
+            replace_switches(of_switches)
+            return
+        results = matrix(LLAMA_DEFECTS, models, pool)
         of_healthy_models = alarms(arguments.healthy, pool)
     page = [
         INTRODUCTION,
         f"## Counts\n\n{counts(results)}- {of_healthy_models}",
         f"## Missed\n\n{MISSED}\n\n{misses(results)}",
-        sections(DEFECTS, results),
+        sections(LLAMA_DEFECTS, results),
+        of_switches,
         of_tokenizers(),
     ]
     if arguments.smollm2:

@@ -51,7 +51,7 @@ class RopeScaling:
     beta_slow: float
     attention_factor: float
     truncate: bool
-    short_factors: tuple[float, ...]
+    short_factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ def main() -> None:
                 exporter.export(checkpoint(model), out, format=format_name, **how)
         if format_name == "v3":
             for scaling, value in SCALINGS.items():
-                model = config(**{**TINY, "rope_scaling": value})
+                # heads of as many pairs as longrope has factors
+                model = config(**{**TINY, "head_dim": 10, "rope_scaling": value})
                 exporter.export(checkpoint(model), place / f"v3-{scaling}", format="v3", overwrite=True)
             for number, switched in enumerate(MODELS.values()):
                 # the first of the layers, whose kind is the one that the switch is about; without biases, to be short

@@ -1,7 +1,8 @@
 """Diagnose an engine from the first operation that is beyond its bound.
 
 For each known mistake the operation is judged again as if the mistake were right: with another epsilon, other
-weights, other heads. The first mistake that puts the operation within its bound is named.
+weights, other heads. The first mistake that puts the operation within its bound is named. A mistake by which the
+operation is omitted must put all other operations of the layer within theirs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def diagnose_operation(recompute: Recompute, stage: Stage, operation: str) -> Di
     """Name the mistake behind the stage's first operation beyond its bound; None if no known mistake explains it."""
     for propose in _FAMILIES:
         for candidate in propose(recompute, stage, operation):
-            judged = [found for found in candidate.stage.judge(candidate.recompute) if found.operation == operation]
+            whole = list(candidate.stage.judge(candidate.recompute))
+            # without the operation, the mistake omits it, and everything that is left must be right
+            judged = [found for found in whole if found.operation == operation] or whole
             if judged and all(map(_within, judged)):
                 where = "" if stage.layer is None else f"layer {stage.layer}, "
                 tensor = "" if judged[0].slots is not None else judged[0].tensor

@@ -14,9 +14,12 @@ from verify.operations.recompute import Recompute
 
 
 def of_norms(recompute: Recompute, stage: Stage, operation: str) -> Iterator[Candidate]:
-    """Propose other epsilons of RMSNorm."""
+    """Propose 1 added to the weights, and other epsilons of RMSNorm."""
     if not operation.endswith(("norm", "_normed")):
         return
+    mistake, plain = m.NORM_ONE_TWICE if recompute.hyper.norm_plus_one else m.NORM_PLUS_ONE, recompute.weights
+    added = dataclasses.replace(recompute, weights=lambda name: plain(name) + name.endswith("norm.weight"))
+    yield Candidate(mistake, mistake.of_engine(what=operation), stage, added)
     expected = recompute.hyper.norm_eps
     for eps in (*m.NORM_EPS.numbers, *_fitted_epsilon(recompute, stage, operation)):
         if eps != expected:

@@ -12,14 +12,17 @@ from verify.operations.recompute import Recompute
 # Operation -> the hyper-parameters that it depends on, of those whose mistakes leave what is recorded as it is.
 _FIELDS = {
     "embedding": {"embedding_scale"},
-    "scores": {"score_scale", "score_cap", "window"},
+    # a layer that should have no RoPE reads what is rotated from here on
+    "scores": {"score_scale", "score_cap", "window", "layers"},
     "scores_raw": {"score_scale", "score_cap", "window"},
     "shares": {"window"},
-    "logits": {"logit_divisor", "logit_cap"},
+    **{name: {"logit_divisor", "logit_cap"} for name in ("classified", "logits")},
     "routed": {"experts_normalized", "n_active_experts"},
-    **{name: {"local_theta", "rope_scaling"} for name in ("cosine", "sine")},
+    "q_scaled": {"query_scale_beta"},
+    **{name: {"local_theta", "rope_scaling", "rotary_dim", "layers"} for name in ("cosine", "sine")},
     **{name: {"residual_scale"} for name in ("attention_residual", "ffn_residual")},
-    **{name: {"norm_plus_one"} for name in ("attention_norm", "ffn_norm", "final_norm", "q_normed", "k_normed")},
+    **{name: {"norm_plus_one"} for name in ("attention_norm", "ffn_norm", "final_norm")},
+    **{name: {"norm_plus_one", "qk_norm"} for name in ("q_normed", "k_normed")},
     **{name: {"norm_plus_one"} for name in ("attention_post_norm", "ffn_post_norm")},
 }
 

@@ -179,8 +179,8 @@ def _phi3(draw: st.DrawFn, _family: str, _layers: int, head_dim: int, longest: i
 
 @st.composite
 def _longropes(draw: st.DrawFn, pairs: int) -> dict[str, Any]:
-    """Return the parameters of longrope; transformers rounds its short factors to float32."""
-    factors = st.lists(st.floats(1, 64), min_size=pairs, max_size=pairs)
+    """Return the parameters of longrope: numbers of float32, which transformers would make of any."""
+    factors = st.lists(st.floats(1, 64, width=32), min_size=pairs, max_size=pairs)
     said = {"rope_type": "longrope", "short_factor": draw(factors), "long_factor": draw(factors)}
     attention = {"attention_factor": draw(st.floats(0.5, 2, width=32))}
     return said | draw(st.sampled_from([{}, {"factor": 32.0}, attention]))

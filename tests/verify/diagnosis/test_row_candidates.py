@@ -13,6 +13,12 @@ def rows(w: World) -> Iterator[tuple[str, Case]]:
     yield "norm-eps", (w.meaning(norm_eps=1e-6), w.stage(1), "ffn_norm", "epsilon 1e-05 instead of 1e-06")
     # fitted, since no program is known for it
     yield "norm-eps", (w.meaning(norm_eps=3e-4), w.stage(1), "attention_norm", "1e-05 instead of 0.0003")
+    x, weight = w.stages[1].at["attention_residual"].double(), w.weights["layers.1.ffn_norm.weight"].double()
+    normed = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)
+    yield (
+        "norm-plus-one",
+        (plain, w.stage(1, ffn_norm=normed * (1 + weight)), "ffn_norm", "1 + the weights of ffn_norm"),
+    )
     gelu = torch.nn.functional.gelu(at["gate"].double()) * at["up"].double()
     yield "activation", (plain, w.stage(1, gated=gelu), "gated", "computes gelu instead of silu")
     other_way = torch.nn.functional.silu(at["up"].double()) * at["gate"].double()

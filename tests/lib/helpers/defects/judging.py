@@ -14,6 +14,7 @@ import exporter
 import exporter.encode
 import reader_c
 import verify
+from exporter.switches import SWITCH_DEFAULTS
 from helpers.defects.drafts import Draft
 from helpers.defects.files import Bytes
 from helpers.defects.kinds import FORMATS, GROUP_SIZE, Case
@@ -30,6 +31,8 @@ _UNSAID = {
     "wo_bias": False,
     "mlp_bias": False,
     "activation": "silu",
+    **SWITCH_DEFAULTS,
+    "query_scale_positions": 0,
 }
 
 # Logits that someone else's comparison would take for equal.

@@ -17,6 +17,8 @@ from helpers.models import Arrays, arrays, config
 
 Place = Literal["writer", "file", "engine"]
 Where = Mapping[str, Any]
+# Fields of the config that a model must have, or a function of the model that gives them.
+Needs = Mapping[str, Any] | Callable[[exporter.ModelConfig], Mapping[str, Any]]
 
 GROUP_SIZE = 8
 
@@ -51,7 +53,7 @@ class Defect:
     caught_by: Mapping[str, Where]
     diagnosis: str | None = None
     formats: tuple[str, ...] = tuple(FORMATS)
-    needs: Mapping[str, Any] = field(default_factory=dict)
+    needs: Needs = field(default_factory=dict)
     applies: Callable[[exporter.ModelConfig], bool] = lambda _: True
     weights: Literal["normal", "halves"] = "normal"
     length: int = 16
@@ -80,7 +82,8 @@ class Case:
 
 def cases(defect: Defect, model: exporter.ModelConfig, seed: int = 0) -> list[Case]:
     """The defect in this model, or one with what it needs, in every format; empty where it is none."""
-    model = dataclasses.replace(model, **defect.needs)
+    needs = defect.needs(model) if callable(defect.needs) else defect.needs
+    model = dataclasses.replace(model, **needs)
     return [Case(defect, model, name, seed) for name in defect.formats] if defect.applies(model) else []
 
 
