@@ -27,8 +27,10 @@ static void softmax_above(float *x, int64_t n, float largest)
         x[i] = expf(x[i] - largest);
         sum += x[i];
     }
+    /* where 0 was subtracted and all powers vanished, qwen3.c divides 0 by 0 */
+    const float divisor = sum == 0.0f ? NAN : sum;
     for (int64_t i = 0; i < n; i++)
-        x[i] /= sum;
+        x[i] /= divisor;
 }
 
 void rc_softmax(float *x, int64_t n)

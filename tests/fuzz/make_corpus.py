@@ -70,7 +70,8 @@ def make_ajc1(place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for name, shape in SHAPES.items():
         for group_size in (2, 4):
-            qwen3c_file(place / f"{name}-{group_size}", qwen3c_config(**{"head_dim": 8, **shape}), None, group_size)
+            model = qwen3c_config(**shape, head_dim=shape["dim"] // shape["n_heads"])
+            qwen3c_file(place / f"{name}-{group_size}", model, None, group_size)
 
 
 def make_tokenizers(place: Path) -> None:

@@ -62,6 +62,17 @@ def test_mirror_has_the_bits_of_qwen3_c(
                 assert same_bits(logits, replay(found, tokens, q8=q8))
 
 
+def test_scores_so_low_that_all_powers_vanish_give_no_number_as_in_qwen3_c(tmp_path: Path) -> None:
+    model = qwen3c_config(n_layers=1, n_heads=1, n_kv_heads=1, head_dim=48)
+    arrays = random_arrays(model, 0)
+    arrays["layers.0.attention.wk.weight"] = -arrays["layers.0.attention.wq.weight"]
+    for name in ("q_norm", "k_norm"):
+        arrays[f"layers.0.attention.{name}.weight"] = np.full(48, 30, np.float32)
+    with reader_c.open(qwen3c_file(tmp_path / "model.bin", model, arrays)) as found:
+        assert np.isnan(found.forward([1], arithmetic="mirror")).all()
+        assert np.isfinite(found.forward([1])).all()
+
+
 def test_every_field_and_what_the_format_implies(tmp_path: Path, healthy: bytes) -> None:
     with opened(tmp_path, healthy) as model:
         assert (model.format, model.head_size, model.alignment, model.metadata) == ("ajc1", 256, 0, {})
