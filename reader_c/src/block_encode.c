@@ -40,30 +40,30 @@ static bool ends_with_sign(const uint8_t *text, int64_t size)
     return size >= SPACE_WIDTH && !memcmp(text + size - SPACE_WIDTH, space_piece, SPACE_WIDTH);
 }
 
-/* SentencePiece's remove_extra_whitespaces from `from` on: of neighbouring spaces one stays, and at the ends none. */
-static void remove_spaces(rc_text *out, int64_t from)
+/* SentencePiece's remove_extra_whitespaces: of neighbouring spaces one stays, and at the ends none. */
+static void remove_spaces(rc_text *out)
 {
-    uint8_t *text = out->bytes + from;
+    uint8_t *text = out->bytes;
     int64_t size = 0;
-    for (int64_t i = 0; i < out->size - from; i++)
+    for (int64_t i = 0; i < out->size; i++)
         if (text[i] != ' ' || (size && text[size - 1] != ' '))
             text[size++] = text[i];
     while (size && (text[size - 1] == ' ' || ends_with_sign(text, size)))
         size -= text[size - 1] == ' ' ? 1 : SPACE_WIDTH;
-    out->size = from + size;
+    out->size = size;
 }
 
-/* Put U+2581 in place of each space from `from` on, and before them all. */
-static int mark_spaces(const rc_block *b, rc_text *out, int64_t from, rc_status *status)
+/* Put U+2581 in place of each space, and before them all. */
+static int mark_spaces(const rc_block *b, rc_text *out, rc_status *status)
 {
     int64_t spaces = b->flags & RC_PREFIX ? 1 : 0, size = out->size;
-    for (int64_t i = from; i < size; i++)
+    for (int64_t i = 0; i < size; i++)
         spaces += out->bytes[i] == ' ';
     RC_TRY(rc_text_reserve(out, SPACE_WIDTH * spaces, status));
     uint8_t *bytes = out->bytes;
     int64_t to = size + (SPACE_WIDTH - 1) * spaces + (b->flags & RC_PREFIX ? 1 : 0);
     out->size = to;
-    for (int64_t i = size; i-- > from;) {
+    for (int64_t i = size; i-- > 0;) {
         if (bytes[i] != ' ') {
             bytes[--to] = bytes[i];
             continue;
@@ -72,23 +72,23 @@ static int mark_spaces(const rc_block *b, rc_text *out, int64_t from, rc_status 
         memcpy(bytes + to, space_piece, SPACE_WIDTH);
     }
     if (b->flags & RC_PREFIX)
-        memcpy(bytes + from, space_piece, SPACE_WIDTH);
+        memcpy(bytes, space_piece, SPACE_WIDTH);
     return RC_OK;
 }
 
-int rc_append_normalized(const rc_block *b, const uint8_t *text, int64_t size, rc_text *out, rc_status *status)
+int rc_normalize(const rc_block *b, const uint8_t *text, int64_t size, rc_text *out, rc_status *status)
 {
-    const int64_t from = out->size;
+    out->size = 0;
     if (b->flags & RC_NFC && rc_is_unstable(text, size)) {
         RC_TRY(rc_append_nfc(text, size, out, status));
     } else {
         RC_TRY(rc_text_reserve(out, size, status));
-        memcpy(out->bytes + from, text, (size_t)size);
-        out->size += size;
+        memcpy(out->bytes, text, (size_t)size);
+        out->size = size;
     }
     if (b->flags & RC_SINGLE_SPACES)
-        remove_spaces(out, from);
-    return b->kind == 2 && out->size > from ? mark_spaces(b, out, from, status) : RC_OK;
+        remove_spaces(out);
+    return b->kind == 2 && out->size ? mark_spaces(b, out, status) : RC_OK;
 }
 
 /* Pre-tokens of a text without added tokens and, where they are split off, without digits. */
@@ -200,8 +200,7 @@ static int normalize_and_split(encoder *e, const uint8_t *text, int64_t size)
 {
     const rc_block *b = e->b;
     if (b->kind == 2 || (b->flags & RC_NFC && rc_is_unstable(text, size))) {
-        e->normalized.size = 0;
-        RC_TRY(rc_append_normalized(b, text, size, &e->normalized, e->status));
+        RC_TRY(rc_normalize(b, text, size, &e->normalized, e->status));
         text = e->normalized.bytes;
         size = e->normalized.size;
     }

@@ -140,8 +140,7 @@ static int open_matcher(const rc_block *b, bool normalized, rc_matcher **matcher
         const uint8_t *piece = rc_bytes_of(b, token);
         int64_t size = rc_length_of(b, token);
         if (normalized) {
-            patterns.size = 0;
-            code = rc_append_normalized(b, piece, size, &patterns, status);
+            code = rc_normalize(b, piece, size, &patterns, status);
             piece = patterns.bytes;
             size = patterns.size;
         }
