@@ -41,6 +41,7 @@ ATTENTION_WINDOW = Mistake(
 )
 STALE_CACHE = Mistake("stale-cache", by_engine="{what}")
 CACHE_NARROWED = Mistake("cache-narrowed", by_engine="rounds {what} to {found} in its cache")
+SCORES_SCALED = Mistake("scores-scaled", by_engine="multiplies attention scores by {factor:.8g}, beside their scale")
 OWN_POSITION = Mistake("own-position", by_engine="omits each position itself from its attention")
 
 # ---- an engine's products and sums ----
@@ -52,7 +53,9 @@ TIED_CLASSIFIER = Mistake(
     by_engine="multiplies by tok_embeddings.weight instead of output.weight, as if the classifier were tied",
 )
 GATE_UP_SWAPPED = Mistake("gate-up-swapped", by_engine="swaps gate (w1) and up (w3)")
-NORM_WEIGHTS = Mistake("norm-weights", by_engine="does not multiply by the weights of the norms")
+NORM_WEIGHTS = Mistake("norm-weights", by_engine="does not multiply by the weights of {what}")
+NORM_MEAN = Mistake("norm-mean", by_engine="divides the sum of squares in its norms by dim - 1 instead of dim")
+BIASES_SWAPPED = Mistake("biases-swapped", by_engine="swaps the biases of keys and values")
 BIAS_DROPPED = Mistake("bias-dropped", by_engine="does not add {what}")
 LAST_GROUP = Mistake("last-group", by_engine="omits the last group of {count} inputs of each row")
 LAST_INPUTS_DROPPED = Mistake(
@@ -60,6 +63,11 @@ LAST_INPUTS_DROPPED = Mistake(
 )
 ROWS_SHIFTED = Mistake("rows-shifted", by_engine="reads {tensor} one row off: the row {side}")
 NARROWED = Mistake("narrowed", by_engine="rounds {tensor} to {found} before the product")
+HALVES_SWAPPED = Mistake("halves-swapped", by_engine="runs the feed-forward of each layer before its attention")
+MATRICES_REVERSED = Mistake(
+    "matrices-reversed", by_engine="takes the matrices of layer n - 1 - i in layer i, but the norms of layer i"
+)
+ACTIVATION_SCALED = Mistake("activation-scaled", by_engine="multiplies {found} by {factor:.8g}")
 RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
 INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
 INT8_MISSING = Mistake("int8-missing", by_engine="multiplies by float activations instead of rounding them to int8")
@@ -78,6 +86,8 @@ LOGITS_CAPPED = Mistake(
     "logits-capped", by_engine="caps the logits at {cap:g} by tanh", numbers=(30.0, 50.0, 20.0, 15.0)
 )
 LOGITS_NORMALISED = Mistake("logits-normalised", by_engine="gives {what} instead of logits")
+LOGITS_NARROWED = Mistake("logits-narrowed", by_engine="rounds the logits to {found}")
+LOGITS_EXCHANGED = Mistake("logits-exchanged", by_engine="exchanges the logits of tokens {one} and {other}")
 LOGITS_LATE = Mistake("logits-late", by_engine="gives each position the logits of the position before")
 
 # ---- what models do beyond Llama ----

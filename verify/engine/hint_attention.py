@@ -61,10 +61,13 @@ def of_cache(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistake
         )
         sentence = m.STALE_CACHE.of_engine(what=kept)
         yield MistakenReference(m.STALE_CACHE, sentence, hyper, load, _scores(_first_ones(first - 1)))
+        sentence = m.STALE_CACHE.of_engine(what=f"forgets at position {first} all positions before it")
+        yield MistakenReference(m.STALE_CACHE, sentence, hyper, load, _scores(_forgetting(first)))
     for found, dtype in _HALVES:
-        sentence = m.CACHE_NARROWED.of_engine(what="keys and values", found=found)
-        narrow = _changed(_narrowed(dtype), "v", "k_rotated")
-        yield MistakenReference(m.CACHE_NARROWED, sentence, hyper, load, narrow, coarse=True)
+        for names, what in ((("v", "k_rotated"), "keys and values"), (("k_rotated",), "keys"), (("v",), "values")):
+            sentence = m.CACHE_NARROWED.of_engine(what=what, found=found)
+            narrow = _changed(_narrowed(dtype), *names)
+            yield MistakenReference(m.CACHE_NARROWED, sentence, hyper, load, narrow, coarse=True)
 
 
 # ---- changes of operations ----
@@ -111,6 +114,17 @@ def _first_ones(count: int) -> Change:
     def hide(scores: torch.Tensor) -> torch.Tensor:
         hidden = ~torch.eye(scores.shape[-1], dtype=torch.bool)
         hidden[:, :count] = False
+        return scores.masked_fill(hidden, -torch.inf)
+
+    return hide
+
+
+def _forgetting(first: int) -> Change:
+    """Hide every position before `first` from it and all later ones."""
+
+    def hide(scores: torch.Tensor) -> torch.Tensor:
+        hidden = torch.zeros_like(scores, dtype=torch.bool)
+        hidden[..., first:, :first] = True
         return scores.masked_fill(hidden, -torch.inf)
 
     return hide

@@ -11,6 +11,7 @@ from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import Mistake
 
 Logits = NDArray[np.float64]
+_OF_LARGEST = 2.0**-20
 # Significant digits of a number that is read off the logits.
 _DIGITS = range(1, 9)
 
@@ -32,7 +33,42 @@ def mistaken_logits(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, st
     for by, side in ((-1, "after"), (1, "before")):
         sentence = m.ROWS_SHIFTED.of_engine(tensor="the classifier", side=side)
         yield m.ROWS_SHIFTED, sentence, np.roll(right, by, axis=1)
+    yield from _exchanged(right, engine)
+    yield from _narrowed(right, engine)
     yield m.LOGITS_LATE, m.LOGITS_LATE.of_engine(), np.concatenate((right[:1], right[:-1]))
+
+
+def _exchanged(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str, Logits]]:
+    """Exchange the two tokens whose logits are furthest off."""
+    if right.shape[1] > 1:
+        one, other = sorted(int(token) for token in np.square(engine - right).sum(axis=0).argsort()[-2:])
+        made = right.copy()
+        made[:, [one, other]] = right[:, [other, one]]
+        yield m.LOGITS_EXCHANGED, m.LOGITS_EXCHANGED.of_engine(one=one, other=other), made
+
+
+def _narrowed(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str, Logits]]:
+    """Round the logits to a type that holds all of the engine's.
+
+    Which of two neighbours a logit becomes depends on its last bits, so one that is the engine's is taken for right.
+    """
+    for found, held, digits in (("bf16", _bfloat16, 8), ("fp16", _float16, 11)):
+        if (held(engine) == engine).all():
+            step = np.exp2(np.floor(np.log2(np.maximum(np.abs(right), np.finfo(np.float64).tiny))) + 1 - digits)
+            # a logit near zero also has the rounding of the largest
+            step += _OF_LARGEST * np.abs(right).max()
+            made = np.where(np.abs(engine - right) <= step, engine, right)
+            yield m.LOGITS_NARROWED, m.LOGITS_NARROWED.of_engine(found=found), made
+
+
+def _bfloat16(logits: Logits) -> Logits:
+    bits = logits.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    return bits.view(np.float32).astype(np.float64)
+
+
+def _float16(logits: Logits) -> Logits:
+    with np.errstate(over="ignore"):
+        return logits.astype(np.float16).astype(np.float64)
 
 
 def _factor(factor: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -16,16 +18,17 @@ from verify.sources import Hyperparameters
 def of_norms(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
     """Yield the mistakes."""
 
-    def without_weights(name: str) -> torch.Tensor:
-        return torch.ones_like(load(name)) if name.endswith("norm.weight") else load(name)
-
     def twice(h: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return rms_norm(h, weight, hyper, Noise())
 
-    yield MistakenReference(m.NORM_WEIGHTS, m.NORM_WEIGHTS.of_engine(), hyper, without_weights)
+    for what, ending in (("the norms", "norm.weight"), ("the final norm", "")):
+        sentence = m.NORM_WEIGHTS.of_engine(what=what)
+        yield MistakenReference(m.NORM_WEIGHTS, sentence, hyper, _changed(load, ending, torch.ones_like))
+    if hyper.dim > 1 and not hyper.norm_plus_one:
+        yield _mean_over_fewer(hyper, load)
     for what, ending in (("all norms", "norm.weight"), ("the final norm", "")):
         mistake = m.NORM_ONE_TWICE if hyper.norm_plus_one else m.NORM_PLUS_ONE
-        yield MistakenReference(mistake, mistake.of_engine(what=what), hyper, _one_added(load, ending))
+        yield MistakenReference(mistake, mistake.of_engine(what=what), hyper, _changed(load, ending, _one_added))
     yield MistakenReference(m.NORM_MISSING, m.NORM_MISSING.of_engine(), hyper, load, normed=False)
     yield MistakenReference(m.NORM_TWICE, m.NORM_TWICE.of_engine(), hyper, load, last_norm=twice)
     if all(load(name).all() for name in hyper.shapes() if name.endswith("norm.weight")):
@@ -33,14 +36,33 @@ def of_norms(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
         yield MistakenReference(m.NORM_CENTRED, sentence, hyper, load, norm=_centred)
 
 
-def _one_added(load: Load, ending: str) -> Load:
-    """Add 1 to the weights of norms with this ending, or to the last norm's."""
+def _changed(load: Load, ending: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Load:
+    """Change the weights of norms with this ending, or the last norm's."""
 
-    def added(name: str) -> torch.Tensor:
+    def changed(name: str) -> torch.Tensor:
         chosen = name.endswith(ending) if ending else name == "norm.weight"
-        return load(name) + 1 if chosen else load(name)
+        return change(load(name)) if chosen else load(name)
 
-    return added
+    return changed
+
+
+def _one_added(weight: torch.Tensor) -> torch.Tensor:
+    return weight + 1
+
+
+def _mean_over_fewer(hyper: Hyperparameters, load: Load) -> MistakenReference:
+    """Divide the sum of squares s by dim - 1.
+
+    s / (dim - 1) + eps is dim / (dim - 1) times as large as s / dim + eps (dim - 1) / dim.
+    """
+    share = (hyper.dim - 1) / hyper.dim
+
+    def smaller(name: str) -> torch.Tensor:
+        of_dim = name.endswith("norm.weight") and len(load(name)) == hyper.dim
+        return load(name).double() * math.sqrt(share) if of_dim else load(name)
+
+    fewer = replace(hyper, norm_eps=hyper.norm_eps * share)
+    return MistakenReference(m.NORM_MEAN, m.NORM_MEAN.of_engine(), fewer, smaller)
 
 
 def _centred(h: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,10 @@ ChangeNorm = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # (hyperparameters, the layer's rotation if it has one) -> a watch over one layer, which sees the result of each
 # operation and may change it
 MakeWatch = Callable[[Hyperparameters, torch.Tensor | None], llama.Watch]
+# as llama.layer, without rounding of inputs
+RunLayer = Callable[
+    [Hyperparameters, Load, int, torch.Tensor, dict[str, torch.Tensor], Noise, llama.Watch], torch.Tensor
+]
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class MistakenReference:
     sentence: what an engine with the mistake does. hyper, load: what the reference computes with. watch: changes the
     results of its operations. order: of the layers, if it is not the right one. embedding: by what the embeddings are
     multiplied. norm: changes the result of every norm; last_norm: of the last one alone. normed: whether there is a
-    last one. coarse: the mistake rounds, so that its own roundings differ between float32 and float64.
+    last one. run: computes each layer, if not llama.layer. coarse:
+    the mistake rounds, so that its own roundings differ between float32 and float64.
     """
 
     mistake: Mistake
@@ -40,6 +45,7 @@ class MistakenReference:
     norm: ChangeNorm | None = None
     last_norm: ChangeNorm | None = None
     normed: bool = True
+    run: RunLayer = llama.layer
     coarse: bool = False
 
 
@@ -56,7 +62,7 @@ def logits_of(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.d
         watch = reference.watch(hyper, rotation) if reference.watch else llama.unwatched
         if reference.norm is not None:
             watch = _changing_norms(reference.norm, load, number)
-        x = llama.layer(hyper, load, number, x, within, exact, watch)
+        x = reference.run(hyper, load, number, x, within, exact, watch)
     if reference.normed:
         x = llama.final_norm(hyper, load, x, exact)
     change = reference.last_norm or reference.norm

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from verify.diagnosis.mistakes import Mistake
+from verify.engine.hint_fits import fitted_references
 from verify.engine.hint_logits import mistaken_logits
-from verify.engine.hint_reference import Load, logits_of
+from verify.engine.hint_reference import Load, MistakenReference, logits_of
 from verify.engine.hints import mistaken_references
 from verify.sources import Hyperparameters
 
@@ -110,8 +111,7 @@ def _explanations(seen: Seen, hyper: Hyperparameters, load: Load, group_size: in
         if left <= 1:
             yield _Explanation(Hint(mistake, sentence), left, made)
     tokens = torch.from_numpy(seen.tokens)
-    int8 = seen.limit is None
-    for known in mistaken_references(hyper, load, group_size, tokens, seen.first, int8=int8):
+    for known in _references(seen, hyper, load, group_size, tokens):
         few = logits_of(known, tokens[:_TRIED_POSITIONS], torch.float32).double().numpy()
         if seen.left(few, coarse=known.coarse) > _SCREENED:
             continue
@@ -119,6 +119,18 @@ def _explanations(seen: Seen, hyper: Hyperparameters, load: Load, group_size: in
         left = seen.left(made, coarse=known.coarse)
         if left <= 1:
             yield _Explanation(Hint(known.mistake, known.sentence), left, made)
+
+
+def _references(
+    seen: Seen, hyper: Hyperparameters, load: Load, group_size: int, tokens: torch.Tensor
+) -> Iterator[MistakenReference]:
+    """Yield every known mistake, then those whose number is read off the logits."""
+    int8 = seen.limit is None
+    yield from mistaken_references(hyper, load, group_size, tokens, seen.first, int8=int8)
+    # int8 activations move logits too far for a number
+    if not int8:
+        engine = seen.engine.astype(np.float64)
+        yield from fitted_references(hyper, load, tokens, engine, seen.reference, seen.sigma)
 
 
 def _clear(explaining: list[_Explanation], seen: Seen) -> Hint | None:

@@ -35,9 +35,23 @@ def of_weights(hyper: Hyperparameters, load: Load, tokens: torch.Tensor, first: 
     yield MistakenReference(m.GATE_UP_SWAPPED, m.GATE_UP_SWAPPED.of_engine(), hyper, exchanged)
 
     yield from _of_embeddings(hyper, load, tokens, first)
-    for found, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+    if hyper.qkv_bias:
+        yield MistakenReference(m.BIASES_SWAPPED, m.BIASES_SWAPPED.of_engine(), hyper, _biases_swapped(load))
+    yield from _narrowed(hyper, load)
+
+
+def _narrowed(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    """Yield half precision for all matrices, with the embedding and without it."""
+    for found, narrow in (
+        ("bf16", _to(torch.bfloat16)),
+        ("fp16", _to(torch.float16)),
+        ("bf16 towards 0", _truncated),
+    ):
         sentence = m.NARROWED.of_engine(tensor="every matrix", found=found)
-        yield MistakenReference(m.NARROWED, sentence, hyper, _rounded(load, dtype))
+        yield MistakenReference(m.NARROWED, sentence, hyper, _matrices(load, narrow))
+        sentence = m.NARROWED.of_engine(tensor="every matrix but the embedding", found=found)
+        looked_up = _with_embedding(_matrices(load, narrow), load, llama.classifier(hyper))
+        yield MistakenReference(m.NARROWED, sentence, _untied(hyper), looked_up)
 
 
 def _of_embeddings(
@@ -87,9 +101,34 @@ def _row_zero(token: int) -> Change:
     return lambda rows: rows.index_fill(0, torch.tensor([token]), 0.0)
 
 
-def _rounded(load: Load, dtype: torch.dtype) -> Load:
-    """Load every matrix rounded to half precision."""
-    return lambda name: load(name).to(dtype).float() if load(name).ndim == 2 else load(name)
+def _to(dtype: torch.dtype) -> Change:
+    return lambda weights: weights.to(dtype).float()
+
+
+def _with_embedding(load: Load, right: Load, classifier: str) -> Load:
+    """Load the right embedding, and everything else otherwise, the classifier too if the two are tied."""
+    return lambda name: right(name) if name == _EMBEDDING else load(classifier if name == "output.weight" else name)
+
+
+def _truncated(weights: torch.Tensor) -> torch.Tensor:
+    """Drop the 16 bits that bfloat16 does not have."""
+    return (weights.float().view(torch.int32) & ~0xFFFF).view(torch.float32)
+
+
+def _matrices(load: Load, narrow: Change) -> Load:
+    """Load every matrix in another precision."""
+    return lambda name: narrow(load(name)) if load(name).ndim == 2 else load(name)
+
+
+def _biases_swapped(load: Load) -> Load:
+    """Load the biases of keys for those of values, and the other way round."""
+    swapped = {"attention.wk.bias": "attention.wv.bias", "attention.wv.bias": "attention.wk.bias"}
+
+    def other(name: str) -> torch.Tensor:
+        layer, dot, last = name.rpartition("attention.")
+        return load(f"{layer}{swapped.get(dot + last, dot + last)}")
+
+    return other
 
 
 def of_omitted_inputs(hyper: Hyperparameters, load: Load, group_size: int) -> Iterator[MistakenReference]:

@@ -11,9 +11,10 @@ from dataclasses import replace
 import torch
 
 from verify.diagnosis import engine_mistakes as m
-from verify.diagnosis.mistakes import LAYERS_REVERSED, ROPE_THETA
+from verify.diagnosis.mistakes import ROPE_THETA
 from verify.engine.hint_attention import of_cache, of_heads, of_scores
 from verify.engine.hint_experts import of_experts
+from verify.engine.hint_layers import of_layers
 from verify.engine.hint_norms import of_norms
 from verify.engine.hint_reference import Load, MakeWatch, MistakenReference
 from verify.engine.hint_rope import of_rope
@@ -58,17 +59,7 @@ def mistaken_references(
     yield from of_weights(hyper, load, tokens, first)
     yield from of_experts(hyper, load)
     yield from of_omitted_inputs(hyper, load, group_size)
-    yield from _of_layers(hyper, load)
-
-
-def _of_layers(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
-    layers = tuple(range(hyper.n_layers))
-    if len(layers) > 1:
-        backwards = LAYERS_REVERSED.of_engine()
-        yield MistakenReference(LAYERS_REVERSED, backwards, hyper, load, order=layers[::-1])
-        for missing, order in ((0, layers[1:]), (layers[-1], layers[:-1])):
-            sentence = m.LAYER_MISSING.of_engine(layer=missing)
-            yield MistakenReference(m.LAYER_MISSING, sentence, hyper, load, order=order)
+    yield from of_layers(hyper, load)
 
 
 def _activated(function: Callable[[torch.Tensor], torch.Tensor]) -> MakeWatch:

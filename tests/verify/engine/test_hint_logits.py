@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from verify.engine.hint_logits import mistaken_logits
 
@@ -58,3 +59,16 @@ def test_constant_logits_are_no_reason_to_divide_by_zero() -> None:
     with np.errstate(all="raise"):
         made = list(mistaken_logits(RIGHT, zeros))
     assert all(np.isfinite(logits).all() for _, _, logits in made)
+
+
+@pytest.mark.parametrize(("dtype", "found"), [(torch.bfloat16, "bf16"), (torch.float16, "fp16")])
+def test_logits_in_half_precision_are_named(dtype: torch.dtype, found: str) -> None:
+    right = np.random.default_rng(1).normal(0, 4, (5, 40))
+    engine = torch.from_numpy(right).to(dtype).double().numpy()
+    made = {sentence: logits for _, sentence, logits in mistaken_logits(right, engine)}
+    assert (made[f"rounds the logits to {found}"] == engine).all()
+    far = engine.copy()
+    far[2, 3] = 64
+    made = {sentence: logits for _, sentence, logits in mistaken_logits(right, far)}
+    assert (made[f"rounds the logits to {found}"] != far).sum() == 1
+    assert not any("rounds" in sentence for _, sentence, _ in mistaken_logits(right, right))
