@@ -30,7 +30,6 @@ _ALSO = {
         ("tests/exporter/tokenizers/test_vocabulary.py",),
     ),
     "exporter/tokenizers/block_parse.py": ("tests/exporter/tokenizers/test_block.py",),
-    "exporter/tokenizers/pipeline.py": ("tests/exporter/tokenizers/test_tokenizer_json.py",),
     "exporter/tokenizers/read.py": ("tests/exporter/tokenizers/test_files.py",),
     "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from verify.tokenizers.plain_files import Form, PlainFileError, form_of, parse_plain
+from verify.errors import CannotJudgeError
+from verify.tokenizers.plain_files import Form, PlainFileError, form_of, parse_plain, read_plain
 from verify.tokenizers.plain_rules import plain_differences, plain_expectation, unfit
 from verify.tokenizers.rules import Rules, SourceRules
 
@@ -71,3 +72,39 @@ def test_scores_of_a_source_with_ranks_fall_from_merge_to_merge() -> None:
     assert judged((-1e6, -1e6, 0.0, -0.7)) == []
     wrong = "id 3: score: expected less than -0.699999988, that of id 2, which merges before it, found 0"
     assert judged((-1e6, -1e6, -0.699999988079071, 0.0)) == [wrong]
+
+
+def test_only_qwen3_c_s_file_may_have_fewer_tokens_than_the_model() -> None:
+    assert len(parse_plain(file("qwen3c"), "qwen3c", 5).pieces) == 4
+    for form, count, most in (("qwen3c", 3, "at most "), ("llama2c", 3, ""), ("llama2c", 5, "")):
+        with pytest.raises(PlainFileError) as error:
+            parse_plain(file(form), form, count)  # type: ignore[arg-type]
+        assert str(error.value) == f"tokens: expected {most}the model's {count}, found 4"
+
+
+@pytest.mark.parametrize(("form", "size"), [("llama2c", 4), ("qwen3c", 12)])
+def test_a_head_has_all_of_its_bytes(form: Form, size: int) -> None:
+    assert parse_plain(bytes(size), form, 0).pieces == ()
+    with pytest.raises(PlainFileError, match=f"^size: expected at least {size} bytes, found {size - 1}$"):
+        parse_plain(bytes(size - 1), form, 0)
+
+
+def test_an_entry_may_be_empty_and_has_a_whole_head() -> None:
+    found = parse_plain(file("llama2c", ((b"", 1.0), (b"a", 0.0))), "llama2c", 2)
+    assert (found.pieces, found.scores) == ((b"", b"a"), (1.0, 0.0))
+    for missing in (1, 7):
+        with pytest.raises(PlainFileError, match=r"^id 1: expected a score and a length, found the end of the file$"):
+            parse_plain(file("llama2c", ((b"", 1.0), (b"", 0.0)))[:-missing], "llama2c", 2)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.bin"
+    with pytest.raises(CannotJudgeError, match=f"^{path}: expected a tokenizer, found: no such file or directory$"):
+        read_plain(path)
+    path.write_bytes(b"x")
+    assert read_plain(path) == b"x"
+
+
+def test_a_tokenizer_may_have_256_mib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verify.tokenizers.plain_files.read_given", lambda _, most: str(most).encode())
+    assert read_plain(Path("x")) == b"268435456"

