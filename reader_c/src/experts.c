@@ -1,5 +1,5 @@
-/* A batch's tokens are grouped by their experts. Each expert multiplies its tokens together, and each token's results are
- * added in the order of its experts' numbers: no sum runs over tokens, so a batch changes no bit. */
+/* A batch's tokens are grouped by their experts. Each expert multiplies its tokens together, and each token's results
+ * are added in the order of its experts' numbers: no sum runs over tokens, so a batch changes no bit. */
 #include "experts.h"
 
 #include "lanes.h"

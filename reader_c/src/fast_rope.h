@@ -14,7 +14,8 @@ double rc_log_fast(double x);
 /* Cosine and sine of an angle. */
 void rc_cosine_sine_fast(float *cosine, float *sine, float angle);
 
-/* cosine and sine (half,) of position * frequency (half,), times `factor`, which yarn and longrope alone have other than 1 */
+/* cosine and sine (half,) of position * frequency (half,), times `factor`: 1, but for yarn
+ * and longrope */
 void rc_rope_row_fast(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor);
 
 #endif

@@ -40,7 +40,7 @@ static bool has_steps(const rc_matrix *w)
     return w->group_size % RC_FAST_STEP == 0;
 }
 
-/* A product of x (n, in_features), or of the session's int8 activations: this member's rows, from *first up to *last. */
+/* A product of x (n, in_features), or of the session's int8 activations: this member's rows, *first up to *last. */
 static void multiply(const rc_batch *b, const float *x, const rc_matrix *w, bool int8, float *out, int64_t *first,
                      int64_t *last)
 {
@@ -62,7 +62,7 @@ static void multiply(const rc_batch *b, const float *x, const rc_matrix *w, bool
         rc_finish_step(b);
 }
 
-/* Whether a product is of int8 activations: if so, the session has them afterwards. group_size: of those that it has. */
+/* Whether a product is of int8 activations: if so, the session has them afterwards. group_size: of those it has. */
 static bool prepare(const rc_batch *b, const float *x, const rc_matrix *w, int64_t *group_size)
 {
     if (b->o->activations != RC_ACTIVATIONS_Q8 || w->storage != RC_Q8)

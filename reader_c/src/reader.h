@@ -1,8 +1,8 @@
 /* The C reader's interface to models; tokenizer.h and sample.h have that to words.
  *
  * A model is a copy in memory, or a map, of a llama2.c-style .bin file: v0, v1 (Q8_0), v1-fp32, v2, v3, or
- * qwen3.c's ajc1. The reader tells them apart by the file itself. It is immutable after rc_open, and threads may share it. A session holds
- * everything that a forward pass writes (activations and KV cache) and belongs to one caller.
+ * qwen3.c's ajc1. The reader tells them apart by the file itself. It is immutable after rc_open, and threads may share
+ * it. A session holds everything that a forward pass writes (activations and KV cache) and belongs to one caller.
  *
  * Nothing here exits, prints or keeps global state. A function that can fail returns a code, and says in rc_status
  * which field is wrong, where it stands, what was expected and what was found.

@@ -5,14 +5,15 @@
 #include "reader.h"
 
 /* The angle by which each pair turns from one position to the next, frequency (rotary_dim / 2,): theta^(-2i /
- * rotary_dim) as run.c, or qwen3.c for its own files, computes it with `power`, which is powf in mirror, times the ratio
- * that scaling gives. That ratio is computed in double and rounded with the product. */
+ * rotary_dim) as run.c, or qwen3.c for its own files, computes it with `power`, which is powf in mirror, times the
+ * ratio that scaling gives. That ratio is computed in double and rounded with the product. */
 void rc_rope_frequencies(float *frequency, const rc_model *model, float (*power)(float base, float exponent));
 
 /* The same of the second RoPE, with local_theta and no scaling. */
 void rc_local_frequencies(float *frequency, const rc_config *config, float (*power)(float base, float exponent));
 
-/* cosine and sine (half,) of position * frequency (half,), times `factor`, which yarn and longrope alone have other than 1 */
+/* cosine and sine (half,) of position * frequency (half,), times `factor`: 1, but for yarn
+ * and longrope */
 void rc_rope_row(float *cosine, float *sine, int64_t position, const float *frequency, int64_t half, float factor);
 
 /* Rotate the pairs (2i, 2i+1) of the first `rotated` elements of each head of x (heads, head_size) in place; cosine and

@@ -16,7 +16,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Those of exporter.FORMATS and of verify's own tables, which take long to import; a test compares them.
 FORMATS = ("v0", "v1", "v1-fp32", "v2", "v3", "ajc1", "hf")
-RELEASE_FORMATS = FORMATS
 KINDS = ("llama2c", "meta", "huggingface", "v3", "bin")
 DEPTHS = ("quick", "standard", "full")
 ACTIVATIONS = ("fp32", "q8")
@@ -257,7 +256,7 @@ SIGN_KEY = _of_output(
     "--sign-key",
     type=PATH,
     metavar="KEY.pem",
-    help="Sign the report with this elliptic-curve private key, as report.sig; needs the extra sign.",
+    help="Sign the report with this elliptic-curve private key, as report.sig. Needs the extra sign.",
 )
 PUBLIC_KEY = _of_judgement(
     "--public-key",

@@ -125,6 +125,7 @@ def consistent(report: Report) -> Report:
         report,
         config={**report.config, "group_size": 8 if quantized else 0},
         windows=windows,
+        certificates=None,  # of the windows before
         evidence={**report.evidence, "windows": dict(counts) or report.evidence["windows"]},
         metrics=_metrics(report.metrics, [w for w in windows if w.activations == "fp32"]),
         metrics_q8_activations=_metrics(report.metrics_q8_activations, [w for w in windows if w.activations == "q8"]),
