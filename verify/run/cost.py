@@ -18,6 +18,7 @@ from verify.engine.probes import BATCHES, PROBES
 from verify.engine.probes import LENGTH as PROBE_LENGTH
 from verify.evidence import Window
 from verify.evidence.depth import DEPTHS, traced_positions, traced_windows
+from verify.oracle import llama
 from verify.run.compared_windows import ARITHMETICS, activations_of
 from verify.run.memory import Plan, Taken, plan, predicted
 from verify.run.other_ways import passes_of
@@ -118,6 +119,7 @@ def cost_of_directory(
     of_source = _CHECKED + weights * (1 if by_others and not made.streamed else len(batches)) + len(batches)
     of_source += sum(agrees(windows, batch) for batch in batches) if by_others else 0
     reads = of_source * _bytes_of_a_pass(source) + _CHECKED_OF_DIRECTORY * size
+    reads += len(batches) * _bytes_of_classifier(source)
     return Cost(made, reads if lossless else reads + _reads_of_draws(source, judged_windows(hyper, windows)))
 
 
@@ -197,7 +199,8 @@ def _reads(
     of_source += sum(agrees(windows, batch) for batch in batches) if by_others else 0
     of_traced = sum(1 + passes_of(len(windows[number].tokens)) for numbers in traced for number in numbers)
     of_file = _CHECKED_OF_FILE + recorded * (sum(map(len, batches)) + of_traced)
-    return of_source * _bytes_of_a_pass(source) + (of_file * model.file_size if model.mapped else 0)
+    mapped = of_file * model.file_size if model.mapped else 0
+    return of_source * _bytes_of_a_pass(source) + len(batches) * _bytes_of_classifier(source) + mapped
 
 
 def _reads_of_storage(source: Source, model: reader_c.Model, windows: Sequence[Window]) -> int:
@@ -219,6 +222,12 @@ def _reads_of_trial(source: Source, model: reader_c.Model, windows: Sequence[Win
     """Bytes that the trial of an engine with int8 activations reads, as in _reads()."""
     of_file = BATCHES * PROBES * model.file_size if model.mapped else 0
     return (len(windows) + BATCHES * PROBE_LENGTH) * _bytes_of_a_pass(source) + of_file
+
+
+def _bytes_of_classifier(source: Source) -> int:
+    """Bytes of the classifier, which margins of the most likely tokens read once more for each batch."""
+    name = llama.classifier(source.hyperparameters)
+    return prod(source.hyperparameters.shapes()[name]) * _WIDTHS[source.dtype(name)]
 
 
 def _bytes_of_a_pass(source: Source) -> int:
