@@ -12,7 +12,7 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
-.PHONY: demo check test smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
+.PHONY: demo check test single smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
   bench-tokenizer plots calibrate calibrate-int8 certify \
   engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
@@ -47,6 +47,10 @@ lint-python: $(VENV)/.lint
 lint-c:
 	for compiler in gcc clang; do \
 	  for file in reader_c/src/*.c; do $$compiler $(CFLAGS_CI) -c $$file -o /dev/null || exit 1; done; done
+
+# The C reader in one file, dist/export_and_verify.h; needs nothing but Python.
+single:
+	$(PYTHON) .ci/single_header.py
 
 # The floor plan: rooms, imports between them, floors, circles, longest modules and functions. OF=DIR: another checkout.
 rooms:

@@ -21,9 +21,10 @@ struct rc_model {
     rc_stack stacks[RC_KINDS]; /* v0 to v2 */
     int64_t slots[RC_KINDS];   /* v3: place in a layer's part of the table; -1 where the model has none */
     int64_t slots_a_layer;     /* v3 */
-    uint8_t *head;             /* (config.head_size,) the first bytes of the file, a copy */
-    uint8_t *bytes;            /* (config.file_size,) the file; nothing here writes to it once it is open */
+    const uint8_t *head;       /* (config.head_size,) the first bytes of the file, a copy */
+    const uint8_t *bytes;            /* (config.file_size,) the file; nothing here writes to it once it is open */
     int64_t mapped;            /* bytes of it that are a map; 0 where it is a copy */
+    bool is_placed;            /* the caller's memory, all of it: head and bytes are the same */
 };
 
 /* Whether a layer sees only the last positions. */

@@ -95,12 +95,7 @@ int rc_v3_check_layers(const uint8_t *head, const rc_config *c, rc_status *statu
     return RC_OK;
 }
 
-int rc_model_layer(const rc_model *model, int64_t layer, rc_layer *kind)
+rc_layer rc_v3_layer(const rc_model *model, int64_t layer)
 {
-    *kind = (rc_layer){.windowed = 0, .rope = RC_FIRST_ROPE};
-    if (layer < 0 || layer >= model->config.n_layers)
-        return 0;
-    if (model->config.format == RC_V3)
-        *kind = layer_of(rc_load_i32(model->head + RC_V3_LAYERS_AT + layer * LAYER));
-    return 1;
+    return layer_of(rc_load_i32(model->head + RC_V3_LAYERS_AT + layer * LAYER));
 }

@@ -12,6 +12,9 @@ int rc_v3_parse_architecture(const uint8_t *head, rc_config *config, rc_status *
 /* Check the layer table in head (rc_v3_table_at,), and the fields of the block that depend on it. */
 int rc_v3_check_layers(const uint8_t *head, const rc_config *config, rc_status *status);
 
+/* How one layer attends: an entry of the table in a file that is checked. */
+rc_layer rc_v3_layer(const rc_model *model, int64_t layer);
+
 /* Where the table of tensors begins. */
 int64_t rc_v3_table_at(const rc_config *config);
 
