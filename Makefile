@@ -15,7 +15,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 .PHONY: demo check test single smollm2 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
   bench-tokenizer plots calibrate calibrate-int8 certify \
-  engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
+  engines defects faults functions same-bits fuzz fuzz-single fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
   mutants-python refusals words tokens campaign clean
 
 demo: $(READY)
@@ -162,6 +162,9 @@ same-bits: $(VENV)/smollm2/config.json
 fuzz: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py
 
+fuzz-single: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 1000000 --single-header
+
 fuzz-ci: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 200000 --trial
 
@@ -210,7 +213,7 @@ mutants-python: $(VENV)/.mutants
 	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SINCE),--since $(SINCE) --seconds 80)
 
 # All that is counted in docs/reliability.md: hours.
-campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults
+campaign: functions same-bits fuzz fuzz-single coverage mutants tsan refusals attacks determinism syscalls faults
 	$(BIN)/python tests/campaigns/page.py
 
 clean:

@@ -74,7 +74,10 @@ extern "C" {
 #endif
 
 #define RC_LOCAL static __attribute__((unused))
-#define RC_NO_CLONES /* one instruction set: that of the compiler's options */
+/* one instruction set: that of the compiler's options */
+#ifndef RC_NO_CLONES
+#define RC_NO_CLONES
+#endif
 #define RC_NO_SIMD
 
 #ifndef RC_MALLOC
