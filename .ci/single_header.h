@@ -22,10 +22,11 @@
  * And to choose:
  *
  *     RC_MOST_BATCH              tokens that share one pass over the weights, 256 by default: scratch grows with it
- *     RC_MALLOC(size), RC_CALLOC(count, size), RC_REALLOC(pointer, size), RC_FREE(pointer): all four or none
- *     RC_API                     before every function of the interface, such as static
+ *     RC_MALLOC(size), RC_CALLOC(count, size), RC_REALLOC(pointer, size), RC_FREE(pointer)
+ *                                the tokenizers' own memory: all four or none
+ *     RC_API                     before every function of the interface, extern by default
  *
- * Written by .ci/single_header.py of https://github.com/export-and-verify/export-and-verify: change that, not this.
+ * `make single` of export-and-verify writes this file: change its sources instead. MIT License, at the end.
  */
 #if defined(EXPORT_AND_VERIFY_IMPLEMENTATION) && !defined(_DEFAULT_SOURCE)
 #define _DEFAULT_SOURCE /* madvise, pread, st_mtim */
@@ -86,7 +87,6 @@ extern "C" {
 #define RC_REALLOC realloc
 #define RC_FREE free
 #endif
-#define RC_ALIGNED_ALLOC aligned_alloc
 
 #ifdef __cplusplus
 /* C makes a pointer of any type from void *; and C's initializers are extensions in C++17 that gcc and clang have */
@@ -133,3 +133,5 @@ struct rc_from {
 #endif
 
 #endif
+
+@LICENSE@

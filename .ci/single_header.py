@@ -22,27 +22,20 @@ _OTHER_PATHS = ("fast_avx2.c", "fast_avx512.c", "fast_neon.c")
 # Parts of one file, which come where that file includes them.
 _PARTS = re.compile(r"vectors_scalar\.h|fast_body\w*\.h|unicode_tables\.h")
 _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
-# The option that leaves a file out. v3_fields is of the tokenizer block, too.
-_GUARDS = {
-    "layout": "RC_NO_V0_TO_V2",
-    **dict.fromkeys(("v3_config", "v3_architecture", "v3_table", "v3_metadata", "v3_head"), "RC_NO_V3"),
-    "blake3": "RC_NO_DIGESTS",
-    "digests": "RC_NO_DIGESTS",
-    "file": "RC_NO_MMAP",
-    "fast_rope": "RC_NO_FAST",
-    "fast_scalar": "RC_NO_FAST",
-    "fast_products": "RC_NO_FAST",
-    "fast_attention": "RC_NO_FAST",
-    **dict.fromkeys(
-        ("pieces", "merges", "encode", "decode", "unicode", "normalize", "piece_table", "merge_run", "words"),
-        "RC_NO_TOKENIZER",
+# The files that an option leaves out. v3_fields is of the tokenizer block, too.
+_LEFT_OUT = {
+    "RC_NO_V0_TO_V2": ("layout",),
+    "RC_NO_V3": ("v3_config", "v3_architecture", "v3_table", "v3_metadata", "v3_head"),
+    "RC_NO_DIGESTS": ("blake3", "digests"),
+    "RC_NO_MMAP": ("file",),
+    "RC_NO_FAST": ("fast_rope", "fast_scalar", "fast_products", "fast_attention"),
+    "RC_NO_TOKENIZER": (
+        *("pieces", "merges", "encode", "decode", "unicode", "normalize", "piece_table", "merge_run", "words"),
+        *("scanner", "matcher", "block_encode", "block_decode", "block_head", "score_ranks", "block_parse"),
+        "tokenizer",
     ),
-    **dict.fromkeys(
-        ("scanner", "matcher", "block_encode", "block_decode", "block_head", "score_ranks", "block_parse"),
-        "RC_NO_TOKENIZER",
-    ),
-    "tokenizer": "RC_NO_TOKENIZER",
 }
+_GUARDS = {stem: option for option, stems in _LEFT_OUT.items() for stem in stems}
 
 _WORD = re.compile(
     r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|/\*.*?\*/|(?:\.|->)\s*[A-Za-z_]\w*|\b[A-Za-z_]\w*', re.DOTALL
@@ -76,7 +69,7 @@ using std::memory_order_relaxed;
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _PROTOTYPE = re.compile(r"^(?=(?!static|typedef|extern)[a-z]\w*[\w \*]*[ \*]rc_\w+\()", re.MULTILINE)
 _DECLARED = re.compile(r"^RC_LOCAL [^;{=]*\brc_\w+\([^;{]*\);\n", re.MULTILINE)
-_ALLOCATION = re.compile(r"\b(malloc|calloc|realloc|free|aligned_alloc)\(")
+_ALLOCATION = re.compile(r"\b(malloc|calloc|realloc|free)\(")
 # Where C makes a pointer of any type from void *, and C++ has to be asked.
 _FROM_VOID = re.compile(
     r"(?<!\(void\))(?<!\w)(?=(?:malloc|calloc|realloc|aligned_alloc|bsearch|memchr|place)\((?!arena))"
@@ -146,7 +139,8 @@ def _unit(name: str, shown: set[str]) -> str:
     # in C, the table has been declared in another file
     text = text.replace("const rc_fast RC_FAST_TABLE", "static const rc_fast RC_FAST_TABLE")
     text = _renamed(name, _FROM_VOID.sub(r"\g<0>RC_FROM ", _INCLUDE.sub("", text)))
-    text = _ALLOCATION.sub(lambda match: f"RC_{match[1].upper()}(", text)
+    if Path(name).stem in _LEFT_OUT["RC_NO_TOKENIZER"]:
+        text = _ALLOCATION.sub(lambda match: f"RC_{match[1].upper()}(", text)
     return before + _guarded(name, f"/* ==== {name} ==== */\n{text.strip()}\n\n")
 
 
@@ -178,6 +172,11 @@ def _interface(headers: tuple[str, ...]) -> str:
     return "".join(parts)
 
 
+def _license() -> str:
+    lines = (ROOT / "LICENSE").read_text(encoding="utf-8").strip().splitlines()
+    return "/*\n" + "".join(f" * {line}".rstrip() + "\n" for line in lines) + " */\n"
+
+
 def single_header() -> str:
     """Return the whole file."""
     built = _built()
@@ -185,7 +184,10 @@ def single_header() -> str:
     units = "".join(_unit(name, shown) for name in built["SOURCES"] if name not in _OTHER_PATHS)
     units = units.replace("#include <stdatomic.h>\n", _ATOMICS).replace("_Alignas(", "RC_ALIGNAS(")
     frame = (Path(__file__).parent / "single_header.h").read_text(encoding="utf-8")
-    return frame.replace("@INTERFACE@\n", _interface(built["INTERFACE"])).replace("@IMPLEMENTATION@\n", units)
+    parts = {"INTERFACE": _interface(built["INTERFACE"]), "IMPLEMENTATION": units, "LICENSE": _license()}
+    for name, text in parts.items():
+        frame = frame.replace(f"@{name}@\n", text)
+    return frame
 
 
 def main() -> None:

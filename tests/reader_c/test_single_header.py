@@ -131,14 +131,25 @@ def test_each_part_can_be_left_out(part: str, compiler: str, header: Path, tmp_p
     compiled(Build((compiler, "-std=c11", "-O1", "-c", f"-DRC_NO_{part}")), header, source, tmp_path / "all.o")
 
 
-def test_nothing_is_allocated_where_that_is_left_out(header: Path, tmp_path: Path) -> None:
+OWN_MEMORY = """#include <stddef.h>
+void *own_memory(void *, size_t, size_t);
+#define RC_MALLOC(size) own_memory(NULL, 1, size)
+#define RC_CALLOC(count, size) own_memory(NULL, count, size)
+#define RC_REALLOC(pointer, size) own_memory(pointer, 1, size)
+#define RC_FREE(pointer) (void)own_memory(pointer, 0, 0)
+"""
+
+
+@pytest.mark.parametrize("own", ["", OWN_MEMORY])
+def test_nothing_is_allocated_where_that_is_left_out(own: str, header: Path, tmp_path: Path) -> None:
     source = tmp_path / "all.c"
-    source.write_text('#define EXPORT_AND_VERIFY_IMPLEMENTATION\n#include "export_and_verify.h"\n')
+    source.write_text(f'{own}#define EXPORT_AND_VERIFY_IMPLEMENTATION\n#include "export_and_verify.h"\n')
     options = ("-DRC_NO_MALLOC", "-DRC_NO_THREADS")
     out = compiled(Build(("gcc", "-std=c11", "-Os", "-c", *options)), header, source, tmp_path / "all.o")
     symbols = subprocess.run(["nm", "--undefined-only", out], check=True, capture_output=True, text=True).stdout
     needed = {line.split()[-1] for line in symbols.splitlines()}
     assert "memcmp" in needed
+    assert ("own_memory" in needed) == bool(own)
     assert not needed & {"malloc", "calloc", "realloc", "free", "aligned_alloc", "posix_memalign", "mmap", "open"}
 
 
