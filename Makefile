@@ -12,11 +12,11 @@ ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-
 
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
-.PHONY: demo check test smollm2 gemma3 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
+.PHONY: demo check test single smollm2 gemma3 deep conformance lint lint-python lint-c rooms docs asan clang wheel bench \
   bench-smollm2 bench-verify bench-wait bench-silence bench-reader bench-large bench-cluster \
   bench-tokenizer bench-families plots calibrate calibrate-int8 certify \
-  engines defects faults functions same-bits fuzz fuzz-ci coverage attacks syscalls determinism tsan tsan-ci mutants \
-  mutants-python refusals words tokens families campaign clean
+  engines defects faults functions same-bits fuzz fuzz-single fuzz-ci coverage attacks syscalls determinism \
+  tsan tsan-ci mutants mutants-python refusals words tokens families campaign clean
 
 demo: $(READY)
 	$(BIN)/export-and-verify demo --out demo
@@ -51,6 +51,10 @@ lint-python: $(VENV)/.lint
 lint-c:
 	for compiler in gcc clang; do \
 	  for file in reader_c/src/*.c; do $$compiler $(CFLAGS_CI) -c $$file -o /dev/null || exit 1; done; done
+
+# The C reader in one file, dist/export_and_verify.h; needs nothing but Python.
+single:
+	$(PYTHON) .ci/single_header.py
 
 # The floor plan: rooms, imports between them, floors, circles, longest modules and functions. OF=DIR: another checkout.
 rooms:
@@ -166,6 +170,9 @@ same-bits: $(VENV)/smollm2/config.json
 fuzz: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py
 
+fuzz-single: $(READY)
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 1000000 --single-header
+
 fuzz-ci: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 200000 --trial
 
@@ -219,7 +226,7 @@ mutants-python: $(VENV)/.mutants
 	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SINCE),--since $(SINCE) --seconds 80)
 
 # All that is counted in docs/reliability.md: hours.
-campaign: functions same-bits fuzz coverage mutants tsan refusals attacks determinism syscalls faults
+campaign: functions same-bits fuzz fuzz-single coverage mutants tsan refusals attacks determinism syscalls faults
 	$(BIN)/python tests/campaigns/page.py
 
 clean:

@@ -1,9 +1,10 @@
 """Says what pyproject.toml cannot: what is compiled, for which Pythons, what the system must have for it, and that a
-wheel carries the pages of docs/."""
+wheel carries the pages of docs/ and the reader in one header."""
 
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -13,10 +14,11 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 DOCS = Path(__file__).parent / "docs"
+SINGLE_HEADER = Path(__file__).parent / ".ci" / "single_header.py"
 
 
 class WithPages(build_py):
-    """Copies the documentation beside the module that prints it: `export-and-verify docs`."""
+    """Copies docs/ beside the module that prints it, `export-and-verify docs`, and makes the single header."""
 
     def run(self) -> None:
         super().run()
@@ -26,6 +28,8 @@ class WithPages(build_py):
             pages.mkdir(parents=True, exist_ok=True)
             for page in DOCS.glob("*.md"):
                 copy(page, pages)
+            header = Path(self.build_lib) / "reader_c" / "export_and_verify.h"
+            subprocess.run([sys.executable, SINGLE_HEADER, header], check=True)
 
 
 # The commands that compile; an sdist, or a list of what a build requires, does not.

@@ -33,6 +33,12 @@ assert sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py
 print(*sys.version_info[:2], sys.prefix == sys.base_prefix)
 """
 
+# the single header comes with the package
+HEADER = """
+import importlib.resources
+assert importlib.resources.files("reader_c").joinpath("export_and_verify.h").is_file()
+"""
+
 READ = """
 import hashlib, platform, sys
 import reader_c
@@ -51,6 +57,7 @@ def main() -> None:
     wheel = build()
     own = WORK / "own"
     install(Path(sys.executable), own, str(wheel))
+    run(own / "bin/python", "-c", HEADER, cwd=own)
     run(own / "bin/export-and-verify", "demo", "--out", own / "demo", cwd=own)
     files = sorted((own / "demo").glob("*.bin"))
     expected = read(own, files)

@@ -58,7 +58,7 @@ int rc_parse_ajc1(const uint8_t *head, int64_t size, rc_model *model, rc_status 
     rc_config *config = &model->config;
     const int32_t version = rc_load_i32(head + VERSION_AT), flag = rc_load_i32(head + FLAG_AT);
     /* the constants of qwen3.c's reader: its header has no field for them */
-    *config = (rc_config){.format = RC_AJC1, .file_size = size, .norm_eps = 1e-6, .rope_theta = 1e6};
+    *config = (rc_config){.format = RC_AJC1, .norm_eps = 1e-6, .rope_theta = 1e6, .file_size = size};
     if (version != 1)
         return rc_fail(status, RC_INVALID, "version", VERSION_AT, "exactly", 1, version);
     RC_TRY(rc_parse_shape(head, SHAPE_AT, config, status));

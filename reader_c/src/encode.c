@@ -158,10 +158,10 @@ static int32_t width_at(const uint8_t *text, int64_t size, int64_t at)
 static int start_tokens(const rc_vocabulary *t, const uint8_t *text, int64_t size, int32_t *tokens, int32_t *n,
                         rc_status *status)
 {
-    if (size && t->of_byte[' '] < 0)
+    if (size && t->of_byte[0x20] < 0)
         return rc_fail_text(status, "vocabulary", -1, "a piece of one space, which begins every text", "none");
     if (size)
-        tokens[(*n)++] = t->of_byte[' '];
+        tokens[(*n)++] = t->of_byte[0x20];
     for (int64_t at = 0, width; at < size; at += width) {
         width = width_at(text, size, at);
         const int32_t token = rc_find_piece(t, text + at, (int32_t)width);

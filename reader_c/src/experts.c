@@ -94,8 +94,9 @@ static void each_expert(const rc_batch *b, int64_t layer,
     const rc_session *s = b->s;
     for (int64_t e = 0; e < s->model->config.n_experts; e++) {
         const int64_t first = s->expert_first[e], count = s->expert_first[e + 1] - first;
+        const rc_expert_part part = {.layer = layer, .expert = e, .first = first, .count = count};
         if (count)
-            run(b, &(rc_expert_part){.layer = layer, .expert = e, .first = first, .count = count});
+            run(b, &part);
     }
 }
 

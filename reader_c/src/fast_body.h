@@ -28,9 +28,6 @@ const rc_fast RC_FAST_TABLE = {
     .products = products,
     .pack_int8 = pack_int8,
     .products_int8 = products_int8,
-#ifdef OWN_ONE_INT8
-    .one_int8 = one_int8,
-#endif
     .row_as_floats = row_as_floats,
     .norm = norm,
     .scores = scores,
@@ -40,4 +37,7 @@ const rc_fast RC_FAST_TABLE = {
     .mix = mix,
     .gated = gated,
     .cap = cap,
+#ifdef OWN_ONE_INT8
+    .one_int8 = one_int8,
+#endif
 };

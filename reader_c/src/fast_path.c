@@ -5,9 +5,12 @@
 const rc_fast *rc_fast_path(int path)
 {
     switch (path) {
+#ifndef RC_NO_FAST
     case RC_PATH_BEST: return rc_fast_path(rc_path_best());
     case RC_PATH_SCALAR: return &rc_fast_scalar;
-#if defined(__x86_64__)
+#endif
+#if defined(RC_NO_SIMD)
+#elif defined(__x86_64__)
     case RC_PATH_AVX2:
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &rc_fast_avx2 : NULL;
     case RC_PATH_AVX512:

@@ -14,10 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "tensors are handed out as the file has them, so the host must be little-endian like the files"
-#endif
-
 enum {
     LARGEST_READ = 1 << 30, /* the system's own limit is slightly larger */
     SMALL_PAGE = 4096,
@@ -62,7 +58,7 @@ static uint8_t *allocate(int64_t size)
     /* only advice: without huge pages, small ones do */
     if (alignment == HUGE_PAGE)
         (void)madvise(bytes, (size_t)size, MADV_HUGEPAGE);
-    return bytes;
+    return (uint8_t *)bytes;
 }
 
 /* Read and check the head before asking for memory for the rest. It is always a copy, so that the places of tensors
@@ -75,22 +71,24 @@ static int load_head(int fd, int64_t size, rc_model *model, rc_status *status)
     if (code)
         return code;
     const int64_t head = rc_head_bytes(start, size);
-    model->head = malloc((size_t)head + !head);
-    if (!model->head)
+    uint8_t *bytes = malloc((size_t)head + !head);
+    if (!bytes)
         return rc_fail(status, RC_MEMORY, "head", -1, "bytes", head, 0);
-    memcpy(model->head, start, (size_t)(first < head ? first : head));
-    code = read_span(fd, model->head, first, head, status);
+    model->head = bytes;
+    memcpy(bytes, start, (size_t)(first < head ? first : head));
+    code = read_span(fd, bytes, first, head, status);
     return code ? code : rc_parse(model->head, size, model, status);
 }
 
 static int load_whole(int fd, int64_t size, rc_model *model, rc_status *status)
 {
-    model->bytes = allocate(size);
-    if (!model->bytes)
+    uint8_t *bytes = allocate(size);
+    if (!bytes)
         return rc_fail(status, RC_MEMORY, "file", -1, "bytes", size, 0);
+    model->bytes = bytes;
     const int64_t head = model->config.head_size;
-    memcpy(model->bytes, model->head, (size_t)head);
-    return read_span(fd, model->bytes, head, size, status);
+    memcpy(bytes, model->head, (size_t)head);
+    return read_span(fd, bytes, head, size, status);
 }
 
 static int map_whole(int fd, int64_t size, rc_model *model, rc_status *status)
@@ -98,7 +96,7 @@ static int map_whole(int fd, int64_t size, rc_model *model, rc_status *status)
     void *bytes = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED)
         return fail_system(status, "file", errno);
-    model->bytes = bytes;
+    model->bytes = (const uint8_t *)bytes;
     model->mapped = size;
     return RC_OK;
 }
@@ -167,22 +165,12 @@ int rc_open(const char *path, int mapped, rc_model **model, rc_status *status)
 
 void rc_close(rc_model *model)
 {
-    if (!model)
+    if (!model || model->is_placed)
         return;
     if (model->mapped)
-        munmap(model->bytes, (size_t)model->mapped);
+        munmap((void *)model->bytes, (size_t)model->mapped);
     else
-        free(model->bytes);
-    free(model->head);
+        free((void *)model->bytes);
+    free((void *)model->head);
     free(model);
-}
-
-const rc_config *rc_model_config(const rc_model *model)
-{
-    return &model->config;
-}
-
-const uint8_t *rc_model_bytes(const rc_model *model)
-{
-    return model->bytes;
 }

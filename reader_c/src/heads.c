@@ -14,10 +14,13 @@ static void prepare_row(const rc_batch *b, int rope, int64_t t, float factor)
     const rc_session *s = b->s;
     const int64_t half = s->model->config.rotary_dim / 2, position = b->position + t;
     float *cosine = s->cosine[rope] + t * half, *sine = s->sine[rope] + t * half;
-    if (b->fast)
+#ifndef RC_NO_FAST
+    if (b->fast) {
         rc_rope_row_fast(cosine, sine, position, s->frequency_fast[rope], half, factor);
-    else
-        rc_rope_row(cosine, sine, position, s->frequency[rope], half, factor);
+        return;
+    }
+#endif
+    rc_rope_row(cosine, sine, position, s->frequency[rope], half, factor);
 }
 
 /* The same from the tables of v0. */
@@ -90,7 +93,11 @@ static float query_scale(const rc_batch *b, int64_t position)
 {
     const rc_config *p = &b->s->model->config;
     const double times = 1.0 + (double)(position / p->query_scale_positions);
-    return (float)(1.0 + p->query_scale_beta * (b->fast ? rc_log_fast : log)(times));
+#ifndef RC_NO_FAST
+    if (b->fast)
+        return (float)(1.0 + p->query_scale_beta * rc_log_fast(times));
+#endif
+    return (float)(1.0 + p->query_scale_beta * log(times));
 }
 
 static void scale_queries(const rc_batch *b, int64_t layer)

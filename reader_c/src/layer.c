@@ -82,14 +82,16 @@ static void add_projected(const rc_batch *b, int64_t layer, const block_end *end
 static void attend(const rc_batch *b, int64_t layer)
 {
     const rc_past past = rc_cache_past(b->s, layer, b->position, b->n);
+#ifndef RC_NO_FAST
     if (b->fast) {
         rc_fast_gather(b->s, b->fast, b->member, b->members, &past);
         rc_finish_step(b);
         rc_fast_attend(b->s, b->fast, &b->trace, b->member, b->members, &past, b->n);
         rc_finish_step(b);
-    } else {
-        rc_mirror_attend(b->s, &b->trace, &past, b->n);
     }
+#endif
+    if (!b->fast)
+        rc_mirror_attend(b->s, &b->trace, &past, b->n);
     rc_record(&b->trace, RC_AT_ATTENDED, layer, b->s->h, b->n);
 }
 
@@ -139,9 +141,11 @@ static void run_gated(const rc_batch *b, const float *x, int64_t layer)
 static void run_feed_forward(const rc_batch *b, int64_t layer)
 {
     const float *x = input_of_block(b, RC_FFN_NORM, layer, RC_AT_FFN_NORM);
+#ifndef RC_NO_V3
     if (rc_has_experts(b->s->model, layer))
         rc_run_experts(b, x, layer);
     else
+#endif
         run_gated(b, x, layer);
     static const block_end end = {RC_FFN_POST_NORM, RC_AT_FFN_POST_NORM, RC_AT_FFN_RESIDUAL};
     add_projected(b, layer, &end);

@@ -185,7 +185,7 @@ int rc_lay_out(rc_model *model, int64_t head_size, rc_status *status)
 /* The constants of run.c and runq.c, which v3 alone can change. */
 static rc_config config_of(int format, int64_t size)
 {
-    return (rc_config){.format = format, .file_size = size, .norm_eps = 1e-5, .rope_theta = 10000.0};
+    return (rc_config){.format = format, .norm_eps = 1e-5, .rope_theta = 10000.0, .file_size = size};
 }
 
 int rc_parse_v0(const uint8_t *head, int64_t size, rc_model *model, rc_status *status)

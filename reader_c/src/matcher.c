@@ -28,7 +28,9 @@ struct rc_matcher {
 int rc_matcher_open(int64_t bytes, rc_matcher **matcher, rc_status *status)
 {
     *matcher = NULL;
-    rc_matcher *m = bytes < INT32_MAX ? calloc(1, sizeof *m) : NULL;
+    rc_matcher *m = NULL;
+    if (bytes < INT32_MAX)
+        m = calloc(1, sizeof *m);
     if (!m)
         return rc_fail(status, RC_MEMORY, "added tokens", -1, "bytes", sizeof *m, 0);
     m->states = malloc((size_t)(bytes + 1) * sizeof *m->states);
@@ -70,7 +72,7 @@ void rc_matcher_add(rc_matcher *m, const uint8_t *bytes, int64_t size, int32_t t
         int32_t next = child_of(m, at, bytes[i]);
         if (next == NONE) {
             next = m->count++;
-            m->states[next] = (state){.token = RC_NO_TOKEN, .byte = bytes[i], .sibling = m->states[at].child};
+            m->states[next] = (state){.sibling = m->states[at].child, .token = RC_NO_TOKEN, .byte = bytes[i]};
             m->states[at].child = next;
             if (at == ROOT)
                 m->first[bytes[i]] = next;

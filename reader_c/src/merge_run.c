@@ -148,7 +148,7 @@ int rc_merge_run(const rc_block *b, rc_merge_room *room, int32_t *tokens, int64_
     RC_TRY(reserve(room, n, status));
     candidate *heap = room->memory;
     int32_t *before = (int32_t *)(heap + 2 * n);
-    run r = {.b = b, .tokens = tokens, .n = n, .heap = heap, .before = before, .after = before + n};
+    run r = {.b = b, .tokens = tokens, .n = n, .before = before, .after = before + n, .heap = heap};
     merge_long(&r);
     *left = 0;
     for (int64_t i = 0; i < n; i++)

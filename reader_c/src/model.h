@@ -22,9 +22,10 @@ struct rc_model {
     /* v3, of layers without experts and of those that have some */
     int64_t slots[2][RC_KINDS]; /* place in a layer's part of the table, expert 0's; -1 where the layer has none */
     int64_t slots_a_layer[2];   /* entries of a layer */
-    uint8_t *head;             /* (config.head_size,) the first bytes of the file, a copy */
-    uint8_t *bytes;            /* (config.file_size,) the file; nothing here writes to it once it is open */
+    const uint8_t *head;       /* (config.head_size,) the first bytes of the file, a copy */
+    const uint8_t *bytes;      /* (config.file_size,) the file; nothing here writes to it once it is open */
     int64_t mapped;            /* bytes of it that are a map; 0 where it is a copy */
+    bool is_placed;            /* the caller's memory, all of it: head and bytes are the same */
 };
 
 /* Whether a layer sees only the last positions. */

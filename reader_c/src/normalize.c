@@ -12,7 +12,7 @@ enum { NONE = -1, CLASSES = 256, MOST_PARTS = 4, WIDEST = 4 };
 
 typedef struct {
     int32_t code;
-    int32_t class;
+    int32_t combining;
 } mark;
 
 /* The marks of one character, in the order of the text; then those of them that did not compose. */
@@ -83,12 +83,12 @@ static void order(marks *m)
         return;
     int64_t from[CLASSES + 1] = {0};
     for (int64_t i = 0; i < m->count; i++)
-        from[m->items[i].class + 1]++;
+        from[m->items[i].combining + 1]++;
     for (int c = 1; c <= CLASSES; c++)
         from[c] += from[c - 1];
     mark *sorted = m->items + m->room;
     for (int64_t i = 0; i < m->count; i++)
-        sorted[from[m->items[i].class]++] = m->items[i];
+        sorted[from[m->items[i].combining]++] = m->items[i];
     memcpy(m->items, sorted, (size_t)m->count * sizeof *sorted);
 }
 
@@ -101,7 +101,7 @@ static void compose(composer *c)
         return;
     int64_t kept = 0;
     for (int64_t i = 0; i < m->count; i++) {
-        const bool blocked = kept && m->items[kept - 1].class >= m->items[i].class;
+        const bool blocked = kept && m->items[kept - 1].combining >= m->items[i].combining;
         const int32_t composed = blocked ? NONE : rc_compose(c->starter, m->items[i].code);
         if (composed == NONE)
             m->items[kept++] = m->items[i];
@@ -125,9 +125,9 @@ static int flush(composer *c, rc_status *status)
 /* The next code point of a decomposed text. */
 static int add(composer *c, int32_t code, rc_status *status)
 {
-    const int32_t class = rc_combining_class(code);
-    if (class)
-        return add_mark(&c->waiting, (mark){.code = code, .class = class}, status);
+    const int32_t combining = rc_combining_class(code);
+    if (combining)
+        return add_mark(&c->waiting, (mark){.code = code, .combining = combining}, status);
     compose(c);
     if (c->starter != NONE && !c->waiting.count) {
         const int32_t composed = rc_compose(c->starter, code);

@@ -29,8 +29,10 @@ static void quantize(const rc_batch *b, const float *x, int64_t cols, int64_t gr
     int8_t *act = s->act + first * group_size;
     const int64_t count = (last - first) * group_size;
     rc_quantize_activations(act, s->act_scale + first, x + first * group_size, count, group_size);
+#ifndef RC_NO_FAST
     if (b->fast)
         rc_fast_sum_groups(s->act_sum + first, act, count, group_size);
+#endif
     rc_finish_step(b);
 }
 
@@ -40,17 +42,33 @@ static bool has_steps(const rc_matrix *w)
     return w->group_size % RC_FAST_STEP == 0;
 }
 
+/* A product of x (n, in_features), or of the session's int8 activations, where `fast` has it: rows `first` up to
+ * `last`. */
+static bool multiply_fast(const rc_batch *b, const float *x, const rc_matrix *w, bool int8, float *out, int64_t first,
+                          int64_t last)
+{
+    if (!b->fast || (int8 && !has_steps(w)))
+        return false;
+#ifndef RC_NO_FAST
+    if (int8)
+        rc_fast_matmul_q8(b->s, b->fast, b->member, out, b->n, w, first, last);
+    else
+        rc_fast_matmul(b->s, b->fast, b->member, out, x, b->n, w, first, last);
+#else
+    (void)x, (void)out, (void)first, (void)last;
+#endif
+    return true;
+}
+
 /* A product of x (n, in_features), or of the session's int8 activations: this member's rows, *first up to *last. */
 static void multiply(const rc_batch *b, const float *x, const rc_matrix *w, bool int8, float *out, int64_t *first,
                      int64_t *last)
 {
     const rc_session *s = b->s;
     rc_share(b->member, b->members, w->rows, RC_FAST_ROWS, first, last);
-    if (b->fast && !int8) {
-        rc_fast_matmul(s, b->fast, b->member, out, x, b->n, w, *first, *last);
-    } else if (b->fast && has_steps(w)) {
-        rc_fast_matmul_q8(s, b->fast, b->member, out, b->n, w, *first, *last);
-    } else if (!int8) {
+    if (multiply_fast(b, x, w, int8, out, *first, *last))
+        return;
+    if (!int8) {
         rc_matmul(out, x, b->n, w, s->row_room, s->lane_room);
     } else if (b->member == 0) {
         const int64_t groups = w->cols / w->group_size;

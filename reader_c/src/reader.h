@@ -7,8 +7,8 @@
  * Nothing here exits, prints or keeps global state. A function that can fail returns a code, and says in rc_status
  * which field is wrong, where it stands, what was expected and what was found.
  *
- * C does not compute v3's digests: a library in the caller's language does. A caller that opens a v3 file must compare
- * BLAKE3 of its head with the head's last RC_DIGEST_BYTES, as reader_c.open does.
+ * Opening a v3 file does not compare its digests. The caller must do that: by rc_check_digests, or by a faster BLAKE3
+ * of its own, as reader_c.open does.
  *
  * The files, from the bottom up. A file includes headers of files above it in this list, and never of files below it;
  * NAME.h declares what NAME.c defines, but for this header, whose functions stand in the files in brackets.
@@ -20,9 +20,11 @@
  *     ajc1                             qwen3.c's header
  *     v3_fields, v3_config, v3_architecture, v3_name, v3_table, v3_metadata, v3_head
  *                                      v3: one field; hyper-parameters; architecture block and layer table; a tensor's
- *                                      name; tensors; metadata; the whole head      [rc_model_layer]
- *     parse                            tells formats apart            [rc_model_tensor, rc_model_expert_tensor]
- *     file.c                           opens, reads and closes a file               [rc_open and what follows it]
+ *                                      name; tensors; metadata; the whole head
+ *     parse                            tells formats apart            [rc_model_layer, rc_model_tensor and the like]
+ *     in_memory.c                      a model of a file that is in memory already  [rc_open_memory, rc_model_config]
+ *     file.c                           opens, reads and closes a file               [rc_open, rc_close]
+ *     blake3, digests.c                v3's digests                                 [rc_check_digests]
  *     clones.h, lanes, matrix          wide loops; the loop of `mirror`'s products; a weight matrix and its rows
  *     quantize, rope                   int8 activations; RoPE: shared by both arithmetics, but for sines and powers
  *     mirror_products, mirror_rows     `mirror`: products; norm, softmax and gate
@@ -31,7 +33,7 @@
  *                                      `fast` compiled for each: vectors_*.h define the vectors, fast_body*.h the sums
  *     fast_path                        which of them this machine can run           [rc_path_is_here, rc_path_best]
  *     team, trace                      threads; what a walk records                 [rc_trace_width]
- *     session                          scratch and KV cache                         [rc_session_open, _close]
+ *     session                          scratch and KV cache                         [rc_session_open, _place, _close]
  *     cache                            where the KV cache of a layer has which positions
  *     mirror_attention, fast_products, fast_attention
  *                                      attention, and one thread's part of `fast`
@@ -217,6 +219,17 @@ typedef struct rc_session rc_session;
  * which says where tensors are, is a copy in both. */
 int rc_open(const char *path, int mapped, rc_model **model, rc_status *status);
 void rc_close(rc_model *model);
+
+/* The same for a file that is in memory already, such as flash that the processor reads like memory: bytes (size,), at
+ * a multiple of 4, which stay as they are while the model is used. Nothing is allocated: the model lies in room,
+ * (rc_model_room(),), aligned as memory of malloc is, and ends with it. rc_close does nothing to it. */
+int64_t rc_model_room(void);
+int rc_open_memory(const uint8_t *bytes, int64_t size, void *room, rc_model **model, rc_status *status);
+
+/* Compare the two digests in the head of a v3 file with its bytes and, if tensors is not 0, those of all tensors. Other
+ * formats have none: RC_ARGUMENT. */
+int rc_check_digests(const rc_model *model, int tensors, rc_status *status);
+
 const rc_config *rc_model_config(const rc_model *model);
 
 /* One layer. 1 where the model has it, else 0. */
@@ -241,6 +254,12 @@ int rc_path_best(void);
  * call of `fast` may use, which changes no bit; `mirror` uses the caller's alone. */
 int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_session **session, rc_status *status);
 void rc_session_close(rc_session *session);
+
+/* The same in the caller's memory: rc_session_room says in *bytes how much such a session needs, and rc_session_place
+ * makes it in room, (size,), at a multiple of 64. It ends with its room; rc_session_close does nothing to it. */
+int rc_session_room(const rc_model *model, int64_t capacity, int threads, int64_t *bytes, rc_status *status);
+int rc_session_place(const rc_model *model, int64_t capacity, int threads, void *room, int64_t size,
+                     rc_session **session, rc_status *status);
 
 typedef struct {
     int activations; /* enum rc_activations */

@@ -15,7 +15,7 @@ enum { ALIGNMENT = 64 }; /* of every array */
 
 /* Memory that arrays are placed in, one after the other. */
 typedef struct {
-    uint8_t *start; /* NULL while the size is measured */
+    uint8_t *start; /* of the session, which comes first; NULL while the size is measured */
     int64_t size;   /* bytes of the arrays so far */
     bool overflow;  /* the size left int64 */
 } arena;
@@ -33,10 +33,11 @@ static void *place(arena *m, size_t element, int64_t a, int64_t b, int64_t c)
     return array;
 }
 
-/* Every array, in the same order each time: the first run measures the arena, the second one fills in the session. */
+/* Every array, in the same order each time: the first run measures the memory, the second one fills in the session. */
 static void place_arrays(rc_session *s, arena *m)
 {
     const rc_config *p = &s->model->config;
+    (void)place(m, sizeof *s, 1, 1, 1);
     const int64_t half = p->rotary_dim / 2, halves[2] = {half, p->local_theta > 0.0 ? half : 0};
     const int64_t f = sizeof(float), threads = s->threads;
     const int64_t q_dim = (int64_t)p->n_heads * p->head_dim, kv_dim = (int64_t)p->n_kv_heads * p->head_dim;
@@ -71,13 +72,15 @@ static void place_arrays(rc_session *s, arena *m)
     s->scores = place(m, f, RC_ROWS, s->padded, 1);
     s->key_room = place(m, f, p->head_dim, s->padded, 1);
     s->value_room = place(m, f, s->longest, s->padded_head, 1);
-    s->lane_room = place(m, f, s->widest + s->scales_a_row, RC_MIRROR_BATCH, 1);
+    s->lane_room = place(m, f, s->widest + s->scales_a_row, s->lane_tokens, 1);
 
+#ifndef RC_NO_FAST
     s->all_keys = place(m, f, p->n_kv_heads, s->padded, p->head_dim);
     s->all_values = place(m, f, p->n_kv_heads, s->longest, s->padded_head);
     s->own_rows = place(m, f, threads, RC_FAST_ROWS, s->widest);
     s->own_scales = place(m, f, threads, s->scales_a_row, RC_FAST_ROWS);
     s->own_scores = place(m, f, threads, RC_FAST_QUERIES, s->padded);
+#endif
 }
 
 static int64_t round_up(int64_t count)
@@ -132,6 +135,7 @@ static rc_session sizes_of(const rc_model *model, int64_t capacity, int threads)
         .scales_a_row = p->group_size ? widest / p->group_size : 1,
         .threads = threads,
     };
+    s.lane_tokens = round_up(s.batch < RC_MIRROR_BATCH ? s.batch : RC_MIRROR_BATCH);
     size_cache(&s);
     s.padded = round_up(s.longest);
     return s;
@@ -154,45 +158,68 @@ static void prepare_frequencies(const rc_session *s)
 {
     const rc_config *p = &s->model->config;
     rc_rope_frequencies(s->frequency[0], s->model, powf);
-    rc_rope_frequencies(s->frequency_fast[0], s->model, rc_pow_fast);
-    if (p->local_theta > 0.0) {
+    if (p->local_theta > 0.0)
         rc_local_frequencies(s->frequency[1], p, powf);
+#ifndef RC_NO_FAST
+    rc_rope_frequencies(s->frequency_fast[0], s->model, rc_pow_fast);
+    if (p->local_theta > 0.0)
         rc_local_frequencies(s->frequency_fast[1], p, rc_pow_fast);
-    }
+#endif
 }
 
-int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_session **session, rc_status *status)
+int rc_session_room(const rc_model *model, int64_t capacity, int threads, int64_t *bytes, rc_status *status)
 {
-    const rc_config *p = &model->config;
-    *session = NULL;
+    *bytes = 0;
     *status = (rc_status){.code = RC_OK, .offset = -1};
-    RC_TRY(check_arguments(p, capacity, threads, status));
+    RC_TRY(check_arguments(&model->config, capacity, threads, status));
     rc_session sized = sizes_of(model, capacity, threads);
     arena measured = {0};
     place_arrays(&sized, &measured);
     if (measured.overflow || (uint64_t)measured.size > SIZE_MAX)
         return rc_fail(status, RC_MEMORY, "session", -1, "bytes", INT64_MAX, capacity);
+    *bytes = measured.size;
+    return RC_OK;
+}
 
-    rc_session *opened = calloc(1, sizeof *opened);
-    arena placed = {.start = aligned_alloc(ALIGNMENT, (size_t)measured.size)};
-    if (!opened || !placed.start) {
-        free(opened);
-        free(placed.start);
-        return rc_fail(status, RC_MEMORY, "session", -1, "bytes", measured.size, capacity);
-    }
-    *opened = sized;
-    opened->arena = placed.start;
-    place_arrays(opened, &placed);
-    begin_cache(opened);
-    prepare_frequencies(opened);
-    *session = opened;
+int rc_session_place(const rc_model *model, int64_t capacity, int threads, void *room, int64_t size,
+                     rc_session **session, rc_status *status)
+{
+    int64_t bytes = 0;
+    *session = NULL;
+    RC_TRY(rc_session_room(model, capacity, threads, &bytes, status));
+    if (size < bytes)
+        return rc_fail(status, RC_ARGUMENT, "bytes for the session", -1, "at least", bytes, size);
+    if ((uintptr_t)room % ALIGNMENT)
+        return rc_fail(status, RC_ARGUMENT, "address of the session", -1, "a multiple of", ALIGNMENT,
+                       (int64_t)((uintptr_t)room % ALIGNMENT));
+    rc_session *placed = room;
+    arena from = {.start = (uint8_t *)room};
+    *placed = sizes_of(model, capacity, threads);
+    placed->is_placed = true;
+    place_arrays(placed, &from);
+    begin_cache(placed);
+    prepare_frequencies(placed);
+    *session = placed;
+    return RC_OK;
+}
+
+#ifndef RC_NO_MALLOC
+int rc_session_open(const rc_model *model, int64_t capacity, int threads, rc_session **session, rc_status *status)
+{
+    int64_t bytes = 0;
+    *session = NULL;
+    RC_TRY(rc_session_room(model, capacity, threads, &bytes, status));
+    void *room = aligned_alloc(ALIGNMENT, (size_t)bytes);
+    if (!room)
+        return rc_fail(status, RC_MEMORY, "session", -1, "bytes", bytes, capacity);
+    RC_TRY(rc_session_place(model, capacity, threads, room, bytes, session, status));
+    (*session)->is_placed = false;
     return RC_OK;
 }
 
 void rc_session_close(rc_session *session)
 {
-    if (!session)
-        return;
-    free(session->arena);
-    free(session);
+    if (session && !session->is_placed)
+        free(session);
 }
+#endif

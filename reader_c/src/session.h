@@ -6,9 +6,13 @@
 #include "model.h"
 #include "trace.h"
 
+/* The most tokens that share one pass over the weights. Scratch grows with it; no bit depends on it. */
+#ifndef RC_MOST_BATCH
+#define RC_MOST_BATCH 256
+#endif
 enum {
-    RC_MIRROR_BATCH = 64, /* tokens that share one pass over the weights in mirror, */
-    RC_FAST_BATCH = 256,  /* and in fast */
+    RC_FAST_BATCH = RC_MOST_BATCH,
+    RC_MIRROR_BATCH = RC_MOST_BATCH < 64 ? RC_MOST_BATCH : 64, /* and in mirror */
 };
 
 /* q_dim is n_heads * head_dim, kv_dim is n_kv_heads * head_dim. Every array is 64-byte aligned. */
@@ -21,6 +25,7 @@ struct rc_session {
     int64_t padded;          /* longest rounded up to RC_LANES */
     int64_t padded_head;     /* head_dim rounded up to RC_LANES */
     int64_t batch;           /* the most tokens that share one pass over the weights: RC_FAST_BATCH or capacity */
+    int64_t lane_tokens;     /* the most that mirror takes at once, rounded up to RC_LANES */
     int64_t widest;          /* max(dim, q_dim, hidden_dim, expert_hidden_dim) */
     int64_t gate_room;       /* batch * hidden_dim, or pairs * expert_hidden_dim where that is more */
     int64_t pairs;           /* batch * n_active_experts: a token and one of its experts are a pair */
@@ -55,7 +60,7 @@ struct rc_session {
     float *scores;       /* (RC_ROWS, padded) of some queries */
     float *key_room;     /* (head_dim, padded) keys of one kv head, transposed */
     float *value_room;   /* (longest, padded_head) values of one kv head */
-    float *lane_room;    /* (widest + scales_a_row, RC_MIRROR_BATCH) activations and their scales, transposed */
+    float *lane_room;    /* (widest + scales_a_row, lane_tokens) activations and their scales, transposed */
     /* of fast alone */
     float *frequency_fast[2]; /* (rotary_dim / 2,) of each RoPE, by this reader's own functions */
     float *all_keys;          /* (n_kv_heads, padded / 16, head_dim, 16) one layer's keys, 16 positions side by side */
@@ -63,7 +68,7 @@ struct rc_session {
     float *own_rows;          /* (threads, RC_FAST_ROWS, widest) rows as floats, or as int8 for a product */
     float *own_scales;        /* (threads, scales_a_row, RC_FAST_ROWS) */
     float *own_scores;        /* (threads, RC_FAST_QUERIES, padded) */
-    uint8_t *arena;           /* all of the arrays above */
+    bool is_placed;           /* in the caller's memory */
 };
 
 #endif

@@ -1,6 +1,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "team.h"
 
+#ifndef RC_NO_THREADS
+
 #include <signal.h>
 #include <unistd.h>
 
@@ -97,3 +99,20 @@ void rc_team_run(rc_task task, void *work, int members)
     for (int i = 1; i < started; i++)
         pthread_join(threads[i], NULL);
 }
+
+#else
+
+void rc_team_barrier(rc_team *team, int members)
+{
+    (void)team;
+    (void)members;
+}
+
+void rc_team_run(rc_task task, void *work, int members)
+{
+    rc_team team = {.members = 1};
+    (void)members;
+    task(work, &team, 0, 1);
+}
+
+#endif

@@ -5,13 +5,18 @@
 #ifndef EXPORT_AND_VERIFY_TEAM_H
 #define EXPORT_AND_VERIFY_TEAM_H
 
+#include <stdint.h>
+
+/* RC_NO_THREADS: a team is its caller alone. */
+#ifndef RC_NO_THREADS
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdint.h>
+#endif
 
 enum { RC_MOST_MEMBERS = 256 };
 
 typedef struct {
+#ifndef RC_NO_THREADS
     atomic_int members; /* 0 until the number of threads is known */
     atomic_int arrived; /* members at the barrier */
     atomic_int round;   /* barriers that all have passed */
@@ -19,6 +24,9 @@ typedef struct {
     atomic_int sleepers;
     pthread_mutex_t lock; /* of those who go to sleep */
     pthread_cond_t wake_up;
+#else
+    int members;
+#endif
 } rc_team;
 
 typedef void (*rc_task)(void *work, rc_team *team, int member, int members);

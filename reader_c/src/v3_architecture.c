@@ -120,7 +120,7 @@ int64_t rc_v3_table_at(const rc_config *config)
 
 int64_t rc_v3_most_before_table(int32_t layers)
 {
-    const rc_config most = {.n_layers = layers, .rotary_dim = 2 * MOST_FACTORS, .scaling = {.type = RC_LONGROPE}};
+    const rc_config most = {.n_layers = layers, .scaling = {.type = RC_LONGROPE}, .rotary_dim = 2 * MOST_FACTORS};
     return rc_v3_table_at(&most);
 }
 
@@ -135,13 +135,12 @@ int rc_v3_check_factors(const uint8_t *head, const rc_config *c, rc_status *stat
     return rc_check_zeros(head, end, rc_v3_table_at(c), "RoPE factor padding", status);
 }
 
-int rc_model_rope_factor(const rc_model *model, int64_t pair, float *factor)
+bool rc_v3_rope_factor(const rc_model *model, int64_t pair, float *factor)
 {
-    *factor = 1.0f;
     if (pair < 0 || pair >= factor_count(&model->config))
-        return 0;
+        return false;
     *factor = rc_load_f32(model->head + factors_at(&model->config) + pair * FACTOR);
-    return 1;
+    return true;
 }
 
 static rc_layer layer_of(int32_t entry)
@@ -217,12 +216,7 @@ int rc_v3_check_layers(const uint8_t *head, const rc_config *c, rc_status *statu
     return RC_OK;
 }
 
-int rc_model_layer(const rc_model *model, int64_t layer, rc_layer *kind)
+rc_layer rc_v3_layer(const rc_model *model, int64_t layer)
 {
-    *kind = (rc_layer){.windowed = 0, .rope = RC_FIRST_ROPE, .experts = 0};
-    if (layer < 0 || layer >= model->config.n_layers)
-        return 0;
-    if (model->config.format == RC_V3)
-        *kind = read_layer(model->head, layer);
-    return 1;
+    return read_layer(model->head, layer);
 }

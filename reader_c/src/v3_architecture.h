@@ -24,6 +24,12 @@ int64_t rc_v3_experts_before(const rc_model *model, int64_t layer);
 /* Check the factors of longrope in head (rc_v3_table_at,), and the zeros behind them. */
 int rc_v3_check_factors(const uint8_t *head, const rc_config *config, rc_status *status);
 
+/* By what longrope divides the frequency of a pair; false, and factor as it was, where the model has no such factor. */
+bool rc_v3_rope_factor(const rc_model *model, int64_t pair, float *factor);
+
+/* How one layer attends: an entry of the table in a file that is checked. */
+rc_layer rc_v3_layer(const rc_model *model, int64_t layer);
+
 /* Where the table of tensors begins. */
 int64_t rc_v3_table_at(const rc_config *config);
 

@@ -24,6 +24,7 @@ QUESTIONS = {
     "faults": "Is the target whole after kill -9, Ctrl-C, concurrent runs and full disks?",
     "functions": "Do `fast`'s own functions stay within their error for every float32?",
     "fuzzing": "Does the reader survive mutated files?",
+    "fuzzing of the single header": "Does the reader in one header survive them?",
     "mutants": "Does a test fail when a check of the parser is removed or changed?",
     "mutants of Python": "Does a test fail when the Python code that decides is changed?",
     "refusals": "Is every damaged or hostile input refused?",

@@ -12,13 +12,7 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ("layout.c", "int64_t product = 0;", "1"): "the product is written over it",
     ("layout.c", "int64_t sum = 0;", "1"): "the sum is written over it",
     ("layout.c", "return 1;", "2"): "who asks, asks whether",
-    ("parse.c", "const int64_t least = size < RC_HEADER ? size : RC_HEADER;", "<="): "the same number",
-    (
-        "parse.c",
-        "const bool is_v3 = least == RC_HEADER && rc_load_i32(start) == MAGIC && "
-        "rc_load_i32(start + VERSION_AT) == 3;",
-        "||",
-    ): "of other files more is copied, and the same is said",
+    ("parse.c", "return size < RC_HEADER ? size : RC_HEADER;", "<="): "the same number",
     (
         "v3_table.c",
         "if (overflow || end > w->config->file_size + MOST_PADDING)",
@@ -121,5 +115,5 @@ UNSEEN: dict[tuple[str, str, str], str] = {
         ">=",
     ): "no file is as large",
     ("file.c", "const int64_t first = size < RC_HEADER ? size : RC_HEADER;", "<="): "the same number",
-    ("file.c", "memcpy(model->head, start, (size_t)(first < head ? first : head));", "<="): "the same number",
+    ("file.c", "memcpy(bytes, start, (size_t)(first < head ? first : head));", "<="): "the same number",
 }

@@ -113,8 +113,11 @@ static void walk(const rc_model *model, const int32_t *tokens, int64_t n, const 
     const rc_config *c = rc_model_config(model);
     rc_session *session = NULL;
     rc_status status;
-    if (rc_session_open(model, n, 1, &session, &status))
+    int64_t bytes = 0;
+    if (rc_session_room(model, n, 1, &bytes, &status))
         return;
+    void *room = aligned_alloc(64, (size_t)bytes);
+    HOLDS(room && !rc_session_place(model, n, 1, room, bytes, &session, &status));
     float *x = malloc((size_t)(n * c->dim) * sizeof *x);
     float *logits = malloc((size_t)(n * c->vocab_size) * sizeof *logits);
     void *trace[RC_POINTS];
@@ -138,7 +141,7 @@ static void walk(const rc_model *model, const int32_t *tokens, int64_t n, const 
     compare(logits, expected, n * c->vocab_size);
     free(logits);
     free(x);
-    rc_session_close(session);
+    free(room);
 }
 
 static void run(const rc_model *model, uint64_t choice)
@@ -173,6 +176,26 @@ static void run(const rc_model *model, uint64_t choice)
     rc_session_close(session);
 }
 
+/* In memory of its own size, the file is opened or refused as on disk; its digests are compared. */
+static void open_in_memory(const uint8_t *data, size_t size, const rc_status *on_disk)
+{
+    uint8_t *bytes = malloc(size + !size);
+    void *room = malloc((size_t)rc_model_room());
+    HOLDS(bytes && room);
+    memcpy(bytes, data, size);
+    rc_model *model = NULL;
+    rc_status status;
+    HOLDS(rc_open_memory(bytes, (int64_t)size, room, &model, &status) == on_disk->code);
+    HOLDS(status.offset == on_disk->offset && status.expected == on_disk->expected && status.found == on_disk->found);
+    HOLDS(!on_disk->code || !strcmp(status.field, on_disk->field));
+    if (!on_disk->code) {
+        const int code = rc_check_digests(model, 1, &status);
+        HOLDS(rc_model_config(model)->format == RC_V3 ? code == RC_OK || code == RC_INVALID : code == RC_ARGUMENT);
+    }
+    free(room);
+    free(bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int fd = -1;
@@ -187,6 +210,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rc_model *model = NULL;
     rc_status status;
     const int code = rc_open(path, (int)(choice >> 30 & 1), &model, &status);
+    if ((choice >> 34 & 7) == 0)
+        open_in_memory(data, size, &status);
     if (code) {
         HOLDS(code == status.code && !model);
         HOLDS(code == RC_INVALID);
