@@ -54,6 +54,19 @@ def test_the_sentence_says_what_was_run_and_how() -> None:
     )
 
 
+def test_positions_whose_experts_rounding_decides_are_said_and_kept() -> None:
+    plain = Coverage(1, 9, 9, 9, 5, 5)
+    assert not {"undecided_positions", "router_margin"} & plain.to_dict().keys()
+    certain = plain.replaced(router_margin=31.5)
+    assert certain.sentence() == plain.sentence()
+    unsure = plain.replaced(undecided_positions=1, router_margin=0.25)
+    assert unsure.sentence() == f"{plain.sentence()}, without 1 position whose experts rounding decides"
+    several = plain.replaced(undecided_positions=4, router_margin=0.25)
+    assert several.sentence().endswith(", without 4 positions whose experts rounding decides")
+    for found in (certain, unsure, several):
+        assert Coverage.of_report({"coverage": json.loads(json.dumps(found.to_dict()))}) == found
+
+
 def test_the_sentence_leaves_out_what_nobody_ran() -> None:
     one = Coverage(1, 9, 9, 9, 5, 5)
     assert one.sentence() == "covered: 1 window, positions 0-8 of 9, 5 of 5 token ids (100.0 %)"

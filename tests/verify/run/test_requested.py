@@ -102,3 +102,21 @@ def test_the_last_pattern_that_matches_counts() -> None:
     assert Requested("v3", 8, patterns)._storage(W1, is_vector=False) == "bf16"
     assert Requested("v3", 8, {"layers.1.*": "bf16"})._storage(W1, is_vector=False) is None
     assert Requested("v3", 8, {"*": "fp32", "*.w1.*": "source"})._storage(W1, is_vector=False) is None
+
+
+def test_a_router_is_never_quantized() -> None:
+    """The exporter leaves it in the source's type; another type that is requested counts."""
+    router = "layers.0.feed_forward.router.weight"
+    hyper = SimpleNamespace(shapes=lambda: {router: (4, 16)})
+
+    def of_router(storage: str, found: str) -> Any:
+        model: Any = SimpleNamespace(
+            format="v3", storage=lambda _name: SimpleNamespace(storage=found, group_size=8 * (found == "q8_0"))
+        )
+        source: Any = SimpleNamespace(hyperparameters=hyper, dtype=lambda _name: "bf16")
+        return Requested("v3", 8, storage).unlike(model, source)
+
+    assert of_router("q8_0", "bf16") == {}
+    assert of_router("q8_0", "q8_0") == {f"{router}: storage": ("bf16", "q8_0")}
+    assert of_router("fp16", "fp16") == {}
+    assert of_router("fp16", "bf16") == {f"{router}: storage": ("fp16", "bf16")}

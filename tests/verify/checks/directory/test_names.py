@@ -29,6 +29,22 @@ def test_each_name_is_hugging_face_s(name: str) -> None:
     assert stored_name(name) == NAMES[name]
 
 
+@pytest.mark.parametrize(
+    ("mixtral", "place", "names"),
+    [
+        (False, "mlp", ("gate_proj", "down_proj", "up_proj")),
+        (True, "block_sparse_moe", ("w1", "w2", "w3")),
+    ],
+)
+def test_experts_have_the_names_of_their_family(mixtral: bool, place: str, names: tuple[str, ...]) -> None:
+    for own, theirs in zip(("w1", "w2", "w3"), names, strict=True):
+        found = stored_name(f"layers.2.feed_forward.experts.11.{own}.weight", mixtral=mixtral)
+        assert found == f"model.layers.2.{place}.experts.11.{theirs}.weight"
+    router = stored_name("layers.2.feed_forward.router.weight", mixtral=mixtral)
+    assert router == f"model.layers.2.{place}.gate.weight"
+    assert stored_name("layers.2.feed_forward.w1.weight", mixtral=mixtral) == "model.layers.2.mlp.gate_proj.weight"
+
+
 def test_what_is_no_name_has_none() -> None:
     with pytest.raises(ValueError, match=r"^weight$"):
         stored_name("weight")
