@@ -34,7 +34,8 @@ def family_that_computes(config: ModelConfig, preferred: str | None = None) -> F
     for family in order:
         if not misfits[family.model_type]:
             return family
-    nearest = min(order, key=lambda family: len(misfits[family.model_type]))
+    mixed = bool(config.n_experts)  # a family with experts is nearer to a model with experts than any other
+    nearest = min(order, key=lambda f: ((f.expert_names is not None) != mixed, len(misfits[f.model_type])))
     field, expected, found = misfits[nearest.model_type][0]
     raise FormatError(
         f"{field}: expected {expected}, as transformers' {nearest.name} has it, the nearest of the families that "

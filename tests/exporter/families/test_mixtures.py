@@ -157,6 +157,26 @@ def test_a_model_becomes_the_first_family_whose_class_computes_it(changes: dict[
     assert family_that_computes(config(**{**own, **changes})).model_type == family
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "experts_normalized: expected true, as transformers' Mixtral has it"),
+        ({"qk_norm": "whole", "norm_plus_one": True}, "norm_plus_one: expected false, as transformers' Olmoe has it"),
+        (
+            {"experts_normalized": True, "hidden_dim": 40, "layers": (PLAIN, MIXED)},
+            "layers: expected experts in every layer, as transformers' Mixtral has it",
+        ),
+    ],
+)
+def test_a_model_of_no_family_is_compared_with_families_that_have_experts(
+    changes: dict[str, Any], message: str
+) -> None:
+    own = {"hidden_dim": 7, "n_experts": 3, "n_active_experts": 2, "expert_hidden_dim": 7, "layers": (MIXED, MIXED)}
+    with pytest.raises(exporter.FormatError) as caught:
+        family_that_computes(config(**{**own, **changes}))
+    assert str(caught.value).startswith(message)
+
+
 def test_experts_are_for_v3_alone(tmp_path: Path) -> None:
     own = config(hidden_dim=7, n_experts=3, n_active_experts=2, expert_hidden_dim=7, layers=(MIXED, MIXED))
     for name in ("v0", "v1", "v1-fp32", "v2"):
