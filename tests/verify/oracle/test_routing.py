@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from verify.oracle import llama
-from verify.oracle.int8_noise import TELLING, int8_spread
-from verify.oracle.int8_probes import probe_hazard
+from verify.oracle.int8_noise import TELLING, Draws, _SpreadNoise, int8_spread
+from verify.oracle.int8_probes import DRAWS, ROWS, _ProbesNoise, probe_hazard
 from verify.oracle.logit_sigma import LogitNoise, logit_sigma
 from verify.oracle.rounding_noise import Noise, largest
-from verify.oracle.routing import CERTAIN_SIGMAS, RecordingNoise, Routing, margins, spread_of
+from verify.oracle.routing import CERTAIN_SIGMAS, RecordingNoise, RoutedNoise, Routing, margins, spread_of
 from verify.sources import Hyperparameters, LayerKind
 
 ROUTER = "layers.1.feed_forward.router.weight"
@@ -153,3 +153,30 @@ def test_probes_keep_the_choices_of_earlier_positions() -> None:
     hazard = probe_hazard(hyper, load, lambda _name: 4, TOKENS[:, :3], 1.0, seed=0)
     assert hazard.moved.shape == (2, 11)
     assert torch.isfinite(hazard.moved).all()
+
+
+# What the router of three experts says, and what it says where rounding moved it: (rows, positions, experts).
+CLEAN, MOVED = [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]
+
+
+def test_a_recorded_choice_stays_whatever_noise_does() -> None:
+    routing = Routing()
+    recorded = RecordingNoise(routing).chosen(0, torch.tensor([[CLEAN, MOVED]]), 1)
+    assert recorded.tolist() == [[[2], [0]]]
+    noise = RoutedNoise(routing, 1.0, 0, 1)
+    assert noise.chosen(0, torch.tensor([[MOVED, CLEAN]]), 1).tolist() == [[[2], [0]]]
+    # a draw of the first positions alone
+    assert noise.chosen(0, torch.tensor([[MOVED]]), 1).tolist() == [[[2]]]
+
+
+def test_frozen_draws_keep_the_choice_and_live_ones_choose_anew() -> None:
+    noise = _SpreadNoise(Draws(frozen=2, live=1, apart=1), seed=0)
+    logits = torch.tensor([[CLEAN], [MOVED], [MOVED], [MOVED], [CLEAN]])
+    assert noise.chosen(0, logits, 1).flatten().tolist() == [2, 2, 2, 0, 2]
+
+
+def test_draws_of_probes_keep_the_choices_of_the_positions_that_are_kept() -> None:
+    frozen = ROWS - 1 - DRAWS
+    noise = _ProbesNoise(1, 1.0, 0, [2] * frozen + [1] * DRAWS)
+    logits = torch.tensor([[CLEAN, CLEAN], *[[MOVED, MOVED]] * (ROWS - 1)])
+    assert noise.chosen(0, logits, 1).squeeze(-1).tolist() == [[2, 2]] * (1 + frozen) + [[2, 0]] * DRAWS
