@@ -30,6 +30,12 @@ def layers_and_ropes(
         notes = list(rope.notes)
     if rope.scaling.type == "dynamic" and config.head_dim == 2:
         raise CheckpointError("head_dim: expected more than 2 for dynamic RoPE scaling, found 2")
+    width = config.dim // config.n_heads
+    if rope.scaling.type == "longrope" and config.head_dim != width:
+        raise CheckpointError(
+            f"head_dim: expected hidden_size / num_attention_heads = {width}, by which transformers counts the "
+            f"factors of longrope, found {config.head_dim}"
+        )
     layers = _layers(given, config, family, windows)
     fields = {
         "rope_theta": rope.theta,

@@ -140,6 +140,12 @@ READS = "transformers reads it for gemma3_text, and this project does not suppor
         ),
         (
             "phi3",
+            {"rope_scaling": {**LONG, "short_factor": [1.0, 2.0], "long_factor": [3.0, 4.0]}, "head_dim": 4},
+            "head_dim: expected hidden_size / num_attention_heads = 2, by which transformers counts the "
+            "factors of longrope, found 4",
+        ),
+        (
+            "phi3",
             {"rope_scaling": {**LONG, "short_factor": 1.0}},
             "rope_scaling: short_factor: expected a list of 1 numbers, one for each rotated pair, found 1.0",
         ),
