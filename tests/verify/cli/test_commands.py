@@ -17,6 +17,7 @@ import pytest
 from helpers.checkpoints import save, untied_state_dict
 from helpers.command_line import refused, run, run_process
 from helpers.models import BIN_FORMATS
+from helpers.qwen3c import qwen3c_config, qwen3c_file
 
 import reader_c
 from verify.cli import main
@@ -213,6 +214,15 @@ def test_inspect_tells_header_tensors_and_what_is_assumed(good: Path) -> None:
     assert contents["config"]["n_kv_heads"] == 3
     parts = [part["bytes"] for tensor in contents["tensors"] for part in tensor["parts"]]
     assert sum(parts) + 256 == contents["head_bytes"] + sum(parts) == contents["bytes"] == good.stat().st_size
+
+
+def test_inspect_tells_what_qwen3_c_assumes(tmp_path: Path) -> None:
+    result = run("inspect", qwen3c_file(tmp_path / "model.bin", qwen3c_config()))
+    assert result.returncode == 0
+    assumed = (
+        "rope_theta 1000000, no RoPE scaling, norm_eps 1e-6, norms of queries and keys per head, no biases, SiLU"
+    )
+    assert f"assumed by readers, because the format cannot state it: {assumed}\n" in result.stdout
 
 
 @pytest.mark.slow
