@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import refused, run
+from helpers.qwen3c import qwen3c_config, qwen3c_file
 
 
 def test_inspect_of_a_file_imports_no_pytorch(good: Path) -> None:
@@ -31,6 +32,15 @@ def test_inspect_tells_header_tensors_and_what_is_assumed(good: Path) -> None:
     assert contents["config"]["n_kv_heads"] == 3
     parts = [part["bytes"] for tensor in contents["tensors"] for part in tensor["parts"]]
     assert sum(parts) + 256 == contents["head_bytes"] + sum(parts) == contents["bytes"] == good.stat().st_size
+
+
+def test_inspect_tells_what_qwen3_c_assumes(tmp_path: Path) -> None:
+    result = run("inspect", qwen3c_file(tmp_path / "model.bin", qwen3c_config()))
+    assert result.returncode == 0
+    assumed = (
+        "rope_theta 1000000, no RoPE scaling, norm_eps 1e-6, norms of queries and keys per head, no biases, SiLU"
+    )
+    assert f"assumed by readers, because the format cannot state it: {assumed}\n" in result.stdout
 
 
 @pytest.mark.slow
