@@ -149,7 +149,8 @@ class Trial:
         if self._furthest is None or by > self._furthest[0]:
             limit = self._limit if self.activations == "fp32" else None
             right, wide = reference.astype(np.float64), sigma[:].astype(np.float64)
-            self._furthest = (by, Seen(window.tokens, found, right, wide, limit))
+            noise = 0.0 if limit else float(np.sqrt(np.square(ours - of_file).mean()))
+            self._furthest = (by, Seen(window.tokens, found, right, wide, limit, noise))
 
     def _add_float(self, number: int, of_file: Logits, sigma: Sigma, found: NDArray[np.float32]) -> int | None:
         """Return the first position beyond the limit."""
