@@ -138,9 +138,10 @@ calibrate: $(READY)
 calibrate-int8: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python benchmarks/calibrate_int8_engines.py $(if $(SMOLLM2),--smollm2 $(SMOLLM2))
 
-# Which tokens every correct engine chooses, and whether engines do: SMOLLM2=DIR.
+# Which tokens every correct engine chooses, and whether engines do: SMOLLM2=DIR RESULTS=DIR, and TEXT=FILE for
+# windows of a text. For llama.cpp see benchmarks/f32_gguf.py and llama_cpp_tokens.py.
 certify: $(READY)
-	$(BIN)/python benchmarks/certified_tokens.py --smollm2 $(SMOLLM2) --results $(RESULTS)
+	$(BIN)/python benchmarks/certified_tokens.py --smollm2 $(SMOLLM2) --results $(RESULTS) $(if $(TEXT),--text $(TEXT))
 
 # Faulty engines of users at every depth, written to docs/engines.md.
 engines: $(READY)

@@ -24,6 +24,8 @@ from verify.sources import Hyperparameters
 # Positions on which every mistake is first tried, in float32, whose own rounding makes it look further away.
 _TRIED_POSITIONS = 48
 _SCREENED = 3.0
+# More positions are tried where int8 activations go wrong later, up to so many, with so many wrong ones.
+_BEYOND, _MOST_TRIED = 8, 512
 # A mistake may be this many limits of `execution` away, because it may make a model more sensitive to rounding.
 _NEAR = 3.0
 # With int8 activations no reference is as near as that, so this share of the difference may remain.
@@ -34,6 +36,10 @@ _LEFT_BY_ROUNDING = 0.1
 _SURE = 0.2
 # How many times nearer a mistake must be than another one, and than no mistake at all.
 _CLEARLY = 3.0
+# An int8 position whose logits are this many times as far off as rounding moves them is wrong by itself.
+_FAR = 4.0
+# Standard deviations by which all positions together must lie on one mistake's side, one number a position.
+_SIDES = 6.0
 
 Logits = NDArray[np.float64]
 
@@ -42,7 +48,8 @@ Logits = NDArray[np.float64]
 class Seen:
     """Holds a window's logits (length, vocab_size): the engine's, the right ones, and their rounding.
 
-    limit: the policy's, in sigma; None if the engine rounds activations to int8.
+    limit: the policy's, in sigma; None if the engine rounds activations to int8. noise: how far that moves a healthy
+    engine's logits from those by float activations, root mean square.
     """
 
     tokens: NDArray[np.int64]
@@ -50,14 +57,23 @@ class Seen:
     reference: Logits
     sigma: Logits
     limit: float | None
+    noise: float = 0.0
 
     @property
     def first(self) -> int:
         """Return the first position whose logits are wrong; 0 if none is wrong by itself."""
         if self.limit is None:
-            return 0
+            off = np.sqrt(np.square(self.engine - self.reference).mean(axis=1))
+            return int((off > _FAR * self.noise).argmax()) if self.noise else 0
         wrong = (np.abs(self.engine - self.reference) > self.limit * self.sigma).any(axis=1)
         return int(wrong.argmax())
+
+    @property
+    def tried(self) -> int:
+        """Return on how many positions to try a mistake first. int8 activations: before the first wrong one, no
+        mistake comes nearer than none."""
+        beyond = self.first + _BEYOND
+        return beyond if self.limit is None and _TRIED_POSITIONS < beyond <= _MOST_TRIED else _TRIED_POSITIONS
 
     def left(self, made: Logits, *, coarse: bool = False) -> float:
         """Return the engine's distance from logits that a mistake makes of the first positions; up to 1 is near.
@@ -97,9 +113,13 @@ def find_hint(seen: Seen, hyper: Hyperparameters, load: Load, group_size: int) -
     if seen.engine.min() == seen.engine.max():
         return None  # whatever makes every product zero would explain it
     explaining: list[_Explanation] = []
-    for found in _explanations(seen, hyper, load, group_size):
-        explaining.append(found)
-        if found.left <= _SURE:
+    for explanations in (_explanations(seen, hyper, load, group_size), _fitted(seen, hyper, load)):
+        for found in explanations:
+            explaining.append(found)
+            if found.left <= _SURE:
+                break
+        # a number that is read off may imitate a known mistake, as a factor imitates a missing root
+        if explaining:
             break
     return _clear(explaining, seen)
 
@@ -110,27 +130,29 @@ def _explanations(seen: Seen, hyper: Hyperparameters, load: Load, group_size: in
         left = seen.left(made)
         if left <= 1:
             yield _Explanation(Hint(mistake, sentence), left, made)
-    tokens = torch.from_numpy(seen.tokens)
-    for known in _references(seen, hyper, load, group_size, tokens):
-        few = logits_of(known, tokens[:_TRIED_POSITIONS], torch.float32).double().numpy()
+    tokens, int8 = torch.from_numpy(seen.tokens), seen.limit is None
+    known = mistaken_references(hyper, load, group_size, tokens, seen.first, int8=int8)
+    yield from _near(seen, known, tokens)
+
+
+def _fitted(seen: Seen, hyper: Hyperparameters, load: Load) -> Iterator[_Explanation]:
+    """Yield every number that explains the whole window; int8 activations move logits too far for one."""
+    if seen.limit is not None:
+        tokens, engine = torch.from_numpy(seen.tokens), seen.engine.astype(np.float64)
+        fitted = fitted_references(hyper, load, tokens, engine, seen.reference, seen.sigma)
+        yield from _near(seen, fitted, tokens)
+
+
+def _near(seen: Seen, references: Iterator[MistakenReference], tokens: torch.Tensor) -> Iterator[_Explanation]:
+    """Yield the references whose logits are the engine's."""
+    for known in references:
+        few = logits_of(known, tokens[: seen.tried], torch.float32).double().numpy()
         if seen.left(few, coarse=known.coarse) > _SCREENED:
             continue
         made = logits_of(known, tokens).numpy()
         left = seen.left(made, coarse=known.coarse)
         if left <= 1:
             yield _Explanation(Hint(known.mistake, known.sentence), left, made)
-
-
-def _references(
-    seen: Seen, hyper: Hyperparameters, load: Load, group_size: int, tokens: torch.Tensor
-) -> Iterator[MistakenReference]:
-    """Yield every known mistake, then those whose number is read off the logits."""
-    int8 = seen.limit is None
-    yield from mistaken_references(hyper, load, group_size, tokens, seen.first, int8=int8)
-    # int8 activations move logits too far for a number
-    if not int8:
-        engine = seen.engine.astype(np.float64)
-        yield from fitted_references(hyper, load, tokens, engine, seen.reference, seen.sigma)
 
 
 def _clear(explaining: list[_Explanation], seen: Seen) -> Hint | None:
@@ -141,9 +163,19 @@ def _clear(explaining: list[_Explanation], seen: Seen) -> Hint | None:
     # of several with the same logits the first one, which is the simplest
     best = next(one for one in explaining if one is best or _same(one, best, seen))
     for other in explaining:
-        if other is not best and not _same(other, best, seen) and other.left < _CLEARLY * best.left:
+        if other is not best and not _same(other, best, seen) and not _farther(other, best, seen):
             return None
     return best.hint if seen.left(seen.reference) >= _CLEARLY * best.left else None
+
+
+def _farther(other: _Explanation, best: _Explanation, seen: Seen) -> bool:
+    """Return whether the engine's logits are clearly nearer to the best explanation's than to another's."""
+    if seen.limit is not None or other.left >= _CLEARLY * best.left:
+        return other.left >= _CLEARLY * best.left
+    # where rounding is as large as the mistakes are apart, all positions together still tell on which side it lies
+    apart, noise = float(np.square(other.made - best.made).mean()), float(np.square(seen.engine - best.made).mean())
+    further = float(np.square(seen.engine - other.made).mean()) - noise
+    return further >= apart / 2 and apart * len(seen.tokens) >= (2 * _SIDES) ** 2 * noise
 
 
 def _same(one: _Explanation, other: _Explanation, seen: Seen) -> bool:

@@ -151,7 +151,8 @@ class Trial:
             limit = self._limit if self.activations == "fp32" else None
             wide = sigma[:].astype(np.float64)
             right = reference.astype(np.float64)[: len(wide)]
-            self._furthest = (by, Seen(window.tokens[: len(wide)], found[: len(wide)], right, wide, limit))
+            noise = 0.0 if limit else float(np.sqrt(np.square(ours - of_file).mean()))
+            self._furthest = (by, Seen(window.tokens[: len(wide)], found[: len(wide)], right, wide, limit, noise))
 
     def _add_float(self, number: int, of_file: Logits, sigma: Sigma, found: NDArray[np.float32]) -> int | None:
         """Return the first position beyond the limit."""

@@ -173,3 +173,15 @@ def test_a_cache_in_half_precision_is_known_although_its_roundings_differ() -> N
             "cache-narrowed",
             f"rounds keys and values to {text} in its cache",
         )
+
+
+def test_int8_noise_shows_where_logits_go_wrong() -> None:
+    noise = 1e-3 * np.random.default_rng(0).standard_normal(RIGHT.shape)
+    engine = RIGHT + noise
+    engine[30:] += 0.1
+    seen = Seen(TOKENS, engine.astype(np.float32), RIGHT, SIGMA, None, 1e-3)
+    assert (seen.first, seen.tried) == (30, 48)
+    late = np.zeros((200, RIGHT.shape[1]))
+    late[150:] = 1
+    assert Seen(np.zeros(200, np.int64), late.astype(np.float32), 0 * late, late, None, 1e-3).tried == 158
+    assert Seen(np.zeros(200, np.int64), late.astype(np.float32), 0 * late, late + 1, LIMIT).tried == 48

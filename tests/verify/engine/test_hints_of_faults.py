@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.engine_trials import Bench
 from helpers.engines import WITHOUT_WARNINGS, library
-from helpers.faulty_engines import FLOAT_FAULTS
+from helpers.faulty_engines import FLOAT_FAULTS, INT8_FAULTS
 
 from verify.engine.command import Engine
 
@@ -36,9 +36,25 @@ NAMES = {
 }
 
 
+# With int8 activations: rounding hides what is a tenth of it, and leaves few numbers to read off.
+INT8_NAMES = {
+    "final norm's weights ignored": "norm-weights",
+    "a residual skipped in layer 1": "residual",
+    "only the last 32 positions attended": "attention-window",
+    "one token embedded as its neighbour": "one-embedding",
+    "everything forgotten at position 64": "stale-cache",
+    "RoPE stands still from position 48 on": "rope-position",
+    "two logits exchanged": "logits-exchanged",
+    "GELU for SiLU": "",
+    "activations rounded down": "",
+    "float activations in wo": "",
+}
+CASES = [("fp32", fault) for fault in NAMES] + [("q8_0", fault) for fault in INT8_NAMES]
+
+
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"), "fp32")
+def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
+    return {storage: Bench(tmp_path_factory.mktemp(storage), storage) for storage in ("fp32", "q8_0")}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +63,15 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", NAMES)
-def test_a_fault_gets_its_own_name(fault: str, bench: Bench, kept: Path, tmp_path: Path) -> None:
-    built = library(tmp_path / "engine", kept, FLOAT_FAULTS[fault], activations="fp32", flags=WITHOUT_WARNINGS)
-    trial = bench.judge(Engine(built, activations="fp32"), bench.windows("standard"))
+@pytest.mark.parametrize(("storage", "fault"), CASES)
+def test_a_fault_gets_its_own_name(
+    storage: str, fault: str, benches: dict[str, Bench], kept: Path, tmp_path: Path
+) -> None:
+    bench = benches[storage]
+    (patch, name) = (
+        (FLOAT_FAULTS[fault], NAMES[fault]) if storage == "fp32" else (INT8_FAULTS[fault], INT8_NAMES[fault])
+    )
+    built = library(tmp_path / "engine", kept, patch, activations=bench.activations, flags=WITHOUT_WARNINGS)
+    trial = bench.judge(Engine(built, activations=bench.activations), bench.windows("standard"))
     assert trial.verdict().status == "fail"
-    assert trial.report.hint_name == NAMES[fault]
+    assert trial.report.hint_name == name

@@ -18,6 +18,7 @@ from helpers.checkpoints import save
 from helpers.command_line import refused, run
 from helpers.defects.engine import ENGINE_DEFECTS, Patch
 from helpers.engines import library, small, upstream_command
+from helpers.faulty_engines import FLOAT_FAULTS
 from helpers.models import arrays, config
 
 import exporter
@@ -143,13 +144,26 @@ def test_a_mistake_compiled_in_fails_and_is_told(tmp_path: Path, kept: Path, nam
 
 
 def test_a_mistake_that_nobody_knows_fails_without_a_hint(tmp_path: Path, kept: Path) -> None:
-    """A theta that no program is known to have built in."""
+    """A softmax by a fast exponential."""
+    patch = FLOAT_FAULTS["softmax by a fast exponential"]
+    report = judged(*files(tmp_path, "v0"), Engine(library(tmp_path / "engine", kept, patch)))
+    assert of_engine(report)[0] == "fail"
+    assert report.engine is not None
+    assert report.engine.hint == ""
+    # the first position attends to itself alone, whatever its exponential is
+    assert report.engine.first is not None
+    assert report.engine.first["position"] > 0
+
+
+def test_a_theta_that_no_program_has_built_in_is_read_off(tmp_path: Path, kept: Path) -> None:
     ((theta, _),) = patch_of("theta 1e5 for 1e4").pieces
     patch = Patch(((theta, "unscaled(3e4,"),))
     report = judged(*files(tmp_path, "v0"), Engine(library(tmp_path / "engine", kept, patch)))
     assert of_engine(report)[0] == "fail"
     assert report.engine is not None
-    assert report.engine.hint == ""
+    assert report.engine.hint == (
+        "It gives the logits of an engine that computes RoPE with theta 30000 instead of 10000."
+    )
     # RoPE does not rotate the first position, whatever theta is
     assert report.engine.first is not None
     assert report.engine.first["position"] > 0
