@@ -88,10 +88,13 @@ def counts(results: Sequence[Result]) -> str:
         f"by all such checks: {len(by_all)}",
         f"- located at the right tensor, field, layer or operation: {len(placed)} of {len(caught)}",
         f"- diagnosed correctly: {len(diagnosed)} of {len(named)} that have a diagnosis",
-        f"- engines without a mistake by the verifier's measure (compiled with -Ofast, float activations): "
-        f"{len(blamed)} of {len(harmless)} blamed for an operation or a logit; "
-        f"{len(other_bits)} give other bits in pieces than in one pass, which `execution` requires",
     ]
+    if harmless:
+        lines.append(
+            f"- engines without a mistake by the verifier's measure (compiled with -Ofast, float activations): "
+            f"{len(blamed)} of {len(harmless)} blamed for an operation or a logit; "
+            f"{len(other_bits)} give other bits in pieces than in one pass, which `execution` requires"
+        )
     for title, comparison in (("of the most likely tokens", "top1"), ("with an absolute tolerance of 1e-2", "atol")):
         noticed = [said for r in meant if (said := r.noticed(comparison)) is not None]
         useless = sum(bool(getattr(r.healthy, comparison)) for r in meant)
