@@ -101,5 +101,7 @@ def all_certificates(of_windows: Sequence[Certificates | None]) -> Certificates 
 
 def one_largest(logits: Logits) -> int:
     """Return at how many positions exactly one logit is the largest. logits: (length, vocab_size)."""
+    if logits.shape[1] == 1:
+        return len(logits)
     top = torch.from_numpy(logits).topk(2, dim=1).values
     return int((top[:, 0] > top[:, 1]).sum())

@@ -10,7 +10,7 @@ _DOT = "const int32_t sum = dot_int8(q + t * w->cols + g * size, row + g * size,
 _ROUND = "half_away(x[j] / s)"
 _SQUARES = "float scale = 0.0f;\n    for (int64_t j = 0; j < dim; j++)\n        scale += x[j] * x[j];"
 _SOFTMAX_SUM = "float sum = 0.0f;\n    for (int64_t i = 0; i < n; i++) {\n        x[i] = expf(x[i] - largest);"
-_DIVIDED = "x[i] /= sum;"
+_DIVIDED = "x[i] /= divisor;"
 _SCORE = "sum[r].at[l] / root :"
 _SIGMOID = "return 1.0f / (1.0f + expf(-x));"
 
@@ -52,7 +52,7 @@ HEALTHY = {
         )
     ),
     "reciprocals in attention": Patch(
-        ((_SCORE, "sum[r].at[l] * (1.0f / root) :"), (_DIVIDED, "x[i] *= 1.0f / sum;"))
+        ((_SCORE, "sum[r].at[l] * (1.0f / root) :"), (_DIVIDED, "x[i] *= 1.0f / divisor;"))
     ),
     "functions in double": Patch(((_SIGMOID, "return (float)(1.0 / (1.0 + exp(-(double)x)));"),)),
 }
