@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import exporter
 from exporter.disk.locks import lock_target
+from exporter.disk.pair import Publish, staged_beside
 from exporter.disk.publish import publish, publish_directory
 from exporter.disk.target import resolve_directory_target, resolve_target
 from exporter.disk.workspace import workspace
 from exporter.errors import NotLastingError, WriteError, as_write_error, reason
 from exporter.file_identity import Identity, identity
-from exporter.tokenizers.embed import Publish, staged_tokenizer
+from exporter.tokenizers.embed import staged_tokenizer
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
 from verify.report.signature import SigningKey
@@ -27,6 +28,7 @@ from verify.run.path_conflicts import refuse_inside, report_dirs
 from verify.run.progress import Stopwatch
 from verify.run.requested import Requested
 from verify.system.signals import postponed
+from verify.vectors import encode, make_vectors
 from verify.verdict import verify
 
 
@@ -74,15 +76,16 @@ def release(
     options: Options | None = None,
     sign_key: StrPath | None = None,
     tokenizer_out: StrPath | None = None,
+    vectors: StrPath | None = None,
     **changes: Any,
 ) -> Released:
     """Export, verify, and publish the file at out only if it passes; an earlier file there stays otherwise.
 
     format: v0, v1, v1-fp32, v2, v3, ajc1, or hf for a directory, for which all of this holds as well. options: as in
-    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out: llama2.c's
-    tokenizer.bin, or beside ajc1 qwen3.c's .tokenizer, which appears with the file or not at all. changes: fields of
-    ExportOptions and of Options. report_dir: by default out.report for a pass and out.rejected for a fail, so that an
-    earlier file's report stays.
+    verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out, vectors: files of
+    the tokenizer (llama2.c's, beside ajc1 qwen3.c's) and of golden vectors, which appear with the file or not at all.
+    changes: fields of ExportOptions and of Options. report_dir: by default out.report for a pass and out.rejected for
+    a fail, so that an earlier file's report stays.
 
     The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
     The report is complete on disk before the rename and gets its names after it. So if anything cannot be written,
@@ -97,7 +100,9 @@ def release(
     target = kind.resolve(out, overwrite=export.overwrite)
     checkpoint = exporter.open_checkpoint(source, **options.reading)
     kind.refuse_source(checkpoint, out)
-    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, sign_key, tokenizer_out, *options.evidence.files]
+    vectors_target = _vectors_target(vectors, [out, tokenizer_out], checkpoint, export)
+    beside_it = [sign_key, tokenizer_out, vectors_target]
+    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, *beside_it, *options.evidence.files]
     directory = None if options.report_dir is None else Path(options.report_dir)
     for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
     refuse_inside(directory, out)
@@ -110,15 +115,21 @@ def release(
             raise CannotJudgeError(f"{target}: changed between its export and its verdict")
         report = _as_published(report, out, tokenizer_out)
         report_dir = for_pass if report.passed else for_fail
-        # file and report appear together: an interrupt comes before both, and no other release comes between
-        with staged(report, report_dir, key) as publish_report, lock_target(target), postponed():
+        wanted = vectors_target if report.passed else None
+        with (
+            _staged_vectors(source, candidate, wanted, export, options) as with_vectors,
+            # file and report appear together: an interrupt comes before both, and no other release comes between
+            staged(report, report_dir, key) as publish_report,
+            lock_target(target),
+            postponed(),
+        ):
             if not report.passed:
                 publish_report()
             elif kind.identities(candidate) != made:
                 raise CannotJudgeError(f"{target}: changed after its verdict, before it was published")
             else:
                 publish_file = partial(kind.publish, room, target, overwrite=export.overwrite)
-                _publish_both(beside, publish_file, publish_report, target)
+                _publish_all((beside, with_vectors), publish_file, publish_report, target)
                 _remove_stale_reports(out, report_dir, target)
     options.progress("report", 1, 1)
     return Released(dataclasses.replace(summary, path=out, notes=(*summary.notes, *notes)), report, report_dir)
@@ -212,6 +223,33 @@ def _beside(
     return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite, form=form)
 
 
+def _vectors_target(
+    vectors: StrPath | None, others: list[StrPath | None], checkpoint: exporter.Checkpoint, export: ExportOptions
+) -> Path | None:
+    """Return where golden vectors are to stand. Raises ExportError where none can be."""
+    if vectors is None:
+        return None
+    if export.format == "hf":
+        raise exporter.FormatError("vectors: expected none for hf, as they are of a .bin file")
+    if os.path.realpath(vectors) in [os.path.realpath(other) for other in others if other is not None]:
+        raise WriteError(f"{os.fspath(vectors)}: vectors: expected a path of their own, found that of another output")
+    checkpoint.refuse_as_target(Path(vectors))
+    return resolve_target(Path(vectors), overwrite=export.overwrite)
+
+
+@contextmanager
+def _staged_vectors(
+    source: StrPath, candidate: Path, target: Path | None, export: ExportOptions, options: Options
+) -> Iterator[Publish]:
+    """Make golden vectors of a candidate that passed; yield what publishes them with the file."""
+    if target is None:
+        yield nullcontext
+        return
+    made = encode(make_vectors(os.fspath(source), candidate, progress=options.progress, **options.reading).vectors)
+    with staged_beside(made, target, overwrite=export.overwrite) as (with_file, _):
+        yield with_file
+
+
 def _judging(options: Options, export: ExportOptions, words: Path | None) -> Options:
     """Return the options of the verdict on a candidate, and on the tokenizer beside it, if there is one."""
     # the report goes elsewhere than verify() would look for it
@@ -220,10 +258,7 @@ def _judging(options: Options, export: ExportOptions, words: Path | None) -> Opt
 
 
 def _as_published(report: Report, out: Path, tokenizer_out: StrPath | None) -> Report:
-    """Return the report with the paths at which file and tokenizer appear.
-
-    A candidate that failed is removed: its report must not be taken for a report on the file at out.
-    """
+    """Return the report with the paths at which files appear, and another one for a candidate that is removed."""
     path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
     tokenizers = tuple(
         one if one.path is None or tokenizer_out is None else dataclasses.replace(one, path=os.fspath(tokenizer_out))
@@ -232,13 +267,15 @@ def _as_published(report: Report, out: Path, tokenizer_out: StrPath | None) -> R
     return dataclasses.replace(report, file={**report.file, "path": path}, tokenizers=tokenizers)
 
 
-def _publish_both(
-    beside: Publish, publish_file: Callable[[], None], publish_report: Callable[[], None], target: Path
+def _publish_all(
+    beside: tuple[Publish, ...], publish_file: Callable[[], None], publish_report: Callable[[], None], target: Path
 ) -> None:
-    """Publish file and tokenizer, then the report. Raises WriteError, which says what stands at the target."""
+    """Publish the file with all beside it, then the report. Raises WriteError, which says what stands at target."""
     doubt = None
     try:
-        with as_write_error(target), beside():
+        with as_write_error(target), ExitStack() as others:
+            for one in beside:
+                others.enter_context(one())
             publish_file()
     except NotLastingError as error:
         # the file stands there, so its report must too
@@ -259,6 +296,5 @@ def _remove_stale_reports(out: Path, report_dir: Path, target: Path) -> None:
         try:
             remove_report(stale)
         except OSError as error:
-            raise WriteError(
-                f"{target}: written, but {stale}, of an earlier run, cannot be removed: {reason(error)}"
-            ) from error
+            where = f"{target}: written, but {stale}, of an earlier run,"
+            raise WriteError(f"{where} cannot be removed: {reason(error)}") from error

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from exporter.disk.publish import publish
+from exporter.disk.workspace import workspace
 from exporter.errors import NotLastingError, as_write_error
+
+# called when the other file is published, around it
+Publish = Callable[[], AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def staged_beside(content: bytes, target: Path, *, overwrite: bool) -> Iterator[tuple[Publish, Path]]:
+    """Write content beside target; yield what publishes it with another file, and where it is until then."""
+    with workspace(target) as room:
+        temporary = room / target.name
+        with as_write_error(target), temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield partial(published_with, temporary, target, overwrite=overwrite), temporary
 
 
 @contextlib.contextmanager

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.checkpoint import Checkpoint
-from exporter.disk.pair import published_with
+from exporter.disk.pair import Publish, staged_beside
 from exporter.disk.target import resolve_target
-from exporter.disk.workspace import workspace
-from exporter.errors import CheckpointError, ExportError, as_write_error
+from exporter.errors import CheckpointError, ExportError
 from exporter.tokenizers.block_parse import parse_block
 from exporter.tokenizers.export import encode_tokenizer
 from exporter.tokenizers.model import TokenizerModel
@@ -39,10 +35,6 @@ def tokenizer_block(checkpoint: Checkpoint, vocab_size: int, wanted: bool | None
         return b"", (f"v3 without a tokenizer block: {error}",)
 
 
-# called when the weights are published, within it
-Publish = Callable[[], AbstractContextManager[None]]
-
-
 @contextlib.contextmanager
 def staged_tokenizer(
     checkpoint: Checkpoint, out: Path, *, overwrite: bool, form: str = "llama2c"
@@ -58,13 +50,8 @@ def staged_tokenizer(
     if model is None:
         raise _missing(checkpoint, "omit --tokenizer-out (tokenizer_out)")
     content, notes = encode_tokenizer(model, form, checkpoint.config.vocab_size)
-    with workspace(target) as room:
-        temporary = room / target.name
-        with as_write_error(target), temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield partial(published_with, temporary, target, overwrite=overwrite), notes, temporary
+    with staged_beside(content, target, overwrite=overwrite) as (publish, temporary):
+        yield publish, notes, temporary
 
 
 def _tokenizer_of(checkpoint: Checkpoint) -> TokenizerModel | None:

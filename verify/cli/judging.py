@@ -12,7 +12,7 @@ from verify.cli import panels
 from verify.cli.arguments import expect_order, explaining
 from verify.cli.defaults import notes_of
 from verify.cli.display import shown
-from verify.cli.option_types import PATH
+from verify.cli.option_types import PATH, TARGET
 from verify.cli.options import (
     ENGINE,
     EVIDENCE,
@@ -30,7 +30,6 @@ from verify.cli.options import (
     SIGN_KEY,
     SOURCE,
     TOKENIZER_FILE,
-    TOKENIZER_OUT,
     format_options,
     with_options,
 )
@@ -78,6 +77,23 @@ def verify(
     return deliver(report, given["report"], json=json, quiet=quiet, key=key)
 
 
+_TOKENIZER_OUT = click.option(
+    "--tokenizer-out",
+    type=TARGET,
+    metavar="FILE",
+    panel=panels.OUTPUT,
+    help="Also write the source's tokenizer as llama2.c's tokenizer.bin, beside ajc1 as qwen3.c's .tokenizer: "
+    "with OUT, or not at all.",
+)
+_VECTORS = click.option(
+    "--vectors",
+    type=TARGET,
+    metavar="FILE",
+    panel=panels.OUTPUT,
+    help="Also write golden vectors, for tests of engines: with OUT, or not at all.",
+)
+
+
 @click.command(
     cls=panels.Command, epilog="Example: export-and-verify release model.pt model.bin --format v2 --text heldout.txt"
 )
@@ -90,7 +106,8 @@ def verify(
     *JUDGEMENT,
     *ENGINE,
     *RESOURCES,
-    TOKENIZER_OUT,
+    _TOKENIZER_OUT,
+    _VECTORS,
     OVERWRITE,
     SIGN_KEY,
     *OUTPUT,
@@ -108,6 +125,7 @@ def release(
     threads: int | None,
     sign_key: Path | None,
     tokenizer_out: Path | None,
+    vectors: Path | None,
     **given: Any,
 ) -> int:
     """Export, verify, and publish OUT only if it passes, with its report in OUT.report.
@@ -126,8 +144,8 @@ def release(
         start_pytorch(threads, options.progress)
         from verify.release_file import release as run  # noqa: PLC0415
 
-        signed = {"sign_key": sign_key, "tokenizer_out": tokenizer_out}
-        released = run(source, out, format=format_name, options=options, **signed, **export)
+        beside = {"sign_key": sign_key, "tokenizer_out": tokenizer_out, "vectors": vectors}
+        released = run(source, out, format=format_name, options=options, **beside, **export)
     show_notes((*released.report.source["notes"], *released.summary.notes))
     tell_group_size(released.summary)
     return deliver(released.report, None, json=json, quiet=quiet, written=released.report_dir)

@@ -140,13 +140,6 @@ def format_options(formats: tuple[str, ...]) -> tuple[Callable[[Command], Comman
     )
 
 
-TOKENIZER_OUT = _of_output(
-    "--tokenizer-out",
-    type=TARGET,
-    metavar="FILE",
-    help="Also write the source's tokenizer as llama2.c's tokenizer.bin, beside ajc1 as qwen3.c's .tokenizer: "
-    "with OUT, or not at all.",
-)
 OVERWRITE = _of_output("--overwrite", is_flag=True, help="Replace an existing OUT.")
 EVIDENCE = (
     _of_evidence("--text", type=PATH, metavar="FILE", help="UTF-8 text to judge on; needs the source's tokenizer."),

@@ -28,6 +28,7 @@ def release(
     provenance: bool = True,
     tokenizer_block: bool | None = None,
     tokenizer_out: StrPath | None = None,
+    vectors: StrPath | None = None,
     overwrite: bool = False,
     policy: StrPath | None = None,
     baseline: StrPath | None = None,
@@ -59,6 +60,7 @@ def release(
         source, out: the checkpoint's path or hub id; the file's path, or the directory's.
         format, group_size, exact_group_size, storage, provenance, overwrite: as in exporter.export().
         tokenizer_block, tokenizer_out: as in exporter.export(); tokenizer.bin, of ajc1 .tokenizer, with the file.
+        vectors: golden vectors of the file, which appear with it.
         policy, baseline, windows, depth, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce,
             progress, forecast, timed: as in verify.verify().
         source_kind, follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in exporter.open_checkpoint().
@@ -75,5 +77,5 @@ def release(
     given = locals()
     export = {name: given[name] for name in release_file.EXPORT_OPTIONS}
     options = options_of(given).with_windows(windows, depth)
-    beside: dict[str, Any] = {"sign_key": sign_key, "tokenizer_out": tokenizer_out}
+    beside: dict[str, Any] = {"sign_key": sign_key, "tokenizer_out": tokenizer_out, "vectors": vectors}
     return release_file.release(source, out, options=options, **beside, **export)
