@@ -163,6 +163,7 @@ def test_verify_takes_every_option_of_a_verdict_by_name() -> None:
         "report_dir",
         "sign_key",
         "tokenizer_out",
+        "vectors",
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from exporter.disk.target import resolve_directory_target, resolve_target
 from exporter.disk.workspace import workspace
 from exporter.errors import NotLastingError, WriteError, as_write_error, reason
 from exporter.file_identity import Identity, identity
-from exporter.tokenizers.embed import staged_tokenizer
+from exporter.tokenizers.embed import staged_with
 from verify.errors import CannotJudgeError
 from verify.report.model import Report
 from verify.report.signature import SigningKey
@@ -87,10 +87,10 @@ def release(
     changes: fields of ExportOptions and of Options. report_dir: by default out.report for a pass and out.rejected for
     a fail, so that an earlier file's report stays.
 
-    The file is judged in a directory of its own beside out, on the same file system, so that one rename publishes it.
-    The report is complete on disk before the rename and gets its names after it. So if anything cannot be written,
-    nothing has happened, except that the system may refuse a name, or may be unable to make it last, after the file
-    has its own; the error then says so. Raises ExportError, CannotJudgeError or reader_c.ReaderError.
+    The file is judged in a directory beside out, on the same file system, so that one rename publishes it. The report
+    is complete on disk before the rename and gets its names after it. So if anything cannot be written, nothing has
+    happened, unless the system refuses a name, or cannot make it last, after the file has its own; the error says so.
+    Raises ExportError, CannotJudgeError or reader_c.ReaderError.
     """
     export = ExportOptions(format, **{name: changes.pop(name) for name in changes.keys() & EXPORT_OPTIONS})
     options = dataclasses.replace(options or Options(), **changes)
@@ -100,17 +100,14 @@ def release(
     target = kind.resolve(out, overwrite=export.overwrite)
     checkpoint = exporter.open_checkpoint(source, **options.reading)
     kind.refuse_source(checkpoint, out)
-    vectors_target = _vectors_target(vectors, [out, tokenizer_out], checkpoint, export)
-    beside_it = [sign_key, tokenizer_out, vectors_target]
-    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, *beside_it, *options.evidence.files]
-    directory = None if options.report_dir is None else Path(options.report_dir)
-    for_pass, for_fail = report_dirs(out, directory, read, options.baseline)
-    refuse_inside(directory, out)
-    with workspace(target) as room, _beside(checkpoint, out, tokenizer_out, export) as (beside, notes, words):
+    vectors_target = _target_of_vectors(vectors, [out, tokenizer_out], checkpoint, export)
+    for_pass, for_fail = _report_dirs(out, options, checkpoint, [sign_key, tokenizer_out, vectors_target])
+    words = staged_with(checkpoint, out, tokenizer_out, export.format, overwrite=export.overwrite)
+    with workspace(target) as room, words as (beside, notes, tokenizer):
         candidate = room / target.name
         summary = _export(checkpoint, candidate, target, export, options)
         made = kind.identities(candidate)
-        report = verify(source, candidate, options=_judging(options, export, words))
+        report = verify(source, candidate, options=_judging(options, export, tokenizer))
         if report.file["sha256"] != summary.sha256:
             raise CannotJudgeError(f"{target}: changed between its export and its verdict")
         report = _as_published(report, out, tokenizer_out)
@@ -209,21 +206,7 @@ def _export(
             raise (error.__cause__ or error) from None
 
 
-def _beside(
-    checkpoint: exporter.Checkpoint, out: Path, tokenizer_out: StrPath | None, export: ExportOptions
-) -> AbstractContextManager[tuple[Publish, tuple[str, ...], Path | None]]:
-    """Stage the tokenizer that is published with the file at out. Raises ExportError where none can be."""
-    if tokenizer_out is None:
-        return nullcontext((nullcontext, (), None))
-    if export.format == "hf":
-        raise exporter.FormatError("tokenizer_out: expected none for hf, which carries the source's tokenizer along")
-    if os.path.realpath(out) == os.path.realpath(tokenizer_out):
-        raise WriteError(f"{os.fspath(tokenizer_out)}: tokenizer_out: expected another path than OUT, found the same")
-    form = "qwen3c" if export.format == "ajc1" else "llama2c"
-    return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=export.overwrite, form=form)
-
-
-def _vectors_target(
+def _target_of_vectors(
     vectors: StrPath | None, others: list[StrPath | None], checkpoint: exporter.Checkpoint, export: ExportOptions
 ) -> Path | None:
     """Return where golden vectors are to stand. Raises ExportError where none can be."""
@@ -248,6 +231,17 @@ def _staged_vectors(
     made = encode(make_vectors(os.fspath(source), candidate, progress=options.progress, **options.reading).vectors)
     with staged_beside(made, target, overwrite=export.overwrite) as (with_file, _):
         yield with_file
+
+
+def _report_dirs(
+    out: Path, options: Options, checkpoint: exporter.Checkpoint, others: list[StrPath | None]
+) -> tuple[Path, Path]:
+    """Return the directories of a pass's report and of a fail's. others: files that must not lie in them."""
+    read = [*checkpoint.files, checkpoint.tokenizer, options.policy, *options.evidence.files, *others]
+    directory = None if options.report_dir is None else Path(options.report_dir)
+    found = report_dirs(out, directory, read, options.baseline)
+    refuse_inside(directory, out)
+    return found
 
 
 def _judging(options: Options, export: ExportOptions, words: Path | None) -> Options:

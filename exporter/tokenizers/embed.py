@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from exporter.checkpoint import Checkpoint
 from exporter.disk.pair import Publish, staged_beside
 from exporter.disk.target import resolve_target
-from exporter.errors import CheckpointError, ExportError
+from exporter.errors import CheckpointError, ExportError, FormatError, WriteError
 from exporter.tokenizers.block_parse import parse_block
 from exporter.tokenizers.export import encode_tokenizer
 from exporter.tokenizers.model import TokenizerModel
@@ -52,6 +54,25 @@ def staged_tokenizer(
     content, notes = encode_tokenizer(model, form, checkpoint.config.vocab_size)
     with staged_beside(content, target, overwrite=overwrite) as (publish, temporary):
         yield publish, notes, temporary
+
+
+def staged_with(
+    checkpoint: Checkpoint,
+    out: Path,
+    tokenizer_out: str | os.PathLike[str] | None,
+    file_format: str,
+    *,
+    overwrite: bool,
+) -> AbstractContextManager[tuple[Publish, tuple[str, ...], Path | None]]:
+    """Stage the tokenizer, if any, that is published with the file of a format at out. Raises ExportError."""
+    if tokenizer_out is None:
+        return contextlib.nullcontext((contextlib.nullcontext, (), None))
+    if file_format == "hf":
+        raise FormatError("tokenizer_out: expected none for hf, which carries the source's tokenizer along")
+    if os.path.realpath(out) == os.path.realpath(tokenizer_out):
+        raise WriteError(f"{os.fspath(tokenizer_out)}: tokenizer_out: expected another path than OUT, found the same")
+    form = "qwen3c" if file_format == "ajc1" else "llama2c"
+    return staged_tokenizer(checkpoint, Path(tokenizer_out), overwrite=overwrite, form=form)
 
 
 def _tokenizer_of(checkpoint: Checkpoint) -> TokenizerModel | None:

@@ -59,8 +59,7 @@ def release(
     Args:
         source, out: the checkpoint's path or hub id; the file's path, or the directory's.
         format, group_size, exact_group_size, storage, provenance, overwrite: as in exporter.export().
-        tokenizer_block, tokenizer_out: as in exporter.export(); tokenizer.bin, of ajc1 .tokenizer, with the file.
-        vectors: golden vectors of the file, which appear with it.
+        tokenizer_block, tokenizer_out, vectors: as in exporter.export(); tokenizer and golden vectors with the file.
         policy, baseline, windows, depth, evidence, engine, max_seq_len, memory, resume, cluster, workers, announce,
             progress, forecast, timed: as in verify.verify().
         source_kind, follow_links, adapter, rope_theta, rope_scaling_factor, tied: as in exporter.open_checkpoint().
@@ -77,5 +76,5 @@ def release(
     given = locals()
     export = {name: given[name] for name in release_file.EXPORT_OPTIONS}
     options = options_of(given).with_windows(windows, depth)
-    beside: dict[str, Any] = {"sign_key": sign_key, "tokenizer_out": tokenizer_out, "vectors": vectors}
+    beside: dict[str, Any] = {name: given[name] for name in ("sign_key", "tokenizer_out", "vectors")}
     return release_file.release(source, out, options=options, **beside, **export)
