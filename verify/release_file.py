@@ -84,8 +84,7 @@ def release(
     format: v0, v1, v1-fp32, v2, v3, ajc1, or hf for a directory, for which all of this holds as well. options: as in
     verify(). sign_key: an elliptic-curve private key in PEM, which signs the report. tokenizer_out, vectors: files of
     the tokenizer (llama2.c's, beside ajc1 qwen3.c's) and of golden vectors, which appear with the file or not at all.
-    changes: fields of ExportOptions and of Options. report_dir: by default out.report for a pass and out.rejected for
-    a fail, so that an earlier file's report stays.
+    changes: fields of ExportOptions and of Options. report_dir: by default out.report, or out.rejected for a fail.
 
     The file is judged in a directory beside out, on the same file system, so that one rename publishes it. The report
     is complete on disk before the rename and gets its names after it. So if anything cannot be written, nothing has
@@ -112,9 +111,10 @@ def release(
             raise CannotJudgeError(f"{target}: changed between its export and its verdict")
         report = _as_published(report, out, tokenizer_out)
         report_dir = for_pass if report.passed else for_fail
-        wanted = vectors_target if report.passed else None
         with (
-            _staged_vectors(source, candidate, wanted, export, options) as with_vectors,
+            _staged_vectors(
+                source, candidate, vectors_target if report.passed else None, export, options
+            ) as with_vectors,
             # file and report appear together: an interrupt comes before both, and no other release comes between
             staged(report, report_dir, key) as publish_report,
             lock_target(target),

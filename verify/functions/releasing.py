@@ -16,6 +16,8 @@ from verify.release_file import Released
 from verify.run.options import StrPath
 from verify.run.progress import Progress
 
+_BESIDE = ("sign_key", "tokenizer_out", "vectors")
+
 
 def release(
     source: StrPath,
@@ -74,7 +76,6 @@ def release(
         CannotJudgeError, reader_c.ReaderError: nothing can be judged.
     """
     given = locals()
-    export = {name: given[name] for name in release_file.EXPORT_OPTIONS}
+    own: dict[str, Any] = {name: given[name] for name in (*release_file.EXPORT_OPTIONS, *_BESIDE)}
     options = options_of(given).with_windows(windows, depth)
-    beside: dict[str, Any] = {name: given[name] for name in ("sign_key", "tokenizer_out", "vectors")}
-    return release_file.release(source, out, options=options, **beside, **export)
+    return release_file.release(source, out, options=options, **own)
