@@ -86,10 +86,9 @@ def release(
     the tokenizer (llama2.c's, beside ajc1 qwen3.c's) and of golden vectors, which appear with the file or not at all.
     changes: fields of ExportOptions and of Options. report_dir: by default out.report, or out.rejected for a fail.
 
-    The file is judged in a directory beside out, on the same file system, so that one rename publishes it. The report
-    is complete on disk before the rename and gets its names after it. So if anything cannot be written, nothing has
-    happened, unless the system refuses a name, or cannot make it last, after the file has its own; the error says so.
-    Raises ExportError, CannotJudgeError or reader_c.ReaderError.
+    The file is judged in a directory beside out, on the same file system, so that one rename publishes it; its report
+    is complete on disk before. So where anything cannot be written, nothing has happened, unless the system refuses a
+    later name: the error says so. Raises ExportError, CannotJudgeError or reader_c.ReaderError.
     """
     export = ExportOptions(format, **{name: changes.pop(name) for name in changes.keys() & EXPORT_OPTIONS})
     options = dataclasses.replace(options or Options(), **changes)
@@ -99,8 +98,8 @@ def release(
     target = kind.resolve(out, overwrite=export.overwrite)
     checkpoint = exporter.open_checkpoint(source, **options.reading)
     kind.refuse_source(checkpoint, out)
-    vectors_target = _target_of_vectors(vectors, [out, tokenizer_out], checkpoint, export)
-    for_pass, for_fail = _report_dirs(out, options, checkpoint, [sign_key, tokenizer_out, vectors_target])
+    golden = _target_of_vectors(vectors, [out, tokenizer_out], checkpoint, export)
+    for_pass, for_fail = _report_dirs(out, options, checkpoint, [sign_key, tokenizer_out, golden])
     words = staged_with(checkpoint, out, tokenizer_out, export.format, overwrite=export.overwrite)
     with workspace(target) as room, words as (beside, notes, tokenizer):
         candidate = room / target.name
@@ -112,9 +111,7 @@ def release(
         report = _as_published(report, out, tokenizer_out)
         report_dir = for_pass if report.passed else for_fail
         with (
-            _staged_vectors(
-                source, candidate, vectors_target if report.passed else None, export, options
-            ) as with_vectors,
+            _staged_vectors(source, candidate, golden if report.passed else None, export, options) as with_vectors,
             # file and report appear together: an interrupt comes before both, and no other release comes between
             staged(report, report_dir, key) as publish_report,
             lock_target(target),
