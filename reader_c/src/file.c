@@ -106,13 +106,29 @@ static bool same_time(struct timespec a, struct timespec b)
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
+/* Whether the file still has the bytes that were read: those of its head, where the rest is a map. */
+static bool has_bytes(int fd, const rc_model *model, int64_t size)
+{
+    uint8_t part[SMALL_PAGE];
+    const uint8_t *bytes = model->mapped ? model->head : model->bytes;
+    const int64_t end = model->mapped ? model->config.head_size : size;
+    for (int64_t at = 0; at < end; at += SMALL_PAGE) {
+        const int64_t n = end - at < SMALL_PAGE ? end - at : SMALL_PAGE;
+        if (pread(fd, part, (size_t)n, (off_t)at) != n || memcmp(part, bytes + at, (size_t)n))
+            return false;
+    }
+    return true;
+}
+
 /* A writer can put mtime back, but not ctime. ctime also changes when the file gets or loses a name: a file that
- * another one replaces meanwhile is still whole. */
-static bool was_written(const struct stat *before, const struct stat *after)
+ * replaces another one, or that another one replaces meanwhile, is whole. */
+static bool was_written(int fd, const rc_model *model, const struct stat *before, const struct stat *after)
 {
     if (!same_time(before->st_mtim, after->st_mtim))
         return true;
-    return !same_time(before->st_ctim, after->st_ctim) && before->st_nlink == after->st_nlink;
+    if (same_time(before->st_ctim, after->st_ctim) || before->st_nlink != after->st_nlink)
+        return false;
+    return !has_bytes(fd, model, before->st_size);
 }
 
 /* Load an open descriptor, which the caller closes in any case. */
@@ -135,7 +151,7 @@ static int load_file(int fd, bool mapped, rc_model *model, rc_status *status)
     /* part of the old content and part of the new would be neither */
     if (after.st_size != info.st_size)
         return fail_size(status, info.st_size, after.st_size);
-    if (was_written(&info, &after))
+    if (was_written(fd, model, &info, &after))
         return rc_fail_text(status, "file", -1, "no writes while it is read", "a write");
     return RC_OK;
 }

@@ -213,7 +213,7 @@ def test_damaged_parts_are_done_again(case: tuple[Path, Path], tmp_path: Path) -
 def test_parts_hold_no_code(tmp_path: Path) -> None:
     store = EvidenceStore(tmp_path, {})
     kept, nothing = FirstPositions(np.ones((2, 3)), np.zeros((2, 3))), WorstLogit(0.0, {}, 0.0, 6)
-    store.put("x", ComparedWindow(0, (("mirror", nothing),), nothing, None, None, kept))
+    store.put("x", ComparedWindow(0, (("mirror", nothing),), nothing, None, None, None, kept))
     (path,) = tmp_path.iterdir()
     with np.load(path, allow_pickle=False) as stored:
         assert sorted(stored.files) == ["array0", "array1", "said"]

@@ -140,5 +140,5 @@ MORE_ENGINES = (
     EngineMistake("keys not rotated", toy_engine.KeysNotRotated, "rope-missing", ("keys",)),
     EngineMistake("gates clipped", toy_engine.GatesClipped, ""),
     EngineMistake("no final norm, theta 500000", toy_engine.TwoMistakes, ""),
-    EngineMistake("logits in bfloat16", toy_engine.LogitsInBfloat16, ""),
+    EngineMistake("logits in bfloat16", toy_engine.LogitsInBfloat16, "logits-narrowed"),
 )
