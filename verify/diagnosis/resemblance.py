@@ -162,8 +162,10 @@ def _of_model(compared: BitComparison, seen: Sequence[Resemblance]) -> Mistake |
         return None
     if all(one.unrelated and 0.5 < one.size < 2 for one in other):
         return m.ANOTHER_CHECKPOINT
-    # a quantizer changes no vector, so that vectors tell another version from another quantizer
+    # a quantizer, a narrower type or an adapter changes no vector, so that vectors tell another version from those
     vectors = len(compared.shapes) - len(matrices)
+    if vectors and len(seen) == len(other):
+        return None
     also_vectors = vectors > 0 and len(seen) - len(other) >= _ALMOST_ALL * vectors
     for one in other:
         is_quantized = compared.model.storage(one.name).storage == "q8_0"

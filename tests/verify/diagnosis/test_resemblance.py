@@ -63,6 +63,17 @@ def test_a_fine_tune_is_suggested_by_all_matrices(tmp_path: Path, kind: str, siz
 
 
 @pytest.mark.parametrize("kind", STORED)
+def test_matrices_alone_are_no_fine_tune(tmp_path: Path, kind: str) -> None:
+    """Such as weights that were once 4 bits each: fifteen levels in a row."""
+    right = arrays(MODEL, seed=3)
+    wrong = {}
+    for name, w in right.items():
+        step = np.abs(w).max(axis=-1, keepdims=True) / 7
+        wrong[name] = w if w.ndim == 1 else (np.round(w / step) * step).astype(np.float32)
+    assert of(tmp_path, wrong, kind, right).signature == "no-known-mistake"
+
+
+@pytest.mark.parametrize("kind", STORED)
 def test_roundings_everywhere_are_no_fine_tune(tmp_path: Path, kind: str) -> None:
     right, rng = arrays(MODEL, seed=3), np.random.default_rng(1)
     step = {"v3-fp16": 2**-11, "v3-bf16": 2**-8}.get(kind, 2**-8 if kind in ("v1", "v2", "v3-q8_0") else 2**-23)
