@@ -32,7 +32,18 @@ def main() -> None:
         # named as the build of the tests names them, so that both count the same functions
         sources = [path.relative_to(ROOT) for path in (*sorted(TARGET.glob("*.c")), *sorted(SOURCE_DIR.glob("*.c")))]
         program = room / "fuzz"
-        command = ["clang", *FLAGS, "-fsanitize=fuzzer", *INSTRUMENT, *sources, "-o", program, "-lm", "-lpthread"]
+        command = [
+            "clang",
+            *FLAGS,
+            f"-I{ROOT / 'reader_c' / 'src'}",
+            "-fsanitize=fuzzer",
+            *INSTRUMENT,
+            *sources,
+            "-o",
+            program,
+            "-lm",
+            "-lpthread",
+        ]
         subprocess.run(command, check=True, cwd=ROOT)
         for name in (name for name, done in FORMATS.items() if done == MODELS):
             places = [place / name for place in (TARGET / "corpus", PLACE / "corpus") if (place / name).is_dir()]

@@ -30,7 +30,17 @@ def main() -> None:
         room = Path(directory)
         program = room / "shared"
         sources = [HERE / "shared.c", *sorted(SOURCE_DIR.glob("*.c"))]
-        command = ["clang", *FLAGS, "-fsanitize=thread", *sources, "-o", program, "-lm", "-lpthread"]
+        command = [
+            "clang",
+            *FLAGS,
+            f"-I{SOURCE_DIR}",
+            "-fsanitize=thread",
+            *sources,
+            "-o",
+            program,
+            "-lm",
+            "-lpthread",
+        ]
         subprocess.run(command, check=True)
         rows = []
         for name in BIN_FORMATS:
