@@ -35,7 +35,7 @@ def main() -> None:
         command = [
             "clang",
             *FLAGS,
-            f"-I{ROOT / 'reader_c' / 'src'}",
+            f"-I{SOURCE_DIR}",
             "-fsanitize=fuzzer",
             *INSTRUMENT,
             *sources,
