@@ -68,6 +68,7 @@ static void multiply(const rc_batch *b, const float *x, const rc_matrix *w, bool
     rc_share(b->member, b->members, w->rows, RC_FAST_ROWS, first, last);
     if (multiply_fast(b, x, w, int8, out, *first, *last))
         return;
+    rc_finish_step(b); /* the first member needs all rows: another one may still have a bias in its own */
     if (!int8) {
         rc_matmul(out, x, b->n, w, s->row_room, s->lane_room);
     } else if (b->member == 0) {
