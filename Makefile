@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 # the reader's tests but those that compile it for themselves, whatever the build
-READER_TESTS := tests/reader_c $(addprefix --ignore=tests/reader_c/,test_refused_calls.py test_portability.py)
+READER_TESTS := tests/reader_c $(addprefix --ignore=tests/reader_c/,test_refused_calls.py test_portability.py \
+  test_single_header.py)
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
 
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25

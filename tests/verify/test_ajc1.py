@@ -17,7 +17,7 @@ from helpers.models import Arrays, hyperparameters
 from helpers.qwen3c import qwen3c_config, qwen3c_file
 from helpers.tokenizer_sources import byte_level_json, save_json
 from helpers.tokenizers import trained
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import exporter
@@ -62,23 +62,24 @@ def qwen3_settings(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@settings(max_examples=max(4, settings().max_examples // 4))
 @given(qwen3_settings(), st.integers(0, 99), st.sampled_from([64, 16, 12, 1]))
-def test_any_qwen3_is_released(settings: dict[str, Any], seed: int, group_size: int) -> None:
+def test_any_qwen3_is_released(keywords: dict[str, Any], seed: int, group_size: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         source, out = Path(directory) / "source", Path(directory) / "out.bin"
-        save(source, family_model("qwen3", settings, seed))
+        save(source, family_model("qwen3", keywords, seed))
         report = verify.release(source, out, format="ajc1", group_size=group_size, evidence=EVIDENCE).report
     assert [check.detail for check in report.checks if check.status != "pass"] == []
     assert report.file["format"] == "ajc1"
 
 
 def test_the_tokenizer_beside_it_is_qwen3_c_s(tmp_path: Path) -> None:
-    settings = {
+    keywords = {
         **{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
         **{"num_key_value_heads": 1, "head_dim": 8, "vocab_size": 303, "max_position_embeddings": 16},
         **{"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}, "pad_token_id": None},
     }
-    save(tmp_path / "source", family_model("qwen3", settings, 0))
+    save(tmp_path / "source", family_model("qwen3", keywords, 0))
     config = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
     save_json(tmp_path / "source" / "tokenizer.json", byte_level_json(trained(None, 300)), config)
     out, words = tmp_path / "model.bin", tmp_path / "model.bin.tokenizer"
