@@ -23,6 +23,7 @@ QUESTIONS = {
     "determinism": "Does one export give the same bytes in 20 different environments?",
     "faults": "Is the target whole after kill -9, Ctrl-C, concurrent runs and full disks?",
     "functions": "Do `fast`'s own functions stay within their error for every float32?",
+    "families": "Do random models of each family pass, and come back unchanged?",
     "fuzzing": "Does the reader survive mutated files?",
     "fuzzing of the single header": "Does the reader in one header survive them?",
     "mutants": "Does a test fail when a check of the parser is removed or changed?",
