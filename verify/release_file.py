@@ -249,7 +249,10 @@ def _judging(options: Options, export: ExportOptions, words: Path | None) -> Opt
 
 
 def _as_published(report: Report, out: Path, tokenizer_out: StrPath | None) -> Report:
-    """Return the report with the paths at which files appear, and another one for a candidate that is removed."""
+    """Return the report with the paths at which files appear.
+
+    A candidate that failed is removed: its report must not be taken for a report on the file at out.
+    """
     path = os.fspath(out) if report.passed else f"{os.fspath(out)} (not released)"
     tokenizers = tuple(
         one if one.path is None or tokenizer_out is None else dataclasses.replace(one, path=os.fspath(tokenizer_out))
