@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from helpers.real_models import assert_same_tensors, emptied, greedy_text, run_alone
 
 import exporter
-import reader_c
-from verify.system.optional_imports import quiet_transformers
 
 DIRECTORY = Path(os.environ.get("GEMMA3", ""))
 PROMPT = "The capital of France is"
@@ -30,25 +26,16 @@ BEYOND = 560
 pytestmark = pytest.mark.skipif("GEMMA3" not in os.environ, reason="GEMMA3 names no directory: make gemma3")
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "verify", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A gigabyte each, so away with them."""
-    directory = tmp_path_factory.mktemp("gemma3")
-    yield directory
-    for path in sorted(directory.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    yield from emptied(tmp_path_factory.mktemp("gemma3"))
 
 
 def released(room: Path, storage: str, *more: object) -> tuple[Path, dict[str, Any]]:
     """The file, by the command that a user types; and the report."""
     out, report = room / f"{storage}.bin", room / f"{storage}.report"
     arguments = ("--format", "v3", "--storage", storage, "--depth", "quick", "--report", report, "--with-tokenizer")
-    result = run("release", DIRECTORY, out, *arguments, *more)
+    result = run_alone("release", DIRECTORY, out, *arguments, *more)
     assert result.returncode == 0, result.stdout + result.stderr
     return out, json.loads((report / "report.json").read_text())
 
@@ -71,24 +58,11 @@ def test_it_is_released_with_windows_longer_than_its_layers_see(float32: tuple[P
 
 
 def test_a_greedy_continuation_is_transformers_own(float32: tuple[Path, dict[str, Any]]) -> None:
-    with quiet_transformers() as transformers:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(DIRECTORY)
-        model = transformers.AutoModelForCausalLM.from_pretrained(DIRECTORY, dtype=torch.float32)
-        ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
-        expected = model.generate(ids, do_sample=False, max_new_tokens=48, min_new_tokens=48)[0].tolist()
-    tokens = ids[0].tolist()
-    with reader_c.open(float32[0]) as read, read.session(len(tokens) + 48) as session:
-        logits = session.forward(tokens, arithmetic="mirror")
-        for _ in range(48):
-            # as generate() does where no end is wanted yet
-            logits[-1, model.generation_config.eos_token_id] = -float("inf")
-            tokens.append(int(logits[-1].argmax()))
-            logits = session.forward(tokens[-1:], arithmetic="mirror")
-    assert tokens == expected
+    assert greedy_text(float32[0], DIRECTORY, PROMPT, 48).startswith(PROMPT, len("<bos>"))
 
 
 def test_it_speaks_with_its_own_tokenizer(float32: tuple[Path, dict[str, Any]]) -> None:
-    result = run("generate", float32[0], PROMPT, "--temperature", 0, "--steps", 24)
+    result = run_alone("generate", float32[0], PROMPT, "--temperature", 0, "--steps", 24)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{PROMPT} the capital of the country of France")
 
@@ -100,13 +74,5 @@ def test_q8_0_is_released(room: Path) -> None:
 
 
 def test_there_and_back_no_bit_is_lost(room: Path, float32: tuple[Path, dict[str, Any]]) -> None:
-    from safetensors import safe_open
-
     exporter.export(exporter.open_checkpoint(float32[0]), room / "back", format="hf", overwrite=True)
-    with (
-        safe_open(DIRECTORY / "model.safetensors", framework="np") as before,
-        safe_open(room / "back" / "model.safetensors", framework="np") as after,
-    ):
-        assert set(before.keys()) == set(after.keys())
-        for name in before.keys():  # noqa: SIM118  # it is no mapping
-            assert before.get_tensor(name).tobytes() == after.get_tensor(name).tobytes(), name
+    assert_same_tensors(DIRECTORY / "model.safetensors", room / "back" / "model.safetensors")

@@ -12,20 +12,17 @@ import itertools
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
-import torch
 from helpers import meta
+from helpers.real_models import assert_same_tensors, emptied, greedy_text, run_alone
 
 import exporter
 import reader_c
-from verify.system.optional_imports import quiet_transformers
 
 DIRECTORY = Path(os.environ.get("SMOLLM2", ""))
 TEXT = Path(__file__).with_name("text.txt")
@@ -34,18 +31,9 @@ PROMPT = "The capital of France is"
 pytestmark = pytest.mark.skipif("SMOLLM2" not in os.environ, reason="SMOLLM2 names no directory: make smollm2")
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "verify", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Half a gigabyte each, so away with them."""
-    directory = tmp_path_factory.mktemp("smollm2")
-    yield directory
-    for path in sorted(directory.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    yield from emptied(tmp_path_factory.mktemp("smollm2"))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +41,7 @@ def released(room: Path) -> tuple[Path, dict[str, Any]]:
     """Float32, by the command that a user types; and the report."""
     out = room / "smollm2.bin"
     arguments = ("--format", "v3", "--text", TEXT, "--depth", "quick", "--report", room / "report")
-    result = run("release", DIRECTORY, out, *arguments)
+    result = run_alone("release", DIRECTORY, out, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     return out, json.loads((room / "report" / "report.json").read_text())
 
@@ -77,7 +65,7 @@ def test_it_is_released_with_transformers_perplexity(released: tuple[Path, dict[
 
 
 def test_v2_is_refused_in_one_line_that_names_theta_and_v3(tmp_path: Path) -> None:
-    result = run("release", DIRECTORY, tmp_path / "out.bin", "--format", "v2")
+    result = run_alone("release", DIRECTORY, tmp_path / "out.bin", "--format", "v2")
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     for words in ("rope_theta", "expected 10000", "found 100000", "v3 has"):
@@ -86,21 +74,7 @@ def test_v2_is_refused_in_one_line_that_names_theta_and_v3(tmp_path: Path) -> No
 
 
 def test_a_greedy_continuation_is_transformers_own(released: tuple[Path, dict[str, Any]]) -> None:
-    with quiet_transformers() as transformers:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(DIRECTORY)
-        model = transformers.AutoModelForCausalLM.from_pretrained(DIRECTORY, dtype=torch.float32)
-        ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
-        expected = model.generate(ids, do_sample=False, max_new_tokens=64, min_new_tokens=64)[0].tolist()
-    tokens = ids[0].tolist()
-    with reader_c.open(released[0]) as read, read.session(len(tokens) + 64) as session:
-        logits = session.forward(tokens, arithmetic="mirror")
-        for _ in range(64):
-            # as generate() does where no end is wanted yet
-            logits[-1, model.generation_config.eos_token_id] = -np.inf
-            tokens.append(int(logits[-1].argmax()))
-            logits = session.forward(tokens[-1:], arithmetic="mirror")
-    assert tokens == expected
-    assert tokenizer.decode(tokens).startswith("The capital of France is Paris")
+    assert greedy_text(released[0], DIRECTORY, PROMPT, 64).startswith("The capital of France is Paris")
 
 
 @pytest.mark.parametrize("storage", ["source", "q8_0"])
@@ -166,13 +140,5 @@ def test_ten_thousand_flipped_bits_are_found(room: Path) -> None:
 
 
 def test_there_and_back_no_bit_is_lost(room: Path, released: tuple[Path, dict[str, Any]]) -> None:
-    from safetensors import safe_open
-
     exporter.export(exporter.open_checkpoint(released[0]), room / "back", format="hf", overwrite=True)
-    with (
-        safe_open(DIRECTORY / "model.safetensors", framework="np") as before,
-        safe_open(room / "back" / "model.safetensors", framework="np") as after,
-    ):
-        assert set(before.keys()) == set(after.keys())
-        for name in before.keys():  # noqa: SIM118  # it is no mapping
-            assert before.get_tensor(name).tobytes() == after.get_tensor(name).tobytes(), name
+    assert_same_tensors(DIRECTORY / "model.safetensors", room / "back" / "model.safetensors")
