@@ -125,7 +125,7 @@ static int promised(enum refused what)
     case ENDED_READ:
     case ANOTHER_SIZE:
     case ANOTHER_TIME:
-    case ANOTHER_CHANGE: return RC_INVALID;
+    case REWRITTEN: return RC_INVALID;
     default: return RC_OK; /* fewer threads, smaller pages, another read: the same bits */
     }
 }
@@ -140,7 +140,7 @@ static bool status_holds(enum refused what, const rc_status *status)
     case MEMORY: /* bytes; of a session, for so many positions */
         return status->expected > 0 && status->found == (strcmp(status->field, "session") ? 0 : TOKENS);
     case ANOTHER_TIME:
-    case ANOTHER_CHANGE: return status->found_text && !strcmp(status->found_text, "a write");
+    case REWRITTEN: return status->found_text && !strcmp(status->found_text, "a write");
     default: return !errors[what] || (status->expected == 0 && status->found == 0);
     }
 }

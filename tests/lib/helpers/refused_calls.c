@@ -21,7 +21,8 @@ const char *const names[REFUSALS] = {
     [ENDED_READ] = "pread of a shorter file",
     [ANOTHER_SIZE] = "fstat of another size",
     [ANOTHER_TIME] = "fstat of another time",
-    [ANOTHER_CHANGE] = "fstat of a change with its time put back",
+    [ANOTHER_CHANGE] = "fstat of a change that leaves the bytes as they are",
+    [REWRITTEN] = "fstat of other bytes with their time put back",
     [ANOTHER_NAME] = "fstat of a name more or less",
     [MAP] = "mmap",
     [ADVICE] = "madvise",
@@ -101,7 +102,7 @@ int __wrap_fstat(int fd, struct stat *info)
     if (refuses(ANOTHER_TIME))
         *(plan.seen % 2 ? &info->st_mtim.tv_sec : &info->st_mtim.tv_nsec) ^= plan.seen;
     const bool another_name = refuses(ANOTHER_NAME);
-    if (another_name || refuses(ANOTHER_CHANGE))
+    if (another_name || refuses(ANOTHER_CHANGE) || refuses(REWRITTEN))
         *(plan.seen % 2 ? &info->st_ctim.tv_sec : &info->st_ctim.tv_nsec) ^= plan.seen;
     if (another_name)
         info->st_nlink += (nlink_t)plan.seen;
@@ -116,7 +117,11 @@ ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t at)
         return refuse(EINTR);
     if (refuses(ENDED_READ))
         return 0;
-    return __real_pread(fd, bytes, refuses(SHORT_READ) ? (size + 1) / 2 : size, at);
+    const ssize_t read = __real_pread(fd, bytes, refuses(SHORT_READ) ? (size + 1) / 2 : size, at);
+    /* what is read again after the second look at the file */
+    if (plan.what == REWRITTEN && plan.nth && plan.struck && plan.seen > 1 && read > 0)
+        *(unsigned char *)bytes ^= 1;
+    return read;
 }
 
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)

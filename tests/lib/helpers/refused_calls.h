@@ -17,6 +17,7 @@ enum refused {
     ANOTHER_SIZE,
     ANOTHER_TIME,
     ANOTHER_CHANGE,
+    REWRITTEN,
     ANOTHER_NAME,
     MAP,
     ADVICE,
