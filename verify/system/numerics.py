@@ -20,7 +20,7 @@ def pinned_numerics() -> Iterator[None]:
     subnormal numbers are flushed to zero and that cannot be turned off.
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.device("cpu"))
+        stack.enter_context(_default_device())
         stack.enter_context(_subnormals_kept())
         stack.enter_context(_default_dtype())
         stack.enter_context(_matmul_precision())
@@ -29,6 +29,20 @@ def pinned_numerics() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        yield
+
+
+@contextmanager
+def _default_device() -> Iterator[None]:
+    """Make tensors on the CPU.
+
+    Another device is overruled only where somebody chose one: a chosen device sends each call of PyTorch through
+    Python.
+    """
+    if torch.get_default_device() == torch.device("cpu"):
+        yield
+        return
+    with torch.device("cpu"):
         yield
 
 
