@@ -5,8 +5,9 @@ A line is fitted first; then a factor or offset near it, which has a name or few
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,8 @@ _SCATTER = 0.03
 # How exactly a factor is known from numbers of a storage, relative to it.
 _KNOWN = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 5e-3, "q8_0": 1e-5}
 _DIGITS = range(1, 7)
+# How nearly rows in float32 have the length that they were scaled to.
+_LENGTH_OF_1 = 1e-6
 # A factor that two roundings in the last place could not be.
 _TELLING = 2.0**-18
 
@@ -179,17 +182,27 @@ def _by_norm(compared: BitComparison, norm: str) -> Derivation:
 
 
 def factors_of_rows(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
-    """Propose a factor for each row, then one for each column."""
+    """Propose a factor for each row, then one for each column; each tensor has its own factors."""
     weights = compared.weights(name)
     # in other storages, a factor and two roundings in the last place would explain too much
     if min(weights.shape) < 8 or compared.model.storage(name).storage != "fp32":
         return
-    of_rows, of_columns = _fitted_factors(compared, name)
-    for what, factors in (("rows", of_rows.unsqueeze(1)), ("columns", of_columns.unsqueeze(0))):
+
+    @functools.cache
+    def fitted(of: str) -> tuple[torch.Tensor, torch.Tensor]:
+        of_rows, of_columns = _fitted_factors(compared, of)
+        return of_rows.unsqueeze(1), of_columns.unsqueeze(0)
+
+    for axis, what in enumerate(("rows", "columns")):
+        factors = fitted(name)[axis]
         sizes = factors.abs()
         if torch.isfinite(factors).all() and float((factors - 1).abs().median()) > 1e-4:
-            fields = (("what", what), ("least", f"{float(sizes.min()):.3g}"), ("most", f"{float(sizes.max()):.3g}"))
-            yield TensorMistake(m.ROWS_SCALED, (_by_factors(factors.float()),), fields=fields, ulps=2)
+            times = (_by_factors(lambda of, axis=axis: fitted(of)[axis]),)  # type: ignore[misc]
+            if float((weights.double() * factors).norm(dim=1 - axis).sub(1).abs().max()) < _LENGTH_OF_1:
+                yield TensorMistake(m.ROWS_NORMALIZED, times, fields=(("what", what),), ulps=2)
+            of = f"{float(sizes.min()):.3g} to {float(sizes.max()):.3g} in {name}"
+            seen = (("factors", of),)
+            yield TensorMistake(m.ROWS_SCALED, times, fields=(("what", what),), ulps=2, measured=seen)
 
 
 def _fitted_factors(compared: BitComparison, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,7 +215,15 @@ def _fitted_factors(compared: BitComparison, name: str) -> tuple[torch.Tensor, t
     return of_rows, both[0] / both[1]
 
 
-def _by_factors(factors: torch.Tensor) -> Derivation:
-    """factors: (rows, 1) or (1, columns)."""
-    of_rows = factors.shape[0] > 1
-    return lambda rows: rows.stored(rows.own * (factors[rows.first : rows.last] if of_rows else factors))
+def _by_factors(factors_of: Callable[[str], torch.Tensor]) -> Derivation:
+    """factors_of: name -> (rows, 1) or (1, columns), float64."""
+
+    def derive(rows: Rows) -> Parts | None:
+        factors = factors_of(rows.name)
+        fits = rows.storage == "fp32" and factors.shape in ((len(rows.weights), 1), (1, rows.weights.shape[1]))
+        if not fits:
+            return None
+        chosen = factors[rows.first : rows.last] if factors.shape[1] == 1 else factors
+        return rows.stored((rows.own.double() * chosen).float())
+
+    return derive

@@ -21,7 +21,7 @@ ACTIVATION = Mistake(
 ROPE_HALF_SPLIT = Mistake(
     "rope-half-split", by_engine="rotates the pairs (i, i + head_dim / 2) of each head instead of (2i, 2i + 1)"
 )
-ROPE_BACKWARDS = Mistake("rope-backwards", by_engine="rotates in the opposite direction")
+ROPE_BACKWARDS = Mistake("rope-backwards", by_engine="rotates {what} in the opposite direction")
 ROPE_MISSING = Mistake("rope-missing", by_engine="does not apply RoPE to {what}")
 ROPE_ON_VALUES = Mistake("rope-on-values", by_engine="applies RoPE to values, too")
 ROPE_POSITION = Mistake("rope-position", by_engine="takes RoPE's angles for {what} from the position {side}")
@@ -34,7 +34,7 @@ SCORE_SCALE = Mistake(
     "score-scale", by_engine="divides scores by {found} instead of sqrt(head_dim)", words=("1", "head_dim")
 )
 SCORES_CAPPED = Mistake(
-    "scores-capped", by_engine="caps attention scores at {cap:g} by tanh", numbers=(20.0, 30.0, 50.0)
+    "scores-capped", by_engine="caps attention scores at {cap:g} by tanh", numbers=(20.0, 30.0, 50.0, 10.0, 5.0)
 )
 ATTENTION_WINDOW = Mistake(
     "attention-window", by_engine="attends only to the last {count} positions, which shows from position {count} on"
@@ -43,6 +43,19 @@ STALE_CACHE = Mistake("stale-cache", by_engine="{what}")
 CACHE_NARROWED = Mistake("cache-narrowed", by_engine="rounds {what} to {found} in its cache")
 SCORES_SCALED = Mistake("scores-scaled", by_engine="multiplies attention scores by {factor:.8g}, beside their scale")
 OWN_POSITION = Mistake("own-position", by_engine="omits each position itself from its attention")
+FIRST_POSITION = Mistake("first-position", by_engine="omits position 0 from the attention of all later ones")
+LATER_POSITIONS = Mistake("later-positions", by_engine="attends to later positions, too: it has no causal mask")
+UNFILLED_PLACES = Mistake(
+    "unfilled-places",
+    by_engine="takes softmax over all {count} places of its cache, with score 0 for unfilled ones",
+)
+SHARED_CACHE = Mistake("shared-cache", by_engine="{what}")
+HEADS_LAYOUT = Mistake(
+    "heads-layout", by_engine="puts the first elements of all heads side by side before wo, then the second ones"
+)
+WO_MISSING = Mistake("wo-missing", by_engine="does not multiply what attention mixed by wo")
+ROPE_FREQUENCIES = Mistake("rope-frequencies", by_engine="computes RoPE's frequencies {found}")
+ROPE_PARTIAL = Mistake("rope-partial", by_engine="rotates only the first half of each head, {found}")
 
 # ---- an engine's products and sums ----
 
@@ -68,13 +81,27 @@ MATRICES_REVERSED = Mistake(
     "matrices-reversed", by_engine="takes the matrices of layer n - 1 - i in layer i, but the norms of layer i"
 )
 ACTIVATION_SCALED = Mistake("activation-scaled", by_engine="multiplies {found} by {factor:.8g}")
+HALF_MISSING = Mistake("half-missing", by_engine="omits {what} of {where}")
+PARALLEL = Mistake(
+    "parallel-feed-forward",
+    by_engine="runs the feed forward on the stream before attention instead of after it, through {norm}",
+)
+NORMED_RESIDUAL = Mistake(
+    "normed-residual", by_engine="adds what each half computes to its normed input instead of the residual stream"
+)
+GATE_AND_UP = Mistake("gate-and-up", by_engine="{what}")
 RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
 INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
 INT8_MISSING = Mistake("int8-missing", by_engine="multiplies by float activations instead of rounding them to int8")
 EMBEDDING_SCALED = Mistake("embedding-scaled", by_engine="multiplies the embeddings by {factor}")
+TOKENS_LATE = Mistake("tokens-late", by_engine="embeds at each position the token before")
 ONE_EMBEDDING = Mistake("one-embedding", by_engine="computes token {token} with {found}")
 NORM_PLUS_ONE = Mistake("norm-plus-one", by_engine="multiplies by 1 + the weights of {what} instead of the weights")
 NORM_MISSING = Mistake("norm-missing", by_engine="does not apply the final norm")
+NORM_BEFORE_MISSING = Mistake("norm-before-missing", by_engine="does not apply the norm before {what} of each layer")
+NORM_FORMULA = Mistake(
+    "norm-formula", by_engine="divides by {found} in its norms instead of sqrt(mean of squares + epsilon)"
+)
 NORM_TWICE = Mistake("norm-twice", by_engine="applies the final norm twice")
 NORM_CENTRED = Mistake(
     "norm-centred", by_engine="subtracts the mean in its norms, as LayerNorm does, which RMSNorm does not"

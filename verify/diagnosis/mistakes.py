@@ -75,6 +75,12 @@ Q_K_HALVED_TWICE = Mistake(
     "q-k-halved-twice", "the source's rows permuted to Hugging Face's half-split order although they already had it"
 )
 V_PERMUTED = Mistake("v-permuted", "the source's rows permuted within heads, which is right only for q and k")
+PERMUTED_WITH_OTHER_HEADS = Mistake(
+    "permuted-with-other-heads", "the source's rows permuted as heads of {size} rows instead of {head_dim}"
+)
+PAIRS_EXCHANGED = Mistake(
+    "pairs-exchanged", "the source's rows with the two of each pair exchanged, which turns RoPE backwards"
+)
 QUERY_HEADS_REGROUPED = Mistake(
     "query-heads-regrouped",
     "the source's heads in another order: heads that share a key are n_kv_heads = {n_kv_heads} apart",
@@ -91,6 +97,14 @@ GATE_UP_INTERLEAVED = Mistake(
     "gate-up-interleaved", "each other's rows: a fused matrix of gate and up was split {found} instead of {expected}"
 )
 VALUES_REORDERED = Mistake("values-reordered", "the source's values in another order, which no known mistake makes")
+FUSED_ROWS = Mistake(
+    "fused-rows",
+    "rows of one another, as if a fused matrix were split wrongly: row {row} of {tensor}, for example, holds row "
+    "{of} of {other}",
+)
+SHARDS_JOINED = Mistake(
+    "shards-joined", "the source's {count} shards of {split} joined as shards of {joined} and written flat"
+)
 
 # ---- factors, offsets and signs ----
 
@@ -100,14 +114,18 @@ SCALED_AND_OFFSET = Mistake("scaled-and-offset", "the source's values multiplied
 SCALED_BY_NORM = Mistake(
     "scaled-by-norm", "the source's columns multiplied by the weights of {norm}, as if the norm were folded into them"
 )
-ROWS_SCALED = Mistake("rows-scaled", "the source's {what}, each multiplied by a factor of its own, {least} to {most}")
+ROWS_SCALED = Mistake("rows-scaled", "the source's {what}, each multiplied by a factor of its own, {factors}")
 ROWS_NEGATED = Mistake("rows-negated", "the source's values with the opposite sign in {which}")
+ROWS_NORMALIZED = Mistake("rows-normalized", "the source's {what}, each scaled to a length of 1")
 SIGNS_DIFFER = Mistake("signs-differ", "the right magnitudes, {share} of them with the opposite sign")
 
 # ---- changes of single values ----
 
 CONSTANT = Mistake("constant", "{value} everywhere, as if the values were never loaded")
 RECIPROCALS = Mistake("reciprocals", "the reciprocals of the source's values")
+SQUARES = Mistake("squares", "the squares of the source's values")
+SQUARE_ROOTS = Mistake("square-roots", "the square roots of the source's values")
+MAGNITUDES = Mistake("magnitudes", "the magnitudes of the source's values, without their signs")
 CLIPPED = Mistake("clipped", "the source's values, but none beyond a limit: larger ones are cut to it")
 PRUNED = Mistake("pruned", "the source's large values, and zeros instead of all small ones")
 
@@ -119,6 +137,7 @@ INT8_NEGATED = Mistake("int8-negated", "the right scales, but int8 with the oppo
 INT8_UNSIGNED = Mistake("int8-unsigned", "the right scales, but int8 stored as unsigned, with 128 added")
 INT8_OFFSET = Mistake("int8-offset", "the right scales, but int8 that are {by} too {direction}")
 INT8_DISPLACED = Mistake("int8-displaced", "the right scales, but int8 that are one place too {direction}")
+INT8_TRANSPOSED = Mistake("int8-transposed", "the right scales, but the int8 of the matrix transposed")
 SCALES_SHIFTED_BY_A_GROUP = Mistake(
     "scales-shifted-by-a-group", "the right int8, but scales that are off by one group"
 )
@@ -133,6 +152,7 @@ HALVES_ROUNDED_AWAY_FROM_ZERO = Mistake(
 )
 HALVES_ROUNDED_UP = Mistake("halves-rounded-up", "int8 with halves rounded up instead of to even")
 ROUNDED_DOWN = Mistake("rounded-down", "int8 rounded down (floor) instead of to nearest")
+ROUNDED_UP = Mistake("rounded-up", "int8 rounded up (ceil) instead of to nearest")
 ROUNDED_TOWARDS_ZERO = Mistake("rounded-towards-zero", "int8 truncated towards zero instead of rounded to nearest")
 HALF_ADDED_THEN_TRUNCATED = Mistake(
     "half-added-then-truncated",
@@ -150,6 +170,13 @@ GROUPS_OF_ANOTHER_SIZE = Mistake(
     "groups-of-another-size", "scales of groups of {size} instead of {group_size}, each written {times} times"
 )
 DIVIDED_BY_128 = Mistake("divided-by-128", "scales that are the largest magnitude divided by 128 instead of 127")
+DIVIDED_BY_ANOTHER = Mistake(
+    "divided-by-another", "scales that are the largest magnitude divided by {divisor} instead of 127"
+)
+SIGNED_MAXIMUM = Mistake(
+    "signed-maximum", "scales from the largest value of each group instead of its largest magnitude"
+)
+GROUPS_OF_COLUMNS = Mistake("groups-of-columns", "int8 and scales of groups that run down columns instead of rows")
 MULTIPLIED_BY_RECIPROCAL = Mistake(
     "multiplied-by-reciprocal",
     "int8 from weights multiplied by the scale's reciprocal instead of divided by the scale",
@@ -161,6 +188,7 @@ SCALES_NOT_DIVIDED = Mistake(
     "scales-not-divided", "the right int8, but the largest magnitude of each group as its scale"
 )
 SCALES_INVERTED = Mistake("scales-inverted", "the right int8, but the reciprocal of each scale")
+SCALES_SQUARED = Mistake("scales-squared", "the right int8, but the square of each scale")
 
 # ---- roundings before the tensor was stored ----
 
@@ -171,6 +199,29 @@ CUT_TO_BF16 = Mistake("cut-to-bf16", "the source's values truncated to bf16 inst
 CUT_TO_FP16 = Mistake("cut-to-fp16", "the source's values truncated to fp16 instead of rounded")
 SUBNORMALS_FLUSHED = Mistake("subnormals-flushed", "zeros instead of the source's subnormal values")
 QUANTIZED_ON_THE_WAY = Mistake("quantized-on-the-way", "the source's values after a quantization to Q8_0")
+
+# ---- changes of the checkpoint before its export ----
+
+LOW_RANK_ADDED = Mistake(
+    "low-rank-added", "the source's values plus a matrix of rank {rank}: a LoRA of that rank was probably merged"
+)
+DIRECTION_REMOVED = Mistake(
+    "direction-removed", "the source's values without one direction of their outputs, as abliteration removes it"
+)
+FEW_LEVELS = Mistake(
+    "few-levels",
+    "numbers near the source's, few different ones in each run of {run}, as after a quantization to {bits} bits",
+)
+VALUES_ZEROED = Mistake("values-zeroed", "the source's values, but zeros for {share} of them, as after pruning")
+ROTATED = Mistake(
+    "rotated",
+    "the source's rows turned by an orthogonal matrix, which keeps lengths and angles, as QuaRot and SpinQuant do",
+)
+WEIGHTED_AVERAGE = Mistake(
+    "weighted-average",
+    "{share} of the source's values plus a rest of numbers that are unrelated to them, as in a merge with another "
+    "checkpoint",
+)
 
 # ---- the values or scales of another tensor ----
 

@@ -17,8 +17,7 @@ from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors
 from verify.oracle.expected import rounding_bound
 
 _SAMPLE = 1 << 20  # elements that a correlation is computed from
-_LOW_RANK = 32  # the largest rank of a difference that is called low
-_SQUARE = 256  # rows and columns whose difference's rank is computed
+_FEWEST = 256  # values whose new order is certain
 # A model is another one if almost all of its matrices are.
 _ALMOST_ALL = 0.9
 
@@ -29,8 +28,7 @@ class Resemblance:
 
     correlation: Pearson's; NaN if either side is constant or not finite. factor: the best one from expected to
     found. size: standard deviation of found over that of expected. equal: share of equal numbers. steps: the rms
-    difference over the rounding that the storage allows. count: numbers compared. rank: of the difference; None if
-    it is not low.
+    difference over the rounding that the storage allows. count: numbers compared.
     """
 
     name: str
@@ -40,7 +38,6 @@ class Resemblance:
     equal: float
     steps: float
     count: int
-    rank: int | None
 
     @property
     def unrelated(self) -> bool:
@@ -66,7 +63,6 @@ def resemblance(compared: BitComparison, name: str) -> Resemblance:
         float((found == expected).double().mean()),
         float(off.square().mean().sqrt()) / _rounding(compared, name, expected),
         count,
-        _rank(off) if math.isfinite(related) else None,
     )
 
 
@@ -80,14 +76,6 @@ def _rounding(compared: BitComparison, name: str, expected: torch.Tensor) -> flo
     return max(unit * float(expected.abs().mean()), math.ulp(0.0))
 
 
-def _rank(off: torch.Tensor) -> int | None:
-    """Return the rank of a part of the difference if it is low, as that of a merged adapter is."""
-    part = off[:_SQUARE, :_SQUARE]
-    sizes = torch.linalg.svdvals(part)
-    rank = int((sizes > 1e-4 * sizes[0]).sum())
-    return rank if 0 < rank <= min(_LOW_RANK, min(part.shape) // 4) else None
-
-
 def facts(seen: Sequence[Resemblance]) -> str:
     """Write what is certain of these tensors: "correlation 0.9811 to 0.9873, 12 % of the values equal"."""
     said = [f"correlation {_range([one.correlation for one in seen], '.6f')}"]
@@ -95,9 +83,6 @@ def facts(seen: Sequence[Resemblance]) -> str:
         said.append(f"best factor {_range([one.factor for one in seen], '.4g')}")
     if any(one.equal > 0 for one in seen):
         said.append(f"{_range([100 * one.equal for one in seen], '.2g')} % of the values equal")
-    ranks = {one.rank for one in seen}
-    if len(ranks) == 1 and None not in ranks:
-        said.append(f"the difference has rank {ranks.pop()}")
     return ", ".join(said)
 
 
@@ -122,7 +107,7 @@ def diagnose_rearranged(compared: BitComparison, names: Sequence[str]) -> Diagno
 
 def _kept(compared: BitComparison, name: str) -> tuple[Mistake, str] | None:
     how = compared.model.storage(name)
-    if how.storage == "q8_0" or compared.weights(name).numel() < _SQUARE:
+    if how.storage == "q8_0" or compared.weights(name).numel() < _FEWEST:
         return None
     right = torch.from_numpy(bits(compared.rows(name, 0, how.shape[0]).healthy()[how.storage]).astype("i8"))
     found = torch.from_numpy(compared.found(name)[how.storage].astype("i8"))

@@ -83,7 +83,7 @@ def of_rotations(recompute: Recompute, stage: Stage, operation: str) -> Iterator
     paired = {key: in_pairs(at[key]) for key in (read, operation)}
     yield Candidate(m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), stage.with_recorded(**paired), recompute)
     backwards = stage.with_recorded(sine=-at["sine"])
-    yield Candidate(m.ROPE_BACKWARDS, m.ROPE_BACKWARDS.of_engine(), backwards, recompute)
+    yield Candidate(m.ROPE_BACKWARDS, m.ROPE_BACKWARDS.of_engine(what="them"), backwards, recompute)
     still = stage.with_recorded(cosine=torch.ones_like(at["cosine"]), sine=torch.zeros_like(at["sine"]))
     yield Candidate(m.ROPE_MISSING, m.ROPE_MISSING.of_engine(what=name), still, recompute)
     for by, side in ((-1, "after"), (1, "before")):

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from verify.diagnosis import conversions as c
 from verify.diagnosis import mistakes as m
 from verify.diagnosis import quantizers
 from verify.diagnosis.bit_comparison import BitComparison, Bits, bits
 from verify.diagnosis.derivation import Derivation, Parts, Rows, healthy
 from verify.diagnosis.found_numbers import numbers_beside
 from verify.diagnosis.result import ranges
+from verify.diagnosis.row_orders import of_heads, permuted_with_size
 from verify.diagnosis.tensor_mistakes import TensorMistake
 
 # Rows from the first difference on whose numbers tell one head's columns from another's.
@@ -23,6 +25,8 @@ _SEEN_ROWS = 64
 # Numbers that a sentence lists.
 _LISTED = 16
 _WIDER = (2, 4, 8, 16)
+# How exactly float32 scales tell their divisor.
+_EXACT = 1e-6
 
 
 def int8_fits(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
@@ -38,9 +42,29 @@ def int8_fits(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
         fields = (("by", str(abs(by))), ("direction", "high" if by > 0 else "low"))
         added = tuple(quantizers.int8_plus(by, wrapped=wrapped) for wrapped in (False, True))
         yield TensorMistake(m.INT8_OFFSET, added, fields=fields)
+    yield from _other_divisors(compared, name, at)
     for times in _WIDER:
         sizes = (("size", str(how.group_size * times)), ("group_size", str(how.group_size)), ("times", str(times)))
         yield TensorMistake(m.GROUPS_OF_ANOTHER_SIZE, (quantizers.wider_groups(times),), fields=sizes)
+
+
+def _other_divisors(compared: BitComparison, name: str, at: int) -> Iterator[TensorMistake]:
+    """Propose the number with few digits by which the largest magnitudes were divided."""
+    rows = compared.rows(name, at, min(at + _SEEN_ROWS, compared.model.storage(name).shape[0]))
+    peak = rows.own.unflatten(1, (-1, rows.group_size)).abs().amax(dim=2).double()
+    scale = torch.from_numpy(compared.found(name)["scale"][at : rows.last].copy().view("f4")).double()
+    known = (peak > 0) & (scale > 0)
+    if not known.any():
+        return
+    ratio = float((peak[known] / scale[known]).median())
+    divisor = next((d for d in (float(f"{ratio:.{n}g}") for n in range(1, 6)) if abs(d / ratio - 1) < _EXACT), 0.0)
+    if divisor and divisor not in (127.0, 128.0):
+        recipes = tuple(
+            c.requantized(lambda peak: peak / divisor, steps=steps, least=least)
+            for least in (-127, -128)
+            for steps in (c.to_even, c.away_from_zero)
+        )
+        yield TensorMistake(m.DIVIDED_BY_ANOTHER, recipes, fields=(("divisor", f"{divisor:g}"),))
 
 
 # ---- signs ----
@@ -93,6 +117,7 @@ def orders(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
     """Propose the order in which the file has the source's rows, or heads of columns."""
     order = _order_of_rows(compared, name)
     if order is not None:
+        yield from _other_heads(compared, name)
         heads = _heads_of(order, compared.hyper.head_dim) if ".attention.w" in name else None
         if heads is not None:
             fields = (("what", "rows"), ("order", _order_text(heads)))
@@ -107,6 +132,22 @@ def orders(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
     columns = _order_of_columns(compared, name)
     if columns is not None:
         yield _reordered("column", columns, lambda rows: rows.stored(rows.own[:, columns]))
+
+
+def _other_heads(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
+    """Propose permutations of queries and keys with another number of heads."""
+    count, head_dim = len(compared.weights(name)), compared.hyper.head_dim
+    kind = next((kind for kind in ("attention.wq", "attention.wk") if f".{kind}." in name), None)
+    if kind is None:
+        return
+    for heads in (heads for heads in range(1, count // 2 + 1) if count % (2 * heads) == 0):
+        if heads * head_dim != count:
+            derivations = tuple(
+                of_heads(of, permuted_with_size(count // heads, half_split_before=before))
+                for before in (True, False)
+                for of in ("attention.wq", "attention.wk")
+            )
+            yield TensorMistake(m.PERMUTED_WITH_OTHER_HEADS, derivations, fields=(("size", str(count // heads)),))
 
 
 def _reordered(what: str, order: Sequence[int], derive: Derivation) -> TensorMistake:

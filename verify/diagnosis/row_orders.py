@@ -76,6 +76,44 @@ def heads_regrouped(rows: int, hyper: Hyperparameters) -> torch.Tensor | None:
     return by_key.transpose(0, 1).reshape(-1)
 
 
+def pairs_exchanged(rows: int, hyper: Hyperparameters) -> torch.Tensor | None:
+    """Return the order in which the two rows of each pair that RoPE rotates have changed places."""
+    if rows < hyper.head_dim:
+        return None
+    by_head = torch.arange(rows).view(-1, hyper.head_dim)
+    turned = by_head[:, : hyper.rotated].unflatten(1, (-1, 2)).flip(2).flatten(1)
+    return torch.cat((turned, by_head[:, hyper.rotated :]), dim=1).flatten()
+
+
+def permuted_with_size(size: int, *, half_split_before: bool) -> Order:
+    """Return the order of rows that were unpermuted as heads of another size.
+
+    half_split_before: the rows had Hugging Face's order of heads of the right size, as they should.
+    """
+
+    def order(rows: int, hyper: Hyperparameters) -> torch.Tensor | None:
+        before = never_unpermuted(rows, hyper) if half_split_before else torch.arange(rows)
+        return then(before, interleaved(rows, rows // size)) if rows % size == 0 else None
+
+    return order
+
+
+def shards_joined(count: int, *, of_columns: bool) -> Derivation:
+    """Derive shards of columns that were joined as rows, or of rows that were joined as columns; written flat."""
+
+    def derive(rows: Rows) -> Parts | None:
+        height, width = rows.weights.shape
+        if width == 1 or (width if of_columns else height) % count:
+            return None
+        if of_columns:
+            order = rows.weights.view(height, count, -1).transpose(0, 1)
+        else:
+            order = rows.weights.view(count, -1, width).transpose(0, 1)
+        return rows.stored(order.reshape(height, width)[rows.first : rows.last])
+
+    return derive
+
+
 def rolled(by: int) -> Derivation:
     """Derive every row (or element of a vector) `by` rows further down."""
 

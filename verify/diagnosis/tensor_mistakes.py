@@ -11,6 +11,7 @@ from verify.diagnosis import conversions as c
 from verify.diagnosis import mistakes as m
 from verify.diagnosis import quantizers as q
 from verify.diagnosis.bit_comparison import BitComparison
+from verify.diagnosis.column_groups import groups_of_columns, int8_transposed, largest_of_group
 from verify.diagnosis.derivation import Derivation
 from verify.diagnosis.row_orders import (
     half_split,
@@ -18,8 +19,10 @@ from verify.diagnosis.row_orders import (
     interleaved,
     never_unpermuted,
     of_heads,
+    pairs_exchanged,
     permuted_twice,
     rolled,
+    shards_joined,
     then,
     transposed,
     whole_heads_permuted,
@@ -33,7 +36,8 @@ class TensorMistake:
     """Combines a mistake with its derivations, any of which may have happened.
 
     Two are equal if their sentences are, so that tensors with the same mistake are named together. unknown: rows at
-    the tensor's edge for which the mistake gives no values. fields: for the sentence. ulps: how far a float may be
+    the tensor's edge for which the mistake gives no values. fields: for the sentence; measured: those of one tensor,
+    which others need not have. ulps: how far a float may be
     from its derivation, where the mistake's own arithmetic is not known.
     """
 
@@ -42,10 +46,11 @@ class TensorMistake:
     unknown: int = 0
     fields: tuple[tuple[str, str], ...] = ()
     ulps: int = 0
+    measured: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def sentence(self, hyper: Hyperparameters) -> str:
         """Say what the tensors hold."""
-        return self.mistake.of_file(**asdict(hyper) | dict(self.fields))
+        return self.mistake.of_file(**asdict(hyper) | dict(self.fields + self.measured))
 
     def explains(self, compared: BitComparison, name: str) -> bool:
         """Return whether the mistake gives every bit of the file's tensor, but for `ulps`."""
@@ -106,6 +111,7 @@ _HALVES = (
 )
 
 _ORDERS = (
+    TensorMistake(m.PAIRS_EXCHANGED, tuple(of_heads(kind, pairs_exchanged) for kind in (Q, K, *QK_NORMS))),
     TensorMistake(
         m.V_PERMUTED,
         (
@@ -117,6 +123,15 @@ _ORDERS = (
     TensorMistake(m.TRANSPOSED, (transposed,)),
     TensorMistake(m.ROWS_ROLLED, (rolled(1),), unknown=1, fields=(("direction", "down"),)),
     TensorMistake(m.ROWS_ROLLED, (rolled(-1),), unknown=1, fields=(("direction", "up"),)),
+    *(
+        TensorMistake(
+            m.SHARDS_JOINED,
+            (shards_joined(count, of_columns=of_columns),),
+            fields=(("count", str(count)), ("split", split), ("joined", joined)),
+        )
+        for count in (2, 4, 8)
+        for of_columns, split, joined in ((True, "columns", "rows"), (False, "rows", "columns"))
+    ),
 )
 
 _ZEROS = (
@@ -144,6 +159,7 @@ _PARTS = (
         )
         for by, direction in ((1, "late"), (-1, "early"))
     ),
+    TensorMistake(m.INT8_TRANSPOSED, (int8_transposed,)),
     TensorMistake(
         m.SCALES_SHIFTED_BY_A_GROUP, (c.scales_moved(by_groups=1), c.scales_moved(by_groups=-1)), unknown=1
     ),
@@ -171,7 +187,8 @@ _RECIPES = (
     TensorMistake(
         m.HALVES_ROUNDED_UP, (c.requantized(steps=c.upwards), c.requantized(steps=c.half_added_then_floor))
     ),
-    TensorMistake(m.ROUNDED_DOWN, (c.requantized(steps=c.downwards, least=-128),)),
+    TensorMistake(m.ROUNDED_DOWN, tuple(c.requantized(steps=c.downwards, least=least) for least in (-128, -127))),
+    TensorMistake(m.ROUNDED_UP, (c.requantized(steps=lambda weights, scale: (weights / scale).ceil()),)),
     TensorMistake(m.ROUNDED_TOWARDS_ZERO, (c.requantized(steps=c.towards_zero),)),
     TensorMistake(
         m.DIVIDED_BY_128, tuple(c.requantized(lambda peak: peak / 128, least=least) for least in (-127, -128))
@@ -188,11 +205,18 @@ _RECIPES = (
         TensorMistake(m.SIGNED_SCALES, (q.signed_scales(divisor),), fields=(("divisor", str(divisor)),))
         for divisor in (-128, -127, 127)
     ),
+    TensorMistake(
+        m.SIGNED_MAXIMUM, tuple(c.requantized(peak_of=largest_of_group, least=least) for least in (-127, -128))
+    ),
+    TensorMistake(
+        m.GROUPS_OF_COLUMNS, tuple(groups_of_columns(scales_transposed=turned) for turned in (False, True))
+    ),
     TensorMistake(m.QUANTIZED_IN_DOUBLE, (c.in_double,)),
     TensorMistake(m.ONE_SCALE_A_ROW, (c.requantized(peak_of=c.of_row),)),
     TensorMistake(m.ONE_SCALE, (c.requantized(peak_of=c.of_tensor),)),
     TensorMistake(m.SCALES_NOT_DIVIDED, (c.requantized(c.same, divide_by=c.by_127),)),
     TensorMistake(m.SCALES_INVERTED, (c.requantized(store=torch.reciprocal),)),
+    TensorMistake(m.SCALES_SQUARED, (c.requantized(store=torch.square),)),
 )
 
 _ON_THE_WAY = (

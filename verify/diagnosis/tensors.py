@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 import reader_c
 from verify.diagnosis.affine_fits import factors_of_rows, folded_norm, lines
 from verify.diagnosis.bit_comparison import BitComparison
+from verify.diagnosis.checkpoint_changes import diagnose_average, diagnose_changed
 from verify.diagnosis.damage import damage
 from verify.diagnosis.displaced_bytes import diagnose_displaced
 from verify.diagnosis.fused_rows import diagnose_fused
 from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis.mixed_rows import diagnose_mixed
 from verify.diagnosis.resemblance import diagnose_rearranged, last_resort
 from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_kind
 from verify.diagnosis.rope_table_mistakes import diagnose_tables
@@ -46,7 +48,10 @@ def diagnose_tensors(model: reader_c.Model, source: Source, differing: Sequence[
             best = found
         if best is not None and best.explained == 1:
             break
-    return best or diagnose_rearranged(compared, names) or last_resort(compared, names)
+    if best is not None:
+        return best
+    unexplained = (look(compared, names) for look in (diagnose_rearranged, diagnose_average, diagnose_changed))
+    return next((found for found in unexplained if found is not None), None) or last_resort(compared, names)
 
 
 def _within_tensors(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
@@ -59,7 +64,8 @@ def _within_tensors(compared: BitComparison, names: Sequence[str]) -> Diagnosis 
     if not explained:
         return None
     best = max(explained, key=lambda key: len(explained[key]))
-    held = explained[best]
+    # another mistake may give the same bits of some tensors, and was tried before
+    held = [name for name in names if name in explained[best] or best.explains(compared, name)]
     return diagnosis_of_tensors(best.mistake.name, best.sentence(compared.hyper), held, held, len(names))
 
 
@@ -101,4 +107,4 @@ def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
     return diagnosis_of_tensors(mistake.name, what, held, held, len(names))
 
 
-_ATTEMPTS = (_within_tensors, diagnose_swapped, diagnose_fused, diagnose_displaced, _damaged)
+_ATTEMPTS = (_within_tensors, diagnose_swapped, diagnose_fused, diagnose_mixed, diagnose_displaced, _damaged)

@@ -59,6 +59,9 @@ def value_changes(compared: BitComparison, name: str) -> Iterator[TensorMistake]
         return
     # the division's rounding is the writer's own
     yield TensorMistake(m.RECIPROCALS, (c.on_the_way(torch.reciprocal),), ulps=1)
+    yield TensorMistake(m.SQUARES, (c.on_the_way(torch.square),), ulps=1)
+    yield TensorMistake(m.SQUARE_ROOTS, (c.on_the_way(torch.sqrt),), ulps=1)
+    yield TensorMistake(m.MAGNITUDES, (c.on_the_way(torch.abs),))
     if math.isfinite(seen.largest):
         yield TensorMistake(m.CLIPPED, changed(lambda own, its: own.clamp(-its.largest, its.largest)))
     if seen.zeroed > 0:

@@ -30,6 +30,8 @@ def of_layers(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]
             sentence = m.LAYER_MISSING.of_engine(layer=missing)
             yield MistakenReference(m.LAYER_MISSING, sentence, hyper, load, order=order)
     yield MistakenReference(m.HALVES_SWAPPED, m.HALVES_SWAPPED.of_engine(), hyper, load, run=_feed_forward_first)
+    late = m.TOKENS_LATE.of_engine()
+    yield MistakenReference(m.TOKENS_LATE, late, hyper, load, run=_a_token_late)
     every = (None, *layers) if len(layers) > 1 else (None,)
     for layer in every:
         where = "every layer" if layer is None else f"layer {layer}"
@@ -62,6 +64,21 @@ def _feed_forward_first(
     for half in (_OF_ATTENTION, _OF_FEED_FORWARD):
         x = llama.layer(hyper, _without(load, half), number, x, rotations, noise, watch)
     return x
+
+
+def _a_token_late(
+    hyper: Hyperparameters,
+    load: Load,
+    number: int,
+    x: torch.Tensor,
+    rotations: dict[str, torch.Tensor],
+    noise: Noise,
+    watch: llama.Watch,
+) -> torch.Tensor:
+    """Let the first layer read each embedding one position late, but the first at its place."""
+    if number == 0:
+        x = torch.cat((x[:, :1], x[:, :-1]), dim=1)
+    return llama.layer(hyper, load, number, x, rotations, noise, watch)
 
 
 def _replacing(layer: int | None) -> RunLayer:

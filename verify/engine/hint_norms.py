@@ -34,6 +34,26 @@ def of_norms(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
     if all(load(name).all() for name in hyper.shapes() if name.endswith("norm.weight")):
         sentence = m.NORM_CENTRED.of_engine()
         yield MistakenReference(m.NORM_CENTRED, sentence, hyper, load, norm=_centred)
+    yield from _of_formulas(hyper, load)
+
+
+def _of_formulas(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    """Yield norms by other formulas, where they stand before attention and feed forward alone."""
+    if hyper.norm_place != "before" or hyper.norm_plus_one or hyper.qk_norm != "none":
+        return
+    eps = torch.tensor(hyper.norm_eps, dtype=torch.float32).item()
+
+    def made(what: str, size: Callable[[torch.Tensor], torch.Tensor]) -> MistakenReference:
+        def norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            return weight * x / size(x.square())
+
+        sentence = m.NORM_FORMULA.of_engine(found=what)
+        return MistakenReference(m.NORM_FORMULA, sentence, hyper, load, computed_norm=norm)
+
+    yield made("sqrt(mean of squares) + epsilon", lambda squares: squares.mean(-1, keepdim=True).sqrt() + eps)
+    yield made("the root of the sum of squares", lambda squares: (squares.sum(-1, keepdim=True) + eps).sqrt())
+    yield made("the mean of squares without its root", lambda squares: squares.mean(-1, keepdim=True) + eps)
+    yield made("1", lambda squares: torch.ones_like(squares[..., :1]))
 
 
 def _changed(load: Load, ending: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Load:

@@ -13,15 +13,17 @@ from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
 
 Load = llama.Load
+# by RoPE, as rope.rotations() returns them
+Rotations = dict[str, torch.Tensor]
 # (the result of a norm, the weights of that norm) -> what an engine has in its place
 ChangeNorm = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# (the input of a norm, the weights of that norm) -> its result
+Norm = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # (hyperparameters, the layer's rotation if it has one) -> a watch over one layer, which sees the result of each
 # operation and may change it
 MakeWatch = Callable[[Hyperparameters, torch.Tensor | None], llama.Watch]
 # as llama.layer, without rounding of inputs
-RunLayer = Callable[
-    [Hyperparameters, Load, int, torch.Tensor, dict[str, torch.Tensor], Noise, llama.Watch], torch.Tensor
-]
+RunLayer = Callable[[Hyperparameters, Load, int, torch.Tensor, Rotations, Noise, llama.Watch], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class MistakenReference:
     sentence: what an engine with the mistake does. hyper, load: what the reference computes with. watch: changes the
     results of its operations. order: of the layers, if it is not the right one. embedding: by what the embeddings are
     multiplied. norm: changes the result of every norm; last_norm: of the last one alone. normed: whether there is a
-    last one. run: computes each layer, if not llama.layer. coarse:
-    the mistake rounds, so that its own roundings differ between float32 and float64.
+    last one. computed_norm: computes every norm, where norms stand only before the blocks. run: computes each layer,
+    if not llama.layer. one_by_one: makes what computes each layer if positions must be computed one after the other.
+    whole: earlier positions depend on later ones, so that no part of a window tells. coarse: the mistake rounds, so
+    that its own roundings differ between float32 and float64.
     """
 
     mistake: Mistake
@@ -45,7 +49,10 @@ class MistakenReference:
     norm: ChangeNorm | None = None
     last_norm: ChangeNorm | None = None
     normed: bool = True
+    computed_norm: Norm | None = None
     run: RunLayer = llama.layer
+    one_by_one: Callable[[], RunLayer] | None = None
+    whole: bool = False
     coarse: bool = False
 
 
@@ -57,13 +64,10 @@ def logits_of(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.d
     rotations = rope.rotations(hyper, len(tokens) + 1, dtype, exact)
     within = {kind: rotation[:-1] for kind, rotation in rotations.items()}
     x = llama.embed(hyper, load, tokens.unsqueeze(0), dtype, exact) * reference.embedding
-    for number in range(hyper.n_layers) if reference.order is None else reference.order:
-        rotation = rotations.get(hyper.layer(number).rope)
-        watch = reference.watch(hyper, rotation) if reference.watch else llama.unwatched
-        if reference.norm is not None:
-            watch = _changing_norms(reference.norm, load, number)
-        x = reference.run(hyper, load, number, x, within, exact, watch)
-    if reference.normed:
+    x = _one_by_one(reference, x, within) if reference.one_by_one else _layers(reference, x, rotations, within)
+    if reference.computed_norm is not None:
+        x = reference.computed_norm(x, load("norm.weight").to(dtype))
+    elif reference.normed:
         x = llama.final_norm(hyper, load, x, exact)
     change = reference.last_norm or reference.norm
     if change is not None:
@@ -71,9 +75,48 @@ def logits_of(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.d
     return llama.finished(hyper, x[0] @ load(llama.classifier(hyper)).to(dtype).T, exact)
 
 
+def _layers(reference: MistakenReference, x: torch.Tensor, rotations: Rotations, within: Rotations) -> torch.Tensor:
+    hyper, load = reference.hyper, reference.load
+    for number in range(hyper.n_layers) if reference.order is None else reference.order:
+        rotation = rotations.get(hyper.layer(number).rope)
+        watch = reference.watch(hyper, rotation) if reference.watch else llama.unwatched
+        if reference.norm is not None:
+            watch = _changing_norms(reference.norm, load, number)
+        if reference.computed_norm is not None:
+            watch = _computing_norms(reference.computed_norm, load, number, x)
+        x = reference.run(hyper, load, number, x, within, Noise(), watch)
+    return x
+
+
+def _one_by_one(reference: MistakenReference, x: torch.Tensor, within: Rotations) -> torch.Tensor:
+    """Compute each position by itself; what computes the layers remembers the ones before."""
+    assert reference.one_by_one is not None
+    run, streams = reference.one_by_one(), []
+    for position in range(x.shape[1]):
+        here = slice(position, position + 1)
+        stream, rotations = x[:, here], {kind: rotation[here] for kind, rotation in within.items()}
+        for number in range(reference.hyper.n_layers):
+            stream = run(reference.hyper, reference.load, number, stream, rotations, Noise(), llama.unwatched)
+        streams.append(stream)
+    return torch.cat(streams, dim=1)
+
+
 def _changing_norms(change: ChangeNorm, load: Load, layer: int) -> llama.Watch:
     def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
         is_norm = operation in ("attention_norm", "ffn_norm", "attention_post_norm", "ffn_post_norm")
         return change(y, load(f"layers.{layer}.{operation}.weight").to(y.dtype)) if is_norm else y
+
+    return watch
+
+
+def _computing_norms(norm: Norm, load: Load, layer: int, x: torch.Tensor) -> llama.Watch:
+    stream = x
+
+    def watch(operation: str, y: torch.Tensor) -> torch.Tensor:
+        nonlocal stream
+        if operation == "attention_residual":
+            stream = y
+        is_norm = operation in ("attention_norm", "ffn_norm")
+        return norm(stream, load(f"layers.{layer}.{operation}.weight").to(y.dtype)) if is_norm else y
 
     return watch

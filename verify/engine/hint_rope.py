@@ -20,28 +20,28 @@ def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistaken
         return
     if hyper.rotated > 2:
         yield MistakenReference(
-            m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), hyper, load, _rotating(_halves, "q", "k")
+            m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), hyper, load, rotating(_halves, "q", "k")
         )
-    yield MistakenReference(
-        m.ROPE_BACKWARDS, m.ROPE_BACKWARDS.of_engine(), hyper, load, _rotating(_backwards, "q", "k")
-    )
+    for names, what in ((("q", "k"), "queries and keys"), (("q",), "queries"), (("k",), "keys")):
+        sentence = m.ROPE_BACKWARDS.of_engine(what=what)
+        yield MistakenReference(m.ROPE_BACKWARDS, sentence, hyper, load, rotating(_backwards, *names))
     for names, what in (
         (("q", "k"), "queries and keys, or takes every position for 0"),
         (("q",), "queries"),
         (("k",), "keys"),
     ):
         missing = m.ROPE_MISSING.of_engine(what=what)
-        yield MistakenReference(m.ROPE_MISSING, missing, hyper, load, _rotating(_not_at_all, *names))
+        yield MistakenReference(m.ROPE_MISSING, missing, hyper, load, rotating(_not_at_all, *names))
     yield MistakenReference(m.ROPE_ON_VALUES, m.ROPE_ON_VALUES.of_engine(), hyper, load, _values_rotated)
     # no logit tells a query that is rotated too far from keys that are rotated too little
     for name, what, other in (("q", "queries", "keys"), ("k", "keys", "queries")):
         further = m.ROPE_POSITION.of_engine(what=what, side=f"after (or for {other} from the position before)")
-        yield MistakenReference(m.ROPE_POSITION, further, hyper, load, _rotating(_one_further, name))
+        yield MistakenReference(m.ROPE_POSITION, further, hyper, load, rotating(_one_further, name))
     if first > 1:
         ends = m.ROPE_POSITION.of_engine(what=f"position {first} and all later ones", side=str(first - 1))
-        yield MistakenReference(m.ROPE_POSITION, ends, hyper, load, _rotating(_at(_stopping(first)), "q", "k"))
+        yield MistakenReference(m.ROPE_POSITION, ends, hyper, load, rotating(_at(_stopping(first)), "q", "k"))
         begins = m.ROPE_POSITION.of_engine(what=f"position {first} and later ones", side="0 on, again")
-        yield MistakenReference(m.ROPE_POSITION, begins, hyper, load, _rotating(_at(_again(first)), "q", "k"))
+        yield MistakenReference(m.ROPE_POSITION, begins, hyper, load, rotating(_at(_again(first)), "q", "k"))
 
 
 def _stopping(count: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -62,7 +62,7 @@ def _at(of: Callable[[torch.Tensor], torch.Tensor]) -> Rotate:
     return rotate
 
 
-def _rotating(rotate: Rotate, *names: str) -> MakeWatch:
+def rotating(rotate: Rotate, *names: str) -> MakeWatch:
     """Replace RoPE of "q", "k" or both. rotate: of (windows, length, heads, rotary_dim) and a complex rotation
     (length + 1, rotary_dim / 2)."""
 

@@ -23,6 +23,8 @@ from verify.sources import Hyperparameters
 
 # Positions on which every mistake is first tried, in float32, whose own rounding makes it look further away.
 _TRIED_POSITIONS = 48
+# For fewer positions all weights are read again and again.
+_ONE_BY_ONE = 8
 _SCREENED = 3.0
 # More positions are tried where int8 activations go wrong later, up to so many, with so many wrong ones.
 _BEYOND, _MOST_TRIED = 8, 512
@@ -146,7 +148,8 @@ def _fitted(seen: Seen, hyper: Hyperparameters, load: Load) -> Iterator[_Explana
 def _near(seen: Seen, references: Iterator[MistakenReference], tokens: torch.Tensor) -> Iterator[_Explanation]:
     """Yield the references whose logits are the engine's."""
     for known in references:
-        few = logits_of(known, tokens[: seen.tried], torch.float32).double().numpy()
+        count = len(tokens) if known.whole else _ONE_BY_ONE if known.one_by_one else seen.tried
+        few = logits_of(known, tokens[:count], torch.float32).double().numpy()
         if seen.left(few, coarse=known.coarse) > _SCREENED:
             continue
         made = logits_of(known, tokens).numpy()

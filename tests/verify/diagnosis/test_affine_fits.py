@@ -67,11 +67,11 @@ def test_each_row_or_column_may_have_a_factor_of_its_own(tmp_path: Path) -> None
     columns = np.linspace(3, 4, RIGHT[NAME].shape[1]).astype(np.float32)
     assert sentence(tmp_path, lambda w: w * rows) == (
         "rows-scaled",
-        " holds the source's rows, each multiplied by a factor of its own, 0.5 to 2",
+        f" holds the source's rows, each multiplied by a factor of its own, 0.5 to 2 in {NAME}",
     )
     assert sentence(tmp_path, lambda w: w * columns) == (
         "rows-scaled",
-        " holds the source's columns, each multiplied by a factor of its own, 3 to 4",
+        f" holds the source's columns, each multiplied by a factor of its own, 3 to 4 in {NAME}",
     )
 
 

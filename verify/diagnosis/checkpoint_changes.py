@@ -1,0 +1,250 @@
+"""Recognise what was done to a checkpoint before its export: adapters, merges, pruning, few bits, rotations.
+
+No bit follows from such a change, because its other ingredients are unknown. What it leaves is certain all the same:
+the difference has a low rank, the numbers have few levels, the rows keep their lengths and angles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from verify.diagnosis import mistakes as m
+from verify.diagnosis.bit_comparison import BitComparison
+from verify.diagnosis.found_numbers import numbers_beside
+from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors
+
+# Rows and columns of a matrix that are looked at.
+_SQUARE = 256
+# The largest rank of a difference that an adapter has.
+_LOW_RANK = 64
+# Nearly every element of a difference of low rank is at most this many roundings from it, and half of the elements
+# show the difference by so many. A writer's own sums may round, too.
+_OF_ROUNDING, _VISIBLE, _NEARLY_EVERY = 4.0, 8.0, 0.99
+# Rows and columns that an adapter changes, and values that other numbers replace: almost all.
+_ALMOST_ALL = 0.9
+# Runs of a row in which a quantizer has one scale; the whole row comes last.
+_RUNS = (32, 64, 128, 256)
+# So few different int8 among so many or more come from fewer bits.
+_FEW_INT8, _TELLING = 64, 2048
+# Runs that are counted.
+_COUNTED = 256
+# How exactly the products of rows are kept by a rotation in float32, and the most that their own rows may resemble.
+_KEPT, _ALIKE = 1e-4, 0.5
+_STORAGE_UNIT = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8}
+
+Seen = tuple[Mistake, str]
+
+
+@dataclass(frozen=True)
+class Corner:
+    """Holds the first rows of a matrix, float64: the file's numbers, the source's, and how much rounding moves each.
+
+    int8: of a quantized matrix. group_size: 0 if it is not quantized.
+    """
+
+    found: torch.Tensor
+    expected: torch.Tensor
+    bound: torch.Tensor
+    storage: str
+    int8: torch.Tensor | None = None
+    group_size: int = 0
+
+
+def diagnose_changed(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
+    """Return the change that most matrices show; None if none shows one. It explains no bit."""
+    shown: dict[Seen, list[str]] = {}
+    for name in names:
+        seen = _change_of(compared, name)
+        if seen is not None:
+            shown.setdefault(seen, []).append(name)
+    if not shown:
+        return None
+    mistake, what = max(shown, key=lambda key: len(shown[key]))
+    return diagnosis_of_tensors(mistake.name, what, shown[mistake, what], [], len(names))
+
+
+def _change_of(compared: BitComparison, name: str) -> Seen | None:
+    if min(compared.weights(name).shape) < 8:
+        return None
+    corner = _corner(compared, name)
+    if not torch.isfinite(corner.found).all() or not (corner.found != 0).any():
+        return None
+    return next((seen for look in _LOOKS if (seen := look(corner)) is not None), None)
+
+
+def _corner(compared: BitComparison, name: str) -> Corner:
+    _, found, expected = next(numbers_beside(compared, name))
+    how = compared.model.storage(name)
+    found, expected = found[:_SQUARE], expected[:_SQUARE]
+    if how.storage != "q8_0":
+        bound = _STORAGE_UNIT[how.storage] * torch.maximum(found.abs(), expected.abs())
+        return Corner(found, expected, bound, how.storage)
+    # each number is off by up to half a step, which is a 254th of its group's largest
+    step = found.unflatten(1, (-1, how.group_size)).abs().amax(dim=2) / 127
+    int8 = torch.from_numpy(compared.found(name)["int8"][: len(found)].astype("i8"))
+    bound = step.repeat_interleave(how.group_size, dim=1) / 2
+    return Corner(found, expected, bound, how.storage, int8, how.group_size)
+
+
+# ---- a difference of low rank ----
+
+
+def _low_rank(corner: Corner) -> Seen | None:
+    """Recognise a difference whose every element follows from few singular vectors, up to its own rounding.
+
+    Rounding is compared element by element, because that of one large row would be a rank, too.
+    """
+    off, bound = (part[:, :_SQUARE] for part in (corner.found - corner.expected, corner.bound))
+    if not _changed_everywhere(off) or float((off.abs() > _VISIBLE * bound).double().mean()) < 0.5:
+        return None
+    left, sizes, right = torch.linalg.svd(off, full_matrices=False)
+    for rank in range(1, min(_LOW_RANK, min(off.shape) // 4) + 1):
+        off = off - sizes[rank - 1] * torch.outer(left[:, rank - 1], right[rank - 1])
+        if float((off.abs() <= _OF_ROUNDING * bound).double().mean()) > _NEARLY_EVERY:
+            if rank == 1 and _is_removed(left[:, 0], corner):
+                return m.DIRECTION_REMOVED, m.DIRECTION_REMOVED.of_file()
+            return m.LOW_RANK_ADDED, m.LOW_RANK_ADDED.of_file(rank=rank)
+    return None
+
+
+def _changed_everywhere(off: torch.Tensor) -> bool:
+    """Return whether almost every row and column differs, as an adapter makes them; a few wrong rows are another
+    kind of damage."""
+    return all(float((off != 0).any(dim=dim).double().mean()) > _ALMOST_ALL for dim in (0, 1))
+
+
+def _is_removed(direction: torch.Tensor, corner: Corner) -> bool:
+    """Return whether the matrix writes nothing in this direction any more, although the source's does.
+
+    Only a part of the rows is seen if there are more, in which no direction ends.
+    """
+    before, after = (float((direction @ part).norm()) for part in (corner.expected, corner.found))
+    noise = _OF_ROUNDING * float((direction.square() @ corner.bound.square()).sum().sqrt())
+    return len(corner.found) < _SQUARE and after <= noise + 1e-3 * before and before > 10 * noise
+
+
+# ---- few levels ----
+
+
+def _few_levels(corner: Corner) -> Seen | None:
+    """Recognise numbers that took few different values in each run, as those of 4 bits do.
+
+    Zeros do not count, because pruning makes many.
+    """
+    if _correlation(corner) < 0.8:
+        return None
+    if corner.int8 is not None and corner.int8.numel() >= _TELLING:
+        used = len(corner.int8.unique())
+        if 3 < used <= _FEW_INT8:
+            bits = math.ceil(math.log2(used))
+            return m.FEW_LEVELS, m.FEW_LEVELS.of_file(run=corner.group_size, bits=bits)
+    width = corner.found.shape[1]
+    for run in (*(run for run in _RUNS if width % run == 0 and run < width), width):
+        levels, others = _levels(corner.found, run), _count(corner.found, run)
+        if run >= _RUNS[0] and (2 * levels <= torch.minimum(others, _levels(corner.expected, run))).all():
+            most = int(levels.max())
+            bits = 4 if most <= 16 else 8
+            return (m.FEW_LEVELS, m.FEW_LEVELS.of_file(run=run, bits=bits)) if 3 < most <= 256 else None
+    return None
+
+
+def _levels(numbers: torch.Tensor, run: int) -> torch.Tensor:
+    """Return how many different numbers but zero each of the first runs has."""
+    runs = numbers.reshape(-1, run)[:_COUNTED].sort(dim=1).values
+    steps = (runs[:, 1:] != runs[:, :-1]).sum(dim=1) + 1
+    return steps - (runs == 0).any(dim=1).long()
+
+
+def _count(numbers: torch.Tensor, run: int) -> torch.Tensor:
+    return (numbers.reshape(-1, run)[:_COUNTED] != 0).sum(dim=1)
+
+
+def _correlation(corner: Corner) -> float:
+    a, b = corner.found - corner.found.mean(), corner.expected - corner.expected.mean()
+    return float((a * b).sum() / (a.norm() * b.norm())) if a.norm() > 0 and b.norm() > 0 else 0.0
+
+
+# ---- values set to zero ----
+
+
+def _zeroed(corner: Corner) -> Seen | None:
+    """Recognise the source's values with zeros among them, which are neither a region nor all small ones."""
+    if corner.storage == "q8_0":
+        return None
+    zero = (corner.found == 0) & (corner.expected != 0)
+    near = (corner.found - corner.expected).abs() <= _STORAGE_UNIT[corner.storage] * corner.expected.abs()
+    if not (zero | near).all() or not _changed_everywhere(zero.double()):
+        return None
+    share = f"{100 * float(zero.double().mean()):.2g} %"
+    for of in (4, 8):
+        if zero.shape[1] % of == 0:
+            kept = (corner.found != 0).unflatten(1, (-1, of)).sum(dim=2)
+            if (kept <= of // 2).all() and float((kept == of // 2).double().mean()) > _ALMOST_ALL:
+                share = f"{of // 2} of every {of}"
+                break
+    return m.VALUES_ZEROED, m.VALUES_ZEROED.of_file(share=share)
+
+
+# ---- a rotation ----
+
+
+def _rotated(corner: Corner) -> Seen | None:
+    """Recognise rows that keep their lengths and angles, though they are other rows: an orthogonal matrix turned
+    them. A new order of columns does so too, but was tried before."""
+    if corner.storage != "fp32" or len(corner.found) < 8 or corner.found.shape[1] < 8:
+        return None
+    if _correlation(corner) > _ALIKE:
+        return None
+    before, after = (part @ part.T for part in (corner.expected, corner.found))
+    scale = float(before.diagonal().mean())
+    if float((after - before).abs().max()) <= _KEPT * scale and scale > 0:
+        return m.ROTATED, m.ROTATED.of_file()
+    return None
+
+
+# ---- a weighted average ----
+
+
+def diagnose_average(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
+    """Recognise f * source + (1 - f) * numbers of the same size that are independent of it, in almost all matrices.
+
+    Its standard deviation is then sqrt(f^2 + (1 - f)^2) times the source's, which no factor or noise gives by itself.
+    """
+    matrices = [name for name, shape in compared.shapes.items() if len(shape) == 2]
+    chosen = [name for name in names if name in set(matrices)]
+    if len(chosen) < max(2, _ALMOST_ALL * len(matrices)):
+        return None
+    shares = [_share_of(_corner(compared, name)) for name in chosen]
+    known = [share for share in shares if share is not None]
+    share = sum(known) / max(1, len(known))
+    # the rest correlates with the source by chance alone
+    chance = [0.01 + 5 * (1 - share) / math.sqrt(_counted(compared, name)) for name in chosen]
+    if len(known) < len(chosen) or any(abs(one - share) > room for one, room in zip(known, chance, strict=True)):
+        return None
+    what = m.WEIGHTED_AVERAGE.of_file(share=f"{100 * share:.0f} %")
+    return diagnosis_of_tensors(m.WEIGHTED_AVERAGE.name, what, chosen, [], len(names))
+
+
+def _counted(compared: BitComparison, name: str) -> int:
+    rows, width = compared.weights(name).shape
+    return min(rows, _SQUARE) * width
+
+
+def _share_of(corner: Corner) -> float | None:
+    a, b = corner.found - corner.found.mean(), corner.expected - corner.expected.mean()
+    if not (torch.isfinite(a).all() and b.norm() > 0):
+        return None
+    share = float((a * b).sum() / b.square().sum())
+    size = float(a.square().sum() / b.square().sum())
+    rest = size - share**2
+    # the other numbers' own size, relative to the source's
+    other = math.sqrt(max(rest, 0.0)) / (1 - share) if share < 1 else math.inf
+    return share if 0.1 < share < 0.97 and abs(other - 1) < 0.1 else None
+
+
+_LOOKS: tuple[Callable[[Corner], Seen | None], ...] = (_zeroed, _low_rank, _few_levels, _rotated)

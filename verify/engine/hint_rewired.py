@@ -1,0 +1,72 @@
+"""Rewire a layer of the reference: let its operations continue with results that an engine takes by mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from verify.engine.hint_reference import Load, RunLayer
+from verify.oracle import llama
+from verify.oracle.attention import rms_norm
+from verify.oracle.rounding_noise import Noise
+from verify.sources import Hyperparameters
+
+
+@dataclass
+class LayerSoFar:
+    """Holds what one layer has computed so far, with the mistake in it.
+
+    x: the stream before the layer. made: the results of its operations by name. load, rotation: as the layer has
+    them.
+    """
+
+    hyper: Hyperparameters
+    load: Load
+    number: int
+    x: torch.Tensor
+    rotations: dict[str, torch.Tensor]
+    made: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def middle(self) -> torch.Tensor:
+        """Return the stream between attention and feed forward."""
+        return self.made["attention_residual"]
+
+    def norm_weight(self, block: str) -> torch.Tensor:
+        """Return the weights of the norm before a block, attention or ffn."""
+        return self.load(f"layers.{self.number}.{block}_norm.weight").to(self.x.dtype)
+
+    def normed(self, x: torch.Tensor, block: str) -> torch.Tensor:
+        """Apply the norm of a block to x."""
+        return rms_norm(x, self.norm_weight(block), self.hyper, Noise())
+
+
+# (operation, its right result, what the layer has) -> the result to continue with
+Rewire = Callable[[str, torch.Tensor, LayerSoFar], torch.Tensor]
+
+
+def rewired(change: Rewire, layer: int | None = None) -> RunLayer:
+    """Compute a layer with other results; layer: the only one in which that is so."""
+
+    def run(
+        hyper: Hyperparameters,
+        load: Load,
+        number: int,
+        x: torch.Tensor,
+        rotations: dict[str, torch.Tensor],
+        noise: Noise,
+        watch: llama.Watch,
+    ) -> torch.Tensor:
+        if layer not in (None, number):
+            return llama.layer(hyper, load, number, x, rotations, noise, watch)
+        seen = LayerSoFar(hyper, load, number, x, rotations)
+
+        def rewire(operation: str, y: torch.Tensor) -> torch.Tensor:
+            seen.made[operation] = change(operation, y, seen)
+            return seen.made[operation]
+
+        return llama.layer(hyper, load, number, x, rotations, noise, rewire)
+
+    return run
