@@ -286,24 +286,18 @@ def show_smollm2(directory: Path, seeds: int) -> None:
         print(f"{name} activations, {seeds} seeds: {quantiles}, largest {values.max():.2f}; false alarms: {alarms}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smollm2", type=Path)
-    parser.add_argument("--seeds", type=int, default=100)
-    arguments = parser.parse_args()
-    if arguments.smollm2:
-        show_smollm2(arguments.smollm2, arguments.seeds)
+def show_random(models: int, first_seed: int) -> None:
+    """Print how far honest files of random models are from the draws, then how far dishonest storage is."""
     with tempfile.TemporaryDirectory() as directory:
-        results = [honest(arguments.seed + n, Path(directory) / "model.bin") for n in range(arguments.models)]
+        results = [honest(first_seed + n, Path(directory) / "model.bin") for n in range(models)]
     values = np.array([distance for _kind, distance in results])
     quantiles = ", ".join(f"{q:.0%} {np.quantile(values, q):.2f}" for q in (0.5, 0.9, 0.99))
     print(f"{len(results)} honest files; limit {storage.LIMIT_SIGMAS:g} standard deviations of the draws")
     print(f"distance of an honest file: {quantiles}, largest {values.max():.2f}")
-    print("largest by kind of weights:", {k: f"{max(v for kind, v in results if kind == k):.2f}" for k in KINDS})
+    by_kind = {kind: [value for of, value in results if of == kind] for kind in KINDS}
+    print("largest by kind of weights:", {k: f"{max(found):.2f}" for k, found in by_kind.items() if found})
     print(f"false alarms: {int((values > storage.LIMIT_SIGMAS).sum())}")
-    found = [[distances(model, group_size, arguments.seed + n) for n in range(3)] for model, group_size in MODELS]
+    found = [[distances(model, group_size, first_seed + n) for n in range(3)] for model, group_size in MODELS]
     print("least distance of 3 models of each size (other statistics in brackets)")
     for name in found[0][0]:
         row = [
@@ -311,6 +305,19 @@ def main() -> None:
             for of_size in found
         ]
         print(f"{name:40}{''.join(row)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=int, default=300, help="random models; 0 for none, and no dishonest storage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smollm2", type=Path)
+    parser.add_argument("--seeds", type=int, default=100)
+    arguments = parser.parse_args()
+    if arguments.smollm2:
+        show_smollm2(arguments.smollm2, arguments.seeds)
+    if arguments.models:
+        show_random(arguments.models, arguments.seed)
 
 
 if __name__ == "__main__":

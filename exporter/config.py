@@ -9,7 +9,7 @@ from exporter.experts import check_experts, expert_shapes
 from exporter.number_checks import check_count, check_positive
 from exporter.rope_scaling import RopeScaling
 from exporter.strict_json import shown
-from exporter.switches import OPTIONAL_COUNTS, OPTIONAL_FACTORS, LayerKind, check_switches
+from exporter.switches import OPTIONAL_COUNTS, OPTIONAL_FACTORS, SWITCHES, LayerKind, check_switches
 
 _UNSCALED = RopeScaling()
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
@@ -180,6 +180,12 @@ class ModelConfig:
     def kv_dim(self) -> int:
         """Return the width of all kv heads together."""
         return self.head_dim * self.n_kv_heads
+
+
+# What Llama does, by switch.
+SWITCH_DEFAULTS: dict[str, object] = {
+    field.name: field.default for field in fields(ModelConfig) if field.name in SWITCHES
+}
 
 
 def without_idle_window(config: ModelConfig) -> ModelConfig:

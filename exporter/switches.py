@@ -14,24 +14,12 @@ NORM_PLACES = ("before", "after", "both")
 QK_NORMS = ("none", "head", "whole")
 LAYER_ROPES = ("none", "first", "second")
 
-# What Llama does, under the names of ModelConfig's fields.
-SWITCH_DEFAULTS: dict[str, object] = {
-    "norm_place": "before",
-    "norm_plus_one": False,
-    "qk_norm": "none",
-    "rotary_dim": 0,
-    "window": 0,
-    "query_scale_beta": 0.0,
-    "embedding_scale": 1.0,
-    "score_scale": 0.0,
-    "residual_scale": 1.0,
-    "logit_divisor": 1.0,
-    "score_cap": 0.0,
-    "logit_cap": 0.0,
-    "local_theta": 0.0,
-    "n_experts": 0,
-    "layers": (),
-}
+# The fields of ModelConfig whose default says what Llama does.
+SWITCHES = (
+    *("norm_place", "norm_plus_one", "qk_norm", "rotary_dim", "window", "query_scale_beta"),
+    *("embedding_scale", "score_scale", "residual_scale", "logit_divisor", "score_cap", "logit_cap"),
+    *("local_theta", "n_experts", "layers"),
+)
 
 # Counts and factors that may be zero, which stands for "the model has none".
 OPTIONAL_COUNTS = (

@@ -107,7 +107,8 @@ def _run(
             yield tokenizer.decode([token], previous=previous, **text)
         if len(tokens) > steps:
             return
-        logits = _feed(session, tokens, how)
+        for batch in in_batches(session, tokens, how):
+            logits = batch
         previous = tokens[-1]
         while True:
             token = sampler.sample(logits)
@@ -119,10 +120,7 @@ def _run(
             logits, previous = session.forward([token], **how)[0], token
 
 
-def _feed(session: Session, tokens: list[int], how: dict[str, Any]) -> NDArray[np.float32]:
-    """Return the logits after a prompt."""
-    parts = [tokens[first : first + _AT_ONCE] for first in range(0, len(tokens), _AT_ONCE)]
-    for part in parts[:-1]:
-        session.forward(part, **how)
-    logits: NDArray[np.float32] = session.forward(parts[-1], **how)[-1]
-    return logits
+def in_batches(session: Session, tokens: list[int], how: dict[str, Any]) -> Iterator[NDArray[np.float32]]:
+    """Feed a prompt; yield the logits (vocab_size,) after each batch of its tokens."""
+    for first in range(0, len(tokens), _AT_ONCE):
+        yield session.forward(tokens[first : first + _AT_ONCE], **how)[-1]

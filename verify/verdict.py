@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from verify.checks.certificates import GreedyText
 from verify.checks.coverage import check_coverage
 from verify.checks.metrics import digest_of
 from verify.checks.policy import DEFAULT_POLICY, load_policy
@@ -41,6 +42,8 @@ from verify.run.worker import Job
 from verify.sources import Source, open_source
 from verify.system.numerics import pinned_numerics
 from verify.system.pulse import HASHED, IMPORTED, OF_TRANSFORMERS
+from verify.vectors.engine_outputs import Prompt
+from verify.vectors.prompts import certify_prompts, not_certified, read_prompts
 
 
 def verify(
@@ -75,8 +78,10 @@ def verify(
     keep_freed_memory()
     with pinned_numerics(), _open(source, path, options) as opened:
         plan = _plan(opened, options, earlier)
+        prompts = read_prompts(opened.source, options.evidence, plan.length)
         store = EvidenceStore(Path(options.resume) if options.resume else None, _dependencies(plan.job, opened))
         findings = opened.subject.run(opened.source, plan.job, plan.length, options, store)
+        texts, options = _greedy_texts(opened, plan, options, findings, prompts)
         taken = opened.watch.taken
         hashed = HASHED * _size(path)
         # what renders the report finishes the stage
@@ -84,7 +89,7 @@ def verify(
             if options.announce is not None:
                 options.announce(taken.describe())
             opened.expect_unchanged()
-        report = _report(opened, plan, findings, options, taken)
+        report = dataclasses.replace(_report(opened, plan, findings, options, taken), greedy_texts=texts)
     return report if earlier is None else with_baseline(report, earlier)
 
 
@@ -177,6 +182,20 @@ def _windows(opened: _Opened, options: Options, length: int, seed: Seed) -> tupl
         if len({len(window.tokens) for window in windows}) == len({len(window.tokens) for window in shorter}):
             raise
         return shorter, opened.subject.cost(source, shorter, options)
+
+
+def _greedy_texts(
+    opened: _Opened, plan: _Plan, options: Options, findings: CheckFindings, prompts: tuple[Prompt, ...]
+) -> tuple[tuple[GreedyText, ...], Options]:
+    """Certify greedy text from the prompts; return it, and the options with a note where it cannot be certified."""
+    passed = {check.name for check in findings.checks if check.status == "pass"}
+    if note := not_certified(prompts, passed):
+        return (), dataclasses.replace(options, notes=(*options.notes, note))
+    model = opened.subject.model
+    if not prompts or model is None:
+        return (), options
+    steps, memory = options.evidence.steps, plan.job.memory
+    return certify_prompts(model, opened.source, prompts, steps, memory, options.progress), options
 
 
 def _report(opened: _Opened, plan: _Plan, findings: CheckFindings, options: Options, taken: Taken) -> Report:

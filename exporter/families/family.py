@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from exporter.config import ModelConfig
+from exporter.config import SWITCH_DEFAULTS, ModelConfig
 from exporter.families.layer_kinds import Windows, no_window
 from exporter.families.mixtures import Mixture, no_mixture
 from exporter.families.written_rope import flat_rope
 from exporter.huggingface_names import ExpertNames
 from exporter.strict_json import Json
-from exporter.switches import SWITCH_DEFAULTS, described
+from exporter.switches import described
 
 _BIASES = ("qkv_bias", "wo_bias", "mlp_bias")
 # A field of ModelConfig, what the family needs there, and what a model has.

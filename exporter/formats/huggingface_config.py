@@ -7,11 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from exporter.checkpoint import Dtype
-from exporter.config import ModelConfig
+from exporter.config import SWITCH_DEFAULTS, ModelConfig
 from exporter.errors import FormatError
 from exporter.families import FAMILIES, Family, family_that_computes
 from exporter.rope_scaling import ROPE_SCALING_FIELDS, RopeScaling
-from exporter.switches import SWITCH_DEFAULTS
 
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
 _TORCH_DTYPES: dict[Dtype, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}

@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from exporter.config import ModelConfig, tensor_shapes
+from exporter.config import SWITCH_DEFAULTS, ModelConfig, tensor_shapes
 from exporter.errors import FormatError
-from exporter.switches import SWITCH_DEFAULTS, described
+from exporter.switches import described
 
 PartName = Literal["fp32", "fp16", "bf16", "int8", "scale"]
 

@@ -19,7 +19,7 @@ from exporter.tokenizers.model import (
 )
 
 ALIGNMENT = 64
-HEAD = struct.Struct("<6I2i2i2IQ8x")
+HEAD = struct.Struct("<6I2iIi2IQ8x")
 KINDS: dict[Kind, int] = {"bytes": 1, "characters": 2}
 PATTERNS: dict[Pattern, int] = {"none": 0, "gpt2": 1, "llama3": 2, "qwen2": 3}
 ADDED_FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
@@ -87,13 +87,8 @@ def _checked(model: TokenizerModel) -> bytes:
     count = len(model.pieces)
     if not 1 <= count <= MOST_TOKENS:
         raise refuse("tokens", f"1 to {MOST_TOKENS}", count)
-    if model.strips_spaces and model.kind == "bytes":
-        raise refuse("remove_extra_whitespaces", "false for pieces of bytes", "true")
-    if model.kind == "characters" and not model.byte_fallback:
-        raise refuse("byte_fallback", "true", "false")
-    for name, token in (("bos", model.bos), ("eos", model.eos), *(("eos", token) for token in model.eos_ids)):
-        if token is not None and token >= count:
-            raise refuse(name, f"a token below {count}", token)
+    _check_kind(model, refuse)
+    _check_tokens(model, refuse)
     added = {each.id for each in model.added}
     known: dict[bytes, int] = {}
     for token, piece in enumerate(model.pieces):
@@ -105,6 +100,38 @@ def _checked(model: TokenizerModel) -> bytes:
     if len(template) > MOST_TEMPLATE_BYTES:
         raise refuse("chat template", f"at most {MOST_TEMPLATE_BYTES} bytes", len(template))
     return template
+
+
+def _check_kind(model: TokenizerModel, refuse: Callable[..., FormatError]) -> None:
+    """Refuse rules that the other kind of pieces has."""
+    foreign = (
+        ("bytes", "remove_extra_whitespaces", "false", str(model.strips_spaces).lower()),
+        ("bytes", "byte_fallback", "false", str(model.byte_fallback).lower()),
+        ("bytes", "unk", "none", "none" if model.unk is None else str(model.unk)),
+        ("characters", "digits", "false", str(model.digits).lower()),
+        ("characters", "pre-tokenizer", "none", model.pattern),
+    )
+    for kind, name, expected, found in foreign:
+        if model.kind == kind and found != expected:
+            raise refuse(name, f"{expected} for pieces of {kind}", found)
+    if model.kind == "characters" and not model.byte_fallback:
+        raise refuse("byte_fallback", "true", "false")
+    scored = model.kind == "characters" and not model.merges
+    if (model.scores is not None) != scored:
+        expected, found = ("some", "none") if scored else ("none", "some")
+        raise refuse("scores", f"{expected} for pieces of {model.kind} with {len(model.merges)} merges", found)
+
+
+def _check_tokens(model: TokenizerModel, refuse: Callable[..., FormatError]) -> None:
+    """Refuse special tokens that are none of the tokens, or that encoding needs and that are not there."""
+    count = len(model.pieces)
+    named = (("bos", model.bos), ("eos", model.eos), ("unk", model.unk), *(("eos", token) for token in model.eos_ids))
+    for name, token in named:
+        if token is not None and not 0 <= token < count:
+            raise refuse(name, f"a token below {count}", token)
+    for name, token, needed in (("bos", model.bos, model.begins_with_bos), ("eos", model.eos, model.ends_with_eos)):
+        if needed and token is None:
+            raise refuse(name, "a token, as encoding adds it", "none")
 
 
 def _check_scored(

@@ -50,6 +50,8 @@ class _Reader:
             self.refuse("kind and pre-tokenizer", "1 or 2 and 0 to 3", f"{kind} and {pattern}")
         if not 1 <= tokens <= MOST_TOKENS:
             self.refuse("token_count", f"1 to {MOST_TOKENS}", tokens)
+        if scored > 1:
+            self.refuse("scored", "0 or 1", scored)
         pieces = self._pieces(tokens, piece_bytes)
         scores = self._numbers("f", tokens) if scored else None
         if scores is not None and not all(map(math.isfinite, scores)):

@@ -75,8 +75,8 @@ static int read_counts(rc_block *b, const uint8_t *bytes, int64_t size, int64_t 
     RC_TRY(read_token(b, bytes, EOS_AT, "eos", b->flags & RC_ENDS, &b->eos, status));
     RC_TRY(rc_read_u32(bytes, TEMPLATE_AT, "template_size", 0, MOST_TEMPLATE, &count, status));
     b->template_size = count;
-    const bool may_score = b->kind == 2 && !p->merge_count;
-    RC_TRY(rc_read_u32(bytes, SCORED_AT, "scored", 0, may_score, &count, status));
+    const bool scored = b->kind == 2 && !p->merge_count;
+    RC_TRY(rc_read_u32(bytes, SCORED_AT, "scored", scored, scored, &count, status));
     p->is_scored = count;
     p->piece_bytes = rc_load_i64(bytes + PIECE_BYTES_AT);
     if (p->piece_bytes < 0 || p->piece_bytes > size)

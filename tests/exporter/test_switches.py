@@ -9,8 +9,8 @@ import pytest
 from helpers.models import config
 
 import exporter
-from exporter.config import without_idle_window
-from exporter.switches import SWITCH_DEFAULTS, described
+from exporter.config import SWITCH_DEFAULTS, without_idle_window
+from exporter.switches import SWITCHES, described
 
 WINDOWED, SECOND = exporter.LayerKind(windowed=True), exporter.LayerKind(rope="second")
 PLAIN, MIXED = exporter.LayerKind(), exporter.LayerKind(experts=True)
@@ -78,7 +78,7 @@ def test_one_model_has_one_form() -> None:
     assert config().rotated == 8
     assert config(rotary_dim=4).rotated == 4
     assert config().layer(1) == PLAIN
-    assert {field: getattr(config(), field) for field in SWITCH_DEFAULTS} == SWITCH_DEFAULTS
+    assert {field: getattr(config(), field) for field in SWITCHES} == SWITCH_DEFAULTS
 
 
 def test_values_are_described_in_words() -> None:

@@ -102,6 +102,10 @@ BROKEN = {
         "scored at 44: expected at most 0, found 1",
     ),
     "scored bytes": (u32(44, 1), "scored at 44: expected at most 0, found 1"),
+    "neither scores nor merges": (
+        Block(kind=2, pieces=[b"a"]).content(),
+        "scored at 44: expected at least 1, found 0",
+    ),
     "scored twice": (u32(44, 2, SCORED), "scored at 44: expected at most 1, found 2"),
     "more bytes than the block": (
         bent(48, struct.pack("<Q", 193)),
@@ -301,7 +305,8 @@ def test_what_has_no_piece_becomes_unk_or_nothing() -> None:
 
 def test_decoding_leaves_out_the_prefix_at_the_beginning_only() -> None:
     pieces = ["\u2581a".encode(), "\u2581".encode(), b"a", b"<s>", b"<0x20>"]
-    block = Block(kind=2, flags=blocks.PREFIX | blocks.BYTE_PIECES, pieces=pieces, added=[(3, 1)], bos=3)
+    flags = blocks.PREFIX | blocks.BYTE_PIECES
+    block = Block(kind=2, flags=flags, pieces=pieces, scores=[0.0] * 5, added=[(3, 1)], bos=3)
     tokenizer = opened(block.content())
     assert tokenizer.decode([0, 0]) == b"a a"
     assert tokenizer.decode([3, 0]) == b"<s> a"

@@ -6,15 +6,20 @@ of their difference. With int8 activations logits have exact bits, so a token is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from verify.checks.digits import percentage
+from verify.checks.digits import counted, percentage
 from verify.checks.execution import LIMIT_SIGMAS
 from verify.checks.logit_blocks import Logits
 from verify.oracle.logit_margins import WindowMargins
+
+# Characters of a prompt that a sentence shows.
+_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,71 @@ class Certificates:
             share = percentage(self.int8_certain / self.positions, 2)
             said += f"; with int8 activations at {self.int8_certain:,} ({share}, exact)"
         return said
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Describes two tokens between which rounding decides.
+
+    tokens: the likeliest and the second. sigmas: how far their logits are apart, in standard deviations of the
+    rounding of their difference.
+    """
+
+    position: int
+    tokens: tuple[int, int]
+    sigmas: float
+
+
+@dataclass(frozen=True)
+class GreedyText:
+    """Says how long greedy text from a prompt is certain.
+
+    prompt: its text; None for a prompt of token ids. activations: fp32 or q8. tokens: how many the C reader chose.
+    certain: how many of them every correct engine chooses before the first that is not certain. tie: at the position
+    that decides that one; None if all are certain. smallest_margin: of all the tokens, in standard deviations.
+    """
+
+    prompt: str | None
+    activations: Literal["fp32", "q8"]
+    tokens: int
+    certain: int
+    tie: Tie | None
+    smallest_margin: float
+
+    def sentence(self, spelled: Callable[[int], str] = str) -> str:
+        """Say how long the text is certain, for people. spelled: returns a token as people read it."""
+        what = "greedy text" if self.prompt is None else f"greedy text from {_shortened(self.prompt)}"
+        if self.activations == "q8":
+            what += " with int8 activations"
+        if self.tie is None:
+            finite = math.isfinite(self.smallest_margin)
+            least = f"smallest margin {self.smallest_margin:.3g} standard deviations" if finite else "to the bit"
+            return f"{what} is certain for all {counted(self.tokens, 'token')}; {least}"
+        first, second = (spelled(token) for token in self.tie.tokens)
+        return (
+            f"{what} is certain for {counted(self.certain, 'token')}; then, at position {self.tie.position}, {first} "
+            f"and {second} are a tie within rounding: {self.tie.sigmas:.3g} standard deviations apart"
+        )
+
+
+def greedy_text_of(
+    prompt: str | None, activations: Literal["fp32", "q8"], first: int, found: Certificates
+) -> GreedyText:
+    """Say how long greedy text is certain. first: the position of the first token that was chosen. found: of the
+    positions from there on."""
+    at = found.first_uncertain
+    return GreedyText(
+        prompt=prompt,
+        activations=activations,
+        tokens=found.positions,
+        certain=found.positions if at is None else at.position - first,
+        tie=None if at is None else Tie(at.position, at.tokens, at.sigmas),
+        smallest_margin=found.smallest.sigmas,
+    )
+
+
+def _shortened(prompt: str) -> str:
+    return repr(prompt) if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]!r}..."
 
 
 def certificates_of(

@@ -94,14 +94,16 @@ def certify(
 
 def _certified(judge: GreedyJudge, prompt: Prompt, steps: int, tokenizer: Path) -> tuple[list[str], bool]:
     """Certify the C reader's own greedy text."""
-    from verify.vectors.sentences import of_greedy_text, of_output, spelling  # noqa: PLC0415
+    from verify.checks.certificates import greedy_text_of  # noqa: PLC0415
+    from verify.vectors.sentences import of_output, spelling  # noqa: PLC0415
 
     output = judge.greedy(prompt.ids, steps)
     judged = judge.judge(output)
     spelled = spelling(tokenizer)
     if not judged.passed:
         return [of_output(output, judged, spelled)], False
-    return [of_greedy_text(output.first, judged, spelled)], True
+    found = greedy_text_of(None, "fp32", output.first, judged.certificates)
+    return [found.sentence(spelled)], True
 
 
 def _judged(judge: GreedyJudge, outputs: list[Output], tokenizer: Path) -> tuple[list[str], bool]:

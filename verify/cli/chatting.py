@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import reader_c
+from reader_c.generation import in_batches
 from verify.errors import CannotJudgeError
 from verify.system.signals import heed
 from verify.tokenizers.chat import Message, TemplateError, render
-
-# Prompt tokens that are computed together. All their logits are kept for a moment.
-_AT_ONCE = 64
 
 
 def tokenizer_with_template(model: reader_c.Model, file: Path) -> reader_c.Tokenizer:
@@ -117,10 +115,9 @@ class Conversation:
             # what was generated need not be what its text encodes to
             self._session.close()
             self._session, self._fed = self._open(), []
-        rest = ids[len(self._fed) :]
-        for first in range(0, len(rest), _AT_ONCE):
+        for batch in in_batches(self._session, ids[len(self._fed) :], self._how):
             heed()
-            logits = self._session.forward(rest[first : first + _AT_ONCE], **self._how)[-1]
+            logits = batch
         self._fed = list(ids)
         return logits
 

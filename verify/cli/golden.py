@@ -115,6 +115,7 @@ def check_vectors(context: click.RichContext, /, vectors: Path, file: Path, quie
     """
     expect_engine(context)
     from verify.engine.command import EngineFailedError  # noqa: PLC0415
+    from verify.vectors.asserting import success  # noqa: PLC0415
     from verify.vectors.checking import check_engine, check_reader, read_vectors  # noqa: PLC0415
 
     engine = engine_of(*(given[name] for name in OF_ENGINE))
@@ -128,7 +129,5 @@ def check_vectors(context: click.RichContext, /, vectors: Path, file: Path, quie
         if found.first is not None:
             click.echo(f"fail: {found.first}")
         else:
-            exact = given["engine_activations"] == "q8"
-            worst = "the same bits" if exact else f"at most {found.worst:.2f} of {known.limit:g} standard deviations"
-            click.echo(f"pass: {found.logits:,} logits at {found.positions:,} positions, {worst}")
+            click.echo(f"pass: {success(found, known, int8=given['engine_activations'] == 'q8')}")
     return 0 if found.passed else 1

@@ -36,13 +36,44 @@ from verify.cli.options import (
 from verify.cli.prepare import check_directory, expect_engine, signing_key, start_pytorch, verdict_options
 from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
 
+_GREEDY_TEXT = (
+    click.option(
+        "--prompt",
+        "prompts",
+        multiple=True,
+        metavar="TEXT",
+        panel=panels.EVIDENCE,
+        help="Report how long greedy text from TEXT is certain; needs the source's tokenizer. May be repeated.",
+    ),
+    click.option(
+        "--steps",
+        type=int,
+        default=64,
+        show_default=True,
+        metavar="N",
+        panel=panels.EVIDENCE,
+        help="Tokens of greedy text, for each --prompt.",
+    ),
+)
+
 
 @click.command(
     cls=panels.Command,
     epilog="Example: export-and-verify verify model.pt model.bin --text heldout.txt --report report",
 )
 @with_options(
-    SOURCE, FILE, *READING, MAX_SEQ_LEN, *EVIDENCE, TOKENIZER_FILE, *JUDGEMENT, *ENGINE, *RESOURCES, SIGN_KEY, *OUTPUT
+    SOURCE,
+    FILE,
+    *READING,
+    MAX_SEQ_LEN,
+    *EVIDENCE,
+    *_GREEDY_TEXT,
+    TOKENIZER_FILE,
+    *JUDGEMENT,
+    *ENGINE,
+    *RESOURCES,
+    SIGN_KEY,
+    *OUTPUT,
 )
 @click.pass_context
 def verify(
@@ -103,6 +134,7 @@ _VECTORS = click.option(
     *READING,
     *format_options(FORMATS),
     *EVIDENCE,
+    *_GREEDY_TEXT,
     *JUDGEMENT,
     *ENGINE,
     *RESOURCES,

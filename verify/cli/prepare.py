@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_THREADS = 256
 MOST_WORKERS = 10_000
 
-_OF_EVIDENCE = ("text", "tokenizer", "tokens", "windows", "length", "seed", "depth")
+_OF_EVIDENCE = ("text", "tokenizer", "tokens", "windows", "length", "seed", "depth", "prompts", "steps")
 OF_ENGINE = ("engine_library", "engine_command", "engine_activations", "engine_timeout", "engine_memory")
 _UNCHANGED = (
     *("policy", "baseline", "max_seq_len", "source_kind"),

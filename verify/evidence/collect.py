@@ -37,6 +37,8 @@ class Evidence:
         text: a file of UTF-8 text, which adds windows.
         tokenizer: for text; by default the one beside the source.
         tokens: token ids, which add windows: an .npy file [windows, length], or arrays.
+        prompts: texts from which a report says how long greedy text is certain; they add no windows.
+        steps: how many tokens of greedy text, for each prompt.
     """
 
     depth: str = "standard"
@@ -46,6 +48,8 @@ class Evidence:
     text: Path | None = None
     tokenizer: Path | None = None
     tokens: Path | Sequence[NDArray[np.int64]] | None = None
+    prompts: tuple[str, ...] = ()
+    steps: int = 64
 
     def __post_init__(self) -> None:
         # paths may be given as text
@@ -80,7 +84,7 @@ class Evidence:
         Raises:
             CannotJudgeError: the text or the tokens cannot be used, or a number is out of range.
         """
-        if self.tokenizer is not None and self.text is None:
+        if self.tokenizer is not None and self.text is None and not self.prompts:
             raise CannotJudgeError("tokenizer: expected a text to encode, found none: give --text FILE")
         depth, hyper = depth_of(self.depth), source.hyperparameters
         count, length = self._sizes(max_seq_len)

@@ -13,6 +13,7 @@ import pytest
 from verify.checks.result import checks_made
 
 if TYPE_CHECKING:
+    from verify.engine.command import Engine
     from verify.run.options import Options
 
 # (option, type, metavar, help); a hub id as the source is text, all other paths are relative to where pytest started
@@ -56,6 +57,12 @@ def add_options(group: pytest.OptionGroup) -> None:
         default=[],
         help="A .bin file or a Hugging Face directory to judge; may be repeated.",
     )
+    group.addoption(
+        "--verify-vectors",
+        metavar="FILE",
+        help="Golden vectors that an engine must give: --verify-engine on --verify-file, the package's own reader "
+        "without --verify-engine, or a function in tests with the fixture assert_golden_vectors.",
+    )
     for name, metavar, text in _FILES:
         group.addoption(f"--verify-{name}", metavar=metavar, help=text)
     for name, kind, metavar, text in _WORDS:
@@ -97,17 +104,10 @@ class Asked:
 
     def options(self, file: Path) -> Options:
         """Return the options of the verdict. Raises CannotJudgeError."""
-        from verify.engine.command import Engine  # noqa: PLC0415  # torch and numpy come with these
-        from verify.evidence import Evidence  # noqa: PLC0415
+        from verify.evidence import Evidence  # noqa: PLC0415  # torch and numpy come with these
         from verify.run.options import Options  # noqa: PLC0415
 
         given = {name: value for name, value in self.given.items() if value is not None}
-        engine = {
-            "library": given.get("engine"),
-            "command": given.get("engine_command"),
-            "seconds": given.get("engine_timeout", 600.0),
-            "activations": given.get("engine_activations", "fp32"),
-        }
         evidence = ("depth", "windows", "length", "seed", "text", "tokenizer", "tokens")
         reading = (
             "tokenizer_file",
@@ -123,7 +123,7 @@ class Asked:
         of_rope = ("rope_theta", "rope_scaling_factor")
         return Options(
             evidence=Evidence(**{name: given[name] for name in evidence if name in given}),
-            engine=Engine(**engine) if self._has_engine else None,
+            engine=engine_of(given),
             report_dir=self.report_dir(file),
             **{name: given[name] for name in (*reading, *of_rope) if name in given},
         )
@@ -133,10 +133,22 @@ class Asked:
         return self.given["engine"] is not None or self.given["engine_command"] is not None
 
 
+def engine_of(given: dict[str, Any]) -> Engine | None:
+    """Return the engine that the options name, None if they name none. Raises CannotJudgeError."""
+    library, command = given.get("engine"), given.get("engine_command")
+    if library is None and command is None:
+        return None
+    from verify.engine.command import Engine  # noqa: PLC0415  # torch and numpy come with it
+
+    seconds, activations = given.get("engine_timeout") or 600.0, given.get("engine_activations") or "fp32"
+    return Engine(library, command, seconds, activations=activations)  # type: ignore[arg-type]  # it checks the word
+
+
 def asked_of(config: pytest.Config) -> Asked | None:
-    """Return what the options ask for, None where they ask for nothing. Raises UsageError."""
+    """Return what the options ask for, None where they ask for no verdict on a file. Raises UsageError."""
     source, files = config.getoption("verify_source"), config.getoption("verify_file")
-    if source is None and not files:
+    # golden vectors need no source
+    if source is None and (not files or config.getoption("verify_vectors") is not None):
         return None
     if source is None or not files:
         given, absent = ("--verify-file", "--verify-source") if files else ("--verify-source", "--verify-file")
@@ -153,13 +165,13 @@ def asked_of(config: pytest.Config) -> Asked | None:
         source = here / source
     # as pytest writes paths: without "..", but with a link's own name
     paths = tuple(dict.fromkeys(Path(os.path.abspath(here / file)) for file in files))  # noqa: PTH100
-    values = _given(config, here)
+    values = given_of(config, here)
     if values["report"] is not None and len({path.name for path in paths}) < len(paths):
         raise pytest.UsageError("--verify-report: expected files of different names, found two of one name")
     return Asked(source, paths, values, _shared(config))
 
 
-def _given(config: pytest.Config, here: Path) -> dict[str, Any]:
+def given_of(config: pytest.Config, here: Path) -> dict[str, Any]:
     """Return the options by name. Raises UsageError for a file that is not there."""
     names = [name.replace("-", "_") for name, *_ in (*_FILES, *_WORDS)]
     given = {name: config.getoption(f"verify_{name}") for name in (*names, "follow_links", "tied")}

@@ -94,7 +94,7 @@ class Run:
         if session.config.option.collectonly:
             return
         if len(self._passed) < len(self._files) and not hasattr(session.config, "workerinput"):
-            session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED, key=_severity)
+            session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED, key=severity)
 
     @property
     def _passed(self) -> list[int]:
@@ -113,6 +113,6 @@ class Run:
             )
 
 
-def _severity(status: int) -> int:
+def severity(status: int) -> int:
     """Order exit statuses: a run without tests counts as less than one with a failure."""
     return -1 if status == pytest.ExitCode.NO_TESTS_COLLECTED else int(status)

@@ -17,6 +17,7 @@ from verify.checks.baseline import BaselineComparison
 from verify.checks.metrics import Metrics, WindowMetrics
 from verify.checks.result import Bound, CheckResult
 from verify.report.findings import Findings
+from verify.report.greedy_texts import contradictions_of
 from verify.tokenizers.drawn_texts import TEXTS
 
 # check -> the kinds of bounds with which it can pass or fail
@@ -63,6 +64,7 @@ def contradictions(findings: Findings) -> Iterator[str]:
         yield from _of_metrics(name, metrics, windows)
     yield from _of_quantization(findings)
     yield from _of_certificates(findings)
+    yield from contradictions_of(findings.greedy_texts)
     if (engine := findings.engine) and engine.same_bits > engine.logits:
         yield f"engine: same_bits: expected at most its {engine.logits} logits, found {engine.same_bits}"
     for comparison in findings.baseline.comparisons if findings.baseline else ():

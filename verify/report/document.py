@@ -46,6 +46,7 @@ def document_of(findings: Findings) -> dict[str, Any]:
         "metrics_q8_activations": _record(findings.metrics_q8_activations),
         "windows": [_record(window) for window in findings.windows],
         "certificates": _record(findings.certificates),
+        "greedy_texts": [_record(one) for one in findings.greedy_texts],
         "tensors": [_record(tensor) for tensor in findings.tensors],
         "closure": _record(findings.closure),
         **_of_attribution(findings.attribution),

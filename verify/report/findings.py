@@ -9,7 +9,7 @@ from typing import Any, Literal
 from verify.attribution.logit_error import Closure
 from verify.attribution.storage_cost import Attribution
 from verify.checks.baseline import BaselineComparison
-from verify.checks.certificates import Certificates
+from verify.checks.certificates import Certificates, GreedyText
 from verify.checks.metrics import Metrics, WindowMetrics
 from verify.checks.operations import LayerReport
 from verify.checks.policy import Policy
@@ -54,7 +54,8 @@ class Findings:
     notes: what a reader should know beside the verdict, such as a setting that nobody typed.
     metrics_q8_activations: of a Q8_0 file under runq.c's arithmetic, which also rounds activations to int8. date: of
     the run, in UTC; None in reports of earlier versions. certificates: what is certain of greedy text; None without
-    logits, and in reports of earlier versions.
+    logits, and in reports of earlier versions. greedy_texts: how long greedy text is certain from the prompts that
+    were given.
     """
 
     source: Mapping[str, Any]
@@ -79,6 +80,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     date: str | None = None
     certificates: Certificates | None = None
+    greedy_texts: tuple[GreedyText, ...] = ()
 
     @property
     def blamed(self) -> tuple[CheckResult, ...]:

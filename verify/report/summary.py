@@ -49,6 +49,9 @@ def _lines(findings: Findings) -> Iterator[str]:
     if findings.certificates:
         yield ""
         yield f"**Greedy text:** {_text(findings.certificates.sentence())}"
+    for text in findings.greedy_texts:
+        yield ""
+        yield _text(text.sentence()).replace("greedy text", "**Greedy text**", 1)
     if findings.baseline:
         yield ""
         yield f"**Against the baseline** {_text(findings.baseline.path)}:"

@@ -47,6 +47,8 @@ def show_report(console: Console, findings: Findings, written: Path | None = Non
             say(console, f"{heading}: {describe(metrics)}")
     if findings.certificates:
         say(console, f"greedy text: {findings.certificates.sentence()}")
+    for text in findings.greedy_texts:
+        say(console, text.sentence())
     if findings.attribution:
         say(console, _costs(findings.attribution))
     _show_reasons(console, findings)

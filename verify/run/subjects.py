@@ -38,12 +38,13 @@ class Subject(Protocol):
     """A file or a directory that is judged.
 
     path: as it was given. sha256: of the bytes that were read, whatever the path names by now. arithmetic: of the
-    engine.
+    engine. model: the open file; None for a directory.
     """
 
     path: StrPath
     sha256: str
     arithmetic: str
+    model: reader_c.Model | None
 
     def section(self, source: Source) -> str:
         """Return the policy's table."""
@@ -100,6 +101,7 @@ class FileSubject:
 
     def __init__(self, model: reader_c.Model, path: StrPath, at_first: Identity | None) -> None:
         self._model, self.path, self._at_first = model, path, at_first
+        self.model: reader_c.Model | None = model
         self.sha256 = sha256_of(model.content)
 
     def section(self, source: Source) -> str:
@@ -145,12 +147,14 @@ class DirectorySubject:
     for options that only a file has."""
 
     arithmetic: str = "transformers"
+    model: reader_c.Model | None = None
 
     def __init__(self, path: Path, options: Options) -> None:
         for name, given in (
             ("engine", options.engine),
             ("cluster", options.cluster),
             ("tokenizer-file", options.tokenizer_file),
+            ("prompt", options.evidence.prompts or None),
         ):
             if given is not None:
                 raise CannotJudgeError(f"{name}: expected a .bin file to judge, found a directory: omit --{name}")

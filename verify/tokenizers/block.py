@@ -119,6 +119,7 @@ def _check_header(h: _Header, vocab_size: int) -> None:
     _expect("token_count", 1 <= count <= limit, f"1 to {limit}", count)
     for name, number in (("bos", h.bos), ("unk", h.unk)):
         _expect(name, NONE <= number < count, f"-1 to {count - 1}", number)
+    _expect("unk", h.kind == 2 or h.unk == NONE, "-1 for kind 1", h.unk)
     _expect("eos", h.eos < count or h.eos == _NO_ID, f"0 to {count - 1}, or none", h.eos)
     _expect("bos", not h.flags & _BITS["add_bos"] or h.bos != NONE, "an id, as encoding begins with it", "none")
     _expect("eos", not h.flags & _BITS["add_eos"] or h.eos != _NO_ID, "an id, as encoding ends with it", "none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from verify.vectors.asserting import assert_vectors
 from verify.vectors.checking import Checked, Deviation, check_engine, check_logits, read_vectors, saved_logits
 from verify.vectors.golden import GoldenVectors, WindowVectors, as_json, encode
 from verify.vectors.making import Made, make_vectors
@@ -15,6 +16,7 @@ __all__ = [
     "Made",
     "WindowVectors",
     "as_json",
+    "assert_vectors",
     "check_engine",
     "check_logits",
     "checker_source",

@@ -16,12 +16,13 @@ from verify.errors import CannotJudgeError
 from verify.oracle import llama
 from verify.oracle.logit_margins import Margins, WindowMargins
 from verify.oracle.logit_sigma import LogitNoise
+from verify.run.memory import AT_EASE, Plan
 from verify.run.reference_logits import References
 from verify.sources import Source
 from verify.vectors.engine_outputs import Output
 from verify.vectors.expectations import expect_agreement, expect_the_source
 
-_DRAWS = 8
+DRAWS = 8
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,38 @@ class Judged:
 
 
 class GreedyJudge:
-    """Judges choices on one file by the source's model. int8: with int8 activations, as runq.c computes.
+    """Judges choices on one file by the source's model.
 
+    int8: with int8 activations, as runq.c computes. is_judged: whether the caller knows that the file holds the
+    source's model. memory: as References takes it.
     Raises CannotJudgeError if the file does not hold the source's model to the bit.
     """
 
-    def __init__(self, model: reader_c.Model, source: Source, *, int8: bool = False) -> None:
+    def __init__(
+        self,
+        model: reader_c.Model,
+        source: Source,
+        *,
+        int8: bool = False,
+        is_judged: bool = False,
+        memory: Plan = AT_EASE,
+    ) -> None:
         if int8 and not model.config.group_size:
             raise CannotJudgeError(f"{model.path}: expected Q8_0 weights for int8 activations, found none")
         if model.config.vocab_size < 2:
             raise CannotJudgeError(f"{model.path}: vocab_size: expected 2 tokens or more to choose from, found 1")
-        expect_the_source(model, source)
+        if not is_judged:
+            expect_the_source(model, source)
         self._model, self._source, self._int8 = model, source, int8
-        self._references, self._agreed = References(source, model), False
+        self._references, self._agreed = References(source, model, memory), False
 
     def greedy(self, fed: Sequence[int], steps: int) -> Output:
-        """Let the C reader continue a prompt greedily."""
+        """Let the C reader continue a prompt greedily. Raises CannotJudgeError for a prompt that leaves no room."""
+        most = self._model.config.max_seq_len
+        if len(fed) >= most:
+            raise CannotJudgeError(
+                f"{self._model.path}: prompt: expected fewer tokens than max_seq_len = {most}, found {len(fed)}"
+            )
         length = min(len(fed) + steps, self._model.config.max_seq_len)
         tokens, given = [*fed], [*fed]
         with self._model.session(length) as session:
@@ -106,7 +123,7 @@ class GreedyJudge:
             choices.add(h)
 
         noise = LogitNoise(hyper, load, tokens, reference, 0, seen=seen)
-        noise.draw(_DRAWS)
+        noise.draw(DRAWS)
         logit = None
         if output.logits is not None:
             logit = worst_logit(0, reference[0], noise.window(0), output.logits, LIMIT_SIGMAS)

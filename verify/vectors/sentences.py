@@ -28,21 +28,6 @@ def spelling(tokenizer: Path) -> Spelled:
     return spelled
 
 
-def of_greedy_text(first: int, judged: Judged, spelled: Spelled) -> str:
-    """Say how long greedy text stays certain. first: the position of the first token that was
-    chosen. spelled: returns a token as people read it."""
-    found = judged.certificates
-    if (at := found.first_uncertain) is None:
-        smallest = found.smallest.sigmas
-        least = f"smallest margin {smallest:.3g} standard deviations" if math.isfinite(smallest) else "to the bit"
-        return f"greedy text is certain for all {counted(found.positions, 'token')}; {least}"
-    certain = counted(at.position - first, "token")
-    return (
-        f"greedy text is certain for {certain}; then, at position {at.position}, {spelled(at.tokens[0])} and "
-        f"{spelled(at.tokens[1])} are a tie within rounding: {at.sigmas:.3g} standard deviations apart"
-    )
-
-
 def of_output(output: Output, judged: Judged, spelled: Spelled) -> str:
     """Say whether a correct engine may have given an output."""
     if judged.defect is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from verify.attribution.logit_error import Closure, Part
 from verify.attribution.storage_cost import Attribution, Residual, TensorShare
-from verify.checks.certificates import Certificates, MarginAt
+from verify.checks.certificates import Certificates, GreedyText, MarginAt, Tie
 from verify.checks.metrics import Metrics, WindowMetrics, WorstPosition
 from verify.checks.operations import LayerReport
 from verify.checks.policy import load_policy
@@ -78,6 +78,10 @@ COVERAGE = Coverage(
     traced_positions=6,
 )
 
+GREEDY_TEXTS = (
+    GreedyText("Once <b>", "fp32", tokens=8, certain=5, tie=Tie(7, (1, 2), 3.5), smallest_margin=2.0),
+    GreedyText("Once <b>", "q8", tokens=8, certain=8, tie=None, smallest_margin=math.inf),
+)
 CERTIFICATES = Certificates(24, 22, 10.0, MarginAt(1, 2, (3, 5), 8.25), MarginAt(4, 0, (7, 2), 0.5), 24)
 
 ORIGINS = ("text", "text", "text", "random", "random", "random", "fixed", "fixed")
@@ -204,6 +208,7 @@ def passing() -> Report:
         metrics_q8_activations=METRICS_Q8,
         windows=windows_of(METRICS, "fp32") + windows_of(METRICS_Q8, "q8"),
         certificates=CERTIFICATES,
+        greedy_texts=GREEDY_TEXTS,
         tensors=(
             TensorReport(GUILTY, (48, 40), "q8_0", 8, 0.01, 0.011, 0.9, 0.001, 40.0),
             TensorReport("norm.weight", (48,), "fp32", 0, 0.0, None, None, 0.0, None),

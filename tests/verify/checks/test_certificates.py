@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from verify.checks.certificates import MarginAt, all_certificates, certificates_of, one_largest
+from verify.checks.certificates import MarginAt, Tie, all_certificates, certificates_of, greedy_text_of, one_largest
 from verify.oracle.logit_margins import WindowMargins
 
 FIRST, SECOND = np.arange(4), np.arange(4) + 10
@@ -21,6 +21,23 @@ def test_a_margin_of_ten_is_certain_and_less_is_not() -> None:
     assert (found.positions, found.certified, found.limit) == (4, 2, 10.0)
     assert found.first_uncertain == MarginAt(3, 2, (2, 12), 9.999)
     assert found.smallest == MarginAt(3, 3, (3, 13), 2.0)
+
+
+def test_greedy_text_is_certain_up_to_the_first_tie() -> None:
+    found = greedy_text_of("Once", "fp32", 0, of(0, 11.0, 10.0, 9.0, 2.0))
+    assert (found.tokens, found.certain, found.tie, found.smallest_margin) == (4, 2, Tie(2, (2, 12), 9.0), 2.0)
+    assert found.sentence(lambda token: f"<{token}>") == (
+        "greedy text from 'Once' is certain for 2 tokens; then, at position 2, <2> and <12> are a tie within "
+        "rounding: 9 standard deviations apart"
+    )
+    certain = greedy_text_of(None, "fp32", 0, of(0, 11.0, 10.0, 12.0, 20.0))
+    assert (certain.certain, certain.tie) == (4, None)
+    assert certain.sentence() == "greedy text is certain for all 4 tokens; smallest margin 10 standard deviations"
+    exact = greedy_text_of("a\n" * 50, "q8", 0, of(0, *[np.inf] * 4))
+    shown = r"a\n" * 30
+    assert exact.sentence() == (
+        f"greedy text from '{shown}'... with int8 activations is certain for all 4 tokens; to the bit"
+    )
 
 
 def test_windows_merge_in_their_order() -> None:

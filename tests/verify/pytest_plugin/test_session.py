@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from verify.pytest_plugin import session as module
-from verify.pytest_plugin.session import JUDGE, Check, CheckedFile, Run, _severity
+from verify.pytest_plugin.session import JUDGE, Check, CheckedFile, Run, severity
 
 ONE, TWO = Path("one.bin"), Path("two.bin")
 CHECK = {"name": "tensors", "status": "pass", "detail": "all bits", "where": {}}
@@ -218,5 +218,5 @@ def test_a_session_fails_unless_every_file_passed(lines: list[tuple[int, str]], 
 
 
 def test_no_tests_are_less_than_a_failure() -> None:
-    assert sorted(pytest.ExitCode, key=_severity)[0] == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert module._severity(1) == 1
+    assert sorted(pytest.ExitCode, key=severity)[0] == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert module.severity(1) == 1

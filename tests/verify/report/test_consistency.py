@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.reports import CERTIFICATES, DIGEST, GUILTY, METRICS, consistent, failing, passing
+from helpers.reports import CERTIFICATES, DIGEST, GREEDY_TEXTS, GUILTY, METRICS, consistent, failing, passing
 
 from verify.checks.baseline import check_baseline, compare
 from verify.checks.result import CHECKS, exact
@@ -290,13 +290,14 @@ def test_a_tokenizer_cannot_be_removed_together_with_its_check(tmp_path: Path) -
 
 
 def test_a_report_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    """It has none of the three keys that came later."""
+    """It has none of the four keys that came later."""
     document = json.loads(compared().to_json())
     del document["optional_checks"], document["judged_again"], document["certificates"]
+    del document["greedy_texts"]
     document["digest"] = digest_of_report(document)
     path = tmp_path / "report.json"
     path.write_text(json.dumps(document))
-    assert read_report(path) == dataclasses.replace(compared(), certificates=None)
+    assert read_report(path) == dataclasses.replace(compared(), certificates=None, greedy_texts=())
 
 
 def test_certificates_are_those_of_the_windows() -> None:
@@ -324,6 +325,30 @@ def test_certificates_are_those_of_the_windows() -> None:
     ):
         first, *_ = contradictions(dataclasses.replace(passing(), certificates=wrong))
         assert first == f"certificates: {message}"
+
+
+def test_what_is_said_of_greedy_text_fits_together() -> None:
+    uncertain, certain = GREEDY_TEXTS
+    assert list(contradictions(dataclasses.replace(passing(), greedy_texts=GREEDY_TEXTS))) == []
+    assert uncertain.tie is not None
+    for wrong, message in (
+        (dataclasses.replace(certain, certain=9), "certain: expected at most its 8 tokens, found 9"),
+        (dataclasses.replace(certain, certain=7), "tie: expected one, as 7 of 8 are certain, found none"),
+        (dataclasses.replace(uncertain, certain=8), "tie: expected none, as 8 of 8 are certain, found one"),
+        (
+            dataclasses.replace(certain, smallest_margin=9.5),
+            "smallest_margin: expected at least 10, as all are certain, found 9.5",
+        ),
+        *(
+            (
+                dataclasses.replace(uncertain, tie=dataclasses.replace(uncertain.tie, sigmas=sigmas)),
+                f"tie: sigmas: expected 2, the smallest margin, to 10, found {sigmas:g}",
+            )
+            for sigmas in (1.5, 10.0)
+        ),
+    ):
+        found = list(contradictions(dataclasses.replace(passing(), greedy_texts=(certain, wrong))))
+        assert found == [f"greedy_texts: 1: {message}"]
 
 
 def test_a_nan_contradicts_every_number_and_no_nan(tmp_path: Path) -> None:

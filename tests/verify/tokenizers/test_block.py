@@ -62,6 +62,7 @@ _HEADER = {
     (24, "<i", -2): "bos: expected -1 to 5, found -2",
     (24, "<i", 6): "bos: expected -1 to 5, found 6",
     (28, "<i", 6): "unk: expected -1 to 5, found 6",
+    (28, "<i", 2): "unk: expected -1 for kind 1, found 2",
     (36, "<I", 6): "eos: expected 0 to 5, or none, found 6",
     (40, "<I", (1 << 20) + 1): "template_size: expected at most 1048576, found 1048577",
     (44, "<I", 1): "scored: expected 0 for kind 1 with 1 merges, found 1",

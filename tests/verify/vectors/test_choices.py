@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 from pathlib import Path
 
@@ -14,11 +15,17 @@ from helpers.models import arrays, config
 
 import exporter
 import reader_c
+import verify
+from verify.checks.certificates import GreedyText
 from verify.demo import CHECKPOINT
 from verify.errors import CannotJudgeError
+from verify.evidence import Evidence
+from verify.run.memory import AT_EASE
+from verify.run.progress import no_progress
 from verify.sources import open_source
 from verify.vectors.choices import GreedyJudge
 from verify.vectors.engine_outputs import Output, Prompt, expect_shown, parting, read_output, read_prompt
+from verify.vectors.prompts import certify_prompts, read_prompts
 
 MODEL = config(dim=64, hidden_dim=96, n_layers=3, n_heads=4, n_kv_heads=2, vocab_size=96, max_seq_len=64)
 PROMPT = [5, 17, 40]
@@ -242,6 +249,88 @@ def test_the_command_names_a_defect_or_a_tie(files: Files) -> None:
     assert third.startswith(f"{one} and {other} part at position 2: ")
     assert third.endswith(": a tie within rounding, 0 standard deviations")
     refused(run("certify", files.source, files.file, "--ids", files.prompt, "--steps", 0), "--steps: expected 1 or")
+
+
+# ---- the prompts of a verdict ----
+
+
+def test_each_prompt_is_certified_with_each_kind_of_activations(files: Files) -> None:
+    prompts, seen = (Prompt((5, 17), "a"), Prompt((40,), "b")), []
+
+    def certified(source: Path, file: Path, steps: int) -> tuple[GreedyText, ...]:
+        with reader_c.open(file) as model:
+            return certify_prompts(model, open_source(source), prompts, steps, AT_EASE, lambda *now: seen.append(now))
+
+    found = certified(files.source, files.quantized, 6)
+    assert [(text.prompt, text.activations) for text in found] == [
+        ("a", "fp32"),
+        ("b", "fp32"),
+        ("a", "q8"),
+        ("b", "q8"),
+    ]
+    assert all((text.tokens, text.certain, text.tie) == (6, 6, None) for text in found)
+    assert {stage for stage, _done, _all in seen} == {"greedy text"}
+    assert seen[-1][1] == seen[-1][2]
+    tied, other = certified(files.twice_source, files.twice, 9)
+    assert tied.tie is not None
+    assert other.tie is not None
+    assert (tied.tokens, tied.certain, tied.tie.position, tied.tie.sigmas) == (9, 0, 1, 0.0)
+    assert other.tie.position == 0
+    # max_seq_len ends the text
+    assert {text.tokens for text in certified(files.source, files.file, 99)} == {62, 63}
+
+
+def test_a_reader_that_chooses_wrongly_gives_no_verdict(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Output.of_tokens("the C reader", greedy(files.file, "Relu"), len(PROMPT) - 1)
+    monkeypatch.setattr(GreedyJudge, "greedy", lambda *_: wrong)
+    with (
+        reader_c.open(files.file) as model,
+        pytest.raises(
+            CannotJudgeError, match=r"m\.bin: prompt: expected a correct engine's choices, found the C reader: a"
+        ),
+    ):
+        certify_prompts(model, open_source(files.source), [Prompt(tuple(PROMPT), "a")], 9, AT_EASE, no_progress)
+
+
+def test_prompts_are_refused_before_anything_is_computed(files: Files, tmp_path: Path) -> None:
+    source = open_source(CHECKPOINT)
+    assert read_prompts(source, Evidence(), 9) == ()
+    (prompt,) = read_prompts(source, Evidence(prompts=("In the beginning",)), 10)
+    assert prompt.text == "In the beginning"
+    for evidence, message in (
+        (Evidence(prompts=("In",), steps=0), "^steps: expected 1 or more, found 0$"),
+        (Evidence(prompts=("",)), "^--prompt: expected a text"),
+        (Evidence(prompts=("In the beginning God",)), "^prompt: expected fewer tokens than max_seq_len = 3, found"),
+        (Evidence(prompts=("In",), tokenizer=files.none), "none"),
+    ):
+        with pytest.raises(CannotJudgeError, match=message):
+            read_prompts(source, evidence, 3)
+    with reader_c.open(files.file) as model, pytest.raises(CannotJudgeError, match=r"max_seq_len = 64, found 64$"):
+        GreedyJudge(model, open_source(files.source)).greedy(range(64), 1)
+    directory = tmp_path / "hf"
+    directory.mkdir()
+    with pytest.raises(CannotJudgeError, match=r"^prompt: expected a \.bin file to judge, found a dir"):
+        verify.verify(CHECKPOINT, directory, evidence=Evidence(prompts=("In",)))
+
+
+@pytest.mark.slow
+def test_a_report_says_how_long_greedy_text_is_certain(tmp_path: Path) -> None:
+    file, report = tmp_path / "model.bin", tmp_path / "report"
+    exporter.export(exporter.open_checkpoint(CHECKPOINT), file, format="v3")
+    quick = ("--depth", "quick", "--windows", "1", "--length", "8", "--prompt", "In the beginning", "--steps", "5")
+    said = run("verify", CHECKPOINT, file, *quick, "--report", report)
+    assert said.returncode == 0
+    (text,) = verify.read_report(report / "report.json").greedy_texts
+    assert (text.prompt, text.activations, text.tokens, text.certain) == ("In the beginning", "fp32", 5, 5)
+    assert text.sentence() in said.stdout
+    assert text.sentence().replace("greedy text", "**Greedy text**") in (report / "summary.md").read_text()
+    assert text.sentence().replace("greedy", "Greedy") in html.unescape((report / "report.html").read_text())
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    said = run("verify", CHECKPOINT, file, *quick)
+    assert said.returncode == 1
+    assert "note: greedy text from the prompts was not certified, because " in said.stdout
 
 
 TEXT = "In the beginning God, and the chief priests and the Levites, and the Levites"

@@ -14,7 +14,7 @@ import exporter
 import exporter.encode
 import reader_c
 import verify
-from exporter.switches import SWITCH_DEFAULTS
+from exporter.config import SWITCH_DEFAULTS
 from helpers.defects.drafts import Draft
 from helpers.defects.files import Bytes
 from helpers.defects.kinds import FORMATS, GROUP_SIZE, Case
