@@ -90,7 +90,7 @@ def judged_settings(where: Path, said: dict[str, Any]) -> Settings:
     """Judge every key. Raises CannotJudgeError for another family, quantized weights, and a key that transformers
     reads and this project does not support."""
     family, notes = _family(where, said)
-    _expect_unquantized(where, said.get("quantization_config"))
+    expect_unquantized(where, said.get("quantization_config"))
     ignored = []
     for key, value in said.items():
         if key in _UNDERSTOOD_BY[family] | _JUDGED_APART | _NO_EFFECT:
@@ -136,7 +136,8 @@ def _family(where: Path, said: dict[str, Any]) -> tuple[str, list[str]]:
     return named, [f"config.json: architectures says {cut}; model_type {named} decides, as in transformers"]
 
 
-def _expect_unquantized(where: Path, said: object) -> None:
+def expect_unquantized(where: Path, said: object) -> None:
+    """Raise CannotJudgeError where a quantization_config says something."""
     if said is None:
         return
     method: object = None
