@@ -20,9 +20,7 @@ _REASONS = {
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), _WRAPPER),
     "mllama": "cross-attention between text and images",
     "paligemma": "attention in both directions over the prompt",
-    "ministral": "windows in some layers of a Mistral",
     "olmo": "norms without weights",
-    "gemma": "norms of 1 + weight before attention alone",
     "phi": "LayerNorm",
     "phi4_multimodal": _WRAPPER,
 }

@@ -35,7 +35,7 @@ _NO_EFFECT = {
     *("_experts_implementation_internal", "base_model_tp_plan", "base_model_pp_plan"),
     *("base_model_ep_plan", "base_model_fsdp_plan"),
     # training
-    *("attention_dropout", "resid_pdrop", "initializer_range", "gradient_checkpointing"),
+    *("attention_dropout", "resid_pdrop", "residual_dropout", "initializer_range", "gradient_checkpointing"),
     # a router's noise and loss
     *("router_jitter_noise", "router_aux_loss_coef"),
     # Gemma 3 sets it of sliding_window_pattern, and asks layer_types
@@ -103,7 +103,7 @@ def judged_settings(where: Path, said: dict[str, Any]) -> Settings:
     # that it stands there is enough, even as null
     if FAMILIES[family].windows == "all" and "layer_types" in said:
         why = {
-            "mistral": "none (transformers takes a Mistral with layer_types for a Ministral, which is not supported)"
+            "mistral": "none (transformers takes a Mistral with layer_types for a Ministral: name that as model_type)"
         }
         expected = why.get(family, f"none (all layers of {family} have the same window)")
         raise refusal(where, "layer_types", expected, said["layer_types"])

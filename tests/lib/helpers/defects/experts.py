@@ -92,6 +92,7 @@ EXPERT_ENGINE_DEFECTS = (
             "experts-normalized"),
     _engine("the experts with the least shares chosen", ((_BETTER, _BETTER.replace(">", "<")),), "routed", None),
     _engine("gate and up of experts swapped",
-            ((_GATE, _GATE.replace("W1", "W3")), (_UP, _UP.replace("W3", "W1"))), "expert_gate", None),
+            ((_GATE, _GATE.replace("W1", "W3")), (_UP, _UP.replace("W3", "W1"))), "expert_gate",
+            "gate-up-swapped"),
     _engine("what experts give added without their shares", ((_ADDED, "out[i] += row[i];"),), "down", None),
 )  # fmt: skip
