@@ -2,6 +2,7 @@
 
     make calibrate
     make calibrate SMOLLM2=DIR      and seeds of SmolLM2-135M in Q8_0, from its Hugging Face directory
+    python benchmarks/calibrate_storage.py --experts    honest mixtures of experts in Q8_0 alone
 
 Random healthy models, exported to formats with Q8_0, float16 and bfloat16: the largest distance from the draws, in
 their standard deviations. Then models of three sizes, whose weights or int8 activations are rounded by mistake in
@@ -24,6 +25,7 @@ from helpers.models import Arrays, arrays, config, hyperparameters
 
 import exporter
 import reader_c
+from exporter.switches import LayerKind
 from verify.checks import storage
 from verify.evidence.generated import random_windows
 from verify.oracle import llama, rope
@@ -57,6 +59,22 @@ def random_config(rng: np.random.Generator) -> exporter.ModelConfig:
     )
 
 
+def with_experts(model: exporter.ModelConfig, rng: np.random.Generator) -> exporter.ModelConfig:
+    """The model with a mixture of experts in some layers, one at least: of any number, width and choice."""
+    mixed = rng.random(model.n_layers) < 0.6
+    mixed[rng.integers(model.n_layers)] = True
+    width, experts = int(rng.integers(1, 20)) * int(rng.choice([1, 2, 8])), int(rng.integers(2, 9))
+    return dataclasses.replace(
+        model,
+        hidden_dim=width if all(mixed) else model.hidden_dim,
+        layers=tuple(LayerKind(experts=bool(has)) for has in mixed),
+        n_experts=experts,
+        n_active_experts=int(rng.integers(1, experts + 1)),
+        expert_hidden_dim=width,
+        experts_normalized=bool(rng.integers(2)),
+    )
+
+
 def random_weights(model: exporter.ModelConfig, kind: str, rng: np.random.Generator, seed: int) -> Arrays:
     made = arrays(model, seed)
     gain = np.float32(np.exp(rng.uniform(-1.5, 2.5)))
@@ -81,12 +99,17 @@ def random_weights(model: exporter.ModelConfig, kind: str, rng: np.random.Genera
     return made
 
 
-def honest(seed: int, path: Path) -> tuple[str, float]:
+def honest(seed: int, path: Path, *, experts: bool = False) -> tuple[str, float]:
     """The kind of a random model, and the distance of its honest file from the draws."""
     rng = np.random.default_rng(seed)
     model, kind = random_config(rng), KINDS[seed % len(KINDS)]
+    if experts:
+        model = with_experts(model, rng)
     weights = random_weights(model, kind, rng, seed)
-    stored = str(rng.choice(["v1", "v2", "q8_0", "bf16", "fp16"], p=[0.25, 0.25, 0.3, 0.1, 0.1]))
+    # v1 and v2 hold no experts
+    stored = (
+        "q8_0" if experts else str(rng.choice(["v1", "v2", "q8_0", "bf16", "fp16"], p=[0.25, 0.25, 0.3, 0.1, 0.1]))
+    )
     wanted = {"format": stored} if stored in ("v1", "v2") else {"format": "v3", "storage": stored}
     group_size = int(rng.choice([1, 2, 4, 8, 16, 32, 64, 1032]))
     exporter.export(
@@ -286,10 +309,10 @@ def show_smollm2(directory: Path, seeds: int) -> None:
         print(f"{name} activations, {seeds} seeds: {quantiles}, largest {values.max():.2f}; false alarms: {alarms}")
 
 
-def show_random(models: int, first_seed: int) -> None:
+def show_random(models: int, first_seed: int, *, experts: bool) -> None:
     """Print how far honest files of random models are from the draws, then how far dishonest storage is."""
     with tempfile.TemporaryDirectory() as directory:
-        results = [honest(first_seed + n, Path(directory) / "model.bin") for n in range(models)]
+        results = [honest(first_seed + n, Path(directory) / "model.bin", experts=experts) for n in range(models)]
     values = np.array([distance for _kind, distance in results])
     quantiles = ", ".join(f"{q:.0%} {np.quantile(values, q):.2f}" for q in (0.5, 0.9, 0.99))
     print(f"{len(results)} honest files; limit {storage.LIMIT_SIGMAS:g} standard deviations of the draws")
@@ -297,6 +320,8 @@ def show_random(models: int, first_seed: int) -> None:
     by_kind = {kind: [value for of, value in results if of == kind] for kind in KINDS}
     print("largest by kind of weights:", {k: f"{max(found):.2f}" for k, found in by_kind.items() if found})
     print(f"false alarms: {int((values > storage.LIMIT_SIGMAS).sum())}")
+    if experts:
+        return
     found = [[distances(model, group_size, first_seed + n) for n in range(3)] for model, group_size in MODELS]
     print("least distance of 3 models of each size (other statistics in brackets)")
     for name in found[0][0]:
@@ -313,11 +338,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smollm2", type=Path)
     parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--experts", action="store_true", help="honest files of mixtures of experts alone")
     arguments = parser.parse_args()
     if arguments.smollm2:
         show_smollm2(arguments.smollm2, arguments.seeds)
     if arguments.models:
-        show_random(arguments.models, arguments.seed)
+        show_random(arguments.models, arguments.seed, experts=arguments.experts)
 
 
 if __name__ == "__main__":

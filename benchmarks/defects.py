@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.broken_engines import Judge, build
-from helpers.defects import BY_NAME, LLAMA_DEFECTS, SWITCH_DEFECTS, Defect, tokenizers
+from helpers.defects import BY_NAME, EXPERT_DEFECTS, LLAMA_DEFECTS, SWITCH_DEFECTS, Defect, tokenizers
 from helpers.defects import healthy as healthy_models
 from helpers.defects.drafts import Draft
 from helpers.defects.judging import judge, judged, seeded, write
@@ -164,18 +164,21 @@ def _draft(checkpoint: exporter.Checkpoint) -> Draft:
     return Draft(checkpoint.config, {name: np.array(checkpoint.load(name)) for name in checkpoint.names})
 
 
-def switches(models: list[exporter.ModelConfig], pool: ProcessPoolExecutor) -> str:
-    """Write the section of what models do beyond Llama, which has counts of its own."""
-    results = matrix(SWITCH_DEFECTS, models, pool)
-    numbers = f"{SWITCHES}\n\n{SWITCHES_INTRODUCTION}\n\n{counts(results)}"
-    return f"{numbers}\nMissed:\n\n{misses(results)}\n{sections(SWITCH_DEFECTS, results, '###')}"
+def section(title: str, models: list[exporter.ModelConfig], pool: ProcessPoolExecutor) -> str:
+    """Write a section that has counts of its own. title: one of SECTIONS."""
+    defects, introduction = SECTIONS[title]
+    results = matrix(defects, models, pool)
+    numbers = f"## {title}\n\n{introduction}\n\n{counts(results)}"
+    return f"{numbers}\nMissed:\n\n{misses(results)}\n{sections(defects, results, '###')}"
 
 
-def replace_switches(section: str) -> None:
-    """Put the section into the page, before that of tokenizers, in place of the one that is there."""
-    before, _, after = PAGE.read_text(encoding="utf-8").partition("\n## Mistakes with tokenizers\n")
-    before = before.partition(f"\n{SWITCHES}\n")[0]
-    PAGE.write_text(f"{before}\n{section}\n## Mistakes with tokenizers\n{after}", encoding="utf-8")
+def replace_section(title: str, made: str) -> None:
+    """Put a section into the page, in place of the one that is there, or else before that of tokenizers."""
+    parts = PAGE.read_text(encoding="utf-8").split("\n## ")
+    kept = [part for part in parts if not part.startswith(f"{title}\n")]
+    before = next(n for n, part in enumerate(kept) if part.startswith("Mistakes with tokenizers\n"))
+    kept.insert(before, made.removeprefix("## "))
+    PAGE.write_text("\n## ".join(kept), encoding="utf-8")
 
 
 def of_tokenizers() -> str:
@@ -205,11 +208,19 @@ These columns omit every model and format whose healthy file fails the compariso
 *No use* means that no model and format is left.
 """
 
-SWITCHES = "## What models do beyond Llama"
-SWITCHES_INTRODUCTION = (
-    "Each switch of today's models is forgotten, or wrong by its usual mistake, "
-    "in a head, in tensors, or in an engine."
-)
+SWITCHES, EXPERTS = "What models do beyond Llama", "Mixtures of experts"
+SECTIONS = {
+    SWITCHES: (
+        SWITCH_DEFECTS,
+        "Each switch of today's models is forgotten, or wrong by its usual mistake, "
+        "in a head, in tensors, or in an engine.",
+    ),
+    EXPERTS: (
+        EXPERT_DEFECTS,
+        "Every layer of these models has five experts, of which a token goes through two.\n"
+        "The mistakes are in a head, in the tensors of routers and experts, or in an engine.",
+    ),
+}
 
 MISSED = """This list has each defect that a check missed although it is meant to catch it.
 If another check caught the defect, the file failed all the same."""
@@ -220,9 +231,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=2, help="random ones, beside the three of CI")
     parser.add_argument("--healthy", type=int, default=200)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--switches", action="store_true", help="only what models do beyond Llama, on the page as it is"
-    )
+    parser.add_argument("--only", choices=("switches", "experts"), help="one section alone, on the page as it is")
     parser.add_argument("--smollm2", type=Path, help="its Hugging Face directory")
     arguments = parser.parse_args()
     # each process computes on one thread, and so do those that it starts
@@ -230,10 +239,11 @@ def main() -> None:
     rng = np.random.default_rng(0)
     models = [*TOYS, *(random_model(rng) for _ in range(arguments.models))]
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
-        of_switches = switches(models, pool)
-        if arguments.switches:
-            replace_switches(of_switches)
+        if arguments.only:
+            title = {"switches": SWITCHES, "experts": EXPERTS}[arguments.only]
+            replace_section(title, section(title, models, pool))
             return
+        beyond_llama = [section(title, models, pool) for title in SECTIONS]
         results = matrix(LLAMA_DEFECTS, models, pool)
         of_healthy_models = alarms(arguments.healthy, pool)
     page = [
@@ -241,7 +251,7 @@ def main() -> None:
         f"## Counts\n\n{counts(results)}- {of_healthy_models}",
         f"## Missed\n\n{MISSED}\n\n{misses(results)}",
         sections(LLAMA_DEFECTS, results),
-        of_switches,
+        *beyond_llama,
         of_tokenizers(),
     ]
     if arguments.smollm2:

@@ -1,4 +1,7 @@
-"""Gemma 2 and 3: four norms a layer that multiply by 1 + weight, embeddings times sqrt(hidden_size), and windows."""
+"""Gemma: norms that multiply by 1 + weight, embeddings times sqrt(hidden_size).
+
+Gemma 2 and 3 have four norms a layer, and windows.
+"""
 
 from __future__ import annotations
 
@@ -172,4 +175,48 @@ GEMMA3 = Family(
     misfits=_gemma3_misfits,
     writes=_writes,
     writes_rope=_gemma3_rope,
+)
+
+
+def _plus_one(config: ModelConfig) -> Json:
+    return {**same_biases(config), "norm_plus_one": True, "embedding_scale": config.dim**0.5}
+
+
+def _gemma_switches(given: Json, base: ModelConfig) -> Json:
+    # "gelu" of old files means the approximation by tanh to its class
+    activation = "gelu_tanh" if base.activation == "gelu" else base.activation
+    biases = attention_biases(given, base)
+    return {**_plus_one(base), **biases, "activation": activation}
+
+
+def _gemma_misfits(config: ModelConfig) -> Iterator[Misfit]:
+    if config.activation == "gelu":
+        yield "activation", "gelu_tanh, which its class takes gelu for", "gelu"
+
+
+GEMMA = Family(
+    "gemma",
+    "GemmaForCausalLM",
+    defaults={
+        **COMMON,
+        "hidden_act": "gelu_pytorch_tanh",
+        "max_position_embeddings": 8192,
+        "num_key_value_heads": 16,
+        "head_dim": 256,
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+    },
+    types={
+        **COMMON_TYPES,
+        **dict.fromkeys(("num_key_value_heads", "head_dim"), "int"),
+        "attention_bias": "bool",
+        "use_bidirectional_attention": "bool null",
+    },
+    understood="attention_bias",
+    switches=_gemma_switches,
+    fixed=_plus_one,
+    free=("qkv_bias",),
+    misfits=_gemma_misfits,
+    writes=lambda config: {"attention_bias": config.qkv_bias},
 )

@@ -1,4 +1,7 @@
-"""Mistral, whose layers all have a window or none, and Ministral 3, which scales queries at late positions."""
+"""Mistral, whose layers all have a window or none, Ministral, where some have it, and Ministral 3.
+
+Ministral 3 scales queries at late positions.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,16 @@ from collections.abc import Iterator
 from exporter.config import ModelConfig
 from exporter.errors import CheckpointError
 from exporter.families.family import Family, Misfit
-from exporter.families.fields import COMMON, COMMON_TYPES
-from exporter.families.layer_kinds import Windows, all_or_none, all_slide
+from exporter.families.fields import COMMON, COMMON_TYPES, WINDOW_TYPES
+from exporter.families.layer_kinds import (
+    Windows,
+    all_or_none,
+    all_slide,
+    by_layer,
+    optional_window,
+    plain_ropes,
+    written_types,
+)
 from exporter.families.written_rope import flat_rope
 from exporter.strict_json import Json, shown
 
@@ -17,7 +28,7 @@ def _windows(given: Json) -> Windows:
     if "layer_types" in given:
         raise CheckpointError(
             "layer_types: expected none for mistral (transformers takes a mistral with layer_types for "
-            f"ministral, which this project does not support), found {shown(given['layer_types'])}"
+            f"ministral: name that as model_type), found {shown(given['layer_types'])}"
         )
     return all_slide(given)
 
@@ -43,7 +54,31 @@ MISTRAL = Family(
 )
 
 
-def _ministral_misfits(config: ModelConfig) -> Iterator[Misfit]:
+def _by_layer(given: Json) -> Windows:
+    """All layers have the window, unless layer_types says another thing."""
+    return by_layer(given, optional_window(given), lambda _number: True, required=True)
+
+
+def _with_head_dim(given: Json, _base: ModelConfig) -> Json:
+    if given.get("head_dim") is None:
+        raise CheckpointError("head_dim: expected an integer, as transformers requires for ministral, found null")
+    return {}
+
+
+MINISTRAL = Family(
+    "ministral",
+    "MinistralForCausalLM",
+    defaults=MISTRAL.defaults,
+    types={**MISTRAL.types, **WINDOW_TYPES},
+    switches=_with_head_dim,
+    windows=_by_layer,
+    free=("window", "layers"),
+    misfits=plain_ropes,
+    writes=written_types,
+)
+
+
+def _ministral3_misfits(config: ModelConfig) -> Iterator[Misfit]:
     yield from all_or_none(config)
     positions, scaling = config.query_scale_positions, config.rope_scaling
     if not config.query_scale_beta:
@@ -92,7 +127,7 @@ MINISTRAL3 = Family(
     rope_defaults=_MINISTRAL3_ROPE,
     query_scale=True,
     free=("window", "layers", "query_scale_beta", "query_scale_positions"),
-    misfits=_ministral_misfits,
+    misfits=_ministral3_misfits,
     writes=_writes,
     writes_rope=_ministral_rope,
 )

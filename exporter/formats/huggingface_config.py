@@ -9,7 +9,7 @@ from typing import Any
 from exporter.checkpoint import Dtype
 from exporter.config import SWITCH_DEFAULTS, ModelConfig
 from exporter.errors import FormatError
-from exporter.families import FAMILIES, Family, family_that_computes
+from exporter.families import Family, family_that_computes
 from exporter.rope_scaling import ROPE_SCALING_FIELDS, RopeScaling
 
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
@@ -31,7 +31,7 @@ def config_json(
     Raises FormatError naming the first field that transformers cannot express.
     """
     c = config
-    family = family or family_of(c, None)
+    family = family or family_that_computes(c)
     _check_rope(c)
     described: dict[str, Any] = {
         "hidden_size": c.dim,
@@ -51,35 +51,6 @@ def config_json(
     }
     named = {"architectures": [family.architecture], "model_type": family.model_type}
     return {**described, **token_ids, **named, **family.writes(c)}
-
-
-def family_of(config: ModelConfig, preferred: str | None) -> Family:
-    """Return the family whose class computes a model, the preferred one if it does. Raises FormatError."""
-    plain = all(getattr(config, field) == default for field, default in SWITCH_DEFAULTS.items())
-    if plain and (preferred is None or any(FAMILIES[preferred].why_not(config))):
-        _refuse_biases(config)
-    return family_that_computes(config, preferred)
-
-
-def _refuse_biases(config: ModelConfig) -> None:
-    """Raise FormatError where neither Llama nor Qwen2 has the biases or the heads of a model without switches."""
-    c = config
-    if c.wo_bias and not c.qkv_bias:
-        raise FormatError(
-            "wo_bias: expected none without qkv_bias, because transformers' Llama has both or neither, found one; "
-            "use v3"
-        )
-    if c.qkv_bias and not c.wo_bias:
-        if c.mlp_bias:
-            raise FormatError(
-                "mlp_bias: expected none beside qkv_bias without wo_bias, because transformers' Qwen2, which is "
-                "so, has no mlp_bias, found one; use v3"
-            )
-    elif c.dim % c.n_heads:
-        raise FormatError(
-            f"n_heads: expected a divisor of dim = {c.dim}, which transformers' Llama requires for any head_dim, "
-            f"found {c.n_heads}; use v3"
-        )
 
 
 def _check_rope(config: ModelConfig) -> None:

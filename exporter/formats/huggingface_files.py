@@ -17,8 +17,8 @@ import numpy as np
 
 from exporter.checkpoint import Checkpoint, Dtype
 from exporter.config import ModelConfig, tensor_shapes
-from exporter.families import Family
-from exporter.formats.huggingface_config import config_json, family_of
+from exporter.families import Family, family_that_computes
+from exporter.formats.huggingface_config import config_json
 from exporter.huggingface_names import places
 
 NUMPY_DTYPES: dict[Dtype, np.dtype[Any]] = {
@@ -79,7 +79,7 @@ def plan_files(
     shard_bytes: the most bytes of tensors in one file; a larger tensor gets a file of its own. token_ids: fields of
     config.json. Raises FormatError where transformers cannot express config.
     """
-    family = family_of(config, checkpoint.family)
+    family = family_that_computes(config, checkpoint.family)
     tensors = _stored_tensors(checkpoint, config, family)
     described = config_json(config, _commonest(tensors), token_ids, family)
     files = [PlannedFile("config.json", _json(described))]

@@ -13,14 +13,14 @@ from pathlib import Path
 from exporter.checkpoint import Checkpoint, Weights, check_names_and_shapes
 from exporter.config import ModelConfig, tensor_shapes
 from exporter.errors import CheckpointError
-from exporter.families import Family
 from exporter.file_identity import Identity, identity
 from exporter.huggingface_names import Place, holds_joined_experts, places
 from exporter.rope_pairs import in_pairs, index_in_halves
 from exporter.sources.huggingface_companions import find_companions
-from exporter.sources.huggingface_config import read_config_and_family
+from exporter.sources.huggingface_config import Description, read_description
 from exporter.sources.huggingface_files import WeightFiles, has_weights
-from exporter.sources.huggingface_tensors import CLASSIFIER, EMBEDDING, Tensors
+from exporter.sources.huggingface_tensors import CLASSIFIER, EMBEDDING, Tensors, first_different_row
+from exporter.sources.huggingface_text_part import TextPart
 from exporter.sources.lora import open_adapter
 from exporter.sources.options import SourceOptions
 from exporter.sources.recognise import ADAPTER_ALONE, ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -41,9 +41,15 @@ def open_huggingface(path: Path, options: SourceOptions) -> Checkpoint:
 
 def _open(path: Path, options: SourceOptions) -> Checkpoint:
     config_path = path / "config.json"
-    opened, config, family, notes = _read_config(config_path, options)
-    notes += _adapter_beside(path)
-    files = WeightFiles.of_directory(path, follow_links=options.follow_links)
+    opened, described = _read_config(config_path, options)
+    text, family = described.text, described.family
+    notes = [*described.notes, *_adapter_beside(path)]
+    if text is None:
+        files, config = WeightFiles.of_directory(path, follow_links=options.follow_links), described.config
+    else:
+        files = WeightFiles.of_directory(path, follow_links=options.follow_links, leave_out=text.leaves_out)
+        config, of_tie = _untied_where_it_differs(path, text, files, described.config)
+        notes += [text.described(files.left_out), *of_tie]
     if config.n_layers > len(files.tensors):  # before as many names are made
         raise CheckpointError(
             f"{config_path}: num_hidden_layers: expected at most as many as there are tensors, "
@@ -53,7 +59,7 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
     shapes = tensor_shapes(config)
     joined = holds_joined_experts(files.tensors)
     there = places(config, fused=family.fused, experts=family.expert_names, joined=joined)
-    tensors = Tensors(path, files, config, list(dict.fromkeys(place.name for place in there.values())))
+    tensors = Tensors(path, files, config, list(dict.fromkeys(place.name for place in there.values())), text)
     _check(path, tensors, config, _stored_shapes(there, shapes))
     adapter = open_adapter(options, tensors)
     tokenizer = checked_tokenizer_in(path, follow_links=options.follow_links)
@@ -113,11 +119,27 @@ def _stored_shapes(there: Mapping[str, Place], shapes: Mapping[str, tuple[int, .
     return stored
 
 
-def _read_config(path: Path, options: SourceOptions) -> tuple[Identity, ModelConfig, Family, list[str]]:
+def _read_config(path: Path, options: SourceOptions) -> tuple[Identity, Description]:
     check_file(path, follow_links=options.follow_links)
-    opened = identity(path)
-    config, family, notes = read_config_and_family(path, options.max_seq_len)
-    return opened, config, family, list(notes)
+    return identity(path), read_description(path, options.max_seq_len)
+
+
+def _untied_where_it_differs(
+    path: Path, text: TextPart, files: WeightFiles, config: ModelConfig
+) -> tuple[ModelConfig, list[str]]:
+    """Untie a classifier that is stored with other bits than the embedding, as transformers does, with a note.
+
+    Version 5 writes and assumes tie_word_embeddings = true for multimodal models that were never tied.
+    """
+    names = text.named(str(path), files.tensors)
+    if not config.tied or not {EMBEDDING, CLASSIFIER} <= names.keys():
+        return config, []
+    embedding, classifier = (files.tensors[names[name]] for name in (EMBEDDING, CLASSIFIER))
+    same = (embedding.shape, embedding.dtype) == (classifier.shape, classifier.dtype) and len(embedding.shape) == 2
+    if same and first_different_row(files, names[EMBEDDING], names[CLASSIFIER]) is None:
+        return config, []
+    note = f"{names[CLASSIFIER]} differs from the embedding: it is not tied, as transformers decides here"
+    return ModelConfig(**{**vars(config), "tied": False}), [note]
 
 
 def _adapter_beside(path: Path) -> list[str]:

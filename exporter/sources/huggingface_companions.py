@@ -6,6 +6,7 @@ from pathlib import Path
 
 from exporter.companions import TOKEN_IDS, Companions
 from exporter.file_identity import identity
+from exporter.sources.huggingface_text_part import text_config
 from exporter.sources.source_files import check_file
 from exporter.strict_json import read_object
 
@@ -24,5 +25,5 @@ def find_companions(directory: Path, *, follow_links: bool) -> Companions:
         if path.exists():
             check_file(path, follow_links=follow_links)
             files[path] = identity(path)
-    config = read_object(directory / "config.json")
+    config = text_config(read_object(directory / "config.json"))
     return Companions(files, {name: config[name] for name in TOKEN_IDS if name in config})

@@ -7,6 +7,7 @@ effect on logits, or must have the default; a key that it does not read means no
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.config import ModelConfig
@@ -16,6 +17,7 @@ from exporter.sources.huggingface_family import read_family
 from exporter.sources.huggingface_fields import DEFAULTS, REQUIRED, check_types
 from exporter.sources.huggingface_layers import layers_and_ropes
 from exporter.sources.huggingface_meanings import check_keys
+from exporter.sources.huggingface_text_part import TextPart, text_part
 from exporter.sources.huggingface_windows import read_windows
 from exporter.strict_json import Json, number, read_object, shown
 
@@ -50,20 +52,35 @@ def read_config(path: Path, max_seq_len: int | None = None) -> tuple[ModelConfig
 
     max_seq_len: the user's, which may shorten max_position_embeddings. Raises CheckpointError.
     """
-    config, _, notes = read_config_and_family(path, max_seq_len)
-    return config, notes
+    described = read_description(path, max_seq_len)
+    return described.config, described.notes
 
 
-def read_config_and_family(path: Path, max_seq_len: int | None) -> tuple[ModelConfig, Family, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Description:
+    """What a config.json describes. text: the part that is taken of a multimodal model, None for other models."""
+
+    config: ModelConfig
+    family: Family
+    notes: tuple[str, ...]
+    text: TextPart | None
+
+
+def read_description(path: Path, max_seq_len: int | None) -> Description:
     """The same, with the family that config.json says."""
-    raw = read_object(path)
+    raw, where = read_object(path), ""
     try:
-        config, family, notes = _config(raw, max_seq_len)
+        text = text_part(raw)
+        if text:
+            _refuse_quantized(raw)
+            where = "text_config: "
+        config, family, notes = _config(text.config if text else raw, max_seq_len)
     except RecursionError as error:
         raise CheckpointError(f"{path}: expected a flat JSON object, found one nested too deeply") from error
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {str(error)[:400]}") from error
-    return config, family, tuple(f"{path.name}: {note}" for note in notes)
+        raise CheckpointError(f"{path}: {where}{str(error)[:400]}") from error
+    noted = (*(text.notes if text else ()), *(f"{where}{note}" for note in notes))
+    return Description(config, family, tuple(f"{path.name}: {note}" for note in noted), text)
 
 
 def _config(raw: Json, asked: int | None) -> tuple[ModelConfig, Family, list[str]]:

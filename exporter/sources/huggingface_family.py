@@ -8,7 +8,7 @@ from exporter.strict_json import Json, shown
 
 _EXPERTS = "another mixture of experts"
 _DELTA = "gated DeltaNet"
-_WRAPPER = "a multimodal model; its text part alone is supported where its own family is"
+_WRAPPER = "a multimodal model of another text part"
 # What this project does not compute, by the model_type that needs it.
 _REASONS = {
     **dict.fromkeys(("qwen2_moe", "granitemoe", "phimoe", "flex_olmo", "deepseek_v3"), _EXPERTS),
@@ -17,13 +17,10 @@ _REASONS = {
     "llama4_text": f"chunked attention and {_EXPERTS}",
     **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), _DELTA),
     **dict.fromkeys(("gemma3n", "gemma3n_text", "gemma4", "gemma4_text"), "embeddings for each layer"),
-    **dict.fromkeys(
-        ("gemma3", "mistral3", "llava", "mllama", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "paligemma", "smolvlm"),
-        _WRAPPER,
-    ),
-    "ministral": "windows in some layers of a Mistral",
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), _WRAPPER),
+    "mllama": "cross-attention between text and images",
+    "paligemma": "attention in both directions over the prompt",
     "olmo": "norms without weights",
-    "gemma": "norms of 1 + weight before attention alone",
     "phi": "LayerNorm",
     "phi4_multimodal": _WRAPPER,
 }

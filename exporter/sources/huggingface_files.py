@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -50,23 +50,34 @@ class Stored:
     offset: int = 0
 
 
+def _none(_name: str) -> bool:
+    return False
+
+
 class WeightFiles:
     """All the tensors of some files. files: what they are read from, the index first where there is one; opened:
-    what these were before."""
+    what these were before; left_out: the number of tensors that are none of tensors."""
 
-    def __init__(self, holding: tuple[Path, ...], index: Path | None = None) -> None:
+    def __init__(
+        self, holding: tuple[Path, ...], index: Path | None = None, leave_out: Callable[[str], bool] = _none
+    ) -> None:
+        """leave_out: says by its name which tensor is not wanted, and may be of any type."""
         self.files = holding if index is None else (index, *holding)
         self.opened = {file: identity(file) for file in self.files}
-        held = {file: _list(file) for file in holding}
-        self.tensors = _merge(held)
+        held = {file: _list(file, leave_out) for file in holding}
+        merged = _merge(held)
+        self.tensors = {name: stored for name, stored in merged.items() if not leave_out(name)}
+        self.left_out = len(merged) - len(self.tensors)
         if index is not None:
             _check_index(index, {name: entry.name for name, entry in _entries(index).items()}, held)
 
     @classmethod
-    def of_directory(cls, directory: Path, *, follow_links: bool) -> WeightFiles:
+    def of_directory(
+        cls, directory: Path, *, follow_links: bool, leave_out: Callable[[str], bool] = _none
+    ) -> WeightFiles:
         """Those that transformers would take. Raises CheckpointError."""
         index, holding = _find(directory, follow_links=follow_links)
-        return cls(holding, index)
+        return cls(holding, index, leave_out)
 
     def dtype(self, name: str) -> Dtype:
         return _DTYPES[self.tensors[name].dtype]
@@ -150,12 +161,12 @@ def _shards(index: Path, *, follow_links: bool) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def _list(path: Path) -> dict[str, Stored]:
-    stored = _list_safetensors(path) if path.suffix == ".safetensors" else _list_pickled(path)
+def _list(path: Path, leave_out: Callable[[str], bool]) -> dict[str, Stored]:
+    stored = _list_safetensors(path) if path.suffix == ".safetensors" else _list_pickled(path, leave_out)
     for name, tensor in stored.items():
         if not name.isprintable():
             raise CheckpointError(f"{path}: expected printable names of tensors, found {shown(name)}")
-        if tensor.dtype not in _DTYPES:
+        if tensor.dtype not in _DTYPES and not leave_out(name):
             raise CheckpointError(f"{path}: {name}: expected one of {', '.join(_DTYPES)}, found {tensor.dtype}")
     return stored
 
@@ -230,9 +241,13 @@ def _damaged(path: Path, kind: str, error: BaseException) -> CheckpointError:
     return CheckpointError(f"{path}: expected {kind}, found a damaged file or one of another kind: {lines[0][:200]}")
 
 
-def _list_pickled(path: Path) -> dict[str, Stored]:
+def _list_pickled(path: Path, leave_out: Callable[[str], bool]) -> dict[str, Stored]:
     stored = {}
-    for name, tensor in _load_pickled(path).items():
+    for name, value in _load_pickled(path).items():
+        if leave_out(name):
+            stored[name] = Stored(path, (), "none")
+            continue
+        tensor = _checked(path, name, value)
         dtype = str(tensor.dtype).removeprefix("torch.")
         stored[name] = Stored(path, tuple(tensor.shape), _TORCH_DTYPES.get(dtype, dtype))
     return stored
@@ -241,7 +256,7 @@ def _list_pickled(path: Path) -> dict[str, Stored]:
 def _read_pickled(stored: Stored, name: str, rows: slice | None) -> NDArray[Any]:
     import torch  # noqa: PLC0415
 
-    tensor = _load_pickled(stored.file)[name].detach().reshape(stored.shape)
+    tensor = _checked(stored.file, name, _load_pickled(stored.file)[name]).detach().reshape(stored.shape)
     tensor = (tensor if rows is None else tensor[rows]).contiguous()
     if tensor.dtype == torch.bfloat16:  # which torch does not hand to numpy as it is
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
@@ -249,10 +264,10 @@ def _read_pickled(stored: Stored, name: str, rows: slice | None) -> NDArray[Any]
     return array
 
 
-def _load_pickled(path: Path) -> dict[str, torch.Tensor]:
+def _load_pickled(path: Path) -> dict[str, Any]:
     """A state dict with its tensors mapped, not read."""
     # imported late: it loads torch, which takes seconds and safetensors does not need
-    from exporter.sources.torch_files import checked_tensor, load_mapped  # noqa: PLC0415
+    from exporter.sources.torch_files import load_mapped  # noqa: PLC0415
 
     contents = load_mapped(path)
     if not isinstance(contents, dict):
@@ -260,7 +275,10 @@ def _load_pickled(path: Path) -> dict[str, torch.Tensor]:
     for name in contents:
         if not isinstance(name, str):
             raise CheckpointError(f"{path}: expected names of tensors, found the key {shown(name)}")
-    return {
-        name: checked_tensor(f"{path}: {name if name.isprintable() else shown(name)}", tensor)
-        for name, tensor in contents.items()
-    }
+    return contents
+
+
+def _checked(path: Path, name: str, value: object) -> torch.Tensor:
+    from exporter.sources.torch_files import checked_tensor  # noqa: PLC0415
+
+    return checked_tensor(f"{path}: {name if name.isprintable() else shown(name)}", value)

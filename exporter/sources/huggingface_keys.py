@@ -105,6 +105,26 @@ _OF_FAMILY = {
         norm_topk_prob num_experts num_experts_per_tok num_heads num_local_experts original_max_position_embeddings
         output_router_logits router_aux_loss_coef
     """,
+    "gemma": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters attention_bias attention_chunk_size default_theta hidden_act num_heads
+        original_max_position_embeddings use_bidirectional_attention
+    """,
+    "ministral": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters default_theta hidden_act mlp_layer_types num_heads
+        original_max_position_embeddings
+    """,
+    "exaone4": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters default_theta hidden_act mlp_layer_types num_heads
+        original_max_position_embeddings sliding_window_pattern
+    """,
+    "seed_oss": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters attention_bias attention_chunk_size attention_out_bias default_theta hidden_act
+        mlp_bias num_heads original_max_position_embeddings residual_dropout
+    """,
 }
 
 READ = {family: frozenset(f"{_ALL} {own}".split()) for family, own in _OF_FAMILY.items()}

@@ -13,7 +13,8 @@ from exporter.config import ModelConfig
 from exporter.errors import CheckpointError, WeightError
 from exporter.sources.buffers import check_buffer, is_buffer, note_of
 from exporter.sources.huggingface_files import WeightFiles
-from exporter.sources.names import without_prefixes
+from exporter.sources.huggingface_text_part import TextPart
+from exporter.sources.names import Renamed, without_prefixes
 
 EMBEDDING, CLASSIFIER = "model.embed_tokens.weight", "lm_head.weight"
 
@@ -24,12 +25,18 @@ _CHUNK_BYTES = 2**25
 class Tensors:
     """Named without what wrappers put before them, and without buffers, which are checked."""
 
-    def __init__(self, path: Path, files: WeightFiles, config: ModelConfig, expected: list[str]) -> None:
+    def __init__(
+        self, path: Path, files: WeightFiles, config: ModelConfig, expected: list[str], text: TextPart | None = None
+    ) -> None:
+        """text: of whose tensors a multimodal directory has the names."""
         buffers = [name for name in files.tensors if is_buffer(name)]
         for name in buffers:
             _check_buffer(files, name, config)
-        left = files.tensors.keys() - set(buffers)
-        renamed = without_prefixes(str(path), [name for name in files.tensors if name in left], expected, "model.")
+        left = [name for name in files.tensors if name not in set(buffers)]
+        if text is None:
+            renamed = without_prefixes(str(path), left, expected, "model.")
+        else:
+            renamed = Renamed(text.named(str(path), left), ())
         self.path, self.notes = path, (*renamed.notes, *note_of(buffers))
         self._files, self._stored = files, renamed.stored
         self.shapes = {name: files.tensors[stored].shape for name, stored in renamed.stored.items()}
@@ -73,15 +80,23 @@ class Tensors:
         )
         if kind != found or len(shape) != 2:
             raise CheckpointError(f"{where}, {found[0]} in {found[1]}, found {kind[0]} in {kind[1]}")
-        step = max(1, _CHUNK_BYTES // (8 * max(1, shape[1])))
-        for start in range(0, shape[0], step):
-            rows = slice(start, min(start + step, shape[0]))
-            a, b = self.read(EMBEDDING, rows), self.read(CLASSIFIER, rows)
-            if a.tobytes() != b.tobytes():
-                size = a.shape[1] * a.itemsize
-                x, y = (np.ascontiguousarray(each).view(np.uint8).reshape(len(each), size) for each in (a, b))
-                row = start + int(np.argwhere((x != y).any(axis=1))[0][0])
-                raise CheckpointError(f"{where}, found other bits, in row {row} first")
+        row = first_different_row(self._files, self._stored[EMBEDDING], self._stored[CLASSIFIER])
+        if row is not None:
+            raise CheckpointError(f"{where}, found other bits, in row {row} first")
+
+
+def first_different_row(files: WeightFiles, one: str, other: str) -> int | None:
+    """Return the first row in which two stored matrices of one shape and type differ; None where none does."""
+    rows, width = files.tensors[one].shape
+    step = max(1, _CHUNK_BYTES // (8 * max(1, width)))
+    for start in range(0, rows, step):
+        some = slice(start, min(start + step, rows))
+        a, b = files.read(one, some), files.read(other, some)
+        if a.tobytes() != b.tobytes():
+            size = a.shape[1] * a.itemsize
+            x, y = (np.ascontiguousarray(each).view(np.uint8).reshape(len(each), size) for each in (a, b))
+            return start + int(np.argwhere((x != y).any(axis=1))[0][0])
+    return None
 
 
 def _check_buffer(files: WeightFiles, name: str, config: ModelConfig) -> None:

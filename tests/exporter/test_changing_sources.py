@@ -50,7 +50,7 @@ def test_a_source_that_is_written_to_after_its_last_read_is_not_exported(
 
 READERS = {
     "params.json": "exporter.sources.meta.read_params",
-    "config.json": "exporter.sources.huggingface.read_config_and_family",
+    "config.json": "exporter.sources.huggingface.read_description",
 }
 
 

@@ -50,11 +50,13 @@ class LogitNoise:
         *,
         rounders: int = 1,
         seen: Callable[[torch.Tensor], None] | None = None,
+        routing: Routing | None = None,
     ) -> None:
         """tokens: (windows, length). logits: without noise (windows, length, vocab_size). load returns the weights
         that gave them. seed: of the draws. rounders: how many of the two sides that are compared round to float32:
         the engine alone, or also the program that computed the logits. seen: gets what the classifier reads, with the
-        noise of a draw SCALE times as large, for all windows and their first positions."""
+        noise of a draw SCALE times as large, for all windows and their first positions. routing: what the exact pass
+        of this reference that gave the logits chose; without it a model with experts takes one pass more."""
         self._hyper, self._load, self._tokens, self._seed = hyper, load, tokens, seed
         self.rounders, self._seen = rounders, seen
         self.logits = logits
@@ -62,7 +64,7 @@ class LogitNoise:
         self.draws = torch.zeros(tokens.shape[1], 1, dtype=torch.int64)
         self._made = 0
         self._squares = torch.zeros(logits.shape)
-        self._routing = self._recorded() if hyper.n_experts else None
+        self._routing = (routing or self._recorded()) if hyper.n_experts else None
         self._positions: torch.Tensor
         self._windows: torch.Tensor
         self._spread: torch.Tensor

@@ -22,7 +22,7 @@ from verify.oracle import llama
 from verify.oracle.expected import numbers, quantized
 from verify.oracle.logit_margins import Margins, WindowMargins
 from verify.oracle.logit_sigma import LogitNoise, WindowSigma
-from verify.oracle.routing import Certainty
+from verify.oracle.routing import Certainty, RecordingNoise, Routing
 from verify.oracle.transformers import TransformersOracle
 from verify.oracle.weight_cache import WeightCache
 from verify.run.memory import AT_EASE, Plan
@@ -107,14 +107,16 @@ class References:
 
         agree: compare the verifier's own reference with transformers, which takes one pass more.
         """
-        of_source = self._logits(tokens, of_file=False)
-        of_file = of_source if self.same_numbers else self._logits(tokens, of_file=True)
+        # transformers' own choices do not serve: where it computes another model they would look undecided
+        routing = Routing() if self._hyper.n_experts and self._huggingface is None else None
+        of_source = self._logits(tokens, of_file=False, routing=routing if self.same_numbers else None)
+        of_file = of_source if self.same_numbers else self._logits(tokens, of_file=True, routing=routing)
         # transformers rounds to float32, as the engine does; the verifier's own reference is exact
         rounders = 1 if self._huggingface is None else 2
         inputs = self._hyper, self._weights
         margins = Margins(*inputs, of_file) if self._hyper.vocab_size > 1 else None
         seen = None if margins is None else margins.add
-        noise = LogitNoise(*inputs, tokens, of_file, windows[0], rounders=rounders, seen=seen)
+        noise = LogitNoise(*inputs, tokens, of_file, windows[0], rounders=rounders, seen=seen, routing=routing)
         noise.draw()
         agreement = Execution().found
         if agree and self._huggingface is not None:
@@ -140,12 +142,15 @@ class References:
             agreement.merge(worst_logit(number, ours[row], noise.window(row), of_file[row], LIMIT_SIGMAS))
         return agreement.found
 
-    def _logits(self, tokens: torch.Tensor, *, of_file: bool) -> Logits:
+    def _logits(self, tokens: torch.Tensor, *, of_file: bool, routing: Routing | None) -> Logits:
+        """Return the reference's logits. routing: records what the verifier's own reference chooses."""
         if self._huggingface is None:
-            return llama.logits(self._hyper, self.file_weights if of_file else self.source_weights, tokens).numpy()
+            load = self.file_weights if of_file else self.source_weights
+            noise = None if routing is None else RecordingNoise(routing)
+            return llama.logits(self._hyper, load, tokens, noise=noise).numpy()
         if of_file not in self._transformers:
-            load = self._stored_for_transformers if of_file else None
-            self._transformers[of_file] = TransformersOracle(self._huggingface, streamed=self._streamed, load=load)
+            stored = self._stored_for_transformers if of_file else None
+            self._transformers[of_file] = TransformersOracle(self._huggingface, streamed=self._streamed, load=stored)
         logits: Logits = self._transformers[of_file].logits(tokens).numpy()
         return logits
 

@@ -6,6 +6,7 @@ and all, and holds the answer against the tensors.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from verify.sources.huggingface_experts import Part, expert_parts
 from verify.sources.huggingface_families import FAMILIES, Family
 from verify.sources.huggingface_fused import part_rows
 from verify.sources.huggingface_names import canonical_names, transformers_name
-from verify.sources.huggingface_settings import ARCHITECTURES, judged_settings
+from verify.sources.huggingface_settings import ARCHITECTURES, expect_unquantized, judged_settings
+from verify.sources.huggingface_text_part import is_tied, text_part
 from verify.sources.old_buffers import check_frequencies
 from verify.sources.options import NO_OPTIONS, SourceOptions
 from verify.sources.refusal import refusal
@@ -41,22 +43,21 @@ class HuggingFaceSource(Source):
     def __init__(self, path: Path, options: SourceOptions = NO_OPTIONS) -> None:
         self.path = path
         self._directory = SourceDirectory(path, follow_links=options.follow_links)
-        where = path / "config.json"
         notes = _judge_adapter_files(self._directory, options)
-        self._settings = judged_settings(where, self._directory.read_json("config.json"))
-        self._shards = Shards(self._directory)
-        _check_layers(where, self._settings.said, len(self._shards.headers))
-        config = resolved(where, self._settings)
-        names = canonical_names(path, list(self._shards.headers), self._settings.family)
+        stored_names = self._opened(notes)
+        _check_layers(self._where, self._settings.said, len(self._shards.headers))
+        config = resolved(self._where, self._settings)
+        names = canonical_names(path, list(stored_names), self._settings.family)
         stored = {own: header.shape for own, header in self._shards.headers.items()}
-        self._own, experts = expert_parts(path, names.own, stored)
+        own_names = {own: stored_names[name] for own, name in names.own.items()}
+        self._own, experts = expert_parts(path, own_names, stored)
         if config.tie_word_embeddings and {_EMBEDDING, _OUTPUT} <= self._own.keys():
             self._check_tie(self._own[_EMBEDDING], self._own.pop(_OUTPUT))
         rows = part_rows(path, self._own, stored) if self._family.fused else {}
         self._parts: dict[str, slice | Part] = {**rows, **experts}
         shapes = {name: self._shape(name, stored[own]) for name, own in self._own.items()}
-        self.hyperparameters, of_config = derived(where, self._settings, config, shapes, options.max_seq_len)
-        for own in names.frequencies:
+        self.hyperparameters, of_config = derived(self._where, self._settings, config, shapes, options.max_seq_len)
+        for own in map(stored_names.__getitem__, names.frequencies):
             check_frequencies(self._shards.place(own), own, self._shards.read(own), self.hyperparameters)
         if names.frequencies:
             notes.append("rotary_emb.inv_freq: stored buffers hold what config.json says; they were dropped")
@@ -69,8 +70,30 @@ class HuggingFaceSource(Source):
         adapted = self._adapter is not None or self._directory.has("adapter_config.json")
         # transformers prefers a distributed checkpoint's shards, which are no part of this source
         distributed = any(path.glob("shard-*.safetensors"))
-        self.is_plain = names.standard and self._shards.is_standard and not adapted and not distributed
+        standard = names.standard and self._text is None and self._shards.is_standard
+        self.is_plain = standard and not adapted and not distributed
         self.expect_unchanged()
+
+    def _opened(self, notes: list[str]) -> dict[str, str]:
+        """Judge config.json and find the tensors. Return the name that transformers' class for text has for each, or
+        as wrappers of training left it, with the stored one."""
+        self._where, said = self.path / "config.json", self._directory.read_json("config.json")
+        self._text = text = text_part(self._where, said)
+        if text is None:
+            self._settings = judged_settings(self._where, said)
+            self._shards = Shards(self._directory)
+            return {name: name for name in self._shards.headers}
+        expect_unquantized(self._where, said.get("quantization_config"))
+        # for messages: no file has that name, and its parent is the directory
+        self._where = self.path / "config.json: text_config"
+        self._settings = judged_settings(self._where, text.said)
+        self._shards = Shards(self._directory, is_unwanted=text.is_vision)
+        names = text.names(self.path, list(self._shards.headers))
+        notes.append(text.note(self._shards.unwanted))
+        if text.said["tie_word_embeddings"] and not is_tied(names, self._shards):
+            notes.append("lm_head is not the embedding: it is not tied, as transformers decides here")
+            self._settings = replace(self._settings, said={**text.said, "tie_word_embeddings": False})
+        return names
 
     def expect_unchanged(self) -> None:
         self._directory.expect_unchanged()
@@ -115,7 +138,7 @@ class HuggingFaceSource(Source):
 
     def transformers_config(self) -> Any:
         """Return a new config object of transformers for this model, which asks for logits alone."""
-        config = resolved(self.path / "config.json", self._settings)
+        config = resolved(self._where, self._settings)
         config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
         if self._family.experts is not None:
             config.output_router_logits = False

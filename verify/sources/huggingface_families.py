@@ -64,7 +64,8 @@ class Family:
     module of a layer -> llama2.c's; a fused matrix has that of its first part. fused: whether it has such matrices.
     experts: of a family of mixtures of experts.
     windows: "all" layers have the window that config.json gives, the layers "listed" by their types, or "none".
-    attention_bias: whether a key of that name decides; qkv_bias: whether q, k and v always have biases.
+    attention_bias: whether a key of that name decides; qkv_bias: whether q, k and v always have biases. output_bias:
+    the key that decides for o; "" where attention_bias does.
     """
 
     architecture: str
@@ -76,6 +77,7 @@ class Family:
     attention_bias: bool = False
     mlp_bias: bool = False
     qkv_bias: bool = False
+    output_bias: str = ""
     activation: str = "hidden_act"
     norm_place: str = "before"
     norm_plus_one: bool = False
@@ -138,6 +140,9 @@ FAMILIES = {
         qk_norm="head",
         two_ropes=True,
     ),
+    "gemma": Family(
+        "GemmaForCausalLM", "GemmaConfig", frozenset({"attention_bias"}), attention_bias=True, norm_plus_one=True
+    ),
     "granite": Family(
         "GraniteForCausalLM",
         "GraniteConfig",
@@ -171,6 +176,24 @@ FAMILIES = {
         two_ropes=True,
     ),
     "phi3": Family("Phi3ForCausalLM", "Phi3Config", names=_PHI_NAMES, fused=True, windows="all"),
+    "exaone4": Family(
+        "Exaone4ForCausalLM",
+        "Exaone4Config",
+        frozenset({"sliding_window_pattern"}),
+        _AFTER_ALONE | _QK_NORMS,
+        windows="listed",
+        norm_place="after",
+        qk_norm="head",
+    ),
+    "seed_oss": Family(
+        "SeedOssForCausalLM",
+        "SeedOssConfig",
+        frozenset({"attention_bias", "attention_out_bias", "mlp_bias"}),
+        attention_bias=True,
+        mlp_bias=True,
+        output_bias="attention_out_bias",
+    ),
+    "ministral": Family("MinistralForCausalLM", "MinistralConfig", windows="listed"),
     "ministral3": Family("Ministral3ForCausalLM", "Ministral3Config", windows="all"),
     "mixtral": Family(
         "MixtralForCausalLM",

@@ -50,7 +50,7 @@ def hyperparameters(
         rope_theta=theta,
         rope_scaling=scaling,
         qkv_bias=biased or family.qkv_bias,
-        wo_bias=biased,
+        wo_bias=bool(getattr(config, family.output_bias)) if family.output_bias else biased,
         mlp_bias=family.mlp_bias and bool(config.mlp_bias),
         activation=ACTIVATIONS[activation],
         norm_place=family.norm_place,
@@ -80,6 +80,8 @@ def _layers(
             if number not in (0, 1):
                 raise refusal(where, "no_rope_layers", "0 and 1 alone", number)
         rotated = tuple(bool(number) for number in said[: len(windowed)])
+    if settings.family == "exaone4" and config.sliding_window is not None:
+        rotated = tuple(kind == "sliding_attention" for kind in config.layer_types)
     ropes = ["second" if of_second else "first" for of_second in second or (False,) * len(windowed)]
     sparse = layers_with_experts(where, settings.family, config, len(windowed))
     return tuple(
@@ -97,6 +99,8 @@ def _scales(where: Path, settings: Settings, config: Any, sizes: dict[str, Any])
             "residual_scale": positive(where, "residual_multiplier", config.residual_multiplier),
             "logit_divisor": positive(where, "logits_scaling", config.logits_scaling),
         }
+    if settings.family == "gemma":
+        return {"embedding_scale": sizes["dim"] ** 0.5}
     if settings.family not in ("gemma2", "gemma3_text"):
         return {}
     scalar = positive(where, "query_pre_attn_scalar", config.query_pre_attn_scalar)

@@ -35,7 +35,7 @@ _NO_EFFECT = {
     *("_experts_implementation_internal", "base_model_tp_plan", "base_model_pp_plan"),
     *("base_model_ep_plan", "base_model_fsdp_plan"),
     # training
-    *("attention_dropout", "resid_pdrop", "initializer_range", "gradient_checkpointing"),
+    *("attention_dropout", "resid_pdrop", "residual_dropout", "initializer_range", "gradient_checkpointing"),
     # a router's noise and loss
     *("router_jitter_noise", "router_aux_loss_coef"),
     # Gemma 3 sets it of sliding_window_pattern, and asks layer_types
@@ -90,7 +90,7 @@ def judged_settings(where: Path, said: dict[str, Any]) -> Settings:
     """Judge every key. Raises CannotJudgeError for another family, quantized weights, and a key that transformers
     reads and this project does not support."""
     family, notes = _family(where, said)
-    _expect_unquantized(where, said.get("quantization_config"))
+    expect_unquantized(where, said.get("quantization_config"))
     ignored = []
     for key, value in said.items():
         if key in _UNDERSTOOD_BY[family] | _JUDGED_APART | _NO_EFFECT:
@@ -103,7 +103,7 @@ def judged_settings(where: Path, said: dict[str, Any]) -> Settings:
     # that it stands there is enough, even as null
     if FAMILIES[family].windows == "all" and "layer_types" in said:
         why = {
-            "mistral": "none (transformers takes a Mistral with layer_types for a Ministral, which is not supported)"
+            "mistral": "none (transformers takes a Mistral with layer_types for a Ministral: name that as model_type)"
         }
         expected = why.get(family, f"none (all layers of {family} have the same window)")
         raise refusal(where, "layer_types", expected, said["layer_types"])
@@ -136,7 +136,8 @@ def _family(where: Path, said: dict[str, Any]) -> tuple[str, list[str]]:
     return named, [f"config.json: architectures says {cut}; model_type {named} decides, as in transformers"]
 
 
-def _expect_unquantized(where: Path, said: object) -> None:
+def expect_unquantized(where: Path, said: object) -> None:
+    """Raise CannotJudgeError where a quantization_config says something."""
     if said is None:
         return
     method: object = None

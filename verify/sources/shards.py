@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,16 +31,26 @@ class Header:
     shape: tuple[int, ...]
 
 
+def _no_tensor(_name: str) -> bool:
+    return False
+
+
 class Shards:
     """Reads weights that stand in one file or are listed by an index. headers: by the tensors' stored names.
-    is_standard: whether an index, if there is one, has the metadata without which transformers loads nothing. Every
-    error is a CannotJudgeError."""
+    is_standard: whether an index, if there is one, has the metadata without which transformers loads nothing.
+    unwanted: the number of tensors without a header. Every error is a CannotJudgeError."""
 
-    def __init__(self, directory: SourceDirectory, names: tuple[str, ...] = WHOLE_NAMES) -> None:
-        """names: of weight files and their indexes, the first that is there counts."""
+    def __init__(
+        self,
+        directory: SourceDirectory,
+        names: tuple[str, ...] = WHOLE_NAMES,
+        is_unwanted: Callable[[str], bool] = _no_tensor,
+    ) -> None:
+        """names: of weight files and their indexes, the first that is there counts. is_unwanted: by its name, whether
+        nobody reads a tensor, which may then be of any type."""
         self.headers: dict[str, Header] = {}
         self.is_standard = True
-        self._directory = directory
+        self._directory, self._is_unwanted = directory, is_unwanted
         found = [name for name in names if directory.has(name)]
         if not found:
             raise CannotJudgeError(f"{directory.path}: expected one of {', '.join(names)}, found none")
@@ -52,13 +63,17 @@ class Shards:
                 beside = directory.path / shard
                 raise refusal(beside, name, f"in {where[0]} as in {where[1]}", "no such tensor there")
             self.headers |= headers
+        unwanted = [name for name in self.headers if is_unwanted(name)]
+        self.unwanted = len(unwanted)
+        for name in unwanted:
+            del self.headers[name]
 
     def read(self, name: str) -> torch.Tensor:
         """Return one tensor as it is stored, no longer mapped."""
         self._directory.expect_unchanged()
         path = self.place(name)
         if path.suffix == ".bin":
-            return _unpickled(path)[name].detach().clone(memory_format=torch.contiguous_format)
+            return _unpickled(path, self._is_unwanted)[name].detach().clone(memory_format=torch.contiguous_format)
         try:
             with safe_open(str(path), framework="pt", device="cpu") as shard:
                 tensor: torch.Tensor = shard.get_tensor(name)
@@ -100,21 +115,23 @@ class Shards:
     def _read_headers(self, path: Path) -> dict[str, Header]:
         shard = path.name
         if path.suffix == ".bin":
-            return {name: Header(shard, t.dtype, tuple(t.shape)) for name, t in _unpickled(path).items()}
+            tensors = _unpickled(path, self._is_unwanted)
+            return {name: Header(shard, t.dtype, tuple(t.shape)) for name, t in tensors.items()}
         headers = {}
         try:
             with safe_open(str(path), framework="pt", device="cpu") as opened:
                 for name in opened.keys():  # noqa: SIM118  # it is no mapping
                     part = opened.get_slice(name)
-                    if part.get_dtype() not in _DTYPES:
+                    if part.get_dtype() not in _DTYPES and not self._is_unwanted(name):
                         raise refusal(path, name, f"a tensor of {', '.join(_DTYPES)}", part.get_dtype())
-                    headers[name] = Header(shard, _DTYPES[part.get_dtype()], tuple(part.get_shape()))
+                    dtype = _DTYPES.get(part.get_dtype(), torch.uint8)
+                    headers[name] = Header(shard, dtype, tuple(part.get_shape()))
         except (OSError, SafetensorError) as error:
             raise CannotJudgeError(f"{path}: expected safetensors, found: {one_line(error)}") from error
         return headers
 
 
-def _unpickled(path: Path) -> dict[str, torch.Tensor]:
+def _unpickled(path: Path, is_unwanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
     """Return name -> mapped tensor of a .bin, in which nothing but tensors may be pickled."""
     with refusing(path, "a PyTorch state dict"):
         state = mapped(path)
@@ -122,6 +139,7 @@ def _unpickled(path: Path) -> dict[str, torch.Tensor]:
         raise CannotJudgeError(f"{path}: expected a PyTorch state dict, found {type(state).__name__}")
     for name, tensor in state.items():
         plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
-        if not isinstance(name, str) or not plain or tensor.dtype not in _DTYPES.values():
+        known = plain and tensor.dtype in _DTYPES.values()
+        if not isinstance(name, str) or not (known or (plain and is_unwanted(name))):
             raise refusal(path, shown(name), "one dense float tensor", "otherwise")
     return dict(state)

@@ -16,6 +16,8 @@ from exporter.sources.huggingface_config import read_config
 from verify.system.optional_imports import quiet_transformers
 
 PUBLISHED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("published.json").read_text())
+# where some of them are from, and with what they were compared
+FROM = PUBLISHED.pop("FROM")
 NOTES = {
     "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": [
         "config.json: rope_scaling: ignored, as transformers ignores it: attn_factor"
@@ -42,7 +44,8 @@ def test_a_published_config_means_what_transformers_makes_of_it(tmp_path: Path, 
 
 
 def test_every_family_with_switches_is_among_them() -> None:
-    assert FAMILIES.keys() - {said["model_type"] for said in PUBLISHED.values()} == {"llama", "qwen2"}
+    assert FAMILIES.keys() - {said["model_type"] for said in PUBLISHED.values()} == {"llama", "qwen2", "ministral"}
+    assert FROM.keys() <= PUBLISHED.keys()
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,9 @@ def test_every_family_with_switches_is_among_them() -> None:
             "Qwen/Qwen3-30B-A3B",
             {"n_experts": 128, "n_active_experts": 8, "expert_hidden_dim": 768, "hidden_dim": 768, "qk_norm": "head"},
         ),
+        ("google/gemma-2b", {"norm_plus_one": True, "embedding_scale": 2048**0.5, "activation": "gelu_tanh"}),
+        ("LGAI-EXAONE/EXAONE-4.0-1.2B", {"norm_place": "after", "qk_norm": "head", "window": 0, "layers": ()}),
+        ("ByteDance-Seed/Seed-OSS-36B-Instruct", {"qkv_bias": True, "wo_bias": False, "head_dim": 128}),
         ("allenai/OLMoE-1B-7B-0924", {"n_experts": 64, "experts_normalized": False, "qk_norm": "whole", "window": 0}),
     ],
 )
@@ -75,11 +81,10 @@ def test_switches_have_the_values_that_the_models_are_known_for(
 
 
 ALL = (
-    "llama, mistral, qwen2, qwen3, smollm3, granite, gemma2, gemma3_text, olmo2, olmo3, phi3, ministral3, mixtral, "
-    "qwen3_moe, olmoe"
+    "llama, mistral, qwen2, qwen3, smollm3, granite, gemma2, gemma3_text, olmo2, olmo3, phi3, ministral3, "
+    "ministral, gemma, exaone4, seed_oss, mixtral, qwen3_moe, olmoe"
 )
 UNKNOWN = f"model_type: expected one of {ALL}, found '{{}}', which is not supported"
-WRAPPER = ": a multimodal model; its text part alone is supported where its own family is"
 
 
 @pytest.mark.parametrize(
@@ -93,8 +98,8 @@ WRAPPER = ": a multimodal model; its text part alone is supported where its own 
         ("qwen3_5", ": gated DeltaNet"),
         ("gemma3n_text", ": embeddings for each layer"),
         ("gemma4", ": embeddings for each layer"),
-        ("gemma3", WRAPPER),
-        ("mistral3", WRAPPER),
+        ("qwen3_vl", ": a multimodal model of another text part"),
+        ("paligemma", ": attention in both directions over the prompt"),
         ("gpt2", ""),
     ],
 )

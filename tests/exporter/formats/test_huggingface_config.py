@@ -97,18 +97,6 @@ def test_config_json_has_the_commonest_type(tmp_path: Path, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"wo_bias": True},
-            "^wo_bias: expected none without qkv_bias, because .* has both or neither, found one; use v3$",
-        ),
-        (
-            {"qkv_bias": True, "mlp_bias": True},
-            "^mlp_bias: expected none beside qkv_bias without wo_bias, because .*, found one; use v3$",
-        ),
-        (
-            {"n_heads": 5, "n_kv_heads": 5, "head_dim": 8},
-            "^n_heads: expected a divisor of dim = 48.* found 5; use v3$",
-        ),
         ({"rope_scaling": exporter.RopeScaling("dynamic", 2.0, 64)}, "^max_seq_len: expected 64.* found 33; use v3$"),
         (
             {"rope_scaling": exporter.RopeScaling("dynamic", 2.0, 33), "head_dim": 2},

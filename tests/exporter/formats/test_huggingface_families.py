@@ -44,6 +44,13 @@ WINDOWS: dict[str, Any] = {"window": 5, "layers": (PLAIN, WINDOWED)}
         ({**OLMO, "local_theta": 9.0, "layers": (SECOND, PLAIN)}, "olmo3"),
         ({"rotary_dim": 6}, "phi3"),
         ({"query_scale_beta": 0.1, "query_scale_positions": 4}, "ministral3"),
+        ({"n_heads": 5, "n_kv_heads": 5, "head_dim": 8}, "mistral"),
+        ({"wo_bias": True}, "seed_oss"),
+        ({"qkv_bias": True, "mlp_bias": True}, "seed_oss"),
+        ({"norm_plus_one": True, "embedding_scale": 48**0.5}, "gemma"),
+        ({"norm_place": "after", "qk_norm": "head"}, "exaone4"),
+        ({"norm_place": "after", "qk_norm": "head", "window": 5, "layers": (UNROTATED, WINDOWED)}, "exaone4"),
+        ({"norm_place": "after", "qk_norm": "head", "layers": (UNROTATED, PLAIN)}, "exaone4"),
     ],
 )
 def test_a_model_becomes_the_first_family_whose_class_computes_it(changes: dict[str, Any], family: str) -> None:

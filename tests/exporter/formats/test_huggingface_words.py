@@ -107,21 +107,6 @@ def test_numbers_of_scaling_are_floats_and_counts_are_not() -> None:
     ("changes", "message"),
     [
         (
-            {"wo_bias": True},
-            "wo_bias: expected none without qkv_bias, because transformers' Llama has both or neither, found one; "
-            "use v3",
-        ),
-        (
-            {"qkv_bias": True, "mlp_bias": True},
-            "mlp_bias: expected none beside qkv_bias without wo_bias, because transformers' Qwen2, which is so, has "
-            "no mlp_bias, found one; use v3",
-        ),
-        (
-            {"n_heads": 5, "n_kv_heads": 5, "head_dim": 8},
-            "n_heads: expected a divisor of dim = 48, which transformers' Llama requires for any head_dim, found 5; "
-            "use v3",
-        ),
-        (
             {"rope_scaling": exporter.RopeScaling("dynamic", 2.0, 34)},
             "max_seq_len: expected 34 (original_max_positions), beyond which transformers scales dynamic RoPE, found "
             "33; use v3",

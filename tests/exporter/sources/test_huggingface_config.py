@@ -112,7 +112,7 @@ def test_an_architecture_decides_where_no_model_type_does(name: str, model_type:
         ({"model_type": "LLAMA"}, "model_type: expected one of llama, .*, found 'LLAMA'"),
         ({"model_type": 7}, "model_type: expected one of llama, .*, found 7"),
         ({"model_type": None}, "model_type: expected one of llama, .*, found none, and architectures: None"),
-        ({"model_type": None, "architectures": ["GemmaForCausalLM"]}, r"architectures: \['GemmaForCausalLM'\]"),
+        ({"model_type": None, "architectures": ["CohereForCausalLM"]}, r"architectures: \['CohereForCausalLM'\]"),
         ({"model_type": None, "architectures": ["LlamaForCausalLM"] * 2}, "found none, and architectures: "),
         ({"model_type": None, "architectures": [[]]}, "found none, and architectures: list"),
         (

@@ -20,7 +20,7 @@ from verify.system.optional_imports import quiet_transformers
 
 FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "granite", "olmo2", "olmo3", "phi3"),
-    *("ministral3", "mixtral", "qwen3_moe", "olmoe"),
+    *("ministral3", "mixtral", "qwen3_moe", "olmoe", "gemma", "ministral", "exaone4", "seed_oss"),
 )
 # Of the first three the config takes no row of padding.
 _PADDED = FAMILIES[3:]
@@ -70,6 +70,7 @@ _OWN_SETTINGS: dict[str, dict[str, Any]] = {
         **{"pad_token_id": 0, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12},
         "mlp_only_layers": [1],
     },
+    "ministral": {"pad_token_id": 0, "head_dim": 8},
     # whose norms of queries and keys are as wide as the stream
     "olmoe": {"pad_token_id": 0, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
 }

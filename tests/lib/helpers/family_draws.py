@@ -18,6 +18,7 @@ Keywords = dict[str, Any]
 # grouped products require sizes that these models do not have
 EAGER = {"attn_implementation": "eager", "experts_implementation": "eager"}
 _YARN = {"rope_type": "yarn", "beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": 1.25}
+_ORIGINAL = "original_max_position_embeddings"
 _OF_LATE_QUERIES = {"llama_4_scaling_beta": 0.25, "original_max_position_embeddings": 3}
 
 
@@ -173,6 +174,14 @@ def _olmoe(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     return {**stream, **_bias(draw), **_experts(draw, "num_experts"), **_normalized(draw), **_rope(draw)}
 
 
+def _exaone(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    if draw(st.booleans()):
+        pattern = {"sliding_window_pattern": draw(st.integers(1, 4))}
+        return {**_windows(draw, drawn, switch=False), **pattern, **_rope(draw)}
+    full = ["full_attention"] * drawn["num_hidden_layers"]
+    return {"sliding_window": None, "layer_types": full, **_rope(draw)}
+
+
 def _ministral(draw: st.DrawFn, _drawn: Keywords) -> Keywords:
     return {"sliding_window": draw(_ONE_WINDOW), "rope_parameters": {**_OF_LATE_QUERIES, **draw(one_rope())}}
 
@@ -190,6 +199,10 @@ _OWN: dict[str, Callable[[st.DrawFn, Keywords], Keywords]] = {
     "olmo3": lambda draw, drawn: {**_bias(draw), **_windows(draw, drawn, switch=False), **_two_ropes(draw)},
     "phi3": _phi,
     "ministral3": _ministral,
+    "gemma": lambda draw, _drawn: {**_bias(draw), **_rope(draw)},
+    "ministral": lambda draw, drawn: {**_windows(draw, drawn, switch=False), **_rope(draw)},
+    "exaone4": _exaone,
+    "seed_oss": lambda draw, _drawn: {**_biases(draw), **_bias(draw, "attention_out_bias"), **_rope(draw)},
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,
     "olmoe": _olmoe,
@@ -200,7 +213,7 @@ _OWN: dict[str, Callable[[st.DrawFn, Keywords], Keywords]] = {
 def family_models(draw: st.DrawFn, family: str) -> Keywords:
     """Keywords of the family's config class."""
     drawn = draw(sizes())
-    if "gemma" not in family:
+    if family not in _GEMMAS:
         drawn["hidden_act"] = draw(st.sampled_from(["silu", "gelu", "gelu_pytorch_tanh"]))
     return {**drawn, **_OWN[family](draw, drawn)}
 
@@ -232,7 +245,7 @@ def meant(config: Any, family: str, max_seq_len: int | None = None) -> exporter.
     first = ropes["full_attention"] if family in _TWO_ROPES else ropes
     second = any(layer.rope == "second" for layer in layers)
     bias = getattr(c, "attention_bias", False)
-    act = c.hidden_activation if "gemma" in family else c.hidden_act
+    act = c.hidden_activation if family in _GEMMAS else c.hidden_act
     return exporter.ModelConfig(
         dim=c.hidden_size,
         hidden_dim=_hidden_dim(c, layers),
@@ -247,7 +260,7 @@ def meant(config: Any, family: str, max_seq_len: int | None = None) -> exporter.
         head_dim=_head_dim(c),
         rope_scaling=_scaling(first, c.max_position_embeddings),
         qkv_bias=family == "qwen2" or bias,
-        wo_bias=bias,
+        wo_bias=getattr(c, "attention_out_bias", bias),
         mlp_bias=getattr(c, "mlp_bias", False),
         activation={"gelu_pytorch_tanh": "gelu_tanh"}.get(act, act),
         layers=layers,
@@ -277,9 +290,10 @@ def _head_dim(c: Any) -> int:
     return getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
 
 
+_GEMMAS = ("gemma2", "gemma3_text")
 _TWO_ROPES = ("gemma3_text", "olmo3")
 _ALIKE = ("mistral", "ministral3", "phi3", "mixtral", "qwen3_moe")
-_BY_LAYER = ("qwen2", "qwen3", "smollm3", "gemma2", *_TWO_ROPES)
+_BY_LAYER = ("qwen2", "qwen3", "smollm3", "gemma2", "ministral", "exaone4", *_TWO_ROPES)
 
 
 def _attention(c: Any, family: str) -> tuple[tuple[exporter.LayerKind, ...], int]:
@@ -288,7 +302,9 @@ def _attention(c: Any, family: str) -> tuple[tuple[exporter.LayerKind, ...], int
     if family in _BY_LAYER:
         slides = [kind == "sliding_attention" for kind in c.layer_types]
     seen = any(slides) and c.sliding_window < c.max_position_embeddings
-    rotated = c.no_rope_layers if family == "smollm3" else [1] * c.num_hidden_layers
+    rotated = c.no_rope_layers if family == "smollm3" else [True] * c.num_hidden_layers
+    if family == "exaone4" and c.sliding_window is not None:
+        rotated = slides
 
     def rope(number: int) -> str:
         if not rotated[number]:
@@ -303,7 +319,9 @@ def _attention(c: Any, family: str) -> tuple[tuple[exporter.LayerKind, ...], int
 def _switches(c: Any, family: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if "gemma" in family:
-        made |= {"norm_place": "both", "norm_plus_one": True, "embedding_scale": c.hidden_size**0.5}
+        made |= {"norm_plus_one": True, "embedding_scale": c.hidden_size**0.5}
+    if family in _GEMMAS:
+        made["norm_place"] = "both"
         made |= {"score_scale": c.query_pre_attn_scalar**-0.5, "logit_cap": c.final_logit_softcapping or 0.0}
     if family == "gemma2":
         made["score_cap"] = c.attn_logit_softcapping or 0.0
@@ -312,10 +330,12 @@ def _switches(c: Any, family: str) -> dict[str, Any]:
         made |= {"expert_hidden_dim": _expert_width(c), "experts_normalized": getattr(c, "norm_topk_prob", True)}
     if family == "olmoe":
         made["qk_norm"] = "whole"
-    if family in ("qwen3", "qwen3_moe", "gemma3_text"):
+    if family in ("qwen3", "qwen3_moe", "gemma3_text", "exaone4"):
         made["qk_norm"] = "head"
     if family in ("olmo2", "olmo3"):
-        made |= {"norm_place": "after", "qk_norm": "whole"}
+        made["qk_norm"] = "whole"
+    if family in ("olmo2", "olmo3", "exaone4"):
+        made["norm_place"] = "after"
     if family == "granite":
         fields = ("embedding_scale", "score_scale", "residual_scale", "logit_divisor")
         made |= {field: getattr(c, key) for field, key in zip(fields, _SCALES, strict=True)}
@@ -333,6 +353,9 @@ def _scaling(rope: Keywords, positions: int) -> exporter.RopeScaling:
         return exporter.RopeScaling()
     if kind == "linear":
         return exporter.RopeScaling("linear", rope["factor"])
+    if kind == "llama3":
+        low, high, original = (rope[key] for key in ("low_freq_factor", "high_freq_factor", _ORIGINAL))
+        return exporter.RopeScaling("llama3", rope["factor"], original, low_freq_factor=low, high_freq_factor=high)
     if kind == "longrope":
         original = rope["original_max_position_embeddings"]
         factor = rope.get("factor") or positions / original

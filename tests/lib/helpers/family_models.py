@@ -23,6 +23,10 @@ CLASSES = {
     "phi3": ("Phi3Config", "Phi3ForCausalLM"),
     "ministral3": ("Ministral3Config", "Ministral3ForCausalLM"),
     "mistral": ("MistralConfig", "MistralForCausalLM"),
+    "ministral": ("MinistralConfig", "MinistralForCausalLM"),
+    "gemma": ("GemmaConfig", "GemmaForCausalLM"),
+    "exaone4": ("Exaone4Config", "Exaone4ForCausalLM"),
+    "seed_oss": ("SeedOssConfig", "SeedOssForCausalLM"),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM"),
     "qwen3_moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM"),
@@ -73,7 +77,7 @@ def family_settings(draw: st.DrawFn, family: str) -> dict[str, Any]:
     }
     if family not in _WHOLE_HEADS:
         settings["head_dim"] = head_dim
-    activation = "hidden_activation" if family.startswith("gemma") else "hidden_act"
+    activation = "hidden_activation" if family in ("gemma2", "gemma3_text") else "hidden_act"
     settings[activation] = draw(st.sampled_from(["silu", "gelu", "gelu_pytorch_tanh"]))
     settings |= draw(_OWN[family](family, layers, head_dim, longest))
     return settings
@@ -196,6 +200,23 @@ def _mistral(draw: st.DrawFn, family: str, _layers: int, head_dim: int, longest:
 
 
 @st.composite
+def _some_windows(draw: st.DrawFn, family: str, layers: int, head_dim: int, longest: int) -> dict[str, Any]:
+    rope = {"rope_parameters": draw(rope_parameters(head_dim, longest))}
+    if family == "ministral" or draw(st.booleans()):
+        return rope | draw(_windows(layers, longest))
+    return rope | {"sliding_window": None, "layer_types": ["full_attention"] * layers}
+
+
+@st.composite
+def _biased(draw: st.DrawFn, family: str, _layers: int, head_dim: int, longest: int) -> dict[str, Any]:
+    keys = ["attention_bias"] + ["attention_out_bias", "mlp_bias"] * (family == "seed_oss")
+    return {
+        "rope_parameters": draw(rope_parameters(head_dim, longest)),
+        **{key: draw(st.booleans()) for key in keys},
+    }
+
+
+@st.composite
 def _experts(draw: st.DrawFn, count: str) -> dict[str, Any]:
     many = draw(st.integers(2, 7))
     return {count: many, "num_experts_per_tok": draw(st.integers(1, many))}
@@ -247,6 +268,10 @@ _OWN: dict[str, Any] = {
     "phi3": _phi3,
     "ministral3": _mistral,
     "mistral": _mistral,
+    "ministral": _some_windows,
+    "exaone4": _some_windows,
+    "gemma": _biased,
+    "seed_oss": _biased,
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,
     "olmoe": _olmoe,

@@ -180,3 +180,24 @@ def test_draws_of_probes_keep_the_choices_of_the_positions_that_are_kept() -> No
     noise = _ProbesNoise(1, 1.0, 0, [2] * frozen + [1] * DRAWS)
     logits = torch.tensor([[CLEAN, CLEAN], *[[MOVED, MOVED]] * (ROWS - 1)])
     assert noise.chosen(0, logits, 1).squeeze(-1).tolist() == [[2, 2]] * (1 + frozen) + [[2, 0]] * DRAWS
+
+
+def test_choices_that_the_reference_recorded_are_those_of_a_pass_for_them_alone() -> None:
+    hyper = model_of()
+    weights = weights_of(hyper)
+    loaded: list[str] = []
+
+    def load(name: str) -> torch.Tensor:
+        loaded.append(name)
+        return weights[name]
+
+    alone = noise_of(hyper, weights)
+    routing = Routing()
+    exact = llama.logits(hyper, load, TOKENS, noise=RecordingNoise(routing))
+    assert torch.equal(exact, llama.logits(hyper, weights.__getitem__, TOKENS))
+    loaded.clear()
+    noise = LogitNoise(hyper, load, TOKENS, exact.numpy(), 3, routing=routing)
+    assert not loaded
+    noise.draw()
+    assert noise.certainty(0) == alone.certainty(0)
+    assert noise.window(0)[:].tobytes() == alone.window(0)[:].tobytes()

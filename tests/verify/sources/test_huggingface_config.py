@@ -249,8 +249,8 @@ def test_without_a_model_type_one_known_architecture_decides(directory: Path) ->
 
 
 FAMILIES = (
-    "model_type: expected one of llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3_text, granite, olmo2, olmo3, "
-    "phi3, ministral3, mixtral, qwen3_moe, olmoe, found "
+    "model_type: expected one of llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3_text, gemma, granite, "
+    "olmo2, olmo3, phi3, exaone4, seed_oss, ministral, ministral3, mixtral, qwen3_moe, olmoe, found "
 )
 UNSUPPORTED = r"\(transformers reads it for llama, and this project does not support other values\)"
 
@@ -258,7 +258,7 @@ UNSUPPORTED = r"\(transformers reads it for llama, and this project does not sup
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "gemma", "architectures": ["GemmaForCausalLM"]}, rf"{FAMILIES}gemma \(GemmaForCausalLM\)$"),
+        ({"model_type": "cohere", "architectures": ["CohereForCausalLM"]}, rf"{FAMILIES}cohere \(CohereForCausalLM\)$"),
         ({"model_type": ["llama"]}, rf"{FAMILIES}\['llama'\]"),
         ({"model_type": None, "architectures": None}, f"{FAMILIES}no model_type and the architectures none$"),
         ({"model_type": None, "architectures": [["LlamaForCausalLM"]]}, f"{FAMILIES}no model_type and"),

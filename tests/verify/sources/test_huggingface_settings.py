@@ -90,8 +90,8 @@ def test_what_transformers_reads_and_this_project_does_not_must_be_the_default(
 def test_a_mistral_with_layer_types_is_another_model() -> None:
     said = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "layer_types": None}
     assert refused(said) == (
-        "config.json: layer_types: expected none (transformers takes a Mistral with layer_types for a Ministral, "
-        "which is not supported), found None"
+        "config.json: layer_types: expected none (transformers takes a Mistral with layer_types for a Ministral: "
+        "name that as model_type), found None"
     )
     assert notes(layer_types=["full_attention"]) == []
 
@@ -109,7 +109,7 @@ def test_an_architecture_alone_names_the_family(family: str) -> None:
     ("listed", "shown"),
     [
         (["LlamaForCausalLM", "LlamaModel"], "LlamaForCausalLM, LlamaModel"),
-        (["GemmaForCausalLM"], "GemmaForCausalLM"),
+        (["CohereForCausalLM"], "CohereForCausalLM"),
         ([], "none"),
         (None, "none"),
         ("LlamaForCausalLM", "LlamaForCausalLM"),
@@ -126,8 +126,8 @@ def test_other_architectures_alone_name_none(listed: object, shown: str) -> None
 @pytest.mark.parametrize(
     ("named", "listed", "shown"),
     [
-        ("gemma", None, "gemma"),
-        ("gemma", ["A", "B"], "gemma (A, B)"),
+        ("cohere", None, "cohere"),
+        ("cohere", ["A", "B"], "cohere (A, B)"),
         (["llama"], None, "['llama']"),
         (0, "A", "0 (A)"),
     ],

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verify.checks.config import factors_listed, flat
 from verify.checks.directory.switches import MODEL_TYPES, activation_of, biases, experts, rope_of, switches
-from verify.checks.directory.target import Directory, transformers_config
+from verify.checks.directory.target import Directory
 from verify.checks.result import CheckResult, exact
 from verify.errors import CannotJudgeError
 from verify.sources import Hyperparameters, Source
+from verify.sources.huggingface import HuggingFaceSource
 
 # llama2.c's name -> config.json's
 _KEYS = {
@@ -215,8 +215,8 @@ def _dtype_unlike(directory: Directory) -> Unlike:
 
 def _token_ids_unlike(directory: Directory, source: Source) -> Unlike:
     """Only a Hugging Face source says token ids. Generation reads them where there is no generation_config.json."""
-    if source.kind != "huggingface":
+    if not isinstance(source, HuggingFaceSource):
         return {}
-    theirs = transformers_config(Path(source.path))
+    theirs = source.transformers_config()
     pairs = {key: (getattr(theirs, key, None), getattr(directory.config, key, None)) for key in _TOKEN_IDS}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

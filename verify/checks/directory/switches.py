@@ -12,12 +12,12 @@ from verify.sources import LayerKind
 
 MODEL_TYPES = (
     *("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "granite", "olmo2", "olmo3", "phi3"),
-    *("ministral3", "mixtral", "qwen3_moe", "olmoe"),
+    *("ministral3", "mixtral", "qwen3_moe", "olmoe", "gemma", "ministral", "exaone4", "seed_oss"),
 )
 _GEMMAS = ("gemma2", "gemma3_text")
-_OLMOS = ("olmo2", "olmo3")
+_NORMS_AFTER = ("olmo2", "olmo3", "exaone4")
 # Of the others, a key of config.json decides.
-_NO_BIAS = ("mistral", "qwen2", "phi3", "ministral3", "mixtral")
+_NO_BIAS = ("mistral", "qwen2", "phi3", "ministral3", "mixtral", "ministral", "exaone4")
 # All layers of which have a window, if any has.
 _ALIKE = ("mistral", "phi3", "ministral3", "mixtral", "qwen3_moe")
 # Of families with experts, the key of their width.
@@ -41,8 +41,9 @@ def biases(config: Any) -> dict[str, Any]:
     """Return which matrices have biases, by Hyperparameters' names."""
     kind = config.model_type
     attention = kind not in _NO_BIAS and bool(config.attention_bias)
-    mlp = kind in ("llama", "smollm3", "granite") and bool(config.mlp_bias)
-    return {"qkv_bias": attention or kind == "qwen2", "wo_bias": attention, "mlp_bias": mlp}
+    mlp = kind in ("llama", "smollm3", "granite", "seed_oss") and bool(config.mlp_bias)
+    output = bool(config.attention_out_bias) if kind == "seed_oss" else attention
+    return {"qkv_bias": attention or kind == "qwen2", "wo_bias": output, "mlp_bias": mlp}
 
 
 def activation_of(config: Any) -> str:
@@ -60,7 +61,9 @@ def switches(config: Any, head_dim: int) -> dict[str, Any]:
         made["logit_cap"] = float(config.final_logit_softcapping or 0)
     if kind == "gemma2":
         made["score_cap"] = float(config.attn_logit_softcapping or 0)
-    if kind in _OLMOS:
+    if kind == "gemma":
+        made |= {"norm_plus_one": True, "embedding_scale": math.sqrt(config.hidden_size)}
+    if kind in _NORMS_AFTER:
         made["norm_place"] = "after"
     if kind == "granite":
         made |= {
@@ -105,9 +108,9 @@ def _attention(config: Any, head_dim: int) -> dict[str, Any]:
     """Return norms of queries and keys, how much of a head is rotated, and what each layer does."""
     kind = config.model_type
     made: dict[str, Any] = {}
-    if kind in ("qwen3", "gemma3_text", "qwen3_moe"):
+    if kind in ("qwen3", "gemma3_text", "qwen3_moe", "exaone4"):
         made["qk_norm"] = "head"
-    elif kind in (*_OLMOS, "olmoe"):
+    elif kind in ("olmo2", "olmo3", "olmoe"):
         made["qk_norm"] = "whole"
     if kind == "phi3":
         made["rotary_dim"] = int(head_dim * rope_of(config).get("partial_rotary_factor", 1.0))
@@ -118,6 +121,8 @@ def _attention(config: Any, head_dim: int) -> dict[str, Any]:
     ropes = ["second" if local and slides else "first" for slides in sliding]
     if kind == "smollm3":
         ropes = ["first" if turns else "none" for turns in config.no_rope_layers]
+    if kind == "exaone4" and width is not None:
+        ropes = ["first" if slides else "none" for slides in sliding]
     return made | {
         "window": width if hides else 0,
         "local_theta": local,

@@ -32,7 +32,8 @@ _UNSAID = {
     "mlp_bias": False,
     "activation": "silu",
     **SWITCH_DEFAULTS,
-    "query_scale_positions": 0,
+    **dict.fromkeys(("query_scale_positions", "n_experts", "n_active_experts", "expert_hidden_dim"), 0),
+    "experts_normalized": False,
 }
 
 # Logits that someone else's comparison would take for equal.

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from helpers.models import config, hyperparameters
 
-from verify.checks.directory import config as module
 from verify.checks.directory.config import check_directory_config, implied, report_config
 from verify.checks.result import CheckResult
 from verify.errors import CannotJudgeError
 from verify.sources import Hyperparameters, RopeScaling
+from verify.sources.huggingface import HuggingFaceSource
 
 HYPER = dataclasses.replace(hyperparameters(config()), norm_eps=1e-6, rope_theta=5e5)
 SAID: dict[str, Any] = {
@@ -98,7 +98,7 @@ def test_another_kind_of_model_is_refused() -> None:
     with pytest.raises(CannotJudgeError) as caught:
         implied(directory(model_type="gpt2"))
     known = "llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3_text, granite, olmo2, olmo3, phi3, ministral3, "
-    known += "mixtral, qwen3_moe, olmoe"
+    known += "mixtral, qwen3_moe, olmoe, gemma, ministral, exaone4, seed_oss"
     assert str(caught.value) == f"d/config.json: model_type: expected one of {known}, found 'gpt2'"
 
 
@@ -288,8 +288,9 @@ def test_the_type_that_is_said_is_that_of_most_numbers(
 
 def test_token_ids_are_those_of_a_hugging_face_source_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = SimpleNamespace(bos_token_id=1, eos_token_id=[2, 3])
-    monkeypatch.setattr(module, "transformers_config", lambda _path: theirs)
-    source: Any = SimpleNamespace(hyperparameters=HYPER, kind="huggingface", path="s")
+    monkeypatch.setattr(HuggingFaceSource, "transformers_config", lambda _source: theirs)
+    source = HuggingFaceSource.__new__(HuggingFaceSource)
+    source.hyperparameters = HYPER
     same = directory(bos_token_id=1, eos_token_id=[2, 3])
     assert check_directory_config(same, source, 33, None, {}).status == "pass"
     others = directory(bos_token_id=2, eos_token_id=2, pad_token_id=5)
