@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import gc
 import importlib
+import json
 import math
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,13 +32,17 @@ _WARM = (
 )
 # Plugins of other packages, which none of the tests use: each trial would load them again.
 _PLUGINS_LEFT_OUT = ("anyio", "platformdirs", "xdist", "xdist.looponfail")
-# How many times as long as on the right code the tests may compute; a mutant may compute for ever. The clock on the
-# wall has more patience, because other programs may need the processor: it ends those that only wait.
-_PATIENCE, _LEAST_SECONDS = 10.0, 30.0
-_WAITS = 4.0
+# How many times as long as on the right code a file of tests may compute; a mutant may compute for ever. The clock on
+# the wall has more patience, because other programs may need the processor: it ends those that only wait.
+_PATIENCE, _LEAST_SECONDS = 10.0, 10.0
+_WAITS = 12.0
 
 _place = Path()
-_healthy: dict[tuple[str, ...], float] = {}
+# What the trials up to now tell of where to look first: how long each file and each test takes on the right code, and
+# how many mutants each noticed.
+_file_seconds: dict[str, float] = {}
+_test_seconds: dict[str, float] = {}
+_noticed_mutants: Counter[str] = Counter()
 
 
 def open_workshop(room: Path) -> None:
@@ -53,7 +59,7 @@ def open_workshop(room: Path) -> None:
     checked = py_compile.PycInvalidationMode.CHECKED_HASH
     for package in ("exporter", "reader_c", "verify"):
         compileall.compile_dir(_place / package, quiet=2, invalidation_mode=checked)
-    os.environ |= {"OMP_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "ci"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "mutants"}
     # otherwise each fork would compile its plugins and rewritten tests again
     sys.dont_write_bytecode = False
     for name in _WARM:
@@ -70,23 +76,24 @@ def tried(mutant: Mutant, tests: list[str], ends: float) -> str | None:
     """Return what noticed: a test's name, "a crash" or "a hang"; "" if nothing did; None if the time was over."""
     if time.monotonic() > ends:
         return None
-    limit = max(_LEAST_SECONDS, _PATIENCE * _seconds_on_right_code(tuple(tests)))
+    _run_on_right_code([test for test in tests if test not in _file_seconds])
     path = _place / mutant.module
     right = path.read_text(encoding="utf-8")
     path.write_text(mutant.code, encoding="utf-8")
     try:
-        return _noticed(tests, limit)
+        return _noticed(tests)
     finally:
         path.write_text(right, encoding="utf-8")
 
 
-def _seconds_on_right_code(tests: tuple[str, ...]) -> float:
-    if tests not in _healthy:
+def _run_on_right_code(tests: list[str]) -> None:
+    """Learn how long tests take. They must pass."""
+    for test in tests:
         began = _computed()
-        if noticed := _noticed(list(tests), 600.0):
+        if noticed := _noticed_by(test, 600.0):
             sys.exit(f"the tests fail on the code as it is: {noticed}: {(_place / 'output').read_text()[-2000:]}")
-        _healthy[tests] = _computed() - began
-    return _healthy[tests]
+        _file_seconds[test] = _computed() - began
+        _test_seconds.update(json.loads((_place / "seconds").read_text(encoding="utf-8")))
 
 
 def _computed() -> float:
@@ -95,9 +102,18 @@ def _computed() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _noticed(tests: list[str], limit: float) -> str:
-    """One file after another, because the first notices most mutants and the others take time to import."""
-    return next(filter(None, (_noticed_by(test, limit) for test in tests)), "")
+def _noticed(tests: list[str]) -> str:
+    """One file after another, because each takes time to import; first those that notice most in a second."""
+
+    def a_second(tests: str) -> float:
+        noticed = sum(count for test, count in _noticed_mutants.items() if test.startswith(tests))
+        return (1 + noticed) / _file_seconds[tests]
+
+    for test in sorted(tests, key=a_second, reverse=True):
+        if found := _noticed_by(test, max(_LEAST_SECONDS, _PATIENCE * _file_seconds[test])):
+            _noticed_mutants[found] += 1
+            return found
+    return ""
 
 
 def _noticed_by(test: str, limit: float) -> str:
@@ -117,12 +133,22 @@ def _noticed_by(test: str, limit: float) -> str:
     return found[1] if found else "a crash"
 
 
-class _CheapestFirst:
-    """Run tests of many examples last: most mutants are noticed before."""
+class _LikeliestFirst:
+    """Run the tests that noticed other mutants first, then the fast ones, and keep the seconds that each took."""
+
+    def __init__(self) -> None:
+        self._seconds = Counter[str]()
 
     @staticmethod
     def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: any(item.get_closest_marker(mark) for mark in ("slow", "hypothesis")))
+        names = {item: item.nodeid.split(" ")[0] for item in items}
+        items.sort(key=lambda item: (-_noticed_mutants[names[item]], _test_seconds.get(names[item], 0.0)))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid.split(" ")[0]] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        (_place / "seconds").write_text(json.dumps(self._seconds), encoding="utf-8")
 
 
 def _run(test: str, limit: float) -> None:
@@ -137,5 +163,5 @@ def _run(test: str, limit: float) -> None:
     flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     for name in _PLUGINS_LEFT_OUT:
         flags += ["-p", f"no:{name}"]
-    status = pytest.main([*flags, f"--basetemp={_place / 'tmp'}", test], plugins=[_CheapestFirst()])
+    status = pytest.main([*flags, f"--basetemp={_place / 'tmp'}", test], plugins=[_LikeliestFirst()])
     os._exit(status)
