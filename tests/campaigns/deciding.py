@@ -33,7 +33,10 @@ _ALSO = {
     "exporter/tokenizers/read.py": ("tests/exporter/tokenizers/test_files.py",),
     "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
-    "verify/operations/switch_bounds.py": ("tests/verify/operations/test_bounds_of_switches.py",),
+    "verify/operations/switch_bounds.py": (
+        "tests/verify/operations/test_bounds_of_switches.py",
+        "tests/verify/operations/test_bounds_of_experts.py",
+    ),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
     "verify/tokenizers/render_template.py": ("tests/verify/tokenizers/test_chat.py",),
     "verify/tokenizers/encoders.py": ("tests/verify/tokenizers/test_libraries.py",),
