@@ -1,12 +1,13 @@
-"""Exchange the functions of a module that is imported already for those of a mutant."""
+"""Find by which code the functions of a module that is imported already become those of a mutant."""
 
 from __future__ import annotations
 
 import gc
 import inspect
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 
 # What decides what a code object does. Nested ones are compared beside it, and positions in the text do not count.
 _DECIDES = (
@@ -29,17 +30,32 @@ def functions_of(path: Path) -> Places:
     return found
 
 
-def exchange(functions: Places, old: str, new: str) -> None:
-    """Give the functions of one text the code of another. Raises NotExchangeableError, and changes nothing then."""
+def changes(functions: Places, old: str, new: str) -> list[tuple[FunctionType, CodeType]]:
+    """Return the functions of one text that another changes, with their new code. Raises NotExchangeableError."""
     before, after = (compile(text, "", "exec", dont_inherit=True) for text in (old, new))
-    changes = []
+    found = []
     for one, other in _differing(before, after):
-        found = functions.get((one.co_qualname, one.co_firstlineno), [])
-        if not found or len(one.co_freevars) != len(other.co_freevars):
+        own = functions.get((one.co_qualname, one.co_firstlineno), [])
+        if not own or len(one.co_freevars) != len(other.co_freevars):
             raise NotExchangeableError
-        changes += [(function, other) for function in found]
-    for function, code in changes:
-        function.__code__ = code
+        found += [(function, other) for function in own]
+    return found
+
+
+class Called:
+    """Notes which code of a file is called, from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self.codes: set[CodeType] = set()
+        sys.setprofile(self._note)
+
+    def _note(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename == self._path:
+            self.codes.add(frame.f_code)
+
+    def end(self) -> None:
+        sys.setprofile(None)
 
 
 def _differing(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:

@@ -1,8 +1,8 @@
 """A copy of the tree in which a mutant is tried, by a fork of a process that has imported what takes long.
 
 A file of tests is collected once. For each mutant its process forks, and the fork exchanges the functions that
-differ. A mutant that no test notices so, or that changes what importing computes, is tried again by a fork that
-imports our code anew.
+differ. A mutant that no test notices so is tried again by a fork that imports our code anew, if it may change what
+importing and collecting compute.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pathlib import Path
 
 import pytest
 from deciding import ROOT
-from exchange import NotExchangeableError, exchange, functions_of
+from exchange import Called, NotExchangeableError, changes, functions_of
 from mutations import Mutant
 
 # Long imports of what the tests use. Nothing of ours: that must come from the copy.
@@ -92,7 +92,8 @@ def tried(mutant: Mutant, tests: list[str], ends: float) -> str | None:
     path = _place / mutant.module
     right = path.read_text(encoding="utf-8")
     _close_other_servers(mutant.module)
-    if noticed := _noticed(tests, lambda test, limit: _server(mutant.module, test).noticed(mutant.code, limit)):
+    noticed = _noticed(tests, lambda test, limit: _server(mutant.module, test).noticed(mutant.code, limit))
+    if noticed or all(_server(mutant.module, test).sure for test in tests):
         return noticed
     path.write_text(mutant.code, encoding="utf-8")
     try:
@@ -176,12 +177,15 @@ class _LikeliestFirst:
 
 
 class _Server:
-    """A process that has collected a file of tests and runs them in forks, on a module's text or on another."""
+    """A process that has collected a file of tests and runs them in forks, on a module's text or on another.
+
+    sure: whether the last run would be the same if our code were imported anew.
+    """
 
     def __init__(self, module: str, test: str) -> None:
+        self.sure = False
         self._asks, answers = multiprocessing.Pipe()
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=_run, args=(test, 1e6, _Serving(_place / module, answers)))
+        self._process = multiprocessing.get_context("fork").Process(target=_serve, args=(test, module, answers))
         self._process.start()
         answers.close()
         _must_pass(self.noticed((_place / module).read_text(encoding="utf-8"), 600.0))
@@ -189,7 +193,8 @@ class _Server:
     def noticed(self, text: str, limit: float) -> str:
         """Return what noticed that the module has another text; "" if nothing did, or this cannot be exchanged."""
         self._asks.send((text, limit, _noticed_mutants))
-        return _fate(self._asks.recv())
+        exitcode, self.sure = self._asks.recv()
+        return _fate(exitcode)
 
     def close(self) -> None:
         self._asks.send(None)
@@ -210,30 +215,39 @@ def _close_other_servers(module: str = "") -> None:
 _servers: dict[tuple[str, str], _Server] = {}
 
 
+def _serve(test: str, module: str, answers: Connection) -> None:
+    _run(test, 1e6, _Serving(_place / module, answers))
+
+
 class _Serving:
     """Fork for each text of a module instead of running the tests that are collected."""
 
     def __init__(self, module: Path, answers: Connection) -> None:
-        self._module, self._answers = module, answers
+        self._module, self._answers, self._called = module, answers, Called(module)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Return in forks alone, which then run the tests."""
+        self._called.end()
         functions, right = functions_of(self._module), self._module.read_text(encoding="utf-8")
         gc.freeze()
         while asked := self._answers.recv():
             text, limit, noticed = asked
+            try:
+                found = changes(functions, right, text)
+            except NotExchangeableError:
+                self._answers.send((0, False))
+                continue
+            sure = not any(function.__code__ in self._called.codes for function, _ in found)
             if (child := os.fork()) == 0:
                 _noticed_mutants.clear()
                 _noticed_mutants.update(noticed)
                 _LikeliestFirst.pytest_collection_modifyitems(session.items)
                 _begin(limit)
-                try:
-                    exchange(functions, right, text)
-                except NotExchangeableError:
-                    os._exit(0)
+                for function, code in found:
+                    function.__code__ = code
                 return
-            self._answers.send(_ended(child, _WAITS * limit))
+            self._answers.send((_ended(child, _WAITS * limit), sure))
         os._exit(0)
 
 
