@@ -222,10 +222,11 @@ mutants: $(READY)
 	  PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/mutants.py $$file.c || exit 1; done
 
 # The same for the Python code that decides: hours; continues where it was stopped. OF=MODULE: only this module.
-# SAMPLE=N: of each module at most N. SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
+# SAMPLE=N: N of each module that has more than twice N. CHANGES=1: of modules whose last run noticed all, only the lines
+# that changed since. SINCE=COMMIT: only the lines that differ from it, for eighty seconds.
 mutants-python: $(VENV)/.mutants
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/python_mutants.py $(if $(OF),--of $(OF)) \
-	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SINCE),--since $(SINCE) --seconds 80)
+	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(CHANGES),--changes) $(if $(SINCE),--since $(SINCE) --seconds 80)
 
 # All that is counted in docs/reliability.md: hours.
 campaign: functions same-bits fuzz fuzz-single coverage mutants tsan refusals attacks determinism syscalls faults

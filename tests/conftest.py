@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.counted import Counted, telling
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Workers share the cores, so each computes, and starts processes that compute, on one thread. Set before
 # torch is first imported, which reads it then.
@@ -22,6 +22,8 @@ os.environ.setdefault("SOURCE_DATE_EPOCH", "1795879212")
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=60, derandomize=True, print_blob=True, **_COMMON)
+# For mutants: that a test fails is all that is asked, so no smaller example is searched.
+settings.register_profile("mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 settings.register_profile("deep", max_examples=3000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 _DECIDING = (
     *("verify/operations/*.py", "verify/checks/*.py", "verify/checks/directory/*.py", "verify/oracle/expected.py"),
-    *("verify/oracle/attention.py", "verify/tokenizers/*.py"),
+    *("verify/oracle/attention.py", "verify/oracle/logit_margins.py", "verify/tokenizers/*.py"),
     *("verify/vectors/checking.py", "verify/vectors/golden.py"),
     *("verify/sources/*.py", "verify/evidence/*.py", "verify/judge_report.py", "verify/release_file.py"),
     *("verify/run/last_release.py", "verify/run/execution_verdict.py", "verify/run/other_ways.py"),
@@ -33,7 +33,10 @@ _ALSO = {
     "exporter/tokenizers/read.py": ("tests/exporter/tokenizers/test_files.py",),
     "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
-    "verify/operations/switch_bounds.py": ("tests/verify/operations/test_bounds_of_switches.py",),
+    "verify/operations/switch_bounds.py": (
+        "tests/verify/operations/test_bounds_of_switches.py",
+        "tests/verify/operations/test_bounds_of_experts.py",
+    ),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
     "verify/tokenizers/render_template.py": ("tests/verify/tokenizers/test_chat.py",),
     "verify/tokenizers/encoders.py": ("tests/verify/tokenizers/test_libraries.py",),
@@ -41,6 +44,15 @@ _ALSO = {
         "tests/verify/tokenizers/test_fast_json.py",
         "tests/verify/tokenizers/test_block.py",
     ),
+    **dict.fromkeys(
+        (f"exporter/formats/{name}.py" for name in ("v3_fields", "v3_hyperparameters")),
+        ("tests/exporter/formats/test_v3_parse.py", "tests/exporter/formats/test_v3_switches.py"),
+    ),
+    "verify/operations/expected_points.py": (
+        "tests/verify/operations/test_recompute_by_hand.py",
+        "tests/verify/operations/test_recompute.py",
+    ),
+    "verify/checks/directory/switches.py": ("tests/verify/checks/directory/test_config.py",),
     "verify/checks/directory/target.py": ("tests/verify/checks/directory/test_transformers_config.py",),
     "verify/checks/storage.py": ("tests/verify/checks/test_storage_by_hand.py",),
     "verify/run/last_release.py": ("tests/verify/run/test_last_release_by_hand.py",),

@@ -5,7 +5,8 @@ decorators. A test has to fail.
 
     make mutants-python                                   every deciding module: hours; continues where it was stopped
     make mutants-python OF=verify/operations/bounds.py    one of them
-    make mutants-python SAMPLE=60                         of each module at most 60, drawn at random
+    make mutants-python SAMPLE=60                         of modules with more than twice 60, 60 drawn at random
+    make mutants-python CHANGES=1                         of modules whose last run noticed all, only changed lines
     make mutants-python SINCE=origin/main                 only on the lines that differ from a commit
 
 A mutant is tried on a copy of the tree, by the tests nearest to its module (deciding.py). Each trial is a fork of a
@@ -36,6 +37,7 @@ from pathlib import Path
 from deciding import ROOT, deciding, tests_of
 from mutations import Mutant, mutants
 from record import Row, options, save
+from recorded import name_of, since_last_run
 from workshop import open_workshop, tried
 
 KEPT = ROOT / ".mutants-python"
@@ -129,8 +131,8 @@ def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
     began = time.monotonic()
     text = (ROOT / module).read_text(encoding="utf-8")
     every = list(mutants(module, text))
-    drawn = random.Random(0).sample(every, min(given.sample or len(every), len(every)))
-    seen = [mutant for mutant in drawn if not mutant.unseen]
+    chosen, counted, how = choice(module, text, every, given)
+    seen = [mutant for mutant in chosen if not mutant.unseen]
     fates = Fates(module, text, again=given.again)
     for mutant, fate in tries.of([one for one in seen if fates.get(one) is None]):
         fates.put(mutant, fate)
@@ -139,27 +141,46 @@ def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
     fates.spend(time.monotonic() - began)
     survived = sum(fates.get(mutant) == "" for mutant in seen)
     untried = sum(fates.get(mutant) is None for mutant in seen)
-    noticed = len(seen) - survived - untried
-    told = f"{noticed} noticed, {len(drawn) - len(seen)} make no difference, {survived} others"
-    if len(drawn) < len(every):
-        told += f"; drawn at random from {len(every)}"
-    print(f"{module}: {len(drawn)} mutants: {told}, {untried} not tried", flush=True)
+    unseen = sum(mutant.unseen for mutant in counted)
+    noticed = len(counted) - unseen - survived - untried
+    told = f"{noticed} noticed, {unseen} make no difference, {survived} others{how}"
+    print(f"{module}: {len(counted)} mutants: {told}, {untried} not tried", flush=True)
     if not untried and not given.trial:
         save(
-            f"Python mutants of {module.replace('/', '.')}",
-            [Row(module, len(drawn), told, survived)],
+            name_of(module),
+            [Row(module, len(counted), told, survived)],
             time.monotonic() - fates.seconds,
             sha256=hashlib.sha256(text.encode()).hexdigest(),
         )
     return survived
 
 
+def choice(
+    module: str, text: str, every: list[Mutant], given: argparse.Namespace
+) -> tuple[list[Mutant], list[Mutant], str]:
+    """Return the mutants to try, those to count, and in words how they were chosen among all of a module."""
+    if given.changes and (since := since_last_run(module, text)):
+        changed = [mutant for mutant in every if mutant.lines & since.lines]
+        return (
+            changed,
+            every,
+            f"; {len(changed)} of them on lines changed since {since.date}, the others tried then",
+        )
+    if given.sample and len(every) > 2 * given.sample:
+        drawn = random.Random(0).sample(every, given.sample)
+        return drawn, drawn, f"; drawn at random from {len(every)}"
+    return every, every, ""
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--of", choices=deciding(), action="append", help="only this module; may be given often")
     parser.add_argument("--since", metavar="COMMIT", help="only on lines that differ from it; keeps nothing")
+    parser.add_argument("--changes", action="store_true", help="only lines changed since a run that noticed all")
     parser.add_argument("--again", action="store_true", help="try again what nothing noticed the last time")
-    parser.add_argument("--sample", type=int, metavar="N", help="of each module at most N, the same ones each time")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="N of modules with more than twice N, always the same"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many mutants are tried at a time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no other mutant is tried")
     given = parser.parse_args()

@@ -110,6 +110,22 @@ def test_hidden_dim_follows_model_py(tmp_path: Path, multiple: Any, hidden: int,
     assert open_llama2c(save(tmp_path, state, said), SourceOptions()).config.hidden_dim == hidden
 
 
+@pytest.mark.parametrize("w1", [None, torch.zeros(48), torch.zeros(40, 48, 1)])
+def test_where_no_argument_gives_hidden_dim_w1_has_to(tmp_path: Path, w1: torch.Tensor | None) -> None:
+    state = state_dict()
+    del state["layers.0.feed_forward.w1.weight"]
+    if w1 is not None:
+        state["layers.0.feed_forward.w1.weight"] = w1
+    said = {key: value for key, value in ARGS.items() if key != "hidden_dim"}
+    with pytest.raises(exporter.CheckpointError, match=r": missing layers\.0\.feed_forward\.w1\.weight$"):
+        open_llama2c(save(tmp_path, state, said), SourceOptions())
+
+
+def test_of_several_unknown_arguments_the_first_is_named(tmp_path: Path) -> None:
+    assert refused(tmp_path, lora=1, alpha=2).endswith("it may change the model: 'lora'")
+    assert refused(tmp_path, dropout=None, dim=None) == "model_args: dim: expected a number, found None"
+
+
 def test_two_matrices_are_one_only_by_type_and_bits(tmp_path: Path) -> None:
     signed, narrow, other = state_dict(), state_dict(), state_dict()
     signed["output.weight"] = signed["tok_embeddings.weight"].clone()

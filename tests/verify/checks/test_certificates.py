@@ -58,7 +58,8 @@ def test_windows_merge_in_their_order() -> None:
 
 def test_int8_logits_are_certain_unless_two_share_the_largest() -> None:
     assert one_largest(np.zeros((3, 1), np.float32)) == 3
-    assert one_largest(np.array([[1, 3, 2], [3, 1, 3], [0, 0, 0], [-1, -2, -3]], np.float32)) == 2
+    assert one_largest(np.array([[1, 3, 2], [3, 1, 3], [0, 0, 0], [-1, -2, -3], [0, 1, 0]], np.float32)) == 3
+    assert one_largest(np.array([[1, 2], [2, 2]], np.float32)) == 1
 
 
 def test_the_sentence_counts_and_names_places() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from helpers.tokenizer_families import processor_of, source
 from verify.checks import tokenizer
 from verify.checks.result import CheckResult, exact
 from verify.checks.tokenizer import TokenizerFindings, TokenizerReport, WrittenTokenizer, check_tokenizer, merged
-from verify.tokenizers.chat import Message
+from verify.tokenizers.chat import FIXTURES, Message
 from verify.tokenizers.encoders import PlainReader
 from verify.tokenizers.rules import Rules
 from verify.tokenizers.source_tokenizer import open_source_tokenizer
@@ -77,7 +79,10 @@ def test_a_healthy_block_says_on_how_much_it_was_judged(path: Path, rules: Rules
 def test_bytes_that_are_no_block_end_the_check(path: Path) -> None:
     found = check_tokenizer(WrittenTokenizer("v3", bytes(64), 805), path, "quick")
     assert found.verdict == exact("tokenizer", 1, "kind: expected 1 or 2, found 0", {"field": "kind"})
-    assert (found.report.library, found.report.tokens, found.found) == ("", 0, None)
+    nothing = dict.fromkeys(("tokens", "added", "merges", "texts", "decoded", "chats"), 0)
+    sha256 = hashlib.sha256(bytes(64)).hexdigest()
+    said = {"form": "v3", "path": None, "bytes": 64, "sha256": sha256, "source": "tokenizer.json", "library": ""}
+    assert (vars(found.report), found.found) == (said | nothing, None)
     found = check_tokenizer(WrittenTokenizer("llama2c", b"\0", 805, "a.bin"), path, "quick")
     assert found.verdict == exact("tokenizer", 1, "size: expected at least 4 bytes, found 1")
 
@@ -157,6 +162,63 @@ def test_conversations_are_compared_to_the_character(path: Path, rules: Rules) -
     assert expected in second.split(", found ")[0]
     assert own in second.split(", found ")[1]
     assert (found.report.chats, found.verdict.observed) == (2, 2.0)
+    messages, answer = FIXTURES[1]
+    ends = {"bos": "<|begin_of_text|>", "eos": "<|eot_id|>"}
+    whole, other = (rendered(one, messages, **ends, answer=answer) for one in (rules.template, wrong))
+    at = next(n for n, (a, b) in enumerate(zip(whole, other, strict=False)) if a != b)
+    assert at > 10
+    assert second == f"1: expected {whole[at - 10 : at + 50]!r}, found {other[at - 10 : at + 50]!r}"
+
+
+def test_of_conversations_that_differ_at_once_the_beginning_is_shown(path: Path, rules: Rules) -> None:
+    found = judged(path, replace(rules, template=f"?{rules.template}"), rules)
+    said = found.verdict.detail.split("; conversation ")[1]
+    whole = said.removeprefix("0: expected ").split(", found ")[0]
+    assert len(eval(whole)) == 60
+    assert said == f"0: expected {whole}, found {'?' + eval(whole)[:59]!r}"
+
+
+def test_a_text_that_differs_is_named_by_its_first_80_characters(path: Path, rules: Rules) -> None:
+    class Wrong(PlainEncoder):
+        def encode(self, text: str, *, special: bool) -> list[int]:
+            return [] if text.startswith("long ") else super().encode(text, special=special)
+
+    written = WrittenTokenizer("v3", block_of(rules), len(rules.pieces), None, lambda: Wrong(rules))
+    line = "long " * 20
+    found = check_tokenizer(written, path, "standard", [line])
+    assert found.verdict.where == {"field": "text", "text": line[:80]}
+
+
+def of_qwen3_c(rules: Rules) -> WrittenTokenizer:
+    """Write qwen3.c's .tokenizer: what merges earlier has the larger score."""
+    scores = dict.fromkeys(rules.pieces, -1e6)
+    for rank, (left, right) in reversed([*enumerate(rules.merges)]):
+        scores[rules.pieces[left] + rules.pieces[right]] = -float(rank)
+    entries = [struct.pack("<fI", scores[piece], len(piece)) + piece for piece in rules.pieces]
+    head = struct.pack("<III", max(map(len, rules.pieces)), rules.bos, rules.ends[0])
+    return WrittenTokenizer("qwen3c", head + b"".join(entries), len(rules.pieces), "m.bin.tokenizer")
+
+
+def test_of_qwen3_c_s_file_the_texts_that_it_encodes_otherwise_are_counted(path: Path, rules: Rules) -> None:
+    written = of_qwen3_c(rules)
+    said = rf"qwen3\.c, which .* normalizes none, encodes \d+ of {QUICK} drawn texts otherwise than tokenizers"
+    found = check_tokenizer(written, path, "standard").verdict
+    assert re.fullmatch(rf"805 ids are the source's; {said}", found.detail)
+    found = check_tokenizer(replace(written, content=written.content[:-1] + b"?"), path, "standard").verdict
+    assert found.status == "fail"
+    assert "qwen3.c" not in found.detail
+    # no library reads a v3 file
+    found = check_tokenizer(written, path, "standard", source_block=block_of(rules)).verdict
+    assert found.detail == "805 ids are the source's; the source is a v3 file, whose tokenizer no library reads"
+
+
+def test_only_a_form_without_the_rule_leaves_extra_spaces_out(tmp_path: Path) -> None:
+    path = source("sentencepiece", tmp_path)
+    rules = open_source_tokenizer(path).expected.rules
+    assert rules.single_spaces
+    found = check_tokenizer(WrittenTokenizer("v3", block_of(rules), len(rules.pieces)), path, "quick").verdict
+    assert found.status == "pass"
+    assert _SPACES not in found.detail
 
 
 @pytest.mark.parametrize("side", ["source", "file"])
@@ -190,6 +252,7 @@ def test_a_file_of_run_c_has_no_letter_for_spaces(tmp_path: Path) -> None:
     assert not any(letter in text for text in seen for letter in ("\0", "\u2581"))
     report = found.report
     assert (report.added, report.chats, report.library) == (0, 0, "sentencepiece")
+    assert report.merges > 100
     assert found.verdict.detail == (
         f"512 ids are the source's; {report.merges} pieces and {STANDARD} texts encode as sentencepiece encodes "
         f"them; {report.decoded} texts come back from their ids; {_SPACES}"

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.arch_draws import MODELS
+from helpers.arch_files import random_weights, write
 from helpers.checkpoints import save, state_dict
 from helpers.models import arrays, config, toy_file
 
@@ -119,6 +121,15 @@ def test_the_factors_of_longrope_are_part_of_the_head(tmp_path: Path) -> None:
         assert findings(shown, model) == []
         other = exporter.RopeScaling(**{**vars(LONGROPE), "short_factors": (1.0, 1.5, 2.0, 3.5, 9.0)})
         assert findings(shown, many_fields(rope_scaling=other)) != []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_switches_of_every_model_are_packed_as_a_second_writer_has_them(tmp_path: Path, name: str) -> None:
+    path, arch = tmp_path / "m.bin", MODELS[name]
+    write(path, arch, random_weights(arch))
+    model = exporter.open_checkpoint(path).config
+    with reader_c.open(path) as shown:
+        assert [one for one in findings(shown, model, model.max_seq_len) if one.startswith("head: ")] == []
 
 
 OTHERS = {

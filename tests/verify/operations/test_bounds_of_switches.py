@@ -65,6 +65,23 @@ def test_the_error_of_a_constant_is_its_own() -> None:
     assert float(switch_bounds.divided(doubles(5.0), 0.1)) == float(switch_bounds.scaled(doubles(5.0), 0.1))
 
 
+def test_where_nothing_is_left_a_bound_is_what_underflow_loses() -> None:
+    zero, half = doubles([0.0]), TAU / 2
+    growth = gamma(8 + switch_bounds.of_constant(0.1))
+    expected = {
+        half: (switch_bounds.scaled(zero, 0.1), switch_bounds.query_scaled(zero, doubles([2.0]))),
+        half * (0.7 * (1 + growth) + 1): (switch_bounds.scaled_score(zero, 7, 0.1),),
+    }
+    for arithmetic in ARITHMETICS:
+        moved = 3 * (1 + 2 * switch_bounds.TANH_ULPS[arithmetic]) + 1
+        expected[half * moved] = (switch_bounds.capped(zero, zero, 3.0, arithmetic),)
+        expected[half * (moved + 1)] = (switch_bounds.capped(zero, zero, 3.0, arithmetic, 0.1),)
+    for lost, found in expected.items():
+        assert [float(one) for one in found] == pytest.approx([lost * SLACK] * len(found), rel=1e-12, abs=0)
+    shares = switch_bounds.normalized(doubles([0.5, 0.0]), doubles([0.0, 0.0]), 1)
+    assert float(shares[1]) == pytest.approx(half * SLACK, rel=1e-12, abs=0)
+
+
 @given(SEEDS, st.integers(-150, 30), CONSTANTS)
 def test_divided_numbers_lie_within_their_bound(seed: int, exponent: int, divisor: float) -> None:
     x = numbers(seed, exponent)
