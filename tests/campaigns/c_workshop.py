@@ -76,7 +76,7 @@ def open_workshop(room: Path, made: dict[str, Path]) -> None:
     _place, _objects = room / f"workshop{os.getpid()}", made
     shutil.copytree(ROOT / "reader_c", _place / "reader_c", ignore=shutil.ignore_patterns("_reader*", "__pycache__"))
     os.environ |= {"OMP_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "ci", "TOKENIZERS_PARALLELISM": "false"}
-    os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", KEPT: str(room)}
+    os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", KEPT: str(next(iter(made.values())).parent)}
     for name in _WARM:
         importlib.import_module(name)
     trained_blocks.families()
