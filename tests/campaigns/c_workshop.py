@@ -94,16 +94,22 @@ def tried(mutant: Mutant, text: str, tests: Sequence[Tests]) -> str:
     source.write_text(mutant.apply(text), encoding="utf-8")
     try:
         made, right = _place / "mutant.o", _objects[source.name]
-        command = ["gcc", *_FLAGS, f"-I{SOURCE_DIR}", "-c", source, "-o", made]
-        if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
+        if not _compile(source, made, "-O0"):
             return REFUSED
-        # the compiler proves some mutants to be the same program
-        if made.read_bytes() == right.read_bytes():
-            return SAME_CODE
         _link(made, *(path for path in _objects.values() if path != right))
-        return next(filter(None, map(_noticed_by, tests, limits)), "")
+        for one, limit in zip(tests, limits, strict=True):
+            if noticed := _noticed_by(one, limit):
+                return noticed
+        # the compiler proves some mutants to be the same program
+        return SAME_CODE if _compile(source, made) and made.read_bytes() == right.read_bytes() else ""
     finally:
         source.write_text(text, encoding="utf-8")
+
+
+def _compile(source: Path, made: Path, *flags: str) -> bool:
+    """Compile with warnings off; return whether it is C at all."""
+    command = ["gcc", *_FLAGS, *flags, f"-I{SOURCE_DIR}", "-c", source, "-o", made]
+    return not subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
 
 
 def _link(*objects: Path) -> None:

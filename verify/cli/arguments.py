@@ -18,11 +18,11 @@ _OF_Q8 = "group_size (q8 "
 _CHECKPOINTS = {b"PK\x03\x04": "a checkpoint of torch.save", b"\x80\x02": "a checkpoint of torch.save"}
 
 
-def expect_order(source: str, file: Path) -> None:
-    """Raise CannotJudgeError if SOURCE is a .bin file and FILE is a checkpoint: the two were swapped."""
+def expect_order(source: str, file: Path, command: str = "verify") -> None:
+    """Raise CannotJudgeError if SOURCE is a .bin file and FILE is a checkpoint: the two were swapped in a command."""
     found = _checkpoint(file)
     if found is not None and _is_bin(Path(source)):
-        swapped = shlex.join([PROGRAM, "verify", str(file), source])
+        swapped = shlex.join([PROGRAM, command, str(file), source])
         raise CannotJudgeError(
             f"{source} {file}: expected SOURCE, then FILE, found a .bin file, then {found}: swapped? type `{swapped}`"
         )

@@ -71,9 +71,10 @@ def certify(
 
     Exit status: 0 if a correct engine may have made every choice, 1 for a defect, 2 for trouble.
     """
-    expect_order(source, file)
+    expect_order(source, file, "certify")
     if steps < 1:
         raise click.UsageError(f"--steps: expected 1 or more, found {steps}")
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
     from verify.run.progress import no_progress  # noqa: PLC0415
 
     start_pytorch(None, no_progress)
@@ -89,6 +90,11 @@ def certify(
     found = [read_output(path, fed, words, vocab_size) for path in outputs]
     with explaining(file), pinned_numerics(), reader_c.open(file, mapped=True, check_digests=False) as model:
         judge = GreedyJudge(model, opened, int8=activations == "q8")
+        if not found and len(fed.ids) >= model.config.max_seq_len:
+            raise CannotJudgeError(
+                f"prompt: expected fewer than max_seq_len = {model.config.max_seq_len} tokens, to have a next one to "
+                f"certify, found {len(fed.ids)}: give a shorter prompt"
+            )
         lines, passed = _judged(judge, found, words) if found else _certified(judge, fed, steps, words)
     for line in () if quiet else lines:
         click.echo(line)

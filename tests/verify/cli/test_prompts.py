@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.command_line import run
 
+import exporter
 from verify.cli import prompts
 from verify.cli.prompts import prompt_of
+from verify.demo import CHECKPOINT
 from verify.errors import CannotJudgeError
 
 
@@ -113,3 +116,16 @@ def test_a_prompt_that_cannot_be_read_is_one_line_and_status_2(tmp_path: Path) -
     result = run("generate", tmp_path / "model.bin", "--prompt-file", tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"error: {tmp_path}: prompt: expected a file of text, found a directory\n"
+
+
+def test_certify_refuses_a_prompt_that_leaves_nothing_to_certify(tmp_path: Path) -> None:
+    file = tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(CHECKPOINT), file, format="v2")
+    prompt = saved(tmp_path, b"In the beginning " * 60)
+    result = run("certify", CHECKPOINT, file, "--prompt-file", prompt)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(
+        r"error: prompt: expected fewer than max_seq_len = 256 tokens, to have a next one to certify, found \d+: "
+        r"give a shorter prompt\n",
+        result.stderr,
+    )
