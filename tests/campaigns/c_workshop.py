@@ -80,6 +80,9 @@ def open_workshop(room: Path, made: dict[str, Path]) -> None:
     for name in _WARM:
         importlib.import_module(name)
     trained_blocks.families()
+    # with the very keywords of the tests, by which what was trained is kept
+    for spaces in ({}, {"prefix": False}, {"single_spaces": True}, {"single_spaces": True, "prefix": False}):
+        trained_blocks.sentencepiece_model(**spaces)
     nothing = room / f"{os.getpid()}_nothing.py"
     nothing.write_text("", encoding="utf-8")
     # loads pytest's plugins

@@ -41,7 +41,7 @@ def _tests(*names: str) -> tuple[Tests, ...]:
 
 _V3 = _tests("v3_parse", "v3_metadata", "boundaries", "model", "limits", "forward", "refused_calls")
 _BLOCK = (
-    *_tests("tokenizer_block", "tokenizer_families", "model_tokenizer"),
+    *_tests("tokenizer_block", "piece_table", "tokenizer_calls", "tokenizer_families", "model_tokenizer"),
     Tests("refused_calls", "allocation_of_a_block"),
 )
 _UNICODE = Tests("unicode", "composed or at_most")
@@ -62,8 +62,8 @@ TESTS = {
     "file.c": _tests("parse", "refused_calls", "changing_files", "v3_parse", "model", "limits"),
     "pieces.c": (*_tests("tokenizer", "generation"), _BIN),
     "merges.c": (*_tests("tokenizer", "tokenizer_families"), _BIN),
-    "encode.c": (*_tests("tokenizer", "generation"), _BIN),
-    "decode.c": _tests("tokenizer", "generation"),
+    "encode.c": (*_tests("tokenizer", "tokenizer_calls", "generation"), _BIN),
+    "decode.c": _tests("tokenizer", "tokenizer_calls", "generation"),
     "unicode.c": (*_tests("tokenizer_block", "tokenizer_families"), _UNICODE),
     "normalize.c": (*_tests("tokenizer_block", "tokenizer_families"), _UNICODE, _BLOCK[-1]),
     "piece_table.c": _BLOCK,
@@ -76,7 +76,7 @@ TESTS = {
     "block_head.c": _BLOCK,
     "score_ranks.c": _BLOCK,
     "block_parse.c": _BLOCK,
-    "tokenizer.c": (*_tests("tokenizer", "tokenizer_block", "model_tokenizer"), _BLOCK[-1]),
+    "tokenizer.c": (*_tests("tokenizer", "tokenizer_block", "tokenizer_calls", "model_tokenizer"), _BLOCK[-1]),
     "sample.c": _tests("sampler", "generation"),
 }
 
