@@ -43,9 +43,9 @@ class Rate:
         self._tokens, self._before = self._tokens + 1, now
 
     def pause(self) -> None:
-        """Leave out the time until the next token: a person types."""
+        """Leave out the time until the next token: a person types, or the prompt is computed."""
         self._before = None
 
     def show(self, seed: int) -> None:
-        rate = self._timed / max(self._seconds, 1e-9)
-        click.echo(f"{self._tokens} tokens, {rate:.1f} tokens a second, seed {seed}", err=True)
+        rate = f", {self._timed / max(self._seconds, 1e-9):.1f} tokens a second" if self._timed else ""
+        click.echo(f"{self._tokens} tokens{rate}, seed {seed}", err=True)

@@ -125,18 +125,20 @@ def generate(
     with explaining(file), naming_options(), reader_c.open(file) as model:
         words = model.tokenizer if tokenizer is None else None
         words = words or _open_tokenizer(file, tokenizer, model.config.vocab_size)
-        out, rate = Text(), Rate()
+        out, rate, fed = Text(), Rate(), len(words.encode(prompt, bos=False, eos=False))
         try:
-            for piece in reader_c.generate(model, words, prompt, seed=seed, **how):
+            for number, piece in enumerate(reader_c.generate(model, words, prompt, seed=seed, **how)):
                 heed()
                 out.write(piece)
                 rate.count_token()
+                if number < fed:
+                    rate.pause()
         except Interrupted:
             out.write(b"\n")
             raise
         out.write(b"\n")
         if not quiet:
-            _note_full(model.config.max_seq_len, how["steps"], len(words.encode(prompt, bos=False, eos=False)))
+            _note_full(model.config.max_seq_len, how["steps"], fed)
     if not quiet:
         rate.show(seed)
     return 0

@@ -61,9 +61,11 @@ def test_a_prompt_that_leaves_no_room_is_printed_with_a_note(file: Path) -> None
         assert re.fullmatch(
             rf"note: PROMPT: expected fewer than {most} tokens, found [\d,]+: nothing follows them; {advice}", note
         )
-        assert rate.startswith(f"{most} tokens, ")
+        assert rate == f"{most} tokens, seed 3"
     assert run("generate", file, prompt * 20, "--steps", 5, "--quiet").stderr == ""
-    assert run("generate", file, "In", "--steps", 5, "--seed", 1).stderr.startswith("5 tokens, ")
+    assert re.fullmatch(
+        r"5 tokens, [0-9.]+ tokens a second, seed 1\n", run("generate", file, "", "--steps", 5, "--seed", 1).stderr
+    )
 
 
 def test_a_model_s_own_tokenizer_needs_no_file(tmp_path: Path) -> None:
