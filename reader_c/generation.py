@@ -60,6 +60,10 @@ def generate(
         raise errors.ArgumentError(tokenizer.path, "vocab_size", None, expected, str(tokenizer.vocab_size))
     # all options are refused before the first piece, not by it
     c_options(model.path, activations, arithmetic, "computed", "best")
+    if activations == "q8" and not model.config.group_size:
+        raise errors.ArgumentError(
+            model.path, "group_size (q8 activations need a Q8_0 file)", None, "at least 1", "0"
+        )
     sampler = Sampler(temperature, top_p, seed)
     tokens = _prompt_tokens(tokenizer, prompt)
     longest = model.config.max_seq_len

@@ -21,7 +21,7 @@ class Sampler:
     Of equally probable tokens, the lower id comes first, as with glibc's qsort.
 
     Args:
-        temperature: a finite number from 0 on; 0 takes the most probable token.
+        temperature: a finite number, 0 or more; 0 takes the most probable token.
         top_p: draw from the smallest set of tokens that is more probable than this; 0 or 1 for all tokens.
         seed: of the draws, 1 to 2^64 - 1.
 
@@ -32,7 +32,7 @@ class Sampler:
     def __init__(self, temperature: float = 1.0, top_p: float = 0.9, seed: int = 1) -> None:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 < seed < 1 << 64:
             raise errors.ArgumentError(_WHERE, "seed", None, "1 to 2^64 - 1", repr(seed))
-        self.temperature = _number("temperature", temperature, "a finite number from 0 on", math.inf)
+        self.temperature = _number("temperature", temperature, "a finite number, 0 or more", math.inf)
         self.top_p = _number("top_p", top_p, "a number from 0 to 1", 1.0)
         self.seed = int(seed)
         self._options = ffi.new("rc_sampling *", (self.temperature, self.top_p))

@@ -85,7 +85,7 @@ static int check_options(int64_t n, const rc_sampling *options, const uint64_t *
     if (n > INT32_MAX)
         return rc_fail(status, RC_ARGUMENT, "number of logits", -1, "at most", INT32_MAX, n);
     if (!(options->temperature >= 0.0f && isfinite(options->temperature)))
-        return rc_fail_argument(status, "temperature", -1, "a finite number from 0 on", options->temperature);
+        return rc_fail_argument(status, "temperature", -1, "a finite number, 0 or more", options->temperature);
     if (!(options->top_p >= 0.0f && options->top_p <= 1.0f))
         return rc_fail_argument(status, "top_p", -1, "a number from 0 to 1", options->top_p);
     if (!*state)

@@ -105,7 +105,7 @@ def test_options_are_checked_before_the_first_piece(
     for options, message in (
         ({"steps": -1}, f"{model.path}: steps: expected 0 or more, found -1"),
         ({"steps": True}, f"{model.path}: steps: expected 0 or more, found True"),
-        ({"temperature": -1}, "sampler: temperature: expected a finite number from 0 on, found -1"),
+        ({"temperature": -1}, "sampler: temperature: expected a finite number, 0 or more, found -1"),
         ({"arithmetic": "slow"}, f"{model.path}: arithmetic: expected mirror or fast, found 'slow'"),
         ({"activations": "q4"}, f"{model.path}: activations: expected fp32 or q8, found 'q4'"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,11 +93,17 @@ BLOCKS = {
 }
 
 
+def filled(block: Block) -> Block:
+    """Return the block with so long a template that no padding follows: the sanitizer sees a byte too far."""
+    sizes = [len(replace(block, template=block.template + b" " * more).content()) for more in range(65)]
+    return replace(block, template=block.template + b" " * (sizes.count(sizes[0]) - 1))
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_every_allocation_of_a_block_may_be_refused(tmp_path: Path, counted: Counted, name: str) -> None:
     program, file = tmp_path / "refused_words", tmp_path / "block"
     build(program, "gcc", *SANITIZE, driver="refused_words.c")
-    file.write_bytes(BLOCKS[name].content())
+    file.write_bytes(filled(BLOCKS[name]).content())
     text = "a<s>" + "a" * 200 + "\u0301\u0327" * 20 + "x\u0301x b" * 9 + "e\u0301 " * 9
     counts = refused(program, file, 16, text, "block")
     assert counts["memory"] >= 20

@@ -113,11 +113,11 @@ def test_where_no_token_passes_run_c_s_cutoff_the_most_probable_one_is_drawn(log
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": -0.1}, "temperature: expected a finite number from 0 on, found -0.1"),
-        ({"temperature": float("nan")}, "temperature: expected a finite number from 0 on, found nan"),
-        ({"temperature": float("inf")}, "temperature: expected a finite number from 0 on, found inf"),
-        ({"temperature": 1e39}, "temperature: expected a finite number from 0 on, found 1e+39"),
-        ({"temperature": "1"}, "temperature: expected a finite number from 0 on, found '1'"),
+        ({"temperature": -0.1}, "temperature: expected a finite number, 0 or more, found -0.1"),
+        ({"temperature": float("nan")}, "temperature: expected a finite number, 0 or more, found nan"),
+        ({"temperature": float("inf")}, "temperature: expected a finite number, 0 or more, found inf"),
+        ({"temperature": 1e39}, "temperature: expected a finite number, 0 or more, found 1e+39"),
+        ({"temperature": "1"}, "temperature: expected a finite number, 0 or more, found '1'"),
         ({"top_p": 1.1}, "top_p: expected a number from 0 to 1, found 1.1"),
         ({"top_p": -1}, "top_p: expected a number from 0 to 1, found -1"),
         ({"seed": 0}, "seed: expected 1 to 2^64 - 1, found 0"),

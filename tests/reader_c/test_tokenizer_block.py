@@ -312,6 +312,8 @@ def test_decoding_leaves_out_the_prefix_at_the_beginning_only() -> None:
     assert tokenizer.decode([3, 0]) == b"<s> a"
     assert tokenizer.decode([3, 0], special=False) == b"a"
     assert tokenizer.decode([0], previous=2) == b" a"
+    assert tokenizer.decode([0], previous=2, special=False) == b" a"
+    assert tokenizer.decode([0], previous=3) == b" a"
     assert tokenizer.decode([0], previous=3, special=False) == b"a"
     assert tokenizer.decode([4, 2]) == b"a"
 
@@ -360,3 +362,31 @@ def test_a_pre_token_that_comes_again_has_the_same_tokens() -> None:
     assert tokenizer.encode("".join(f" {word}" for word in drawn)) == [
         token for word in drawn for token in alone[word]
     ]
+
+
+LIKE_BYTES = [
+    b"<0x4G>",
+    b"<0xG4>",
+    b"<0x@1>",
+    b"<0x1:>",
+    b"<0x/1>",
+    b"<0x4a>",
+    b"<0X41>",
+    b"<1x41>",
+    b"(0x41>",
+    b"<0x41)",
+]
+
+
+def test_only_pieces_that_spell_a_byte_are_bytes() -> None:
+    others, spelt = [*LIKE_BYTES, b"<0x41", b"<0x41>>", b"<0x411>"], [b"<0x41>", b"<0x00>", b"<0xFF>"]
+    for flags, last in ((blocks.BYTE_PIECES, [b"A", b"\0", b"\xff"]), (0, spelt)):
+        tokenizer = opened(Block(kind=2, flags=flags, pieces=[*others, *spelt]).content(), 16)
+        assert [tokenizer.decode([token]) for token in range(16)] == [*others, *last]
+
+
+def test_half_a_sign_for_a_space_is_no_space() -> None:
+    """Whatever the piece behind it begins with."""
+    pieces = [b"a\xe2\x96", b"\x81b", "b\u2581".encode(), b"\xe2", b"\x96\x81"]
+    tokenizer = opened(Block(kind=2, pieces=pieces).content())
+    assert [tokenizer.decode([token], previous=0) for token in range(5)] == [*pieces[:2], b"b ", *pieces[3:]]

@@ -13,6 +13,7 @@ from verify.cli.arguments import expect_order, explaining
 from verify.cli.option_types import PATH, Choice
 from verify.cli.options import READING, SOURCE, with_options
 from verify.cli.prepare import start_pytorch
+from verify.cli.prompts import prompt_of
 
 if TYPE_CHECKING:
     from verify.vectors.choices import GreedyJudge
@@ -39,6 +40,7 @@ _of_text = partial(click.option, panel=panels.EVIDENCE)
     ),
     *READING,
     _of_text("--prompt", metavar="TEXT", help="The text that greedy text continues."),
+    _of_text("--prompt-file", type=PATH, metavar="FILE", help="The file that holds this text; - for standard input."),
     _of_text("--ids", type=PATH, metavar="FILE", help="Token ids [length] instead, as .npy; logits are theirs."),
     _of_text("--tokenizer", type=PATH, metavar="FILE", help="For texts.  [default: the one beside SOURCE]"),
     _of_text("--steps", type=int, default=64, show_default=True, metavar="N", help="Tokens to certify of no OUTPUT."),
@@ -57,6 +59,7 @@ def certify(
     file: Path,
     outputs: tuple[Path, ...],
     prompt: str | None,
+    prompt_file: Path | None,
     ids: Path | None,
     tokenizer: Path | None,
     steps: int,
@@ -68,9 +71,10 @@ def certify(
 
     Exit status: 0 if a correct engine may have made every choice, 1 for a defect, 2 for trouble.
     """
-    expect_order(source, file)
+    expect_order(source, file, "certify")
     if steps < 1:
         raise click.UsageError(f"--steps: expected 1 or more, found {steps}")
+    from verify.errors import CannotJudgeError  # noqa: PLC0415
     from verify.run.progress import no_progress  # noqa: PLC0415
 
     start_pytorch(None, no_progress)
@@ -82,10 +86,15 @@ def certify(
 
     opened = open_source(source, kind=given.pop("source_kind"), **given)
     words, vocab_size = tokenizer or opened.tokenizer_path, opened.hyperparameters.vocab_size
-    fed = read_prompt(prompt, ids, words, vocab_size)
+    fed = read_prompt(prompt_of(prompt or "", prompt_file, "--prompt"), ids, words, vocab_size)
     found = [read_output(path, fed, words, vocab_size) for path in outputs]
     with explaining(file), pinned_numerics(), reader_c.open(file, mapped=True, check_digests=False) as model:
         judge = GreedyJudge(model, opened, int8=activations == "q8")
+        if not found and len(fed.ids) >= model.config.max_seq_len:
+            raise CannotJudgeError(
+                f"prompt: expected fewer than max_seq_len = {model.config.max_seq_len} tokens, to have a next one to "
+                f"certify, found {len(fed.ids)}: give a shorter prompt"
+            )
         lines, passed = _judged(judge, found, words) if found else _certified(judge, fed, steps, words)
     for line in () if quiet else lines:
         click.echo(line)

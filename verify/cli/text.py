@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
+import shlex
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from click.core import ParameterSource
 
 from verify.cli import panels
+from verify.cli.arguments import explaining, naming_options
 from verify.cli.option_types import PATH, Choice
 from verify.cli.options import ACTIVATIONS, with_options
-from verify.system.printable import printable
+from verify.cli.prompts import prompt_of
+from verify.cli.streaming import Rate, Text
+from verify.cli.usage import PROGRAM
 from verify.system.signals import Interrupted, heed
+
+if TYPE_CHECKING:
+    import reader_c
 
 _of_text, _of_output = (partial(click.option, panel=panel) for panel in (panels.TEXT, panels.OUTPUT))
 
@@ -46,6 +52,8 @@ _COMPUTING = (
         help="Threads of the reader.  [default: one a core]",
     ),
 )
+# how the reader ends its message where it was given a tokenizer of another kind
+_OTHER_TOKENIZERS = ("tokenizer.json?)", "SentencePiece model?)")
 _QUIET = _of_output("--quiet", is_flag=True, help="Print nothing else.")
 
 
@@ -54,7 +62,14 @@ _QUIET = _of_output("--quiet", is_flag=True, help="Print nothing else.")
 )
 @with_options(
     _FILE,
-    click.argument("prompt", default="", metavar="[PROMPT]", panel=panels.SOURCE, help="The text to continue."),
+    click.argument(
+        "prompt",
+        default="",
+        metavar="[PROMPT]",
+        panel=panels.SOURCE,
+        help="The text to continue; - for that of standard input.",
+    ),
+    _of_text("--prompt-file", type=PATH, metavar="FILE", help="Continue the text in this file."),
     _of_text(
         "--tokenizer",
         type=PATH,
@@ -91,6 +106,7 @@ def generate(
     /,
     file: Path,
     prompt: str,
+    prompt_file: Path | None,
     tokenizer: Path | None,
     seed: int | None,
     chat: bool,
@@ -100,26 +116,29 @@ def generate(
     """Continue PROMPT with the model in FILE. With --arithmetic mirror, the text is run.c's own, byte for byte."""
     import reader_c  # noqa: PLC0415
 
+    prompt = prompt_of(prompt, prompt_file)
     seed = time.time_ns() % 2**32 + 1 if seed is None else seed
     if chat:
         if context.get_parameter_source("steps") is ParameterSource.DEFAULT:
             how["steps"] = 0
         return _chat(file, prompt, tokenizer, seed, quiet=quiet, **how)
-    with reader_c.open(file) as model:
+    with explaining(file), naming_options(), reader_c.open(file) as model:
         words = model.tokenizer if tokenizer is None else None
-        words = words or reader_c.Tokenizer(_tokenizer(file, tokenizer), model.config.vocab_size)
-        out, rate = _Text(), _Rate()
+        words = words or _open_tokenizer(file, tokenizer, model.config.vocab_size)
+        out, rate, fed = Text(), Rate(), len(words.encode(prompt, bos=False, eos=False))
         try:
-            for piece in reader_c.generate(model, words, prompt, seed=seed, **how):
+            for number, piece in enumerate(reader_c.generate(model, words, prompt, seed=seed, **how)):
                 heed()
                 out.write(piece)
                 rate.count_token()
+                if number < fed:
+                    rate.pause()
         except Interrupted:
             out.write(b"\n")
             raise
         out.write(b"\n")
         if not quiet:
-            _note_full(model.config.max_seq_len, how["steps"], len(words.encode(prompt, bos=False, eos=False)))
+            _note_full(model.config.max_seq_len, how["steps"], fed)
     if not quiet:
         rate.show(seed)
     return 0
@@ -134,29 +153,6 @@ def _note_full(longest: int, steps: int, tokens: int) -> None:
             f"note: PROMPT: expected fewer than {most:,} tokens, found {tokens:,}: nothing follows them; {advice}",
             err=True,
         )
-
-
-class _Rate:
-    """Counts tokens, and the time of those that follow another one: the first of a text waits for the prompt."""
-
-    def __init__(self) -> None:
-        self._tokens, self._timed, self._seconds = 0, 0, 0.0
-        self._before: float | None = None
-
-    def count_token(self) -> None:
-        now = time.perf_counter()
-        if self._before is not None:
-            self._timed += 1
-            self._seconds += now - self._before
-        self._tokens, self._before = self._tokens + 1, now
-
-    def pause(self) -> None:
-        """Leave out the time until the next token: a person types."""
-        self._before = None
-
-    def show(self, seed: int) -> None:
-        rate = self._timed / max(self._seconds, 1e-9)
-        click.echo(f"{self._tokens} tokens, {rate:.1f} tokens a second, seed {seed}", err=True)
 
 
 def _chat(
@@ -183,11 +179,11 @@ def _chat(
         raise CannotJudgeError(f"--steps: expected 0 or more, found {steps}")
     if not prompt and not sys.stdin.isatty():
         raise CannotJudgeError("--chat: expected PROMPT, found none")
-    with reader_c.open(file) as model:
+    with explaining(file), naming_options(), reader_c.open(file) as model:
         words = tokenizer_with_template(model, file)
         sampler = reader_c.Sampler(temperature, top_p, seed)
         talk = Conversation(model, words, sampler, steps=steps, threads=threads, **how)
-        out, rate = _Text(), _Rate()
+        out, rate = Text(), Rate()
         try:
             for said in turns(prompt):
                 for piece in talk.answer(said):
@@ -231,7 +227,7 @@ def perplexity(file: Path, text: Path, tokenizer: Path | None, json: bool, quiet
     from verify.report.console import progress_bar, stdout_console  # noqa: PLC0415
     from verify.text import perplexity as measure  # noqa: PLC0415
 
-    with progress_bar(enabled=not quiet) as progress:
+    with explaining(file), naming_options(), progress_bar(enabled=not quiet) as progress:
         found = measure(file, text, tokenizer, progress=progress, **how)
     if json:
         import json as encoder  # noqa: PLC0415
@@ -244,11 +240,16 @@ def perplexity(file: Path, text: Path, tokenizer: Path | None, json: bool, quiet
         f"nats a token: {found.nats_per_token:.4f}{_interval(found.nats_per_token_ci, 4)}",
         f"perplexity: {found.perplexity:.3f}{_interval(found.perplexity_ci, 3)}",
         f"bits a byte: {found.bits_per_byte:.4f}",
-        f"scored: {found.scored:,} of {found.tokens:,} tokens, {found.bytes:,} bytes, in {found.windows} windows of "
-        f"up to {found.length} tokens; {found.arithmetic}, activations {found.activations}",
+        f"scored: {found.scored:,} of {found.tokens:,} tokens, {found.bytes:,} bytes, in "
+        f"{_windows(found.windows)} of up to {found.length} tokens; {found.arithmetic}, "
+        f"activations {found.activations}",
     ):
         console.print(line, soft_wrap=True, markup=False)
     return 0
+
+
+def _windows(count: int) -> str:
+    return "1 window" if count == 1 else f"{count:,} windows"
 
 
 def _interval(interval: tuple[float, float] | None, digits: int) -> str:
@@ -257,29 +258,18 @@ def _interval(interval: tuple[float, float] | None, digits: int) -> str:
     return f" (95 % interval {interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
 
 
-def _tokenizer(file: Path, given: Path | None) -> Path:
+def _open_tokenizer(file: Path, given: Path | None, vocab_size: int) -> reader_c.Tokenizer:
+    """Open the tokenizer.bin that was given, or the one beside the file. Raises CannotJudgeError, ReaderError."""
+    import reader_c  # noqa: PLC0415
     from verify.errors import CannotJudgeError  # noqa: PLC0415
 
-    tokenizer = given or file.parent / "tokenizer.bin"
-    if given is None and not tokenizer.is_file():
-        raise CannotJudgeError(
-            f"{tokenizer}: expected llama2.c's tokenizer, found none: give one with --tokenizer FILE"
-        )
-    return tokenizer
-
-
-class _Text:
-    """Standard output for bytes as they come: unchanged into a file or a pipe, and safe on a terminal."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def write(self, content: bytes) -> None:
-        if hasattr(sys.stdout, "buffer") and not sys.stdout.isatty():
-            sys.stdout.flush()
-            sys.stdout.buffer.write(content)
-            sys.stdout.buffer.flush()
-            return
-        text = self._decoder.decode(content)
-        sys.stdout.write("".join(c if c in "\n\t" else printable(c) for c in text))
-        sys.stdout.flush()
+    path = given or file.parent / "tokenizer.bin"
+    if given is None and not path.is_file():
+        raise CannotJudgeError(f"{path}: expected llama2.c's tokenizer, found none: give one with --tokenizer FILE")
+    try:
+        return reader_c.Tokenizer(path, vocab_size)
+    except reader_c.InvalidFileError as error:
+        if not error.found.endswith(_OTHER_TOKENIZERS):
+            raise
+        write = shlex.join([PROGRAM, "tokenizer", str(path), "tokenizer.bin", "--format", "llama2c"])
+        raise CannotJudgeError(f"{error}: write it in llama2.c's format first: `{write}`") from error

@@ -88,6 +88,8 @@ def _plain(message: str) -> str:
     found = re.fullmatch(
         r"(.+) is not a valid (integer|float|boolean)[.:].*|(.+) is not a valid (integer|float|boolean)\.?", message
     )
+    if bounded := re.fullmatch(r"(.+) is not in the range x>=(\d+)\.", message):
+        return f"expected {bounded[2]} or more, found {bounded[1]}"
     if not found:
         return message
     return f"expected {numbers[found[2] or found[4]]}, found {found[1] or found[3]}"

@@ -46,6 +46,10 @@ def token_ids(text: Path, tokenizer: Path, vocab_size: int) -> TokenIds:
     content = _read(text)
     if is_llama2c(tokenizer):
         opened = reader_c.Tokenizer(tokenizer, vocab_size)
+        if (zero := content.find(0)) >= 0:
+            raise CannotJudgeError(
+                f"{text}: byte {zero}: expected a text, found a zero byte, which llama2.c's tokenizer cannot encode"
+            )
         return TokenIds(np.array(opened.encode(content, bos=True), np.int64), content, first=0)
     ids = encode(text, tokenizer, vocab_size)
     return TokenIds(ids, content, len(decode(tokenizer, ids[:1].tolist()).encode()))
@@ -74,4 +78,5 @@ def _read(text: Path) -> bytes:
     try:
         return read_given(text, _MOST_TEXT).removeprefix(_BYTE_ORDER_MARK)
     except OSError as error:
-        raise CannotJudgeError(f"{text}: expected a text, found: {(error.strerror or '').lower()}") from error
+        found = "a directory" if isinstance(error, IsADirectoryError) else (error.strerror or "").lower()
+        raise CannotJudgeError(f"{text}: expected a text, found {found}") from error

@@ -120,6 +120,7 @@ def characters(*, byte_fallback: bool, ignore_merges: bool = False, size: int = 
     return tokenizer
 
 
+@functools.cache
 def sentencepiece_model(
     vocab_size: int = 600, *, single_spaces: bool = False, prefix: bool = True
 ) -> sentencepiece.SentencePieceProcessor:

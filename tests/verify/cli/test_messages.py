@@ -119,12 +119,13 @@ def test_a_storage_pattern_that_matches_nothing_gets_the_nearest(in_wrong: Path,
         ("v2.bin", "meta", "Meta's directory"),
     ],
 )
-def test_swapped_arguments_of_verify(source: str, file: str, found: str) -> None:
-    says(
-        ("verify", source, file),
-        f"{source} {file}: expected SOURCE, then FILE, found a .bin file, then {found}: swapped? "
-        f"type `export-and-verify verify {file} {source}`",
-    )
+def test_swapped_arguments(source: str, file: str, found: str) -> None:
+    for command in ("verify", "certify"):
+        says(
+            (command, source, file),
+            f"{source} {file}: expected SOURCE, then FILE, found a .bin file, then {found}: swapped? "
+            f"type `export-and-verify {command} {file} {source}`",
+        )
 
 
 @pytest.mark.usefixtures("in_wrong")

@@ -61,9 +61,11 @@ def test_a_prompt_that_leaves_no_room_is_printed_with_a_note(file: Path) -> None
         assert re.fullmatch(
             rf"note: PROMPT: expected fewer than {most} tokens, found [\d,]+: nothing follows them; {advice}", note
         )
-        assert rate.startswith(f"{most} tokens, ")
+        assert rate == f"{most} tokens, seed 3"
     assert run("generate", file, prompt * 20, "--steps", 5, "--quiet").stderr == ""
-    assert run("generate", file, "In", "--steps", 5, "--seed", 1).stderr.startswith("5 tokens, ")
+    assert re.fullmatch(
+        r"5 tokens, [0-9.]+ tokens a second, seed 1\n", run("generate", file, "", "--steps", 5, "--seed", 1).stderr
+    )
 
 
 def test_a_model_s_own_tokenizer_needs_no_file(tmp_path: Path) -> None:
@@ -102,6 +104,49 @@ def test_what_cannot_be_generated_is_refused_in_one_line(file: Path, tmp_path: P
     refused(run("generate", file, "--steps", -1), "steps: expected 0 or more, found -1")
 
 
+def test_a_refused_value_is_named_by_its_option(file: Path, tmp_path: Path) -> None:
+    for options, message in (
+        (("--temperature", -1), "--temperature: expected a finite number, 0 or more, found -1.0"),
+        (("--temperature", "nan"), "--temperature: expected a finite number, 0 or more, found nan"),
+        (("--top-p", 1.5), "--top-p: expected a number from 0 to 1, found 1.5"),
+        (("--seed", 0), "--seed: expected 1 to 2^64 - 1, found 0"),
+        (("--steps", -1), "--steps: expected 0 or more, found -1"),
+        (("--threads", 0), "--threads: expected 1 to 256, found 0"),
+    ):
+        assert run("generate", file, "In", *options).stderr == f"error: {message}\n"
+    assert run("perplexity", file, HELD_OUT_TEXT, "--threads", 0).stderr.startswith("error: --threads: expected 1 to")
+    other = tmp_path / "model.bin"
+    exporter.export(exporter.open_checkpoint(CHECKPOINT), other, format="v0")
+    other.with_name("tokenizer.bin").write_bytes(file.with_name("tokenizer.bin").read_bytes())
+    q8 = f"error: {other}: --activations: expected fp32, because FILE has no Q8_0 tensors, found q8\n"
+    # before anything is printed
+    for command in (("generate", other, "In the"), ("perplexity", other, HELD_OUT_TEXT, "--quiet")):
+        result = run(*command, "--activations", "q8")
+        assert (result.returncode, result.stdout, result.stderr) == (2, "", q8)
+
+
+def test_another_kind_of_file_is_named_with_what_to_type(file: Path, tmp_path: Path) -> None:
+    model = Path(verify.demo.__file__).with_name("tokenizer.model")
+    refused(
+        run("generate", file, "--tokenizer", model),
+        f"(is it a SentencePiece model?): write it in llama2.c's format first: `export-and-verify tokenizer {model} "
+        "tokenizer.bin --format llama2c`",
+    )
+    (tmp_path / "config.json").write_text("{}")
+    for command in (("generate",), ("perplexity", HELD_OUT_TEXT)):
+        for given, kind in ((CHECKPOINT, "a checkpoint of torch.save"), (tmp_path, "a directory")):
+            refused(
+                run(command[0], given, *command[1:], "--quiet"),
+                f"{given}: FILE: expected a .bin file, found {kind}: export it first: `export-and-verify export "
+                f"{given} model.bin --format v3`",
+            )
+    (tmp_path / "zero").write_bytes(b"In\0the")
+    refused(
+        run("perplexity", file, tmp_path / "zero"), f"{tmp_path}/zero: byte 2: expected a text, found a zero byte"
+    )
+    refused(run("perplexity", file, tmp_path), f"{tmp_path}: expected a text, found a directory")
+
+
 def test_perplexity_prints_what_it_scored(file: Path, tmp_path: Path) -> None:
     result = run("perplexity", file, HELD_OUT_TEXT)
     assert result.returncode == 0
@@ -114,7 +159,9 @@ scored: 14,304 of 14,305 tokens, 31,191 bytes, in 111 windows of up to 256 token
     assert re.fullmatch(expected, result.stdout)
     short = tmp_path / "short.txt"
     short.write_text("In the beginning")
-    assert "(no interval: one window)" in run("perplexity", file, short).stdout
+    found = run("perplexity", file, short).stdout
+    assert "(no interval: one window)" in found
+    assert "16 bytes, in 1 window of up to 9 tokens" in found
 
 
 def test_perplexity_as_json_has_every_number(file: Path) -> None:

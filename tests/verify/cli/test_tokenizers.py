@@ -57,6 +57,11 @@ def test_what_a_format_cannot_hold_is_one_line_with_status_2(tmp_path: Path) -> 
     assert names(tmp_path) == set()
 
 
+def test_a_number_below_its_least_is_refused(tmp_path: Path) -> None:
+    result = run("tokenizer", DEMO, tmp_path / "out", "--format", "llama2c", "--vocab-size", 0)
+    assert result.stderr == "error: --vocab-size: expected 1 or more, found 0\n"
+
+
 def test_export_puts_the_tokenizer_into_v3_unless_told_otherwise(tmp_path: Path, model: Path) -> None:
     out = tmp_path / "out.bin"
     assert run("export", model, out, "--format", "v3").returncode == 0

@@ -151,7 +151,7 @@ def test_what_cannot_be_scored_is_refused(file: Path, tmp_path: Path) -> None:
         ),
         (
             lambda: perplexity(file, tmp_path / "none", tokenizer),
-            f"{tmp_path / 'none'}: expected a text, found: no such file or directory",
+            f"{tmp_path / 'none'}: expected a text, found no such file or directory",
         ),
         (lambda: perplexity(file, text, length=1), "length: expected 2 to the model's max_seq_len of 256, found 1"),
         (
