@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from exporter.checkpoint import Dtype
-from exporter.config import SWITCH_DEFAULTS, ModelConfig
+from exporter.config import ModelConfig
 from exporter.errors import FormatError
 from exporter.families import Family, family_that_computes
 from exporter.rope_scaling import ROPE_SCALING_FIELDS, RopeScaling
