@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 
 from verify.checks.digits import beside, counted
 from verify.checks.result import CheckResult, skipped, within
@@ -79,7 +79,8 @@ class Operations:
         key = (report.arithmetic, report.activations, report.layer, report.operation)
         before = self._reports.get(key, report)
         kept = report if not before.max_error_over_bound >= report.max_error_over_bound else before
-        self._reports[key] = dataclasses.replace(kept, max_error=max(before.max_error, report.max_error))
+        largest = max(before.max_error, report.max_error)
+        self._reports[key] = kept if kept.max_error == largest else dataclasses.replace(kept, max_error=largest)
 
     def _place(self, report: LayerReport) -> tuple[bool, str, float, int]:
         """Sort by arithmetic, activations, layer and operation in the order of a pass; the classifier comes last."""
@@ -100,7 +101,7 @@ class Operations:
             if before.max_error_over_bound >= worst:
                 self._reports[key] = dataclasses.replace(before, max_error=largest)
                 return worst
-        place = [int(i) for i in torch.unravel_index(torch.tensor(at), judged.out.shape)]
+        place = [int(i) for i in np.unravel_index(at, judged.out.shape)]
         where: dict[str, Any] = {
             "window": windows[place[0]],
             "position": place[1],
