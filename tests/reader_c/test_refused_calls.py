@@ -21,9 +21,22 @@ SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-o
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("driver") / "refused"
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for both programs, which share the reader's objects."""
+    return tmp_path_factory.mktemp("driver")
+
+
+@pytest.fixture(scope="module")
+def driver(room: Path) -> Path:
+    program = room / "refused"
     build(program, "gcc", *SANITIZE)
+    return program
+
+
+@pytest.fixture(scope="module")
+def words(room: Path) -> Path:
+    program = room / "refused_words"
+    build(program, "gcc", *SANITIZE, driver="refused_words.c")
     return program
 
 
@@ -59,11 +72,9 @@ def test_a_file_of_huge_pages_is_read_without_them(tmp_path: Path, driver: Path)
     assert refused(driver, path)["madvise"] > 0
 
 
-def test_every_allocation_of_a_tokenizer_may_be_refused(tmp_path: Path, counted: Counted) -> None:
-    program = tmp_path / "refused_words"
-    build(program, "gcc", *SANITIZE, driver="refused_words.c")
+def test_every_allocation_of_a_tokenizer_may_be_refused(tmp_path: Path, words: Path, counted: Counted) -> None:
     entries = [*byte_entries(), (b" ", 0.0), (b"a", 0.0), (b"aa", 1.0), (b"aaaa", 2.0)]
-    counts = refused(program, save(tmp_path / "tokenizer.bin", entries), len(entries), "aaaaaaaa b " * 9, "bin")
+    counts = refused(words, save(tmp_path / "tokenizer.bin", entries), len(entries), "aaaaaaaa b " * 9, "bin")
     assert counts["memory"] >= 12
     counted("memory refused to the tokenizer, at each call in its turn", counts["memory"], "told, nothing leaked")
 
@@ -100,12 +111,11 @@ def filled(block: Block) -> Block:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_every_allocation_of_a_block_may_be_refused(tmp_path: Path, counted: Counted, name: str) -> None:
-    program, file = tmp_path / "refused_words", tmp_path / "block"
-    build(program, "gcc", *SANITIZE, driver="refused_words.c")
+def test_every_allocation_of_a_block_may_be_refused(tmp_path: Path, words: Path, counted: Counted, name: str) -> None:
+    file = tmp_path / "block"
     file.write_bytes(filled(BLOCKS[name]).content())
     text = "a<s>" + "a" * 200 + "\u0301\u0327" * 20 + "x\u0301x b" * 9 + "e\u0301 " * 9
-    counts = refused(program, file, 16, text, "block")
+    counts = refused(words, file, 16, text, "block")
     assert counts["memory"] >= 20
     counted(
         f"memory refused to a block of {name}, at each call in its turn", counts["memory"], "told, nothing leaked"
