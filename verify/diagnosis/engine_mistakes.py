@@ -92,6 +92,14 @@ NORMED_RESIDUAL = Mistake(
 GATE_AND_UP = Mistake("gate-and-up", by_engine="{what}")
 RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
 INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
+WEIGHT_SCALES_MOVED = Mistake(
+    "weight-scales-moved", by_engine="multiplies each group of weights by the scale of the {side} group"
+)
+INT8_SCALES = Mistake("int8-scales", by_engine="{what}")
+INT8_LAST_PRODUCT = Mistake("int8-last-product", by_engine="omits the last product of each group")
+INT8_MISSING_BEFORE = Mistake(
+    "int8-missing-before", by_engine="multiplies by float activations in {what}, but by int8 elsewhere"
+)
 INT8_MISSING = Mistake("int8-missing", by_engine="multiplies by float activations instead of rounding them to int8")
 EMBEDDING_SCALED = Mistake("embedding-scaled", by_engine="multiplies the embeddings by {factor}")
 TOKENS_LATE = Mistake("tokens-late", by_engine="embeds at each position the token before")

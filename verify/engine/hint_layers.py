@@ -60,9 +60,10 @@ def _feed_forward_first(
     rotations: dict[str, torch.Tensor],
     noise: Noise,
     watch: llama.Watch,
+    inputs: llama.Inputs,
 ) -> torch.Tensor:
     for half in (_OF_ATTENTION, _OF_FEED_FORWARD):
-        x = llama.layer(hyper, _without(load, half), number, x, rotations, noise, watch)
+        x = llama.layer(hyper, _without(load, half), number, x, rotations, noise, watch, inputs)
     return x
 
 
@@ -74,11 +75,12 @@ def _a_token_late(
     rotations: dict[str, torch.Tensor],
     noise: Noise,
     watch: llama.Watch,
+    inputs: llama.Inputs,
 ) -> torch.Tensor:
     """Let the first layer read each embedding one position late, but the first at its place."""
     if number == 0:
         x = torch.cat((x[:, :1], x[:, :-1]), dim=1)
-    return llama.layer(hyper, load, number, x, rotations, noise, watch)
+    return llama.layer(hyper, load, number, x, rotations, noise, watch, inputs)
 
 
 def _replacing(layer: int | None) -> RunLayer:
@@ -92,11 +94,12 @@ def _replacing(layer: int | None) -> RunLayer:
         rotations: dict[str, torch.Tensor],
         noise: Noise,
         watch: llama.Watch,
+        inputs: llama.Inputs,
     ) -> torch.Tensor:
         if layer not in (None, number):
-            return llama.layer(hyper, load, number, x, rotations, noise, watch)
+            return llama.layer(hyper, load, number, x, rotations, noise, watch, inputs)
         for half in (_OF_FEED_FORWARD, _OF_ATTENTION):
-            x = llama.layer(hyper, _without(load, half), number, x, rotations, noise, watch) - x
+            x = llama.layer(hyper, _without(load, half), number, x, rotations, noise, watch, inputs) - x
         return x
 
     return run

@@ -22,8 +22,10 @@ Norm = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # (hyperparameters, the layer's rotation if it has one) -> a watch over one layer, which sees the result of each
 # operation and may change it
 MakeWatch = Callable[[Hyperparameters, torch.Tensor | None], llama.Watch]
-# as llama.layer, without rounding of inputs
-RunLayer = Callable[[Hyperparameters, Load, int, torch.Tensor, Rotations, Noise, llama.Watch], torch.Tensor]
+# as llama.layer
+RunLayer = Callable[
+    [Hyperparameters, Load, int, torch.Tensor, Rotations, Noise, llama.Watch, llama.Inputs], torch.Tensor
+]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class MistakenReference:
     multiplied. norm: changes the result of every norm; last_norm: of the last one alone. normed: whether there is a
     last one. computed_norm: computes every norm, where norms stand only before the blocks. run: computes each layer,
     if not llama.layer. one_by_one: makes what computes each layer if positions must be computed one after the other.
-    whole: earlier positions depend on later ones, so that no part of a window tells. coarse: the mistake rounds, so
+    whole: earlier positions depend on later ones, so that no part of a window tells. inputs: what the products read,
+    if not what they should. coarse: the mistake rounds, so
     that its own roundings differ between float32 and float64.
     """
 
@@ -53,18 +56,31 @@ class MistakenReference:
     run: RunLayer = llama.layer
     one_by_one: Callable[[], RunLayer] | None = None
     whole: bool = False
+    inputs: llama.Inputs | None = None
     coarse: bool = False
 
 
 @torch.no_grad()
-def logits_of(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Compute logits (length, vocab_size) of tokens (length,) in dtype with the mistake."""
+def logits_of(
+    reference: MistakenReference,
+    tokens: torch.Tensor,
+    dtype: torch.dtype = torch.float64,
+    inputs: llama.Inputs = llama.unrounded,
+) -> torch.Tensor:
+    """Compute logits (length, vocab_size) of tokens (length,) in dtype with the mistake.
+
+    inputs: what products read in an engine without a mistake, such as rounded activations.
+    """
     hyper, load, exact = reference.hyper, reference.load, Noise()
+    inputs = reference.inputs or inputs
     # one more than the tokens, for mistakes that rotate by the next position
     rotations = rope.rotations(hyper, len(tokens) + 1, dtype, exact)
     within = {kind: rotation[:-1] for kind, rotation in rotations.items()}
     x = llama.embed(hyper, load, tokens.unsqueeze(0), dtype, exact) * reference.embedding
-    x = _one_by_one(reference, x, within) if reference.one_by_one else _layers(reference, x, rotations, within)
+    if reference.one_by_one:
+        x = _one_by_one(reference, x, within, inputs)
+    else:
+        x = _layers(reference, x, rotations, within, inputs)
     if reference.computed_norm is not None:
         x = reference.computed_norm(x, load("norm.weight").to(dtype))
     elif reference.normed:
@@ -72,10 +88,13 @@ def logits_of(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.d
     change = reference.last_norm or reference.norm
     if change is not None:
         x = change(x, load("norm.weight").to(dtype))
-    return llama.finished(hyper, x[0] @ load(llama.classifier(hyper)).to(dtype).T, exact)
+    classifier = llama.classifier(hyper)
+    return llama.finished(hyper, inputs(x, classifier)[0] @ load(classifier).to(dtype).T, exact)
 
 
-def _layers(reference: MistakenReference, x: torch.Tensor, rotations: Rotations, within: Rotations) -> torch.Tensor:
+def _layers(
+    reference: MistakenReference, x: torch.Tensor, rotations: Rotations, within: Rotations, inputs: llama.Inputs
+) -> torch.Tensor:
     hyper, load = reference.hyper, reference.load
     for number in range(hyper.n_layers) if reference.order is None else reference.order:
         rotation = rotations.get(hyper.layer(number).rope)
@@ -84,19 +103,22 @@ def _layers(reference: MistakenReference, x: torch.Tensor, rotations: Rotations,
             watch = _changing_norms(reference.norm, load, number)
         if reference.computed_norm is not None:
             watch = _computing_norms(reference.computed_norm, load, number, x)
-        x = reference.run(hyper, load, number, x, within, Noise(), watch)
+        x = reference.run(hyper, load, number, x, within, Noise(), watch, inputs)
     return x
 
 
-def _one_by_one(reference: MistakenReference, x: torch.Tensor, within: Rotations) -> torch.Tensor:
+def _one_by_one(
+    reference: MistakenReference, x: torch.Tensor, within: Rotations, inputs: llama.Inputs
+) -> torch.Tensor:
     """Compute each position by itself; what computes the layers remembers the ones before."""
     assert reference.one_by_one is not None
+    hyper, load = reference.hyper, reference.load
     run, streams = reference.one_by_one(), []
     for position in range(x.shape[1]):
         here = slice(position, position + 1)
         stream, rotations = x[:, here], {kind: rotation[here] for kind, rotation in within.items()}
-        for number in range(reference.hyper.n_layers):
-            stream = run(reference.hyper, reference.load, number, stream, rotations, Noise(), llama.unwatched)
+        for number in range(hyper.n_layers):
+            stream = run(hyper, load, number, stream, rotations, Noise(), llama.unwatched, inputs)
         streams.append(stream)
     return torch.cat(streams, dim=1)
 

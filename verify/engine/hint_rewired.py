@@ -58,15 +58,16 @@ def rewired(change: Rewire, layer: int | None = None) -> RunLayer:
         rotations: dict[str, torch.Tensor],
         noise: Noise,
         watch: llama.Watch,
+        inputs: llama.Inputs,
     ) -> torch.Tensor:
         if layer not in (None, number):
-            return llama.layer(hyper, load, number, x, rotations, noise, watch)
+            return llama.layer(hyper, load, number, x, rotations, noise, watch, inputs)
         seen = LayerSoFar(hyper, load, number, x, rotations)
 
         def rewire(operation: str, y: torch.Tensor) -> torch.Tensor:
             seen.made[operation] = change(operation, y, seen)
             return seen.made[operation]
 
-        return llama.layer(hyper, load, number, x, rotations, noise, rewire)
+        return llama.layer(hyper, load, number, x, rotations, noise, rewire, inputs)
 
     return run

@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from verify.diagnosis.mistakes import Mistake
 from verify.engine.hint_fits import fitted_references
+from verify.engine.hint_int8 import Int8Rounding, mistaken_roundings, of_file
 from verify.engine.hint_logits import mistaken_logits
 from verify.engine.hint_reference import Load, MistakenReference, logits_of
 from verify.engine.hints import mistaken_references
+from verify.oracle import llama
+from verify.oracle.int8_noise import GroupSize
 from verify.sources import Hyperparameters
 
 # Positions on which every mistake is first tried, in float32, whose own rounding makes it look further away.
@@ -110,12 +113,20 @@ class _Explanation:
     made: Logits
 
 
-def find_hint(seen: Seen, hyper: Hyperparameters, load: Load, group_size: int) -> Hint | None:
-    """Return the mistake that explains the window; None if none does, or if several do."""
+def find_hint(
+    seen: Seen, hyper: Hyperparameters, load: Load, group_size: int, size_of: GroupSize | None = None
+) -> Hint | None:
+    """Return the mistake that explains the window; None if none does, or if several do.
+
+    group_size: of Q8_0 tensors, 0 if there are none. size_of: that of each matrix, if they differ.
+    """
     if seen.engine.min() == seen.engine.max():
         return None  # whatever makes every product zero would explain it
+    rounding = Int8Rounding(of_file(hyper, size_of or (lambda _matrix: group_size)))
+    inputs = rounding if seen.limit is None else llama.unrounded
     explaining: list[_Explanation] = []
-    for explanations in (_explanations(seen, hyper, load, group_size), _fitted(seen, hyper, load)):
+    known = _explanations(seen, hyper, load, group_size, inputs)
+    for explanations in (known, _fitted(seen, hyper, load, inputs)):
         for found in explanations:
             explaining.append(found)
             if found.left <= _SURE:
@@ -126,33 +137,52 @@ def find_hint(seen: Seen, hyper: Hyperparameters, load: Load, group_size: int) -
     return _clear(explaining, seen)
 
 
-def _explanations(seen: Seen, hyper: Hyperparameters, load: Load, group_size: int) -> Iterator[_Explanation]:
+def _explanations(
+    seen: Seen, hyper: Hyperparameters, load: Load, group_size: int, inputs: llama.Inputs
+) -> Iterator[_Explanation]:
     """Yield every mistake that explains the whole window, the simplest first."""
     for mistake, sentence, made in mistaken_logits(seen.reference, seen.engine.astype(np.float64)):
         left = seen.left(made)
         if left <= 1:
             yield _Explanation(Hint(mistake, sentence), left, made)
-    tokens, int8 = torch.from_numpy(seen.tokens), seen.limit is None
-    known = mistaken_references(hyper, load, group_size, tokens, seen.first, int8=int8)
-    yield from _near(seen, known, tokens)
+    tokens = torch.from_numpy(seen.tokens)
+    if isinstance(inputs, Int8Rounding):
+        yield from _near(seen, mistaken_roundings(hyper, load, inputs), tokens, inputs)
+    yield from _near(seen, mistaken_references(hyper, load, group_size, tokens, seen.first), tokens, inputs)
 
 
-def _fitted(seen: Seen, hyper: Hyperparameters, load: Load) -> Iterator[_Explanation]:
-    """Yield every number that explains the whole window; int8 activations move logits too far for one."""
-    if seen.limit is not None:
-        tokens, engine = torch.from_numpy(seen.tokens), seen.engine.astype(np.float64)
-        fitted = fitted_references(hyper, load, tokens, engine, seen.reference, seen.sigma)
-        yield from _near(seen, fitted, tokens)
+def _fitted(seen: Seen, hyper: Hyperparameters, load: Load, inputs: llama.Inputs) -> Iterator[_Explanation]:
+    """Yield every number that explains the whole window.
+
+    Logits with int8 activations are no smooth function of a number. What the mistake adds to them is also added to
+    logits with float activations, from which the number follows, as nearly as rounding to int8 tells it.
+    """
+    tokens, engine = torch.from_numpy(seen.tokens), seen.engine.astype(np.float64)
+    reference, sigma = seen.reference, seen.sigma
+    if seen.limit is None:
+        if not seen.noise:
+            return
+        reference = llama.logits(hyper, load, tokens.unsqueeze(0)).numpy()[0]
+        engine, sigma = engine - seen.reference + reference, np.full_like(reference, seen.noise)
+    fitted = fitted_references(hyper, load, tokens, engine, reference, sigma)
+    yield from _near(seen, fitted, tokens, inputs)
 
 
-def _near(seen: Seen, references: Iterator[MistakenReference], tokens: torch.Tensor) -> Iterator[_Explanation]:
-    """Yield the references whose logits are the engine's."""
+def _near(
+    seen: Seen,
+    references: Iterator[MistakenReference],
+    tokens: torch.Tensor,
+    inputs: llama.Inputs = llama.unrounded,
+) -> Iterator[_Explanation]:
+    """Yield the references whose logits are the engine's. inputs: what the engine's products should read."""
     for known in references:
         count = len(tokens) if known.whole else _ONE_BY_ONE if known.one_by_one else seen.tried
-        few = logits_of(known, tokens[:count], torch.float32).double().numpy()
+        few = logits_of(known, tokens[:count], torch.float32, inputs).double().numpy()
         if seen.left(few, coarse=known.coarse) > _SCREENED:
             continue
-        made = logits_of(known, tokens).numpy()
+        # int8 activations turn where float32 rounds, so float64 would be no nearer
+        dtype = torch.float32 if seen.limit is None else torch.float64
+        made = logits_of(known, tokens, dtype, inputs).double().numpy()
         left = seen.left(made, coarse=known.coarse)
         if left <= 1:
             yield _Explanation(Hint(known.mistake, known.sentence), left, made)
@@ -168,7 +198,9 @@ def _clear(explaining: list[_Explanation], seen: Seen) -> Hint | None:
     for other in explaining:
         if other is not best and not _same(other, best, seen) and not _farther(other, best, seen):
             return None
-    return best.hint if seen.left(seen.reference) >= _CLEARLY * best.left else None
+    # logits of nearly zero are explained by all mistakes that make them small
+    nothing = min(seen.left(seen.reference), seen.left(np.zeros_like(seen.reference)))
+    return best.hint if nothing >= _CLEARLY * best.left else None
 
 
 def _farther(other: _Explanation, best: _Explanation, seen: Seen) -> bool:

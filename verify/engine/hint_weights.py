@@ -143,6 +143,12 @@ def of_omitted_inputs(hyper: Hyperparameters, load: Load, group_size: int) -> It
     if group_size:
         sentence = m.LAST_GROUP.of_engine(count=group_size)
         yield omitting(m.LAST_GROUP, sentence, partial(_fewer, group_size))
+        for by, side in ((-1, "next"), (1, "previous")):
+            sentence = m.WEIGHT_SCALES_MOVED.of_engine(side=side)
+            moved = _with_embedding(
+                _matrices(load, partial(_scales_moved, group_size, by)), load, llama.classifier(hyper)
+            )
+            yield MistakenReference(m.WEIGHT_SCALES_MOVED, sentence, untied, moved)
     for lanes in _LANES:
         if lanes < min(widths) and any(columns % lanes for columns in widths):
             sentence = m.LAST_INPUTS_DROPPED.of_engine(which=f"the inputs after the last multiple of {lanes}")
@@ -151,6 +157,16 @@ def of_omitted_inputs(hyper: Hyperparameters, load: Load, group_size: int) -> It
         if count < min(widths):
             sentence = m.LAST_INPUTS_DROPPED.of_engine(which=m.last_inputs(count))
             yield omitting(m.LAST_INPUTS_DROPPED, sentence, partial(_fewer, count))
+
+
+def _scales_moved(group_size: int, by: int, weights: torch.Tensor) -> torch.Tensor:
+    """Multiply each group by another one's scale. Its largest int8 is 127, so its largest number tells the scale."""
+    if weights.numel() % group_size:
+        return weights
+    grouped = weights.reshape(-1, group_size)
+    peak = grouped.abs().amax(dim=1, keepdim=True)
+    ratio = torch.where(peak > 0, peak.roll(by, dims=0) / peak, 0.0)
+    return (grouped * ratio).view(weights.shape)
 
 
 def _whole(lanes: int, columns: int) -> int:

@@ -37,16 +37,12 @@ def mistaken_references(
     group_size: int,
     tokens: torch.Tensor = _NO_TOKENS,
     first: int = 0,
-    *,
-    int8: bool = False,
 ) -> Iterator[MistakenReference]:
     """Yield every known mistake that shows in this model.
 
     group_size: of its Q8_0 tensors, 0 if it has none. tokens: of the window; first: the first position whose logits
-    are wrong. int8: whether the engine should round activations to int8, which no reference here does.
+    are wrong.
     """
-    if int8:
-        yield MistakenReference(m.INT8_MISSING, m.INT8_MISSING.of_engine(), hyper, load)
     yield from of_switches(hyper, load)
     yield from _of_hyperparameters(hyper, load)
     yield from of_gates(hyper, load)

@@ -284,4 +284,4 @@ class Trial:
         """Computed after all windows."""
         if self._furthest is None or self._failure is not None or self._judged.status != "fail":
             return None
-        return find_hint(self._furthest[1], self._hyper, self._load, self._model.config.group_size)
+        return find_hint(self._furthest[1], self._hyper, self._load, self._model.config.group_size, self._group_size)

@@ -92,11 +92,14 @@ def computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[tuple[str, str, int, torch.dtype], torch.Tensor] = {}
 
     def logits(
-        reference: MistakenReference, tokens: torch.Tensor, dtype: torch.dtype = torch.float64
+        reference: MistakenReference,
+        tokens: torch.Tensor,
+        dtype: torch.dtype = torch.float64,
+        inputs: llama.Inputs = llama.unrounded,
     ) -> torch.Tensor:
         key = reference.mistake.name, reference.sentence, len(tokens), dtype
         if key not in kept:
-            kept[key] = logits_of(reference, tokens, dtype)
+            kept[key] = logits_of(reference, tokens, dtype, inputs)
         return kept[key]
 
     monkeypatch.setattr(hint_search, "logits_of", logits)
@@ -122,7 +125,7 @@ def test_every_mistake_is_told_by_its_name(scene: Scene, monkeypatch: pytest.Mon
         if status != "fail" or name not in right or not hint:
             wrong.append((wrong_one.mistake.name, wrong_one.sentence, status, name))
     assert not wrong
-    assert len(names) == 56
+    assert len(names) == 57
 
 
 def test_every_mistake_with_right_logits_is_told_by_its_name(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

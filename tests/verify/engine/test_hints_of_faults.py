@@ -36,7 +36,7 @@ NAMES = {
 }
 
 
-# With int8 activations: rounding hides what is a tenth of it, and leaves few numbers to read off.
+# With int8 activations: the reference rounds them, too, so that only what float32 rounding turns is left.
 INT8_NAMES = {
     "final norm's weights ignored": "norm-weights",
     "a residual skipped in layer 1": "residual",
@@ -45,9 +45,16 @@ INT8_NAMES = {
     "everything forgotten at position 64": "stale-cache",
     "RoPE stands still from position 48 on": "rope-position",
     "two logits exchanged": "logits-exchanged",
-    "GELU for SiLU": "",
+    "GELU for SiLU": "activation",
+    "eps 1e-6 for 1e-5": "norm-eps",
+    "theta 20000 for 10000": "rope-theta",
+    "activations with a zero point of 1": "int8-rounding",
+    "activations' scales in half precision": "int8-scales",
+    "activations' scale of the group before": "int8-scales",
+    "the last product of each group dropped": "int8-last-product",
+    "float activations in wo": "int8-missing-before",
     "activations rounded down": "",
-    "float activations in wo": "",
+    "weights' scales of the next group": "",
 }
 CASES = [("fp32", fault) for fault in NAMES] + [("q8_0", fault) for fault in INT8_NAMES]
 

@@ -130,7 +130,10 @@ FILE_MISTAKES: tuple[FileMistake, ...] = (
         format="v0",
     ),
     FileMistake(
-        "an adapter merged into wq and wv", s.every("wq", "wv", change=s.with_adapter), UNKNOWN, ("layers 0-3",)
+        "an adapter merged into wq and wv",
+        s.every("wq", "wv", change=s.with_adapter),
+        "low-rank-added",
+        ("layers 0-3", "rank 1"),
     ),
     FileMistake(
         "rows of the last five tokens never trained",

@@ -90,7 +90,7 @@ MORE_FILES = (
         ("layers.2.attention.wv.weight",),
         format="v2",
     ),
-    FileMistake("embeddings of length 1", every("tok_emb", change=_of_unit_length), "rows-scaled", ("rows",)),
+    FileMistake("embeddings of length 1", every("tok_emb", change=_of_unit_length), "rows-normalized", ("rows",)),
     FileMistake(
         "a norm folded into q, k and v", _norms_folded, "scaled-by-norm", ("attention_norm", "layers 0-3"), "v0"
     ),
