@@ -111,9 +111,7 @@ def release(
         report = _as_published(report, out, tokenizer_out)
         report_dir = for_pass if report.passed else for_fail
         with (
-            _staged_vectors(
-                source, candidate, golden if report.passed else None, export, options, report
-            ) as with_vectors,
+            _staged_vectors(source, candidate, golden, export, options, report) as with_vectors,
             # file and report appear together: an interrupt comes before both, and no other release comes between
             staged(report, report_dir, key) as publish_report,
             lock_target(target),
