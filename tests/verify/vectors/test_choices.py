@@ -344,7 +344,7 @@ def test_prompts_are_refused_before_anything_is_computed(files: Files, tmp_path:
     assert prompt.text == "In the beginning"
     for evidence, message in (
         (Evidence(prompts=("In",), steps=0), "^steps: expected 1 or more, found 0$"),
-        (Evidence(prompts=("",)), "^--prompt: expected a text"),
+        (Evidence(prompts=("In", "")), "^prompt: expected a text, found an empty one$"),
         (Evidence(prompts=("In the beginning God",)), "^prompt: expected fewer tokens than max_seq_len = 3, found"),
         (Evidence(prompts=("In",), tokenizer=files.none), "none"),
     ):
