@@ -111,7 +111,7 @@ def release(
         report = _as_published(report, out, tokenizer_out)
         report_dir = for_pass if report.passed else for_fail
         with (
-            _staged_vectors(source, candidate, golden if report.passed else None, export, options) as with_vectors,
+            _staged_vectors(source, candidate, golden, export, options, report) as with_vectors,
             # file and report appear together: an interrupt comes before both, and no other release comes between
             staged(report, report_dir, key) as publish_report,
             lock_target(target),
@@ -219,14 +219,15 @@ def _target_of_vectors(
 
 @contextmanager
 def _staged_vectors(
-    source: StrPath, candidate: Path, target: Path | None, export: ExportOptions, options: Options
+    source: StrPath, candidate: Path, target: Path | None, export: ExportOptions, options: Options, report: Report
 ) -> Iterator[Publish]:
     """Make golden vectors of a candidate that passed; yield what publishes them with the file."""
-    if target is None:
+    if target is None or not report.passed:
         yield nullcontext
         return
-    made = encode(make_vectors(os.fspath(source), candidate, progress=options.progress, **options.reading).vectors)
-    with staged_beside(made, target, overwrite=export.overwrite) as (with_file, _):
+    path, evidence, progress = os.fspath(source), options.evidence, options.progress
+    made = make_vectors(path, candidate, report=report, judged_on=evidence, progress=progress, **options.reading)
+    with staged_beside(encode(made.vectors), target, overwrite=export.overwrite) as (with_file, _):
         yield with_file
 
 

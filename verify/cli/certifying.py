@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich_click as click
 
@@ -14,10 +14,7 @@ from verify.cli.option_types import PATH, Choice
 from verify.cli.options import READING, SOURCE, with_options
 from verify.cli.prepare import start_pytorch
 from verify.cli.prompts import prompt_of
-
-if TYPE_CHECKING:
-    from verify.vectors.choices import GreedyJudge
-    from verify.vectors.engine_outputs import Output, Prompt
+from verify.cli.results import print_json
 
 _of_text = partial(click.option, panel=panels.EVIDENCE)
 
@@ -52,6 +49,7 @@ _of_text = partial(click.option, panel=panels.EVIDENCE)
         metavar="KIND",
         help="q8: the engines round activations to int8, as runq.c does; their choices are exact.",
     ),
+    click.option("--json", is_flag=True, panel=panels.OUTPUT, help="Print JSON, and nothing else."),
     click.option("--quiet", is_flag=True, panel=panels.OUTPUT, help="Print nothing but errors: the status answers."),
 )
 def certify(
@@ -64,6 +62,7 @@ def certify(
     tokenizer: Path | None,
     steps: int,
     activations: str,
+    json: bool,
     quiet: bool,
     **given: Any,
 ) -> int:
@@ -81,57 +80,29 @@ def certify(
     import reader_c  # noqa: PLC0415
     from verify.sources import open_source  # noqa: PLC0415
     from verify.system.numerics import pinned_numerics  # noqa: PLC0415
+    from verify.vectors.certified import certify_greedy_text, certify_outputs  # noqa: PLC0415
     from verify.vectors.choices import GreedyJudge  # noqa: PLC0415
     from verify.vectors.engine_outputs import read_output, read_prompt  # noqa: PLC0415
+    from verify.vectors.sentences import spelling  # noqa: PLC0415
 
     opened = open_source(source, kind=given.pop("source_kind"), **given)
     words, vocab_size = tokenizer or opened.tokenizer_path, opened.hyperparameters.vocab_size
     fed = read_prompt(prompt_of(prompt or "", prompt_file, "--prompt"), ids, words, vocab_size)
-    found = [read_output(path, fed, words, vocab_size) for path in outputs]
+    given_outputs = [read_output(path, fed, words, vocab_size) for path in outputs]
     with explaining(file), pinned_numerics(), reader_c.open(file, mapped=True, check_digests=False) as model:
         judge = GreedyJudge(model, opened, int8=activations == "q8")
-        if not found and len(fed.ids) >= model.config.max_seq_len:
+        if not given_outputs and len(fed.ids) >= model.config.max_seq_len:
             raise CannotJudgeError(
                 f"prompt: expected fewer than max_seq_len = {model.config.max_seq_len} tokens, to have a next one to "
                 f"certify, found {len(fed.ids)}: give a shorter prompt"
             )
-        lines, passed = _judged(judge, found, words) if found else _certified(judge, fed, steps, words)
-    for line in () if quiet else lines:
-        click.echo(line)
-    return 0 if passed else 1
-
-
-def _certified(judge: GreedyJudge, prompt: Prompt, steps: int, tokenizer: Path) -> tuple[list[str], bool]:
-    """Certify the C reader's own greedy text."""
-    from verify.checks.certificates import greedy_text_of  # noqa: PLC0415
-    from verify.vectors.sentences import of_output, spelling  # noqa: PLC0415
-
-    output = judge.greedy(prompt.ids, steps)
-    judged = judge.judge(output)
-    spelled = spelling(tokenizer)
-    if not judged.passed:
-        return [of_output(output, judged, spelled)], False
-    found = greedy_text_of(None, "fp32", output.first, judged.certificates)
-    return [found.sentence(spelled)], True
-
-
-def _judged(judge: GreedyJudge, outputs: list[Output], tokenizer: Path) -> tuple[list[str], bool]:
-    """Judge what engines gave, and say where the first two part."""
-    from verify.vectors.engine_outputs import expect_shown, parting  # noqa: PLC0415
-    from verify.vectors.sentences import of_output, of_parting, spelling  # noqa: PLC0415
-
-    spelled = spelling(tokenizer)
-    judged = [judge.judge(output) for output in outputs]
-    for output, found in zip(outputs, judged, strict=True):
-        if found.defect is not None:
-            expect_shown(output, found.defect.position, found.defect.expected, tokenizer)
-    lines = [of_output(output, found, spelled) for output, found in zip(outputs, judged, strict=True)]
-    if len(outputs) > 1:
-        pair, of_pair = (outputs[0], outputs[1]), (judged[0], judged[1])
-        position = parting(*pair)
-        lines.append(
-            f"{pair[0].name} and {pair[1].name} chose the same tokens"
-            if position is None
-            else of_parting(position, pair, of_pair, spelled)
-        )
-    return lines, all(found.passed for found in judged)
+        if given_outputs:
+            found = certify_outputs(judge, given_outputs, words)
+        else:
+            found = certify_greedy_text(judge, fed, steps)
+    if json:
+        print_json({"file": str(file), "activations": activations, **found.to_dict()})
+    elif not quiet:
+        for line in found.lines(spelling(words)):
+            click.echo(line)
+    return 0 if found.passed else 1

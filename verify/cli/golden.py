@@ -36,6 +36,12 @@ _EVIDENCE = ("text", "tokenizer", "tokens", "windows", "length", "seed")
     _of_evidence(
         "--kept", type=int, default=32, show_default=True, metavar="K", help="Logits to keep of each position."
     ),
+    _of_evidence(
+        "--worst-of",
+        type=PATH,
+        metavar="REPORT",
+        help="report.json of a verdict on FILE: keep the positions that its execution and engine found worst.",
+    ),
     _of_output("--as-json", type=TARGET, metavar="FILE", help="Write the same as JSON, too."),
     _of_output("--checker", type=TARGET, metavar="FILE", help="Write the checker, one file of C11, to FILE."),
     OVERWRITE,
@@ -46,6 +52,7 @@ def vectors(
     file: Path,
     out: Path,
     kept: int,
+    worst_of: Path | None,
     as_json: Path | None,
     checker: Path | None,
     overwrite: bool,
@@ -67,13 +74,16 @@ def vectors(
     with progress_bar(enabled=not quiet) as progress, explaining(file):
         start_pytorch(None, progress)
         from verify.evidence import Evidence  # noqa: PLC0415
+        from verify.report.saved import read_report  # noqa: PLC0415
         from verify.vectors import as_json as plain  # noqa: PLC0415
         from verify.vectors import checker_source, encode, make_vectors  # noqa: PLC0415
 
         asked = {name: given.pop(name) for name in _EVIDENCE}
         evidence = Evidence(**asked) if any(value is not None for value in asked.values()) else None
+        report = None if worst_of is None else read_report(worst_of)
+        kind = given.pop("source_kind")
         made = make_vectors(
-            source, file, evidence=evidence, kept=kept, progress=progress, kind=given.pop("source_kind"), **given
+            source, file, evidence=evidence, kept=kept, report=report, progress=progress, kind=kind, **given
         )
     contents = [encode(made.vectors)]
     if as_json is not None:
@@ -94,6 +104,8 @@ def vectors(
             f"({made.certified / made.counted:.2%}); the reader's worst logit: {made.worst:.2f} of {found.limit:g} "
             f"standard deviations"
         )
+        for window, position in made.from_report:
+            click.echo(f"worst in the report: window {window}, position {position}")
     return 0
 
 

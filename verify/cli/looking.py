@@ -11,14 +11,9 @@ import rich_click as click
 from verify.cli import panels
 from verify.cli.arguments import explaining
 from verify.cli.option_types import PATH, TARGET
+from verify.cli.results import print_json
 
 _JSON = click.option("--json", is_flag=True, panel=panels.OUTPUT, help="Print JSON.")
-
-
-def _print_json(contents: object) -> None:
-    import json  # noqa: PLC0415
-
-    click.echo(json.dumps(contents, indent=2))
 
 
 @click.command(
@@ -49,7 +44,7 @@ def inspect(file: Path, tensor: str | None, npy: Path | None, json: bool) -> int
     with explaining(file):
         contents = inspect_file(file)
     if json:
-        _print_json(contents)
+        print_json(contents)
     else:
         show_inspection(contents)
     return 0
@@ -70,7 +65,7 @@ def _inspect_tensor(file: Path, tensor: str, npy: Path | None, *, json: bool) ->
             write_npy(model, name, npy)
         found = tensor_statistics(model, name)
     if json:
-        _print_json({**_plain(dataclasses.asdict(found)), "bits_a_weight": found.bits})
+        print_json({**_plain(dataclasses.asdict(found)), "bits_a_weight": found.bits})
     else:
         show_statistics(found)
         if npy is not None:
@@ -94,7 +89,7 @@ def diff(a: Path, b: Path, json: bool, quiet: bool) -> int:
     with explaining(b), explaining(a):
         found = compare(a, b)
     if json:
-        _print_json({**_plain(dataclasses.asdict(found)), "alike": found.alike})
+        print_json({**_plain(dataclasses.asdict(found)), "alike": found.alike})
     elif not quiet:
         show_difference(found)
     return 0 if found.alike else 1

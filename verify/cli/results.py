@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from verify.report.signature import SigningKey
 
 
+def print_json(contents: object) -> None:
+    """Print plain data as JSON."""
+    import json  # noqa: PLC0415
+
+    click.echo(json.dumps(contents, indent=2))
+
+
 def deliver(
     result: Report,
     directory: Path | None,

@@ -75,14 +75,16 @@ class VectorsItem(pytest.Item):
     """The comparison of an engine on disk with the vectors."""
 
     def runtest(self) -> None:
-        from verify.engine.command import EngineFailedError  # noqa: PLC0415  # torch and numpy come with these
+        import reader_c  # noqa: PLC0415  # torch and numpy come with these
+        from verify.engine.command import EngineFailedError  # noqa: PLC0415  # as above
+        from verify.errors import CannotJudgeError  # noqa: PLC0415  # as above
 
         asked = self.config.stash[VECTORS]
         try:
             _carry_verdict(self, asked.path, asked.check)
         except EngineFailedError as error:
             pytest.fail(f"the engine failed: {error}", pytrace=False)
-        except (AssertionError, ValueError, OSError) as error:
+        except (AssertionError, CannotJudgeError, reader_c.ReaderError, OSError) as error:
             pytest.fail(str(error), pytrace=False)
 
     def reportinfo(self) -> tuple[Path, None, str]:
@@ -121,15 +123,14 @@ def _carry_verdict(item: pytest.Item, path: Path, compare: Callable[[], str]) ->
     """Compare, and let the item's report carry the verdict from a worker to the process that writes the summary."""
     __tracebackhide__ = True
     try:
-        line = f"PASS {path.name}: {compare()}"
+        said = compare()
     except Exception as error:
         from verify.engine.command import EngineFailedError  # noqa: PLC0415  # imported before
 
         verdict = "FAIL" if isinstance(error, (AssertionError, EngineFailedError)) else "NOT JUDGED"
-        line = f"{verdict} {path.name}: {' '.join(str(error).split())}"
+        item.user_properties.append((_PROPERTY, f"{verdict} {path.name}: {' '.join(str(error).split())}"))
         raise
-    finally:
-        item.user_properties.append((_PROPERTY, line))
+    item.user_properties.append((_PROPERTY, f"PASS {path.name}: {said}"))
 
 
 class VectorsRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,16 @@ def edge_window(vocab_size: int, max_seq_len: int) -> Window:
     return Window(np.array((ids if len(ids) > 1 else ids * 2)[:max_seq_len], np.int64), "fixed")
 
 
-def positions(length: int, worst: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def positions(length: int, worst: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the positions that are kept: all of a short window; of a long one its ends, a random sample, and the
-    position that was worst in the reader."""
+    positions that were worst."""
     if length <= _MOST_POSITIONS:
         return np.arange(length)
     third = _MOST_POSITIONS // 3
-    ends = [*range(third), *range(length - third, length), worst]
-    middle = rng.choice(np.setdiff1d(np.arange(length), ends), _MOST_POSITIONS - 1 - 2 * third, replace=False)
+    ends = [*range(third), *range(length - third, length), *worst]
+    middle = rng.choice(
+        np.setdiff1d(np.arange(length), ends), _MOST_POSITIONS - len(worst) - 2 * third, replace=False
+    )
     return np.unique([*ends, *middle])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -84,6 +85,11 @@ class GreedyJudge:
         self._model, self._source, self._int8 = model, source, int8
         self._references, self._agreed = References(source, model, memory), False
 
+    @property
+    def activations(self) -> Literal["fp32", "q8"]:
+        """Return which activations are judged."""
+        return "q8" if self._int8 else "fp32"
+
     def greedy(self, fed: Sequence[int], steps: int) -> Output:
         """Let the C reader continue a prompt greedily. Raises CannotJudgeError for a prompt that leaves no room."""
         most = self._model.config.max_seq_len
@@ -96,7 +102,7 @@ class GreedyJudge:
         with self._model.session(length) as session:
             while len(tokens) < length:
                 logits = session.forward(
-                    given, activations="q8" if self._int8 else "fp32", arithmetic="mirror" if self._int8 else "fast"
+                    given, activations=self.activations, arithmetic="mirror" if self._int8 else "fast"
                 )
                 given = [int(logits[-1].argmax())]
                 tokens += given

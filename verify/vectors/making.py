@@ -19,6 +19,7 @@ from verify.evidence.seed import choose_seed
 from verify.oracle import llama, multiplications
 from verify.oracle.logit_margins import Margins
 from verify.oracle.logit_sigma import LogitNoise, WindowSigma
+from verify.report.findings import Findings
 from verify.run.compared_windows import ARITHMETICS
 from verify.run.progress import Meter, Progress, no_progress
 from verify.run.reference_logits import References
@@ -30,6 +31,7 @@ from verify.vectors.choice import KEPT, edge_window, kept_ids, positions
 from verify.vectors.expectations import expect_agreement, expect_the_source
 from verify.vectors.golden import AT, GoldenVectors, WindowVectors
 from verify.vectors.golden import KEPT as KEPT_RECORD
+from verify.vectors.worst import WorstPosition, worst_positions
 
 _WINDOWS, _LENGTH, _LONG = 4, 64, 512
 _DRAWS = 8
@@ -40,13 +42,15 @@ class Made:
     """Golden vectors, and what was seen while they were made.
 
     certified, counted: how many positions of the windows are certified to have their most likely token, and how many
-    positions there are. worst: the reader's worst logit of any kept window, in standard deviations.
+    positions there are. worst: the reader's worst logit of any kept window, in standard deviations. from_report:
+    (window, position) of each position that a verdict found worst.
     """
 
     vectors: GoldenVectors
     certified: int
     counted: int
     worst: float
+    from_report: tuple[tuple[int, int], ...] = ()
 
 
 def make_vectors(
@@ -55,6 +59,8 @@ def make_vectors(
     *,
     evidence: Evidence | None = None,
     kept: int = KEPT,
+    report: Findings | None = None,
+    judged_on: Evidence | None = None,
     progress: Progress = no_progress,
     **reading: Any,
 ) -> Made:
@@ -65,12 +71,14 @@ def make_vectors(
         path: the .bin file.
         evidence: the windows; by default four of 64 random tokens, a long one and fixed ones.
         kept: logits of each position, at least 2.
+        report: of a verdict on the file; the positions that its `execution` and `engine` found worst are kept.
+        judged_on: the evidence of that verdict; by default `evidence`.
         progress: receives the progress of the work.
         reading: how to read the source, as open_source() takes it.
 
     Raises:
         CannotJudgeError: the file does not hold the source's model, the reader's own logits are not within the
-            limit, or an argument is out of range.
+            limit, the report is of another file or other windows, or an argument is out of range.
     """
     if kept < 2:
         raise CannotJudgeError(f"kept: expected at least 2, to have a most likely token and another, found {kept}")
@@ -79,7 +87,10 @@ def make_vectors(
         expect_the_source(model, opened)
         digest = sha256_of(model.content)
         windows = _windows(opened, model, evidence, digest)
-        return _Maker(opened, model, kept, digest, progress).make(windows)
+        asked = judged_on or evidence or Evidence()
+        longest = model.config.max_seq_len
+        worst = [] if report is None else worst_positions(report, opened, asked, longest, digest)
+        return _Maker(opened, model, kept, digest, progress).make(*_with_worst(windows, worst))
 
 
 def _windows(source: Source, model: reader_c.Model, evidence: Evidence | None, digest: str) -> list[Window]:
@@ -94,6 +105,19 @@ def _windows(source: Source, model: reader_c.Model, evidence: Evidence | None, d
     return [*windows, edge_window(config.vocab_size, config.max_seq_len)]
 
 
+def _with_worst(
+    windows: list[Window], worst: list[WorstPosition]
+) -> tuple[list[Window], tuple[tuple[int, int], ...]]:
+    """Add the windows of the worst positions that are not there yet; return (window, position) of each, too."""
+    places = []
+    for one in worst:
+        number = next((n for n, w in enumerate(windows) if np.array_equal(w.tokens, one.window.tokens)), len(windows))
+        if number == len(windows):
+            windows = [*windows, one.window]
+        places.append((number, one.position))
+    return windows, tuple(places)
+
+
 class _Maker:
     def __init__(self, source: Source, model: reader_c.Model, kept: int, digest: str, progress: Progress) -> None:
         self._source, self._model, self._digest, self._progress = source, model, digest, progress
@@ -104,11 +128,15 @@ class _Maker:
         self._certified = self._counted = 0
         self._worst = 0.0
 
-    def make(self, windows: list[Window]) -> Made:
+    def make(self, windows: list[Window], worst: tuple[tuple[int, int], ...]) -> Made:
+        """Make the vectors. worst: a window and a position of it that is kept, each."""
         work = sum(self._work(len(window.tokens)) for window in windows)
         with Meter(self._progress, "vectors", work).part(work):
             expect_agreement(self._source, self._references, windows[0].tokens)
-            made = tuple(self._window(number, window.tokens) for number, window in enumerate(windows))
+            made = tuple(
+                self._window(number, window.tokens, [position for n, position in worst if n == number])
+                for number, window in enumerate(windows)
+            )
         listed = "".join(f"{digest}  {name}\n" for name, digest in sorted(self._source.files.items()))
         vectors = GoldenVectors(
             vocab_size=self._hyper.vocab_size,
@@ -119,14 +147,14 @@ class _Maker:
             source_sha256=hashlib.sha256(listed.encode()).hexdigest(),
             windows=made,
         )
-        return Made(vectors, self._certified, self._counted, self._worst)
+        return Made(vectors, self._certified, self._counted, self._worst, worst)
 
     def _work(self, length: int) -> float:
         one = multiplications.of_head(self._hyper, 1, length)
         one += self._hyper.n_layers * multiplications.of_layer(self._hyper, 1, length)
         return one * (WIDE + _DRAWS * NOISY)
 
-    def _window(self, number: int, ids: NDArray[np.int64]) -> WindowVectors:
+    def _window(self, number: int, ids: NDArray[np.int64], asked: list[int]) -> WindowVectors:
         tokens = torch.from_numpy(ids)[None]
         reference = llama.logits(self._hyper, self._load, tokens).numpy()
         found = Margins(self._hyper, self._load, reference)
@@ -138,7 +166,7 @@ class _Maker:
         self._certified += int((margins.sigmas >= LIMIT_SIGMAS).sum())
         self._counted += len(ids)
         rng = np.random.default_rng(number)
-        chosen = positions(len(ids), worst, rng)
+        chosen = positions(len(ids), sorted({worst, *asked}), rng)
         at, records = np.zeros(len(chosen), AT), np.zeros((len(chosen), self._kept), KEPT_RECORD)
         at["position"], at["first"] = chosen, margins.first[chosen]
         at["margin"] = margins.sigmas[chosen]

@@ -28,6 +28,8 @@ def read_prompts(source: Source, evidence: Evidence, max_seq_len: int) -> tuple[
         return ()
     if evidence.steps < 1:
         raise CannotJudgeError(f"steps: expected 1 or more, found {evidence.steps}")
+    if not all(evidence.prompts):
+        raise CannotJudgeError("prompt: expected a text, found an empty one")
     words, vocab_size = evidence.tokenizer or source.tokenizer_path, source.hyperparameters.vocab_size
     found = tuple(read_prompt(prompt, None, words, vocab_size) for prompt in evidence.prompts)
     for prompt in found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from verify.checks.digits import counted
@@ -52,19 +52,23 @@ def of_output(output: Output, judged: Judged, spelled: Spelled) -> str:
     return said
 
 
-def of_parting(position: int, outputs: tuple[Output, Output], judged: tuple[Judged, Judged], spelled: Spelled) -> str:
+def defect_of(position: int, outputs: Sequence[Output], judged: Sequence[Judged]) -> list[str]:
+    """Return the names of the outputs whose choice at a position is a defect."""
+    return [
+        output.name
+        for output, found in zip(outputs, judged, strict=True)
+        if found.defect is not None and found.defect.position == position
+    ]
+
+
+def of_parting(position: int, outputs: tuple[Output, Output], judged: Sequence[Judged], spelled: Spelled) -> str:
     """Say what it means that two engines part. position: the first where they chose different tokens."""
     one, other = outputs
     said = (
         f"{one.name} and {other.name} part at position {position}: {spelled(int(one.chosen[position]))} and "
         f"{spelled(int(other.chosen[position]))}: "
     )
-    guilty = [
-        output.name
-        for output, found in zip(outputs, judged, strict=True)
-        if found.defect is not None and found.defect.position == position
-    ]
-    if guilty:
+    if guilty := defect_of(position, outputs, judged):
         return f"{said}a defect of {' and of '.join(guilty)}"
     apart = max((tie.sigmas for found in judged for tie in found.ties if tie.position == position), default=0.0)
     return f"{said}a tie within rounding, {apart:.3g} standard deviations"

@@ -137,6 +137,21 @@ def test_vectors_that_no_test_uses_fail_the_session(project: pytest.Pytester) ->
     without.stdout.fnmatch_lines(["assert_golden_vectors: expected --verify-vectors FILE, found none"])
 
 
+def test_what_cannot_be_compared_is_not_judged(project: pytest.Pytester) -> None:
+    options = ("--verify-vectors", "model.vec", "--verify-file", "model.bin", "model.vec")
+    failing = "python -c 'import sys; sys.exit(3)' {file} {tokens} {logits}"
+    ran = project.runpytest_inprocess(*PLUGIN, *options, "--verify-engine-command", failing)
+    assert ran.parseoutcomes() == {"failed": 1}
+    ran.stdout.fnmatch_lines(["the engine failed: *", "FAIL model.vec: *"])
+    content = Path("model.bin").read_bytes()
+    for wrong, message in ((content[:-1], "*model.bin: *"), (content + bytes(64), "*model.bin: *")):
+        Path("model.bin").write_bytes(wrong)
+        ran = project.runpytest_inprocess(*PLUGIN, *options)
+        assert ran.parseoutcomes() == {"failed": 1}
+        ran.stdout.fnmatch_lines([message, f"NOT JUDGED model.vec: {message}"])
+        assert "Traceback" not in ran.stdout.str()
+
+
 def test_collecting_alone_compares_nothing() -> None:
     run: Any = VectorsRun(AskedVectors(Path("a.vec"), None, {}))
     session = SimpleNamespace(config=SimpleNamespace(option=SimpleNamespace(collectonly=True)), exitstatus=0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import json
 import re
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from helpers import toy_engine
@@ -20,6 +22,7 @@ from verify.checks.certificates import GreedyText
 from verify.demo import CHECKPOINT
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
+from verify.report.document import schema
 from verify.run.memory import AT_EASE
 from verify.run.progress import no_progress
 from verify.sources import open_source
@@ -220,7 +223,7 @@ def test_the_command_certifies_greedy_text(files: Files) -> None:
         "greedy text is certain for 0 tokens; then, at position 2, "
     )
     exact = run("certify", files.source, files.quantized, "--ids", files.prompt, "--activations", "q8")
-    assert exact.stdout == "greedy text is certain for all 61 tokens; to the bit\n"
+    assert exact.stdout == "greedy text with int8 activations is certain for all 61 tokens; to the bit\n"
 
 
 def test_the_command_names_a_defect_or_a_tie(files: Files) -> None:
@@ -249,6 +252,48 @@ def test_the_command_names_a_defect_or_a_tie(files: Files) -> None:
     assert third.startswith(f"{one} and {other} part at position 2: ")
     assert third.endswith(": a tie within rounding, 0 standard deviations")
     refused(run("certify", files.source, files.file, "--ids", files.prompt, "--steps", 0), "--steps: expected 1 or")
+
+
+def test_the_command_prints_json(files: Files) -> None:
+    code, said = certify(files, "--steps", 20, "--json")
+    found = json.loads(said)
+    text = found.pop("greedy_text")
+    assert (code, found) == (
+        0,
+        {"file": str(files.file), "activations": "fp32", "passed": True, "outputs": [], "parting": None},
+    )
+    # the report's own form
+    assert jsonschema.validate(text, {**schema(), **schema()["$defs"]["greedy_text"]}) is None
+    assert (text["prompt"], text["tokens"], text["certain"], text["tie"]) == (None, 20, 20, None)
+    right, wrong = greedy(files.file, "Healthy"), greedy(files.file, "Relu")
+    at = next(at for at, (a, b) in enumerate(zip(right[1:], wrong[1:], strict=True)) if a != b)
+    paths = [files.saved(name, ids) for name, ids in (("right", right), ("wrong", wrong))]
+    code, said = certify(files, *paths, "--json", "--quiet")
+    found = json.loads(said)
+    assert (code, found["passed"], found["greedy_text"]) == (1, False, None)
+    assert found["parting"] == {
+        "position": at,
+        "chosen": [right[at + 1], wrong[at + 1]],
+        "defect_of": [str(paths[1])],
+    }
+    first, second = found["outputs"]
+    defect = second.pop("defect")
+    assert defect.pop("sigmas") >= 10
+    assert defect == {"position": at, "expected": right[at + 1], "chosen": wrong[at + 1]}
+    assert first == {
+        "name": str(paths[0]),
+        "passed": True,
+        "tokens": 37,
+        "certified": 37,
+        "ties": [],
+        "defect": None,
+        "worst_logit": None,
+    }
+    one, other = (files.saved(f"{last}", greedy(files.twice, "reader", last=last)) for last in (False, True))
+    tie = run("certify", files.twice_source, files.twice, one, other, "--ids", files.prompt, "--json")
+    found = json.loads(tie.stdout)
+    assert found["parting"]["defect_of"] == []
+    assert found["outputs"][1]["ties"][0]["sigmas"] == 0
 
 
 # ---- the prompts of a verdict ----
@@ -299,7 +344,7 @@ def test_prompts_are_refused_before_anything_is_computed(files: Files, tmp_path:
     assert prompt.text == "In the beginning"
     for evidence, message in (
         (Evidence(prompts=("In",), steps=0), "^steps: expected 1 or more, found 0$"),
-        (Evidence(prompts=("",)), "^--prompt: expected a text"),
+        (Evidence(prompts=("In", "")), "^prompt: expected a text, found an empty one$"),
         (Evidence(prompts=("In the beginning God",)), "^prompt: expected fewer tokens than max_seq_len = 3, found"),
         (Evidence(prompts=("In",), tokenizer=files.none), "none"),
     ):

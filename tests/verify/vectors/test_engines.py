@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +22,11 @@ from helpers.upstream import Engine as Upstream
 
 import exporter
 import reader_c
+from verify.checks.metrics import digest_of
 from verify.engine.command import Engine
 from verify.errors import CannotJudgeError
 from verify.evidence import Evidence
+from verify.evidence.generated import random_windows
 from verify.vectors import (
     GoldenVectors,
     Made,
@@ -321,6 +325,28 @@ def test_given_windows_are_the_windows(bench: Bench) -> None:
     assert windows[0].tokens.tolist() == [3, 1, 4, 1, 5]
     assert [len(window.tokens) for window in windows] == [5, 4, 4, 4, 64]
     assert all((window.kept["id"] == np.arange(96)).all() for window in windows)
+
+
+def test_the_positions_that_a_report_found_worst_are_kept(bench: Bench) -> None:
+    (window,) = random_windows(96, [128], 5)
+    judged: Any = SimpleNamespace(
+        file={"sha256": bench.made.vectors.file_sha256},
+        evidence={"seed": 5, "depth": "quick"},
+        windows=[
+            SimpleNamespace(
+                window=0, activations="fp32", origin="random", tokens_sha256=digest_of(window.tokens), kl=(0.0,) * 128
+            )
+        ],
+        checks=[
+            SimpleNamespace(name=name, where={"window": 0, "position": position})
+            for name, position in (("execution", 36), ("engine", 77))
+        ],
+    )
+    made = make_vectors(bench.source, bench.file, evidence=Evidence(windows=1, length=4), report=judged)
+    number = len(made.vectors.windows) - 1
+    assert made.from_report == ((number, 36), (number, 77))
+    assert made.vectors.windows[number].tokens.tolist() == window.tokens.tolist()
+    assert {36, 77} <= set(made.vectors.windows[number].at["position"].tolist())
 
 
 def test_saved_logits_have_the_size_of_all_windows(bench: Bench, tmp_path: Path) -> None:

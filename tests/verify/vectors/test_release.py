@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from helpers.checkpoints import save, state_dict
 from helpers.command_line import refused, run
 
 import verify
+from verify.checks.metrics import digest_of
+from verify.vectors import read_vectors
 
 QUICK = ("--depth", "quick", "--windows", "2", "--length", "4")
 
@@ -31,6 +34,19 @@ def test_an_engine_passes_the_vectors_of_a_released_file(tmp_path: Path, model: 
     checked = run("check-vectors", vectors, out)
     assert checked.returncode == 0
     assert checked.stdout.startswith("pass: ")
+    # the position that the verdict found worst is among them
+    path, again = tmp_path / "out.bin.report" / "report.json", tmp_path / "again.vec"
+    report = verify.read_report(path)
+    (at,) = [check.where for check in report.checks if check.name == "execution"]
+    made = run("vectors", model, out, again, "--worst-of", path)
+    number = re.search(
+        rf"^worst in the report: window ([0-9]+), position {at['position']}$", made.stdout, re.MULTILINE
+    )
+    assert number
+    assert again.read_bytes() == vectors.read_bytes()
+    window = read_vectors(vectors).windows[int(number[1])]
+    assert digest_of(window.tokens) == report.windows[at["window"]].tokens_sha256
+    assert at["position"] in window.at["position"]
     refused(run(*command), f"{out}: OUT: expected nothing there, found a file")
 
 
