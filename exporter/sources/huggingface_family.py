@@ -17,7 +17,6 @@ _REASONS = {
     "llama4_text": f"chunked attention and {_EXPERTS}",
     **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), _DELTA),
     **dict.fromkeys(("gemma3n", "gemma3n_text", "gemma4", "gemma4_text"), "embeddings for each layer"),
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), _WRAPPER),
     "mllama": "cross-attention between text and images",
     "paligemma": "attention in both directions over the prompt",
     "olmo": "norms without weights",

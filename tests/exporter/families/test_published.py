@@ -98,7 +98,7 @@ UNKNOWN = f"model_type: expected one of {ALL}, found '{{}}', which is not suppor
         ("qwen3_5", ": gated DeltaNet"),
         ("gemma3n_text", ": embeddings for each layer"),
         ("gemma4", ": embeddings for each layer"),
-        ("qwen3_vl", ": a multimodal model of another text part"),
+        ("phi4_multimodal", ": a multimodal model of another text part"),
         ("paligemma", ": attention in both directions over the prompt"),
         ("gpt2", ""),
     ],

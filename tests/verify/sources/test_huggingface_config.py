@@ -258,7 +258,7 @@ UNSUPPORTED = r"\(transformers reads it for llama, and this project does not sup
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "cohere", "architectures": ["CohereForCausalLM"]}, rf"{FAMILIES}cohere \(CohereForCausalLM\)$"),
+        ({"model_type": "cohere", "architectures": ["Cohere"]}, rf"{FAMILIES}cohere \(Cohere\)$"),
         ({"model_type": ["llama"]}, rf"{FAMILIES}\['llama'\]"),
         ({"model_type": None, "architectures": None}, f"{FAMILIES}no model_type and the architectures none$"),
         ({"model_type": None, "architectures": [["LlamaForCausalLM"]]}, f"{FAMILIES}no model_type and"),
