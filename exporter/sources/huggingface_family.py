@@ -11,7 +11,7 @@ _DELTA = "gated DeltaNet"
 _WRAPPER = "a multimodal model of another text part"
 # What this project does not compute, by the model_type that needs it.
 _REASONS = {
-    **dict.fromkeys(("qwen2_moe", "granitemoe", "phimoe", "flex_olmo", "deepseek_v3"), _EXPERTS),
+    **dict.fromkeys(("qwen2_moe", "granitemoe", "phimoe", "deepseek_v3"), _EXPERTS),
     "gpt_oss": f"attention sinks and {_EXPERTS}",
     "llama4": f"chunked attention and {_EXPERTS}",
     "llama4_text": f"chunked attention and {_EXPERTS}",

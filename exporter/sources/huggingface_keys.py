@@ -125,6 +125,17 @@ _OF_FAMILY = {
         _validate_yarn_rope_parameters attention_bias attention_chunk_size attention_out_bias default_theta hidden_act
         mlp_bias num_heads original_max_position_embeddings residual_dropout
     """,
+    "flex_olmo": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters attention_bias attention_chunk_size default_theta hidden_act norm_topk_prob
+        num_experts num_experts_per_tok num_heads num_local_experts original_max_position_embeddings
+        output_router_logits router_aux_loss_coef
+    """,
+    "cwm": """
+        _validate_dynamic_rope_parameters _validate_linear_rope_parameters _validate_llama3_rope_parameters
+        _validate_yarn_rope_parameters default_theta eos_token_id hidden_act mlp_bias mlp_layer_types
+        original_max_position_embeddings
+    """,
 }
 
 READ = {family: frozenset(f"{_ALL} {own}".split()) for family, own in _OF_FAMILY.items()}

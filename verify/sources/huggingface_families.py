@@ -233,4 +233,15 @@ FAMILIES = {
         qk_norm="whole",
         experts=Experts("num_experts", "intermediate_size", "norm_topk_prob"),
     ),
+    "flex_olmo": Family(
+        "FlexOlmoForCausalLM",
+        "FlexOlmoConfig",
+        frozenset({"attention_bias", "num_experts", "num_local_experts", "num_experts_per_tok", "norm_topk_prob"}),
+        {name: own for name, own in _AFTER_ALONE.items() if not name.startswith("mlp.")} | _ROUTER | _QK_NORMS,
+        attention_bias=True,
+        norm_place="after",
+        qk_norm="whole",
+        experts=Experts("num_experts", "intermediate_size", "norm_topk_prob"),
+    ),
+    "cwm": Family("CwmForCausalLM", "CwmConfig", frozenset({"mlp_bias"}), windows="listed", mlp_bias=True),
 }

@@ -162,4 +162,18 @@ READ: dict[str, frozenset[str]] = {
         *("attention_chunk_size", "attention_out_bias", "default_theta", "hidden_act", "mlp_bias", "num_heads"),
         *("original_max_position_embeddings", "residual_dropout"),
     },
+    "flex_olmo": _BY_ALL
+    | {
+        *("_validate_dynamic_rope_parameters", "_validate_linear_rope_parameters"),
+        *("_validate_llama3_rope_parameters", "_validate_yarn_rope_parameters", "attention_bias"),
+        *("attention_chunk_size", "default_theta", "hidden_act", "norm_topk_prob", "num_experts"),
+        *("num_experts_per_tok", "num_heads", "num_local_experts", "original_max_position_embeddings"),
+        *("output_router_logits", "router_aux_loss_coef"),
+    },
+    "cwm": _BY_ALL
+    | {
+        *("_validate_dynamic_rope_parameters", "_validate_linear_rope_parameters"),
+        *("_validate_llama3_rope_parameters", "_validate_yarn_rope_parameters", "default_theta", "eos_token_id"),
+        *("hidden_act", "mlp_bias", "mlp_layer_types", "original_max_position_embeddings"),
+    },
 }

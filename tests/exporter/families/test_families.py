@@ -113,7 +113,7 @@ def check(family: str, keywords: Keywords, seed: int) -> None:
         assert exporter.open_checkpoint(directory / "any").config == opened.config
 
 
-@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "olmoe"])
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "olmoe", "flex_olmo"])
 @_FEW
 @given(data=st.data(), seed=st.integers(0, 99))
 def test_experts_of_published_files_and_joined_ones_are_the_same_model(

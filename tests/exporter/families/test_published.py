@@ -44,7 +44,13 @@ def test_a_published_config_means_what_transformers_makes_of_it(tmp_path: Path, 
 
 
 def test_every_family_with_switches_is_among_them() -> None:
-    assert FAMILIES.keys() - {said["model_type"] for said in PUBLISHED.values()} == {"llama", "qwen2", "ministral"}
+    assert FAMILIES.keys() - {said["model_type"] for said in PUBLISHED.values()} == {
+        "llama",
+        "qwen2",
+        "ministral",
+        "cwm",
+        "flex_olmo",
+    }
     assert FROM.keys() <= PUBLISHED.keys()
 
 
@@ -82,7 +88,7 @@ def test_switches_have_the_values_that_the_models_are_known_for(
 
 ALL = (
     "llama, mistral, qwen2, qwen3, smollm3, granite, gemma2, gemma3_text, olmo2, olmo3, phi3, ministral3, "
-    "ministral, gemma, exaone4, seed_oss, mixtral, qwen3_moe, olmoe"
+    "ministral, gemma, exaone4, cwm, seed_oss, mixtral, qwen3_moe, olmoe, flex_olmo"
 )
 UNKNOWN = f"model_type: expected one of {ALL}, found '{{}}', which is not supported"
 

@@ -174,6 +174,12 @@ def _olmoe(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     return {**stream, **_bias(draw), **_experts(draw, "num_experts"), **_normalized(draw), **_rope(draw)}
 
 
+def _cwm(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    # its class takes no null
+    begins = {"bos_token_id": 0}
+    return {**begins, **_bias(draw, "mlp_bias"), **_windows(draw, drawn, switch=False), **_rope(draw)}
+
+
 def _exaone(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     if draw(st.booleans()):
         pattern = {"sliding_window_pattern": draw(st.integers(1, 4))}
@@ -202,6 +208,8 @@ _OWN: dict[str, Callable[[st.DrawFn, Keywords], Keywords]] = {
     "gemma": lambda draw, _drawn: {**_bias(draw), **_rope(draw)},
     "ministral": lambda draw, drawn: {**_windows(draw, drawn, switch=False), **_rope(draw)},
     "exaone4": _exaone,
+    "cwm": _cwm,
+    "flex_olmo": lambda draw, _drawn: _bias(draw) | _experts(draw, "num_experts") | _normalized(draw) | _rope(draw),
     "seed_oss": lambda draw, _drawn: {**_biases(draw), **_bias(draw, "attention_out_bias"), **_rope(draw)},
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,
@@ -275,7 +283,7 @@ def _mixed(c: Any, family: str) -> list[bool]:
     if family == "qwen3_moe":
         step, plain = c.decoder_sparse_step, c.mlp_only_layers
         return [n not in plain and (n + 1) % step == 0 for n in range(c.num_hidden_layers)]
-    return [family in ("mixtral", "olmoe")] * c.num_hidden_layers
+    return [family in ("mixtral", "olmoe", "flex_olmo")] * c.num_hidden_layers
 
 
 def _expert_width(c: Any) -> int:
@@ -293,7 +301,7 @@ def _head_dim(c: Any) -> int:
 _GEMMAS = ("gemma2", "gemma3_text")
 _TWO_ROPES = ("gemma3_text", "olmo3")
 _ALIKE = ("mistral", "ministral3", "phi3", "mixtral", "qwen3_moe")
-_BY_LAYER = ("qwen2", "qwen3", "smollm3", "gemma2", "ministral", "exaone4", *_TWO_ROPES)
+_BY_LAYER = ("qwen2", "qwen3", "smollm3", "gemma2", "ministral", "exaone4", "cwm", *_TWO_ROPES)
 
 
 def _attention(c: Any, family: str) -> tuple[tuple[exporter.LayerKind, ...], int]:
@@ -332,9 +340,9 @@ def _switches(c: Any, family: str) -> dict[str, Any]:
         made["qk_norm"] = "whole"
     if family in ("qwen3", "qwen3_moe", "gemma3_text", "exaone4"):
         made["qk_norm"] = "head"
-    if family in ("olmo2", "olmo3"):
+    if family in ("olmo2", "olmo3", "flex_olmo"):
         made["qk_norm"] = "whole"
-    if family in ("olmo2", "olmo3", "exaone4"):
+    if family in ("olmo2", "olmo3", "exaone4", "flex_olmo"):
         made["norm_place"] = "after"
     if family == "granite":
         fields = ("embedding_scale", "score_scale", "residual_scale", "logit_divisor")

@@ -26,6 +26,8 @@ CLASSES = {
     "ministral": ("MinistralConfig", "MinistralForCausalLM"),
     "gemma": ("GemmaConfig", "GemmaForCausalLM"),
     "exaone4": ("Exaone4Config", "Exaone4ForCausalLM"),
+    "cwm": ("CwmConfig", "CwmForCausalLM"),
+    "flex_olmo": ("FlexOlmoConfig", "FlexOlmoForCausalLM"),
     "seed_oss": ("SeedOssConfig", "SeedOssForCausalLM"),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM"),
@@ -202,7 +204,7 @@ def _mistral(draw: st.DrawFn, family: str, _layers: int, head_dim: int, longest:
 @st.composite
 def _some_windows(draw: st.DrawFn, family: str, layers: int, head_dim: int, longest: int) -> dict[str, Any]:
     rope = {"rope_parameters": draw(rope_parameters(head_dim, longest))}
-    if family == "ministral" or draw(st.booleans()):
+    if family in ("ministral", "cwm") or draw(st.booleans()):
         return rope | draw(_windows(layers, longest))
     return rope | {"sliding_window": None, "layer_types": ["full_attention"] * layers}
 
@@ -270,6 +272,8 @@ _OWN: dict[str, Any] = {
     "mistral": _mistral,
     "ministral": _some_windows,
     "exaone4": _some_windows,
+    "cwm": _some_windows,
+    "flex_olmo": _olmoe,
     "gemma": _biased,
     "seed_oss": _biased,
     "mixtral": _mixtral,
