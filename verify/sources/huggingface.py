@@ -109,6 +109,8 @@ class HuggingFaceSource(Source):
         tensor, hyper = self._widened(name), self.hyperparameters
         heads = {"q": hyper.n_heads, "k": hyper.n_kv_heads}
         part = name.rsplit(".", 2)[-2]
+        if self._family.interleaved:
+            return tensor
         if part in ("wq", "wk"):
             return _interleaved(tensor, heads[part[1]], hyper.rotated)
         if part in ("q_norm", "k_norm"):

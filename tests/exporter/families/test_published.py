@@ -88,7 +88,8 @@ def test_switches_have_the_values_that_the_models_are_known_for(
 
 ALL = (
     "llama, mistral, qwen2, qwen3, smollm3, granite, gemma2, gemma3_text, olmo2, olmo3, phi3, ministral3, "
-    "ministral, gemma, exaone4, cwm, seed_oss, mixtral, qwen3_moe, olmoe, flex_olmo"
+    "ministral, gemma, exaone4, cwm, seed_oss, helium, ernie4_5, mixtral, "
+    "qwen3_moe, olmoe, flex_olmo"
 )
 UNKNOWN = f"model_type: expected one of {ALL}, found '{{}}', which is not supported"
 

@@ -168,10 +168,20 @@ def _qwen3_moe(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     }
 
 
+def _whole_stream(drawn: Keywords) -> Keywords:
+    """Heads that together are as wide as the stream."""
+    return {"hidden_size": drawn["num_attention_heads"] * drawn["head_dim"]}
+
+
 def _olmoe(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     # its norm of queries is as wide as the stream
-    stream = {"hidden_size": drawn["num_attention_heads"] * drawn["head_dim"]}
-    return {**stream, **_bias(draw), **_experts(draw, "num_experts"), **_normalized(draw), **_rope(draw)}
+    return {
+        **_whole_stream(drawn),
+        **_bias(draw),
+        **_experts(draw, "num_experts"),
+        **_normalized(draw),
+        **_rope(draw),
+    }
 
 
 def _cwm(draw: st.DrawFn, drawn: Keywords) -> Keywords:
@@ -209,6 +219,8 @@ _OWN: dict[str, Callable[[st.DrawFn, Keywords], Keywords]] = {
     "ministral": lambda draw, drawn: {**_windows(draw, drawn, switch=False), **_rope(draw)},
     "exaone4": _exaone,
     "cwm": _cwm,
+    "helium": lambda draw, drawn: _whole_stream(drawn) | _biases(draw) | _rope(draw),
+    "ernie4_5": lambda draw, _drawn: {**_bias(draw, "use_bias"), **_rope(draw)},
     "flex_olmo": lambda draw, _drawn: _bias(draw) | _experts(draw, "num_experts") | _normalized(draw) | _rope(draw),
     "seed_oss": lambda draw, _drawn: {**_biases(draw), **_bias(draw, "attention_out_bias"), **_rope(draw)},
     "mixtral": _mixtral,
@@ -252,7 +264,7 @@ def meant(config: Any, family: str, max_seq_len: int | None = None) -> exporter.
     ropes = c.rope_parameters
     first = ropes["full_attention"] if family in _TWO_ROPES else ropes
     second = any(layer.rope == "second" for layer in layers)
-    bias = getattr(c, "attention_bias", False)
+    bias = getattr(c, "attention_bias", getattr(c, "use_bias", False))
     act = c.hidden_activation if family in _GEMMAS else c.hidden_act
     return exporter.ModelConfig(
         dim=c.hidden_size,
@@ -268,8 +280,8 @@ def meant(config: Any, family: str, max_seq_len: int | None = None) -> exporter.
         head_dim=_head_dim(c),
         rope_scaling=_scaling(first, c.max_position_embeddings),
         qkv_bias=family == "qwen2" or bias,
-        wo_bias=getattr(c, "attention_out_bias", bias),
-        mlp_bias=getattr(c, "mlp_bias", False),
+        wo_bias=getattr(c, "attention_out_bias", bias and family != "helium"),
+        mlp_bias=getattr(c, "mlp_bias", getattr(c, "use_bias", False)),
         activation={"gelu_pytorch_tanh": "gelu_tanh"}.get(act, act),
         layers=layers,
         window=window,

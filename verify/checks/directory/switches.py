@@ -13,6 +13,7 @@ from verify.sources import LayerKind
 MODEL_TYPES = (
     *("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "granite", "olmo2", "olmo3", "phi3"),
     *("ministral3", "mixtral", "qwen3_moe", "olmoe", "gemma", "ministral", "exaone4", "seed_oss", "flex_olmo", "cwm"),
+    *("helium", "ernie4_5"),
 )
 _GEMMAS = ("gemma2", "gemma3_text")
 _NORMS_AFTER = ("olmo2", "olmo3", "exaone4", "flex_olmo")
@@ -25,6 +26,9 @@ _EXPERT_WIDTHS = {
     **dict.fromkeys(("mixtral", "olmoe", "flex_olmo"), "intermediate_size"),
     "qwen3_moe": "moe_intermediate_size",
 }
+
+# In which RoPE's pairs stand as in llama2.c.
+NEIGHBOURS = ("helium", "ernie4_5")
 
 
 def rope_of(config: Any) -> dict[str, Any]:
@@ -43,9 +47,11 @@ def rope_of(config: Any) -> dict[str, Any]:
 def biases(config: Any) -> dict[str, Any]:
     """Return which matrices have biases, by Hyperparameters' names."""
     kind = config.model_type
+    if kind == "ernie4_5":
+        return dict.fromkeys(("qkv_bias", "wo_bias", "mlp_bias"), bool(config.use_bias))
     attention = kind not in _NO_BIAS and bool(config.attention_bias)
-    mlp = kind in ("llama", "smollm3", "granite", "seed_oss", "cwm") and bool(config.mlp_bias)
-    output = bool(config.attention_out_bias) if kind == "seed_oss" else attention
+    mlp = kind in ("llama", "smollm3", "granite", "seed_oss", "cwm", "helium") and bool(config.mlp_bias)
+    output = bool(config.attention_out_bias) if kind == "seed_oss" else attention and kind != "helium"
     return {"qkv_bias": attention or kind == "qwen2", "wo_bias": output, "mlp_bias": mlp}
 
 
