@@ -44,13 +44,10 @@ def test_a_published_config_means_what_transformers_makes_of_it(tmp_path: Path, 
 
 
 def test_every_family_with_switches_is_among_them() -> None:
-    assert FAMILIES.keys() - {said["model_type"] for said in PUBLISHED.values()} == {
-        "llama",
-        "qwen2",
-        "ministral",
-        "cwm",
-        "flex_olmo",
-    }
+    """But for those that are nowhere published under their own model_type, or whose config.json was not at hand."""
+    published = {said["model_type"] for said in PUBLISHED.values()}
+    without = {"llama", "qwen2", "ministral", "cwm", "flex_olmo", "helium", "ernie4_5"}
+    assert FAMILIES.keys() - published == without
     assert FROM.keys() <= PUBLISHED.keys()
 
 
