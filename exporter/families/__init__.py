@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exporter.config import ModelConfig
 from exporter.errors import FormatError
+from exporter.families.cwm import CWM
 from exporter.families.exaone import EXAONE4
 from exporter.families.family import Family
 from exporter.families.gemma import GEMMA, GEMMA2, GEMMA3
@@ -11,7 +12,8 @@ from exporter.families.granite import GRANITE
 from exporter.families.llama import LLAMA
 from exporter.families.mistral import MINISTRAL, MINISTRAL3, MISTRAL
 from exporter.families.mixtral import MIXTRAL
-from exporter.families.olmo import OLMO2, OLMO3, OLMOE
+from exporter.families.neighbours import ERNIE4_5, HELIUM
+from exporter.families.olmo import FLEX_OLMO, OLMO2, OLMO3, OLMOE
 from exporter.families.phi import PHI3
 from exporter.families.qwen import QWEN2, QWEN3, QWEN3_MOE
 from exporter.families.seed_oss import SEED_OSS
@@ -21,7 +23,7 @@ __all__ = ["FAMILIES", "Family", "family_that_computes"]
 
 _ALL = (
     *(LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, GEMMA2, GEMMA3, OLMO2, OLMO3, PHI3, MINISTRAL3),
-    *(MINISTRAL, GEMMA, EXAONE4, SEED_OSS, MIXTRAL, QWEN3_MOE, OLMOE),
+    *(MINISTRAL, GEMMA, EXAONE4, CWM, SEED_OSS, HELIUM, ERNIE4_5, MIXTRAL, QWEN3_MOE, OLMOE, FLEX_OLMO),
 )
 FAMILIES = {family.model_type: family for family in _ALL}
 

@@ -62,6 +62,7 @@ class Family:
         divides: whether transformers requires that the heads divide hidden_size.
         activation: the key of the gate's activation.
         fused: whether q, k and v, and gate and up, are one matrix each.
+        neighbours: whether RoPE turns neighbours, as llama2.c does, so that no row of q and k moves.
         fixed: what the class computes with, by fields of ModelConfig; others are as in Llama.
         free: fields that config.json can say.
         misfits: what else keeps a model from being of this family.
@@ -92,6 +93,7 @@ class Family:
     divides: bool = False
     activation: str = "hidden_act"
     fused: bool = False
+    neighbours: bool = False
     fixed: Callable[[ModelConfig], Json] = _nothing
     free: tuple[str, ...] = ()
     misfits: Callable[[ModelConfig], Iterator[Misfit]] = _fits

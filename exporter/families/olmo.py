@@ -1,6 +1,6 @@
 """OLMo 2 and 3: norms after attention and feed forward, and over the whole of q and k; OLMo 3 has windows, too.
 
-OLMoE has the latter norms alone, and a mixture of experts in every layer.
+OLMoE has the latter norms alone, and FlexOlmo both; they have a mixture of experts in every layer.
 """
 
 from __future__ import annotations
@@ -165,5 +165,37 @@ OLMOE = Family(
     fixed=lambda config: {**same_biases(config), "qk_norm": "whole"},
     free=("qkv_bias", "layers", "n_experts"),
     misfits=_olmoe_misfits,
+    writes=_olmoe_writes,
+)
+
+
+def _flex_misfits(config: ModelConfig) -> Iterator[Misfit]:
+    yield from plain_ropes(config)
+    yield from experts_everywhere(config)
+
+
+FLEX_OLMO = Family(
+    "flex_olmo",
+    "FlexOlmoForCausalLM",
+    defaults={
+        **{key: value for key, value in OLMOE.defaults.items() if key != "clip_qkv"},
+        "rms_norm_eps": 1e-6,
+        "pad_token_id": 100277,
+        "num_experts_per_tok": 5,
+        "num_experts": 7,
+    },
+    types={
+        **{key: words for key, words in OLMOE.types.items() if key != "clip_qkv"},
+        "attention_dropout": "float null",
+    },
+    understood=OLMOE.understood,
+    without_effect=WITHOUT_EFFECT,
+    switches=_switches,
+    mixture=_olmoe_mixture,
+    expert_names=ExpertNames(),
+    theta=_THETA,
+    fixed=_fixed,
+    free=OLMOE.free,
+    misfits=_flex_misfits,
     writes=_olmoe_writes,
 )

@@ -110,7 +110,7 @@ def _stored_blocks(checkpoint: Checkpoint, config: ModelConfig, part: Part, dtyp
     weights = checkpoint.load(part.name)
     where = f"{checkpoint.where}: {part.name}"
     stored = NUMPY_DTYPES[dtype]
-    rows = in_halves(part.name, weights, config)
+    rows = in_halves(part.name, weights, config) if part.halves else weights
     step = max(1, _BLOCK // max(1, prod(rows.shape[1:])))
     for start in range(0, len(rows), step):
         block = np.ascontiguousarray(rows[start : start + step])

@@ -31,10 +31,11 @@ _SAFETENSORS_DTYPES: dict[Dtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "
 
 @dataclass(frozen=True)
 class Part:
-    """One of the model's tensors, by llama2.c's name."""
+    """One of the model's tensors, by llama2.c's name. halves: whether the file has the pairs of a head in halves."""
 
     name: str
     shape: tuple[int, ...]
+    halves: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _stored_tensors(checkpoint: Checkpoint, config: ModelConfig, family: Family)
     parts: dict[str, list[Part]] = {}
     shapes = tensor_shapes(config)
     for name, place in places(config, fused=family.fused, experts=family.expert_names).items():
-        parts.setdefault(place.name, []).append(Part(name, shapes[name]))
+        parts.setdefault(place.name, []).append(Part(name, shapes[name], halves=not family.neighbours))
     stored = []
     for name, held in parts.items():
         dtypes = {checkpoint.dtype(part.name) for part in held}

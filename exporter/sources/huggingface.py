@@ -69,11 +69,12 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
         rows = slice(first, first + shapes[canonical][0])
         if expert is not None:
             return tensors.expert(name, expert, rows)
-        return in_pairs(canonical, adapter.merged(name, tensors.float32(name, rows), first), config)
+        merged = adapter.merged(name, tensors.float32(name, rows), first)
+        return merged if family.neighbours else in_pairs(canonical, merged, config)
 
     def locate(canonical: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
         place = there[canonical]
-        row, *rest = index_in_halves(canonical, index, config)
+        row, *rest = index if family.neighbours else index_in_halves(canonical, index, config)
         before = () if place.expert is None else (place.expert,)
         return tensors.where(place.name), (*before, place.first + row, *rest)
 

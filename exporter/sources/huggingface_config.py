@@ -73,7 +73,7 @@ def read_description(path: Path, max_seq_len: int | None) -> Description:
         text = text_part(raw)
         if text:
             _refuse_quantized(raw)
-            where = "text_config: "
+            where = "text_config: " if "text_config" in raw else ""
         config, family, notes = _config(text.config if text else raw, max_seq_len)
     except RecursionError as error:
         raise CheckpointError(f"{path}: expected a flat JSON object, found one nested too deeply") from error

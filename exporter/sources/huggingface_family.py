@@ -11,13 +11,12 @@ _DELTA = "gated DeltaNet"
 _WRAPPER = "a multimodal model of another text part"
 # What this project does not compute, by the model_type that needs it.
 _REASONS = {
-    **dict.fromkeys(("qwen2_moe", "granitemoe", "phimoe", "flex_olmo", "deepseek_v3"), _EXPERTS),
+    **dict.fromkeys(("qwen2_moe", "granitemoe", "phimoe", "deepseek_v3"), _EXPERTS),
     "gpt_oss": f"attention sinks and {_EXPERTS}",
     "llama4": f"chunked attention and {_EXPERTS}",
     "llama4_text": f"chunked attention and {_EXPERTS}",
     **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), _DELTA),
     **dict.fromkeys(("gemma3n", "gemma3n_text", "gemma4", "gemma4_text"), "embeddings for each layer"),
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), _WRAPPER),
     "mllama": "cross-attention between text and images",
     "paligemma": "attention in both directions over the prompt",
     "olmo": "norms without weights",

@@ -6,10 +6,11 @@ tensors for images are left out. Any tensor that belongs to neither part is refu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from exporter.errors import CheckpointError
+from exporter.sources.huggingface_mrope import QWEN2_VL, QWEN3_VL, as_qwen2, as_qwen3, flat_text
 from exporter.strict_json import Json, shown
 
 _VISION = ("vision_tower", "multi_modal_projector")
@@ -21,6 +22,7 @@ _LANGUAGE_MODEL = {
     "model.language_model.": "model.",
     "lm_head.": "lm_head.",
 }
+_WHOLE_MODEL = {"model.language_model.": "model.", "model.": "model.", "lm_head.": "lm_head."}
 _TEXT_MODEL = {"model.text_model.": "model.", "lm_head.": "lm_head."}
 # transformers' defaults of what published files leave out of text_config. A size is also held against the tensors.
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
@@ -41,21 +43,30 @@ TEXT_SIZES: dict[str, Json] = {
 class Wrapper:
     """One model_type of multimodal models.
 
-    text: the model_type of a text_config that has none. tied: tie_word_embeddings where config.json has none;
-    text_ties: whether true in text_config counts as well. names: what stands before the names of the text's own
-    class, and what it is there. others: modules of the part for images.
+    text: the model_type of a text_config that has none, or of any where it is fixed. reads: makes of a text_config
+    one of that model_type. sizes: the defaults of its class, where they are not those of the model_type. tied:
+    tie_word_embeddings where config.json has none; text_ties: whether true in text_config counts as well. names: what
+    stands before the names of the text's own class, and what it is there. others: modules of the vision part.
     """
 
     text: str
+    fixed: bool = False
+    reads: Callable[[Json], Json] = dict
+    sizes: Json | None = None
     tied: bool = False
     text_ties: bool = False
     names: tuple[tuple[str, str], ...] = tuple(_LANGUAGE_MODEL.items())
     others: tuple[str, ...] = _VISION
 
 
+# Published without a text_config: what it would hold stands beside vision_config.
+FLAT = ("qwen2_vl", "qwen2_5_vl")
 _IDEFICS = Wrapper("llama", names=tuple(_TEXT_MODEL.items()), others=("vision_model", "connector"))
+_QWEN2_VL = Wrapper(
+    *("qwen2", True, as_qwen2, QWEN2_VL), text_ties=True, names=tuple(_WHOLE_MODEL.items()), others=("visual",)
+)
 WRAPPERS = {
-    "gemma3": Wrapper("gemma3_text", tied=True),
+    "gemma3": Wrapper("gemma3_text", fixed=True, tied=True),
     "mistral3": Wrapper("mistral", tied=True),
     "llava": Wrapper("llama", text_ties=True),
     "llava_next": Wrapper("llama", others=_TILES),
@@ -67,6 +78,9 @@ WRAPPERS = {
     "idefics3": _IDEFICS,
     "smolvlm": _IDEFICS,
     "lighton_ocr": Wrapper("qwen3", tied=True, others=("vision_encoder", "vision_projection")),
+    "qwen2_vl": _QWEN2_VL,
+    "qwen2_5_vl": _QWEN2_VL,
+    "qwen3_vl": Wrapper("qwen3", True, as_qwen3, QWEN3_VL, others=("visual",)),
 }
 
 
@@ -116,25 +130,33 @@ def text_part(raw: Json) -> TextPart | None:
     if wrapper is None or not isinstance(kind, str):
         return None
     said = raw.get("text_config")
+    if said is None and kind in FLAT:
+        said = flat_text(raw)
     if not isinstance(said, dict):
         raise CheckpointError(f"text_config: expected an object, found {shown(said)}")
-    config = {"model_type": wrapper.text, **said, **_of_the_whole(raw)}
+    model_type = wrapper.text if wrapper.fixed else said.get("model_type", wrapper.text)
+    missing = wrapper.sizes or (TEXT_SIZES.get(model_type, {}) if isinstance(model_type, str) else {})
+    taken = {key: value for key, value in missing.items() if key not in said and not _says(said, key)}
+    config = {**wrapper.reads({**taken, **said}), **_of_the_whole(raw), "model_type": model_type}
     # what the whole says decides; architectures would name the class of a part that transformers never makes alone
     config |= {"tie_word_embeddings": _tied(raw, said, wrapper), "architectures": None}
-    model_type = config["model_type"]
-    missing = TEXT_SIZES.get(model_type, {}) if isinstance(model_type, str) else {}
-    taken = {key: value for key, value in missing.items() if key not in config}
     if not taken:
         return TextPart(kind, config)
     listed = ", ".join(f"{key} = {value}" for key, value in taken.items())
-    note = f"text_config: transformers' defaults for {model_type} where it says nothing: {listed}"
-    return TextPart(kind, {**taken, **config}, (note,))
+    note = f"defaults of transformers' class for the text, where config.json says nothing: {listed}"
+    return TextPart(kind, config, (note,))
 
 
 def text_config(raw: Json) -> Json:
     """Return what config.json says of the text: all of it for a model of text alone. Raises CheckpointError."""
     part = text_part(raw)
     return raw if part is None else part.config
+
+
+def _says(said: Json, key: str) -> bool:
+    """Return whether theta stands among RoPE's parameters."""
+    ropes = (said.get(name) for name in ("rope_scaling", "rope_parameters"))
+    return key == "rope_theta" and any(isinstance(rope, dict) and key in rope for rope in ropes)
 
 
 def _of_the_whole(raw: Json) -> Json:

@@ -116,7 +116,7 @@ def main() -> None:
             kept[family] = dict(so_far + batch(family, number))
             KEPT.write_text(json.dumps(kept))
             print(f"{family}: {kept[family]}", flush=True)
-    finish("families", rows(kept), began, trial=arguments.trial)
+    finish("families", rows(kept), began, trial=arguments.trial, partial=bool(arguments.only))
 
 
 if __name__ == "__main__":

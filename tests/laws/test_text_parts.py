@@ -70,7 +70,10 @@ def test_defaults_of_wrappers_and_of_sizes_are_those_of_transformers() -> None:
         for kind, wrapper in WRAPPERS.items():
             made = transformers.CONFIG_MAPPING[kind]
             assert made.tie_word_embeddings is wrapper.tied
-            assert made.sub_configs_defaults["text_config"].model_type == wrapper.text
+            of_text = made.sub_configs_defaults["text_config"]
+            assert wrapper.fixed == hasattr(of_text.config_class, "model_type")
+            if wrapper.sizes is None:
+                assert of_text.model_type == wrapper.text
         for family, sizes in TEXT_SIZES.items():
             theirs = transformers.CONFIG_MAPPING[family]()
             assert {key: getattr(theirs, key) for key in sizes} == sizes
@@ -238,3 +241,63 @@ def test_what_the_text_says_is_judged_under_its_name(tmp_path: Path, said: dict[
     rewrite(directory, text_config={**content["text_config"], **said})
     for found in both(directory):
         assert found.startswith(f"{directory / 'config.json'}: {message}")
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl"])
+def test_a_flat_config_of_the_hub_is_that_of_its_language_model(tmp_path: Path, kind: str) -> None:
+    """As version 4 of transformers wrote it: no text_config, and a RoPE whose type is mrope."""
+    made = multimodal(kind)
+    directory = save(tmp_path / "source", made)
+    nested = [exporter.open_checkpoint(directory).config, HuggingFaceSource(directory).hyperparameters]
+    content = json.loads((directory / "config.json").read_text())
+    text = content.pop("text_config")
+    rope = {"type": "mrope", "mrope_section": [1, 1, 0]}
+    flat = {key: value for key, value in text.items() if key not in ("model_type", "rope_parameters", "layer_types")}
+    content |= {**flat, "rope_theta": 50.0, "rope_scaling": rope, "sliding_window": 32768, "vision_token_id": 7}
+    (directory / "config.json").write_text(json.dumps(content))
+    opened, source = exporter.open_checkpoint(directory), HuggingFaceSource(directory)
+    assert [opened.config, source.hyperparameters] == nested
+    assert opened.notes == source.notes
+    with quiet_transformers() as transformers:
+        theirs = transformers.AutoModelForMultimodalLM.from_pretrained(directory, attn_implementation="eager").eval()
+    assert torch.equal(TransformersOracle(source).logits(TOKENS), logits(theirs, TOKENS))
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen3_vl", "gemma3"])
+def test_what_text_config_omits_is_what_transformers_class_has(tmp_path: Path, kind: str) -> None:
+    made = multimodal(kind, {"vocab_size": 11})
+    directory = save(tmp_path / "source", made)
+    content = json.loads((directory / "config.json").read_text())
+    silent = ("rms_norm_eps", "rope_parameters", "max_position_embeddings", "max_window_layers", "model_type")
+    content["text_config"] = {key: value for key, value in content["text_config"].items() if key not in silent}
+    (directory / "config.json").write_text(json.dumps(content))
+    opened, source = exporter.open_checkpoint(directory), HuggingFaceSource(directory)
+    with quiet_transformers() as transformers:
+        theirs = transformers.AutoConfig.from_pretrained(directory).text_config
+    rope = theirs.rope_parameters.get("full_attention", theirs.rope_parameters)
+    expected = (theirs.rms_norm_eps, rope["rope_theta"], theirs.max_position_embeddings)
+    for found in (opened.config, source.hyperparameters):
+        assert (found.norm_eps, found.rope_theta, found.max_seq_len) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "of_exporter", "of_verifier"),
+    [
+        ([1, 1], "expected three integers, found [1, 1]", "expected three counts, found [1, 1]"),
+        (
+            [1, 1, 1],
+            "expected a sum of 2, a half of a head, found [1, 1, 1]",
+            "expected a sum of 2, half a head, found [1, 1, 1]",
+        ),
+    ],
+)
+def test_sections_that_make_up_no_head_are_refused(
+    tmp_path: Path, section: list[int], of_exporter: str, of_verifier: str
+) -> None:
+    directory = save(tmp_path, multimodal("qwen2_5_vl"))
+    content = json.loads((directory / "config.json").read_text())
+    content["text_config"]["rope_parameters"]["mrope_section"] = section
+    (directory / "config.json").write_text(json.dumps(content))
+    exporters, verifiers = both(directory)
+    assert exporters.endswith(f"rope_parameters: mrope_section: {of_exporter}")
+    assert verifiers.endswith(f"rope_parameters: mrope_section: {of_verifier}")

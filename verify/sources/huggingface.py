@@ -84,8 +84,9 @@ class HuggingFaceSource(Source):
             self._shards = Shards(self._directory)
             return {name: name for name in self._shards.headers}
         expect_unquantized(self._where, said.get("quantization_config"))
-        # for messages: no file has that name, and its parent is the directory
-        self._where = self.path / "config.json: text_config"
+        if "text_config" in said:
+            # for messages: no file has that name, and its parent is the directory
+            self._where = self.path / "config.json: text_config"
         self._settings = judged_settings(self._where, text.said)
         self._shards = Shards(self._directory, is_unwanted=text.is_vision)
         names = text.names(self.path, list(self._shards.headers))
@@ -108,6 +109,8 @@ class HuggingFaceSource(Source):
         tensor, hyper = self._widened(name), self.hyperparameters
         heads = {"q": hyper.n_heads, "k": hyper.n_kv_heads}
         part = name.rsplit(".", 2)[-2]
+        if self._family.interleaved:
+            return tensor
         if part in ("wq", "wk"):
             return _interleaved(tensor, heads[part[1]], hyper.rotated)
         if part in ("q_norm", "k_norm"):

@@ -65,7 +65,8 @@ class Family:
     experts: of a family of mixtures of experts.
     windows: "all" layers have the window that config.json gives, the layers "listed" by their types, or "none".
     attention_bias: whether a key of that name decides; qkv_bias: whether q, k and v always have biases. output_bias:
-    the key that decides for o; "" where attention_bias does.
+    the key that decides for o, "none" where it never has one; "" where attention_bias does. all_biases: the key that
+    decides for every matrix. interleaved: whether RoPE's pairs are neighbours, in transformers too.
     """
 
     architecture: str
@@ -78,6 +79,8 @@ class Family:
     mlp_bias: bool = False
     qkv_bias: bool = False
     output_bias: str = ""
+    all_biases: str = ""
+    interleaved: bool = False
     activation: str = "hidden_act"
     norm_place: str = "before"
     norm_plus_one: bool = False
@@ -232,5 +235,28 @@ FAMILIES = {
         attention_bias=True,
         qk_norm="whole",
         experts=Experts("num_experts", "intermediate_size", "norm_topk_prob"),
+    ),
+    "flex_olmo": Family(
+        "FlexOlmoForCausalLM",
+        "FlexOlmoConfig",
+        frozenset({"attention_bias", "num_experts", "num_local_experts", "num_experts_per_tok", "norm_topk_prob"}),
+        {name: own for name, own in _AFTER_ALONE.items() if not name.startswith("mlp.")} | _ROUTER | _QK_NORMS,
+        attention_bias=True,
+        norm_place="after",
+        qk_norm="whole",
+        experts=Experts("num_experts", "intermediate_size", "norm_topk_prob"),
+    ),
+    "cwm": Family("CwmForCausalLM", "CwmConfig", frozenset({"mlp_bias"}), windows="listed", mlp_bias=True),
+    "helium": Family(
+        "HeliumForCausalLM",
+        "HeliumConfig",
+        frozenset({"attention_bias", "mlp_bias"}),
+        attention_bias=True,
+        mlp_bias=True,
+        output_bias="none",
+        interleaved=True,
+    ),
+    "ernie4_5": Family(
+        "Ernie4_5ForCausalLM", "Ernie4_5Config", frozenset({"use_bias"}), all_biases="use_bias", interleaved=True
     ),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from verify.sources.checked_numbers import count, positive
 from verify.sources.huggingface_experts import layers_with_experts
-from verify.sources.huggingface_families import FAMILIES
+from verify.sources.huggingface_families import FAMILIES, Family
 from verify.sources.huggingface_rope import local_theta, query_scale, read_rope, rotary_dim
 from verify.sources.huggingface_settings import Settings
 from verify.sources.huggingface_windows import read_windows
@@ -41,7 +41,6 @@ def hyperparameters(
         raise refusal(where, what, f"at most original_max_position_embeddings = {original}", windows.length, advice)
     second = local_theta(where, settings, config) if any(windows.sliding) else 0.0
     beta, positions = query_scale(where, settings, config)
-    biased = family.attention_bias and bool(config.attention_bias)
     found = Hyperparameters(
         **sizes,
         max_seq_len=windows.length,
@@ -49,9 +48,7 @@ def hyperparameters(
         norm_eps=positive(where, "rms_norm_eps", config.rms_norm_eps),
         rope_theta=theta,
         rope_scaling=scaling,
-        qkv_bias=biased or family.qkv_bias,
-        wo_bias=bool(getattr(config, family.output_bias)) if family.output_bias else biased,
-        mlp_bias=family.mlp_bias and bool(config.mlp_bias),
+        **_biases(family, config),
         activation=ACTIVATIONS[activation],
         norm_place=family.norm_place,
         norm_plus_one=family.norm_plus_one,
@@ -65,6 +62,16 @@ def hyperparameters(
         **_scales(where, settings, config, sizes),
     )
     return found, [*windows.notes, *notes]
+
+
+def _biases(family: Family, config: Any) -> dict[str, bool]:
+    """Return which matrices have biases, by their names in Hyperparameters."""
+    if family.all_biases:
+        return dict.fromkeys(("qkv_bias", "wo_bias", "mlp_bias"), bool(getattr(config, family.all_biases)))
+    attention = family.attention_bias and bool(config.attention_bias)
+    output = bool(getattr(config, family.output_bias, False)) if family.output_bias else attention
+    mlp = family.mlp_bias and bool(config.mlp_bias)
+    return {"qkv_bias": attention or family.qkv_bias, "wo_bias": output, "mlp_bias": mlp}
 
 
 def _layers(

@@ -44,6 +44,8 @@ _NO_EFFECT = {
     *("id2label", "label2id", "num_labels", "problem_type"),
     # what is returned beside the logits, and whether keys and values are kept
     *("_output_attentions", "output_attentions", "output_hidden_states", "output_router_logits", "use_cache"),
+    # a class that has a default for it reads it
+    "eos_token_id",
     # where the model came from
     *("_name_or_path", "name_or_path", "_commit_hash"),
 }

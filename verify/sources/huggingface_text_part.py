@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.sources.huggingface_families import FAMILIES
+from verify.sources.huggingface_mrope import FLAT, OF_ONE_POSITION, flat, of_one_position
 from verify.sources.refusal import refusal
 from verify.sources.shards import Shards
 from verify.sources.torch_files import identical
@@ -22,6 +23,7 @@ from verify.system.optional_imports import quiet_transformers
 # Of stored names, in the order of transformers' versions: of 4, and of 5.
 _LANGUAGE_MODEL = r"language_model\.(model|lm_head)|model\.(language_model)|(lm_head)"
 _TEXT_MODEL = r"model\.(text_model)|(lm_head)"
+_WHOLE_MODEL = r"model\.(language_model)|(model)|(lm_head)"
 _TOWER = r"vision_tower|multi_modal_projector"
 
 
@@ -41,9 +43,11 @@ LAYOUTS = {
     **dict.fromkeys(("idefics3", "smolvlm"), _OF_IDEFICS),
     "video_llava": Layout(r"image_tower|video_tower|multi_modal_projector"),
     "lighton_ocr": Layout("vision_encoder|vision_projection"),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), Layout("visual", _WHOLE_MODEL)),
+    "qwen3_vl": Layout("visual"),
 }
 # Their configuration classes tie where text_config says so, too.
-_TIED_BY_TEXT = {"llava", "llava_onevision"}
+_TIED_BY_TEXT = {"llava", "llava_onevision", "qwen2_vl", "qwen2_5_vl"}
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -86,20 +90,27 @@ def text_part(where: Path, said: dict[str, Any]) -> TextPart | None:
     whole = said.get("model_type")
     if not isinstance(whole, str) or whole not in LAYOUTS:
         return None
-    inner = said.get("text_config")
-    if not isinstance(inner, dict):
-        raise refusal(where, "text_config", "an object", inner)
     with quiet_transformers() as transformers:
         made = transformers.CONFIG_MAPPING[whole]
-    default_type = made.sub_configs_defaults["text_config"].model_type
+        inner = said.get("text_config")
+        if inner is None and whole in FLAT:
+            inner = flat(transformers, whole, said)
+        if not isinstance(inner, dict):
+            raise refusal(where, "text_config", "an object", inner)
+        spec = made.sub_configs_defaults["text_config"]
+        # a class of its own goes before any model_type
+        own = getattr(spec.config_class, "model_type", "")
+        model_type = own or inner.get("model_type", spec.model_type)
+        says_tied = inner.get("tie_word_embeddings") is True
+        if model_type in OF_ONE_POSITION:
+            model_type, inner = of_one_position(where, transformers, model_type, inner)
     defaults = {field.name: field.default for field in dataclasses.fields(made)}
     tied = said.get("tie_word_embeddings", defaults["tie_word_embeddings"])
     if not isinstance(tied, bool):
         raise refusal(where, "tie_word_embeddings", "true or false", tied)
-    tied = tied or (whole in _TIED_BY_TEXT and inner.get("tie_word_embeddings") is True)
+    tied = tied or (whole in _TIED_BY_TEXT and says_tied)
     # generation asks the whole first
     tokens = {key: said[key] for key in ("bos_token_id", "eos_token_id") if said.get(key) is not None}
-    model_type = inner.get("model_type", default_type)
     # of the class that computes a text; what stands there names none, or one that nobody makes
     known = isinstance(model_type, str) and model_type in FAMILIES
     named = [FAMILIES[model_type].architecture] if known else inner.get("architectures")

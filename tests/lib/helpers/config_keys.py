@@ -20,7 +20,8 @@ from verify.system.optional_imports import quiet_transformers
 
 FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "granite", "olmo2", "olmo3", "phi3"),
-    *("ministral3", "mixtral", "qwen3_moe", "olmoe", "gemma", "ministral", "exaone4", "seed_oss"),
+    *("ministral3", "mixtral", "qwen3_moe", "olmoe", "gemma", "ministral", "exaone4", "seed_oss", "flex_olmo"),
+    *("cwm", "helium", "ernie4_5"),
 )
 # Of the first three the config takes no row of padding.
 _PADDED = FAMILIES[3:]
@@ -71,6 +72,8 @@ _OWN_SETTINGS: dict[str, dict[str, Any]] = {
         "mlp_only_layers": [1],
     },
     "ministral": {"pad_token_id": 0, "head_dim": 8},
+    "flex_olmo": {"pad_token_id": 0, "num_experts": 4, "num_experts_per_tok": 2},
+    "helium": {"pad_token_id": 0, "head_dim": 8},
     # whose norms of queries and keys are as wide as the stream
     "olmoe": {"pad_token_id": 0, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
 }

@@ -168,10 +168,26 @@ def _qwen3_moe(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     }
 
 
+def _whole_stream(drawn: Keywords) -> Keywords:
+    """Heads that together are as wide as the stream."""
+    return {"hidden_size": drawn["num_attention_heads"] * drawn["head_dim"]}
+
+
 def _olmoe(draw: st.DrawFn, drawn: Keywords) -> Keywords:
     # its norm of queries is as wide as the stream
-    stream = {"hidden_size": drawn["num_attention_heads"] * drawn["head_dim"]}
-    return {**stream, **_bias(draw), **_experts(draw, "num_experts"), **_normalized(draw), **_rope(draw)}
+    return {
+        **_whole_stream(drawn),
+        **_bias(draw),
+        **_experts(draw, "num_experts"),
+        **_normalized(draw),
+        **_rope(draw),
+    }
+
+
+def _cwm(draw: st.DrawFn, drawn: Keywords) -> Keywords:
+    # its class takes no null
+    begins = {"bos_token_id": 0}
+    return {**begins, **_bias(draw, "mlp_bias"), **_windows(draw, drawn, switch=False), **_rope(draw)}
 
 
 def _exaone(draw: st.DrawFn, drawn: Keywords) -> Keywords:
@@ -202,6 +218,10 @@ _OWN: dict[str, Callable[[st.DrawFn, Keywords], Keywords]] = {
     "gemma": lambda draw, _drawn: {**_bias(draw), **_rope(draw)},
     "ministral": lambda draw, drawn: {**_windows(draw, drawn, switch=False), **_rope(draw)},
     "exaone4": _exaone,
+    "cwm": _cwm,
+    "helium": lambda draw, drawn: _whole_stream(drawn) | _biases(draw) | _rope(draw),
+    "ernie4_5": lambda draw, _drawn: {**_bias(draw, "use_bias"), **_rope(draw)},
+    "flex_olmo": lambda draw, _drawn: _bias(draw) | _experts(draw, "num_experts") | _normalized(draw) | _rope(draw),
     "seed_oss": lambda draw, _drawn: {**_biases(draw), **_bias(draw, "attention_out_bias"), **_rope(draw)},
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,
@@ -244,7 +264,7 @@ def meant(config: Any, family: str, max_seq_len: int | None = None) -> exporter.
     ropes = c.rope_parameters
     first = ropes["full_attention"] if family in _TWO_ROPES else ropes
     second = any(layer.rope == "second" for layer in layers)
-    bias = getattr(c, "attention_bias", False)
+    bias = getattr(c, "attention_bias", getattr(c, "use_bias", False))
     act = c.hidden_activation if family in _GEMMAS else c.hidden_act
     return exporter.ModelConfig(
         dim=c.hidden_size,
@@ -260,8 +280,8 @@ def meant(config: Any, family: str, max_seq_len: int | None = None) -> exporter.
         head_dim=_head_dim(c),
         rope_scaling=_scaling(first, c.max_position_embeddings),
         qkv_bias=family == "qwen2" or bias,
-        wo_bias=getattr(c, "attention_out_bias", bias),
-        mlp_bias=getattr(c, "mlp_bias", False),
+        wo_bias=getattr(c, "attention_out_bias", bias and family != "helium"),
+        mlp_bias=getattr(c, "mlp_bias", getattr(c, "use_bias", False)),
         activation={"gelu_pytorch_tanh": "gelu_tanh"}.get(act, act),
         layers=layers,
         window=window,
@@ -275,7 +295,7 @@ def _mixed(c: Any, family: str) -> list[bool]:
     if family == "qwen3_moe":
         step, plain = c.decoder_sparse_step, c.mlp_only_layers
         return [n not in plain and (n + 1) % step == 0 for n in range(c.num_hidden_layers)]
-    return [family in ("mixtral", "olmoe")] * c.num_hidden_layers
+    return [family in ("mixtral", "olmoe", "flex_olmo")] * c.num_hidden_layers
 
 
 def _expert_width(c: Any) -> int:
@@ -293,7 +313,7 @@ def _head_dim(c: Any) -> int:
 _GEMMAS = ("gemma2", "gemma3_text")
 _TWO_ROPES = ("gemma3_text", "olmo3")
 _ALIKE = ("mistral", "ministral3", "phi3", "mixtral", "qwen3_moe")
-_BY_LAYER = ("qwen2", "qwen3", "smollm3", "gemma2", "ministral", "exaone4", *_TWO_ROPES)
+_BY_LAYER = ("qwen2", "qwen3", "smollm3", "gemma2", "ministral", "exaone4", "cwm", *_TWO_ROPES)
 
 
 def _attention(c: Any, family: str) -> tuple[tuple[exporter.LayerKind, ...], int]:
@@ -332,9 +352,9 @@ def _switches(c: Any, family: str) -> dict[str, Any]:
         made["qk_norm"] = "whole"
     if family in ("qwen3", "qwen3_moe", "gemma3_text", "exaone4"):
         made["qk_norm"] = "head"
-    if family in ("olmo2", "olmo3"):
+    if family in ("olmo2", "olmo3", "flex_olmo"):
         made["qk_norm"] = "whole"
-    if family in ("olmo2", "olmo3", "exaone4"):
+    if family in ("olmo2", "olmo3", "exaone4", "flex_olmo"):
         made["norm_place"] = "after"
     if family == "granite":
         fields = ("embedding_scale", "score_scale", "residual_scale", "logit_divisor")

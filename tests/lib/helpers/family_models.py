@@ -26,6 +26,10 @@ CLASSES = {
     "ministral": ("MinistralConfig", "MinistralForCausalLM"),
     "gemma": ("GemmaConfig", "GemmaForCausalLM"),
     "exaone4": ("Exaone4Config", "Exaone4ForCausalLM"),
+    "helium": ("HeliumConfig", "HeliumForCausalLM"),
+    "ernie4_5": ("Ernie4_5Config", "Ernie4_5ForCausalLM"),
+    "cwm": ("CwmConfig", "CwmForCausalLM"),
+    "flex_olmo": ("FlexOlmoConfig", "FlexOlmoForCausalLM"),
     "seed_oss": ("SeedOssConfig", "SeedOssForCausalLM"),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM"),
@@ -63,7 +67,7 @@ def family_settings(draw: st.DrawFn, family: str) -> dict[str, Any]:
     kv_heads, head_dim = draw(st.integers(1, 3)), 2 * draw(st.integers(1, 6))
     heads, longest, layers = kv_heads * draw(st.integers(1, 3)), draw(st.integers(2, 40)), draw(st.integers(1, 3))
     settings: dict[str, Any] = {
-        "hidden_size": heads * (head_dim if family in _WHOLE_HEADS else draw(st.integers(1, 8))),
+        "hidden_size": heads * (head_dim if family in (*_WHOLE_HEADS, "helium") else draw(st.integers(1, 8))),
         "intermediate_size": draw(st.integers(1, 24)),
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
@@ -202,14 +206,19 @@ def _mistral(draw: st.DrawFn, family: str, _layers: int, head_dim: int, longest:
 @st.composite
 def _some_windows(draw: st.DrawFn, family: str, layers: int, head_dim: int, longest: int) -> dict[str, Any]:
     rope = {"rope_parameters": draw(rope_parameters(head_dim, longest))}
-    if family == "ministral" or draw(st.booleans()):
+    if family in ("ministral", "cwm") or draw(st.booleans()):
         return rope | draw(_windows(layers, longest))
     return rope | {"sliding_window": None, "layer_types": ["full_attention"] * layers}
 
 
 @st.composite
 def _biased(draw: st.DrawFn, family: str, _layers: int, head_dim: int, longest: int) -> dict[str, Any]:
-    keys = ["attention_bias"] + ["attention_out_bias", "mlp_bias"] * (family == "seed_oss")
+    own = {
+        "seed_oss": ("attention_bias", "attention_out_bias", "mlp_bias"),
+        "helium": ("attention_bias", "mlp_bias"),
+        "ernie4_5": ("use_bias",),
+    }
+    keys = own.get(family, ("attention_bias",))
     return {
         "rope_parameters": draw(rope_parameters(head_dim, longest)),
         **{key: draw(st.booleans()) for key in keys},
@@ -270,7 +279,11 @@ _OWN: dict[str, Any] = {
     "mistral": _mistral,
     "ministral": _some_windows,
     "exaone4": _some_windows,
+    "cwm": _some_windows,
+    "flex_olmo": _olmoe,
     "gemma": _biased,
+    "helium": _biased,
+    "ernie4_5": _biased,
     "seed_oss": _biased,
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,

@@ -34,6 +34,7 @@ def everything(**changes: Any) -> st.SearchStrategy[exporter.ModelConfig]:
 
 
 def expressible(model: exporter.ModelConfig) -> bool:
+    """Whether a Llama or a Qwen 2 of transformers computes a model."""
     if model.rope_scaling.type == "dynamic" and model.head_dim == 2:
         return False
     return model.qkv_bias == model.wo_bias or (model.qkv_bias and not model.mlp_bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ _SIGLIP = {**_TOWER, "model_type": "siglip_vision_model"}
 _PIXTRAL = {**_TOWER, "model_type": "pixtral", "head_dim": 4}
 _INTERN = {**_TOWER, "image_size": [8, 8], "patch_size": [4, 4]}
 
+_BLOCKS = {"depth": 1, "hidden_size": 8, "out_hidden_size": 16, "num_heads": 2, "patch_size": 4}
+
 # model_type -> the family of the text, and the part for images
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("gemma3_text", _SIGLIP),
@@ -38,14 +41,25 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "idefics3": ("llama", _TOWER),
     "smolvlm": ("llama", _TOWER),
     "lighton_ocr": ("qwen3", _PIXTRAL),
+    "qwen2_vl": ("qwen2", {"depth": 1, "embed_dim": 8, "hidden_size": 16, "num_heads": 2, "patch_size": 4}),
+    "qwen2_5_vl": ("qwen2", {**_BLOCKS, "intermediate_size": 8}),
+    "qwen3_vl": ("qwen3", {**_BLOCKS, "intermediate_size": 8, "deepstack_visual_indexes": [0]}),
+}
+_SECTIONS: dict[str, Any] = {"rope_type": "default", "rope_theta": 50.0, "mrope_section": [1, 1, 0]}
+_OWN: dict[str, dict[str, Any]] = {
+    "gemma3": {"sliding_window": 4},
+    **{kind: {"head_dim": None, "rope_parameters": _SECTIONS} for kind in ("qwen2_vl", "qwen2_5_vl")},
+    "qwen3_vl": {"rope_parameters": {**_SECTIONS, "mrope_section": [1, 1, 1], "mrope_interleaved": True}},
 }
 
 
 def multimodal(kind: str, text: dict[str, Any] | None = None, **changes: Any) -> Any:
     """A model with random weights; text, changes: of text_config and of the whole."""
     family, tower = CASES[kind]
-    window = {"sliding_window": 4} if family == "gemma3_text" else {}
-    own = {"text_config": {"model_type": family, **_TEXT, **window, **(text or {})}, "vision_config": dict(tower)}
+    said = {"model_type": family, **_TEXT, **copy.deepcopy(_OWN.get(kind, {})), **(text or {})}
+    if "_vl" in kind:
+        said = {key: value for key, value in said.items() if key != "model_type" and value is not None}
+    own = {"text_config": said, "vision_config": dict(tower)}
     images = {"mm_tokens_per_image": 4} if kind == "gemma3" else {}
     with quiet_transformers() as transformers:
         config = transformers.CONFIG_MAPPING[kind](**{**own, **images, **changes})

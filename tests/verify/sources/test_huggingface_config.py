@@ -250,7 +250,8 @@ def test_without_a_model_type_one_known_architecture_decides(directory: Path) ->
 
 FAMILIES = (
     "model_type: expected one of llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3_text, gemma, granite, "
-    "olmo2, olmo3, phi3, exaone4, seed_oss, ministral, ministral3, mixtral, qwen3_moe, olmoe, found "
+    "olmo2, olmo3, phi3, exaone4, seed_oss, ministral, ministral3, mixtral, qwen3_moe, olmoe, "
+    "flex_olmo, cwm, helium, ernie4_5, found "
 )
 UNSUPPORTED = r"\(transformers reads it for llama, and this project does not support other values\)"
 
@@ -258,10 +259,7 @@ UNSUPPORTED = r"\(transformers reads it for llama, and this project does not sup
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"model_type": "cohere", "architectures": ["CohereForCausalLM"]},
-            rf"{FAMILIES}cohere \(CohereForCausalLM\)$",
-        ),
+        ({"model_type": "cohere", "architectures": ["Cohere"]}, rf"{FAMILIES}cohere \(Cohere\)$"),
         ({"model_type": ["llama"]}, rf"{FAMILIES}\['llama'\]"),
         ({"model_type": None, "architectures": None}, f"{FAMILIES}no model_type and the architectures none$"),
         ({"model_type": None, "architectures": [["LlamaForCausalLM"]]}, f"{FAMILIES}no model_type and"),

@@ -12,16 +12,23 @@ from verify.sources import LayerKind
 
 MODEL_TYPES = (
     *("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "granite", "olmo2", "olmo3", "phi3"),
-    *("ministral3", "mixtral", "qwen3_moe", "olmoe", "gemma", "ministral", "exaone4", "seed_oss"),
+    *("ministral3", "mixtral", "qwen3_moe", "olmoe", "gemma", "ministral", "exaone4", "seed_oss", "flex_olmo", "cwm"),
+    *("helium", "ernie4_5"),
 )
 _GEMMAS = ("gemma2", "gemma3_text")
-_NORMS_AFTER = ("olmo2", "olmo3", "exaone4")
+_NORMS_AFTER = ("olmo2", "olmo3", "exaone4", "flex_olmo")
 # Of the others, a key of config.json decides.
-_NO_BIAS = ("mistral", "qwen2", "phi3", "ministral3", "mixtral", "ministral", "exaone4")
+_NO_BIAS = ("mistral", "qwen2", "phi3", "ministral3", "mixtral", "ministral", "exaone4", "cwm")
 # All layers of which have a window, if any has.
 _ALIKE = ("mistral", "phi3", "ministral3", "mixtral", "qwen3_moe")
 # Of families with experts, the key of their width.
-_EXPERT_WIDTHS = {"mixtral": "intermediate_size", "qwen3_moe": "moe_intermediate_size", "olmoe": "intermediate_size"}
+_EXPERT_WIDTHS = {
+    **dict.fromkeys(("mixtral", "olmoe", "flex_olmo"), "intermediate_size"),
+    "qwen3_moe": "moe_intermediate_size",
+}
+
+# In which RoPE's pairs stand as in llama2.c.
+NEIGHBOURS = ("helium", "ernie4_5")
 
 
 def rope_of(config: Any) -> dict[str, Any]:
@@ -40,9 +47,11 @@ def rope_of(config: Any) -> dict[str, Any]:
 def biases(config: Any) -> dict[str, Any]:
     """Return which matrices have biases, by Hyperparameters' names."""
     kind = config.model_type
+    if kind == "ernie4_5":
+        return dict.fromkeys(("qkv_bias", "wo_bias", "mlp_bias"), bool(config.use_bias))
     attention = kind not in _NO_BIAS and bool(config.attention_bias)
-    mlp = kind in ("llama", "smollm3", "granite", "seed_oss") and bool(config.mlp_bias)
-    output = bool(config.attention_out_bias) if kind == "seed_oss" else attention
+    mlp = kind in ("llama", "smollm3", "granite", "seed_oss", "cwm", "helium") and bool(config.mlp_bias)
+    output = bool(config.attention_out_bias) if kind == "seed_oss" else attention and kind != "helium"
     return {"qkv_bias": attention or kind == "qwen2", "wo_bias": output, "mlp_bias": mlp}
 
 
@@ -110,7 +119,7 @@ def _attention(config: Any, head_dim: int) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if kind in ("qwen3", "gemma3_text", "qwen3_moe", "exaone4"):
         made["qk_norm"] = "head"
-    elif kind in ("olmo2", "olmo3", "olmoe"):
+    elif kind in ("olmo2", "olmo3", "olmoe", "flex_olmo"):
         made["qk_norm"] = "whole"
     if kind == "phi3":
         made["rotary_dim"] = int(head_dim * rope_of(config).get("partial_rotary_factor", 1.0))

@@ -12,6 +12,7 @@ import reader_c
 from verify.checks.directory.containers import StoredTensor
 from verify.checks.directory.file_set import FileSet
 from verify.checks.directory.names import fused_rows, stored_name, stored_rows
+from verify.checks.directory.switches import NEIGHBOURS
 from verify.checks.directory.weights import read_weights
 from verify.errors import CannotJudgeError
 from verify.sources import Hyperparameters
@@ -103,7 +104,7 @@ class Directory:
         if self._held is None or self._held[0] != span.name:
             self._held = None  # freed before the next one is read
             array = self.stored(span.name).read()
-            rows = stored_rows(span.name, self._hyper) if self._hyper else None
+            rows = self._stored_rows(span.name)
             self._held = span.name, array if rows is None else array[rows]
         return self._held[1]
 
@@ -118,10 +119,15 @@ class Directory:
     def place(self, name: str, index: list[int]) -> str:
         """Return where an element stands in the directory, by Hugging Face's name and order."""
         stored = self.stored(name)
-        rows = stored_rows(name, self._hyper) if self._hyper else None
+        rows = self._stored_rows(name)
         here = index if rows is None or not index else [int(rows[index[0]]), *index[1:]]
         here = [here[0] + stored.first, *here[1:]] if stored.first and here else here
         return f"{stored.file.name}: {stored.name} {here}"
+
+    def _stored_rows(self, name: str) -> NDArray[np.intp] | None:
+        if self._hyper is None or self.config.model_type in NEIGHBOURS:
+            return None
+        return stored_rows(name, self._hyper)
 
     @property
     def headline(self) -> str:

@@ -98,7 +98,7 @@ def test_another_kind_of_model_is_refused() -> None:
     with pytest.raises(CannotJudgeError) as caught:
         implied(directory(model_type="gpt2"))
     known = "llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3_text, granite, olmo2, olmo3, phi3, ministral3, "
-    known += "mixtral, qwen3_moe, olmoe, gemma, ministral, exaone4, seed_oss"
+    known += "mixtral, qwen3_moe, olmoe, gemma, ministral, exaone4, seed_oss, flex_olmo, cwm, helium, ernie4_5"
     assert str(caught.value) == f"d/config.json: model_type: expected one of {known}, found 'gpt2'"
 
 
