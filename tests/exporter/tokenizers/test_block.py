@@ -93,6 +93,13 @@ def test_each_rule_is_a_flag(byte_level: TokenizerModel, change: dict[str, Any],
     assert read_block(write_block(dataclasses.replace(plain, **change)))["flags"] == flags
 
 
+@pytest.mark.parametrize(("number", "pattern"), enumerate(("none", "gpt2", "llama3", "qwen2")))
+def test_each_pre_tokenizer_has_its_number(number: int, pattern: Any) -> None:
+    model = TokenizerModel("here", "bytes", (b"a",), pattern=pattern)
+    assert read_block(write_block(model))["pre_tokenizer"] == number
+    assert parse_block("here", write_block(model)) == model
+
+
 def test_each_rule_of_an_added_token_is_a_flag(byte_level: TokenizerModel) -> None:
     tokens = (
         AddedToken(320, special=False, lstrip=True),
@@ -188,11 +195,39 @@ def test_what_a_block_cannot_hold_is_refused_by_name(
     assert str(refused.value) == f"{scored.where}: v3: {message}"
 
 
+def test_a_block_of_one_token_and_the_largest_one_are_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TokenizerModel("here", "bytes", (b"a",), template="x" * (1 << 20))
+    assert parse_block("here", write_block(model)) == model
+    for name in ("block", "block_parse"):
+        monkeypatch.setattr(f"exporter.tokenizers.{name}.MOST_TOKENS", 3)
+    model = TokenizerModel("here", "bytes", (b"a", b"b", b"c"))
+    assert parse_block("here", write_block(model)) == model
+    with pytest.raises(FormatError, match="v3: tokens: expected 1 to 3, found 4"):
+        write_block(dataclasses.replace(model, pieces=(*model.pieces, b"d")))
+
+
 def test_equal_pieces_are_refused_unless_one_is_an_added_token(byte_level: TokenizerModel) -> None:
     twice = (*byte_level.pieces[:-1], byte_level.pieces[0])
     assert read_block(write_block(dataclasses.replace(byte_level, pieces=twice)))["pieces"][-1] == twice[0]
     with pytest.raises(FormatError, match="v3: token 322: expected a piece of its own, found that of token 0"):
         write_block(dataclasses.replace(byte_level, pieces=twice, added=byte_level.added[:2]))
+
+
+def test_only_a_piece_that_merges_make_needs_a_score_above_the_floor(scored: TokenizerModel) -> None:
+    assert scored.scores is not None
+    known = set(scored.pieces[259:])
+    joined = next(
+        token
+        for token, piece in enumerate(scored.pieces)
+        if any({piece[:at], piece[at:]} <= known for at in range(1, len(piece)))
+    )
+    single = next(token for token, piece in enumerate(scored.pieces) if len(piece) == 1)
+    for token, score in ((single, -1e10), (joined, -9.9e9)):
+        scores = (*scored.scores[:token], score, *scored.scores[token + 1 :])
+        write_block(dataclasses.replace(scored, scores=scores))
+    scores = (*scored.scores[:joined], -1e10, *scored.scores[joined + 1 :])
+    with pytest.raises(FormatError, match=rf"token {joined}: score: expected above -1e\+10, found -10000000000\.0"):
+        write_block(dataclasses.replace(scored, scores=scores))
 
 
 def test_control_pieces_that_merges_would_make_are_refused(scored: TokenizerModel) -> None:
