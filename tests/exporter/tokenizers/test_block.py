@@ -93,7 +93,7 @@ def test_each_rule_is_a_flag(byte_level: TokenizerModel, change: dict[str, Any],
     assert read_block(write_block(dataclasses.replace(plain, **change)))["flags"] == flags
 
 
-@pytest.mark.parametrize(("number", "pattern"), enumerate(("none", "gpt2", "llama3", "qwen2")))
+@pytest.mark.parametrize(("number", "pattern"), [(0, "none"), (1, "gpt2"), (2, "llama3"), (3, "qwen2")])
 def test_each_pre_tokenizer_has_its_number(number: int, pattern: Any) -> None:
     model = TokenizerModel("here", "bytes", (b"a",), pattern=pattern)
     assert read_block(write_block(model))["pre_tokenizer"] == number
