@@ -241,10 +241,15 @@ def test_control_pieces_that_merges_would_make_are_refused(scored: TokenizerMode
         ({"pieces": (*before, b"<0x41>" + after[-1], b"k>", *after)}, "token 259: expected no control piece in it"),
         ({"pieces": (b"\xc3\xa9", *scored.pieces[1:])}, "token 0: expected a control piece of several characters"),
         ({"pieces": (*before, b"<0x4", b"1>", *after)}, "token 68: expected a control piece that no others make"),
+        ({"pieces": (*before, b"<0xF", b"F>", *after)}, "token 258: expected a control piece that no others make"),
+        ({"pieces": (*before, b"<", b"unk>", *after)}, "token 0: expected a control piece that no others make"),
+        ({"pieces": (*before, b"<unk", b">", *after)}, "token 0: expected a control piece that no others make"),
         ({"scores": (-1e10,) * len(scored.pieces)}, "score: expected above -1e+10, found -10000000000.0"),
     ]
     for change, message in changes:
         with pytest.raises(FormatError, match=re.escape(message)):
             write_block(dataclasses.replace(scored, **change))
+    # no byte's piece
+    write_block(dataclasses.replace(scored, pieces=(*before, b"<0x10", b"0>", b"<0x100>", *after[1:])))
     with pytest.raises(ExportError, match="chat template: expected text that UTF-8 can express"):
         write_block(dataclasses.replace(scored, template="\ud800"))
