@@ -89,8 +89,10 @@ def test_blocks_over_characters_have_scores_or_merges(models: dict[str, Tokenize
     ],
 )
 def test_each_rule_is_a_flag(byte_level: TokenizerModel, change: dict[str, Any], flags: set[str]) -> None:
-    plain = dataclasses.replace(byte_level, whole_words=False)
-    assert read_block(write_block(dataclasses.replace(plain, **change)))["flags"] == flags
+    model = dataclasses.replace(byte_level, where="here", reserved=frozenset(), **{"whole_words": False, **change})
+    block = write_block(model)
+    assert read_block(block)["flags"] == flags
+    assert parse_block("here", block) == model
 
 
 @pytest.mark.parametrize(("number", "pattern"), [(0, "none"), (1, "gpt2"), (2, "llama3"), (3, "qwen2")])
@@ -162,7 +164,13 @@ def test_each_wrong_field_is_named(byte_level: TokenizerModel, at: int, number: 
 
 def test_merges_and_ids_that_lead_nowhere_are_refused(byte_level: TokenizerModel) -> None:
     a, b = byte_level.pieces.index(b"\xc3"), byte_level.pieces.index(b"q")
+    count = len(byte_level.pieces)
+    emptied = (*byte_level.pieces[:-1], b"")
     for change, message in (
+        ({"merges": ((a, count),)}, f"merges: expected ids below {count}, found {count}"),
+        ({"added": (AddedToken(count),)}, f"added tokens: expected ids below {count}, found {count}"),
+        ({"pieces": emptied, "merges": ((count - 1, b),)}, "merges: expected new pairs that join to a piece, found"),
+        ({"pieces": emptied, "merges": ((b, count - 1),)}, "merges: expected new pairs that join to a piece, found"),
         ({"merges": ((a, b),)}, "merges: expected new pairs that join to a piece, found"),
         ({"merges": byte_level.merges[:1] * 2}, "merges: expected new pairs that join to a piece, found"),
         ({"eos_ids": (3, 3)}, "eos: expected ascending ids, found others"),
@@ -197,7 +205,8 @@ def test_what_a_block_cannot_hold_is_refused_by_name(
 
 def test_a_block_of_one_token_and_the_largest_one_are_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
     model = TokenizerModel("here", "bytes", (b"a",), template="x" * (1 << 20))
-    assert parse_block("here", write_block(model)) == model
+    for one in (model, dataclasses.replace(model, bos=0, eos=0, unk=0, eos_ids=(0,))):
+        assert parse_block("here", write_block(one)) == one
     for name in ("block", "block_parse"):
         monkeypatch.setattr(f"exporter.tokenizers.{name}.MOST_TOKENS", 3)
     model = TokenizerModel("here", "bytes", (b"a", b"b", b"c"))
