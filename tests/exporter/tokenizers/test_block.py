@@ -108,8 +108,9 @@ def test_each_rule_of_an_added_token_is_a_flag(byte_level: TokenizerModel) -> No
         AddedToken(321, special=False, rstrip=True),
         AddedToken(322, special=False, single_word=True, normalized=True),
     )
-    said = read_block(write_block(dataclasses.replace(byte_level, added=tokens)))
-    assert said["added"] == [(320, 2), (321, 4), (322, 8 | 16)]
+    block = write_block(dataclasses.replace(byte_level, added=tokens))
+    assert read_block(block)["added"] == [(320, 2), (321, 4), (322, 8 | 16)]
+    assert parse_block("here", block).added == tokens
 
 
 @pytest.mark.parametrize("name", ["bytes", "scored", "characters"])
