@@ -254,7 +254,14 @@ def test_control_pieces_that_merges_would_make_are_refused(scored: TokenizerMode
         ({"pieces": (*before, b"<0x41>" + after[-1], b"k>", *after)}, "token 259: expected no control piece in it"),
         ({"pieces": (b"\xc3\xa9", *scored.pieces[1:])}, "token 0: expected a control piece of several characters"),
         ({"pieces": (*before, b"<0x4", b"1>", *after)}, "token 68: expected a control piece that no others make"),
-        ({"pieces": (*before, b"<0xF", b"F>", *after)}, "token 258: expected a control piece that no others make"),
+        # bytes are control pieces even where the source reserves none
+        *(
+            (
+                {"pieces": (*before, piece[:4], piece[4:], *after), "reserved": frozenset()},
+                f"token {token}: expected a control piece that no others make",
+            )
+            for token, piece in ((3, b"<0x00>"), (258, b"<0xFF>"))
+        ),
         ({"pieces": (*before, b"<", b"unk>", *after)}, "token 0: expected a control piece that no others make"),
         ({"pieces": (*before, b"<unk", b">", *after)}, "token 0: expected a control piece that no others make"),
         ({"scores": (-1e10,) * len(scored.pieces)}, "score: expected above -1e+10, found -10000000000.0"),
