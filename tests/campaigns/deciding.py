@@ -31,6 +31,8 @@ _ALSO = {
     ),
     "exporter/tokenizers/block_parse.py": ("tests/exporter/tokenizers/test_block.py",),
     "exporter/tokenizers/read.py": ("tests/exporter/tokenizers/test_files.py",),
+    "exporter/sources/bin.py": ("tests/exporter/sources/test_ajc1_header.py",),
+    "exporter/sources/recognise.py": ("tests/exporter/sources/test_ajc1_header.py",),
     "exporter/sources/source_files.py": ("tests/exporter/sources/test_options.py",),
     "verify/operations/bounds.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/operations/switch_bounds.py": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pickle
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -13,6 +14,7 @@ from pathlib import Path
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import MutationVisitor
 from cosmic_ray.plugins import get_operator, operator_names
+from parso.tree import NodeOrLeaf
 
 UNSEEN = Path(__file__).with_name("python_unseen.toml")
 
@@ -85,27 +87,38 @@ def mutants(module: str, text: str, among: set[int] | None = None) -> Iterator[M
 
     among: only mutants that change one of these lines.
     """
-    meanings = {_meaning(text)}
     missing = set(OPERATORS) - set(operator_names())
     if missing:
         raise ValueError(f"cosmic-ray: expected operators {sorted(missing)}, found none of these names")
-    tree = get_ast(text)
-    nodes, kept = list(ast_nodes(tree)), pickle.dumps(tree)
+    statements = get_ast(text).children
+    codes = [statement.get_code() for statement in statements]
+    meanings = {(number, _meaning(code)) for number, code in enumerate(codes)}
+    nodes = [(number, node) for number, statement in enumerate(statements) for node in ast_nodes(statement)]
+    kept = [_pickled(statement) for statement in statements]
     for name in OPERATORS:
         operator = get_operator(name)()
-        places = [place for node in nodes for place in operator.mutation_positions(node)]
-        for occurrence, (start, end) in enumerate(places):
-            lines = frozenset(range(start[0], end[0] + 1))
+        places = [(number, *place) for number, node in nodes for place in operator.mutation_positions(node)]
+        earlier = Counter[int]()
+        for occurrence, (number, start, end) in enumerate(places):
+            lines, within = frozenset(range(start[0], end[0] + 1)), earlier[number]
+            earlier[number] += 1
             if among is not None and not lines & among:
                 continue
-            # cosmic-ray's mutate_code() parses the text anew each time, which takes ten times as long as a copy
-            code = MutationVisitor(occurrence, operator).walk(pickle.loads(kept)).get_code()
-            meaning = _meaning(code)
-            if meaning is None or meaning in meanings:
+            # cosmic-ray's mutate_code() parses all of the text anew each time, which takes ten times as long
+            changed = MutationVisitor(within, operator).walk(pickle.loads(kept[number])).get_code()
+            meaning = number, _meaning(changed)
+            if meaning[1] is None or meaning in meanings:
                 continue
             meanings.add(meaning)
+            code = "".join([*codes[:number], changed, *codes[number + 1 :]])
             before, after = _difference(text, code)
             yield Mutant(module, name.removeprefix("core/"), occurrence, lines, before, after, code)
+
+
+def _pickled(statement: NodeOrLeaf) -> bytes:
+    """Return a statement of a module by itself: its parent would bring the whole module along."""
+    statement.parent = None
+    return pickle.dumps(statement)
 
 
 @cache
@@ -120,7 +133,7 @@ def _packed(line: str) -> str:
 
 
 def _meaning(code: str) -> str | None:
-    """Return what a module does, without annotations; None if it is no Python.
+    """Return what a statement does, without annotations; None if it is no Python.
 
     How arguments may be passed does not count: cosmic-ray takes the star before keywords for a product.
     """

@@ -37,7 +37,7 @@ from pathlib import Path
 from deciding import ROOT, deciding, tests_of
 from mutations import Mutant, mutants
 from record import Row, options, save
-from recorded import name_of, since_last_run
+from recorded import is_recorded, name_of, since_last_run
 from workshop import open_workshop, tried
 
 KEPT = ROOT / ".mutants-python"
@@ -130,6 +130,8 @@ def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
     """Try the mutants of a module that were not tried before. Return how many survived; record what was tried."""
     began = time.monotonic()
     text = (ROOT / module).read_text(encoding="utf-8")
+    if given.changes and is_recorded(module, text):
+        return 0
     every = list(mutants(module, text))
     chosen, counted, how = choice(module, text, every, given)
     seen = [mutant for mutant in chosen if not mutant.unseen]

@@ -27,16 +27,30 @@ def name_of(module: str) -> str:
 
 def since_last_run(module: str, text: str) -> Since | None:
     """Return None if the last run was a sample or missed a mutant, or if git does not know its text."""
-    path = RESULTS / f"{name_of(module)}.json"
-    if not path.exists():
+    record = _record(module)
+    if record is None or "at random" in record["rows"][0]["result"]:
         return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     old = _text_with_digest(module, record["sha256"])
-    if old is None or record["rows"][0]["wrong"] or "at random" in record["rows"][0]["result"]:
+    if old is None:
         return None
     matcher = difflib.SequenceMatcher(None, old.splitlines(), text.splitlines(), autojunk=False)
     changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
     return Since(record["date"], frozenset(line + 1 for *_, first, after in changes for line in range(first, after)))
+
+
+def is_recorded(module: str, text: str) -> bool:
+    """Return whether the last run noticed every mutant of this text that it tried."""
+    record = _record(module)
+    return record is not None and record["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def _record(module: str) -> dict[str, Any] | None:
+    """Return the record of a module's last run, None if there is none or a mutant survived."""
+    path = RESULTS / f"{name_of(module)}.json"
+    if not path.exists():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return None if record["rows"][0]["wrong"] else record
 
 
 def _text_with_digest(module: str, sha256: str) -> str | None:

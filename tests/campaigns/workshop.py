@@ -87,39 +87,24 @@ def tried(mutant: Mutant, tests: list[str], ends: float) -> str | None:
     """Return what noticed: a test's name, "a crash" or "a hang"; "" if nothing did; None if the time was over."""
     if time.monotonic() > ends:
         return None
-    if not set(tests) <= set(_file_seconds):
-        _run_on_right_code([test for test in tests if test not in _file_seconds])
     path = _place / mutant.module
     right = path.read_text(encoding="utf-8")
     _close_other_servers(mutant.module)
-    noticed = _noticed(tests, lambda test, limit: _server(mutant.module, test).noticed(mutant.code, limit))
-    if noticed or all(_server(mutant.module, test).sure for test in tests):
-        return noticed
+    servers = {test: _server(mutant.module, test) for test in tests}
+    # for processes that tests start, too
     path.write_text(mutant.code, encoding="utf-8")
     try:
+        noticed = _noticed(tests, lambda test, limit: servers[test].noticed(mutant.code, limit))
+        if noticed or all(server.sure for server in servers.values()):
+            return noticed
         return _noticed(tests, _noticed_by)
     finally:
         path.write_text(right, encoding="utf-8")
 
 
-def _run_on_right_code(tests: list[str]) -> None:
-    """Learn how long tests take. They must pass."""
-    for test in tests:
-        began = _computed()
-        _must_pass(_noticed_by(test, 600.0))
-        _file_seconds[test] = _computed() - began
-        _test_seconds.update(json.loads((_place / "seconds").read_text(encoding="utf-8")))
-
-
 def _must_pass(noticed: str) -> None:
     if noticed:
         sys.exit(f"the tests fail on the code as it is: {noticed}: {(_place / 'output').read_text()[-2000:]}")
-
-
-def _computed() -> float:
-    """Return the processor seconds of all trials up to now."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _noticed(tests: list[str], noticed_by: Callable[[str, float], str]) -> str:
@@ -179,21 +164,23 @@ class _LikeliestFirst:
 class _Server:
     """A process that has collected a file of tests and runs them in forks, on a module's text or on another.
 
-    sure: whether the last run would be the same if our code were imported anew.
+    sure: whether the last run would be the same if our code were imported anew. seconds: that it computed.
     """
 
     def __init__(self, module: str, test: str) -> None:
-        self.sure = False
+        self.sure, self.seconds = False, 0.0
         self._asks, answers = multiprocessing.Pipe()
         self._process = multiprocessing.get_context("fork").Process(target=_serve, args=(test, module, answers))
         self._process.start()
         answers.close()
         _must_pass(self.noticed((_place / module).read_text(encoding="utf-8"), 600.0))
+        _file_seconds[test] = self.seconds
+        _test_seconds.update(json.loads((_place / "seconds").read_text(encoding="utf-8")))
 
     def noticed(self, text: str, limit: float) -> str:
         """Return what noticed that the module has another text; "" if nothing did, or this cannot be exchanged."""
         self._asks.send((text, limit, _noticed_mutants))
-        exitcode, self.sure = self._asks.recv()
+        exitcode, self.sure, self.seconds = self._asks.recv()
         return _fate(exitcode)
 
     def close(self) -> None:
@@ -236,7 +223,7 @@ class _Serving:
             try:
                 found = changes(functions, right, text)
             except NotExchangeableError:
-                self._answers.send((0, False))
+                self._answers.send((0, False, 0.0))
                 continue
             sure = not any(function.__code__ in self._called.codes for function, _ in found)
             if (child := os.fork()) == 0:
@@ -247,7 +234,8 @@ class _Serving:
                 for function, code in found:
                     function.__code__ = code
                 return
-            self._answers.send((_ended(child, _WAITS * limit), sure))
+            exitcode, seconds = _ended(child, _WAITS * limit)
+            self._answers.send((exitcode, sure, seconds))
         os._exit(0)
 
 
@@ -258,13 +246,14 @@ def _begin(limit: float) -> None:
     os.lseek(1, 0, os.SEEK_SET)
 
 
-def _ended(child: int, seconds: float) -> int:
-    """Wait for a process, and kill it if that takes longer. Return its exit code."""
+def _ended(child: int, seconds: float) -> tuple[int, float]:
+    """Wait for a process, and kill it if that takes longer. Return its exit code and what it computed, in seconds."""
     ends = os.pidfd_open(child)
     if not select.select([ends], [], [], seconds)[0]:
         os.kill(child, signal.SIGKILL)
     os.close(ends)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    _, status, used = os.wait4(child, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
 
 def _run(test: str, limit: float, *plugins: object) -> None:

@@ -89,8 +89,17 @@ def test_blocks_over_characters_have_scores_or_merges(models: dict[str, Tokenize
     ],
 )
 def test_each_rule_is_a_flag(byte_level: TokenizerModel, change: dict[str, Any], flags: set[str]) -> None:
-    plain = dataclasses.replace(byte_level, whole_words=False)
-    assert read_block(write_block(dataclasses.replace(plain, **change)))["flags"] == flags
+    model = dataclasses.replace(byte_level, where="here", reserved=frozenset(), **{"whole_words": False, **change})
+    block = write_block(model)
+    assert read_block(block)["flags"] == flags
+    assert parse_block("here", block) == model
+
+
+@pytest.mark.parametrize(("number", "pattern"), [(0, "none"), (1, "gpt2"), (2, "llama3"), (3, "qwen2")])
+def test_each_pre_tokenizer_has_its_number(number: int, pattern: Any) -> None:
+    model = TokenizerModel("here", "bytes", (b"a",), pattern=pattern)
+    assert read_block(write_block(model))["pre_tokenizer"] == number
+    assert parse_block("here", write_block(model)) == model
 
 
 def test_each_rule_of_an_added_token_is_a_flag(byte_level: TokenizerModel) -> None:
@@ -99,8 +108,9 @@ def test_each_rule_of_an_added_token_is_a_flag(byte_level: TokenizerModel) -> No
         AddedToken(321, special=False, rstrip=True),
         AddedToken(322, special=False, single_word=True, normalized=True),
     )
-    said = read_block(write_block(dataclasses.replace(byte_level, added=tokens)))
-    assert said["added"] == [(320, 2), (321, 4), (322, 8 | 16)]
+    block = write_block(dataclasses.replace(byte_level, added=tokens))
+    assert read_block(block)["added"] == [(320, 2), (321, 4), (322, 8 | 16)]
+    assert parse_block("here", block).added == tokens
 
 
 @pytest.mark.parametrize("name", ["bytes", "scored", "characters"])
@@ -155,7 +165,13 @@ def test_each_wrong_field_is_named(byte_level: TokenizerModel, at: int, number: 
 
 def test_merges_and_ids_that_lead_nowhere_are_refused(byte_level: TokenizerModel) -> None:
     a, b = byte_level.pieces.index(b"\xc3"), byte_level.pieces.index(b"q")
+    count = len(byte_level.pieces)
+    emptied = (*byte_level.pieces[:-1], b"")
     for change, message in (
+        ({"merges": ((a, count),)}, f"merges: expected ids below {count}, found {count}"),
+        ({"added": (AddedToken(count),)}, f"added tokens: expected ids below {count}, found {count}"),
+        ({"pieces": emptied, "merges": ((count - 1, b),)}, "merges: expected new pairs that join to a piece, found"),
+        ({"pieces": emptied, "merges": ((b, count - 1),)}, "merges: expected new pairs that join to a piece, found"),
         ({"merges": ((a, b),)}, "merges: expected new pairs that join to a piece, found"),
         ({"merges": byte_level.merges[:1] * 2}, "merges: expected new pairs that join to a piece, found"),
         ({"eos_ids": (3, 3)}, "eos: expected ascending ids, found others"),
@@ -199,11 +215,43 @@ def test_what_a_block_cannot_hold_is_refused_by_name(
     assert str(refused.value) == f"{scored.where}: v3: {message}"
 
 
+def test_a_block_of_one_token_and_the_largest_one_are_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TokenizerModel("here", "bytes", (b"a",), template="x" * (1 << 20))
+    # without padding behind it
+    whole = dataclasses.replace(model, template="x" * 56)
+    assert len(write_block(whole)) == 128
+    for one in (model, whole, dataclasses.replace(model, bos=0, eos=0, unk=0, eos_ids=(0,))):
+        assert parse_block("here", write_block(one)) == one
+    for name in ("block", "block_parse"):
+        monkeypatch.setattr(f"exporter.tokenizers.{name}.MOST_TOKENS", 3)
+    model = TokenizerModel("here", "bytes", (b"a", b"b", b"c"))
+    assert parse_block("here", write_block(model)) == model
+    with pytest.raises(FormatError, match="v3: tokens: expected 1 to 3, found 4"):
+        write_block(dataclasses.replace(model, pieces=(*model.pieces, b"d")))
+
+
 def test_equal_pieces_are_refused_unless_one_is_an_added_token(byte_level: TokenizerModel) -> None:
     twice = (*byte_level.pieces[:-1], byte_level.pieces[0])
     assert read_block(write_block(dataclasses.replace(byte_level, pieces=twice)))["pieces"][-1] == twice[0]
     with pytest.raises(FormatError, match="v3: token 322: expected a piece of its own, found that of token 0"):
         write_block(dataclasses.replace(byte_level, pieces=twice, added=byte_level.added[:2]))
+
+
+def test_only_a_piece_that_merges_make_needs_a_score_above_the_floor(scored: TokenizerModel) -> None:
+    assert scored.scores is not None
+    known = set(scored.pieces[259:])
+    joined = next(
+        token
+        for token, piece in enumerate(scored.pieces)
+        if any({piece[:at], piece[at:]} <= known for at in range(1, len(piece)))
+    )
+    single = next(token for token, piece in enumerate(scored.pieces) if len(piece) == 1)
+    for token, score in ((single, -1e10), (joined, -9.9e9)):
+        scores = (*scored.scores[:token], score, *scored.scores[token + 1 :])
+        write_block(dataclasses.replace(scored, scores=scores))
+    scores = (*scored.scores[:joined], -1e10, *scored.scores[joined + 1 :])
+    with pytest.raises(FormatError, match=rf"token {joined}: score: expected above -1e\+10, found -10000000000\.0"):
+        write_block(dataclasses.replace(scored, scores=scores))
 
 
 def test_control_pieces_that_merges_would_make_are_refused(scored: TokenizerModel) -> None:
@@ -217,10 +265,22 @@ def test_control_pieces_that_merges_would_make_are_refused(scored: TokenizerMode
         ({"pieces": (*before, b"<0x41>" + after[-1], b"k>", *after)}, "token 259: expected no control piece in it"),
         ({"pieces": (b"\xc3\xa9", *scored.pieces[1:])}, "token 0: expected a control piece of several characters"),
         ({"pieces": (*before, b"<0x4", b"1>", *after)}, "token 68: expected a control piece that no others make"),
+        # bytes are control pieces even where the source reserves none
+        *(
+            (
+                {"pieces": (*before, piece[:4], piece[4:], *after), "reserved": frozenset()},
+                f"token {token}: expected a control piece that no others make",
+            )
+            for token, piece in ((3, b"<0x00>"), (258, b"<0xFF>"))
+        ),
+        ({"pieces": (*before, b"<", b"unk>", *after)}, "token 0: expected a control piece that no others make"),
+        ({"pieces": (*before, b"<unk", b">", *after)}, "token 0: expected a control piece that no others make"),
         ({"scores": (-1e10,) * len(scored.pieces)}, "score: expected above -1e+10, found -10000000000.0"),
     ]
     for change, message in changes:
         with pytest.raises(FormatError, match=re.escape(message)):
             write_block(dataclasses.replace(scored, **change))
+    # no byte's piece
+    write_block(dataclasses.replace(scored, pieces=(*before, b"<0x10", b"0>", b"<0x100>", *after[1:])))
     with pytest.raises(ExportError, match="chat template: expected text that UTF-8 can express"):
         write_block(dataclasses.replace(scored, template="\ud800"))

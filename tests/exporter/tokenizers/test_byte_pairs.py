@@ -73,6 +73,47 @@ def test_special_tokens_of_the_vocabulary_are_added_tokens(tmp_path: Path) -> No
     assert (model.bos, model.eos, model.begins_with_bos) == (320, 321, False)
 
 
+def test_what_begins_and_ends_a_text_needs_a_token(tmp_path: Path) -> None:
+    model = read_tokenizer(save(tmp_path, {**GPT2, "add_bos_token": True, "add_eos_token": True}))
+    assert (model.begins_with_bos, model.ends_with_eos, model.bos, model.eos) == (False, False, None, None)
+    assert (model.space_first, model.added, model.eos_ids) == (False, (), ())
+    path = save(tmp_path, {**GPT2, "add_eos_token": True})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "<|endoftext|>": 320}))
+    model = read_tokenizer(path)
+    assert (model.begins_with_bos, model.ends_with_eos, model.eos, model.eos_ids) == (False, True, 320, (320,))
+
+
+def test_what_the_decoder_says_of_a_token_of_the_vocabulary_counts(tmp_path: Path) -> None:
+    token = {"content": "<s>", "special": True, "rstrip": True}
+    path = save(tmp_path, {**GPT2, "added_tokens_decoder": {"320": token}, "bos_token": "<s>"})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "<s>": 320}))
+    assert read_tokenizer(path).added == (AddedToken(320, rstrip=True),)
+
+
+def test_merges_are_read_without_a_version_and_with_either_end_of_line(tmp_path: Path) -> None:
+    path = save(tmp_path, GPT2)
+    model, merges = read_tokenizer(path), tmp_path / "merges.txt"
+    version, *lines = merges.read_text().splitlines()
+    assert version.startswith("#version")
+    for content in ("\r\n".join([version, *lines, ""]), "\n".join(lines)):
+        merges.write_bytes(content.encode())
+        assert read_tokenizer(path) == model
+    merges.write_text("\n".join([lines[0], version]))
+    with pytest.raises(CheckpointError, match="merges: 1: expected pieces of the vocabulary, found '#version:'"):
+        read_tokenizer(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [("123456789", "123456789"), ("1234567890", "'1234567890'"), ("\u0663", "'\\u0663'"), ("-1", "'-1'")],
+)
+def test_ids_of_added_tokens_are_ascii_digits(tmp_path: Path, key: str, found: str) -> None:
+    path = save(tmp_path, {**GPT2, "added_tokens_decoder": {key: {"content": "<s>"}}})
+    with pytest.raises(CheckpointError) as refused:
+        read_tokenizer(path)
+    assert str(refused.value).endswith(f": id: expected 0 to 16777215, found {found}")
+
+
 @pytest.mark.parametrize(
     ("config", "place", "message"),
     [

@@ -32,6 +32,12 @@ def test_the_file_and_its_summary(tmp_path: Path, model: Path) -> None:
     assert summary == exporter.TokenizerSummary(out, "llama2c", len(content), digest, 400, ())
 
 
+@pytest.mark.parametrize("vocab_size", [None, 400, 401])
+def test_v3_has_at_most_as_many_tokens_as_the_model(tmp_path: Path, model: Path, vocab_size: int | None) -> None:
+    summary = exporter.export_tokenizer(model, tmp_path / "block", format="v3", vocab_size=vocab_size)
+    assert (summary.tokens, summary.format) == (400, "v3")
+
+
 @pytest.mark.parametrize(
     ("format_name", "vocab_size", "message"),
     [

@@ -48,7 +48,20 @@ def test_what_qwen3_c_leaves_out_is_noted(model: TokenizerModel) -> None:
         f"{model.where}: qwen3.c cuts no text into words and normalizes no text to NFC, so that some texts have "
         "other token ids there",
     )
-    assert notes_of_qwen3c(dataclasses.replace(model, pattern="none")) == ()
+    plain = dataclasses.replace(model, pattern="none")
+    assert notes_of_qwen3c(plain) == ()
+    behind = ", so that some texts have other token ids there"
+    for change, said in (({"digits": True}, "cuts no text into words"), ({"nfc": True}, "normalizes no text to NFC")):
+        (note,) = notes_of_qwen3c(dataclasses.replace(plain, **change))
+        assert note == f"{model.where}: qwen3.c {said}{behind}"
+
+
+def test_the_first_and_the_last_id_and_a_token_of_64_bytes_are_held(model: TokenizerModel) -> None:
+    pieces = (*model.pieces[:400], b"<" + b"x" * 62 + b">", *model.pieces[401:])
+    content = write_qwen3c(dataclasses.replace(model, bos=0, eos=402, pieces=pieces))
+    assert struct.unpack_from("<III", content) == (64, 0, 402)
+    content = write_qwen3c(dataclasses.replace(model, bos=402, eos=0))
+    assert struct.unpack_from("<II", content, 4) == (402, 0)
 
 
 def test_each_thing_that_the_format_cannot_hold_is_refused_by_name(model: TokenizerModel) -> None:
@@ -61,9 +74,19 @@ def test_each_thing_that_the_format_cannot_hold_is_refused_by_name(model: Tokeni
         ({"eos": 403}, "eos: expected a token below 403, found 403"),
         ({"pieces": named}, "added tokens: expected <...> of at most 64 bytes, found 400 '[INST]'"),
         ({"pieces": long}, f"added tokens: expected <...> of at most 64 bytes, found 400 '<{'x' * 39}'"),
-        (
-            {"added": (AddedToken(402, lstrip=True),)},
-            "added tokens: expected no white space rules, found 402 '<|turn|>'",
+        *(
+            (
+                {"added": (AddedToken(402, **{rule: True}),)},
+                "added tokens: expected no white space rules, found 402 '<|turn|>'",
+            )
+            for rule in ("lstrip", "rstrip", "single_word")
+        ),
+        *(
+            (
+                {"pieces": (*model.pieces[:400], piece, *model.pieces[401:])},
+                f"added tokens: expected <...> of at most 64 bytes, found 400 {piece.decode()!r}",
+            )
+            for piece in (b"<s", b"s>")
         ),
         ({"pieces": (*model.pieces[:-1], b""), "added": ()}, "token 402: expected a piece, found none"),
         (

@@ -40,10 +40,27 @@ def test_tokenizer_config_counts_before_special_tokens_map_and_generation_config
     assert found.bos_id == 5
 
 
+def test_ids_stand_in_for_tokens_that_nothing_names(tmp_path: Path) -> None:
+    most = (1 << 24) - 1
+    found = settings(tmp_path, config={"bos_token_id": 0, "eos_token_id": most})
+    assert (found.bos({}), found.eos({}), found.stops(3)) == (0, most, (most,))
+    found = settings(tmp_path, tokenizer_config={"bos_token": "a", "add_bos_token": True, "add_eos_token": False})
+    assert (found.bos({"a": 1}), found.begins_with_bos, found.ends_with_eos) == (1, True, False)
+    with pytest.raises(CheckpointError, match="bos_token: expected a token of the vocabulary, found 'a': correct "):
+        found.bos({"b": 1})
+
+
+def test_all_special_tokens_have_a_name(tmp_path: Path) -> None:
+    names = ("bos_token", "eos_token", "unk_token", "pad_token")
+    texts = {name: f"<{name}>" for name in names}
+    found = settings(tmp_path, tokenizer_config={**texts, "pad_token": {"content": texts["pad_token"]}, "x_token": 1})
+    assert found.special == texts
+
+
 def test_chat_template_jinja_counts_before_the_one_of_tokenizer_config(tmp_path: Path) -> None:
     named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
     assert settings(tmp_path, tokenizer_config={"chat_template": "c"}).template == "c"
-    assert settings(tmp_path, tokenizer_config={"chat_template": named}).template == "d"
+    assert settings(tmp_path, tokenizer_config={"chat_template": ["x", *named]}).template == "d"
     assert settings(tmp_path, tokenizer_config={"chat_template": named[:1]}).template == ""
     (tmp_path / "chat_template.jinja").write_text("j\u00e9\n")
     assert settings(tmp_path).template == "j\u00e9\n"
@@ -57,6 +74,9 @@ def test_chat_template_jinja_counts_before_the_one_of_tokenizer_config(tmp_path:
     [
         ("generation_config", {"eos_token_id": "2"}, "eos_token_id: expected token ids, found '2'"),
         ("config", {"eos_token_id": [1, -1]}, "eos_token_id: expected token ids, found -1"),
+        ("config", {"eos_token_id": 1 << 24}, "eos_token_id: expected token ids, found 16777216"),
+        ("tokenizer_config", {"add_bos_token": 1}, "add_bos_token: expected true or false, found 1"),
+        ("tokenizer_config", {"pad_token": {"content": 7}}, "pad_token: expected a text, found 7"),
         ("config", {"bos_token_id": True}, "bos_token_id: expected token ids, found True"),
         ("tokenizer_config", {"chat_template": 3}, "chat_template: expected a text, found 3"),
     ],

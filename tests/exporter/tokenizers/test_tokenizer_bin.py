@@ -10,6 +10,7 @@ from helpers.tokenizer_bins import byte_entries, content, save
 
 from exporter.errors import CheckpointError
 from exporter.tokenizers.read import read_tokenizer
+from exporter.tokenizers.tokenizer_bin import is_tokenizer_bin
 
 ENTRIES = [*byte_entries(), (b" ", -1.0), (b" a", -2.0), (b"a", -3.0)]
 
@@ -23,6 +24,35 @@ def test_what_run_c_does_is_what_the_file_means(tmp_path: Path) -> None:
     assert model.scores[259:] == (-1.0, -2.0, -3.0)
     assert (model.bos, model.eos, model.unk, model.eos_ids, model.reserved) == (1, 2, 0, (2,), frozenset())
     assert read_tokenizer(tmp_path) == model
+
+
+@pytest.mark.parametrize(
+    ("longest", "score", "length", "fits"),
+    [
+        (1, 0.0, 1, True),
+        (65536, -1.0, 65536, True),
+        (65537, 0.0, 1, False),
+        (4, 0.0, 5, False),
+        (4, 0.0, 0, False),
+        (4, float("nan"), 1, False),
+        (4, float("inf"), 1, True),
+    ],
+)
+def test_a_small_number_and_a_first_entry_that_fits_it_tell_the_format(
+    longest: int, score: float, length: int, fits: bool
+) -> None:
+    start = struct.pack("<ifi", longest, score, length)
+    assert is_tokenizer_bin(start) is fits
+    assert not is_tokenizer_bin(start[:-1])
+
+
+def test_there_may_be_so_many_tokens_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "tokenizer.bin", ENTRIES)
+    monkeypatch.setattr("exporter.tokenizers.tokenizer_bin.MOST_TOKENS", len(ENTRIES))
+    assert len(read_tokenizer(path).pieces) == len(ENTRIES)
+    monkeypatch.setattr("exporter.tokenizers.tokenizer_bin.MOST_TOKENS", len(ENTRIES) - 1)
+    with pytest.raises(CheckpointError, match=f"expected at most {len(ENTRIES) - 1} tokens, found more"):
+        read_tokenizer(path)
 
 
 LAST = len(ENTRIES)

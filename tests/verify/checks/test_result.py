@@ -67,3 +67,5 @@ def test_a_verdict_has_every_check_that_what_is_judged_and_what_is_given_allow()
     for name in ("engine", "coverage", "baseline", "tokenizer"):
         assert set(checks_made(**{**plain, name: True})) == {*always, "operations", name}
     assert checks_made(directory=False, engine=True, coverage=True, baseline=True, tokenizer=True) == CHECKS
+    without = tuple(name for name in CHECKS if name != "tokenizer")
+    assert checks_made(directory=False, engine=True, coverage=True, baseline=True) == without

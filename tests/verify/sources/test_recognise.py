@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from verify.errors import CannotJudgeError
+from verify.sources.ajc1 import MAGIC
 from verify.sources.recognise import expect_kind, is_hub_id, recognised
 
 
@@ -253,3 +254,6 @@ def test_a_kind_that_the_user_names_is_refused_only_where_it_is_plainly_another(
         fits = kind == ("v3" if version == 3 else "bin")
         found = "a file" if of_directory else f"a .bin file of version {version}"
         assert other_kind(path, kind) == (None if fits else f"{told} {found}")
+    path.write_bytes(MAGIC.to_bytes(4, "little") + bytes(8))
+    found = "a file" if of_directory else "a .bin file of qwen3.c"
+    assert other_kind(path, kind) == (None if kind == "bin" else f"{told} {found}")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import arrays, config, hyperparameters, toy_file
+from helpers.tokenizer_sources import save_model_of, save_sentencepiece
 from helpers.v3_files import SCALINGS, healthy
 
 import exporter
@@ -27,7 +28,7 @@ def test_the_head_says_what_the_model_is(tmp_path: Path, scaling: str) -> None:
     )
     assert source.hyperparameters == hyperparameters(model)
     assert source.files == {"a.bin": hashlib.sha256(content).hexdigest()}
-    assert source.tokenizer_path == tmp_path / "tokenizer.model"
+    assert (source.tokenizer_path, source.tokenizer_block) == (tmp_path / "tokenizer.model", b"")
     mine = arrays(model)
     storages = {"norm.weight": "fp32", "layers.0.attention.wq.weight": "fp16"}
     storages |= {"layers.0.feed_forward.w1.weight": "bf16", "tok_embeddings.weight": "fp32"}
@@ -42,6 +43,14 @@ def test_the_head_says_what_the_model_is(tmp_path: Path, scaling: str) -> None:
     numbers = quantized.q.reshape(-1, 12).astype(np.float32) * quantized.scale.reshape(-1, 1)
     assert np.array_equal(source.tensor("tok_embeddings.weight").numpy().reshape(-1, 12), numbers)
     assert not torch.equal(source.tensor("output.weight"), source.tensor("tok_embeddings.weight"))
+
+
+def test_a_tokenizer_in_the_file_is_the_source_s(tmp_path: Path) -> None:
+    path = save_model_of(tmp_path / "a")
+    model = save_sentencepiece(path.with_name("tokenizer.model"))
+    exporter.export(path, tmp_path / "m.bin", format="v3")
+    exporter.export_tokenizer(model, tmp_path / "block", format="v3")
+    assert V3Source(tmp_path / "m.bin").tokenizer_block == (tmp_path / "block").read_bytes()
 
 
 def test_a_tied_classifier_is_the_embedding(tmp_path: Path) -> None:

@@ -41,6 +41,34 @@ def test_what_is_written_is_read(rules: Rules) -> None:
     assert parse_block(block_of(rules), len(rules.pieces)) == rules
 
 
+ONE = Rules(kind="bytes", pieces=(b"a",))
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ONE,
+        replace(ONE, bos=0, unk=0, eos=0, ends=(0,), add_bos=True, add_eos=True),
+        replace(ONE, template="x" * (1 << 20)),
+        # no zeros behind it
+        replace(ONE, template="x" * 56),
+        replace(BYTES, bos=5, unk=5, eos=5, ends=(5,), added={0: 31, 4: 16}),
+        replace(CHARACTERS, merges=((2, 1),), scores=None),
+    ],
+    ids=["one", "ids", "template", "whole", "last", "ranks"],
+)
+def test_what_is_just_allowed_is_read(rules: Rules) -> None:
+    assert parse_block(block_of(rules), len(rules.pieces) + 1) == rules
+
+
+def test_a_block_has_at_most_as_many_tokens_as_the_model_and_as_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verify.tokenizers.block._MOST_TOKENS", 6)
+    assert parse_block(block_of(BYTES), 7) == BYTES
+    monkeypatch.setattr("verify.tokenizers.block._MOST_TOKENS", 5)
+    with pytest.raises(BlockError, match=r"^token_count: expected 1 to 5, found 6$"):
+        parse_block(block_of(BYTES), 7)
+
+
 def test_the_size_follows_from_the_contents() -> None:
     block = block_of(BYTES)
     assert len(block) % 64 == 0
@@ -85,12 +113,17 @@ _CONTENT = {
     "merge 0: expected two parts of a piece, found b'a' and b'a'": {"merges": ((0, 0),)},
     "merge 1: expected a new pair, found b'a' and b'b' again": {"merges": ((0, 1), (0, 1))},
     "merges: expected ids below 6, found a larger one": {"merges": ((0, 6),)},
+    "merge 0: expected two parts of a piece, found b'a' and b''": {"merges": ((0, 5),)},
+    "merge 0: expected two parts of a piece, found b'' and b'a'": {"merges": ((5, 0),)},
+    "bos: expected an id, as encoding begins with it, found none": {"bos": -1, "add_bos": True},
     "added tokens: expected ids below 6, found 6": {"added": {6: 1}},
     "added token 4: expected flags below 32, found 32": {"added": {4: 32}},
     "added token 5: expected a piece, found none": {"added": {5: 1}},
     "piece 3: expected bytes of its own, found those of id 0": {"pieces": (b"a", b"b", b"ab", b"a", b"<x>", b"")},
     "end ids: expected ascending ids below 6, found [4, 2]": {"ends": (4, 2)},
     "end ids: expected ascending ids below 6, found [6]": {"ends": (6,)},
+    "end ids: expected ascending ids below 6, found [2, 2]": {"ends": (2, 2)},
+    "end ids: expected ascending ids below 6, found [6, 5, 4, 3, 2, 1, 0, 6]": {"ends": (6, 5, 4, 3, 2, 1, 0, 6, 7)},
 }
 
 

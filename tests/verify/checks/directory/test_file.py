@@ -59,6 +59,19 @@ def test_what_is_missing_or_no_part_of_the_model_or_has_another_shape() -> None:
     ]
 
 
+def test_the_rows_of_a_fused_matrix_are_those_of_its_parts() -> None:
+    parts: dict[str, list[np.ndarray]] = {}
+    for name, array in arrays(config()).items():
+        parts.setdefault(stored_name(name, fused=True), []).append(array)
+    fused = {name: tensor(np.concatenate(found)) for name, found in parts.items()}
+    found = directory()
+    found.is_fused, found.weights.tensors = True, fused
+    assert weight_findings(found, HYPER) == []
+    qkv = "model.layers.0.self_attn.qkv_proj.weight"
+    fused[qkv] = tensor(np.zeros((72, 48)))
+    assert weight_findings(found, HYPER) == [f"{qkv}: expected (96, 48), as config.json implies, found (72, 48)"]
+
+
 def test_a_tied_directory_may_hold_its_classifier_again_but_no_other() -> None:
     tied = hyperparameters(config(tied=True))
     embedding = arrays(config())["tok_embeddings.weight"]
