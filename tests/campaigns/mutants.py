@@ -145,7 +145,8 @@ def judge(file: str, pool: ProcessPoolExecutor, given: argparse.Namespace) -> in
         rows.append(Row(kind, len(own), told, survived))
         print(f"{file}: {kind}: {len(own)}: {told}", flush=True)
     if not given.trial and not given.kind:
-        save(f"mutants of {file}", rows, time.monotonic() - fates.seconds)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        save(f"mutants of {file}", rows, time.monotonic() - fates.seconds, sha256=digest)
     return sum(row.wrong for row in rows)
 
 
