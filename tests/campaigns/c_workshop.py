@@ -158,8 +158,13 @@ def _noticed_by(tests: Tests, limit: float) -> str:
     return found[1] if found else "a crash"
 
 
-class _WithoutShrinking:
-    """Stop at the first example that fails, and remember none."""
+class _Quick:
+    """Run tests of many examples last, because most mutants are noticed before; stop at the first example that fails,
+    and remember none."""
+
+    @staticmethod
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: item.get_closest_marker("hypothesis") is not None)
 
     @staticmethod
     def pytest_collection() -> None:
@@ -182,7 +187,7 @@ def _run(tests: Tests, limit: float) -> None:
     # what is imported already cannot be rewritten, and pytest warns of it
     flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     flags += ["-p", "_hypothesis_pytestplugin", f"--basetemp={_place / 'tmp'}"]
-    status = pytest.main([*flags, *tests.flags], plugins=[_WithoutShrinking()])
+    status = pytest.main([*flags, *tests.flags], plugins=[_Quick()])
     if not sys.modules["reader_c"].__file__.startswith(str(_place)):  # type: ignore[union-attr]
         os._exit(70)
     os._exit(status)
