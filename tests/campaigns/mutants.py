@@ -63,7 +63,7 @@ TESTS = {
     "pieces.c": (*_tests("tokenizer"), _BIN),
     "merges.c": (*_tests("tokenizer"), _BIN, *_tests("tokenizer_families")),
     "encode.c": (*_tests("tokenizer", "tokenizer_calls"), _BIN),
-    "decode.c": _tests("tokenizer", "tokenizer_calls", "generation"),
+    "decode.c": _tests("tokenizer", "tokenizer_calls"),
     "unicode.c": (*_tests("tokenizer_block", "tokenizer_families"), _UNICODE),
     "normalize.c": (*_tests("tokenizer_block", "tokenizer_families"), _UNICODE, _BLOCK[-1]),
     "piece_table.c": _BLOCK,
@@ -77,7 +77,7 @@ TESTS = {
     "score_ranks.c": _BLOCK,
     "block_parse.c": _BLOCK,
     "tokenizer.c": (*_tests("tokenizer", "tokenizer_block", "tokenizer_calls", "model_tokenizer"), _BLOCK[-1]),
-    "sample.c": _tests("sampler", "generation"),
+    "sample.c": _tests("sampler"),
 }
 
 
