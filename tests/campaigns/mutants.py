@@ -76,7 +76,7 @@ TESTS = {
     "block_head.c": _BLOCK,
     "score_ranks.c": _BLOCK,
     "block_parse.c": _BLOCK,
-    "tokenizer.c": (*_tests("tokenizer", "tokenizer_block", "tokenizer_calls", "model_tokenizer"), _BLOCK[-1]),
+    "tokenizer.c": (*_tests("tokenizer", "tokenizer_block", "tokenizer_calls", "model_tokenizer"), _BIN, _BLOCK[-1]),
     "sample.c": _tests("sampler"),
 }
 
