@@ -92,18 +92,21 @@ def open_workshop(room: Path, made: dict[str, Path]) -> None:
 
 def tried(mutant: Mutant, text: str, tests: Sequence[Tests]) -> str:
     """Return what noticed: a test's name, "a crash", "a hang", SAME_CODE or REFUSED; "" if nothing did."""
-    limits = [max(_LEAST_SECONDS, _PATIENCE * _seconds_on_right_code(one)) for one in tests]
     source = _place / "reader_c" / "src" / mutant.file
-    source.write_text(mutant.apply(text), encoding="utf-8")
+    made, right = _place / "mutant.o", _objects[source.name]
+    others = [path for path in _objects.values() if path != right]
     try:
-        made, right = _place / "mutant.o", _objects[source.name]
-        if not _compile(source, made, "-O0"):
-            return REFUSED
-        _link(made, *(path for path in _objects.values() if path != right))
-        for one, limit in zip(tests, limits, strict=True):
+        for one in tests:
+            limit = max(_LEAST_SECONDS, _PATIENCE * _seconds_on_right_code(one))
+            source.write_text(mutant.apply(text), encoding="utf-8")
+            if not _compile(source, made, "-O0"):
+                return REFUSED
+            _link(made, *others)
             if noticed := _noticed_by(one, limit):
                 return noticed
+            source.write_text(text, encoding="utf-8")
         # the compiler proves some mutants to be the same program
+        source.write_text(mutant.apply(text), encoding="utf-8")
         return SAME_CODE if _compile(source, made) and made.read_bytes() == right.read_bytes() else ""
     finally:
         source.write_text(text, encoding="utf-8")
@@ -158,8 +161,13 @@ def _noticed_by(tests: Tests, limit: float) -> str:
     return found[1] if found else "a crash"
 
 
-class _WithoutShrinking:
-    """Stop at the first example that fails, and remember none."""
+class _Quick:
+    """Run tests of many examples last, because most mutants are noticed before; stop at the first example that fails,
+    and remember none."""
+
+    @staticmethod
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: item.get_closest_marker("hypothesis") is not None)
 
     @staticmethod
     def pytest_collection() -> None:
@@ -182,7 +190,7 @@ def _run(tests: Tests, limit: float) -> None:
     # what is imported already cannot be rewritten, and pytest warns of it
     flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     flags += ["-p", "_hypothesis_pytestplugin", f"--basetemp={_place / 'tmp'}"]
-    status = pytest.main([*flags, *tests.flags], plugins=[_WithoutShrinking()])
+    status = pytest.main([*flags, *tests.flags], plugins=[_Quick()])
     if not sys.modules["reader_c"].__file__.startswith(str(_place)):  # type: ignore[union-attr]
         os._exit(70)
     os._exit(status)

@@ -85,11 +85,15 @@ def details(kept: list[Record]) -> list[str]:
 
 
 def has_changed(record: Record) -> bool:
-    """Return whether a record is of a Python module that was another one then."""
+    """Return whether a record is of a file of code that was another one then."""
+    name: str = record["campaign"]
+    of_c = kind(record) == "mutants"
+    module = (
+        ROOT / "reader_c" / "src" / name.removeprefix("mutants of ") if of_c else ROOT / record["rows"][0]["what"]
+    )
     if "sha256" not in record:
-        return False
-    module = ROOT / record["rows"][0]["what"]
-    return hashlib.sha256(module.read_bytes()).hexdigest() != record["sha256"]
+        return of_c and not module.exists()
+    return not module.exists() or hashlib.sha256(module.read_bytes()).hexdigest() != record["sha256"]
 
 
 def without_difference() -> list[str]:

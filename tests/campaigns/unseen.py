@@ -116,4 +116,19 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ): "no file is as large",
     ("file.c", "const int64_t first = size < RC_HEADER ? size : RC_HEADER;", "<="): "the same number",
     ("file.c", "memcpy(bytes, start, (size_t)(first < head ? first : head));", "<="): "the same number",
+    (
+        "block_decode.c",
+        "piece[5] != '>' || digit(piece[4]) < 0 || digit(piece[4]) < 0)",
+        "",
+    ): "without a first digit the number is below 0, and no byte all the same",
+    (
+        "block_parse.c",
+        "if (rc_character(b->chat_template, b->template_size, at, &width) >= RC_NO_CHARACTER)",
+        ">",
+    ): "a byte that is no part of UTF-8 is not 0",
+    (
+        "block_parse.c",
+        "if (left && right && left + right <= p->piece_bytes) {",
+        "<",
+    ): "the piece that they make is there, too: all three are longer than any two",
 }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from reader_c._reader import ffi, lib
 
 import reader_c
 
@@ -153,3 +154,28 @@ def test_logits_of_two_dimensions_are_refused() -> None:
 
 def test_a_sampler_says_what_it_is() -> None:
     assert repr(reader_c.Sampler(0.5, 0.25, 9)) == "Sampler(temperature=0.5, top_p=0.25, seed=9)"
+
+
+@pytest.mark.parametrize(
+    ("n", "temperature", "top_p", "seed", "field"),
+    [
+        (-1, 1.0, 0.9, 1, "number of logits"),
+        (1 << 31, 1.0, 0.9, 1, "number of logits"),
+        (4, -1.0, 0.9, 1, "temperature"),
+        (4, float("inf"), 0.9, 1, "temperature"),
+        (4, float("nan"), 0.9, 1, "temperature"),
+        (4, 1.0, -0.5, 1, "top_p"),
+        (4, 1.0, 1.5, 1, "top_p"),
+        (4, 1.0, float("nan"), 1, "top_p"),
+        (4, 1.0, 0.9, 0, "seed"),
+    ],
+)
+def test_c_refuses_what_the_class_refuses_before(
+    n: int, temperature: float, top_p: float, seed: int, field: str
+) -> None:
+    """Before it reads a logit, of which there are none here."""
+    options, state = ffi.new("rc_sampling *", (temperature, top_p)), ffi.new("uint64_t *", seed)
+    token, status = ffi.new("int32_t *"), ffi.new("rc_status *")
+    code = lib.rc_sample(ffi.NULL, n, options, state, ffi.NULL, ffi.NULL, token, status)
+    assert code == status.code == lib.RC_ARGUMENT
+    assert ffi.string(status.field).decode() == field

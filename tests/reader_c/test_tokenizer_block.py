@@ -380,13 +380,14 @@ LIKE_BYTES = [
 
 def test_only_pieces_that_spell_a_byte_are_bytes() -> None:
     others, spelt = [*LIKE_BYTES, b"<0x41", b"<0x41>>", b"<0x411>"], [b"<0x41>", b"<0x00>", b"<0xFF>"]
+    block = Block(kind=2, pieces=[*others, *spelt], scores=[0.0] * 16)
     for flags, last in ((blocks.BYTE_PIECES, [b"A", b"\0", b"\xff"]), (0, spelt)):
-        tokenizer = opened(Block(kind=2, flags=flags, pieces=[*others, *spelt]).content(), 16)
+        tokenizer = opened(dataclasses.replace(block, flags=flags).content(), 16)
         assert [tokenizer.decode([token]) for token in range(16)] == [*others, *last]
 
 
 def test_half_a_sign_for_a_space_is_no_space() -> None:
     """Whatever the piece behind it begins with."""
     pieces = [b"a\xe2\x96", b"\x81b", "b\u2581".encode(), b"\xe2", b"\x96\x81"]
-    tokenizer = opened(Block(kind=2, pieces=pieces).content())
+    tokenizer = opened(Block(kind=2, pieces=pieces, scores=[0.0] * 5).content())
     assert [tokenizer.decode([token], previous=0) for token in range(5)] == [*pieces[:2], b"b ", *pieces[3:]]

@@ -48,6 +48,13 @@ static int use(words *w, rc_status *status)
     if (!code)
         HOLDS(!rc_tokenizer_decode(tokenizer, -1, w->tokens, w->count - 1, 0, NULL, &bytes, status) &&
               (w->is_block || bytes == w->length));
+    rc_tokenizer_config c;
+    rc_tokenizer_describe(tokenizer, &c);
+    const int32_t behind = c.token_count;
+    rc_status other;
+    /* the first id that only the model has */
+    if (behind < w->vocab_size)
+        HOLDS(!rc_tokenizer_decode(tokenizer, -1, &behind, 1, 0, NULL, &bytes, &other) && !bytes);
     rc_tokenizer_close(tokenizer);
     return code;
 }
