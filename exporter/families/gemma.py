@@ -41,6 +41,7 @@ _DEFAULTS: Json = {
     "attention_bias": False,
     "query_pre_attn_scalar": 256,
     "sliding_window": 4096,
+    "use_bidirectional_attention": False,
 }
 _TYPES = {
     **{key: value for key, value in COMMON_TYPES.items() if key != "hidden_act"},
@@ -156,7 +157,6 @@ GEMMA3 = Family(
         "max_position_embeddings": 131072,
         "final_logit_softcapping": None,
         "attn_logit_softcapping": None,
-        "use_bidirectional_attention": False,
         "sliding_window_pattern": 6,
     },
     types=_TYPES,
@@ -206,6 +206,7 @@ GEMMA = Family(
         "pad_token_id": 0,
         "tie_word_embeddings": True,
         "attention_bias": False,
+        "use_bidirectional_attention": False,
     },
     types={
         **COMMON_TYPES,

@@ -120,7 +120,7 @@ def refusal(kind: str, **changes: Any) -> str:
 LATE = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 9}
 POSITIVE = "{}: expected a positive finite number, normal as float32, found {}"
 LONG = {"type": "longrope", "short_factor": [1.0], "long_factor": [3.0]}
-READS = "transformers reads it for gemma3_text, and this project does not support other values)"
+READS = "transformers reads it for {}, and this project does not support other values)"
 
 
 @pytest.mark.parametrize(
@@ -191,10 +191,13 @@ READS = "transformers reads it for gemma3_text, and this project does not suppor
         ("gemma2", {"query_pre_attn_scalar": 0}, POSITIVE.format("query_pre_attn_scalar", "0")),
         ("gemma2", {"query_pre_attn_scalar": 1.5}, "query_pre_attn_scalar: expected an integer, found 1.5"),
         ("gemma2", {"sliding_window": None}, "sliding_window: expected an integer, found null"),
-        (
-            "gemma3_text",
-            {"use_bidirectional_attention": True},
-            f"use_bidirectional_attention: expected false ({READS}, found True",
+        *(
+            (
+                family,
+                {"use_bidirectional_attention": True},
+                f"use_bidirectional_attention: expected false ({READS.format(family)}, found True",
+            )
+            for family in ("gemma2", "gemma3_text")
         ),
         (
             "gemma3_text",
@@ -293,6 +296,12 @@ def test_truncate_within_a_kind_of_layers_is_ignored_with_a_note() -> None:
 def test_a_cap_of_gemma_3s_scores_is_without_effect() -> None:
     config, _ = noted("gemma3_text", attn_logit_softcapping=5.0)
     assert config.score_cap == 0
+
+
+@pytest.mark.parametrize("kind", ["gemma", "gemma2", "gemma3_text"])
+def test_attention_that_looks_back_alone_may_be_said(kind: str) -> None:
+    said, _ = noted(kind, use_bidirectional_attention=False)
+    assert (said, []) == noted(kind)
 
 
 @pytest.mark.parametrize(
