@@ -177,17 +177,21 @@ def _zeroed(corner: Corner) -> Seen | None:
     if corner.storage == "q8_0":
         return None
     zero = (corner.found == 0) & (corner.expected != 0)
-    near = (corner.found - corner.expected).abs() <= _STORAGE_UNIT[corner.storage] * corner.expected.abs()
+    kept = ~zero & (corner.expected != 0)
+    factor = float((corner.found[kept] / corner.expected[kept]).median()) if kept.any() else 1.0
+    unit = _OF_ROUNDING * _STORAGE_UNIT[corner.storage]
+    near = (corner.found - factor * corner.expected).abs() <= unit * corner.found.abs()
     if not (zero | near).all() or not _changed_everywhere(zero.double()):
         return None
-    share = f"{100 * float(zero.double().mean()):.2g} %"
+    share = f"about {10 * round(10 * float(zero.double().mean()))} %"
     for of in (4, 8):
         if zero.shape[1] % of == 0:
-            kept = (corner.found != 0).unflatten(1, (-1, of)).sum(dim=2)
-            if (kept <= of // 2).all() and float((kept == of // 2).double().mean()) > _ALMOST_ALL:
-                share = f"{of // 2} of every {of}"
+            left = (corner.found != 0).unflatten(1, (-1, of)).sum(dim=2)
+            if (left <= of // 2).all() and float((left == of // 2).double().mean()) > _ALMOST_ALL:
+                share = f"{of // 2} of every {of} values"
                 break
-    return m.VALUES_ZEROED, m.VALUES_ZEROED.of_file(share=share)
+    times = "" if abs(factor - 1) <= unit else f" multiplied by {factor:.4g}"
+    return m.VALUES_ZEROED, m.VALUES_ZEROED.of_file(share=share, times=times)
 
 
 # ---- a rotation ----

@@ -78,9 +78,7 @@ V_PERMUTED = Mistake("v-permuted", "the source's rows permuted within heads, whi
 PERMUTED_WITH_OTHER_HEADS = Mistake(
     "permuted-with-other-heads", "the source's rows permuted as heads of {size} rows instead of {head_dim}"
 )
-PAIRS_EXCHANGED = Mistake(
-    "pairs-exchanged", "the source's rows with the two of each pair exchanged, which turns RoPE backwards"
-)
+PAIRS_EXCHANGED = Mistake("pairs-exchanged", "the source's rows with each pair exchanged, which turns RoPE backwards")
 QUERY_HEADS_REGROUPED = Mistake(
     "query-heads-regrouped",
     "the source's heads in another order: heads that share a key are n_kv_heads = {n_kv_heads} apart",
@@ -138,6 +136,8 @@ INT8_UNSIGNED = Mistake("int8-unsigned", "the right scales, but int8 stored as u
 INT8_OFFSET = Mistake("int8-offset", "the right scales, but int8 that are {by} too {direction}")
 INT8_DISPLACED = Mistake("int8-displaced", "the right scales, but int8 that are one place too {direction}")
 INT8_TRANSPOSED = Mistake("int8-transposed", "the right scales, but the int8 of the matrix transposed")
+INT8_REORDERED = Mistake("int8-reordered", "the right scales, and the right int8 of each tensor in another order")
+SCALES_REORDERED = Mistake("scales-reordered", "the right int8, and the right scales of each tensor in another order")
 SCALES_SHIFTED_BY_A_GROUP = Mistake(
     "scales-shifted-by-a-group", "the right int8, but scales that are off by one group"
 )
@@ -195,6 +195,7 @@ SCALES_SQUARED = Mistake("scales-squared", "the right int8, but the square of ea
 ROUNDED_TO_BF16 = Mistake("rounded-to-bf16", "the source's values rounded to bf16")
 ROUNDED_TO_FP16 = Mistake("rounded-to-fp16", "the source's values rounded to fp16")
 ROUNDED_TO_FP8 = Mistake("rounded-to-fp8", "the source's values rounded to fp8 ({which})")
+FP8_WITH_SCALES = Mistake("fp8-with-scales", "the source's values after fp8 ({which}) with one scale for {one}")
 CUT_TO_BF16 = Mistake("cut-to-bf16", "the source's values truncated to bf16 instead of rounded")
 CUT_TO_FP16 = Mistake("cut-to-fp16", "the source's values truncated to fp16 instead of rounded")
 SUBNORMALS_FLUSHED = Mistake("subnormals-flushed", "zeros instead of the source's subnormal values")
@@ -212,7 +213,7 @@ FEW_LEVELS = Mistake(
     "few-levels",
     "numbers near the source's, few different ones in each run of {run}, as after a quantization to {bits} bits",
 )
-VALUES_ZEROED = Mistake("values-zeroed", "the source's values, but zeros for {share} of them, as after pruning")
+VALUES_ZEROED = Mistake("values-zeroed", "the source's values{times}, but zeros for {share}, as after pruning")
 ROTATED = Mistake(
     "rotated",
     "the source's rows turned by an orthogonal matrix, which keeps lengths and angles, as QuaRot and SpinQuant do",

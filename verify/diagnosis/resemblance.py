@@ -18,6 +18,7 @@ from verify.oracle.expected import rounding_bound
 
 _SAMPLE = 1 << 20  # elements that a correlation is computed from
 _FEWEST = 256  # values whose new order is certain
+_SCALES_SEEN = 64  # rows whose scales are compared with the source's
 # A model is another one if almost all of its matrices are.
 _ALMOST_ALL = 0.9
 
@@ -107,17 +108,40 @@ def diagnose_rearranged(compared: BitComparison, names: Sequence[str]) -> Diagno
 
 def _kept(compared: BitComparison, name: str) -> tuple[Mistake, str] | None:
     how = compared.model.storage(name)
-    if how.storage == "q8_0" or compared.weights(name).numel() < _FEWEST:
+    if compared.weights(name).numel() < _FEWEST:
         return None
-    right = torch.from_numpy(bits(compared.rows(name, 0, how.shape[0]).healthy()[how.storage]).astype("i8"))
-    found = torch.from_numpy(compared.found(name)[how.storage].astype("i8"))
+    expected = compared.rows(name, 0, how.shape[0]).healthy()
+    right = {part: torch.from_numpy(bits(held).astype("i8")) for part, held in expected.items()}
+    found = {part: torch.from_numpy(held.astype("i8")) for part, held in compared.found(name).items()}
+    if how.storage == "q8_0":
+        for mistake, same, moved in ((m.INT8_REORDERED, "scale", "int8"), (m.SCALES_REORDERED, "int8", "scale")):
+            if torch.equal(right[same], found[same]) and _same_values(right[moved], found[moved]):
+                return mistake, mistake.of_file()
+        return None
+    (expected_bits,), (found_bits,) = right.values(), found.values()
     sign = 1 << (31 if how.storage == "fp32" else 15)
-    if ((right ^ found) & (sign - 1) == 0).all():
-        share = float(((right ^ found) != 0).double().mean())
+    if ((expected_bits ^ found_bits) & (sign - 1) == 0).all():
+        share = float(((expected_bits ^ found_bits) != 0).double().mean())
         return m.SIGNS_DIFFER, m.SIGNS_DIFFER.of_file(share=f"{100 * share:.2g} %")
-    if right.sum() == found.sum() and (right.flatten().sort().values == found.flatten().sort().values).all():
+    if _same_values(expected_bits, found_bits):
         return m.VALUES_REORDERED, m.VALUES_REORDERED.of_file()
     return None
+
+
+def _same_values(right: torch.Tensor, found: torch.Tensor) -> bool:
+    """Return whether two tensors hold the same values, in any order."""
+    return bool(
+        right.sum() == found.sum() and torch.equal(*(part.flatten().sort().values for part in (right, found)))
+    )
+
+
+def _right_scales(compared: BitComparison, name: str) -> bool:
+    """Return whether a quantized tensor has the source's scales, which no other numbers would have."""
+    how = compared.model.storage(name)
+    if how.storage != "q8_0":
+        return False
+    right = bits(compared.rows(name, 0, min(how.shape[0], _SCALES_SEEN)).healthy()["scale"])
+    return bool((right == compared.found(name)["scale"][: len(right)]).mean() > 0.5)
 
 
 def last_resort(compared: BitComparison, names: Sequence[str]) -> Diagnosis:
@@ -146,7 +170,8 @@ def _of_model(compared: BitComparison, seen: Sequence[Resemblance]) -> Mistake |
     if len(other) < max(2, _ALMOST_ALL * len(matrices)):
         return None
     if all(one.unrelated and 0.5 < one.size < 2 for one in other):
-        return m.ANOTHER_CHECKPOINT
+        right_scales = any(_right_scales(compared, one.name) for one in other)
+        return None if right_scales else m.ANOTHER_CHECKPOINT
     # a quantizer, a narrower type or an adapter changes no vector, so that vectors tell another version from those
     vectors = len(compared.shapes) - len(matrices)
     if vectors and len(seen) == len(other):

@@ -231,6 +231,16 @@ _ON_THE_WAY = (
         )
         for which, dtype in (("e4m3", torch.float8_e4m3fn), ("e5m2", torch.float8_e5m2))
     ),
+    *(
+        TensorMistake(
+            m.FP8_WITH_SCALES,
+            (c.through_fp8(dtype, by_rows=by_rows),),
+            fields=(("which", which), ("one", one)),
+            ulps=1,
+        )
+        for which, dtype in (("e4m3", torch.float8_e4m3fn), ("e5m2", torch.float8_e5m2))
+        for by_rows, one in ((False, "the tensor"), (True, "each row"))
+    ),
     TensorMistake(m.QUANTIZED_ON_THE_WAY, tuple(map(c.through_q8, (32, 64, 128)))),
 )
 

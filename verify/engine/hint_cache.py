@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 from verify.diagnosis import engine_mistakes as m
-from verify.engine.hint_reference import Load, MistakenReference
+from verify.engine.hint_reference import Load, MistakenReference, RunLayer
 from verify.engine.hint_rewired import LayerSoFar, Rewire, rewired
 from verify.sources import Hyperparameters
 
 # Of such a model every weight is read once for each position, which memory must hold: at most 1 GiB as float32.
 _MOST_WEIGHTS = 1 << 28
-_CACHED = {"k_rotated": "keys", "v": "values"}
+_CACHED = ("k_rotated", "v")
 
 
 def of_shared_caches(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
@@ -26,10 +26,15 @@ def of_shared_caches(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRef
         sentence = m.SHARED_CACHE.of_engine(what=f"attends in every layer to the {what} of layer 0")
         yield MistakenReference(m.SHARED_CACHE, sentence, hyper, load, run=rewired(_of_first_layer(*names)))
     if sum(rows * columns[0] for rows, *columns in hyper.shapes().values() if columns) <= _MOST_WEIGHTS:
-        sentence = m.SHARED_CACHE.of_engine(
-            what="has one cache for all layers, so that earlier positions are those of the last layer"
-        )
-        yield MistakenReference(m.SHARED_CACHE, sentence, hyper, load, one_by_one=lambda: rewired(_One()))
+        for names, what in ((("k_rotated", "v"), "keys and values"), (("k_rotated",), "keys"), (("v",), "values")):
+            sentence = m.SHARED_CACHE.of_engine(
+                what=f"has one cache of {what} for all layers, so that earlier positions are those of the last layer"
+            )
+            yield MistakenReference(m.SHARED_CACHE, sentence, hyper, load, one_by_one=_one_by_one(names))
+
+
+def _one_by_one(shared: tuple[str, ...]) -> Callable[[], RunLayer]:
+    return lambda: rewired(_One(shared))
 
 
 def _of_first_layer(*names: str) -> Rewire:
@@ -46,24 +51,31 @@ def _of_first_layer(*names: str) -> Rewire:
 
 
 class _One:
-    """Runs one position after the other with one cache, into which every layer writes at the same place."""
+    """Runs one position after the other with a cache, into which every layer writes at the same place.
 
-    def __init__(self) -> None:
-        self._cached: dict[str, list[torch.Tensor]] = {name: [] for name in _CACHED}
+    shared: what of it the layers share, of keys and values.
+    """
+
+    def __init__(self, shared: tuple[str, ...]) -> None:
+        self._shared = shared
+        self._cached: dict[tuple[str, int], list[torch.Tensor]] = {}
 
     def __call__(self, operation: str, y: torch.Tensor, seen: LayerSoFar) -> torch.Tensor:
         """Replace what attention mixes by a mix of the cache."""
         if operation in _CACHED:
-            places = self._cached[operation]
-            # every layer but the first overwrites what the layer before wrote
-            if seen.number > 0:
+            places = self._places(operation, seen.number)
+            # a later layer overwrites what the layer before wrote
+            if operation in self._shared and seen.number > 0:
                 places.pop()
             places.append(y[0, 0])
         return self._mixed(seen) if operation == "attended" else y
 
+    def _places(self, name: str, layer: int) -> list[torch.Tensor]:
+        return self._cached.setdefault((name, 0 if name in self._shared else layer), [])
+
     def _mixed(self, seen: LayerSoFar) -> torch.Tensor:
         size = seen.hyper.head_dim
-        keys, values = (torch.stack(self._cached[name]).unflatten(-1, (-1, size)) for name in _CACHED)
+        keys, values = (torch.stack(self._places(name, seen.number)).unflatten(-1, (-1, size)) for name in _CACHED)
         queries = seen.made["q_rotated"][0, 0].view(seen.hyper.n_kv_heads, -1, size)
         scores = torch.einsum("kqs,pks->kqp", queries, keys) * (seen.hyper.score_scale or size**-0.5)
         mixed = torch.einsum("kqp,pks->kqs", torch.softmax(scores, dim=-1), values)

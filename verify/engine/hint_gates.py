@@ -25,6 +25,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "no activation": lambda x: x,
     "relu squared": lambda x: torch.relu(x).square(),
     "tanh": torch.tanh,
+    "x * sigmoid(-x)": lambda x: x * torch.sigmoid(-x),
 }
 
 

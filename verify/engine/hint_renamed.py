@@ -41,9 +41,8 @@ def of_renamed(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference
             expected = " and ".join(name.removeprefix("attention.").removesuffix(".weight") for name in exchanges)
             yield made(f"the weights of {found}", f"those of {expected}", _of_kinds(exchanges))
     yield from _of_first_layer(hyper, load)
-    for kind in (_WQ, _WK, _WV, _WO):
-        rows, columns = shapes.get(f"layers.0.{kind}", (0, 1))
-        if rows == columns:
+    for kind in (_WQ, _WK, _WV, _WO, *(f"feed_forward.w{number}.weight" for number in (1, 2, 3))):
+        if f"layers.0.{kind}" in shapes:
             sentence = TRANSPOSED.of_engine(tensor=kind)
             yield MistakenReference(TRANSPOSED, sentence, hyper, _transposed(load, kind))
 
@@ -94,4 +93,10 @@ def _of_kinds(exchanges: dict[str, str]) -> Rename:
 
 
 def _transposed(load: Load, kind: str) -> Load:
-    return lambda name: load(name).T if name.endswith(f".{kind}") else load(name)
+    """Read a kind of matrix as if its memory held the transpose."""
+
+    def turned(name: str) -> torch.Tensor:
+        tensor = load(name)
+        return tensor.reshape(tensor.shape[::-1]).T if name.endswith(f".{kind}") else tensor
+
+    return turned

@@ -8,6 +8,7 @@ Like the engine itself, they share no code with the verifier's reference.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -64,6 +65,25 @@ class TurnedTwice(_Attending):
 class OneCache(_Attending):
     def places(self, layer: int) -> int:
         return 0
+
+
+class OneCacheOfValues(_Attending):
+    def attention(self, x: np.ndarray, layer: int, position: int) -> np.ndarray:
+        self.values = [self.values[0]] * self.c.n_layers
+        return super().attention(x, layer, position)
+
+
+class W2Transposed(Healthy):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        for name, w in self.w.items():
+            if name.endswith("w2.weight"):
+                self.w[name] = np.ascontiguousarray(w.ravel().reshape(w.shape[::-1]).T)
+
+
+class SigmoidOfMinus(Healthy):
+    def activated(self, x: np.ndarray) -> np.ndarray:
+        return x / (1 + np.exp(x))
 
 
 class FirstLayersCache(_Attending):

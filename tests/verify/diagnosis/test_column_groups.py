@@ -74,6 +74,16 @@ def divided(divisor: float) -> m.InParts:
             "rounded down (floor)",
         ),
         (m.to_parts("scale", change=np.square), "scales-squared", "the square of each scale"),
+        (
+            m.to_parts("int8", change=lambda q: q.reshape(-1, 2)[:, ::-1].reshape(q.shape)),
+            "int8-reordered",
+            "the right int8 of each tensor in another order",
+        ),
+        (
+            m.to_parts("scale", change=lambda s: s.T.reshape(s.shape)),
+            "scales-reordered",
+            "the right scales of each tensor in another order",
+        ),
     ],
 )
 def test_another_recipe_gets_its_name(tmp_path: Path, change: m.InParts, name: str, text: str) -> None:
@@ -86,15 +96,16 @@ def test_another_recipe_gets_its_name(tmp_path: Path, change: m.InParts, name: s
     "change",
     [
         by_columns(lambda scale: scale[::-1]),
-        m.to_parts("int8", change=lambda q: q.T.reshape(q.shape)[::-1]),
+        m.to_parts("int8", change=lambda q: np.random.default_rng(0).integers(-127, 128, q.shape).astype(np.int8)),
         m.requantized(lambda g: (np.rint(g / m.scale_of(g)), m.scale_of(g) ** np.float32(1.5))),
     ],
-    ids=["columns in reverse", "transposed in reverse", "another power"],
+    ids=["columns in reverse", "random int8", "another power"],
 )
 def test_neighbours_have_no_name(tmp_path: Path, change: m.InParts) -> None:
     diagnosis = found(tmp_path, change)
     assert diagnosis.explained == 0, diagnosis
-    assert diagnosis.signature in ("no-known-mistake", "another-checkpoint", "unrelated-numbers")
+    # the scales are the source's, or most numbers are related to it
+    assert diagnosis.signature in ("no-known-mistake", "unrelated-numbers")
 
 
 def test_a_group_size_that_divides_no_height_leaves_other_names() -> None:

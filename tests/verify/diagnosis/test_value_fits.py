@@ -34,6 +34,14 @@ def fp8(dtype: torch.dtype) -> Change:
     return lambda w: torch.from_numpy(w).to(dtype).float().numpy()
 
 
+def fp8_with_scale(dtype: torch.dtype, axis: int | None) -> Change:
+    def change(w: np.ndarray) -> np.ndarray:
+        scale = np.abs(w).max(axis=axis, keepdims=True) / np.float32(torch.finfo(dtype).max)
+        return torch.from_numpy(w / scale).to(dtype).float().numpy() * scale
+
+    return change
+
+
 def pruned(w: np.ndarray) -> np.ndarray:
     return np.where(np.abs(w) <= np.quantile(np.abs(w), 0.2), 0, w)
 
@@ -48,6 +56,13 @@ def pruned(w: np.ndarray) -> np.ndarray:
         (pruned, "", "pruned", " hold the source's large values, and zeros instead of all small ones"),
         (fp8(torch.float8_e4m3fn), "", "rounded-to-fp8", " rounded to fp8 (e4m3)"),
         (fp8(torch.float8_e5m2), "", "rounded-to-fp8", " rounded to fp8 (e5m2)"),
+        (
+            fp8_with_scale(torch.float8_e4m3fn, None),
+            "",
+            "fp8-with-scales",
+            "fp8 (e4m3) with one scale for the tensor",
+        ),
+        (fp8_with_scale(torch.float8_e5m2, 1), "", "fp8-with-scales", "fp8 (e5m2) with one scale for each row"),
     ],
 )
 @pytest.mark.parametrize("kind", ["v0", "v3-bf16"])
