@@ -77,7 +77,6 @@ def certify(
     from verify.run.progress import no_progress  # noqa: PLC0415
 
     prompt = prompt_of(prompt or "", prompt_file, "--prompt")
-
     start_pytorch(None, no_progress)
     import reader_c  # noqa: PLC0415
     from verify.sources import open_source  # noqa: PLC0415
