@@ -56,6 +56,13 @@ def test_texts_of_too_many_bytes_are_refused_unread(tokenizer: Any, kind: str) -
         assert said(status) == ("bytes of the text", -1, "at most", MOST[kind], size)
 
 
+def test_a_block_of_too_many_bytes_is_refused_by_its_size() -> None:
+    tokenizer, status = ffi.new("rc_tokenizer **"), ffi.new("rc_status *")
+    code = lib.rc_tokenizer_open_block(SMALL.content(), 1 << 31, TOKENS, tokenizer, status)
+    assert (code, tokenizer[0]) == (lib.RC_INVALID, ffi.NULL)
+    assert said(status) == ("tokenizer size", -1, "at most", 2**31 - 1, 1 << 31)
+
+
 def test_a_text_has_as_many_tokens_as_there_is_room_for() -> None:
     """bos and eos; of kind 2, three bytes a space; with NFC, three bytes of one; with a prefix, one for each part."""
     assert lib.rc_tokenizer_room(opened(BIN, block=False), 10) == 13

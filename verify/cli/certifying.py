@@ -13,7 +13,6 @@ from verify.cli.arguments import expect_order, explaining
 from verify.cli.option_types import PATH, Choice
 from verify.cli.options import READING, SOURCE, with_options
 from verify.cli.prepare import start_pytorch
-from verify.cli.prompts import prompt_of
 from verify.cli.results import print_json
 
 _of_text = partial(click.option, panel=panels.EVIDENCE)
@@ -73,9 +72,10 @@ def certify(
     expect_order(source, file, "certify")
     if steps < 1:
         raise click.UsageError(f"--steps: expected 1 or more, found {steps}")
-    from verify.errors import CannotJudgeError  # noqa: PLC0415
+    from verify.cli.prompts import prompt_of  # noqa: PLC0415
     from verify.run.progress import no_progress  # noqa: PLC0415
 
+    prompt = prompt_of(prompt or "", prompt_file, "--prompt")
     start_pytorch(None, no_progress)
     import reader_c  # noqa: PLC0415
     from verify.sources import open_source  # noqa: PLC0415
@@ -87,15 +87,10 @@ def certify(
 
     opened = open_source(source, kind=given.pop("source_kind"), **given)
     words, vocab_size = tokenizer or opened.tokenizer_path, opened.hyperparameters.vocab_size
-    fed = read_prompt(prompt_of(prompt or "", prompt_file, "--prompt"), ids, words, vocab_size)
+    fed = read_prompt(prompt, ids, words, vocab_size)
     given_outputs = [read_output(path, fed, words, vocab_size) for path in outputs]
     with explaining(file), pinned_numerics(), reader_c.open(file, mapped=True, check_digests=False) as model:
         judge = GreedyJudge(model, opened, int8=activations == "q8")
-        if not given_outputs and len(fed.ids) >= model.config.max_seq_len:
-            raise CannotJudgeError(
-                f"prompt: expected fewer than max_seq_len = {model.config.max_seq_len} tokens, to have a next one to "
-                f"certify, found {len(fed.ids)}: give a shorter prompt"
-            )
         if given_outputs:
             found = certify_outputs(judge, given_outputs, words)
         else:

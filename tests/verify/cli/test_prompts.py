@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.command_line import run
 
-import exporter
 from verify.cli import prompts
 from verify.cli.prompts import prompt_of
 from verify.demo import CHECKPOINT
@@ -118,14 +116,9 @@ def test_a_prompt_that_cannot_be_read_is_one_line_and_status_2(tmp_path: Path) -
     assert result.stderr == f"error: {tmp_path}: prompt: expected a file of text, found a directory\n"
 
 
-def test_certify_refuses_a_prompt_that_leaves_nothing_to_certify(tmp_path: Path) -> None:
-    file = tmp_path / "model.bin"
-    exporter.export(exporter.open_checkpoint(CHECKPOINT), file, format="v2")
-    prompt = saved(tmp_path, b"In the beginning " * 60)
-    result = run("certify", CHECKPOINT, file, "--prompt-file", prompt)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert re.fullmatch(
-        r"error: prompt: expected fewer than max_seq_len = 256 tokens, to have a next one to certify, found \d+: "
-        r"give a shorter prompt\n",
-        result.stderr,
-    )
+def test_certify_reads_its_prompt_from_a_file(tmp_path: Path) -> None:
+    arguments = ("certify", CHECKPOINT, tmp_path / "model.bin", "--prompt-file", saved(tmp_path, b"\n"))
+    message = f"error: {tmp_path}/prompt.txt: prompt: expected a text, found none: write the prompt into it\n"
+    assert run(*arguments).stderr == message
+    both = run(*arguments, "--prompt", "In the")
+    assert both.stderr == "error: --prompt: expected none beside --prompt-file, found one: omit one of the two\n"
