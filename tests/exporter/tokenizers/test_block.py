@@ -220,7 +220,7 @@ def test_a_block_of_one_token_and_the_largest_one_are_written_and_read(monkeypat
     # without padding behind it
     whole = dataclasses.replace(model, template="x" * 56)
     assert len(write_block(whole)) == 128
-    for one in (model, whole, dataclasses.replace(model, bos=0, eos=0, unk=0, eos_ids=(0,))):
+    for one in (model, whole, dataclasses.replace(model, bos=0, eos=0, eos_ids=(0,))):
         assert parse_block("here", write_block(one)) == one
     for name in ("block", "block_parse"):
         monkeypatch.setattr(f"exporter.tokenizers.{name}.MOST_TOKENS", 3)

@@ -48,14 +48,15 @@ ONE = Rules(kind="bytes", pieces=(b"a",))
     "rules",
     [
         ONE,
-        replace(ONE, bos=0, unk=0, eos=0, ends=(0,), add_bos=True, add_eos=True),
+        replace(ONE, bos=0, eos=0, ends=(0,), add_bos=True, add_eos=True),
         replace(ONE, template="x" * (1 << 20)),
         # no zeros behind it
         replace(ONE, template="x" * 56),
-        replace(BYTES, bos=5, unk=5, eos=5, ends=(5,), added={0: 31, 4: 16}),
+        replace(BYTES, bos=5, eos=5, ends=(5,), added={0: 31, 4: 16}),
+        replace(CHARACTERS, unk=3),
         replace(CHARACTERS, merges=((2, 1),), scores=None),
     ],
-    ids=["one", "ids", "template", "whole", "last", "ranks"],
+    ids=["one", "ids", "template", "whole", "last", "unk", "ranks"],
 )
 def test_what_is_just_allowed_is_read(rules: Rules) -> None:
     assert parse_block(block_of(rules), len(rules.pieces) + 1) == rules
