@@ -32,7 +32,7 @@ def test_tokenizer_config_counts_before_special_tokens_map_and_generation_config
         tmp_path,
         tokenizer_config={"bos_token": {"content": "a"}, "eos_token": None},
         special_tokens_map={"bos_token": "b", "eos_token": "b"},
-        generation_config={"eos_token_id": [9, 7, 9], "bos_token_id": 5},
+        generation_config={"eos_token_id": [9, 7, 9], "bos_token_id": [5, 4]},
         config={"eos_token_id": 8, "bos_token_id": 6},
     )
     assert (found.bos({"a": 1}), found.eos({"b": 2})) == (1, 7)
