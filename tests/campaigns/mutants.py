@@ -72,11 +72,11 @@ TESTS = {
     "scanner.c": _tests("tokenizer_block", "tokenizer_families"),
     "matcher.c": _BLOCK,
     "block_encode.c": _BLOCK,
-    "block_decode.c": _BLOCK,
+    "block_decode.c": (*_tests("tokenizer_block", "tokenizer_calls"), _BLOCK[-1], *_BLOCK[3:-1]),
     "block_head.c": _BLOCK,
     "score_ranks.c": _BLOCK,
     "block_parse.c": _BLOCK,
-    "tokenizer.c": (*_tests("tokenizer", "tokenizer_block", "tokenizer_calls", "model_tokenizer"), _BIN, _BLOCK[-1]),
+    "tokenizer.c": (*_tests("tokenizer_calls"), _BIN, _BLOCK[-1], *_BLOCK[:-1], *_tests("tokenizer")),
     "sample.c": _tests("sampler"),
 }
 
