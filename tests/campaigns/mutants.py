@@ -25,8 +25,9 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
-from c_mutations import Mutant, mutants
+from c_mutations import mutants
 from c_workshop import SAME_CODE, Tests, compile_objects, open_workshop, tried
+from fates import Fates
 from record import RESULTS, Row, options, save
 
 from reader_c.build import SOURCE_DIR
@@ -81,37 +82,6 @@ TESTS = {
 }
 
 
-class Fates:
-    """What became of the mutants of a file: kept on disk as it is known, and forgotten when the file changes."""
-
-    def __init__(self, file: str, text: str, *, again: bool) -> None:
-        KEPT.mkdir(exist_ok=True)
-        self._path = KEPT / f"{file}.jsonl"
-        self._text = hashlib.sha256(text.encode()).hexdigest()
-        self.seconds = 0.0
-        self._of: dict[str, str] = {}
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ['["", 0]']
-        (of, seconds), *kept = (json.loads(line) for line in lines)
-        if of == self._text:
-            self.seconds = seconds
-            self._of = {key: fate for key, fate in kept if fate or not again}
-        self.spend(0.0)
-
-    def get(self, mutant: Mutant) -> str | None:
-        return self._of.get(mutant.key)
-
-    def put(self, mutant: Mutant, fate: str) -> None:
-        self._of[mutant.key] = fate
-        with self._path.open("a", encoding="utf-8") as kept:
-            kept.write(json.dumps([mutant.key, fate]) + "\n")
-
-    def spend(self, seconds: float) -> None:
-        """Add to the time that all trials took."""
-        self.seconds += seconds
-        lines = [[self._text, self.seconds], *self._of.items()]
-        self._path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-
-
 @contextmanager
 def workshops(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Open so many copies of the reader, which try mutants side by side."""
@@ -128,19 +98,19 @@ def judge(file: str, pool: ProcessPoolExecutor, given: argparse.Namespace) -> in
     text = (SOURCE_DIR / file).read_text(encoding="utf-8")
     every = [mutant for mutant in mutants(file, text) if not given.kind or mutant.kind in given.kind]
     listed = {mutant for mutant in every if mutant.makes_no_difference(text)}
-    fates = Fates(file, text, again=given.again)
-    left = [mutant for mutant in every if mutant not in listed and fates.get(mutant) is None]
+    fates = Fates(KEPT, file, text, again=given.again)
+    left = [mutant for mutant in every if mutant not in listed and fates.get(mutant.key) is None]
     running = {pool.submit(tried, mutant, text, TESTS[file]): mutant for mutant in left}
     for done in as_completed(running):
-        fates.put(running[done], done.result())
+        fates.put(running[done].key, done.result())
         if not done.result():
             print(f"survived: {running[done].told(text)}", flush=True)
     fates.spend(time.monotonic() - began)
     rows = []
     for kind in dict.fromkeys(mutant.kind for mutant in every):
         own = [mutant for mutant in every if mutant.kind == kind]
-        same = sum(mutant in listed or fates.get(mutant) == SAME_CODE for mutant in own)
-        survived = sum(mutant not in listed and fates.get(mutant) == "" for mutant in own)
+        same = sum(mutant in listed or fates.get(mutant.key) == SAME_CODE for mutant in own)
+        survived = sum(mutant not in listed and fates.get(mutant.key) == "" for mutant in own)
         told = f"{len(own) - same - survived} noticed, {same} make no difference, {survived} others"
         rows.append(Row(kind, len(own), told, survived))
         print(f"{file}: {kind}: {len(own)}: {told}", flush=True)

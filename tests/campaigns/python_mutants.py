@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import re
@@ -35,43 +34,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from deciding import ROOT, deciding, tests_of
+from fates import Fates
 from mutations import Mutant, mutants
 from record import Row, options, save
 from recorded import is_recorded, name_of, since_last_run
 from workshop import open_workshop, tried
 
 KEPT = ROOT / ".mutants-python"
-
-
-class Fates:
-    """What became of a module's mutants: kept on disk as it is known, and forgotten when the module changes."""
-
-    def __init__(self, module: str, text: str, *, again: bool) -> None:
-        KEPT.mkdir(exist_ok=True)
-        self._path = KEPT / f"{module.replace('/', '.')}.jsonl"
-        self._text = hashlib.sha256(text.encode()).hexdigest()
-        self.seconds = 0.0
-        self._of: dict[str, str] = {}
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ['["", 0]']
-        (of, seconds), *kept = (json.loads(line) for line in lines)
-        if of == self._text:
-            self.seconds = seconds
-            self._of = {key: fate for key, fate in kept if fate or not again}
-        self.spend(0.0)
-
-    def get(self, mutant: Mutant) -> str | None:
-        return self._of.get(mutant.key)
-
-    def put(self, mutant: Mutant, fate: str) -> None:
-        self._of[mutant.key] = fate
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([mutant.key, fate]) + "\n")
-
-    def spend(self, seconds: float) -> None:
-        """Add to the time that all trials took."""
-        self.seconds += seconds
-        lines = [[self._text, self.seconds], *self._of.items()]
-        self._path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
 
 def changed_lines(since: str, module: str) -> set[int]:
@@ -135,14 +104,14 @@ def judge_module(module: str, tries: Trials, given: argparse.Namespace) -> int:
     every = list(mutants(module, text))
     chosen, counted, how = choice(module, text, every, given)
     seen = [mutant for mutant in chosen if not mutant.unseen]
-    fates = Fates(module, text, again=given.again)
-    for mutant, fate in tries.of([one for one in seen if fates.get(one) is None]):
-        fates.put(mutant, fate)
+    fates = Fates(KEPT, module, text, again=given.again)
+    for mutant, fate in tries.of([one for one in seen if fates.get(one.key) is None]):
+        fates.put(mutant.key, fate)
         if not fate:
             print(f"survived: {mutant.told}", flush=True)
     fates.spend(time.monotonic() - began)
-    survived = sum(fates.get(mutant) == "" for mutant in seen)
-    untried = sum(fates.get(mutant) is None for mutant in seen)
+    survived = sum(fates.get(mutant.key) == "" for mutant in seen)
+    untried = sum(fates.get(mutant.key) is None for mutant in seen)
     unseen = sum(mutant.unseen for mutant in counted)
     noticed = len(counted) - unseen - survived - untried
     told = f"{noticed} noticed, {unseen} make no difference, {survived} others{how}"

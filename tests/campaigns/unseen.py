@@ -128,6 +128,11 @@ UNSEEN: dict[tuple[str, str, str], str] = {
     ): "a byte that is no part of UTF-8 is not 0",
     (
         "block_parse.c",
+        "if (b->added[token] && !(b->added[token] & RC_NORMALIZED) == !normalized)",
+        "||",
+    ): "more room than the patterns need, and a matcher without patterns finds nothing",
+    (
+        "block_parse.c",
         "if (left && right && left + right <= p->piece_bytes) {",
         "<",
     ): "the piece that they make is there, too: all three are longer than any two",

@@ -42,7 +42,7 @@ def rotation(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: Noi
     # the exact angle, in float64 even if the rest is float32
     angle = torch.arange(length, dtype=torch.float64)[:, None] * frequencies(hyper)
     scaled = 1 if scaling.type in _WITH_RATIO else 0
-    angle = noise.angle(angle, hyper.rotated, hyper.rope_theta, roundings_of_ratio=scaled)
+    angle = noise.angle(angle, hyper.rotated, hyper.rope_theta, scaled, _growth(hyper))
     rotated = torch.polar(torch.ones_like(angle), angle)
     roundings = 1
     if scaling.type in WITH_ATTENTION_FACTOR:
@@ -52,25 +52,51 @@ def rotation(hyper: Hyperparameters, length: int, dtype: torch.dtype, noise: Noi
     return rotated.to(torch.complex128 if dtype == torch.float64 else torch.complex64)
 
 
+def _growth(hyper: Hyperparameters) -> torch.Tensor | None:
+    """Return how many times larger the relative error of a frequency becomes in llama3's ratio: (rotary_dim / 2,).
+
+    Within the band between both factors, the ratio is a linear function of the pair's own frequency. An engine that
+    computes it in float32 subtracts two numbers of one size there, which leaves their errors.
+    """
+    scaling = hyper.rope_scaling
+    if scaling.type != "llama3":
+        return None
+    periods, kept = _llama3_blend(scaling, _plain(hyper))
+    ratio = kept + (1 - kept) / scaling.factor
+    steepness = (1 - 1 / scaling.factor) * periods / (scaling.high_freq_factor - scaling.low_freq_factor)
+    return torch.where((kept > 0) & (kept < 1), steepness / ratio, 0.0)
+
+
+def _plain(hyper: Hyperparameters) -> torch.Tensor:
+    """Return the frequencies without scaling: float64 (rotary_dim / 2,)."""
+    half = hyper.rotated // 2
+    return torch.exp(-math.log(hyper.rope_theta) * torch.arange(half, dtype=torch.float64) / half)
+
+
+def _llama3_blend(scaling: RopeScaling, plain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the periods of each pair within the original length, and the share of its frequency that is kept.
+
+    Frequencies with many periods are kept, those with few are slowed, and others are blended.
+    """
+    periods = plain * scaling.original_max_positions / (2 * math.pi)
+    width = scaling.high_freq_factor - scaling.low_freq_factor
+    return periods, ((periods - scaling.low_freq_factor) / width).clamp(0, 1)
+
+
 def frequencies(hyper: Hyperparameters) -> torch.Tensor:
     """Return the radians by which each pair rotates from one position to the next: float64 (rotary_dim / 2,)."""
-    half, scaling = hyper.rotated // 2, hyper.rope_scaling
-    pairs = torch.arange(half, dtype=torch.float64)
-    plain = torch.exp(-math.log(hyper.rope_theta) * pairs / half)
+    scaling, plain = hyper.rope_scaling, _plain(hyper)
     match scaling.type:
         case "none" | "dynamic":
             kept = torch.ones_like(plain)
         case "linear":
             kept = torch.zeros_like(plain)
         case "llama3":
-            # periods within the original length: frequencies with many are kept, with few slowed, others blended
-            periods = plain * scaling.original_max_positions / (2 * math.pi)
-            width = scaling.high_freq_factor - scaling.low_freq_factor
-            kept = ((periods - scaling.low_freq_factor) / width).clamp(0, 1)
+            _, kept = _llama3_blend(scaling, plain)
         case "longrope":
             return plain / torch.tensor(scaling.short_factors, dtype=torch.float64)
         case "yarn":
-            kept = 1 - _yarn_ramp(hyper, scaling, pairs)
+            kept = 1 - _yarn_ramp(hyper, scaling, torch.arange(len(plain), dtype=torch.float64))
         case _:
             raise ValueError(f"rope_scaling: {scaling.type}")
     return plain * kept + (plain / scaling.factor * (1 - kept) if scaling.factor else 0.0)

@@ -89,20 +89,30 @@ class Noise:
             return largest(logits, count)
         return largest(self._exact(logits), count).repeat(1 + self.draws, *(1,) * (logits.ndim - 1))
 
-    def angle(self, angle: torch.Tensor, rotated: int, theta: float, roundings_of_ratio: int = 0) -> torch.Tensor:
+    def angle(
+        self,
+        angle: torch.Tensor,
+        rotated: int,
+        theta: float,
+        roundings_of_ratio: int = 0,
+        growth: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Perturb RoPE's position * frequency (length, pairs); with draws (windows, length, pairs).
 
         rotated: how many elements of a head are rotated. Each entry has one rounding, and the error of its frequency,
         which is the same at every position: powf, a reciprocal, the exponent 2j / rotated, whose float32 error is
         known and grows by log(theta) in the power, and with a scaled RoPE the product with a ratio. The power of the
-        first pair is exactly 1.
+        first pair is exactly 1. growth: (pairs,), how many times larger the ratio has the frequency's own error, and
+        those of the four roundings by which it is computed of it; None for a ratio that is a constant.
         """
         if not self.draws:
             return angle
         exponent = torch.arange(angle.shape[1], dtype=angle.dtype) * 2 / rotated
         of_exponent = math.log(theta) * (exponent.to(torch.float32).to(exponent.dtype) - exponent)
-        roundings = 2 * (exponent > 0) + roundings_of_ratio
-        sizes = torch.sqrt(roundings * ROUNDING_VARIANCE + of_exponent.square())
+        of_power = 2 * (exponent > 0) * ROUNDING_VARIANCE + of_exponent.square()
+        grown = torch.zeros_like(exponent) if growth is None else growth
+        of_ratio = (roundings_of_ratio + 4 * grown.square()) * ROUNDING_VARIANCE
+        sizes = torch.sqrt((1 + grown).square() * of_power + of_ratio)
         errors = self._signs(1, len(sizes)) * sizes + self._normal((self.draws, *angle.shape), angle.dtype)
         noisy = angle * (1 + errors)
         # one rotation serves all windows of a draw

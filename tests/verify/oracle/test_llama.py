@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import exporter
 from verify.oracle import llama, rope
 from verify.oracle.rounding_noise import UNIT, Noise
-from verify.sources import RopeScaling
+from verify.sources import Hyperparameters, RopeScaling
 from verify.sources.huggingface import HuggingFaceSource
 from verify.system.optional_imports import quiet_transformers
 from verify.testing import configs
@@ -274,13 +274,60 @@ def test_yarn_counts_the_pairs_of_the_rotated_part_as_transformers_does(original
         (RopeScaling(), 0),
         (RopeScaling("dynamic", 4.0, 4000), 0),
         (RopeScaling("linear", 4.0), 1),
-        (RopeScaling("llama3", 4.0, 2000, 1.0, 4.0), 1),
+        # neither pair is in the band
+        (RopeScaling("llama3", 4.0, 200, 1.0, 4.0), 1),
         (RopeScaling("yarn", 4.0, 2000, beta_fast=32.0, beta_slow=1.0, attention_factor=1.5, truncate=True), 1),
     ],
 )
 def test_a_ratio_is_one_more_rounding_of_a_frequency(scaling: RopeScaling, of_ratio: int) -> None:
-    config = toy(dim=4, n_heads=1, n_kv_heads=1, max_seq_len=4000)
-    model = dataclasses.replace(hyperparameters(config), rope_scaling=scaling)
+    # the first pair's power of theta is exact, the second one's is not
+    expected = torch.tensor([0.0, 2.0], dtype=torch.float64) + of_ratio
+    torch.testing.assert_close(roundings_of_frequencies(scaling), expected, rtol=0, atol=0.15)
+
+
+@pytest.mark.parametrize("band", [(1.0, 4.0), (3.0, 4.0), (3.1, 3.2)])
+def test_in_the_band_of_llama3_a_frequency_s_error_grows_as_its_ratio_does(band: tuple[float, float]) -> None:
+    scaling = RopeScaling("llama3", 4.0, 2000, *band)
+    model, step = model_with(scaling), 1e-7
+    other = dataclasses.replace(model, rope_theta=model.rope_theta / (1 + step) ** 2)  # 1 + step times the frequency
+    growth = float(rope.frequencies(other)[1] / rope.frequencies(model)[1] - 1) / step - 1
+    assert growth > 0.5
+    found = roundings_of_frequencies(scaling)[1]
+    assert float(found) == pytest.approx(2 * (1 + growth) ** 2 + 1 + 4 * growth**2, rel=0.02)
+
+
+@pytest.mark.parametrize("width", [3.0, 1.0, 0.1, 0.01])
+def test_frequencies_of_transformers_are_within_the_noise_of_llama3(width: float) -> None:
+    """A ratio in float32 is a difference divided by the band's width."""
+    with quiet_transformers() as transformers:
+        config = transformers.LlamaConfig(
+            hidden_size=256,
+            num_attention_heads=1,
+            rope_parameters={
+                "rope_type": "llama3",
+                "rope_theta": 1e4,
+                "factor": 32.0,
+                "original_max_position_embeddings": 2000,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 1.0 + width,
+            },
+        )
+        theirs, _ = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    scaling = RopeScaling("llama3", 32.0, 2000, 1.0, 1.0 + width)
+    model = dataclasses.replace(model_with(scaling, dim=256), rope_theta=1e4)
+    error = theirs.double() / rope.frequencies(model) - 1
+    sizes = (roundings_of_frequencies(scaling, dim=256) * 0.18 * UNIT**2).sqrt()
+    assert float((error.abs() / sizes.clamp(min=1e-30)).max()) < 6
+
+
+def model_with(scaling: RopeScaling, dim: int = 4) -> Hyperparameters:
+    config = toy(dim=dim, n_heads=1, n_kv_heads=1, max_seq_len=4000)
+    return dataclasses.replace(hyperparameters(config), rope_scaling=scaling)
+
+
+def roundings_of_frequencies(scaling: RopeScaling, dim: int = 4) -> torch.Tensor:
+    """Return the variance that draws give each frequency, in roundings: (dim / 2,)."""
+    model = model_with(scaling, dim)
     positions = torch.arange(4000, dtype=torch.float64)[:, None]
     exact = rope.rotation(model, 4000, torch.float64, Noise())
     rotations = rope.rotation(model, 4000, torch.float64, Noise(1, 8))
@@ -288,7 +335,4 @@ def test_a_ratio_is_one_more_rounding_of_a_frequency(scaling: RopeScaling, of_ra
     rotated = (rotations[1:] / exact).angle()
     # what all positions share, as a part of the frequency
     shared = (rotated * positions).sum(dim=1) / positions.square().sum(dim=0) / rope.frequencies(model)
-    # the first pair's power of theta is exact, the second one's is not
-    expected = torch.tensor([0.0, 2.0], dtype=torch.float64) + of_ratio
-    variance = shared.square().mean(dim=0) / (0.18 * UNIT**2)
-    torch.testing.assert_close(variance, expected, rtol=0, atol=0.15)
+    return shared.square().mean(dim=0) / (0.18 * UNIT**2)
