@@ -29,8 +29,12 @@ def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistaken
         yield MistakenReference(
             m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), hyper, load, rotating(_halves, "q", "k")
         )
-    for names, what in ((("q", "k"), "queries and keys"), (("q",), "queries"), (("k",), "keys")):
-        sentence = m.ROPE_BACKWARDS.of_engine(what=what)
+    for names, what, same in (
+        (("q", "k"), "queries and keys", ", or exchanges cosine and sine, which gives the same logits"),
+        (("q",), "queries", ""),
+        (("k",), "keys", ""),
+    ):
+        sentence = m.ROPE_BACKWARDS.of_engine(what=what) + same
         yield MistakenReference(m.ROPE_BACKWARDS, sentence, hyper, load, rotating(_backwards, *names))
     for found, signs in _SIGNS.items():
         rotate = rotating(_with_signs(signs), "q", "k")

@@ -57,6 +57,13 @@ class KeysBackwards(_Attending):
         return x if what == "v" else self.rotated(x, -position if what == "k" else position)
 
 
+class CosineAndSineExchanged(Healthy):
+    def rotated(self, x: np.ndarray, position: int) -> np.ndarray:
+        turned = super().rotated(x, -position)
+        # a quarter of a turn more in every pair
+        return np.stack((-turned[:, 1::2], turned[:, 0::2]), axis=2).reshape(x.shape)
+
+
 class TurnedTwice(_Attending):
     def turned(self, x: np.ndarray, position: int, what: str) -> np.ndarray:
         return x if what == "v" else self.rotated(self.rotated(x, position), position)

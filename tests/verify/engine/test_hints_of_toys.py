@@ -52,6 +52,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     ("engine", "name", "text"),
     [
         (toys.KeysBackwards, "rope-backwards", "rotates keys in the opposite direction"),
+        (toys.CosineAndSineExchanged, "rope-backwards", "queries and keys in the opposite direction, or exchanges"),
         (toys.TurnedTwice, "rope-frequencies", "2 times as large, as if RoPE were applied twice"),
         (toys.OverAllHeads, "rope-frequencies", "from the element's place among all heads over dim"),
         (toys.OverDim, "rope-frequencies", "with 2i / dim in the exponent"),
