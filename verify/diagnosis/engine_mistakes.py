@@ -22,6 +22,7 @@ ROPE_HALF_SPLIT = Mistake(
     "rope-half-split", by_engine="rotates the pairs (i, i + head_dim / 2) of each head instead of (2i, 2i + 1)"
 )
 ROPE_BACKWARDS = Mistake("rope-backwards", by_engine="rotates {what} in the opposite direction")
+ROPE_SIGNS = Mistake("rope-signs", by_engine="rotates each pair (x, y) of queries and keys to ({found})")
 ROPE_MISSING = Mistake("rope-missing", by_engine="does not apply RoPE to {what}")
 ROPE_ON_VALUES = Mistake("rope-on-values", by_engine="applies RoPE to values, too")
 ROPE_POSITION = Mistake("rope-position", by_engine="takes RoPE's angles for {what} from the position {side}")
@@ -49,6 +50,10 @@ UNFILLED_PLACES = Mistake(
     "unfilled-places",
     by_engine="takes softmax over all {count} places of its cache, with score 0 for unfilled ones",
 )
+CHUNKS_UNMASKED = Mistake(
+    "chunks-unmasked", by_engine="attends to later positions within each chunk of {count}: no causal mask inside it"
+)
+SOFTMAX_OFF_BY_ONE = Mistake("softmax-off-by-one", by_engine="adds 1 to the denominator of attention's softmax{when}")
 SHARED_CACHE = Mistake("shared-cache", by_engine="{what}")
 HEADS_LAYOUT = Mistake(
     "heads-layout", by_engine="puts the first elements of all heads side by side before wo, then the second ones"
@@ -90,6 +95,9 @@ NORMED_RESIDUAL = Mistake(
     "normed-residual", by_engine="adds what each half computes to its normed input instead of the residual stream"
 )
 GATE_AND_UP = Mistake("gate-and-up", by_engine="{what}")
+RESIDUAL_SCALED = Mistake(
+    "residual-scaled", by_engine="multiplies by {factor:.8g} what each half adds to the residual stream"
+)
 RESIDUAL = Mistake("residual", by_engine="omits {what} from the residual sum")
 INT8_ROUNDING = Mistake("int8-rounding", by_engine="rounds int8 activations {found}")
 WEIGHT_SCALES_MOVED = Mistake(
@@ -102,6 +110,7 @@ INT8_MISSING_BEFORE = Mistake(
 )
 INT8_MISSING = Mistake("int8-missing", by_engine="multiplies by float activations instead of rounding them to int8")
 EMBEDDING_SCALED = Mistake("embedding-scaled", by_engine="multiplies the embeddings by {factor}")
+TOKEN_BEFORE = Mistake("token-before", by_engine="puts token {token} before the sequence, as if it added a BOS token")
 TOKENS_LATE = Mistake("tokens-late", by_engine="embeds at each position the token before")
 ONE_EMBEDDING = Mistake("one-embedding", by_engine="computes token {token} with {found}")
 NORM_PLUS_ONE = Mistake("norm-plus-one", by_engine="multiplies by 1 + the weights of {what} instead of the weights")
@@ -122,6 +131,10 @@ LOGITS_CAPPED = Mistake(
 )
 LOGITS_NORMALISED = Mistake("logits-normalised", by_engine="gives {what} instead of logits")
 LOGITS_NARROWED = Mistake("logits-narrowed", by_engine="rounds the logits to {found}")
+REPETITION_PENALTY = Mistake(
+    "repetition-penalty",
+    by_engine="divides positive and multiplies negative logits of {which} by {factor:.8g}: a repetition penalty",
+)
 LOGITS_EXCHANGED = Mistake("logits-exchanged", by_engine="exchanges the logits of tokens {one} and {other}")
 LOGITS_LATE = Mistake("logits-late", by_engine="gives each position the logits of the position before")
 

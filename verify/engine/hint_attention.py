@@ -68,6 +68,14 @@ def of_cache(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistake
             sentence = m.CACHE_NARROWED.of_engine(what=what, found=found)
             narrow = _changed(_narrowed(dtype), *names)
             yield MistakenReference(m.CACHE_NARROWED, sentence, hyper, load, narrow, coarse=True)
+    for found, rounded in (
+        ("int8 with a scale for each head", _to_int8(hyper.head_dim)),
+        ("int8 with a scale for each position", _to_int8(0)),
+        ("fp8 (e4m3)", _narrowed(torch.float8_e4m3fn)),
+    ):
+        sentence = m.CACHE_NARROWED.of_engine(what="keys and values", found=found)
+        narrow = _changed(rounded, "v", "k_rotated")
+        yield MistakenReference(m.CACHE_NARROWED, sentence, hyper, load, narrow, coarse=True)
 
 
 # ---- changes of operations ----
@@ -145,6 +153,18 @@ def _zero_from(first: int) -> Change:
 def _narrowed(dtype: torch.dtype) -> Change:
     # float32 first, as an engine has it
     return lambda cached: cached.float().to(dtype).to(cached.dtype)
+
+
+def _to_int8(size: int) -> Change:
+    """Round to int8 with a scale for so many elements; 0: for all of a position."""
+
+    def rounded(cached: torch.Tensor) -> torch.Tensor:
+        groups = cached.float().unflatten(-1, (-1, size or cached.shape[-1]))
+        scale = groups.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        held: torch.Tensor = (groups / scale).round() * scale
+        return held.flatten(-2).to(cached.dtype)
+
+    return rounded
 
 
 def _first_kv_head(hyper: Hyperparameters, _rotation: torch.Tensor | None) -> llama.Watch:

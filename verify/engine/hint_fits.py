@@ -123,6 +123,11 @@ def _numbers(hyper: Hyperparameters, load: Load) -> Iterator[FreeNumber]:
         sentence = m.EMBEDDING_SCALED.of_engine(factor=f"{value:.8g}")
         return MistakenReference(m.EMBEDDING_SCALED, sentence, hyper, load, embedding=value)
 
+    def residual(value: float) -> MistakenReference:
+        sentence = m.RESIDUAL_SCALED.of_engine(factor=value)
+        scaled = replace(hyper, residual_scale=hyper.residual_scale * value)
+        return MistakenReference(m.RESIDUAL_SCALED, sentence, scaled, load)
+
     if hyper.rope_theta > 0 and any(hyper.layer(number).rope != "none" for number in range(hyper.n_layers)):
         yield FreeNumber(hyper.rope_theta, theta)
     yield FreeNumber(1.0, scores)
@@ -130,6 +135,7 @@ def _numbers(hyper: Hyperparameters, load: Load) -> Iterator[FreeNumber]:
     if hyper.norm_eps > 0:
         yield FreeNumber(hyper.norm_eps, eps)
     yield FreeNumber(1.0, embedding)
+    yield FreeNumber(1.0, residual)
 
 
 def _scaled(operation: str, factor: float) -> MakeWatch:

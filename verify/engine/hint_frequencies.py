@@ -33,6 +33,7 @@ def of_frequencies(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefer
     pairs = torch.arange(half, dtype=torch.float64)
     of_one = {
         "with 2i / dim in the exponent instead of 2i / head_dim": exponents(2 * pairs / hyper.dim),
+        "with 4i / head_dim in the exponent instead of 2i / head_dim": exponents(2 * pairs / half),
         "one pair too far": exponents((pairs + 1) / half),
         "up to an exponent of 1, from evenly spaced numbers": exponents(pairs / (half - 1)),
         "in reverse order": right.flip(0),

@@ -16,11 +16,13 @@ _OF_LARGEST = 2.0**-20
 _DIGITS = range(1, 9)
 
 
-def mistaken_logits(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str, Logits]]:
+def mistaken_logits(
+    right: Logits, engine: Logits, tokens: NDArray[np.int64] | None = None
+) -> Iterator[tuple[Mistake, str, Logits]]:
     """Yield (mistake, sentence, the logits that it makes of the right ones), the simplest first.
 
-    right, engine: (length, vocab_size). Numbers in a sentence are read off the engine's logits; those with the fewest
-    digits come first.
+    right, engine: (length, vocab_size). tokens: (length,), of the window. Numbers in a sentence are read off the
+    engine's logits; those with the fewest digits come first.
     """
     for factor in _short(float((right * engine).sum() / np.square(right).sum())):
         yield m.LOGITS_SCALED, _factor(factor), right * factor
@@ -35,6 +37,8 @@ def mistaken_logits(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, st
         yield m.ROWS_SHIFTED, sentence, np.roll(right, by, axis=1)
     yield from _exchanged(right, engine)
     yield from _narrowed(right, engine)
+    if tokens is not None:
+        yield from _penalised(right, engine, tokens)
     yield m.LOGITS_LATE, m.LOGITS_LATE.of_engine(), np.concatenate((right[:1], right[:-1]))
 
 
@@ -45,6 +49,23 @@ def _exchanged(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str, Lo
         made = right.copy()
         made[:, [one, other]] = right[:, [other, one]]
         yield m.LOGITS_EXCHANGED, m.LOGITS_EXCHANGED.of_engine(one=one, other=other), made
+
+
+def _penalised(right: Logits, engine: Logits, tokens: NDArray[np.int64]) -> Iterator[tuple[Mistake, str, Logits]]:
+    """Penalise at each position the tokens that have been, with its own one or without."""
+    for begin, which in ((0, "tokens that have been"), (1, "tokens that have been before")):
+        been = np.zeros(right.shape, np.bool_)
+        for position, token in enumerate(tokens):
+            been[position + begin :, token] = True
+        positive = right > 0
+        judged = been & (right != 0) & (engine != 0)
+        if not judged.any():
+            continue
+        share = np.divide(engine, right, out=np.ones_like(right), where=judged)
+        factors = np.where(positive, np.divide(1, share, out=np.ones_like(share), where=judged), share)
+        for factor in _short(float(np.median(factors[judged]))):
+            made = np.where(been, np.where(positive, right / factor, right * factor), right)
+            yield m.REPETITION_PENALTY, m.REPETITION_PENALTY.of_engine(which=which, factor=factor), made
 
 
 def _narrowed(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str, Logits]]:

@@ -39,7 +39,8 @@ class MistakenReference:
     if not llama.layer. one_by_one: makes what computes each layer if positions must be computed one after the other.
     whole: earlier positions depend on later ones, so that no part of a window tells. inputs: what the products read,
     if not what they should. coarse: the mistake rounds, so
-    that its own roundings differ between float32 and float64.
+    that its own roundings differ between float32 and float64. chunk: positions depend on the later ones of their
+    chunk of so many. before: a token in front of all others, which has no logits.
     """
 
     mistake: Mistake
@@ -58,6 +59,8 @@ class MistakenReference:
     whole: bool = False
     inputs: llama.Inputs | None = None
     coarse: bool = False
+    chunk: int = 1
+    before: int | None = None
 
 
 @torch.no_grad()
@@ -73,6 +76,8 @@ def logits_of(
     """
     hyper, load, exact = reference.hyper, reference.load, Noise()
     inputs = reference.inputs or inputs
+    if reference.before is not None:
+        tokens = torch.cat((torch.tensor([reference.before]), tokens))
     # one more than the tokens, for mistakes that rotate by the next position
     rotations = rope.rotations(hyper, len(tokens) + 1, dtype, exact)
     within = {kind: rotation[:-1] for kind, rotation in rotations.items()}
@@ -89,7 +94,8 @@ def logits_of(
     if change is not None:
         x = change(x, load("norm.weight").to(dtype))
     classifier = llama.classifier(hyper)
-    return llama.finished(hyper, inputs(x, classifier)[0] @ load(classifier).to(dtype).T, exact)
+    made = llama.finished(hyper, inputs(x, classifier)[0] @ load(classifier).to(dtype).T, exact)
+    return made if reference.before is None else made[1:]
 
 
 def _layers(

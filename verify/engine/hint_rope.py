@@ -12,6 +12,13 @@ from verify.oracle import llama
 from verify.sources import Hyperparameters
 
 Rotate = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# The signs of x cos, y sin, x sin, y cos in a rotated pair, which should be + - + +, by what the pair becomes.
+_Signs = tuple[int, int, int, int]
+_SIGNS: dict[str, _Signs] = {
+    "x cos - y sin, x sin - y cos": (1, -1, 1, -1),
+    "x cos + y sin, x sin + y cos": (1, 1, 1, 1),
+    "x cos - y sin, y cos - x sin": (1, -1, -1, 1),
+}
 
 
 def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[MistakenReference]:
@@ -22,9 +29,16 @@ def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistaken
         yield MistakenReference(
             m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), hyper, load, rotating(_halves, "q", "k")
         )
-    for names, what in ((("q", "k"), "queries and keys"), (("q",), "queries"), (("k",), "keys")):
-        sentence = m.ROPE_BACKWARDS.of_engine(what=what)
+    for names, what, same in (
+        (("q", "k"), "queries and keys", ", or exchanges cosine and sine, which gives the same logits"),
+        (("q",), "queries", ""),
+        (("k",), "keys", ""),
+    ):
+        sentence = m.ROPE_BACKWARDS.of_engine(what=what) + same
         yield MistakenReference(m.ROPE_BACKWARDS, sentence, hyper, load, rotating(_backwards, *names))
+    for found, signs in _SIGNS.items():
+        rotate = rotating(_with_signs(signs), "q", "k")
+        yield MistakenReference(m.ROPE_SIGNS, m.ROPE_SIGNS.of_engine(found=found), hyper, load, rotate)
     for names, what in (
         (("q", "k"), "queries and keys, or takes every position for 0"),
         (("q",), "queries"),
@@ -107,6 +121,17 @@ def _halves(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
 
 def _backwards(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(_complex(heads) * rotations[:-1].conj().unsqueeze(1)).flatten(-2)
+
+
+def _with_signs(signs: _Signs) -> Rotate:
+    def rotate(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+        x, y = heads.unflatten(-1, (-1, 2)).unbind(-1)
+        turn = rotations[:-1].unsqueeze(1)
+        terms = (x * turn.real, y * turn.imag, x * turn.imag, y * turn.real)
+        one, other, third, fourth = (sign * term for sign, term in zip(signs, terms, strict=True))
+        return torch.stack((one + other, third + fourth), dim=-1).flatten(-2)
+
+    return rotate
 
 
 def _not_at_all(heads: torch.Tensor, _rotations: torch.Tensor) -> torch.Tensor:

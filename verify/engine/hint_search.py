@@ -141,7 +141,7 @@ def _explanations(
     seen: Seen, hyper: Hyperparameters, load: Load, group_size: int, inputs: llama.Inputs
 ) -> Iterator[_Explanation]:
     """Yield every mistake that explains the whole window, the simplest first."""
-    for mistake, sentence, made in mistaken_logits(seen.reference, seen.engine.astype(np.float64)):
+    for mistake, sentence, made in mistaken_logits(seen.reference, seen.engine.astype(np.float64), seen.tokens):
         left = seen.left(made)
         if left <= 1:
             yield _Explanation(Hint(mistake, sentence), left, made)
@@ -177,6 +177,8 @@ def _near(
     """Yield the references whose logits are the engine's. inputs: what the engine's products should read."""
     for known in references:
         count = len(tokens) if known.whole else _ONE_BY_ONE if known.one_by_one else seen.tried
+        # whole chunks
+        count = -(-count // known.chunk) * known.chunk
         few = logits_of(known, tokens[:count], torch.float32, inputs).double().numpy()
         if seen.left(few, coarse=known.coarse) > _SCREENED:
             continue

@@ -28,6 +28,8 @@ from verify.engine.hint_switches import of_switches
 from verify.engine.hint_weights import of_omitted_inputs, of_weights
 from verify.sources import Hyperparameters, RopeScaling
 
+# Ids of BOS tokens: of SentencePiece models, GPT-2, Llama 3 and Qwen.
+_BEGINNINGS = (1, 0, 2, 50256, 128000, 151643)
 _NO_TOKENS = torch.empty(0, dtype=torch.int64)
 
 
@@ -50,10 +52,14 @@ def mistaken_references(
     yield from of_heads(hyper, load)
     yield from of_scores(hyper, load)
     # one missing position is a softmax over too few, before a cache is blamed
-    yield from of_softmax(hyper, load)
+    yield from of_softmax(hyper, load, len(tokens))
     yield from of_cache(hyper, load, first)
     yield from of_norms(hyper, load)
     yield from of_weights(hyper, load, tokens, first)
+    for token in _BEGINNINGS:
+        if token < hyper.vocab_size:
+            sentence = m.TOKEN_BEFORE.of_engine(token=token)
+            yield MistakenReference(m.TOKEN_BEFORE, sentence, hyper, load, before=token)
     yield from of_experts(hyper, load)
     yield from of_omitted_inputs(hyper, load, group_size)
     yield from of_layers(hyper, load)

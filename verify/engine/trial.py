@@ -23,7 +23,7 @@ from verify.engine.command import Engine, EngineFailedError
 from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.engine.int8_agreement import Int8Agreement
 from verify.engine.probes import try_probes
-from verify.engine.sequences import Sequences, first_difference
+from verify.engine.sequences import Sequences, Unrepeated, first_difference
 from verify.errors import CannotJudgeError
 from verify.evidence import Window
 from verify.oracle import llama
@@ -132,8 +132,7 @@ class Trial:
             self._fail_not_finite(number, found)
             return
         if ran.unrepeated is not None:
-            reason = "a sequence that runs again after the second sequence in one process gets other logits"
-            self._fail(reason, number, ran.unrepeated)
+            self._blame_repetition(number, ran.unrepeated)
             return
         reference: Logits
         if self.activations == "fp32":
@@ -142,11 +141,11 @@ class Trial:
             first, reference = self._add_int8(number, window, ours, found), ours
         if first is None:
             return
+        by = float(np.abs(found - reference).max())
         if self._first is None:
             self._first = {"window": number, "position": first}
-            if second:
-                self._blame_second(number, window, found)
-        by = float(np.abs(found - reference).max())
+            if second or self._sequences.per_process == 1:
+                self._run_alone(number, window, found, by)
         if self._furthest is None or by > self._furthest[0]:
             limit = self._limit if self.activations == "fp32" else None
             wide = sigma[:].astype(np.float64)
@@ -211,17 +210,21 @@ class Trial:
         how = self._model.storage(matrix)
         return how.group_size if how.storage == "q8_0" else 0
 
-    def _blame_second(self, number: int, window: Window, found: NDArray[np.float32]) -> None:
-        """Find out whether a wrong window is right in a process of its own."""
+    def _blame_repetition(self, number: int, unrepeated: Unrepeated) -> None:
         try:
-            alone = self._sequences.alone(window.tokens)
+            self._fail(self._sequences.reason(unrepeated), number, unrepeated.position)
+        except EngineFailedError as error:
+            self._failure = (str(error), {"window": number})
+
+    def _run_alone(self, number: int, window: Window, found: NDArray[np.float32], by: float) -> None:
+        """Find out whether a wrong window gets other logits in a process of its own. by: how wrong it is."""
+        try:
+            reason = self._sequences.reason_of_wrong(window.tokens, found, by)
         except EngineFailedError as error:
             self._failure = (str(error), {"window": number})
             return
-        position = first_difference(found, alone)
-        if position is not None:
-            reason = "the second sequence in one process gets other logits than in a process of its own"
-            self._fail(reason, number, position)
+        if reason is not None:
+            self._fail(reason[0], number, reason[1])
 
     def _fail(self, reason: str, window: int, position: int, **more: object) -> None:
         self._first = {"window": window, "position": position}

@@ -57,6 +57,13 @@ class KeysBackwards(_Attending):
         return x if what == "v" else self.rotated(x, -position if what == "k" else position)
 
 
+class CosineAndSineExchanged(Healthy):
+    def rotated(self, x: np.ndarray, position: int) -> np.ndarray:
+        turned = super().rotated(x, -position)
+        # a quarter of a turn more in every pair
+        return np.stack((-turned[:, 1::2], turned[:, 0::2]), axis=2).reshape(x.shape)
+
+
 class TurnedTwice(_Attending):
     def turned(self, x: np.ndarray, position: int, what: str) -> np.ndarray:
         return x if what == "v" else self.rotated(self.rotated(x, position), position)
@@ -107,6 +114,71 @@ class Unfilled(_Attending):
         return super().shares(every)[: len(scores)]
 
 
+class OffByOne(_Attending):
+    def shares(self, scores: np.ndarray) -> np.ndarray:
+        return np.exp(scores) / (1 + np.exp(scores).sum())
+
+
+class OffByOneOfLargest(_Attending):
+    def shares(self, scores: np.ndarray) -> np.ndarray:
+        shares = np.exp(scores - scores.max())
+        return shares / (1 + shares.sum())
+
+
+class OffByHalf(_Attending):
+    def shares(self, scores: np.ndarray) -> np.ndarray:
+        return np.exp(scores) / (F(0.5) + np.exp(scores).sum())
+
+
+class SecondSign(Healthy):
+    def rotated(self, x: np.ndarray, position: int) -> np.ndarray:
+        turned, still = super().rotated(x, position), super().rotated(np.zeros_like(x), position)
+        still[:, 0::2], still[:, 1::2] = 0, x[:, 1::2]
+        still = super().rotated(still, position)
+        # x sin + y cos less twice y cos
+        turned[:, 1::2] -= 2 * still[:, 1::2]
+        return turned
+
+
+class Int8Cache(Healthy):
+    def stored(self, cached: np.ndarray) -> np.ndarray:
+        scale = np.abs(cached).max(axis=1, keepdims=True) / F(127)
+        return np.rint(cached / scale) * scale
+
+
+class HardSwish(Healthy):
+    def activated(self, x: np.ndarray) -> np.ndarray:
+        return x * np.clip(x + 3, 0, 6) / F(6)
+
+
+class BosBefore(Healthy):
+    def logits(self, tokens: np.ndarray) -> np.ndarray:
+        return super().logits(np.concatenate(([1], tokens)))[1:]
+
+
+class TwoBefore(Healthy):
+    def logits(self, tokens: np.ndarray) -> np.ndarray:
+        return super().logits(np.concatenate(([1, 1], tokens)))[2:]
+
+
+class Penalised(Healthy):
+    def logits(self, tokens: np.ndarray) -> np.ndarray:
+        made = super().logits(tokens)
+        for position in range(len(tokens)):
+            been = np.unique(tokens[: position + 1])
+            row = made[position, been]
+            made[position, been] = np.where(row > 0, row / F(1.3), row * F(1.3))
+        return made
+
+
+class BranchesHalved(Healthy):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        for name in self.w:
+            if name.endswith(("wo.weight", "w2.weight")):
+                self.w[name] = self.w[name] * F(0.5)
+
+
 class ElementsFirst(_Attending):
     def joined(self, heads: list[np.ndarray]) -> np.ndarray:
         return np.stack(heads, axis=1).ravel()
@@ -141,6 +213,11 @@ class OverAllHeads(_Turning):
 class OverDim(_Turning):
     def frequencies(self, heads: int, size: int) -> np.ndarray:
         return self.theta() ** (-np.arange(0, size, 2) / self.c.dim)
+
+
+class ExponentDoubled(_Turning):
+    def frequencies(self, heads: int, size: int) -> np.ndarray:
+        return self.theta() ** (-2 * np.arange(0, size, 2) / size)
 
 
 class APairFurther(_Turning):

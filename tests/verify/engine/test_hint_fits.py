@@ -73,6 +73,12 @@ def test_a_factor_of_scores_or_of_activations_is_read_off(factor: float) -> None
     assert read_off(scaled("gated", factor)) == {"activation-scaled": f"multiplies silu's result by {factor:g}"}
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.1])
+def test_a_factor_of_what_is_added_to_the_stream_is_read_off(factor: float) -> None:
+    expected = f"multiplies by {factor:g} what each half adds to the residual stream"
+    assert read_off(other(residual_scale=factor))["residual-scaled"] == expected
+
+
 def test_noise_gives_no_number() -> None:
     assert set(read_off(other())) <= {
         "rope-theta",
@@ -80,6 +86,7 @@ def test_noise_gives_no_number() -> None:
         "activation-scaled",
         "norm-eps",
         "embedding-scaled",
+        "residual-scaled",
     }
     noisy = torch.from_numpy(RIGHT * (1 + 1e-3 * np.random.default_rng(0).normal(size=RIGHT.shape)))
     assert read_off(noisy) == {}

@@ -54,6 +54,19 @@ def test_each_is_explained(engine: np.ndarray, name: str, sentence: str) -> None
     assert explained(engine) == (name, sentence)
 
 
+@pytest.mark.parametrize(("begin", "which"), [(0, "tokens that have been"), (1, "tokens that have been before")])
+def test_a_repetition_penalty_is_read_off(begin: int, which: str) -> None:
+    tokens, engine = np.random.default_rng(1).integers(0, 50, 30), RIGHT.copy()
+    for position in range(30):
+        for token in set(tokens[: position + 1 - begin].tolist()):
+            engine[position, token] *= 1.1 if engine[position, token] < 0 else 1 / 1.1
+    made = {sentence: logits for _, sentence, logits in mistaken_logits(RIGHT, engine, tokens)}
+    expected = f"divides positive and multiplies negative logits of {which} by 1.1: a repetition penalty"
+    assert np.abs(made.pop(expected) - engine).max() < 1e-5
+    other = [logits for sentence, logits in made.items() if which + " by" not in sentence]
+    assert min(np.abs(logits - engine).max() for logits in other) > 0.01
+
+
 def test_constant_logits_are_no_reason_to_divide_by_zero() -> None:
     zeros = np.zeros_like(RIGHT)
     with np.errstate(all="raise"):

@@ -52,6 +52,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     ("engine", "name", "text"),
     [
         (toys.KeysBackwards, "rope-backwards", "rotates keys in the opposite direction"),
+        (toys.CosineAndSineExchanged, "rope-backwards", "queries and keys in the opposite direction, or exchanges"),
         (toys.TurnedTwice, "rope-frequencies", "2 times as large, as if RoPE were applied twice"),
         (toys.OverAllHeads, "rope-frequencies", "from the element's place among all heads over dim"),
         (toys.OverDim, "rope-frequencies", "with 2i / dim in the exponent"),
@@ -79,6 +80,15 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
         (toys.AttentionAlone, "residual", "omits the stream before attention of every layer"),
         (toys.LastFeedForwardMissing, "half-missing", "omits the feed forward of layer 2"),
         (toys.NoUp, "gate-and-up", "does not multiply the activation by up"),
+        (toys.OffByOne, "softmax-off-by-one", "adds 1 to the denominator of attention's softmax"),
+        (toys.OffByOneOfLargest, "softmax-off-by-one", "after it subtracted the largest score"),
+        (toys.SecondSign, "rope-signs", "to (x cos - y sin, x sin - y cos)"),
+        (toys.ExponentDoubled, "rope-frequencies", "with 4i / head_dim in the exponent"),
+        (toys.Int8Cache, "cache-narrowed", "rounds keys and values to int8 with a scale for each head"),
+        (toys.HardSwish, "activation", "computes hard-swish instead of silu"),
+        (toys.BosBefore, "token-before", "puts token 1 before the sequence"),
+        (toys.Penalised, "repetition-penalty", "logits of tokens that have been by 1.3"),
+        (toys.BranchesHalved, "residual-scaled", "multiplies by 0.5 what each half adds"),
         (toys.NoNormBeforeFfn, "norm-before-missing", "the norm before the feed forward"),
     ],
 )
@@ -98,6 +108,8 @@ def test_a_mistake_gets_its_name(scene: Scene, engine: type[Healthy], name: str,
         toys.HalfTheEpsilonOutside,
         toys.MeanNorm,
         toys.MixedNorm,
+        toys.OffByHalf,
+        toys.TwoBefore,
     ],
 )
 def test_a_healthy_engine_and_neighbours_of_mistakes_get_no_name(scene: Scene, engine: type[Healthy]) -> None:

@@ -95,10 +95,10 @@ def test_a_rare_token_embedded_as_zero_is_seen_where_it_stands(bench: Bench, tmp
 
 # what an engine does with its second sequence: one that no repetition shows, and one that it does
 SECOND = {
-    "second sequence in one process gets other logits than in a process of its own": (
+    "second sequence in one process gets other logits than in a process of its own, by up to 0.5 (": (
         "static int begun; begun += pos == 0; if (begun == 2) t->logits[0] += 0.5f; return t->logits;"
     ),
-    "runs again after the second sequence in one process gets other logits": (
+    "runs again after the second sequence in one process gets other logits, by up to 0.5, but": (
         "static int begun; begun += pos == 0; if (begun == 3) t->logits[0] += 0.5f; return t->logits;"
     ),
 }
