@@ -87,6 +87,9 @@ TRANSPOSED = Mistake("transposed", "the source's matrix transposed", "multiplies
 ROWS_ROLLED = Mistake("rows-rolled", "the source's rows (or elements) one place too far {direction}")
 
 HEADS_REORDERED = Mistake("heads-reordered", "the source's {what} with the heads in the order {order}")
+HEADS_REPEATED = Mistake(
+    "heads-repeated", "each of the source's {n} heads {times} times, in the order {order}: n_kv_heads should be {n}"
+)
 ROWS_REORDERED = Mistake(
     "rows-reordered",
     "the source's {what}s in another order: {what} {here}, for example, holds its {what} {of}",
