@@ -27,29 +27,28 @@ def diagnose_repeated_heads(model: reader_c.Model, source: Source) -> Diagnosis 
     if found == own or found % own:
         return None
     times, heads = found // own, torch.arange(own)
-    orders = {tuple(order.tolist()): order for order in (heads.repeat_interleave(times), heads.repeat(times))}
-    compared = BitComparison(model, in_file_order(source, model.format))
+    orders = {tuple(index.tolist()): index for index in (heads.repeat_interleave(times), heads.repeat(times))}
+    compared, present = BitComparison(model, in_file_order(source, model.format)), set(model.names)
     held: dict[tuple[int, ...], list[str]] = defaultdict(list)
     names = [f"layers.{layer}.{kind}" for layer in range(source.hyperparameters.n_layers) for kind in _KINDS]
-    for name in set(names) & set(model.names):
-        for key, order in orders.items():
-            if _holds(compared, name, order):
-                held[key].append(name)
+    for name in (name for name in names if name in present):
+        for order, index in orders.items():
+            if _holds(compared, name, index):
+                held[order].append(name)
     if not held:
         return None
-    order = max(held, key=lambda key: len(held[key]))
-    explained = [name for name in names if name in held[order]]
-    shown = ", ".join(map(str, order[: 2 * times])) + (", ..." if len(order) > 2 * times else "")
+    best = max(held, key=lambda order: len(held[order]))
+    shown = ", ".join(map(str, best[: 2 * times])) + (", ..." if len(best) > 2 * times else "")
     what = m.HEADS_REPEATED.of_file(n=own, times=times, order=shown)
-    return diagnosis_of_tensors(m.HEADS_REPEATED.name, what, explained, explained, len(names))
+    return diagnosis_of_tensors(m.HEADS_REPEATED.name, what, held[best], held[best], len(names))
 
 
-def _holds(compared: BitComparison, name: str, order: torch.Tensor) -> bool:
+def _holds(compared: BitComparison, name: str, index: torch.Tensor) -> bool:
     how, size = compared.model.storage(name), compared.hyper.head_dim
     weights = compared.weights(name)
-    if how.shape != (len(order) * size, weights.shape[1]):
+    if how.shape != (len(index) * size, weights.shape[1]):
         return False
-    repeated = weights.view(-1, size, weights.shape[1])[order].flatten(0, 1)
+    repeated = weights.view(-1, size, weights.shape[1])[index].flatten(0, 1)
     derived = parts(repeated, how.storage, how.group_size)
     found = compared.found(name)
     return all(np.array_equal(bits(part).reshape(found[key].shape), found[key]) for key, part in derived.items())
