@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import reader_c
 from verify.checks.certificates import GreedyText
 from verify.checks.coverage import check_coverage
 from verify.checks.metrics import digest_of
@@ -32,6 +33,7 @@ from verify.run.cautions import cautions
 from verify.run.check_findings import CheckFindings
 from verify.run.cost import Cost, long_window_fits
 from verify.run.forecast import RENDERED
+from verify.run.header_size import explained_by, with_explained_size
 from verify.run.last_release import check_comparable, with_baseline
 from verify.run.memory import AT_EASE, Taken, Watch, keep_freed_memory
 from verify.run.options import Options, StrPath
@@ -39,7 +41,7 @@ from verify.run.progress import Meter, Stopwatch, whole_stage
 from verify.run.resume import EvidenceStore, program
 from verify.run.subjects import Subject, open_subject
 from verify.run.worker import Job
-from verify.sources import Source, open_source
+from verify.sources import Source
 from verify.system.numerics import pinned_numerics
 from verify.system.pulse import HASHED, IMPORTED, OF_TRANSFORMERS
 from verify.vectors.engine_outputs import Prompt
@@ -117,13 +119,16 @@ def _open(source: StrPath | Source, path: StrPath, options: Options) -> Iterator
         if not isinstance(source, Source) and Path(source).is_dir() and "transformers" not in sys.modules:
             work += IMPORTED * OF_TRANSFORMERS
         with whole_stage(options.progress, "source", work):
-            subject = stack.enter_context(open_subject(path, options))
+            opening = explained_by(source, **options.reading)
+            try:
+                subject = stack.enter_context(open_subject(path, options))
+            except reader_c.ReaderError as error:
+                if explained := with_explained_size(error, path, opening):
+                    raise explained from error
+                raise
             stack.enter_context(watch.watching())
-            if isinstance(source, Source):
-                opened, where = source, os.fspath(source.path)
-            else:
-                opened = open_source(source, **options.reading)
-                where = os.fspath(source)
+            opened = opening()
+            where = os.fspath(source.path if isinstance(source, Source) else source)
         subject.refuse_conflicts(opened, options)
         yield _Opened(opened, where, subject, watch)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verify.cli.usage import PROGRAM
 from verify.errors import CannotJudgeError
+
+if TYPE_CHECKING:
+    from reader_c import ReaderError
 
 _MAGICS = (b"24ka", b"1cja")
 # the parameters of the reader that are options of a command
@@ -29,8 +33,11 @@ def expect_order(source: str, file: Path, command: str = "verify") -> None:
 
 
 @contextmanager
-def explaining(path: Path) -> Iterator[None]:
-    """Say what a file is that the reader refuses in the block, where that is known, and what to do."""
+def explaining(path: Path, by_source: Callable[[ReaderError], ReaderError | None] | None = None) -> Iterator[None]:
+    """Say what a file is that the reader refuses in the block, where that is known, and what to do.
+
+    by_source: explains an error by the file's source, where that is at hand.
+    """
     import reader_c  # noqa: PLC0415
 
     try:
@@ -40,6 +47,8 @@ def explaining(path: Path) -> Iterator[None]:
             raise
         if found := _other_kind(path):
             raise CannotJudgeError(f"{path}: FILE: expected a .bin file, found {found}") from error
+        if explained := by_source and by_source(error):
+            raise explained from error
         if error.field == "file size":
             raise CannotJudgeError(f"{error}: copy or export it again") from error
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -33,8 +33,18 @@ from verify.cli.options import (
     format_options,
     with_options,
 )
-from verify.cli.prepare import check_directory, expect_engine, signing_key, start_pytorch, verdict_options
+from verify.cli.prepare import (
+    check_directory,
+    expect_engine,
+    expect_prompts,
+    signing_key,
+    start_pytorch,
+    verdict_options,
+)
 from verify.cli.results import deliver, show_notes, show_settings, tell_group_size
+
+if TYPE_CHECKING:
+    from reader_c import ReaderError
 
 _GREEDY_TEXT = (
     click.option(
@@ -92,12 +102,18 @@ def verify(
     show_settings(context, verbose=verbose)
     expect_order(source, file)
     expect_engine(context)
+    expect_prompts(context)
     options = verdict_options({**given, "threads": threads}, notes_of(context))
     key = signing_key(sign_key, given["report"])
     from verify.inspect_file import headline  # noqa: PLC0415
     from verify.report.console import progress_bar, tell  # noqa: PLC0415
 
-    with explaining(file):
+    def by_source(error: ReaderError) -> ReaderError | None:
+        from verify.run.header_size import explained_by, with_explained_size  # noqa: PLC0415
+
+        return with_explained_size(error, file, explained_by(source, **options.reading))
+
+    with explaining(file, by_source):
         tell(headline(file), enabled=not quiet)
     with progress_bar(enabled=not quiet, verbose=verbose) as progress:
         options = shown(options, progress, verbose=verbose)
@@ -166,6 +182,7 @@ def release(
     """
     show_settings(context, verbose=verbose)
     expect_engine(context)
+    expect_prompts(context)
     options = verdict_options(given := {**given, "threads": threads}, notes_of(context))
     export = {name: given[name] for name in OF_EXPORT}
     from verify.report.console import progress_bar, tell  # noqa: PLC0415

@@ -74,6 +74,15 @@ def expect_engine(context: click.Context) -> None:
                 raise click.UsageError(f"{option}: expected --engine or --engine-command beside it, found none")
 
 
+def expect_prompts(context: click.Context) -> None:
+    """Raise UsageError for --steps that was typed without --prompt, and for --prompt beside a directory's format."""
+    prompts = context.params["prompts"]
+    if not prompts and context.get_parameter_source("steps") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--steps: expected --prompt beside it, found none")
+    if prompts and context.params.get("format_name") == "hf":
+        raise click.UsageError("--prompt: expected the format of a .bin file, found hf: omit --prompt")
+
+
 def engine_of(
     library: Path | None, command: str | None, activations: str, seconds: float, memory: int | None
 ) -> Engine | None:

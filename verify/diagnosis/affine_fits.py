@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from verify.diagnosis import mistakes as m
 from verify.diagnosis.bit_comparison import BitComparison
 from verify.diagnosis.derivation import Derivation, Parts, Rows
 from verify.diagnosis.found_numbers import numbers_beside
+from verify.diagnosis.result import listed
 from verify.diagnosis.tensor_mistakes import TensorMistake
 from verify.oracle.expected import quantized
 from verify.sources import Hyperparameters
@@ -161,9 +162,8 @@ def _short(value: float) -> list[float]:
 
 def folded_norm(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
     """Propose the weights of the norm before a matrix, multiplied into its columns."""
-    for kinds, norm in _NORM_BEFORE.items():
-        if any(kind in name for kind in kinds):
-            yield TensorMistake(m.SCALED_BY_NORM, (_by_norm(compared, norm),), fields=(("norm", norm),))
+    if _norm_before(name) is not None:
+        yield TensorMistake(m.SCALED_BY_NORM, (_by_norm(compared),), seen=_norms_before)
 
 
 _NORM_BEFORE = {
@@ -173,8 +173,20 @@ _NORM_BEFORE = {
 }
 
 
-def _by_norm(compared: BitComparison, norm: str) -> Derivation:
-    def derive(rows: Rows) -> Parts:
+def _norm_before(name: str) -> str | None:
+    return next((norm for kinds, norm in _NORM_BEFORE.items() if name.endswith(kinds)), None)
+
+
+def _norms_before(_compared: BitComparison, names: Sequence[str]) -> dict[str, str]:
+    norms = [norm for norm in _NORM_BEFORE.values() if norm in map(_norm_before, names)]
+    return {"norms": listed(norms), "folded": "the norm were" if len(norms) == 1 else "the norms were"}
+
+
+def _by_norm(compared: BitComparison) -> Derivation:
+    def derive(rows: Rows) -> Parts | None:
+        norm = _norm_before(rows.name)
+        if norm is None:
+            return None
         prefix = "" if norm == "norm" else ".".join(rows.name.split(".")[:2]) + "."
         return rows.stored(rows.own * compared.source.tensor(f"{prefix}{norm}.weight"))
 

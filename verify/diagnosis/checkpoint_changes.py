@@ -7,8 +7,9 @@ the difference has a low rank, the numbers have few levels, the rows keep their 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -40,10 +41,15 @@ _STORAGE_UNIT = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8}
 Seen = tuple[Mistake, str]
 
 
+# Rows of a matrix, float64: the file's numbers, the source's, and how much rounding moves each.
+Block = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Corner:
     """Holds the first rows of a matrix, float64: the file's numbers, the source's, and how much rounding moves each.
 
+    blocks: reads all rows, as corners of the same kind. is_embedding: whether its columns are outputs, too.
     int8: of a quantized matrix. group_size: 0 if it is not quantized.
     """
 
@@ -51,6 +57,8 @@ class Corner:
     expected: torch.Tensor
     bound: torch.Tensor
     storage: str
+    blocks: Callable[[], Iterator[Block]]
+    is_embedding: bool
     int8: torch.Tensor | None = None
     group_size: int = 0
 
@@ -78,17 +86,26 @@ def _change_of(compared: BitComparison, name: str) -> Seen | None:
 
 
 def _corner(compared: BitComparison, name: str) -> Corner:
-    _, found, expected = next(numbers_beside(compared, name))
     how = compared.model.storage(name)
-    found, expected = found[:_SQUARE], expected[:_SQUARE]
+    blocks = partial(_blocks, compared, name)
+    found, expected, bound = (part[:_SQUARE] for part in next(blocks()))
+    of_embedding = name == "tok_embeddings.weight"
     if how.storage != "q8_0":
-        bound = _STORAGE_UNIT[how.storage] * torch.maximum(found.abs(), expected.abs())
-        return Corner(found, expected, bound, how.storage)
-    # each number is off by up to half a step, which is a 254th of its group's largest
-    step = found.unflatten(1, (-1, how.group_size)).abs().amax(dim=2) / 127
+        return Corner(found, expected, bound, how.storage, blocks, of_embedding)
     int8 = torch.from_numpy(compared.found(name)["int8"][: len(found)].astype("i8"))
-    bound = step.repeat_interleave(how.group_size, dim=1) / 2
-    return Corner(found, expected, bound, how.storage, int8, how.group_size)
+    return Corner(found, expected, bound, how.storage, blocks, of_embedding, int8, how.group_size)
+
+
+def _blocks(compared: BitComparison, name: str) -> Iterator[Block]:
+    how = compared.model.storage(name)
+    for _, found, expected in numbers_beside(compared, name):
+        if how.storage != "q8_0":
+            bound = _STORAGE_UNIT[how.storage] * torch.maximum(found.abs(), expected.abs())
+        else:
+            # each number is off by up to half a step, which is a 254th of its group's largest
+            step = found.unflatten(1, (-1, how.group_size)).abs().amax(dim=2) / 127
+            bound = step.repeat_interleave(how.group_size, dim=1) / 2
+        yield found, expected, bound
 
 
 # ---- a difference of low rank ----
@@ -106,7 +123,7 @@ def _low_rank(corner: Corner) -> Seen | None:
     for rank in range(1, min(_LOW_RANK, min(off.shape) // 4) + 1):
         off = off - sizes[rank - 1] * torch.outer(left[:, rank - 1], right[rank - 1])
         if float((off.abs() <= _OF_ROUNDING * bound).double().mean()) > _NEARLY_EVERY:
-            if rank == 1 and _is_removed(left[:, 0], corner):
+            if rank == 1 and _is_removed(left[:, 0], right[0], corner):
                 return m.DIRECTION_REMOVED, m.DIRECTION_REMOVED.of_file()
             return m.LOW_RANK_ADDED, m.LOW_RANK_ADDED.of_file(rank=rank)
     return None
@@ -118,14 +135,34 @@ def _changed_everywhere(off: torch.Tensor) -> bool:
     return all(float((off != 0).any(dim=dim).double().mean()) > _ALMOST_ALL for dim in (0, 1))
 
 
-def _is_removed(direction: torch.Tensor, corner: Corner) -> bool:
-    """Return whether the matrix writes nothing in this direction any more, although the source's does.
+def _is_removed(left: torch.Tensor, right: torch.Tensor, corner: Corner) -> bool:
+    """Return whether the matrix writes nothing in one direction any more, although the source's does.
 
-    Only a part of the rows is seen if there are more, in which no direction ends.
+    left, right: the difference's singular vectors in the corner. The direction is one of all rows; for an embedding,
+    which writes its rows, it may be one of all columns.
     """
-    before, after = (float((direction @ part).norm()) for part in (corner.expected, corner.found))
-    noise = _OF_ROUNDING * float((direction.square() @ corner.bound.square()).sum().sqrt())
-    return len(corner.found) < _SQUARE and after <= noise + 1e-3 * before and before > 10 * noise
+    width = len(right)
+    shares = [(found - expected)[:, :width] @ right for found, expected, _ in corner.blocks()]
+    if _writes_nothing(torch.cat(shares), corner.blocks()):
+        return True
+    if not corner.is_embedding:
+        return False
+    rows = corner.found.T, corner.expected.T, corner.bound.T
+    return _writes_nothing(left @ (corner.found - corner.expected), [rows])
+
+
+def _writes_nothing(direction: torch.Tensor, blocks: Iterable[Block]) -> bool:
+    """Return whether the file's rows, but not the source's, add up to nothing but rounding along the direction."""
+    direction = direction / direction.norm()
+    after, before, noise = (torch.zeros((), dtype=torch.float64) for _ in range(3))
+    at = 0
+    for found, expected, bound in blocks:
+        part = direction[at : at + len(found)]
+        at += len(found)
+        after, before = after + part @ found, before + part @ expected
+        noise = noise + (part.square() @ bound.square()).sum()
+    off = _OF_ROUNDING * float(noise.sqrt())
+    return float(after.norm()) <= off + 1e-3 * float(before.norm()) and float(before.norm()) > 10 * off
 
 
 # ---- few levels ----

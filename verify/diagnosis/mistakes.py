@@ -87,6 +87,9 @@ TRANSPOSED = Mistake("transposed", "the source's matrix transposed", "multiplies
 ROWS_ROLLED = Mistake("rows-rolled", "the source's rows (or elements) one place too far {direction}")
 
 HEADS_REORDERED = Mistake("heads-reordered", "the source's {what} with the heads in the order {order}")
+HEADS_REPEATED = Mistake(
+    "heads-repeated", "each of the source's {n} heads {times} times, in the order {order}: n_kv_heads should be {n}"
+)
 ROWS_REORDERED = Mistake(
     "rows-reordered",
     "the source's {what}s in another order: {what} {here}, for example, holds its {what} {of}",
@@ -110,7 +113,7 @@ SCALED = Mistake("scaled", "the source's values multiplied by {factor}")
 OFFSET = Mistake("offset", "the source's values {side} {by}")
 SCALED_AND_OFFSET = Mistake("scaled-and-offset", "the source's values multiplied by {factor}, then {side} {by}")
 SCALED_BY_NORM = Mistake(
-    "scaled-by-norm", "the source's columns multiplied by the weights of {norm}, as if the norm were folded into them"
+    "scaled-by-norm", "the source's columns multiplied by the weights of {norms}, as if {folded} folded into them"
 )
 ROWS_SCALED = Mistake("rows-scaled", "the source's {what}, each multiplied by a factor of its own, {factors}")
 ROWS_NEGATED = Mistake("rows-negated", "the source's values with the opposite sign in {which}")
@@ -193,7 +196,7 @@ SCALES_SQUARED = Mistake("scales-squared", "the right int8, but the square of ea
 # ---- roundings before the tensor was stored ----
 
 ROUNDED_TO_BF16 = Mistake("rounded-to-bf16", "the source's values rounded to bf16")
-ROUNDED_TO_FP16 = Mistake("rounded-to-fp16", "the source's values rounded to fp16")
+ROUNDED_TO_FP16 = Mistake("rounded-to-fp16", "the source's values rounded to fp16{again}")
 ROUNDED_TO_FP8 = Mistake("rounded-to-fp8", "the source's values rounded to fp8 ({which})")
 FP8_WITH_SCALES = Mistake("fp8-with-scales", "the source's values after fp8 ({which}) with one scale for {one}")
 CUT_TO_BF16 = Mistake("cut-to-bf16", "the source's values truncated to bf16 instead of rounded")

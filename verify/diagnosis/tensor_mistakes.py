@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
@@ -27,8 +28,11 @@ from verify.diagnosis.row_orders import (
     transposed,
     whole_heads_permuted,
 )
-from verify.sources import Hyperparameters
 from verify.sources.row_order import is_halved
+
+
+def _nothing(_compared: BitComparison, _names: Sequence[str]) -> dict[str, str]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class TensorMistake:
 
     Two are equal if their sentences are, so that tensors with the same mistake are named together. unknown: rows at
     the tensor's edge for which the mistake gives no values. fields: for the sentence; measured: those of one tensor,
-    which others need not have. ulps: how far a float may be
-    from its derivation, where the mistake's own arithmetic is not known.
+    which others need not have. ulps: how far a float may be from its derivation, where the mistake's own arithmetic
+    is not known. seen: makes fields for the sentence of all tensors that have the mistake.
     """
 
     mistake: m.Mistake
@@ -47,10 +51,12 @@ class TensorMistake:
     fields: tuple[tuple[str, str], ...] = ()
     ulps: int = 0
     measured: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    seen: Callable[[BitComparison, Sequence[str]], dict[str, str]] = field(default=_nothing, compare=False)
 
-    def sentence(self, hyper: Hyperparameters) -> str:
+    def sentence(self, compared: BitComparison, names: Sequence[str]) -> str:
         """Say what the tensors hold."""
-        return self.mistake.of_file(**asdict(hyper) | dict(self.fields + self.measured))
+        fields = dict(self.fields + self.measured) | self.seen(compared, names)
+        return self.mistake.of_file(**asdict(compared.hyper) | fields)
 
     def explains(self, compared: BitComparison, name: str) -> bool:
         """Return whether the mistake gives every bit of the file's tensor, but for `ulps`."""
@@ -219,9 +225,18 @@ _RECIPES = (
     TensorMistake(m.SCALES_SQUARED, (c.requantized(store=torch.square),)),
 )
 
+
+def _rounded_again(compared: BitComparison, names: Sequence[str]) -> dict[str, str]:
+    """Say which of the tensors their storage rounded to bf16 afterwards."""
+    again = [compared.model.storage(name).storage == "bf16" for name in names]
+    if not any(again):
+        return {"again": ""}
+    return {"again": ", then to bf16" if all(again) else ", those stored in bf16 then to bf16"}
+
+
 _ON_THE_WAY = (
     TensorMistake(m.ROUNDED_TO_BF16, (c.on_the_way(torch.Tensor.bfloat16),)),
-    TensorMistake(m.ROUNDED_TO_FP16, (c.on_the_way(torch.Tensor.half),)),
+    TensorMistake(m.ROUNDED_TO_FP16, (c.on_the_way(torch.Tensor.half),), seen=_rounded_again),
     TensorMistake(m.SUBNORMALS_FLUSHED, tuple(map(c.flushed, (2.0**-14, 2.0**-126)))),
     TensorMistake(m.CUT_TO_BF16, (c.on_the_way(c.cut_to_bf16),)),
     TensorMistake(m.CUT_TO_FP16, (c.on_the_way(c.cut_to_fp16),)),

@@ -66,7 +66,7 @@ def _within_tensors(compared: BitComparison, names: Sequence[str]) -> Diagnosis 
     best = max(explained, key=lambda key: len(explained[key]))
     # another mistake may give the same bits of some tensors, and was tried before
     held = [name for name in names if name in explained[best] or best.explains(compared, name)]
-    return diagnosis_of_tensors(best.mistake.name, best.sentence(compared.hyper), held, held, len(names))
+    return diagnosis_of_tensors(best.mistake.name, best.sentence(compared, held), held, held, len(names))
 
 
 def _by_kind(names: Iterable[str]) -> list[list[str]]:

@@ -20,7 +20,7 @@ from verify.checks.storage import HonestCost, lossless
 from verify.checks.storage import verdict as storage_verdict
 from verify.checks.tensors import FoundTensors, check_tensors
 from verify.checks.tokenizer import unread
-from verify.diagnosis import diagnose_tensors
+from verify.diagnosis import diagnose_repeated_heads, diagnose_tensors
 from verify.engine.trial import Trial
 from verify.evidence.depth import traced_windows
 from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
@@ -79,7 +79,8 @@ class Ladder:
             tokenizer: tuple[tuple[str, Bound], ...] = (("tokenizer", "exact"),) if self._written else ()
             skipped_ones = _skipped((("file", "exact"), *tokenizer, ("tensors", "exact"), *self._on_windows), reason)
             reports = tuple(unread(one, tokenizer_place(self._source)) for one in self._written)
-            return CheckFindings((config, *skipped_ones), tokenizers=reports), False
+            repeated = diagnose_repeated_heads(self._model, self._source)
+            return CheckFindings((config, *skipped_ones), tokenizers=reports, diagnosis=repeated), False
         stages = self._forecast.stages(self._job.windows, self._job.depth)
         if self._written:
             stages = {"tokenizer": predicted_work(self._written, self._job.depth), **stages}

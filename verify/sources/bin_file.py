@@ -19,9 +19,9 @@ from verify.sources.bin_layout import (
     layout_v0,
     layout_v1,
     layout_v2,
-    matrix_elements,
     model_of,
     parameters,
+    size_of_q8,
     size_of_v0,
     v0_model,
 )
@@ -30,7 +30,7 @@ from verify.sources.finite import expect_finite
 from verify.sources.old_buffers import check_rotations
 from verify.sources.refusal import refusal
 from verify.sources.row_order import heads_in, paired
-from verify.sources.source import Hyperparameters, Source
+from verify.sources.source import Source
 from verify.sources.tokenizer_place import tokenizer_beside
 from verify.sources.torch_files import sha256
 from verify.sources.unchanged_files import UnchangedFiles
@@ -128,13 +128,8 @@ def _layout(path: Path) -> Layout:
         return layout_v1(model, 0)
     if group_size < 1 or model.dim % group_size or model.hidden_dim % group_size:
         raise refusal(path, "group_size", f"a divisor of {model.dim} and {model.hidden_dim}", group_size)
-    _check_file_size(path, _size_of_q8(model, group_size), size)
+    _check_file_size(path, size_of_q8(model, group_size), size)
     return layout_v1(model, group_size) if version == 1 else layout_v2(model, group_size)
-
-
-def _size_of_q8(model: Hyperparameters, group_size: int) -> int:
-    matrices = matrix_elements(model)
-    return FULL_HEADER + 4 * (parameters(model) - matrices) + matrices + 4 * (matrices // group_size)
 
 
 def _check_file_size(path: Path, expected: int, found: int) -> None:

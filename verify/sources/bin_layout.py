@@ -92,6 +92,12 @@ def matrix_elements(model: Hyperparameters) -> int:
     return model.n_layers * layer + model.vocab_size * model.dim * (1 if model.tied else 2)
 
 
+def size_of_q8(model: Hyperparameters, group_size: int) -> int:
+    """Return the bytes of a v1 or v2 file of Q8_0."""
+    matrices = matrix_elements(model)
+    return FULL_HEADER + 4 * (parameters(model) - matrices) + matrices + 4 * (matrices // group_size)
+
+
 def layout_v0(model: Hyperparameters) -> Layout:
     """Embedding, then each kind of tensor for all layers, the last norm, RoPE's tables, the classifier."""
     found, at = Layout(model, 0), HEADER_V0.size

@@ -31,6 +31,9 @@ MISTAKES: dict[tuple[object, ...], str] = {
     (*VERIFY, "--windows", "many"): "--windows: expected an integer, found 'many'",
     (*VERIFY, "--engine-timeout", "5"): "--engine-timeout: expected --engine or --engine-command beside it, found "
     "none",
+    (*VERIFY, "--steps", "8"): "--steps: expected --prompt beside it, found none",
+    ("release", "checkpoint.pt", "out", "--format", "hf", "--prompt", "The"): "--prompt: expected the format of a "
+    ".bin file, found hf: omit --prompt",
     (*VERIFY, "--memory", "4G"): "--memory: expected a size as 4GiB or 500MB, found '4G': write 4GiB",
     (*VERIFY, "--memory", "lots"): "--memory: expected a size as 4GiB or 500MB, found 'lots'",
     (*VERIFY, "--workers", "2"): "--workers: expected --cluster beside it, found none",

@@ -75,6 +75,20 @@ def test_each_row_or_column_may_have_a_factor_of_its_own(tmp_path: Path) -> None
     )
 
 
+def test_norms_folded_into_all_matrices_behind_them_are_one_mistake(tmp_path: Path) -> None:
+    wrong = dict(RIGHT)
+    for kind, norm in (("attention.wq", "attention_norm"), ("feed_forward.w1", "ffn_norm")):
+        for layer in ("layers.0.", "layers.1."):
+            wrong[f"{layer}{kind}.weight"] = RIGHT[f"{layer}{kind}.weight"] * RIGHT[f"{layer}{norm}.weight"]
+    found = diagnosed(written(tmp_path / "x.bin", MODEL, wrong, "v0"), MODEL, RIGHT)
+    assert found is not None
+    assert (found.signature, found.explained) == ("scaled-by-norm", 1)
+    assert found.sentence == (
+        "attention.wq.weight and feed_forward.w1.weight of layers 0-1 hold the source's columns multiplied by the "
+        "weights of attention_norm and ffn_norm, as if the norms were folded into them"
+    )
+
+
 @pytest.mark.parametrize("kind", ["v0", "v3-bf16", "v3-fp16", "v2"])
 @pytest.mark.parametrize("size", [1e-7, 1e-3, 0.1])
 def test_noise_is_no_factor(tmp_path: Path, kind: str, size: float) -> None:

@@ -111,6 +111,30 @@ def test_a_change_before_the_export_gets_its_name(
     assert set(diagnosis.tensors) == set(MATRICES)
 
 
+@pytest.mark.parametrize("kind", ["v1-fp32", "v3-bf16", "v2"])
+def test_a_removed_direction_is_no_adapter_in_a_matrix_of_many_rows(tmp_path: Path, kind: str) -> None:
+    model = config(dim=64, hidden_dim=600, n_heads=4, n_kv_heads=2, vocab_size=300)
+    right = arrays(model, seed=3)
+    embedding = "tok_embeddings.weight"
+    # the direction is strong enough to be seen in any storage
+    for name, axis in ((ONE, 0), (embedding, 1)):
+        direction = np.expand_dims(RNG(1).standard_normal(right[name].shape[axis]), 1 - axis)
+        along = np.expand_dims(RNG(2).standard_normal(right[name].shape[1 - axis]), axis)
+        right[name] = (right[name] + 0.5 * right[name].std() * direction * along).astype(np.float32)
+
+    def sentence(name: str, change: Change) -> str:
+        wrong = right | {name: np.ascontiguousarray(change(right[name]), np.float32)}
+        diagnosis = diagnosed(written(tmp_path / "x.bin", model, wrong, kind), model, right)
+        assert diagnosis is not None
+        return diagnosis.sentence
+
+    removed = " holds the source's values without one direction of their outputs, as abliteration removes it"
+    assert sentence(ONE, abliterated) == ONE + removed
+    assert sentence(embedding, lambda w: abliterated(w.T).T) == embedding + removed
+    for name in (ONE, embedding):
+        assert "a LoRA of that rank was probably merged" in sentence(name, adapted(1))
+
+
 @pytest.mark.parametrize("share", [0.5, 0.9])
 @pytest.mark.parametrize("kind", ["v1-fp32", "v2"])
 def test_an_average_of_two_checkpoints_is_named_with_its_share(tmp_path: Path, share: float, kind: str) -> None:

@@ -68,6 +68,7 @@ KEPT = [
     "halves-swapped",
     "heads-layout",
     "heads-reordered",
+    "heads-repeated",
     "int8-displaced",
     "int8-last-product",
     "int8-missing",
