@@ -10,7 +10,7 @@ from typing import Any
 import reader_c
 from reader_c.generation import in_batches
 from verify.errors import CannotJudgeError
-from verify.system.signals import heed
+from verify.system.signals import heed, postponed
 from verify.tokenizers.chat import Message, TemplateError, render
 
 
@@ -31,8 +31,10 @@ def turns(prompt: str) -> Iterator[str]:
     if prompt:
         yield prompt
     while typed:
-        sys.stderr.write("> ")
-        sys.stderr.flush()
+        # an interrupt while it is written would leave it in the buffer, to be written once more
+        with postponed():
+            sys.stderr.write("> ")
+            sys.stderr.flush()
         line = sys.stdin.readline()
         if not line:
             # Ctrl-D leaves the cursor behind the sign

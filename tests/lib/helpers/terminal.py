@@ -7,7 +7,6 @@ import os
 import select
 import subprocess
 import sys
-import termios
 from collections.abc import Sequence
 
 # Seconds without a byte after which a program hangs.
@@ -24,10 +23,6 @@ def converse(arguments: Sequence[object], typed: Sequence[tuple[str, str]]) -> t
     Returns everything that the terminal shows, typed text included, and the exit status.
     """
     ours, theirs = os.openpty()
-    # after Ctrl-C a terminal throws away what was not read yet, which may be what the program writes because of it
-    attributes = termios.tcgetattr(theirs)
-    attributes[3] |= termios.NOFLSH
-    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *map(str, arguments)],
         stdin=theirs,
