@@ -217,26 +217,29 @@ def test_its_tests_are_the_checks_of_a_report(project: pytest.Pytester) -> None:
     assert tuple(check.name for check in report.checks) == CHECKS
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_the_example_project_passes(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+def test_the_example_project_passes_by_several_workers(pytester: pytest.Pytester) -> None:
     for path in EXAMPLE.iterdir():
         if path.is_file():
             shutil.copy(path, pytester.path)
     # seeded: the examples that it draws here are always the same
-    ran = pytester.runpytest_subprocess(*PLUGIN, "--hypothesis-seed=0", *workers)
+    ran = pytester.runpytest_subprocess(*PLUGIN, "--hypothesis-seed=0", "-n", "2")
     assert ran.parseoutcomes() == {"passed": 2}
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
 @pytest.mark.parametrize(
-    "selection",
-    [("-k", "not tensors"), ("--deselect", "broken.bin::tensors"), ("-k", "config")],
+    "arguments",
+    [
+        ("-k", "not tensors"),
+        ("--deselect", "broken.bin::tensors"),
+        ("-k", "config"),
+        ("-k", "not tensors", "-n", "2"),
+    ],
     ids=" ".join,
 )
 def test_a_file_that_fails_fails_the_session_whichever_checks_are_selected(
-    project: pytest.Pytester, selection: tuple[str, ...], workers: tuple[str, ...]
+    project: pytest.Pytester, arguments: tuple[str, ...]
 ) -> None:
-    result = release(project, "broken.bin", *selection, *workers)
+    result = release(project, "broken.bin", *arguments)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["FAIL *broken.bin: tensors: *"])
 
