@@ -75,7 +75,8 @@ class Mutant:
     @cached_property
     def unseen(self) -> bool:
         """Whether it is listed as one that changes nothing that can be seen."""
-        return (self.module, _packed(self.before), _packed(self.after)) in _unseen()
+        change = _packed(self.before), _packed(self.after)
+        return not _unseen().isdisjoint({(self.module, *change), ("*", *change)})
 
     @property
     def told(self) -> str:
