@@ -42,9 +42,20 @@ __attribute__((target("avx2"))) static void sum_products_avx2(rc_lanes *sum, con
                                                               const rc_lanes *x, int64_t count)
 SUM_PRODUCTS(eight)
 
+typedef float sixteen __attribute__((vector_size(64)));
+
+__attribute__((target("avx512f"))) static void sum_products_avx512(rc_lanes *sum, const float *const *row,
+                                                                   const rc_lanes *x, int64_t count)
+SUM_PRODUCTS(sixteen)
+
 void rc_sum_products(rc_lanes *sum, const float *const *row, const rc_lanes *x, int64_t count)
 {
-    (__builtin_cpu_supports("avx2") ? sum_products_avx2 : sum_products)(sum, row, x, count);
+    if (__builtin_cpu_supports("avx512f"))
+        sum_products_avx512(sum, row, x, count);
+    else if (__builtin_cpu_supports("avx2"))
+        sum_products_avx2(sum, row, x, count);
+    else
+        sum_products(sum, row, x, count);
 }
 
 #else

@@ -62,14 +62,18 @@ def numbers(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tenso
     """Return the weights that an engine multiplies by: float32, q * scale rounded once."""
     if storage != "q8_0":
         return weights.to(_HALVES.get(storage, torch.float32)).float()
-    made = torch.empty_like(weights)
+    return dequantized(*quantized(weights, group_size))
+
+
+def dequantized(q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Return q * scale, rounded once: float32 (out, in). q: int8 (out, in). scale: (out, in / group_size)."""
+    made = torch.empty(q.shape)
 
     def dequantize(rows: slice) -> None:
-        q, scale = _quantized(weights[rows], group_size)
-        grouped = q.view(*scale.shape, group_size).float()
-        torch.mul(grouped, scale.unsqueeze(2), out=made[rows].view_as(grouped))
+        grouped = q[rows].view(*scale[rows].shape, -1)
+        torch.mul(grouped, scale[rows].unsqueeze(2), out=made[rows].view_as(grouped))
 
-    _each_block(dequantize, weights)
+    _each_block(dequantize, made)
     return made
 
 

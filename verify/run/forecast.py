@@ -114,7 +114,9 @@ class Forecast:
         work = 0.0
         for recorded in (length, positions):
             work += kinds * (multiplications.of_pass(self.hyper, count, recorded) * BOUNDED + self._derived(1))
-            work += _OTHER_WAYS * count * sum(self._read_by_reader(length))
+            # a pass that was recorded whole is not repeated without recording
+            repeated = _OTHER_WAYS - (recorded == length)
+            work += repeated * count * sum(self._read_by_reader(length))
         if first and self.lossy:
             work += multiplications.of_pass(self.hyper, 1, positions) * _ATTRIBUTED_PASSES
             work += self._derived(_ATTRIBUTED_READS) + _ATTRIBUTED_READS * self.weights * READ

@@ -6,6 +6,7 @@ All of them promise the bits of one pass over a whole window.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,39 +39,55 @@ def other_ways(
     """Compare each way with one pass over the whole window, tokens (length,).
 
     recorded: the logits of a recorded pass over the first positions, (positions, vocab_size), which must also be
-    those of the whole pass. every_path: compare each instruction set of this processor, not only its best one.
+    those of the whole pass. If it covers the window, it is the whole pass, and another one runs only where bits
+    differ, to say which way has others. every_path: compare each instruction set of this processor, not only its best
+    one.
     """
     pass_ = f"{arithmetic}, {'int8' if activations == 'q8' else 'float'} activations"
-    whole = model.forward(tokens, arithmetic=arithmetic, activations=activations)
     work = multiplications.of_reader(model.config, len(tokens), activations)
-    pulse(work)
-    found = compare_bits("recorded", pass_, window, whole[: len(recorded)], recorded)
+
+    def forward(**how: Any) -> NDArray[np.float32]:
+        logits = model.forward(tokens, arithmetic=arithmetic, activations=activations, **how)
+        pulse(work)
+        return logits
+
+    def compared(whole: NDArray[np.float32]) -> SameBits:
+        found = compare_bits("recorded", pass_, window, whole[: len(recorded)], recorded)
+        way = "token by token and in uneven pieces"
+        found = found.merged(compare_bits(way, pass_, window, whole, pieces))
+        paths: tuple[str, ...] = reader_c.paths() if every_path and arithmetic == "fast" else ("best",)
+        for path in paths:
+            way = f"{THREADS[1]} threads" if path == "best" else f"{THREADS[1]} threads, {path}"
+            logits = forward(path=path, threads=THREADS[1])
+            found = found.merged(compare_bits(way, pass_, window, whole, logits))
+        return found
+
+    pieces = _in_pieces(model, tokens, arithmetic, activations, work)
+    if len(recorded) == len(tokens):
+        found = compared(recorded)
+        if not found.difference:
+            return found
+    return compared(forward())
+
+
+def _in_pieces(
+    model: reader_c.Model,
+    tokens: NDArray[np.int64],
+    arithmetic: reader_c.Arithmetic,
+    activations: reader_c.Activations,
+    work: float,
+) -> NDArray[np.float32]:
+    """Return the logits of a session that gets tokens one by one, then in uneven pieces. work: of one pass."""
+    parts = []
     with model.session(len(tokens), THREADS[0]) as session:
-        parts = []
         for part in _parts(len(tokens)):
             parts.append(session.forward(tokens[part], arithmetic=arithmetic, activations=activations))
             pulse(3 * work * len(tokens[part]) / len(tokens))
-    way = "token by token and in uneven pieces"
-    found = found.merged(compare_bits(way, pass_, window, whole, np.concatenate(parts)))
-    paths: tuple[str, ...] = ("best",)
-    if every_path and arithmetic == "fast":
-        paths = reader_c.paths()
-    for path in paths:
-        logits = model.forward(
-            tokens,
-            arithmetic=arithmetic,
-            activations=activations,
-            path=path,  # type: ignore[arg-type]  # one of Path's words
-            threads=THREADS[1],
-        )
-        pulse(work)
-        way = f"{THREADS[1]} threads" if path == "best" else f"{THREADS[1]} threads, {path}"
-        found = found.merged(compare_bits(way, pass_, window, whole, logits))
-    return found
+    return np.concatenate(parts)
 
 
 def passes_of(length: int) -> int:
-    """Return how often other_ways() reads all weights for a window of this length, with one path."""
+    """Return how often other_ways() reads all weights, at most, for a window of this length, with one path."""
     return 2 + sum(1 for _ in _parts(length))
 
 

@@ -19,12 +19,12 @@ from verify.checks.logit_blocks import Logits
 from verify.checks.result import CheckResult, exact
 from verify.evidence import Window
 from verify.oracle import llama
-from verify.oracle.expected import numbers, quantized
+from verify.oracle.expected import dequantized, numbers, quantized
 from verify.oracle.logit_margins import Margins, WindowMargins
 from verify.oracle.logit_sigma import LogitNoise, WindowSigma
 from verify.oracle.routing import Certainty, RecordingNoise, Routing
 from verify.oracle.transformers import TransformersOracle
-from verify.oracle.weight_cache import WeightCache
+from verify.oracle.weight_cache import QuantizedCache, WeightCache
 from verify.run.memory import AT_EASE, Plan
 from verify.sources import Source
 from verify.sources.huggingface import HuggingFaceSource
@@ -72,8 +72,8 @@ class References:
 
     def __init__(self, source: Source, model: reader_c.Model, memory: Plan = AT_EASE) -> None:
         self._hyper, self._model, self._source = source.hyperparameters, model, source
-        self.source_weights = WeightCache(source.tensor, memory.cache)
-        self.file_weights = WeightCache(self._file_tensor, memory.cache)
+        self.source_weights = WeightCache(source.tensor, memory.cache, source.dtype)
+        self._quantized = QuantizedCache(memory.cache)
         self._streamed, self.walks = memory.streamed, memory.walks
         self._huggingface = source if isinstance(source, HuggingFaceSource) else None
         # by whether they have the file's weights; loaded with the first tokens
@@ -86,21 +86,23 @@ class References:
     def same_numbers(self) -> bool:
         return same_numbers(self._source, self._model)
 
-    def _file_tensor(self, name: str) -> torch.Tensor:
+    def file_weights(self, name: str) -> torch.Tensor:
         """Derive a tensor from the source, stored as the file stores it. The file's own numbers are not used."""
-        held = self._held_by_model.get(name)
-        return self._as_stored(name, self._source.tensor(name)) if held is None else held
+        if name in self._held_by_model:
+            return self._held_by_model[name]
+        return self._as_stored(name, lambda: self.source_weights(name))
 
-    def _as_stored(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def _as_stored(self, name: str, load: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Derive the file's numbers. load: loads the source's."""
         how = self._model.storage(name)
-        return numbers(tensor, how.storage, how.group_size)
+        if how.storage == "q8_0":
+            return dequantized(*self._quantized(name, lambda: quantized(load(), how.group_size)))
+        return numbers(load(), how.storage, how.group_size)
 
     def pair(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the source's tensor and the file's, from one read."""
         source = self.source_weights(name)
-        if self.file_weights.holds(name):
-            return source, self.file_weights(name)
-        return source, self._as_stored(name, source)
+        return source, self._as_stored(name, lambda: source)
 
     def of(self, tokens: torch.Tensor, windows: list[int], *, agree: bool) -> list[WindowReference]:
         """Return every reference for tokens (windows, length). windows: their numbers.
@@ -160,9 +162,13 @@ class References:
         name = "tok_embeddings.weight" if self._hyper.tied and name == "output.weight" else name
         if name in self._held_by_model:
             return self._held_by_model[name]
-        tensor = self._as_stored(name, self._huggingface.transformers_tensor(name))
-        # transformers has the rows of queries and keys in another order; a streamed model holds nothing
-        if not self._streamed and not any(part in name for part in _REORDERED):
+        # transformers has the rows of queries and keys in another order
+        if any(part in name for part in _REORDERED):
+            how = self._model.storage(name)
+            return numbers(self._huggingface.transformers_tensor(name), how.storage, how.group_size)
+        tensor = self.file_weights(name)
+        # a streamed model holds nothing
+        if not self._streamed:
             self._held_by_model[name] = tensor
         return tensor
 
@@ -174,7 +180,9 @@ class References:
     def quantized(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return (int8, scale) of a matrix that the file stores as Q8_0, derived from the source; None for others."""
         how = self._model.storage(name)
-        return quantized(self._source.tensor(name), how.group_size) if how.storage == "q8_0" else None
+        if how.storage != "q8_0":
+            return None
+        return self._quantized(name, lambda: quantized(self.source_weights(name), how.group_size))
 
 
 def agrees(windows: Sequence[Window], batch: Sequence[int]) -> bool:

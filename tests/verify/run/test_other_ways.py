@@ -74,9 +74,31 @@ def test_a_right_reader_is_called_in_every_way_and_found_alike() -> None:
     assert found.ways == ("recorded", "token by token and in uneven pieces", "3 threads")
     assert THREADS == (1, 3)
     assert CALLS == ("whole", "token by token", "uneven pieces")
-    assert reader.calls[:2] == [("forward", 300, "best", 0, "fast", "q8"), ("session", 300, 1)]
+    assert reader.calls[0] == ("session", 300, 1)
     assert {call[2:] for call in reader.calls if call[0] == "piece"} == {("fast", "q8")}
-    assert reader.calls[-1] == ("forward", 300, "best", 3, "fast", "q8")
+    assert reader.calls[-2:] == [("forward", 300, "best", 0, "fast", "q8"), ("forward", 300, "best", 3, "fast", "q8")]
+
+
+def test_a_pass_that_was_recorded_whole_is_not_repeated() -> None:
+    reader = Reader()
+    found = ran(reader, recorded=300)
+    assert found.difference == ""
+    assert found.ways == ("recorded", "token by token and in uneven pieces", "3 threads")
+    assert [call for call in reader.calls if call[0] == "forward"] == [("forward", 300, "best", 3, "fast", "q8")]
+
+
+@pytest.mark.parametrize("way", ["pieces", "threads"])
+def test_what_differs_from_a_pass_that_was_recorded_whole_differs_from_an_unrecorded_one(way: str) -> None:
+    assert ran(Reader(wrong_in(way)), recorded=300) == ran(Reader(wrong_in(way)))
+
+
+def test_recording_itself_is_named_where_it_changes_a_bit() -> None:
+    def unlike_the_recorded(_calls: Calls, logits: np.ndarray) -> np.ndarray:
+        return logits + np.float32(0.25)
+
+    assert ran(Reader(unlike_the_recorded), recorded=300).difference.startswith(
+        "fast, int8 activations, recorded: expected the bits of the whole window, found others from window 5, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +149,7 @@ def test_the_pulses_count_every_pass_and_pieces_as_three(
 
 
 def wrong_in(way: str) -> Change:
-    """Let one way have another bit in its last position."""
+    """Let one way have another bit in its last position, or the whole pass in the last that is recorded."""
 
     def change(calls: Calls, logits: np.ndarray) -> np.ndarray:
         last = calls[-1]
@@ -137,7 +159,7 @@ def wrong_in(way: str) -> Change:
             "whole": last[0] == "forward" and last[3] == 0,
         }[way]
         if here:
-            logits[-1, 1] += 0.25
+            logits[19 if way == "whole" else -1, 1] += 0.25
         return logits
 
     return change
@@ -148,7 +170,7 @@ def wrong_in(way: str) -> Change:
     [
         ("pieces", 300, "token by token and in uneven pieces", "position 0, index 1 on: 0.25 instead of 0"),
         ("threads", 300, "3 threads", "position 299, index 1 on: 299.25 instead of 299"),
-        ("whole", 20, "recorded", "position 19, index 1 on: 19 instead of 19.25"),
+        ("whole", 300, "recorded", "position 19, index 1 on: 19 instead of 19.25"),
     ],
 )
 def test_another_bit_in_one_way_is_named_with_its_place(way: str, length: int, name: str, place: str) -> None:

@@ -10,7 +10,7 @@ from helpers import huggingface
 
 import exporter
 import reader_c
-from verify.oracle.expected import numbers
+from verify.oracle.expected import numbers, quantized
 from verify.run import reference_logits
 from verify.run.memory import AT_EASE, Plan
 from verify.run.reference_logits import References
@@ -36,7 +36,12 @@ def test_a_weight_of_the_file_is_derived_once_for_both_references(
         derived.append(tuple(tensor.shape))
         return numbers(tensor, storage, group_size)
 
+    def quantized_once(tensor: torch.Tensor, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        derived.append(tuple(tensor.shape))
+        return quantized(tensor, group_size)
+
     monkeypatch.setattr(reference_logits, "numbers", counted)
+    monkeypatch.setattr(reference_logits, "quantized", quantized_once)
     made.of(TOKENS, [0, 1], agree=True)
     made.of(TOKENS, [2, 3], agree=False)
     hyper = made._hyper
