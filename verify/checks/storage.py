@@ -210,7 +210,7 @@ def verdict(cost: HonestCost, limit: float = LIMIT_SIGMAS) -> CheckResult:
 
 def lossless() -> CheckResult:
     """Return the result for a file that stores every tensor of the source losslessly."""
-    return exact("storage", 0, "every tensor holds the source's numbers: nothing was rounded")
+    return exact("storage", 0, "the file stores the source's types, which round nothing")
 
 
 def _judge(activations: str, costs: Sequence[WindowCost]) -> _Judged:

@@ -10,6 +10,9 @@ from typing import Any
 
 from verify.system.printable import printable
 
+# The signature of a diagnosis that describes numbers which no known mistake makes.
+_UNKNOWN = "no-known-mistake"
+
 Json = Mapping[str, Any]
 
 
@@ -22,6 +25,12 @@ def finding(check: Json) -> str:
     return f"{text}\n  at {places}" if places else text
 
 
+def headed(signature: str, sentence: str) -> str:
+    """Write a diagnosis on one line, which says whether it names a mistake or only describes what is wrong."""
+    return f"{'cause unknown' if signature == _UNKNOWN else 'most likely'}: {sentence}"
+
+
 def likely(report: Json) -> str:
     """Write the most likely mistake on a line of its own; nothing if there is no diagnosis."""
-    return f"\nmost likely: {printable(report['diagnosis']['sentence'])}" if report["diagnosis"] else ""
+    found = report["diagnosis"]
+    return "\n" + headed(found["signature"], printable(found["sentence"])) if found else ""

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from verify.checks.result import CheckResult
+from verify.report.finding_lines import headed
 from verify.report.findings import Findings
 
 # Characters that XML 1.0 cannot hold, not even escaped.
@@ -59,7 +60,7 @@ def _case(check: CheckResult, findings: Findings) -> Any:
         failure = Failure(_text(how + check.detail), check.bound)
         more = [f"{key}: {value}" for key, value in check.where.items()]
         if findings.diagnosis:
-            more.append(f"most likely: {findings.diagnosis.sentence}")
+            more.append(headed(findings.diagnosis.signature, findings.diagnosis.sentence))
         failure.text = _text("\n".join([how + check.detail, *more]))
         case.result = [failure]
     elif check.status == "skipped":

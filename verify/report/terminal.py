@@ -15,6 +15,7 @@ from verify.checks.digits import beside, percentage
 from verify.checks.result import CheckResult
 from verify.report.advice import next_step
 from verify.report.console import plain_table
+from verify.report.finding_lines import headed
 from verify.report.findings import Findings
 from verify.report.formatting import describe, limit_of
 from verify.report.lines import print_rows, print_table, say
@@ -85,7 +86,7 @@ def _show_reasons(console: Console, findings: Findings) -> None:
     """Print what is known about the cause of a failure."""
     lines = []
     if findings.diagnosis:
-        lines.append(f"most likely: {findings.diagnosis.sentence}")
+        lines.append(headed(findings.diagnosis.signature, findings.diagnosis.sentence))
     failed = [check for check in findings.checks if check.status == "fail"]
     # where an exact or proved limit is exceeded, no other limit would help
     if failed and all(map(_is_adjustable, failed)):

@@ -7,7 +7,8 @@ import sys
 
 from helpers.reports import GUILTY, failing, passing, without_logits
 
-from verify.report.finding_lines import finding, likely
+from verify.diagnosis.mistakes import NO_KNOWN_MISTAKE, TABLES_UNKNOWN
+from verify.report.finding_lines import finding, headed, likely
 
 
 def test_a_failure_has_its_detail_and_its_place() -> None:
@@ -29,6 +30,12 @@ def test_nothing_that_is_said_controls_a_terminal() -> None:
 def test_the_most_likely_mistake_is_a_line_of_its_own() -> None:
     assert likely(failing().to_dict()) == f"\nmost likely: {GUILTY} holds the right values except int8 [20, 7]"
     assert likely(passing().to_dict()) == ""
+
+
+def test_a_description_without_a_cause_is_not_called_likely() -> None:
+    assert headed(NO_KNOWN_MISTAKE.name, "q holds others") == "cause unknown: q holds others"
+    assert TABLES_UNKNOWN.name == NO_KNOWN_MISTAKE.name
+    assert headed("swapped", "q holds k's") == "most likely: q holds k's"
 
 
 def test_it_imports_next_to_nothing() -> None:
