@@ -61,7 +61,7 @@ def test_evidence_merges_in_any_order(order: list[int]) -> None:
     a, b = summarise(windows), summarise([windows[i] for i in order])
     for field in ("positions", "kl_p99", "kl_max", "top1_agreement", "max_abs_logit_error"):
         assert getattr(a, field) == getattr(b, field)
-    assert a.kl_mean == pytest.approx(b.kl_mean, rel=1e-12)
+    assert a.kl_mean == pytest.approx(b.kl_mean, rel=1e-12, abs=0)
 
 
 def test_the_interval_covers_the_mean_and_narrows_with_evidence() -> None:
@@ -108,16 +108,16 @@ def test_windows_of_unequal_length_count_by_their_positions() -> None:
         np.concatenate([getattr(w, name) for w in windows]) for name in ("kl", "agree", "error", "squared")
     )
     assert (summary.positions, summary.kl_max) == (56, kl.max())
-    assert summary.kl_mean == pytest.approx(kl.mean(), rel=1e-12)
-    assert summary.kl_p99 == pytest.approx(np.quantile(kl, 0.99), rel=1e-12)
+    assert summary.kl_mean == pytest.approx(kl.mean(), rel=1e-12, abs=0)
+    assert summary.kl_p99 == pytest.approx(np.quantile(kl, 0.99), rel=1e-12, abs=0)
     assert summary.top1_agreement == agree.mean()
     assert summary.max_abs_logit_error == error.max()
-    assert summary.rms_logit_error == pytest.approx(np.sqrt(squared.mean()), rel=1e-12)
+    assert summary.rms_logit_error == pytest.approx(np.sqrt(squared.mean()), rel=1e-12, abs=0)
     text = [w for w in windows if w.origin != "random"]
     source, file = (np.concatenate([getattr(w, name) for w in text]) for name in ("source_nll", "file_nll"))
-    assert summary.perplexity_source == pytest.approx(math.exp(source.mean()), rel=1e-12)
-    assert summary.perplexity_file == pytest.approx(math.exp(file.mean()), rel=1e-12)
-    assert summary.perplexity_ratio == pytest.approx(math.exp(file.mean() - source.mean()), rel=1e-12)
+    assert summary.perplexity_source == pytest.approx(math.exp(source.mean()), rel=1e-12, abs=0)
+    assert summary.perplexity_file == pytest.approx(math.exp(file.mean()), rel=1e-12, abs=0)
+    assert summary.perplexity_ratio == pytest.approx(math.exp(file.mean() - source.mean()), rel=1e-12, abs=0)
 
 
 def test_intervals_weigh_windows_by_their_positions() -> None:

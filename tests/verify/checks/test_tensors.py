@@ -114,8 +114,8 @@ def test_blocks_of_any_size_give_the_same_report(
         for mine, theirs in zip(parts.reports, whole.reports, strict=True):
             for field in ("name", "shape", "max_abs_error", "bound", "utilisation", "storage", "group_size"):
                 assert getattr(mine, field) == getattr(theirs, field)
-            assert mine.rms_error == pytest.approx(theirs.rms_error, rel=1e-12)
-            assert (mine.snr_db or 0.0) == pytest.approx(theirs.snr_db or 0.0, rel=1e-12)
+            assert mine.rms_error == pytest.approx(theirs.rms_error, rel=1e-12, abs=0)
+            assert (mine.snr_db or 0.0) == pytest.approx(theirs.snr_db or 0.0, rel=1e-12, abs=0)
     assert whole.verdict.observed == len(places)
     assert whole.verdict.where["index"] == [3, 2]
     assert f"[3, 2]: expected {whole.verdict.where['expected']}, " in whole.verdict.detail
@@ -134,8 +134,8 @@ def test_a_report_has_the_errors_of_its_definition(tmp_path: Path) -> None:
     assert report.max_abs_error == error.max()
     assert report.bound == bound.max()
     assert report.utilisation == (error.max(axis=2) / bound).max()
-    assert report.rms_error == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-12)
-    assert report.snr_db == pytest.approx(10 * np.log10(np.mean(w**2) / np.mean(error**2)), rel=1e-12)
+    assert report.rms_error == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-12, abs=0)
+    assert report.snr_db == pytest.approx(10 * np.log10(np.mean(w**2) / np.mean(error**2)), rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize("table", ["freqs_cos", "freqs_sin"])
@@ -187,7 +187,7 @@ def test_pulses_of_blocks_add_up_to_those_of_whole_tensors(tmp_path: Path, monke
     monkeypatch.setattr(expected, "_BLOCK", 500)
     blocks = heard()
     assert len(blocks) > 2 * len(whole)
-    assert sum(blocks) == pytest.approx(sum(whole), rel=1e-12)
+    assert sum(blocks) == pytest.approx(sum(whole), rel=1e-12, abs=0)
 
 
 def test_a_source_that_is_not_finite_cannot_be_released(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_halves_have_every_bit_and_the_errors_of_their_rounding(tmp_path: Path, 
     error = (w.to(kind).double() - w.double()).abs()
     assert report.storage == storage
     assert report.max_abs_error == float(error.max())
-    assert report.rms_error == pytest.approx(float(error.square().mean().sqrt()), rel=1e-12)
+    assert report.rms_error == pytest.approx(float(error.square().mean().sqrt()), rel=1e-12, abs=0)
     patch_parts(path, [NAME], arrays(config()), to_parts(storage, change=lambda half: spoiled(half, (3, 2))))
     found = judged(path)
     assert (found.verdict.status, found.differing) == ("fail", (NAME,))

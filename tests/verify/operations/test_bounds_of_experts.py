@@ -67,7 +67,7 @@ def test_the_bound_counts_the_roundings_of_the_sum_and_of_the_division(chosen: i
     off = 3 * U + gamma(chosen - 1) * (1 + 3 * U)
     expected = (3 * U + off) / (1 - off) * (1 + U) + U
     for bound in found:
-        assert float(bound) == pytest.approx((expected / chosen + TAU / 2) * SLACK, rel=1e-12)
+        assert float(bound) == pytest.approx((expected / chosen + TAU / 2) * SLACK, rel=1e-12, abs=0)
 
 
 def test_shares_whose_sum_may_be_zero_have_no_bound() -> None:

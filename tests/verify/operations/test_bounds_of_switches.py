@@ -60,7 +60,7 @@ def test_the_error_of_a_constant_is_its_own() -> None:
         assert switch_bounds.of_constant(constant) == abs(float(F(constant)) / constant - 1) / U
         assert 0 < switch_bounds.of_constant(constant) <= 1
     expected = (gamma(1 + switch_bounds.of_constant(0.1)) * 5.0 + TAU / 2) * SLACK
-    assert float(switch_bounds.scaled(doubles(5.0), 0.1)) == pytest.approx(expected, rel=1e-12)
+    assert float(switch_bounds.scaled(doubles(5.0), 0.1)) == pytest.approx(expected, rel=1e-12, abs=0)
     assert float(switch_bounds.divided(doubles(5.0), 1.0)) == 0
     assert float(switch_bounds.divided(doubles(5.0), 0.1)) == float(switch_bounds.scaled(doubles(5.0), 0.1))
 
@@ -225,7 +225,7 @@ def test_caps_count_the_roundings_one_by_one(
 
 @pytest.mark.parametrize("scale", [0.5, 0.1, 25.298221281347036])
 def test_a_scaled_number_that_vanishes_may_be_half_a_step_off(scale: float) -> None:
-    assert float(switch_bounds.scaled(doubles(0.0), scale)) == pytest.approx(TAU / 2 * SLACK, rel=1e-12)
+    assert float(switch_bounds.scaled(doubles(0.0), scale)) == pytest.approx(TAU / 2 * SLACK, rel=1e-12, abs=0)
     found = switch_bounds.query_scaled(doubles([0.0, 3.0, 3.0]), doubles([scale, scale, 1.0]))
     expected = [TAU / 2 * SLACK, (gamma(2) * 3 + TAU / 2) * SLACK, 0.0]
     assert found.tolist() == pytest.approx(expected, rel=1e-12, abs=0)

@@ -218,7 +218,7 @@ def test_a_position_sees_itself_and_those_before_it_in_its_window(window: int) -
 @pytest.mark.parametrize("x", [0.25, 0.7, -3.0, 40.0])
 def test_a_cap_and_how_its_errors_move_it(x: float) -> None:
     noise, y, step = Counted(), torch.tensor([x], dtype=torch.float64), 1e-6
-    assert oracle.capped(y.clone(), 1.5, noise).item() == pytest.approx(1.5 * math.tanh(x / 1.5), rel=1e-12)
+    assert oracle.capped(y.clone(), 1.5, noise).item() == pytest.approx(1.5 * math.tanh(x / 1.5), rel=1e-12, abs=0)
     of_share, whole, of_cap = noise.asked
     of_number = (1.5 * math.tanh(x * (1 + step) / 1.5) - 1.5 * math.tanh(x * (1 - step) / 1.5)) / (2 * step)
     assert of_share[:2] == ("within", 1)
@@ -239,7 +239,7 @@ def test_a_norm_and_its_roundings(plus_one: bool) -> None:
         expected = [
             (w + plus_one) * v / math.sqrt(mean) for v, w in zip(x[row].tolist(), weight.tolist(), strict=True)
         ]
-        assert found[row].tolist() == pytest.approx(expected, rel=1e-12)
+        assert found[row].tolist() == pytest.approx(expected, rel=1e-12, abs=0)
     assert noise.steps() == [("within", 24 / 12 + 2), ("within", 2 + plus_one)]
 
 
