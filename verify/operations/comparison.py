@@ -85,7 +85,7 @@ def worst_element(judged: Comparison) -> tuple[float, float, int]:
     """
     windows, length = judged.out.shape[:2]
     of_position = judged.out[0, 0].numel()
-    largest, worst, at = 0.0, -math.inf, 0
+    largest, worst, at = -math.inf, -math.inf, 0
     for window in range(windows):
         for rows in rows_in_cache(judged.out[window]):
             out, exact, bound = (side[window, rows] for side in (judged.out, judged.exact, judged.bound))
@@ -104,4 +104,4 @@ def _ratio(error: torch.Tensor, bound: torch.Tensor) -> tuple[float, torch.Tenso
         return 0.0, error
     if math.isfinite(most) and least > 0 and limit < math.inf:
         return most, error.div_(bound)
-    return float(torch.nan_to_num(error, nan=math.inf).max()), bounds.utilisation(error, bound)
+    return float(torch.nan_to_num(error, nan=math.inf, posinf=math.inf).max()), bounds.utilisation(error, bound)

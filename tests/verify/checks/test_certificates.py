@@ -40,6 +40,18 @@ def test_greedy_text_is_certain_up_to_the_first_tie() -> None:
     )
 
 
+def test_tokens_are_counted_from_the_first_that_was_chosen_and_positions_from_the_prompt_s() -> None:
+    margins = WindowMargins(FIRST, SECOND, np.array([11.0, 10.0, 9.0, 2.0]))
+    found = greedy_text_of("Once", "fp32", 5, certificates_of(0, margins, None, 5))
+    assert (found.tokens, found.certain, found.tie) == (4, 2, Tie(7, (2, 12), 9.0))
+
+
+def test_a_prompt_is_shown_up_to_sixty_characters() -> None:
+    for length, shown in ((59, f"'{'x' * 59}'"), (60, f"'{'x' * 60}'"), (61, f"'{'x' * 60}'...")):
+        found = greedy_text_of("x" * length, "fp32", 0, of(0, *[np.inf] * 4))
+        assert found.sentence() == f"greedy text from {shown} is certain for all 4 tokens; to the bit"
+
+
 def test_windows_merge_in_their_order() -> None:
     whole, early, late = of(0, 11, 12, 13, np.inf), of(1, 9, 12, 13, 14), of(2, 1, 2, 3, 4)
     assert whole.first_uncertain is None

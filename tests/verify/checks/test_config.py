@@ -14,7 +14,8 @@ from helpers.mistake_files import hyperparameters
 from helpers.models import BIN_FORMATS, config, toy_file
 
 import reader_c
-from verify.checks.config import check_config, effective, flat, same_shapes
+from verify.checks.config import check_config, effective, factors_listed, flat, same_shapes
+from verify.sources import LayerKind
 
 HYPER = hyperparameters(config())
 
@@ -130,3 +131,23 @@ def test_whatever_changes_a_shape_makes_other_shapes(tmp_path: Path, field: str)
     with reader_c.open(toy_file(tmp_path, "v3")) as model:
         assert not same_shapes(model, changed)
         assert same_shapes(model, dataclasses.replace(HYPER, max_seq_len=5, rope_theta=3.0, activation="gelu"))
+
+
+def test_layers_are_listed_by_their_kind_and_factors_in_all_digits_of_float32() -> None:
+    layers = (
+        LayerKind(windowed=True, rope="second"),
+        LayerKind(rope="none", experts=True),
+        LayerKind(windowed=True, rope="none"),
+    )
+    fields = flat(dataclasses.replace(HYPER, layers=layers))
+    assert {name: fields[name] for name in fields if "layers_" in name or "_layers" in name[1:]} == {
+        "n_layers": 2,
+        "windowed_layers": "0, 2",
+        "layers_without_rope": "1, 2",
+        "layers_with_local_rope": "0",
+        "layers_with_experts": "1",
+    }
+    assert {flat(HYPER)[name] for name in fields if name.startswith(("windowed_", "layers_"))} == {"none"}
+    assert flat(HYPER)["rope_scaling_short_factors"] == "none"
+    assert factors_listed([]) == "none"
+    assert factors_listed([1.0, 0.1, 16777217.0, 1 / 3]) == "1, 0.100000001, 16777216, 0.333333343"

@@ -199,3 +199,25 @@ def test_a_thousand_times_the_limit_is_already_far() -> None:
     sigma = Draws(unit, 1.0)
     assert worst_logit(0, np.zeros(SHAPE), sigma, logits(p13=4000 * unit), 4.0).sigmas == 4000.0
     assert not sigma.positions
+
+
+def test_where_noise_changes_some_logits_the_others_are_counted_in_it_and_those_must_be_equal() -> None:
+    sigma = np.array([[0.0, 0.01, 0.5, 2.0, 0.01]])
+    reference = np.zeros((1, 5))
+    found = Execution()
+    found.add(0, reference, sigma, np.array([[0.0, 0.0625, 0.5, 2.0, 0.0]]))
+    assert (found.found.sigmas, found.where["index"], found.found.largest) == (6.25, 1, 2.0)
+    found.add(1, reference, sigma, np.array([[1e-30, 0.0, 0.0, 0.0, 0.0]]))
+    assert (found.found.sigmas, found.where["window"]) == (np.inf, 1)
+
+
+def test_only_the_positions_that_have_noise_are_judged() -> None:
+    """Two of seven; the others may be anything."""
+    engine = np.zeros((7, 5))
+    engine[1, 3], engine[2:] = 0.4, 9.0
+    found = worst_logit(0, np.zeros((7, 5)), Draws(0.1), engine, 10.0)
+    assert (found.logits, found.where["position"], found.largest) == (10, 1, 0.4)
+    assert found.sigmas == pytest.approx(4.0)
+    none = Draws(0.1)
+    none.shape = (0, 5)
+    assert worst_logit(0, np.zeros((7, 5)), none, engine, 10.0) == Execution().found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from helpers.checkpoints import save, state_dict
 from helpers.models import BIN_FORMATS, LEGACY_FORMATS, config, hyperparameters, toy_file
+from helpers.qwen3c import qwen3c_config, qwen3c_file
 
 import reader_c
 from verify.checks.file import check_file
@@ -112,3 +114,30 @@ def test_a_gap_is_named_with_both_places(tmp_path: Path) -> None:
         found = judged(Shown(model, names=names))
     assert found.detail.endswith(f": expected at byte {missing}, found at {following}")
     assert (found.status, found.observed) == ("fail", 1.0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_byte_of_ajc1_s_header_and_its_size_are_those_of_the_model(tmp_path: Path, *, tied: bool) -> None:
+    model = qwen3c_config(tied=tied)
+    path = qwen3c_file(tmp_path / "m.bin", model, group_size=8)
+
+    def found_in(shown: Any, **changes: object) -> CheckResult:
+        known: Any = SimpleNamespace(hyperparameters=hyperparameters(dataclasses.replace(model, **changes)))
+        return check_file(shown, known, 33)
+
+    with reader_c.open(path) as opened:
+        assert found_in(opened).status == "pass"
+        for byte in range(256):
+            content = bytearray(opened.content)
+            content[byte] ^= 1
+            assert found_in(Shown(opened, content=bytes(content))).detail == (
+                f"header: byte {byte} differs from what was read from it"
+            )
+        size = path.stat().st_size
+        assert found_in(opened, n_layers=3).detail.endswith(f" bytes, found {size}")
+    # norms of queries and keys have the width of a head in every layer
+    for changes in ({"head_dim": 20}, {"n_layers": 3}):
+        other = qwen3c_file(tmp_path / "o.bin", dataclasses.replace(model, **changes), group_size=8)
+        with reader_c.open(other) as opened:
+            assert found_in(opened, **changes).status == "pass"
+            assert found_in(opened).detail == f"size: expected {size} bytes, found {other.stat().st_size}"

@@ -244,3 +244,7 @@ def test_paths_may_be_text() -> None:
     assert found.files == [Path("a"), Path("b"), Path("c")]
     windows = [np.arange(3)]
     assert Evidence(tokens=windows).tokens is windows
+
+
+def test_greedy_text_of_a_prompt_has_64_tokens() -> None:
+    assert (Evidence().prompts, Evidence().steps) == ((), 64)

@@ -70,9 +70,34 @@ def test_the_bound_counts_the_roundings_of_the_sum_and_of_the_division(chosen: i
         assert float(bound) == pytest.approx((expected / chosen + TAU / 2) * SLACK, rel=1e-12, abs=0)
 
 
+def test_large_errors_of_shares_grow_with_those_of_their_sum_in_each_row() -> None:
+    shares = torch.tensor([[0.4, 0.2, 0.0], [0.1, 0.0, 0.7]], dtype=torch.float64)
+    of_shares = torch.tensor([[0.1, 0.03, 0.0], [0.04, 0.0, 0.2]], dtype=torch.float64)
+    found = switch_bounds.normalized(shares, of_shares, 2)
+    for row, (own, of_own) in enumerate(zip(shares.tolist(), of_shares.tolist(), strict=True)):
+        of_sum = sum(of_own) + gamma(1) * (sum(own) + sum(of_own))
+        for column, (share, of_share) in enumerate(zip(own, of_own, strict=True)):
+            exact = share / sum(own)
+            moved = (of_share + exact * of_sum) / (sum(own) - of_sum)
+            expected = (moved * (1 + U) + exact * U + TAU / 2) * SLACK
+            assert float(found[row, column]) == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+def test_powers_are_bounded_by_the_largest_score_of_their_row() -> None:
+    scores = doubles([[0.0, -3.0], [5.0, 7.0], [2.0, 2.0]])
+    shares = torch.softmax(scores, -1)
+    found = bounds.of_one_power(shares, scores)
+    for place, depth in {(0, 0): 0, (0, 1): 3, (1, 0): 2, (1, 1): 0, (2, 0): 0, (2, 1): 0}.items():
+        expected = gamma(depth + 2 * LIBM + 1) * float(shares[place]) + 2 * (LIBM + 1) * TAU
+        assert float(found[place]) == pytest.approx(expected * SLACK, rel=1e-12, abs=0)
+
+
 def test_shares_whose_sum_may_be_zero_have_no_bound() -> None:
     shares = torch.tensor([1e-45, 1e-45], dtype=torch.float64)
     assert (switch_bounds.normalized(shares, shares * 2, 2) == torch.inf).all()
+    # at the very limit too, and for those that were not chosen
+    shares = torch.tensor([0.5, 0.0], dtype=torch.float64)
+    assert (switch_bounds.normalized(shares, shares, 1) == torch.inf).all()
 
 
 @given(SEEDS, st.integers(1, 64), st.integers(-60, 20))

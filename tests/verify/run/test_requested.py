@@ -27,6 +27,34 @@ def test_a_group_divides_every_row(asked: int, widths: tuple[int, ...], expected
     assert Requested("v2", asked)._group(*widths) == expected
 
 
+@pytest.mark.parametrize(
+    ("asked", "widths", "expected"),
+    [
+        (64, (128, 64), 64),
+        (64, (48, 40), 8),
+        (48, (48, 40), 1),
+        (48, (48, 96), 48),
+        (24, (48, 36), 12),
+        (7, (7, 5), 1),
+        (1, (3,), 1),
+        (_LARGEST_GROUP, (2 * _LARGEST_GROUP,), _LARGEST_GROUP),
+        (2 * _LARGEST_GROUP, (2 * _LARGEST_GROUP,), _LARGEST_GROUP),
+        (1 << 18, (1 << 18,), 1 << 17),
+    ],
+)
+def test_a_group_of_ajc1_is_halved_until_it_divides_every_row(
+    asked: int, widths: tuple[int, ...], expected: int
+) -> None:
+    assert Requested("ajc1", asked)._halved(*widths) == expected
+
+
+def test_a_file_of_ajc1_has_the_halved_group() -> None:
+    """The largest up to 12 that divides 48, 40 and 6 heads of 8 is 8; halves of 12 are 6 and 3 and 1."""
+    assert unlike(Requested("v2", 12), "v2", 8) == {}
+    assert unlike(Requested("ajc1", 12), "ajc1", 1) == {}
+    assert unlike(Requested("ajc1", 12), "ajc1", 8) == {"group_size": (1, 8)}
+
+
 HYPER = hyperparameters(config(n_layers=1))
 W1, NORM = "layers.0.feed_forward.w1.weight", "norm.weight"
 

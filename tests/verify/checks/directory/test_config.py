@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers.models import config, hyperparameters
 
+from verify.checks.directory import config as module
 from verify.checks.directory.config import check_directory_config, implied, report_config
 from verify.checks.result import CheckResult
 from verify.errors import CannotJudgeError
@@ -314,3 +315,17 @@ def test_integers_are_compared_exactly_even_where_they_are_one_float32() -> None
     large = dataclasses.replace(HYPER, vocab_size=2**24)
     found = checked(directory(vocab_size=2**24 + 1), large)
     assert found.detail == f"vocab_size: expected {2**24}, found {2**24 + 1}"
+
+
+MIXTRAL: dict[str, Any] = {"model_type": "mixtral", "num_experts_per_tok": 2, "num_local_experts": 4}
+
+
+def test_a_config_may_ask_for_a_million_experts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its two layers together: 2^20."""
+    assert implied(directory(**{**MIXTRAL, "num_local_experts": 1 << 19})).n_experts == 1 << 19
+    with pytest.raises(CannotJudgeError) as caught:
+        implied(directory(**{**MIXTRAL, "num_local_experts": (1 << 19) + 1}))
+    assert str(caught.value) == "d/config.json: expected at most 1048576 experts in all layers, found more"
+    # of which a model without experts has none
+    monkeypatch.setattr(module, "_MOST_EXPERTS", 1)
+    assert implied(directory()).n_experts == 0

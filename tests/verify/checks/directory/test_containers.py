@@ -240,3 +240,22 @@ def test_long_names_are_cut(tmp_path: Path) -> None:
 def test_a_header_may_have_a_hundred_megabytes() -> None:
     assert containers._MOST_BYTES == 10**8
     assert StoredTensor(Path("f"), "w", "fp32", (2,)).offset == 0
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5,), (6, 2, 3)])
+def test_rows_of_a_tensor_are_read_as_a_tensor_of_their_own(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    header = {"a": entry("F32", [2], [0, 8]), "w": entry("F32", list(shape), [8, 8 + array.nbytes])}
+    from_safetensors = read_headers(written(tmp_path, header, bytes(8) + array.tobytes()))["w"]
+    from_pickle = read_headers(pickled(tmp_path, {"w": torch.from_numpy(array)}))["w"]
+    row = array[0].nbytes
+    for first, count in ((0, 1), (1, 2), (2, 2), (3, 1)):
+        for whole in (from_safetensors, from_pickle):
+            part = whole.part(first, count)
+            assert (part.shape, part.first, part.offset) == ((count, *shape[1:]), first, whole.offset + first * row)
+            assert np.array_equal(part.read(), array[first : first + count])
+
+
+def test_a_number_without_an_axis_is_read_from_a_pickle(tmp_path: Path) -> None:
+    (held,) = read_headers(pickled(tmp_path, {"w": torch.tensor(7.0)})).values()
+    assert (held.read().shape, held.read().item()) == ((), 7.0)

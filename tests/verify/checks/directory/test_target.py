@@ -172,3 +172,67 @@ def test_json_that_is_none_or_too_long_is_refused(tmp_path: Path, monkeypatch: p
 
 def test_ten_megabytes_are_the_most() -> None:
     assert target._MOST_BYTES == 10**7
+
+
+def of_kind(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(target, "transformers_config", lambda path: SimpleNamespace(path=path, model_type=kind))
+
+
+def test_parts_of_fused_matrices_are_read_and_placed_within_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_kind(monkeypatch, "phi3")
+    directory, fused = written(tmp_path), stored(arrays(MODEL))
+    for layer in range(2):
+        for whole, module, parts in (
+            ("qkv_proj", "self_attn", ("q_proj", "k_proj", "v_proj")),
+            ("gate_up_proj", "mlp", ("gate_proj", "up_proj")),
+        ):
+            rows = [fused.pop(f"model.layers.{layer}.{module}.{part}.weight") for part in parts]
+            fused[f"model.layers.{layer}.{module}.{whole}.weight"] = np.concatenate(rows)
+    save_file(fused, directory / "model.safetensors")
+    found = Directory(directory)
+    found.of_model(HYPER)
+    assert (found.is_fused, found.is_mixtral, found.is_complete) == (True, False, True)
+    for name, array in arrays(MODEL).items():
+        assert found.storage(name).shape == array.shape
+        assert np.array_equal(found.tensor(name), array), name
+    rows = stored_rows("layers.1.attention.wk.weight", HYPER)
+    assert rows is not None
+    # behind 48 rows of queries, and behind 40 of the gate
+    there = "model.safetensors: model.layers.1"
+    assert found.place("layers.1.attention.wk.weight", [3, 7]) == (
+        f"{there}.self_attn.qkv_proj.weight [{48 + rows[3]}, 7]"
+    )
+    assert found.place("layers.1.attention.wq.weight", [0, 7]) == f"{there}.self_attn.qkv_proj.weight [0, 7]"
+    assert found.place("layers.1.feed_forward.w3.weight", [3, 7]) == f"{there}.mlp.gate_up_proj.weight [43, 7]"
+    assert found.place("layers.1.feed_forward.w3.weight", []) == f"{there}.mlp.gate_up_proj.weight []"
+    assert found.place("layers.1.feed_forward.w2.weight", [3, 7]) == f"{there}.mlp.down_proj.weight [3, 7]"
+
+
+def test_before_the_model_is_known_nothing_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_kind(monkeypatch, "phi3")
+    whole = arrays(MODEL)["output.weight"]
+    found = Directory(written(tmp_path))
+    assert np.array_equal(found.tensor("output.weight"), whole)
+    assert found.place("output.weight", [3]) == "model.safetensors: lm_head.weight [3]"
+
+
+@pytest.mark.parametrize(("kind", "own"), [("mixtral", True), ("qwen3_moe", False)])
+def test_only_mixtral_s_experts_have_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, *, own: bool
+) -> None:
+    of_kind(monkeypatch, kind)
+    found = Directory(written(tmp_path))
+    assert (found.is_mixtral is own, found.is_fused) == (True, False)
+    expected = "model.layers.0.block_sparse_moe.gate.weight" if own else "model.layers.0.mlp.gate.weight"
+    assert found._name("layers.0.feed_forward.router.weight") == expected
+
+
+def test_rows_of_families_whose_pairs_are_neighbours_stand_as_in_llama2c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_kind(monkeypatch, "helium")
+    found = opened(tmp_path)
+    assert np.array_equal(found.tensor(WQ), stored(arrays(MODEL))[stored_name(WQ)])
+    assert found.place(WQ, [9, 3]).endswith(" [9, 3]")
