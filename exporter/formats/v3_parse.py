@@ -60,14 +60,14 @@ class Parser(Fields):
             raise self.wrong("file size", None, f"at least {v3.LAYERS_AT}", self.size)
         self.exactly("magic", 0, "<I", MAGIC)
         self.exactly("version", 4, "<i", v3.VERSION)
-        layers = self._layers()
+        layers, tensors = self._counts()
         alignment = self.u32("alignment", 124, v3.ALIGNMENT, MOST_ALIGNMENT)
         if alignment & (alignment - 1):
             raise self.wrong("alignment", 124, f"a power of two up to {MOST_ALIGNMENT}", alignment)
         size = int.from_bytes(self.head[128:136], "little")
         if size != self.size:
             raise self.wrong("file size", None, f"exactly {size}", self.size)
-        table, tensors = v3.table_at(layers, factor_count(self)), self.u32("tensor count", 152, 1, v3.MOST_TENSORS)
+        table = v3.table_at(layers, factor_count(self))
         table_end = table + v3.ENTRY.size * tensors
         metadata_size = self.u32("metadata size", 144, 0, v3.MOST_METADATA_BYTES)
         count = self.u32("metadata count", 148, 0, v3.MOST_METADATA)
@@ -90,14 +90,14 @@ class Parser(Fields):
 
     # ---- fields ----
 
-    def _layers(self) -> int:
-        """Return the number of layers, once the tensor count agrees: a small file may claim very many."""
+    def _counts(self) -> tuple[int, int]:
+        """Return the number of layers and of tensors, which agree: a small file may claim very many."""
         self.exactly("entry size", 156, "<I", v3.ENTRY.size)
         found = self.u32("tensor count", 152, 1, v3.MOST_TENSORS)
         layers, expected = tensor_count(self)
         if found != expected:
             raise self.wrong("tensor count", 152, expected, found)
-        return layers
+        return layers, found
 
     def _tokenizer_size(self) -> int:
         size = int.from_bytes(self.head[192:200], "little")
@@ -137,8 +137,9 @@ class Parser(Fields):
         if len(shape) == 1:
             raise self.wrong("storage of a vector", at + 68, "one number an element", storage)
         group_size = self.u32("group_size", at + 104, 1, LARGEST_GROUP)
-        if shape[-1] % group_size:
-            raise self.wrong("group_size", at + 104, f"a divisor of the row's {shape[-1]}", group_size)
+        _, width = shape
+        if width % group_size:
+            raise self.wrong("group_size", at + 104, f"a divisor of the row's {width}", group_size)
         return v3.Stored(storage, group_size)
 
     def _metadata(self, at: int, end: int, count: int) -> dict[str, str]:

@@ -92,10 +92,10 @@ CASES: list[tuple[str, Sequence[Change], str]] = [
     *(
         (
             "none",
-            [(HALF + 72 + 8 * axis, "<Q", value)],
-            f"shape at {HALF + 72 + 8 * axis}: expected {expected}, found {value}",
+            [(QUANTIZED + 72 + 8 * axis, "<Q", value)],
+            f"shape at {QUANTIZED + 72 + 8 * axis}: expected {expected}, found {value}",
         )
-        for axis, expected in enumerate((60, 48, 0, 0))
+        for axis, expected in enumerate((29, 48, 0, 0))
         for value in (7, 2**56 + expected)
     ),
     ("none", [(HALF + 68, "<I", 0)], f"storage at {HALF + 68}: expected 1 to 8, found 0"),
@@ -192,7 +192,8 @@ def test_a_broken_rule_is_named_at_its_place(scaling: str, changes: Sequence[Cha
 
 
 def test_the_file_s_size_follows() -> None:
-    plan = planned()
+    plan = planned(metadata={})
+    assert plan.head_size % 256
     head = encoded(plan)
     assert refusal(head[:511], 511) == "file size: expected at least 512, found 511"
     assert refusal(head[:512], 512) == f"file size: expected exactly {plan.size}, found 512"
