@@ -68,7 +68,7 @@ def read_config(fields: Fields) -> ModelConfig:
 
 def factor_count(fields: Fields) -> int:
     """Return how many factors of RoPE stand behind the layer table, from fields that are checked."""
-    scaling, rotary_dim = (struct.unpack_from("<I", fields.head, at)[0] for at in (_SCALING_AT, _ROTARY_DIM_AT))
+    (scaling,), (rotary_dim,) = (struct.unpack_from("<I", fields.head, at) for at in (_SCALING_AT, _ROTARY_DIM_AT))
     return rotary_dim // 2 if v3.ROPE_TYPES[scaling] == "longrope" else 0
 
 
@@ -81,11 +81,11 @@ def _factors(fields: Fields, n_layers: int) -> tuple[float, ...]:
 
 def _said(fields: Fields) -> dict[str, Any]:
     """Read everything but the layer table."""
-    said = _fixed(fields) | _switches(fields) | _experts(fields)
+    said = _fixed(fields)
+    said |= _switches(fields, said["head_dim"], said["rope_scaling"]["type"]) | _experts(fields)
+    flags = said.pop("flags")
     if said["n_experts"] and said["mlp_bias"]:
-        raise fields.wrong(
-            "flags", _FLAGS_AT, "no bit 3, for experts have no biases", fields.u32("flags", _FLAGS_AT, 0, 15)
-        )
+        raise fields.wrong("flags", _FLAGS_AT, "no bit 3, for experts have no biases", flags)
     return said
 
 
@@ -112,12 +112,13 @@ def _fixed(fields: Fields) -> dict[str, Any]:
     head_dim = fields.u32("head_dim", 36, 1, (2**31 - 1) // counts["n_heads"])
     if head_dim % 2:
         raise fields.wrong("head_dim", 36, "a multiple of 2", head_dim)
-    flags = fields.u32("flags", 40, 0, 15)
+    flags = fields.u32("flags", _FLAGS_AT, 0, 15)
     theta, scaling = fields.positive("rope_theta", 56), _scaling(fields, counts["max_seq_len"])
     if scaling["type"] == "yarn" and theta == 1:
         raise fields.wrong("rope_theta", 56, "other than 1, whose logarithm yarn divides by", theta)
     return {
         **counts,
+        "flags": flags,
         "tied": bool(flags & 1),
         "qkv_bias": bool(flags & 2),
         "wo_bias": bool(flags & 4),
@@ -152,13 +153,11 @@ def _scaling(fields: Fields, max_seq_len: int) -> dict[str, Any]:
     return {"type": kind, "original_max_positions": original, "truncate": bool(truncate), **reals}
 
 
-def _switches(fields: Fields) -> dict[str, Any]:
-    """Read the architecture block."""
-    (head_dim,) = struct.unpack_from("<I", fields.head, 36)
+def _switches(fields: Fields, head_dim: int, scaling: str) -> dict[str, Any]:
+    """Read the architecture block. scaling: RoPE's, by its name."""
     place = fields.u32("norm_place", 256, 0, len(NORM_PLACES) - 1)
     plus_one = fields.u32("norm_plus_one", 260, 0, 1)
     qk_norm = fields.u32("qk_norm", 264, 0, len(QK_NORMS) - 1)
-    scaling = v3.ROPE_TYPES[fields.u32("rope_scaling type", _SCALING_AT, 0, len(v3.ROPE_TYPES) - 1)]
     most = min(head_dim, 2 * MOST_FACTORS) if scaling == "longrope" else head_dim
     rotary_dim = fields.u32("rotary_dim", _ROTARY_DIM_AT, 2, most)
     if rotary_dim % 2:

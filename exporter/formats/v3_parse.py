@@ -21,33 +21,25 @@ from exporter.formats.v3_hyperparameters import factor_count, read_config, tenso
 MOST_ALIGNMENT = 4096
 
 _MODEL_DIGEST_AT = 160
-# Where each field begins whose value follows from the others.
-_HEADER_FIELDS = {
-    128: "file size",
-    136: "head size",
-    144: "metadata size",
-    148: "metadata count",
-    152: "tensor count",
-    156: "entry size",
-    _MODEL_DIGEST_AT: "model digest",
-    192: "tokenizer size",
-    200: "header padding",
-}
-_ENTRY_FIELDS = {
-    0: "tensor name",
-    64: "dimensions",
-    68: "storage",
-    72: "shape",
-    104: "group_size",
-    108: "table padding",
-    112: "offset",
-    120: "length",
-    128: "scale offset",
-    136: "scale length",
-    144: "table padding",
-}
+# The fields whose value follows from the others: (name, first byte, size). Every other field is decoded and encoded
+# again, or checked before, so that it cannot differ.
+_HEADER_FIELDS = (("file size", 128, 8), ("header padding", 200, 56))
+_ENTRY_FIELDS = (
+    ("tensor name", 0, 64),
+    ("dimensions", 64, 4),
+    ("shape", 72, 8),
+    ("shape", 80, 8),
+    ("shape", 88, 8),
+    ("shape", 96, 8),
+    ("table padding", 108, 4),
+    ("offset", 112, 8),
+    ("length", 120, 8),
+    ("scale offset", 128, 8),
+    ("scale length", 136, 8),
+    ("table padding", 144, 16),
+)
 # Fields of which the wrong byte is reported alone.
-_PADDING = ("header padding", "table padding", "head padding")
+_PADDING = ("header padding", "table padding")
 
 
 @dataclass(frozen=True)
@@ -68,14 +60,14 @@ class Parser(Fields):
             raise self.wrong("file size", None, f"at least {v3.LAYERS_AT}", self.size)
         self.exactly("magic", 0, "<I", MAGIC)
         self.exactly("version", 4, "<i", v3.VERSION)
-        layers = self._layers()
+        layers, tensors = self._counts()
         alignment = self.u32("alignment", 124, v3.ALIGNMENT, MOST_ALIGNMENT)
         if alignment & (alignment - 1):
             raise self.wrong("alignment", 124, f"a power of two up to {MOST_ALIGNMENT}", alignment)
         size = int.from_bytes(self.head[128:136], "little")
         if size != self.size:
             raise self.wrong("file size", None, f"exactly {size}", self.size)
-        table, tensors = v3.table_at(layers, factor_count(self)), self.u32("tensor count", 152, 1, v3.MOST_TENSORS)
+        table = v3.table_at(layers, factor_count(self))
         table_end = table + v3.ENTRY.size * tensors
         metadata_size = self.u32("metadata size", 144, 0, v3.MOST_METADATA_BYTES)
         count = self.u32("metadata count", 148, 0, v3.MOST_METADATA)
@@ -94,20 +86,18 @@ class Parser(Fields):
             raise self.wrong("file size", None, f"exactly {plan.size}", self.size)
         digests = tuple(self.head[at + 160 : at + 192] for at in range(table, table_end, v3.ENTRY.size))
         self._compare(v3.encode_head(plan, digests), table, table_end)
-        if plan.size != self.size:
-            raise self.wrong("file size", None, f"exactly {plan.size}", self.size)
         return Head(plan, metadata, digests)
 
     # ---- fields ----
 
-    def _layers(self) -> int:
-        """Return the number of layers, once the tensor count agrees: a small file may claim very many."""
+    def _counts(self) -> tuple[int, int]:
+        """Return the number of layers and of tensors, which agree: a small file may claim very many."""
         self.exactly("entry size", 156, "<I", v3.ENTRY.size)
         found = self.u32("tensor count", 152, 1, v3.MOST_TENSORS)
         layers, expected = tensor_count(self)
         if found != expected:
             raise self.wrong("tensor count", 152, expected, found)
-        return layers
+        return layers, found
 
     def _tokenizer_size(self) -> int:
         size = int.from_bytes(self.head[192:200], "little")
@@ -147,8 +137,9 @@ class Parser(Fields):
         if len(shape) == 1:
             raise self.wrong("storage of a vector", at + 68, "one number an element", storage)
         group_size = self.u32("group_size", at + 104, 1, LARGEST_GROUP)
-        if shape[-1] % group_size:
-            raise self.wrong("group_size", at + 104, f"a divisor of the row's {shape[-1]}", group_size)
+        _, width = shape
+        if width % group_size:
+            raise self.wrong("group_size", at + 104, f"a divisor of the row's {width}", group_size)
         return v3.Stored(storage, group_size)
 
     def _metadata(self, at: int, end: int, count: int) -> dict[str, str]:
@@ -214,14 +205,8 @@ class Parser(Fields):
             return "layer table padding" if byte < factors else "RoPE factor padding", byte, 1
         base = 0 if byte < v3.HEADER.size else byte - (byte - table) % v3.ENTRY.size
         fields = _ENTRY_FIELDS if base else _HEADER_FIELDS
-        starts = [*sorted(fields), 160 if base else v3.HEADER.size]
-        start = max(s for s in starts if s <= byte - base)
-        field = fields[start]
-        if field in _PADDING:
-            return field, byte, 1
-        if field == "shape":
-            return field, base + start + (byte - base - start) // 8 * 8, 8
-        return field, base + start, next(s for s in starts if s > start) - start
+        field, at, size = next(one for one in fields if one[1] <= byte - base < one[1] + one[2])
+        return (field, byte, 1) if field in _PADDING else (field, base + at, size)
 
 
 def check_digest(where: str, of: str, content: bytes | memoryview, digest: bytes, at: int) -> None:

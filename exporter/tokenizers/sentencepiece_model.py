@@ -15,7 +15,7 @@ from exporter.tokenizers.protobuf import Message
 from exporter.tokenizers.settings import Settings
 
 _BPE = 2
-_MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
+_OTHER_MODEL_TYPES = {1: "unigram", 3: "word", 4: "char"}
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 _TYPES = {_NORMAL: "normal", _UNKNOWN: "unknown", _CONTROL: "control", 4: "user defined", 5: "unused", _BYTE: "byte"}
 
@@ -62,7 +62,7 @@ def _check_algorithm(where: str, trainer: Message, normalizer: Message, denormal
     """Refuse everything but byte pair encoding of the text as it is."""
     model_type = trainer.integer(3, 1)
     if model_type != _BPE:
-        found = _MODEL_TYPES.get(model_type, str(model_type))
+        found = _OTHER_MODEL_TYPES.get(model_type, str(model_type))
         raise CheckpointError(f"{where}: trainer_spec: model_type: expected BPE, found {found}")
     if trainer.boolean(24, default=False):
         raise CheckpointError(f"{where}: trainer_spec: treat_whitespace_as_suffix: expected false, found true")

@@ -48,7 +48,11 @@ _ALSO = {
     ),
     **dict.fromkeys(
         (f"exporter/formats/{name}.py" for name in ("v3_fields", "v3_hyperparameters")),
-        ("tests/exporter/formats/test_v3_parse.py", "tests/exporter/formats/test_v3_switches.py"),
+        (
+            "tests/exporter/formats/test_v3_hyperparameters_by_hand.py",
+            "tests/exporter/formats/test_v3_parse.py",
+            "tests/exporter/formats/test_v3_switches.py",
+        ),
     ),
     "verify/operations/expected_points.py": (
         "tests/verify/operations/test_recompute_by_hand.py",

@@ -152,3 +152,8 @@ def test_the_report_of_an_export(tmp_path: Path) -> None:
     }
     with pytest.raises(exporter.FormatError, match="storage: expected none for ajc1, which fixes its own"):
         exporter.export(checkpoint, tmp_path / "model.bin", format="ajc1", storage="fp16")
+
+
+def test_a_group_may_be_as_large_as_its_sum_allows() -> None:
+    wide = qwen3c_config(dim=132104, hidden_dim=132104, n_heads=1, n_kv_heads=1, head_dim=132104)
+    assert choose_group_size(wide, 132104, exact=True) == 132104

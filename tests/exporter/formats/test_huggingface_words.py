@@ -202,3 +202,18 @@ def test_a_container_is_a_padded_header_and_tensors_without_gaps() -> None:
         at += tensor.bytes
     assert list(header) == sorted(header)
     assert whole.bytes == len(whole.head) + at
+
+
+@pytest.mark.parametrize("long_factors", [(), (3.0, 4.5, 6.0, 8.0)])
+def test_longrope_has_two_lists_of_factors_and_one_that_has_no_effect(long_factors: tuple[float, ...]) -> None:
+    scaling = exporter.RopeScaling(
+        "longrope",
+        original_max_positions=33,
+        attention_factor=1.25,
+        short_factors=(1.0, 1.5, 2.0, 2.5),
+        long_factors=long_factors,
+    )
+    assert words(rope_scaling=scaling)["rope_scaling"] == {
+        **{"rope_type": "longrope", "factor": 1.0, "attention_factor": 1.25},
+        **{"short_factor": [1.0, 1.5, 2.0, 2.5], "long_factor": list(long_factors or (1.0, 1.5, 2.0, 2.5))},
+    }

@@ -206,3 +206,15 @@ def test_every_field_of_a_row_of_the_table_stands_at_its_place(
 def test_a_storage_without_groups_is_the_default() -> None:
     assert v3.Stored("fp32") == v3.Stored("fp32", 0)
     assert v3.plan(config(), dict.fromkeys(tensor_shapes(config()), v3.Stored("fp32")), {}).alignment == 64
+
+
+def test_a_tokenizer_fills_whole_blocks_up_to_its_limit() -> None:
+    stored = dict.fromkeys(tensor_shapes(config()), v3.Stored("fp32"))
+    without = v3.plan(config(), stored, {})
+    for size in (64, 1 << 26):
+        plan = v3.plan(config(), stored, {}, tokenizer=bytes(size))
+        assert (plan.head_size, plan.size) == (without.head_size + size, without.size + size)
+    for size in (1, 63, 65, (1 << 26) + 64):
+        with pytest.raises(exporter.FormatError) as caught:
+            v3.plan(config(), stored, {}, tokenizer=bytes(size))
+        assert str(caught.value) == (f"tokenizer: expected a multiple of 64 bytes, at most 67108864, found {size}")

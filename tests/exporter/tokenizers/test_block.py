@@ -151,6 +151,7 @@ def patched(block: bytes, at: int, *numbers: int) -> bytes:
         (8, 4, "kind and pre-tokenizer: expected 1 or 2 and 0 to 3, found 1 and 4"),
         (12, 0, "token_count: expected 1 to 16777216, found 0"),
         (12, 1 << 24, "size: expected 67108864 bytes, found "),
+        (44, 2, "scored: expected 0 or 1, found 2"),
         (16, 1 << 31, "size: expected 17179869184 bytes, found "),
         (40, 1 << 30, "chat template: expected 1073741824 bytes, found "),
         (56, 1, "byte 56: expected the only legal one, found another"),
@@ -200,6 +201,7 @@ def test_merges_and_ids_that_lead_nowhere_are_refused(byte_level: TokenizerModel
         ({"scores": None}, "scores: expected some for pieces of characters with 0 merges, found none"),
         ({"bos": None}, "bos: expected a token, as encoding adds it, found none"),
         ({"unk": 400}, "unk: expected a token below 400, found 400"),
+        ({"unk": -1}, "unk: expected a token below 400, found -1"),
         ({"byte_fallback": False}, "byte_fallback: expected true, found false"),
         ({"bos": 4000}, "bos: expected a token below 400, found 4000"),
         ({"eos_ids": (400,)}, "eos: expected a token below 400, found 400"),
@@ -284,3 +286,12 @@ def test_control_pieces_that_merges_would_make_are_refused(scored: TokenizerMode
     write_block(dataclasses.replace(scored, pieces=(*before, b"<0x10", b"0>", b"<0x100>", *after[1:])))
     with pytest.raises(ExportError, match="chat template: expected text that UTF-8 can express"):
         write_block(dataclasses.replace(scored, template="\ud800"))
+
+
+def test_what_a_block_lacks_is_said_in_bytes() -> None:
+    """A head alone: it has no room for the ends of its pieces."""
+    head = patched(bytes(64), 0, 1)
+    for tokens, room in ((1, 0), (17, 64)):
+        with pytest.raises(CheckpointError) as refused:
+            parse_block("here", patched(head + bytes(room), 12, tokens))
+        assert str(refused.value) == f"here: tokenizer block: size: expected {4 * tokens} bytes, found {room}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from helpers.tokenizers import trained
 import exporter
 from exporter.sources.v3 import read_head
 from exporter.tokenizers.block import write_block
-from exporter.tokenizers.embed import staged_tokenizer
+from exporter.tokenizers.embed import staged_tokenizer, staged_with
 from exporter.tokenizers.llama2c import write_llama2c
 from exporter.tokenizers.qwen3c import write_qwen3c
 from exporter.tokenizers.read import read_tokenizer
@@ -101,3 +102,29 @@ def test_qwen3_c_s_tokenizer_appears_the_same_way(tmp_path: Path) -> None:
     checkpoint = exporter.open_checkpoint(path)
     with staged_tokenizer(checkpoint, out, overwrite=False, form="qwen3c") as (publish, _, _), publish():
         assert out.read_bytes() == write_qwen3c(read_tokenizer(model))
+
+
+def test_a_format_has_the_tokenizer_that_its_readers_know(tmp_path: Path) -> None:
+    directory = tmp_path / "a"
+    path, out = save_model_of(directory, vocab_size=303), tmp_path / "model.bin"
+    config = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
+    model = save_json(path.with_name("tokenizer.json"), byte_level_json(trained(None, 300)), config)
+    checkpoint = exporter.open_checkpoint(path)
+    with staged_with(checkpoint, out, None, "hf", overwrite=False) as (publish, notes, written):
+        assert (publish, notes, written) == (contextlib.nullcontext, (), None)
+    other = tmp_path / "tokenizer"
+    with staged_with(checkpoint, out, other, "ajc1", overwrite=False) as (_, _, written):
+        assert written is not None
+        assert written.read_bytes() == write_qwen3c(read_tokenizer(model))
+    for given, file_format, message in (
+        (other, "v2", f"{model}: llama2c: pre-tokenizer: expected none, found GPT-2's regular expression"),
+        (other, "hf", "tokenizer_out: expected none for hf, which carries the source's tokenizer along"),
+        (
+            directory / ".." / "model.bin",
+            "v2",
+            f"{directory}/../model.bin: tokenizer_out: expected another path than OUT, found the same",
+        ),
+    ):
+        with pytest.raises(exporter.ExportError) as refused:
+            staged_with(checkpoint, out, given, file_format, overwrite=False).__enter__()
+        assert str(refused.value) == message

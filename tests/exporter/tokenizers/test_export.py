@@ -90,3 +90,12 @@ def test_a_directory_s_tokenizer_json_counts_before_its_tokenizer_model(model: P
     assert read_tokenizer(model).kind == "characters"
     (model.parent / "config.json").write_text(json.dumps({"eos_token_id": 7}))
     assert read_tokenizer(model).eos_ids == (7,)
+
+
+def test_links_out_of_a_directory_are_followed_only_if_the_caller_says_so(tmp_path: Path, model: Path) -> None:
+    linked, out = tmp_path / "linked", tmp_path / "tokenizer.bin"
+    linked.mkdir()
+    (linked / "tokenizer.model").symlink_to(model)
+    with pytest.raises(exporter.CheckpointError, match="found a link out of it"):
+        exporter.export_tokenizer(linked, out, format="llama2c")
+    assert exporter.export_tokenizer(linked, out, format="llama2c", follow_links=True).tokens == 400

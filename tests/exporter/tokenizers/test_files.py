@@ -144,3 +144,12 @@ def test_a_v3_file_has_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(CheckpointError) as refused:
             read.read_tokenizer(path)
         assert str(refused.value) == f"{path}: expected a v3 file with a tokenizer block, found one without"
+
+
+def test_a_format_is_told_by_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in ("ranks", "tokenizer_bin"):
+        monkeypatch.setattr(read, f"read_{one}", lambda _, __, one=one: one)
+    path = tmp_path / "anything"
+    for size, reader in ((4092, "ranks"), (4093, "tokenizer_bin")):
+        path.write_bytes(b"A" * size + b" 0\r\n")
+        assert str(read.read_tokenizer(path)) == reader

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
+import pytest
 import tiktoken
 
 from exporter.tokenizers.merging import Find, Pair, live_merges, merged, merges_of_ranks
@@ -66,3 +67,8 @@ def test_live_merges_have_one_pair_for_each_piece_and_give_the_same_tokens() -> 
             text = [draw.randrange(2) for _ in range(draw.randrange(1, 14))]
             assert merged(text, every)[0] == merged(text, few)[0]
     assert dropped > 500
+
+
+def test_every_merge_has_a_product() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        live_merges([(0, 1)], [], {})

@@ -193,3 +193,7 @@ def test_other_templates_are_named(steps: list[Any], message: str) -> None:
     with pytest.raises(CheckpointError) as refused:
         around(*steps)
     assert str(refused.value).startswith(f"here: post_processor: {message}")
+
+
+def test_a_pipeline_does_nothing_that_it_does_not_say() -> None:
+    assert Pipeline("bytes") == Pipeline("bytes", "none", nfc=False, digits=False, space_first=False)

@@ -91,3 +91,37 @@ def test_other_numbers_of_ranks_are_refused(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"{path}: ranks: expected 128000 (Llama 3) or 151643 (Qwen), found 300: give the model's tokenizer.json"
     )
+
+
+def lines(*sizes: int) -> bytes:
+    """Return ranked pieces of these sizes."""
+    return b"".join(base64.b64encode(b"x" * size) + b" %d\n" % rank for rank, size in enumerate(sizes))
+
+
+LONG = b"!" * 60
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        # blank lines count as lines and have no rank
+        (b"YQ== 0\n\nYg== 7\n", "line 3: rank: expected 1, found 7"),
+        (b"YQ== 0\n" + LONG + b"\n", f"line 2: expected a piece in base64 and its rank, found {LONG[:40]!r}"),
+        # 2,800 and 9,600 squared, and 1 and 10,000: 10^8 together, and one more
+        (lines(2800, 9600), "expected every byte as a piece, found none for byte 0x00"),
+        (lines(1, 10_000), "line 2: expected short pieces, found one of 10000 bytes"),
+        (
+            b"".join(base64.b64encode(bytes([byte])) + b" %d\n" % byte for byte in range(255)),
+            "expected every byte as a piece, found none for byte 0xFF",
+        ),
+        # what is read to tell the formats apart ends here
+        (b"A" * 4092 + b" 0\r\n", "expected every byte as a piece, found none for byte 0x00"),
+        (b"A" * 4096 + b" 0\r\n", "expected a tokenizer, found none of a known format: give its tokenizer.json"),
+    ],
+)
+def test_the_limits_of_a_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as refused:
+        read_tokenizer(path)
+    assert str(refused.value) == f"{path}: {message}"

@@ -72,6 +72,12 @@ LAST = len(ENTRIES)
         (content(ENTRIES) + b"abc", f"token {LAST}: expected 8 bytes, found 3"),
         (content(ENTRIES) + struct.pack("<fi", 0, 9) + bytes(9), f"token {LAST}: length: expected 1 to 6, found 9"),
         (content([(b"<unk>", 0.0), (b"a", 0.0)]), "token 3: expected <0x00>, found another piece"),
+        (
+            content([*ENTRIES[:250], (b"x!", 0.0), *ENTRIES[251:]]),
+            "token 250: expected <0xF7>, found another piece",
+        ),
+        (content([*ENTRIES[:258], (b"x!", 0.0)]), "token 258: expected <0xFF>, found another piece"),
+        (content(ENTRIES) + struct.pack("<fi", 0, 0) + bytes(9), f"token {LAST}: length: expected 1 to 6, found 0"),
         (b"", "expected a tokenizer, found none of a known format: give its tokenizer.json"),
         (bytes(40), "expected a tokenizer, found none of a known format: give its tokenizer.json"),
         (b"PK\x03\x04" + bytes(40), "expected a tokenizer, found none of a known format: give its tokenizer.json"),

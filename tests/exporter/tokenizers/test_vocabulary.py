@@ -10,7 +10,15 @@ from tokenizers.pre_tokenizers import ByteLevel
 from exporter.errors import CheckpointError
 from exporter.tokenizers.added_tokens import encoded, read_added_token
 from exporter.tokenizers.byte_letters import bytes_of
-from exporter.tokenizers.model import AddedToken, TokenizerModel, byte_piece
+from exporter.tokenizers.model import (
+    LONGEST_PIECE,
+    MOST_TEMPLATE_BYTES,
+    MOST_TOKENS,
+    SCORE_FLOOR,
+    AddedToken,
+    TokenizerModel,
+    byte_piece,
+)
 from exporter.tokenizers.vocabulary import Vocabulary, build_vocabulary
 
 VOCAB: dict[str, Any] = {"a": 0, "b": 1, "ab": 2, "\u0120": 4}
@@ -147,3 +155,12 @@ def test_an_id_is_shown_with_its_piece() -> None:
     model = TokenizerModel("here", "bytes", (b"\xffa", b"a" * 50))
     assert (model.shown(0), model.shown(1)) == ("0 '\\\\xffa'", f"1 '{'a' * 40}'")
     assert (byte_piece(10), byte_piece(255)) == (b"<0x0A>", b"<0xFF>")
+
+
+def test_a_model_does_nothing_that_it_does_not_say() -> None:
+    rules = ("begins_with_bos", "ends_with_eos", "nfc", "digits", "space_first", "byte_fallback")
+    for name in (*rules, "whole_words", "strips_spaces"):
+        assert getattr(TokenizerModel("here", "bytes", (b"a",)), name) is False
+    flags = {"special": True, "lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
+    assert vars(AddedToken(3)) == {"id": 3, **flags}
+    assert (MOST_TOKENS, LONGEST_PIECE, MOST_TEMPLATE_BYTES, SCORE_FLOOR) == (2**24, 2**16, 2**20, -(10.0**10))
