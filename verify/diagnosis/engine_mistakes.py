@@ -138,6 +138,25 @@ REPETITION_PENALTY = Mistake(
 LOGITS_EXCHANGED = Mistake("logits-exchanged", by_engine="exchanges the logits of tokens {one} and {other}")
 LOGITS_LATE = Mistake("logits-late", by_engine="gives each position the logits of the position before")
 
+# ---- any operation of an engine ----
+
+WRONG_OPERAND = Mistake("wrong-operand", by_engine="multiplies {matrix} by {found} instead of {expected}")
+WRONG_SUM = Mistake("wrong-sum", by_engine="adds {added} to {found} instead of {expected}")
+NEGATED = Mistake("negated", by_engine="negates {what}")
+STAGE_MISSING = Mistake("stage-missing", by_engine="has {found} for {what}")
+ELEMENTS_ORDER = Mistake("elements-order", by_engine="takes the elements of {what} in another order: {found}")
+STAGE_FUNCTION = Mistake("stage-function", by_engine="applies {found} to {what}")
+CLIPPED = Mistake(
+    "clipped",
+    by_engine="clips {what} to +-{found}",
+    numbers=(0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 16.0, 20.0, 30.0, 50.0, 100.0),
+)
+STAGE_LATE = Mistake("stage-late", by_engine="takes {what} from {found}")
+ATTENDING = Mistake("attending", by_engine="attends {found}")
+TOKENS_READ = Mistake("tokens-read", by_engine="reads {found}")
+POSITIONS = Mistake("positions", by_engine="rotates {what} by another position: {found}")
+STAGE_NARROWED = Mistake("stage-narrowed", by_engine="rounds {what} to {found}")
+
 # ---- what models do beyond Llama ----
 
 QK_NORM_MISSING = Mistake("qk-norm-missing", by_engine="does not normalise queries and keys")

@@ -45,7 +45,8 @@ def _of_first_layer(*names: str) -> Rewire:
             return y
         if seen.number == 0:
             first[operation] = y
-        return first[operation]
+        # in one layer alone there is no first one
+        return first.get(operation, y)
 
     return change
 

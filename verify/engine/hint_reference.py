@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -40,7 +40,9 @@ class MistakenReference:
     whole: earlier positions depend on later ones, so that no part of a window tells. inputs: what the products read,
     if not what they should. coarse: the mistake rounds, so
     that its own roundings differ between float32 and float64. chunk: positions depend on the later ones of their
-    chunk of so many. before: a token in front of all others, which has no logits.
+    chunk of so many. before: a token in front of all others, which has no logits. tokens: what the engine reads
+    instead of the window's tokens. only: the one layer with the mistake; right: hyperparameters and weights of the
+    others.
     """
 
     mistake: Mistake
@@ -61,6 +63,22 @@ class MistakenReference:
     coarse: bool = False
     chunk: int = 1
     before: int | None = None
+    tokens: Callable[[torch.Tensor], torch.Tensor] | None = None
+    only: int | None = None
+    right: tuple[Hyperparameters, Load] | None = None
+
+    @property
+    def around(self) -> MistakenReference:
+        """Return the reference of what stands around the layers with the mistake."""
+        if self.right is None:
+            return self
+        hyper, load = self.right
+        return MistakenReference(self.mistake, self.sentence, hyper, load)
+
+    def in_layer(self, number: int, hyper: Hyperparameters, load: Load) -> MistakenReference:
+        """Return the reference with the mistake in one layer. hyper, load: those of the others."""
+        sentence = f"{self.sentence}, in layer {number} alone"
+        return replace(self, sentence=sentence, only=number, right=(hyper, load))
 
 
 @torch.no_grad()
@@ -74,51 +92,67 @@ def logits_of(
 
     inputs: what products read in an engine without a mistake, such as rounded activations.
     """
-    hyper, load, exact = reference.hyper, reference.load, Noise()
-    inputs = reference.inputs or inputs
+    if reference.tokens is not None:
+        tokens = reference.tokens(tokens)
     if reference.before is not None:
         tokens = torch.cat((torch.tensor([reference.before]), tokens))
-    # one more than the tokens, for mistakes that rotate by the next position
-    rotations = rope.rotations(hyper, len(tokens) + 1, dtype, exact)
-    within = {kind: rotation[:-1] for kind, rotation in rotations.items()}
-    x = llama.embed(hyper, load, tokens.unsqueeze(0), dtype, exact) * reference.embedding
+    around = reference.around
+    x = embedded(around, tokens, dtype)
     if reference.one_by_one:
-        x = _one_by_one(reference, x, within, inputs)
+        x = _one_by_one(reference, x, reference.inputs or inputs)
     else:
-        x = _layers(reference, x, rotations, within, inputs)
+        for number in range(around.hyper.n_layers) if reference.order is None else reference.order:
+            here = reference if reference.only in (None, number) else around
+            x = layer_of(here, number, x, here.inputs or inputs)
+    made = head_of(around, x, around.inputs or inputs)[0]
+    return made if reference.before is None else made[1:]
+
+
+def embedded(reference: MistakenReference, tokens: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return the stream (1, length, dim) before the first layer."""
+    x = llama.embed(reference.hyper, reference.load, tokens.unsqueeze(0), dtype, Noise())
+    return x * reference.embedding
+
+
+def layer_of(reference: MistakenReference, number: int, x: torch.Tensor, inputs: llama.Inputs) -> torch.Tensor:
+    """Compute the stream after a layer from x (windows, length, dim), the stream before it."""
+    hyper, load = reference.hyper, reference.load
+    # one more than the positions, for mistakes that rotate by the next one
+    rotations = rope.rotations(hyper, x.shape[1] + 1, x.dtype, Noise())
+    rotation = rotations.get(hyper.layer(number).rope)
+    watch = reference.watch(hyper, rotation) if reference.watch else llama.unwatched
+    if reference.norm is not None:
+        watch = _changing_norms(reference.norm, load, number)
+    if reference.computed_norm is not None:
+        watch = _computing_norms(reference.computed_norm, load, number, x)
+    return reference.run(hyper, load, number, x, _within(rotations), Noise(), watch, inputs)
+
+
+def head_of(reference: MistakenReference, x: torch.Tensor, inputs: llama.Inputs) -> torch.Tensor:
+    """Compute the logits from x (windows, length, dim), the stream after the last layer."""
+    hyper, load, dtype = reference.hyper, reference.load, x.dtype
     if reference.computed_norm is not None:
         x = reference.computed_norm(x, load("norm.weight").to(dtype))
     elif reference.normed:
-        x = llama.final_norm(hyper, load, x, exact)
+        x = llama.final_norm(hyper, load, x, Noise())
     change = reference.last_norm or reference.norm
     if change is not None:
         x = change(x, load("norm.weight").to(dtype))
     classifier = llama.classifier(hyper)
-    made = llama.finished(hyper, inputs(x, classifier)[0] @ load(classifier).to(dtype).T, exact)
-    return made if reference.before is None else made[1:]
+    return llama.finished(hyper, inputs(x, classifier) @ load(classifier).to(dtype).T, Noise())
 
 
-def _layers(
-    reference: MistakenReference, x: torch.Tensor, rotations: Rotations, within: Rotations, inputs: llama.Inputs
-) -> torch.Tensor:
-    hyper, load = reference.hyper, reference.load
-    for number in range(hyper.n_layers) if reference.order is None else reference.order:
-        rotation = rotations.get(hyper.layer(number).rope)
-        watch = reference.watch(hyper, rotation) if reference.watch else llama.unwatched
-        if reference.norm is not None:
-            watch = _changing_norms(reference.norm, load, number)
-        if reference.computed_norm is not None:
-            watch = _computing_norms(reference.computed_norm, load, number, x)
-        x = reference.run(hyper, load, number, x, within, Noise(), watch, inputs)
-    return x
+def _within(rotations: Rotations) -> Rotations:
+    return {kind: rotation[:-1] for kind, rotation in rotations.items()}
 
 
 def _one_by_one(
-    reference: MistakenReference, x: torch.Tensor, within: Rotations, inputs: llama.Inputs
+    reference: MistakenReference, x: torch.Tensor, inputs: llama.Inputs
 ) -> torch.Tensor:
     """Compute each position by itself; what computes the layers remembers the ones before."""
     assert reference.one_by_one is not None
     hyper, load = reference.hyper, reference.load
+    within = _within(rope.rotations(hyper, x.shape[1] + 1, x.dtype, Noise()))
     run, streams = reference.one_by_one(), []
     for position in range(x.shape[1]):
         here = slice(position, position + 1)

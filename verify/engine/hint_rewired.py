@@ -18,8 +18,8 @@ from verify.sources import Hyperparameters
 class LayerSoFar:
     """Holds what one layer has computed so far, with the mistake in it.
 
-    x: the stream before the layer. made: the results of its operations by name. load, rotation: as the layer has
-    them.
+    x: the stream before the layer. load, rotations, inputs: as the layer has them. made: the results of its operations
+    by name. before: those of the layer before, none in the first layer.
     """
 
     hyper: Hyperparameters
@@ -27,7 +27,9 @@ class LayerSoFar:
     number: int
     x: torch.Tensor
     rotations: dict[str, torch.Tensor]
+    inputs: llama.Inputs = llama.unrounded
     made: dict[str, torch.Tensor] = field(default_factory=dict)
+    before: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def middle(self) -> torch.Tensor:
@@ -42,6 +44,13 @@ class LayerSoFar:
         """Apply the norm of a block to x."""
         return rms_norm(x, self.norm_weight(block), self.hyper, Noise())
 
+    def product(self, x: torch.Tensor, matrix: str, layer: int | None = None) -> torch.Tensor:
+        """Multiply x by a matrix of this layer, such as attention.wq, or of another one."""
+        name = f"layers.{self.number if layer is None else layer}.{matrix}"
+        y = self.inputs(x, f"{name}.weight") @ self.load(f"{name}.weight").to(x.dtype).T
+        biased = f"layers.{self.number}.{matrix}.bias" in self.hyper.shapes()
+        return y + self.load(f"{name}.bias").to(x.dtype) if biased else y
+
 
 # (operation, its right result, what the layer has) -> the result to continue with
 Rewire = Callable[[str, torch.Tensor, LayerSoFar], torch.Tensor]
@@ -49,6 +58,7 @@ Rewire = Callable[[str, torch.Tensor, LayerSoFar], torch.Tensor]
 
 def rewired(change: Rewire, layer: int | None = None) -> RunLayer:
     """Compute a layer with other results; layer: the only one in which that is so."""
+    last: dict[str, torch.Tensor] = {}
 
     def run(
         hyper: Hyperparameters,
@@ -60,14 +70,16 @@ def rewired(change: Rewire, layer: int | None = None) -> RunLayer:
         watch: llama.Watch,
         inputs: llama.Inputs,
     ) -> torch.Tensor:
-        if layer not in (None, number):
-            return llama.layer(hyper, load, number, x, rotations, noise, watch, inputs)
-        seen = LayerSoFar(hyper, load, number, x, rotations)
+        seen = LayerSoFar(hyper, load, number, x, rotations, inputs, before=dict(last) if number else {})
 
         def rewire(operation: str, y: torch.Tensor) -> torch.Tensor:
-            seen.made[operation] = change(operation, y, seen)
+            here = layer in (None, number)
+            seen.made[operation] = change(operation, y, seen) if here else y
             return seen.made[operation]
 
-        return llama.layer(hyper, load, number, x, rotations, noise, rewire, inputs)
+        made = llama.layer(hyper, load, number, x, rotations, noise, rewire, inputs)
+        last.clear()
+        last.update(seen.made)
+        return made
 
     return run

@@ -76,6 +76,19 @@ def _at(of: Callable[[torch.Tensor], torch.Tensor]) -> Rotate:
     return rotate
 
 
+def at_positions(of: Callable[[torch.Tensor], torch.Tensor]) -> Rotate:
+    """Rotate by positions that may be no whole numbers. of: positions -> those whose angles are taken."""
+
+    def rotate(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+        # position 1 turns by the frequencies themselves, and no factor is on position 0 alone
+        turn, size = rotations[1].angle().double(), rotations[1].abs()
+        angles = of(torch.arange(heads.shape[1])).double().unsqueeze(1) * turn
+        taken = torch.polar(size.double().expand_as(angles), angles).to(rotations.dtype)
+        return torch.view_as_real(_complex(heads) * taken.unsqueeze(1)).flatten(-2)
+
+    return rotate
+
+
 def rotating(rotate: Rotate, *names: str) -> MakeWatch:
     """Replace RoPE of "q", "k" or both. rotate: of (windows, length, heads, rotary_dim) and a complex rotation
     (length + 1, rotary_dim / 2)."""

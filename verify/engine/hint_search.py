@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from verify.diagnosis.mistakes import Mistake
 from verify.engine.hint_fits import fitted_references
+from verify.engine.hint_general import Start, general_references, in_one_layer
 from verify.engine.hint_int8 import Int8Rounding, mistaken_roundings, of_file
 from verify.engine.hint_logits import mistaken_logits
 from verify.engine.hint_reference import Load, MistakenReference, logits_of
@@ -29,8 +30,8 @@ _TRIED_POSITIONS = 48
 # For fewer positions all weights are read again and again.
 _ONE_BY_ONE = 8
 _SCREENED = 3.0
-# More positions are tried where int8 activations go wrong later, up to so many, with so many wrong ones.
-_BEYOND, _MOST_TRIED = 8, 512
+# Wrong positions that are tried, if there are no more than so many before them.
+_BEYOND, _MOST_TRIED = 12, 512
 # A mistake may be this many limits of `execution` away, because it may make a model more sensitive to rounding.
 _NEAR = 3.0
 # With int8 activations no reference is as near as that, so this share of the difference may remain.
@@ -75,10 +76,11 @@ class Seen:
 
     @property
     def tried(self) -> int:
-        """Return on how many positions to try a mistake first. int8 activations: before the first wrong one, no
-        mistake comes nearer than none."""
+        """Return on how many positions to try a mistake first: a few from the first wrong one on, because before it
+        no mistake comes nearer than none. int8 activations take more, for their noise."""
         beyond = self.first + _BEYOND
-        return beyond if self.limit is None and _TRIED_POSITIONS < beyond <= _MOST_TRIED else _TRIED_POSITIONS
+        fewest = _BEYOND if self.limit is not None else _TRIED_POSITIONS
+        return max(fewest, beyond) if beyond <= _MOST_TRIED else _TRIED_POSITIONS
 
     def left(self, made: Logits, *, coarse: bool = False) -> float:
         """Return the engine's distance from logits that a mistake makes of the first positions; up to 1 is near.
@@ -126,7 +128,10 @@ def find_hint(
     inputs = rounding if seen.limit is None else llama.unrounded
     explaining: list[_Explanation] = []
     known = _explanations(seen, hyper, load, group_size, inputs)
-    for explanations in (known, _fitted(seen, hyper, load, inputs)):
+    tokens = torch.from_numpy(seen.tokens)
+    general = _near(seen, general_references(hyper, load, tokens, seen.first), tokens, inputs)
+    alone = _in_one_layer(seen, hyper, load, group_size, inputs)
+    for explanations in (known, _fitted(seen, hyper, load, inputs), general, alone):
         for found in explanations:
             explaining.append(found)
             if found.left <= _SURE:
@@ -166,6 +171,25 @@ def _fitted(seen: Seen, hyper: Hyperparameters, load: Load, inputs: llama.Inputs
         engine, sigma = engine - seen.reference + reference, np.full_like(reference, seen.noise)
     fitted = fitted_references(hyper, load, tokens, engine, reference, sigma)
     yield from _near(seen, fitted, tokens, inputs)
+
+
+def _in_one_layer(
+    seen: Seen, hyper: Hyperparameters, load: Load, group_size: int, inputs: llama.Inputs
+) -> Iterator[_Explanation]:
+    """Yield every mistake in one layer that explains the whole window."""
+    if hyper.n_layers == 1:
+        return
+    tokens = torch.from_numpy(seen.tokens)
+
+    def known() -> Iterator[MistakenReference]:
+        yield from mistaken_references(hyper, load, group_size, tokens, seen.first)
+        yield from general_references(hyper, load, tokens, seen.first)
+
+    def near(few: torch.Tensor) -> bool:
+        return seen.left(few.double().numpy()) <= _SCREENED
+
+    start = Start(hyper, load, tokens[: seen.tried], inputs)
+    yield from _near(seen, in_one_layer(start, known, near), tokens, inputs)
 
 
 def _near(

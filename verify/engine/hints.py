@@ -30,14 +30,14 @@ from verify.sources import Hyperparameters, RopeScaling
 
 # Ids of BOS tokens: of SentencePiece models, GPT-2, Llama 3 and Qwen.
 _BEGINNINGS = (1, 0, 2, 50256, 128000, 151643)
-_NO_TOKENS = torch.empty(0, dtype=torch.int64)
+NO_TOKENS = torch.empty(0, dtype=torch.int64)
 
 
 def mistaken_references(
     hyper: Hyperparameters,
     load: Load,
     group_size: int,
-    tokens: torch.Tensor = _NO_TOKENS,
+    tokens: torch.Tensor = NO_TOKENS,
     first: int = 0,
 ) -> Iterator[MistakenReference]:
     """Yield every known mistake that shows in this model.

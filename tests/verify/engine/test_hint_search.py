@@ -183,5 +183,5 @@ def test_int8_noise_shows_where_logits_go_wrong() -> None:
     assert (seen.first, seen.tried) == (30, 48)
     late = np.zeros((200, RIGHT.shape[1]))
     late[150:] = 1
-    assert Seen(np.zeros(200, np.int64), late.astype(np.float32), 0 * late, late, None, 1e-3).tried == 158
-    assert Seen(np.zeros(200, np.int64), late.astype(np.float32), 0 * late, late + 1, LIMIT).tried == 48
+    assert Seen(np.zeros(200, np.int64), late.astype(np.float32), 0 * late, late, None, 1e-3).tried == 162
+    assert Seen(np.zeros(200, np.int64), late.astype(np.float32), 0 * late, late + 1, LIMIT).tried == 12
