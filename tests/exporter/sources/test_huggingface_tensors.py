@@ -117,6 +117,25 @@ def test_float64_is_read_as_float32_where_that_is_the_same_number(tmp_path: Path
     assert np.isnan(tensors(tmp_path, {EMBEDDING: wide}).float32(EMBEDDING)).all()
 
 
+def test_rows_of_one_expert_are_read_of_all_of_them(tmp_path: Path) -> None:
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    joined = torch.arange(3.0 * 5 * 2, dtype=torch.float64).view(3, 5, 2)
+    save_file({name: joined}, tmp_path / "model.safetensors")
+
+    def read(expert: int, rows: slice) -> np.ndarray:
+        files = WeightFiles((tmp_path / "model.safetensors",))
+        return Tensors(tmp_path, files, config(), [name]).expert(name, expert, rows)
+
+    for expert in range(3):
+        for start, stop in ((0, 5), (0, 2), (2, 5), (3, 4)):
+            assert np.array_equal(read(expert, slice(start, stop)), joined[expert, start:stop].numpy())
+    joined[2, 4, 1] = 0.1
+    save_file({name: joined}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightError) as caught:
+        read(2, slice(3, 5))
+    assert caught.value.index == (2, 4, 1)
+
+
 def test_wrappers_and_buffers_are_left_out_with_a_note(tmp_path: Path) -> None:
     frequencies = torch.tensor([10000.0 ** (-2 * pair / 8) for pair in range(4)])
     state = {f"module.{EMBEDDING}": embedding(), "module.model.layers.0.self_attn.rotary_emb.inv_freq": frequencies}
