@@ -91,7 +91,7 @@ def test_what_is_ignored_is_noted() -> None:
     ("raw", "message"),
     [
         (
-            {"rope_parameters": {"rope_theta": 5.0}},
+            {"rope_parameters": {"rope_theta": 5.0, "factor": 2}},
             "rope_parameters: expected full_attention and sliding_attention, one RoPE for each, found 'rope_theta'",
         ),
         (

@@ -1,4 +1,4 @@
-"""The text part of a multimodal config.json by itself: what is taken, what is a default, and which tensors are its."""
+"""The text part of a multimodal config.json: what is taken of it, its defaults, and which tensors are its own."""
 
 from __future__ import annotations
 
@@ -201,19 +201,26 @@ def test_tensors_of_the_text_have_the_names_of_its_own_class(kind: str, theirs: 
 
 
 def test_a_tensor_of_no_part_and_two_of_one_name_are_refused() -> None:
-    for names, message in (
+    for kind, names, message in (
         (
+            "smolvlm",
             ["lm_head.weight", "audio.weight"],
             "tensors: expected those of the text part (model.text_model., lm_head.) and of the vision part "
             "(vision_model, connector), found 'audio.weight'",
         ),
         (
+            "idefics3",
             ["model.text_model.norm.weight", "lm_head.weight", "lm_head.weight"],
             "lm_head.weight: expected once, found 'lm_head.weight' and 'lm_head.weight'",
         ),
+        (
+            "qwen2_vl",
+            ["model.norm.weight", "model.language_model.norm.weight"],
+            "model.norm.weight: expected once, found 'model.norm.weight' and 'model.language_model.norm.weight'",
+        ),
     ):
         with pytest.raises(exporter.CheckpointError) as caught:
-            part("smolvlm").named("here", names)
+            part(kind).named("here", names)
         assert str(caught.value) == f"here: {message}"
 
 
