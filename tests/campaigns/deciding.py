@@ -23,6 +23,7 @@ _ALSO = {
     "exporter/formats/huggingface.py": ("tests/exporter/formats/test_huggingface_bytes.py",),
     "exporter/formats/huggingface_config.py": ("tests/exporter/formats/test_huggingface_words.py",),
     "exporter/formats/huggingface_files.py": ("tests/exporter/formats/test_huggingface_words.py",),
+    "exporter/sources/huggingface.py": ("tests/exporter/sources/test_open_huggingface.py",),
     "exporter/sources/huggingface_meanings.py": ("tests/exporter/sources/test_huggingface_fields.py",),
     "exporter/sources/llama2c.py": ("tests/exporter/sources/test_llama2c_arguments.py",),
     **dict.fromkeys(

@@ -44,6 +44,12 @@ def test_a_classifier_that_is_the_embedding_is_taken_out(tmp_path: Path, dtype: 
     found.take_out_tied_classifier()
 
 
+def test_an_embedding_without_columns_is_its_own_twin(tmp_path: Path) -> None:
+    found = tensors(tmp_path, {EMBEDDING: torch.zeros(29, 0), CLASSIFIER: torch.zeros(29, 0)})
+    found.take_out_tied_classifier()
+    assert found.shapes == {EMBEDDING: (29, 0)}
+
+
 def test_a_classifier_alone_is_no_twin(tmp_path: Path) -> None:
     found = tensors(tmp_path, {CLASSIFIER: embedding(), "model.norm.weight": torch.ones(48)})
     found.take_out_tied_classifier()
