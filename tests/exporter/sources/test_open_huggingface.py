@@ -105,6 +105,23 @@ def test_more_experts_than_tensors_are_refused(tmp_path: Path, case: str, *, joi
             assert refused(tmp_path) == message
 
 
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (
+            "experts",
+            "/config.json: num_experts: expected at most 0, as many as there are tensors of experts, found 3",
+        ),
+        ("llama", ": no such tensor in this model: model.layers.0.mlp.experts.gate_up_proj"),
+    ],
+)
+def test_joined_experts_that_are_no_stack_of_matrices_are_refused(tmp_path: Path, case: str, message: str) -> None:
+    made = stored(tmp_path, CASES[case])
+    flat = {"model.layers.0.mlp.experts.gate_up_proj": np.ones((3, 4), np.float32)}
+    save_file({**made, **flat}, tmp_path / "model.safetensors")
+    assert refused(tmp_path) == message
+
+
 def test_there_are_at_most_as_many_layers_as_tensors(tmp_path: Path) -> None:
     count = len(stored(tmp_path, CASES["llama"]))
     for layers, message in (
@@ -212,6 +229,16 @@ def test_a_classifier_of_other_bits_is_untied(tmp_path: Path, change: str, *, ti
     found = opened(tmp_path)
     assert found.config.tied is tied
     assert found.notes == ((NOTE,) if tied else (NOTE, UNTIED))
+
+
+def test_two_matrices_alone_are_compared_too(tmp_path: Path) -> None:
+    made = wrapped(tmp_path, tie_word_embeddings=True)
+    both = {f"language_model.{name}": made[name] for name in (HEAD, EMBEDDING)}
+    save_file(both, tmp_path / "model.safetensors")
+    said = json.loads((tmp_path / "config.json").read_text())
+    said["text_config"]["num_hidden_layers"] = 2
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    assert refused(tmp_path).startswith(": missing model.layers.0.input_layernorm.weight")
 
 
 def test_a_classifier_like_an_embedding_that_is_no_matrix_is_refused_for_its_shape(tmp_path: Path) -> None:
