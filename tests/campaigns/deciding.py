@@ -20,6 +20,15 @@ _DECIDING = (
 
 # Beside those of a module's own name: what else holds its numbers. They come first, because they notice most.
 _ALSO = {
+    **dict.fromkeys(
+        (str(path.relative_to(ROOT)) for path in (ROOT / "exporter" / "families").glob("*.py")),
+        (
+            "tests/exporter/families/test_family_tables.py",
+            "tests/exporter/families/test_misfits.py",
+            "tests/exporter/families/test_published.py",
+            "tests/exporter/families/test_mixtures.py",
+        ),
+    ),
     "exporter/formats/huggingface.py": ("tests/exporter/formats/test_huggingface_bytes.py",),
     "exporter/formats/huggingface_config.py": ("tests/exporter/formats/test_huggingface_words.py",),
     "exporter/formats/huggingface_files.py": ("tests/exporter/formats/test_huggingface_words.py",),
@@ -40,7 +49,10 @@ _ALSO = {
         "tests/verify/operations/test_bounds_of_experts.py",
     ),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
-    "verify/tokenizers/render_template.py": ("tests/verify/tokenizers/test_chat.py",),
+    "verify/tokenizers/render_template.py": (
+        "tests/verify/tokenizers/test_chat.py",
+        "tests/verify/tokenizers/test_chat_by_hand.py",
+    ),
     "verify/tokenizers/encoders.py": ("tests/verify/tokenizers/test_libraries.py",),
     "verify/tokenizers/rules.py": (
         "tests/verify/tokenizers/test_fast_json.py",
