@@ -29,8 +29,9 @@ def test_golden_vectors_need_a_path_of_their_own_and_a_bin_file(tmp_path: Path) 
     refused: list[Path] = []
     made, out, words = checkpoint(refused), tmp_path / "out.bin", tmp_path / "words"
 
-    def target(vectors: Path | None, kind: str = "v3", **how: bool) -> Path | None:
-        return module._target_of_vectors(vectors, [out, None, words], made, ExportOptions(kind, **how))
+    def target(vectors: Path | None, kind: str = "v3", *, overwrite: bool = False) -> Path | None:
+        export = ExportOptions(kind, overwrite=overwrite)
+        return module._target_of_vectors(vectors, [out, None, words], made, export)
 
     assert (target(None), target(None, "hf"), refused) == (None, None, [])
     golden = tmp_path / "golden.npz"
@@ -90,7 +91,8 @@ def test_golden_vectors_are_made_of_a_candidate_that_passed(
     export = ExportOptions("v3", overwrite=True)
     with module._staged_vectors(
         Path("source"), candidate, target if wanted else None, export, Options(), report
-    ) as found:
+    ) as publish:
+        found: object = publish
         if passes and wanted:
             assert found == "what publishes them"
             assert asked == [("source", candidate, report), ("the vectors", target, True)]

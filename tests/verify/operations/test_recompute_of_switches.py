@@ -31,7 +31,7 @@ def steps(*shape: int) -> torch.Tensor:
 
 
 def single(number: float) -> float:
-    return float(torch.tensor(number))
+    return torch.tensor(number).item()
 
 
 def units_of(constant: float) -> float:
@@ -40,7 +40,7 @@ def units_of(constant: float) -> float:
 
 
 class Weights(dict[str, torch.Tensor]):
-    """Of each name one tensor, made when it is first wanted; a name that ends in .bias is no tensor of these models."""
+    """Of each name one tensor, made when it is first wanted."""
 
     def __init__(self, **shapes: tuple[int, ...]) -> None:
         super().__init__()
@@ -326,11 +326,17 @@ def test_experts_are_judged_by_their_own_tensors_and_inputs() -> None:
     ]
     for operation, matrix in (("expert_gate", "w1"), ("expert_up", "w3"), ("expert_down", "w2")):
         assert found[operation].tensor == f"p.experts.{{expert}}.{matrix}.weight"
-        assert torch.equal(found[operation].slots, CHOSEN)
+        slots = found[operation].slots
+        assert slots is not None
+        assert torch.equal(slots, CHOSEN)
+    gates, ups, downs = (found[operation].inputs for operation in ("expert_gate", "expert_up", "expert_down"))
+    assert gates is not None
+    assert ups is not None
+    assert downs is not None
     for place in PLACES:
         for slot in range(ACTIVE):
-            assert torch.equal(found["expert_gate"].inputs[(*place, slot)], h[place])
-            assert torch.equal(found["expert_up"].inputs[(*place, slot)], h[place])
+            assert torch.equal(gates[(*place, slot)], h[place])
+            assert torch.equal(ups[(*place, slot)], h[place])
             mine = at["expert_gated"][place][slot * HIDDEN : (slot + 1) * HIDDEN]
-            assert torch.equal(found["expert_down"].inputs[(*place, slot)], mine)
+            assert torch.equal(downs[(*place, slot)], mine)
     assert not any(name.endswith(".bias") for name in weights)
