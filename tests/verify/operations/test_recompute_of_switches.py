@@ -17,7 +17,7 @@ from verify.operations.recompute import Recompute, Recorded
 from verify.sources import Hyperparameters, LayerKind
 from verify.system.pulse import BOUNDED
 
-WINDOWS, LENGTH, DIM, HIDDEN, HEADS, KV, SIZE, VOCAB, EXPERTS, ACTIVE, GROUP = 2, 3, 8, 6, 4, 2, 6, 5, 4, 2, 2
+WINDOWS, LENGTH, DIM, HIDDEN, HEADS, KV, SIZE, VOCAB, EXPERTS, ACTIVE, GROUP = 2, 3, 8, 6, 4, 2, 6, 5, 6, 4, 2
 RANDOM = torch.Generator().manual_seed(1)
 PLACES = [(window, position) for window in range(WINDOWS) for position in range(LENGTH)]
 
@@ -152,6 +152,8 @@ def test_logits_are_the_product_or_what_a_divisor_and_a_cap_make_of_it(
     assert [(one.operation, one.first) for one in found] == expected
     for one in found[1:]:
         assert torch.equal(one.out.double(), at[one.operation][..., one.first :][..., : one.out.shape[-1]].double())
+    if not plain:
+        assert torch.equal(torch.cat([one.out for one in found[1 + len(firsts) :]], -1), at["logits"].double())
     for one in found[1 + len(firsts) :]:
         for place in PLACES:
             for column in range(one.out.shape[-1]):
@@ -238,7 +240,7 @@ def test_the_roundings_of_the_magnitudes_themselves_are_allowed_for(arithmetic: 
 
 # ---- experts ----
 
-CHOSEN = torch.tensor([[[0, 3], [1, 2], [0, 1]], [[2, 3], [1, 3], [0, 2]]])
+CHOSEN = torch.tensor([[[0, 1, 2, 3], [1, 2, 3, 5], [0, 1, 4, 5]], [[2, 3, 4, 5], [0, 2, 3, 4], [0, 1, 2, 5]]])
 NAME = "experts.{expert}.w1.weight"
 
 
@@ -256,7 +258,7 @@ def recorded_slots(active: int = ACTIVE) -> Recorded:
 
 
 @pytest.mark.parametrize(
-    ("activations", "stored", "active"), [("fp32", True, 2), ("q8", False, 2), ("q8", True, 3), ("fp32", False, 2)]
+    ("activations", "stored", "active"), [("fp32", True, 4), ("q8", False, 4), ("q8", True, 5), ("fp32", False, 4)]
 )
 def test_products_with_experts_are_those_of_the_chosen_ones(
     monkeypatch: pytest.MonkeyPatch, activations: Activations, *, stored: bool, active: int
