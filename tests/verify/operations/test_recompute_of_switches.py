@@ -314,6 +314,15 @@ def test_int8_products_with_experts_are_replayed_too() -> None:
                 assert float(again.exact[here]) == pytest.approx(math.fsum(parts), abs=1e-5 * size)
 
 
+def test_an_only_expert_is_replayed_too() -> None:
+    weights, quantized = of_experts()
+    at = {"expert_gate": drawn(1, LENGTH, HIDDEN), "expert_gate int8": steps(1, LENGTH, DIM)}
+    at["expert_gate scale"] = drawn(1, LENGTH, DIM // GROUP).abs()
+    x, chosen, only = drawn(1, LENGTH, 1, DIM), torch.zeros(1, LENGTH, 1, dtype=torch.int64), NAME.format(expert=0)
+    made = recompute(weights, {only: quantized[only]}.get, "q8", n_experts=1, n_active_experts=1)
+    assert len(list(made._slots("expert_gate", at, x, chosen, NAME))) == 6
+
+
 def test_experts_are_judged_by_their_own_tensors_and_inputs() -> None:
     """The router has no bias, every slot reads the norm, and the way down reads each expert's own gate."""
     weights = Weights(router=(EXPERTS, DIM), w1=(HIDDEN, DIM), w2=(DIM, HIDDEN), w3=(HIDDEN, DIM))
