@@ -45,6 +45,7 @@ HELIUM = Family(
     },
     understood="attention_bias mlp_bias",
     switches=_helium_switches,
+    theta=100000.0,
     neighbours=True,
     free=("qkv_bias", "mlp_bias"),
     misfits=_helium_misfits,

@@ -99,11 +99,14 @@ def _open(path: Path, options: SourceOptions) -> Checkpoint:
 def _check_experts(path: Path, files: WeightFiles, config: ModelConfig) -> None:
     """Raise CheckpointError for more experts than the files can hold, before as many names are made."""
     mixed = sum(layer.experts for layer in config.layers)
+    if not mixed:
+        return
     if holds_joined_experts(files.tensors):
-        most = max(stored.shape[0] for stored in files.tensors.values() if len(stored.shape) == 3)
+        stacks = (stored.shape[0] for stored in files.tensors.values() if len(stored.shape) == 3)
+        most = max(stacks, default=0)
     else:
-        most = len(files.tensors) // (3 * mixed) if mixed else 0
-    if mixed and config.n_experts > most:
+        most = len(files.tensors) // (3 * mixed)
+    if config.n_experts > most:
         raise CheckpointError(
             f"{path}: num_experts: expected at most {most}, as many as there are tensors of experts, "
             f"found {config.n_experts}"

@@ -128,7 +128,7 @@ def _sizes(given: Json, family: Family) -> ModelConfig:
         raise CheckpointError(
             f"{family.activation}: expected one of {', '.join(_ACTIVATIONS)}, found {shown(activation)}"
         )
-    if head_dim is None and not family.divides and heads > 0 and given["hidden_size"] % heads:
+    if head_dim is None and not family.divides and heads > 0:
         head_dim = given["hidden_size"] // heads  # rounded down, as their classes do; Llama's refuses it
     try:
         base = ModelConfig(

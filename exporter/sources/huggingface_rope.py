@@ -7,7 +7,7 @@ rope_theta and partial_rotary_factor outside, but original_max_position_embeddin
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from exporter.errors import CheckpointError
 from exporter.families.family import Family
@@ -52,11 +52,11 @@ class Rope:
     """RoPE as config.json means it. rotary_dim: 0 for whole heads. beta, positions: of the scale of late queries."""
 
     theta: float
-    scaling: RopeScaling = field(default_factory=RopeScaling)
-    rotary_dim: int = 0
-    beta: float = 0.0
-    positions: int = 0
-    notes: tuple[str, ...] = ()
+    scaling: RopeScaling
+    rotary_dim: int
+    beta: float
+    positions: int
+    notes: tuple[str, ...]
 
 
 def read_rope(raw: Json, positions: int, family: Family = LLAMA, head_dim: int = 0) -> Rope:
@@ -236,8 +236,7 @@ def _yarn(rope: Json, original: int, positions: int) -> RopeScaling:
     attention_factor = _optional(rope, "attention_factor")
     if attention_factor is None:
         m, all_dim = _optional(rope, "mscale"), _optional(rope, "mscale_all_dim")
-        both = m and all_dim
-        attention_factor = _mscale(factor, m) / _mscale(factor, all_dim) if both else _mscale(factor, 1.0)
+        attention_factor = _mscale(factor, m) / _mscale(factor, all_dim) if m and all_dim else _mscale(factor, 1.0)
     return RopeScaling(
         "yarn",
         factor=factor,
@@ -249,8 +248,8 @@ def _yarn(rope: Json, original: int, positions: int) -> RopeScaling:
     )
 
 
-def _mscale(factor: float, m: float | None) -> float:
-    scale = 1.0 if factor <= 1 else 0.1 * (m or 0.0) * math.log(factor) + 1.0
+def _mscale(factor: float, m: float) -> float:
+    scale = 1.0 if factor <= 1 else 0.1 * m * math.log(factor) + 1.0
     if scale == 0:
         raise CheckpointError(f"mscale: expected one that leaves the attention a factor, found {m}")
     return scale

@@ -95,7 +95,7 @@ def first_different_row(files: WeightFiles, one: str, other: str) -> int | None:
         if a.tobytes() != b.tobytes():
             size = a.shape[1] * a.itemsize
             x, y = (np.ascontiguousarray(each).view(np.uint8).reshape(len(each), size) for each in (a, b))
-            return start + int(np.argwhere((x != y).any(axis=1))[0][0])
+            return start + int(np.flatnonzero((x != y).any(axis=1))[0])
     return None
 
 
@@ -104,7 +104,7 @@ def _check_buffer(files: WeightFiles, name: str, config: ModelConfig) -> None:
     check_buffer(f"{stored.file}: {name}", name, stored.shape, lambda rows: files.rows(name, rows), config)
 
 
-def _to_float32(where: str, array: NDArray[Any], first: int = 0, before: tuple[int, ...] = ()) -> Weights:
+def _to_float32(where: str, array: NDArray[Any], first: int, before: tuple[int, ...] = ()) -> Weights:
     with np.errstate(over="ignore", invalid="ignore"):  # told below, and a NaN where it is written
         weights: Weights = np.ascontiguousarray(array, dtype=np.float32)
     if array.dtype == np.float64:

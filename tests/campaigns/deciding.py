@@ -20,9 +20,19 @@ _DECIDING = (
 
 # Beside those of a module's own name: what else holds its numbers. They come first, because they notice most.
 _ALSO = {
+    **dict.fromkeys(
+        (str(path.relative_to(ROOT)) for path in (ROOT / "exporter" / "families").glob("*.py")),
+        (
+            "tests/exporter/families/test_family_tables.py",
+            "tests/exporter/families/test_misfits.py",
+            "tests/exporter/families/test_published.py",
+            "tests/exporter/families/test_mixtures.py",
+        ),
+    ),
     "exporter/formats/huggingface.py": ("tests/exporter/formats/test_huggingface_bytes.py",),
     "exporter/formats/huggingface_config.py": ("tests/exporter/formats/test_huggingface_words.py",),
     "exporter/formats/huggingface_files.py": ("tests/exporter/formats/test_huggingface_words.py",),
+    "exporter/sources/huggingface.py": ("tests/exporter/sources/test_open_huggingface.py",),
     "exporter/sources/huggingface_meanings.py": ("tests/exporter/sources/test_huggingface_fields.py",),
     "exporter/sources/llama2c.py": ("tests/exporter/sources/test_llama2c_arguments.py",),
     **dict.fromkeys(
@@ -40,7 +50,10 @@ _ALSO = {
         "tests/verify/operations/test_bounds_of_experts.py",
     ),
     "verify/operations/comparison.py": ("tests/verify/checks/test_operations.py",),
-    "verify/tokenizers/render_template.py": ("tests/verify/tokenizers/test_chat.py",),
+    "verify/tokenizers/render_template.py": (
+        "tests/verify/tokenizers/test_chat.py",
+        "tests/verify/tokenizers/test_chat_by_hand.py",
+    ),
     "verify/tokenizers/encoders.py": ("tests/verify/tokenizers/test_libraries.py",),
     "verify/tokenizers/rules.py": (
         "tests/verify/tokenizers/test_fast_json.py",
@@ -66,6 +79,9 @@ _ALSO = {
     "verify/evidence/tokenizers.py": ("tests/verify/evidence/test_tokenizers_by_hand.py",),
     "verify/oracle/expected.py": ("tests/verify/operations/test_bound_formulas.py",),
     "verify/evidence/window.py": ("tests/verify/evidence/test_collect_by_hand.py",),
+    "verify/sources/huggingface.py": ("tests/verify/sources/test_huggingface_by_hand.py",),
+    "verify/sources/huggingface_experts.py": ("tests/verify/sources/test_huggingface_experts_by_hand.py",),
+    "verify/sources/meta.py": ("tests/verify/sources/test_meta_by_hand.py",),
     "verify/sources/huggingface_config.py": ("tests/verify/sources/test_huggingface_sizes.py",),
     "verify/sources/llama2c.py": ("tests/verify/sources/test_llama2c_by_hand.py",),
     "verify/tokenizers/source_tokenizer.py": ("tests/verify/tokenizers/test_source_tokenizer_by_hand.py",),

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 import exporter
 import reader_c
 import verify
-from exporter.sources.huggingface_text_part import TEXT_SIZES, WRAPPERS
+from exporter.sources.huggingface_text_part import WRAPPERS
 from verify.errors import CannotJudgeError
 from verify.oracle.transformers import TransformersOracle
 from verify.sources.huggingface import HuggingFaceSource
@@ -63,20 +63,6 @@ def test_both_roads_take_the_model_that_transformers_runs(tmp_path: Path, kind: 
 
 def test_both_roads_know_the_same_wrappers() -> None:
     assert WRAPPERS.keys() == LAYOUTS.keys() == CASES.keys()
-
-
-def test_defaults_of_wrappers_and_of_sizes_are_those_of_transformers() -> None:
-    with quiet_transformers() as transformers:
-        for kind, wrapper in WRAPPERS.items():
-            made = transformers.CONFIG_MAPPING[kind]
-            assert made.tie_word_embeddings is wrapper.tied
-            of_text = made.sub_configs_defaults["text_config"]
-            assert wrapper.fixed == hasattr(of_text.config_class, "model_type")
-            if wrapper.sizes is None:
-                assert of_text.model_type == wrapper.text
-        for family, sizes in TEXT_SIZES.items():
-            theirs = transformers.CONFIG_MAPPING[family]()
-            assert {key: getattr(theirs, key) for key in sizes} == sizes
 
 
 @pytest.mark.parametrize("format_name", ["v3", "hf"])

@@ -119,6 +119,7 @@ NORM_BEFORE_MISSING = Mistake("norm-before-missing", by_engine="does not apply t
 NORM_FORMULA = Mistake(
     "norm-formula", by_engine="divides by {found} in its norms instead of sqrt(mean of squares + epsilon)"
 )
+NORM_WHOLE = Mistake("norm-whole", by_engine="{found} in every norm")
 NORM_TWICE = Mistake("norm-twice", by_engine="applies the final norm twice")
 NORM_CENTRED = Mistake(
     "norm-centred", by_engine="subtracts the mean in its norms, as LayerNorm does, which RMSNorm does not"
@@ -146,8 +147,8 @@ NEGATED = Mistake("negated", by_engine="negates {what}")
 STAGE_MISSING = Mistake("stage-missing", by_engine="has {found} for {what}")
 ELEMENTS_ORDER = Mistake("elements-order", by_engine="takes the elements of {what} in another order: {found}")
 STAGE_FUNCTION = Mistake("stage-function", by_engine="applies {found} to {what}")
-CLIPPED = Mistake(
-    "clipped",
+STAGE_CLIPPED = Mistake(
+    "stage-clipped",
     by_engine="clips {what} to +-{found}",
     numbers=(0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 16.0, 20.0, 30.0, 50.0, 100.0),
 )
@@ -155,6 +156,17 @@ STAGE_LATE = Mistake("stage-late", by_engine="takes {what} from {found}")
 ATTENDING = Mistake("attending", by_engine="attends {found}")
 TOKENS_READ = Mistake("tokens-read", by_engine="reads {found}")
 POSITIONS = Mistake("positions", by_engine="rotates {what} by another position: {found}")
+PART_MISSING = Mistake("part-missing", by_engine="has zeros for {found} of {what}")
+HEAD_NORM = Mistake("head-norm", by_engine="{found}, which this model does not")
+LOGITS_CONSTANT = Mistake("logits-constant", by_engine="gives {value} as the logit of tokens {which}")
+LOGITS_PARTLY_SCALED = Mistake(
+    "logits-partly-scaled", by_engine="multiplies the logits of tokens {which} by {factor:g}, but not those of others"
+)
+LOGITS_OF_OTHERS = Mistake("logits-of-others", by_engine="gives tokens {which} the logits of {others}")
+LOGITS_OF_POSITIONS = Mistake("logits-of-positions", by_engine="gives positions {which} the logits of {others}")
+SCALE_PLACE = Mistake("scale-place", by_engine="multiplies each group of weights of {what} by the scale of {found}")
+INT8_SUMS = Mistake("int8-sums", by_engine="holds sums of int8 products in {found}")
+STAGE_SCALED = Mistake("stage-scaled", by_engine="multiplies {what} by {factor:.8g}")
 STAGE_NARROWED = Mistake("stage-narrowed", by_engine="rounds {what} to {found}")
 
 # ---- what models do beyond Llama ----

@@ -220,7 +220,7 @@ def _of_heads(order: list[int], names: tuple[str, ...]) -> Rewire:
             _heads(seen.made.get(name, seen.made[name[0]]), size)[:, order if name in names else right]
             for name in ("k_rotated", "v")
         )
-        scale: float = seen.hyper.score_scale or size**-0.5
+        scale = seen.hyper.score_scale or size**-0.5
         scores = q @ keys.mT * scale
         places = torch.arange(q.shape[-2])
         shares = _softmax(scores, _causal(places.unsqueeze(1), places))
@@ -232,4 +232,5 @@ def _of_heads(order: list[int], names: tuple[str, ...]) -> Rewire:
 
 def _heads(y: torch.Tensor, size: int) -> torch.Tensor:
     """Return (windows, heads, length, size)."""
-    return y.unflatten(-1, (-1, size)).transpose(1, 2)
+    heads: torch.Tensor = y.unflatten(-1, (-1, size))
+    return heads.transpose(1, 2)

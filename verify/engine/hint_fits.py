@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,6 +33,21 @@ _FARTHEST = 5.0
 # rounding is left.
 _LEFT, _NEAR = 0.9, 3.0
 _DIGITS = range(1, 8)
+# A factor is fitted to each layer of models with at most so many.
+_MOST_LAYERS = 8
+# A factor on these in every layer has another name.
+_NAMED = ("q_rotated", "down")
+# Operations whose results a factor may be on, with what a sentence calls them.
+_STAGES = {
+    "attention_norm": "the normed input of attention",
+    "q_rotated": "queries (or keys, or scores)",
+    "wo": "values or the result of attention (wo)",
+    "attention_residual": "the stream after attention",
+    "ffn_norm": "the normed input of the feed forward",
+    "gate": "gate (w1)",
+    "down": "up (w3) or the result of the feed forward (w2)",
+    "ffn_residual": "the stream after the layer",
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +132,9 @@ def _numbers(hyper: Hyperparameters, load: Load) -> Iterator[FreeNumber]:
         return MistakenReference(m.SCORES_SCALED, sentence, hyper, load, _scaled("scores", value))
 
     def activation(value: float) -> MistakenReference:
-        sentence = m.ACTIVATION_SCALED.of_engine(found=f"{hyper.activation}'s result", factor=value)
+        sentence = m.ACTIVATION_SCALED.of_engine(
+            found=f"{hyper.activation}'s result (or up (w3), or what w2 gives)", factor=value
+        )
         return MistakenReference(m.ACTIVATION_SCALED, sentence, hyper, load, _scaled("gated", value))
 
     def embedding(value: float) -> MistakenReference:
@@ -136,6 +154,23 @@ def _numbers(hyper: Hyperparameters, load: Load) -> Iterator[FreeNumber]:
         yield FreeNumber(hyper.norm_eps, eps)
     yield FreeNumber(1.0, embedding)
     yield FreeNumber(1.0, residual)
+    yield from _of_stages(hyper, load)
+
+
+def _of_stages(hyper: Hyperparameters, load: Load) -> Iterator[FreeNumber]:
+    """Yield a factor on what each operation gives, in every layer and in each layer alone."""
+    layers = range(hyper.n_layers) if 1 < hyper.n_layers <= _MOST_LAYERS else ()
+    for name, what in _STAGES.items():
+        for layer in layers if name in _NAMED else (None, *layers):
+            yield FreeNumber(1.0, partial(_on_stage, hyper, load, name, what, layer))
+
+
+def _on_stage(
+    hyper: Hyperparameters, load: Load, name: str, what: str, layer: int | None, value: float
+) -> MistakenReference:
+    sentence = m.STAGE_SCALED.of_engine(what=what, factor=value)
+    made = MistakenReference(m.STAGE_SCALED, sentence, hyper, load, _scaled(name, value))
+    return made if layer is None else made.in_layer(layer, hyper, load)
 
 
 def _scaled(operation: str, factor: float) -> MakeWatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -37,6 +38,17 @@ def of_frequencies(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefer
         "one pair too far": exponents((pairs + 1) / half),
         "up to an exponent of 1, from evenly spaced numbers": exponents(pairs / (half - 1)),
         "in reverse order": right.flip(0),
+        "rounded to bf16": right.bfloat16().double(),
+        "rounded to fp16": right.half().double(),
+        "with exponents from 1 down": exponents(1 - pairs / half),
+        "with half of the exponent": exponents(pairs / half / 2),
+        "with i / head_dim in the exponent instead of 2i / head_dim": exponents(pairs / (2 * half)),
+        "with 2 (i + 1/2) / head_dim in the exponent": exponents((pairs + 0.5) / half),
+        "one pair too early": exponents((pairs - 1) / half),
+        "all equal to 1": torch.ones_like(right),
+        "times 2 pi": right * 2 * math.pi,
+        "divided by 2 pi": right / (2 * math.pi),
+        "as theta ** exponent instead of its inverse": 1 / right,
     }
     for found, frequencies in of_one.items():
         yield _made(hyper, load, found, _every_head(frequencies))
@@ -53,6 +65,10 @@ def of_frequencies(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefer
     for factor in _FACTORS:
         twice = ", as if RoPE were applied twice" if factor == 2 else ""
         yield _made(hyper, load, f"{factor:g} times as large{twice}", _every_head(factor * right))
+    for found, angle in _ANGLES.items():
+        sentence = m.ROPE_FREQUENCIES.of_engine(found=found)
+        rotate = _turning(_every_head(right), angle)
+        yield MistakenReference(m.ROPE_FREQUENCIES, sentence, hyper, load, rotate)
     first = torch.arange(half) < half // 2
     for found, frequencies in (
         ("with the frequencies of the whole head", right * first),
@@ -60,6 +76,15 @@ def of_frequencies(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefer
     ):
         sentence = m.ROPE_PARTIAL.of_engine(found=found)
         yield MistakenReference(m.ROPE_PARTIAL, sentence, hyper, load, _turning(_every_head(frequencies)))
+
+
+# Changes of the angles themselves, by what an engine then does with frequencies.
+_ANGLES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "and rounds angles to bf16": lambda angles: angles.bfloat16().double(),
+    "and rounds angles to fp16": lambda angles: angles.half().double(),
+    "and takes angles for degrees": torch.deg2rad,
+    "and rounds angles to whole numbers": torch.round,
+}
 
 
 def _made(hyper: Hyperparameters, load: Load, found: str, of: Frequencies) -> MistakenReference:
@@ -71,10 +96,10 @@ def _every_head(frequencies: torch.Tensor) -> Frequencies:
     return lambda heads: frequencies.expand(heads, -1)
 
 
-def _turning(of: Frequencies) -> MakeWatch:
+def _turning(of: Frequencies, change: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.double) -> MakeWatch:
     def rotate(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(heads.shape[1], dtype=torch.float64).view(-1, 1, 1)
-        angles = positions * of(heads.shape[2])
+        angles = change(positions * of(heads.shape[2]))
         turned = torch.polar(torch.ones_like(angles), angles).to(rotations.dtype)
         pairs = torch.view_as_complex(heads.unflatten(-1, (-1, 2)).contiguous())
         return torch.view_as_real(pairs * turned).flatten(-2)

@@ -13,8 +13,10 @@ import torch
 from verify.diagnosis.mistakes import Mistake
 from verify.engine.hint_attending import of_attending
 from verify.engine.hint_operands import of_operands
+from verify.engine.hint_parts import of_parts
 from verify.engine.hint_precision import of_precision
 from verify.engine.hint_reference import Load, MistakenReference, embedded, head_of, layer_of
+from verify.engine.hint_scales import of_scales
 from verify.engine.hint_stages import of_stages
 from verify.engine.hint_tokens import of_positions, of_tokens
 from verify.engine.hints import NO_TOKENS
@@ -32,15 +34,22 @@ _NONE = Mistake("")
 
 
 def general_references(
-    hyper: Hyperparameters, load: Load, tokens: torch.Tensor = NO_TOKENS, first: int = 0
+    hyper: Hyperparameters, load: Load, tokens: torch.Tensor = NO_TOKENS, first: int = 0, group_size: int = 0
 ) -> Iterator[MistakenReference]:
-    """Yield the mistakes, each in every layer. tokens: of the window; first: the first position with wrong logits."""
+    """Yield the mistakes, each in every layer.
+
+    tokens: of the window; first: the first position with wrong logits. group_size: of Q8_0 tensors, 0 if there are
+    none.
+    """
     yield from of_tokens(hyper, load, tokens, first)
     yield from of_positions(hyper, load, first)
     yield from of_attending(hyper, load, first)
     yield from of_operands(hyper, load)
     yield from of_stages(hyper, load)
+    yield from of_parts(hyper, load)
     yield from of_precision(hyper, load)
+    if group_size:
+        yield from of_scales(hyper, load, group_size)
 
 
 class Start(NamedTuple):

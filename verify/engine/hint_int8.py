@@ -29,13 +29,18 @@ def _same(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def _largest(grouped: torch.Tensor) -> torch.Tensor:
+    return grouped.abs().amax(-1, keepdim=True)
+
+
 @dataclass(frozen=True)
 class Int8Rounding:
     """Rounds what a product with a Q8_0 matrix reads to int8, rightly unless told otherwise.
 
     size_of: the group size of a matrix, 0 if it is not Q8_0. steps: rounds quotients. scaled: changes the scales
     (..., groups, 1) that divide and multiply; multiplied: those that multiply. kept: changes the products' inputs
-    (..., groups, size). peak_over: what the largest magnitude becomes.
+    (..., groups, size). peak_over: what the largest magnitude becomes. peak: the largest
+    magnitude of each group.
     """
 
     size_of: GroupSize
@@ -44,6 +49,7 @@ class Int8Rounding:
     multiplied: Change = _same
     kept: Change = _same
     peak_over: float = 127.0
+    peak: Change = _largest
 
     def __call__(self, x: torch.Tensor, matrix: str) -> torch.Tensor:
         """Return x (..., in_features) as int8 activations represent it."""
@@ -51,7 +57,7 @@ class Int8Rounding:
         if not size:
             return x
         grouped = x.unflatten(-1, (-1, size))
-        scale = self.scaled(grouped.abs().amax(-1, keepdim=True) / self.peak_over)
+        scale = self.scaled(self.peak(grouped) / self.peak_over)
         q = self.steps(torch.where(scale > 0, grouped / scale, 0.0)).clamp(-128, 127)
         return self.kept(q * self.multiplied(scale)).flatten(-2)
 
@@ -93,11 +99,36 @@ def _scalings(right: Int8Rounding) -> dict[str, Int8Rounding]:
         "multiplies by the scale of the group before": replace(right, multiplied=_moved(1)),
         "multiplies by the scale of the group after": replace(right, multiplied=_moved(-1)),
         "does not multiply by the scales of activations": replace(right, multiplied=torch.ones_like),
+        "takes scales from the largest activation of each group instead of the largest magnitude": replace(
+            right, peak=lambda grouped: grouped.amax(-1, keepdim=True).clamp(min=0)
+        ),
+        "takes scales from the mean magnitude of each group": replace(
+            right, peak=lambda grouped: grouped.abs().mean(-1, keepdim=True)
+        ),
+        "takes scales from the first activation of each group": replace(right, peak=lambda g: g[..., :1].abs()),
+        "takes scales from all but the last activation of each group": replace(
+            right, peak=lambda grouped: grouped[..., :-1].abs().amax(-1, keepdim=True)
+        ),
+        "takes the scale of the first group for all groups": replace(
+            right, scaled=lambda scale: scale[..., :1, :].expand_as(scale)
+        ),
+        "takes scales of the position before": replace(right, scaled=_late),
+        "multiplies by scales of the position before": replace(right, multiplied=_late),
+        "rounds the scales of activations up to powers of 2": replace(
+            right, scaled=lambda scale: torch.exp2(torch.log2(scale).ceil())
+        ),
+        "divides the largest activation of each group by 126 instead of 127": replace(right, peak_over=126.0),
+        "divides the largest activation of each group by 255 instead of 127": replace(right, peak_over=255.0),
+        "divides the largest activation of each group by 63 instead of 127": replace(right, peak_over=63.0),
     }
 
 
 def _widest(scale: torch.Tensor) -> torch.Tensor:
     return scale.amax(dim=-2, keepdim=True).expand_as(scale)
+
+
+def _late(scale: torch.Tensor) -> torch.Tensor:
+    return torch.cat((scale[:, :1], scale[:, :-1]), dim=1)
 
 
 def _moved(by: int) -> Change:
@@ -123,5 +154,9 @@ _ROUNDINGS: dict[str, Change] = {
     "towards zero": torch.trunc,
     "down": torch.floor,
     "up": torch.ceil,
+    "to even numbers": lambda quotient: 2 * half_away(quotient / 2),
+    "to magnitudes": lambda quotient: half_away(quotient).abs(),
+    "and clamps them to +-126": lambda quotient: half_away(quotient).clamp(-126, 126),
+    "away from zero": lambda quotient: torch.sign(quotient) * torch.ceil(quotient.abs()),
     "after adding 1": lambda quotient: half_away(quotient + 1),
 }

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import Mistake
+from verify.engine.hint_vocabulary import of_some_tokens
 
 Logits = NDArray[np.float64]
 _OF_LARGEST = 2.0**-20
@@ -40,6 +41,7 @@ def mistaken_logits(
     if tokens is not None:
         yield from _penalised(right, engine, tokens)
     yield m.LOGITS_LATE, m.LOGITS_LATE.of_engine(), np.concatenate((right[:1], right[:-1]))
+    yield from of_some_tokens(right, engine)
 
 
 def _exchanged(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str, Logits]]:

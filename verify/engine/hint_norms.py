@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from verify.diagnosis import engine_mistakes as m
-from verify.engine.hint_reference import Load, MistakenReference
+from verify.engine.hint_reference import Load, MistakenReference, Norm
 from verify.oracle.attention import rms_norm
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
@@ -54,6 +54,51 @@ def _of_formulas(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReferen
     yield made("the root of the sum of squares", lambda squares: (squares.sum(-1, keepdim=True) + eps).sqrt())
     yield made("the mean of squares without its root", lambda squares: squares.mean(-1, keepdim=True) + eps)
     yield made("1", lambda squares: torch.ones_like(squares[..., :1]))
+    yield made("the mean of magnitudes", lambda squares: squares.sqrt().mean(-1, keepdim=True))
+    yield made("the largest magnitude", lambda squares: squares.amax(-1, keepdim=True).sqrt())
+    yield made("the root of the mean of squares + epsilon squared", lambda squares: (_mean(squares) + eps**2).sqrt())
+    yield made("the root of the mean over dim - 2", lambda squares: _root(squares * hyper.dim / (hyper.dim - 2)))
+    for found, whole in _wholes(eps).items():
+        sentence = m.NORM_WHOLE.of_engine(found=found)
+        yield MistakenReference(m.NORM_WHOLE, sentence, hyper, load, computed_norm=whole)
+
+
+def _mean(squares: torch.Tensor) -> torch.Tensor:
+    return squares.mean(-1, keepdim=True)
+
+
+def _root(squares: torch.Tensor) -> torch.Tensor:
+    return _mean(squares).sqrt()
+
+
+def _wholes(eps: float) -> dict[str, Norm]:
+    """Return norms that are wrong as a whole, by what they compute."""
+
+    def rms(x: torch.Tensor) -> torch.Tensor:
+        return x * torch.rsqrt(_mean(x.square()) + eps)
+
+    return {
+        "multiplies by their weights before the root mean square is taken": lambda x, w: rms(x * w),
+        "multiplies by their weights twice": lambda x, w: rms(x) * w * w,
+        "adds their weights instead of multiplying by them": lambda x, w: rms(x) + w,
+        "divides by their weights": lambda x, w: rms(x) / w,
+        "applies them twice": lambda x, w: rms(rms(x) * w) * w,
+        "multiplies the squares by their weights": lambda x, w: x * torch.rsqrt(_mean(x.square() * w) + eps) * w,
+        "normalises over all positions so far": lambda x, w: x * torch.rsqrt(_so_far(x) + eps) * w,
+        "normalises by the size of the position before": lambda x, w: x * torch.rsqrt(_before(x) + eps) * w,
+        "multiplies by the reversed order of their weights": lambda x, w: rms(x) * w.flip(0),
+        "multiplies by their weights one place too far": lambda x, w: rms(x) * w.roll(1),
+    }
+
+
+def _so_far(x: torch.Tensor) -> torch.Tensor:
+    squares = _mean(x.square())
+    return squares.cumsum(-2) / torch.arange(1, x.shape[-2] + 1).unsqueeze(-1)
+
+
+def _before(x: torch.Tensor) -> torch.Tensor:
+    squares = _mean(x.square())
+    return torch.cat((squares[:, :1], squares[:, :-1]), dim=1)
 
 
 def _changed(load: Load, ending: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Load:

@@ -42,7 +42,7 @@ class MistakenReference:
     that its own roundings differ between float32 and float64. chunk: positions depend on the later ones of their
     chunk of so many. before: a token in front of all others, which has no logits. tokens: what the engine reads
     instead of the window's tokens. only: the one layer with the mistake; right: hyperparameters and weights of the
-    others.
+    others. classify: computes the product with the classifier, whose name it gets.
     """
 
     mistake: Mistake
@@ -66,6 +66,7 @@ class MistakenReference:
     tokens: Callable[[torch.Tensor], torch.Tensor] | None = None
     only: int | None = None
     right: tuple[Hyperparameters, Load] | None = None
+    classify: Callable[[torch.Tensor, str], torch.Tensor] | None = None
 
     @property
     def around(self) -> MistakenReference:
@@ -139,6 +140,8 @@ def head_of(reference: MistakenReference, x: torch.Tensor, inputs: llama.Inputs)
     if change is not None:
         x = change(x, load("norm.weight").to(dtype))
     classifier = llama.classifier(hyper)
+    if reference.classify is not None:
+        return llama.finished(hyper, reference.classify(x, classifier), Noise())
     return llama.finished(hyper, inputs(x, classifier) @ load(classifier).to(dtype).T, Noise())
 
 
@@ -146,9 +149,7 @@ def _within(rotations: Rotations) -> Rotations:
     return {kind: rotation[:-1] for kind, rotation in rotations.items()}
 
 
-def _one_by_one(
-    reference: MistakenReference, x: torch.Tensor, inputs: llama.Inputs
-) -> torch.Tensor:
+def _one_by_one(reference: MistakenReference, x: torch.Tensor, inputs: llama.Inputs) -> torch.Tensor:
     """Compute each position by itself; what computes the layers remembers the ones before."""
     assert reference.one_by_one is not None
     hyper, load = reference.hyper, reference.load

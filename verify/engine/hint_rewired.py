@@ -18,8 +18,8 @@ from verify.sources import Hyperparameters
 class LayerSoFar:
     """Holds what one layer has computed so far, with the mistake in it.
 
-    x: the stream before the layer. load, rotations, inputs: as the layer has them. made: the results of its operations
-    by name. before: those of the layer before, none in the first layer.
+    x: the stream before the layer. load, rotations, inputs: as the layer has them. made: the results of its
+    operations by name. before: those of the layer before, none in the first layer.
     """
 
     hyper: Hyperparameters
@@ -73,8 +73,8 @@ def rewired(change: Rewire, layer: int | None = None) -> RunLayer:
         seen = LayerSoFar(hyper, load, number, x, rotations, inputs, before=dict(last) if number else {})
 
         def rewire(operation: str, y: torch.Tensor) -> torch.Tensor:
-            here = layer in (None, number)
-            seen.made[operation] = change(operation, y, seen) if here else y
+            right = watch(operation, y)
+            seen.made[operation] = change(operation, right, seen) if layer in (None, number) else right
             return seen.made[operation]
 
         made = llama.layer(hyper, load, number, x, rotations, noise, rewire, inputs)

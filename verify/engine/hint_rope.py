@@ -25,10 +25,10 @@ def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistaken
     """Yield the mistakes. first: the first position with wrong logits, at which a table may end."""
     if all(layer.rope == "none" for layer in hyper.layers) and hyper.layers:
         return
-    if hyper.rotated > 2:
-        yield MistakenReference(
-            m.ROPE_HALF_SPLIT, m.ROPE_HALF_SPLIT.of_engine(), hyper, load, rotating(_halves, "q", "k")
-        )
+    for names, of in ((("q", "k"), ""), (("q",), ", of queries only"), (("k",), ", of keys only")):
+        if hyper.rotated > 2:
+            sentence = m.ROPE_HALF_SPLIT.of_engine() + of
+            yield MistakenReference(m.ROPE_HALF_SPLIT, sentence, hyper, load, rotating(_halves, *names))
     for names, what, same in (
         (("q", "k"), "queries and keys", ", or exchanges cosine and sine, which gives the same logits"),
         (("q",), "queries", ""),

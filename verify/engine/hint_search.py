@@ -20,6 +20,7 @@ from verify.engine.hint_general import Start, general_references, in_one_layer
 from verify.engine.hint_int8 import Int8Rounding, mistaken_roundings, of_file
 from verify.engine.hint_logits import mistaken_logits
 from verify.engine.hint_reference import Load, MistakenReference, logits_of
+from verify.engine.hint_scales import of_sums
 from verify.engine.hints import mistaken_references
 from verify.oracle import llama
 from verify.oracle.int8_noise import GroupSize
@@ -129,9 +130,9 @@ def find_hint(
     explaining: list[_Explanation] = []
     known = _explanations(seen, hyper, load, group_size, inputs)
     tokens = torch.from_numpy(seen.tokens)
-    general = _near(seen, general_references(hyper, load, tokens, seen.first), tokens, inputs)
+    general = _near(seen, general_references(hyper, load, tokens, seen.first, group_size), tokens, inputs)
     alone = _in_one_layer(seen, hyper, load, group_size, inputs)
-    for explanations in (known, _fitted(seen, hyper, load, inputs), general, alone):
+    for explanations in (known, general, _fitted(seen, hyper, load, inputs), alone):
         for found in explanations:
             explaining.append(found)
             if found.left <= _SURE:
@@ -153,6 +154,8 @@ def _explanations(
     tokens = torch.from_numpy(seen.tokens)
     if isinstance(inputs, Int8Rounding):
         yield from _near(seen, mistaken_roundings(hyper, load, inputs), tokens, inputs)
+        if group_size:
+            yield from _near(seen, of_sums(hyper, load, group_size), tokens, inputs)
     yield from _near(seen, mistaken_references(hyper, load, group_size, tokens, seen.first), tokens, inputs)
 
 
@@ -183,7 +186,7 @@ def _in_one_layer(
 
     def known() -> Iterator[MistakenReference]:
         yield from mistaken_references(hyper, load, group_size, tokens, seen.first)
-        yield from general_references(hyper, load, tokens, seen.first)
+        yield from general_references(hyper, load, tokens, seen.first, group_size)
 
     def near(few: torch.Tensor) -> bool:
         return seen.left(few.double().numpy()) <= _SCREENED

@@ -50,8 +50,8 @@ def _changes(hyper: Hyperparameters, names: tuple[str, ...]) -> Iterator[tuple[M
         yield m.ELEMENTS_ORDER, found, order
     for found, change in _FUNCTIONS.items():
         yield m.STAGE_FUNCTION, found, change
-    for limit in m.CLIPPED.numbers:
-        yield m.CLIPPED, f"{limit:g}", lambda y, limit=limit: y.clamp(-limit, limit)  # type: ignore[misc]
+    for limit in m.STAGE_CLIPPED.numbers:
+        yield m.STAGE_CLIPPED, f"{limit:g}", lambda y, limit=limit: y.clamp(-limit, limit)  # type: ignore[misc]
     yield m.STAGE_LATE, "the position before", _late
     yield m.STAGE_LATE, "position 0", lambda y: y[:, :1].expand_as(y)
 

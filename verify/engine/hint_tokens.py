@@ -68,11 +68,11 @@ def _rules(count: int) -> dict[str, Read]:
         "vocab_size - 1 - token": lambda tokens: count - 1 - tokens,
         "each token's number without its last bit": lambda tokens: tokens // 2 * 2,
         "half of each token's number": lambda tokens: tokens // 2,
-        "each token's number modulo half of the vocabulary": lambda tokens: tokens % (count // 2 or 1),
     }
     for power in _POWERS:
         rules[f"each token's number modulo {power}"] = lambda tokens, power=power: tokens % power  # type: ignore[misc]
         rules[f"token {power - 1} for every token above it"] = lambda tokens, power=power: tokens.clamp(max=power - 1)  # type: ignore[misc]
+    rules["each token's number modulo half of the vocabulary"] = lambda tokens: tokens % (count // 2 or 1)
     return rules
 
 

@@ -102,7 +102,7 @@ def text_part(where: Path, said: dict[str, Any]) -> TextPart | None:
         own = getattr(spec.config_class, "model_type", "")
         model_type = own or inner.get("model_type", spec.model_type)
         says_tied = inner.get("tie_word_embeddings") is True
-        if model_type in OF_ONE_POSITION:
+        if isinstance(model_type, str) and model_type in OF_ONE_POSITION:
             model_type, inner = of_one_position(where, transformers, model_type, inner)
     defaults = {field.name: field.default for field in dataclasses.fields(made)}
     tied = said.get("tie_word_embeddings", defaults["tie_word_embeddings"])

@@ -27,7 +27,7 @@ class Qwen3cEncoder:
     def __init__(self, tokens: PlainTokens) -> None:
         self._scores = tokens.scores
         # a piece ends at a zero byte, and of equal pieces the search finds the first
-        self._pieces = [piece.split(b"\0", 1)[0] for piece in tokens.pieces]
+        self._pieces = [piece.partition(b"\0")[0] for piece in tokens.pieces]
         self._token_of: dict[bytes, int] = {}
         for token, piece in enumerate(self._pieces):
             self._token_of.setdefault(piece, token)
@@ -48,18 +48,19 @@ class Qwen3cEncoder:
         """Return the bytes of the special token that begins here, or 1 for any other byte."""
         if content[at] != ord("<"):
             return 1
-        end = content.find(b">", at, at + _LONGEST_SPECIAL)
-        return end + 1 - at if end >= 0 and content[at : end + 1] in self._token_of else 1
+        size = content[at : at + _LONGEST_SPECIAL].find(b">") + 1
+        return size if size and content[at : at + size] in self._token_of else 1
 
     def _merged(self, ids: list[int]) -> list[int]:
         while True:
-            best, place, merged = _SCORE_FLOOR, -1, -1
+            best, found = _SCORE_FLOOR, None
             for number, (left, right) in enumerate(pairwise(ids)):
                 token = self._token_of.get(self._pieces[left] + self._pieces[right])
                 if token is not None and self._scores[token] > best:
-                    best, place, merged = self._scores[token], number, token
-            if place < 0:
+                    best, found = self._scores[token], (number, token)
+            if found is None:
                 return ids
+            place, merged = found
             ids[place : place + 2] = [merged]
 
 

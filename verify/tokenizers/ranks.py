@@ -60,22 +60,20 @@ def merges_of(ranks: dict[bytes, int]) -> tuple[tuple[int, int], ...]:
     """
     merges = []
     for token, rank in ranks.items():
-        if len(token) > 1:
-            parts = _parts_before(token, rank, ranks)
-            # a token that no two parts make is reached only as a whole pre-token
-            if len(parts) == 2:
-                merges.append((ranks[parts[0]], ranks[parts[1]]))
+        parts = _parts_before(token, rank, ranks)
+        # a token that no two parts make is reached only as a whole pre-token, and a byte has one part
+        if len(parts) == 2:
+            merges.append((ranks[parts[0]], ranks[parts[1]]))
     return tuple(merges)
 
 
 def _parts_before(token: bytes, rank: int, ranks: dict[bytes, int]) -> list[bytes]:
     """Merge a token's bytes by the ranks below its own, the lowest and then the leftmost first."""
     parts = [token[at : at + 1] for at in range(len(token))]
-    while len(parts) > 2:
+    while True:
         pairs = [ranks.get(parts[at] + parts[at + 1], rank) for at in range(len(parts) - 1)]
-        lowest = min(pairs)
+        lowest = min(pairs, default=rank)
         if lowest >= rank:
-            break
+            return parts
         at = pairs.index(lowest)
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
-    return parts

@@ -68,7 +68,8 @@ def _now(form: str) -> str:
 
 
 def main() -> None:
-    _limit(*map(int, sys.argv[1:3]))
+    _, seconds, memory = sys.argv
+    _limit(int(seconds), int(memory))
     given = json.load(sys.stdin)
     try:
         answer = {"text": _render(given["template"], given["variables"])}

@@ -16,7 +16,7 @@ from verify.tokenizers.rules import NONE, NotHeldError, Rules, SourceRules
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 # SentencePiece
 _PIECE, _SCORE, _TYPE = 1, 2, 3
-_NORMAL, _USER_DEFINED, _BYTE = 1, 4, 6
+_USER_DEFINED, _BYTE = 4, 6
 # TrainerSpec
 _MODEL_TYPE, _AS_SUFFIX = 3, 24
 _UNIGRAM, _BPE = 1, 2
@@ -25,6 +25,7 @@ _TYPES = {1: "unigram", 3: "word", 4: "char"}
 _NAME, _CHARACTERS, _DUMMY_PREFIX, _EXTRA_SPACES, _ESCAPED = 1, 2, 3, 4, 5
 
 _BYTES_OF_FALLBACK = 256
+_LONGEST_VARINT = 10
 _VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5
 
 
@@ -32,7 +33,7 @@ _VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5
 class _Piece:
     text: bytes
     score: float
-    type: int
+    type: int | None
 
 
 def rules_of_sentencepiece(content: bytes, bos: int, unk: int, eos: int) -> SourceRules:
@@ -81,7 +82,7 @@ def _expect_plain(trainer: dict[int, Any], normalizer: dict[int, Any]) -> None:
 
 def _piece(content: bytes) -> _Piece:
     fields = dict(_fields(content))
-    return _Piece(fields.get(_PIECE, b""), fields.get(_SCORE, 0.0), fields.get(_TYPE, _NORMAL))
+    return _Piece(fields.get(_PIECE, b""), fields.get(_SCORE, 0.0), fields.get(_TYPE))
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
@@ -110,11 +111,8 @@ def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
 def _varint(content: bytes, at: int) -> tuple[int, int]:
     """Return the number that begins at a byte, and where the next field begins."""
     value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(content):
-            break
-        value |= (content[at] & 0x7F) << shift
-        at += 1
-        if not content[at - 1] & 0x80:
-            return value, at
+    for place, byte in enumerate(content[at : at + _LONGEST_VARINT]):
+        value |= (byte & 0x7F) << 7 * place
+        if not byte & 0x80:
+            return value, at + place + 1
     raise ValueError("a number beyond the end")

@@ -68,6 +68,11 @@ def test_a_header_that_no_file_can_have(content: bytes, size: int, message: str)
     assert str(caught.value).startswith(f"here: {message}")
 
 
+def test_heads_together_may_be_as_wide_as_the_model() -> None:
+    size = lay_out(qwen3c_config(head_dim=8), 8).size
+    assert read_ajc1_header("here", header(counts=(*COUNTS[:7], 8)), size).config.q_dim == 48
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_weights_come_out_as_the_numbers_they_stand_for_in_llama2_c_s_order(tmp_path: Path, *, tied: bool) -> None:
     model = qwen3c_config(tied=tied)

@@ -44,6 +44,12 @@ def test_a_classifier_that_is_the_embedding_is_taken_out(tmp_path: Path, dtype: 
     found.take_out_tied_classifier()
 
 
+def test_an_embedding_without_columns_is_its_own_twin(tmp_path: Path) -> None:
+    found = tensors(tmp_path, {EMBEDDING: torch.zeros(29, 0), CLASSIFIER: torch.zeros(29, 0)})
+    found.take_out_tied_classifier()
+    assert found.shapes == {EMBEDDING: (29, 0)}
+
+
 def test_a_classifier_alone_is_no_twin(tmp_path: Path) -> None:
     found = tensors(tmp_path, {CLASSIFIER: embedding(), "model.norm.weight": torch.ones(48)})
     found.take_out_tied_classifier()
@@ -115,6 +121,25 @@ def test_float64_is_read_as_float32_where_that_is_the_same_number(tmp_path: Path
         )
     wide[:] = float("nan")  # a NaN is read as it is; the export refuses it
     assert np.isnan(tensors(tmp_path, {EMBEDDING: wide}).float32(EMBEDDING)).all()
+
+
+def test_rows_of_one_expert_are_read_of_all_of_them(tmp_path: Path) -> None:
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    joined = torch.arange(3.0 * 5 * 2, dtype=torch.float64).view(3, 5, 2)
+    save_file({name: joined}, tmp_path / "model.safetensors")
+
+    def read(expert: int, rows: slice) -> np.ndarray:
+        files = WeightFiles((tmp_path / "model.safetensors",))
+        return Tensors(tmp_path, files, config(), [name]).expert(name, expert, rows)
+
+    for expert in range(3):
+        for start, stop in ((0, 5), (0, 2), (2, 5), (3, 4)):
+            assert np.array_equal(read(expert, slice(start, stop)), joined[expert, start:stop].numpy())
+    joined[2, 4, 1] = 0.1
+    save_file({name: joined}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightError) as caught:
+        read(2, slice(3, 5))
+    assert caught.value.index == (2, 4, 1)
 
 
 def test_wrappers_and_buffers_are_left_out_with_a_note(tmp_path: Path) -> None:

@@ -118,6 +118,10 @@ def test_windows_are_checked(kind: str, changes: dict[str, Any], message: str) -
     refused(message, kind, **changes)
 
 
+def test_a_window_of_one_position_is_one() -> None:
+    assert read("mistral", sliding_window=1).window == 1
+
+
 def test_mistrals_window_is_4096_where_it_is_not_given() -> None:
     assert transformers.MistralConfig().sliding_window == 4096
     text = {"model_type": "mistral", **SIZES, "max_position_embeddings": 4096}

@@ -55,6 +55,15 @@ def test_an_argument_on_either_side_of_what_the_tensors_say_is_refused(
             )
 
 
+@pytest.mark.parametrize("content", [{}, {"a": 1}, {"a": 1, "b": torch.ones(1)}])
+def test_a_dict_of_other_things_is_no_state_dict(tmp_path: Path, content: dict[str, Any]) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save(content, path)
+    with pytest.raises(exporter.CheckpointError) as caught:
+        open_llama2c(path, SourceOptions())
+    assert str(caught.value) == f"{path}: model: expected a dict, found none"
+
+
 @pytest.mark.parametrize("key", ["dim", "n_layers", "n_heads", "vocab_size", "max_seq_len"])
 def test_arguments_that_nobody_omits_are_asked_for(tmp_path: Path, key: str) -> None:
     assert refused(tmp_path, **{key: ...}) == f"model_args: missing {key}"

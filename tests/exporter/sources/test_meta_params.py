@@ -35,7 +35,7 @@ def test_null_is_silence_and_an_unknown_key_is_refused_even_as_null(tmp_path: Pa
     path = tmp_path / "params.json"
     path.write_text(json.dumps({**SAID, "norm_eps": None, "max_batch_size": 1, "model_parallel_size": 8}))
     assert read_params(path) == {**SAID, "max_batch_size": 1, "model_parallel_size": 8}
-    path.write_text(json.dumps({**SAID, "moe": None}))
+    path.write_text(json.dumps({**SAID, "moe": None, "other": 1}))
     assert refused(read_params, path) == f"{path}: no known meaning, and it may change the model: 'moe'"
 
 

@@ -13,6 +13,7 @@ from helpers.v3_files import SCALINGS, healthy, table_at
 import exporter
 from exporter.encode import to_bf16
 from exporter.formats.v3_fields import V3Error
+from exporter.sources import v3
 from exporter.sources.v3 import open_v3, read_head
 
 
@@ -107,6 +108,40 @@ def test_a_file_that_changes_or_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(exporter.CheckpointError) as caught:
         open_v3(tmp_path / "none")
     assert str(caught.value).endswith("no such file or directory")
+
+
+def test_a_file_that_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none", "no such file or directory"), (tmp_path, "is a directory")):
+        with pytest.raises(exporter.CheckpointError) as caught:
+            read_head(path)
+        assert str(caught.value) == f"{path}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "read"),
+    [(0, 512), (512, 512), (513, 513), (10315, 10315), (10316, 10316), (10317, 10316), (1 << 56, 10316)],
+)
+def test_no_more_of_a_file_is_read_than_the_longest_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed: int, read: int
+) -> None:
+    for name, value in (("MOST_TENSORS", 2), ("MOST_METADATA_BYTES", 100), ("MOST_TOKENIZER_BYTES", 1000)):
+        monkeypatch.setattr(v3.v3, name, value)
+    monkeypatch.setattr(v3, "MOST_FACTORS", 16)
+    taken: list[tuple[int, int]] = []
+
+    def parser(_where: str, content: bytes, size: int) -> None:
+        taken.append((len(content), size))
+        raise exporter.CheckpointError("enough")
+
+    monkeypatch.setattr(v3, "Parser", parser)
+    path = tmp_path / "a.bin"
+    with path.open("wb") as file:
+        file.write(bytes(136) + claimed.to_bytes(8, "little"))
+        file.truncate(20000)
+    with pytest.raises(exporter.CheckpointError, match="enough"):
+        read_head(path)
+    # layers, factors and the table, metadata, the tokenizer, and what a digest and an alignment may take
+    assert taken == [(read, 20000)]
 
 
 @pytest.mark.parametrize("size", [0, 100, 255, 256, 511, 512, 600])

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -317,3 +318,21 @@ def findings(*statuses: str) -> Sequence[TokenizerFindings]:
 def test_of_several_the_first_that_does_not_pass_decides(statuses: list[str], status: str, detail: str) -> None:
     found = merged(findings(*statuses))
     assert (found.status, found.detail) == (status, detail)
+
+
+def test_of_several_that_pass_the_first_gives_its_place() -> None:
+    made = [
+        replace(one, verdict=replace(one.verdict, where={"seed": n})) for n, one in enumerate(findings(*["pass"] * 3))
+    ]
+    assert merged(made).where == {"seed": 0}
+
+
+@pytest.mark.parametrize("form", ["v3", "llama2c", "qwen3c"])
+@pytest.mark.parametrize("library", [None, True, False])
+def test_added_tokens_are_drawn_where_the_library_and_the_form_find_them(form: Any, library: bool | None) -> None:
+    of_library = None if library is None else SimpleNamespace(finds_added=library)
+    made: Any = SimpleNamespace(library=of_library, expected=None)
+    of_file: Any = None
+    judgement = tokenizer._Judgement(WrittenTokenizer(form, b"", 5), made, of_file, of_file)
+    assert judgement._finds_added is (library is True and form != "llama2c")
+    assert judgement._removes_spaces is (form == "v3")

@@ -13,6 +13,7 @@ from helpers.models import arrays, config, toy_file
 
 import exporter
 import reader_c
+from verify.checks import v3_head
 from verify.checks.v3_head import head_findings
 from verify.sources import open_source
 from verify.testing import source_of
@@ -199,3 +200,42 @@ def test_every_byte_of_the_tensors_belongs_to_one_digest(tmp_path: Path, storage
                 assert first.endswith(f", computed from its bytes, found {shown.storage(name).digest}")
                 # the head then lacks the digest that these bytes have
                 assert len(others) == 1
+
+
+@pytest.mark.parametrize("tokenizer", [b"", b"t" * 128], ids=["bare", "with a tokenizer"])
+def test_the_head_ends_at_the_first_multiple_of_the_alignment_that_has_room(tmp_path: Path, tokenizer: bytes) -> None:
+    """Whatever the size of the metadata: 64 lengths of it, so that each remainder comes once."""
+    path, arch = tmp_path / "m.bin", next(iter(MODELS.values()))
+    weights, sizes = random_weights(arch), set[int]()
+    write(path, arch, weights)
+    model = exporter.open_checkpoint(path).config
+    source = source_of(exporter.Checkpoint.from_arrays(model, arrays(model)))
+    for length in range(64):
+        write(path, arch, weights, metadata={"note": "x" * length}, tokenizer=tokenizer)
+        with reader_c.open(path) as shown:
+            found = head_findings(shown, source, model.max_seq_len)
+            assert [one for one in found if one.startswith(("head: ", "size: "))] == []
+            sizes.add(shown.head_size)
+    assert len(sizes) == 2
+
+
+def test_all_four_bytes_of_the_alignment_are_read(tmp_path: Path) -> None:
+    model = config(n_layers=1, tied=True)
+    with reader_c.open(written(tmp_path, model)) as shown:
+        content = bytearray(shown.content)
+        content[127] ^= 1
+        found = findings(Shown(shown, content=memoryview(bytes(content))), model)
+    # another alignment makes other sizes, which follow it
+    assert 128 <= int(found[-1].removeprefix("head: byte ").split(" ")[0]) < 136
+
+
+def test_a_head_that_ends_early_differs_where_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = config(n_layers=1, tied=True)
+    with reader_c.open(written(tmp_path, model)) as shown:
+        size = shown.head_size
+        table = v3_head._table(shown, list(shown.names), 64)
+        monkeypatch.setattr(v3_head, "_table", lambda *_of: table)
+        cut = Shown(shown, content=memoryview(bytes(shown.content)[: size - 7]))
+        assert findings(cut, model)[-1] == (
+            f"head: byte {size - 7} differs from what the source, the storages and the tensors require"
+        )

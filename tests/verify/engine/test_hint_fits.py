@@ -70,7 +70,9 @@ def test_a_factor_of_scores_or_of_activations_is_read_off(factor: float) -> None
     assert read_off(scaled("scores", factor)) == {
         "scores-scaled": f"multiplies attention scores by {factor:g}, beside their scale"
     }
-    assert read_off(scaled("gated", factor)) == {"activation-scaled": f"multiplies silu's result by {factor:g}"}
+    assert read_off(scaled("gated", factor)) == {
+        "activation-scaled": f"multiplies silu's result (or up (w3), or what w2 gives) by {factor:g}"
+    }
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.1])
@@ -84,6 +86,7 @@ def test_noise_gives_no_number() -> None:
         "rope-theta",
         "scores-scaled",
         "activation-scaled",
+        "stage-scaled",
         "norm-eps",
         "embedding-scaled",
         "residual-scaled",

@@ -125,7 +125,7 @@ def test_every_mistake_is_told_by_its_name(scene: Scene, monkeypatch: pytest.Mon
         if status != "fail" or name not in right or not hint:
             wrong.append((wrong_one.mistake.name, wrong_one.sentence, status, name))
     assert not wrong
-    assert len(names) == 61
+    assert len(names) == 62
 
 
 def test_every_mistake_with_right_logits_is_told_by_its_name(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_every_mistake_with_right_logits_is_told_by_its_name(scene: Scene, monke
         if status == "fail":
             names.add(mistake.name)
             assert name == mistake.name, (sentence, hint)
-    assert len(names) == 7
+    assert len(names) == 9
 
 
 def test_two_mistakes_at_once_are_not_told_as_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import toy_general as general
 from helpers import toy_mistakes as toys
 from helpers.models import arrays, config, hyperparameters
 from helpers.toy_engine import Healthy
@@ -70,6 +71,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
         (toys.WithoutWo, "wo-missing", "does not multiply"),
         (toys.EpsilonOutside, "norm-formula", "divides by sqrt(mean of squares) + epsilon"),
         (toys.SumOfSquares, "norm-formula", "the root of the sum of squares"),
+        (toys.MeanNorm, "norm-formula", "divides by the mean of magnitudes"),
         (toys.OfLastFfnNorm, "other-tensor", "layers.2.ffn_norm.weight instead of norm.weight"),
         (toys.FirstLayersNorm, "other-layer", "attention_norm.weight of layer 0 instead of each layer's own"),
         (toys.NormsSwapped, "other-tensor", "the weights of ffn_norm and attention_norm instead of those of"),
@@ -91,6 +93,25 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
         (toys.Penalised, "repetition-penalty", "logits of tokens that have been by 1.3"),
         (toys.BranchesHalved, "residual-scaled", "multiplies by 0.5 what each half adds"),
         (toys.NoNormBeforeFfn, "norm-before-missing", "the norm before the feed forward"),
+        (general.WeightsBeforeTheNorm, "norm-whole", "before the root mean square is taken"),
+        (general.SecondSumFromTheStart, "wrong-sum", "to the stream before the layer instead of the stream after"),
+        (general.LastHeadMissing, "part-missing", "zeros for head 3 of what attention mixed"),
+        (general.QueriesNormed, "head-norm", "divides each head of queries by its root mean square, which"),
+        (general.Base2, "attending", "with base 2 instead of e"),
+        (general.NeverRescaled, "attending", "in blocks of 1 keys, without rescaling earlier mixes"),
+        (
+            general.HeadsBackwardsInLayer1,
+            "elements-order",
+            "what attention mixed in another order: the heads backwards",
+        ),
+        (general.TokensModuloHalf, "tokens-read", "each token's number modulo half of the vocabulary"),
+        (general.LogitsCut, "logits-constant", "gives 0 as the logit of tokens 30-36"),
+        (
+            general.FeedForwardOfLayer2Scaled,
+            "stage-scaled",
+            "feed forward (w2) by 0.7, in layer 2 alone",
+        ),
+        (general.StreamInBfloat16, "stage-narrowed", "rounds the residual stream to bf16"),
     ],
 )
 def test_a_mistake_gets_its_name(scene: Scene, engine: type[Healthy], name: str, text: str) -> None:
@@ -105,8 +126,9 @@ def test_a_mistake_gets_its_name(scene: Scene, engine: type[Healthy], name: str,
         Healthy,
         toys.HalfATurnMore,
         toys.TwoLayersShare,
+        general.HalfNormed,
+        general.TwoHeadsSwappedAndScaled,
         toys.HalfTheEpsilonOutside,
-        toys.MeanNorm,
         toys.MixedNorm,
         toys.OffByHalf,
         toys.TwoBefore,

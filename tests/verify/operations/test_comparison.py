@@ -95,20 +95,20 @@ def test_an_error_is_counted_in_its_bound(
 
 
 def test_a_product_with_experts_knows_whose_weights_made_each_element() -> None:
-    """Two windows of three positions, two slots of four rows; five inputs."""
-    slots = torch.tensor([[[0, 3], [1, 2], [3, 4]], [[2, 3], [0, 1], [1, 3]]])
-    out = torch.arange(48.0, dtype=torch.float64).view(2, 3, 8)
+    """Three windows of three positions, two slots of four rows; five inputs."""
+    slots = torch.tensor([[[0, 3], [1, 2], [3, 4]], [[2, 3], [0, 1], [1, 3]], [[0, 4], [1, 4], [0, 2]]])
+    out = torch.arange(72.0, dtype=torch.float64).view(3, 3, 8)
     exact, bound = out * 0.75, out * 0.5
-    inputs = torch.arange(60.0).view(2, 3, 2, 5)
+    inputs = torch.arange(90.0).view(3, 3, 2, 5)
     found = Comparison("expert_up", out, exact, bound, inputs=inputs, tensor="experts.{expert}.w3", slots=slots)
-    for window in range(2):
+    for window in range(3):
         for position in range(3):
             for column in range(8):
                 expert = int(slots[window, position, column // 4])
                 place = [window, position, column]
                 assert found.tensor_at(place) == f"experts.{expert}.w3"
                 residual, limit, read = found.of_tensor_at(place)
-                mine = [(w, p, s) for w in range(2) for p in range(3) for s in range(2) if slots[w, p, s] == expert]
+                mine = [(w, p, s) for w in range(3) for p in range(3) for s in range(2) if slots[w, p, s] == expert]
                 parts = [out[w, p, 4 * s : 4 * s + 4] for w, p, s in mine]
                 assert torch.equal(residual, torch.stack(parts) / 4)
                 assert torch.equal(limit, torch.stack(parts) / 2)

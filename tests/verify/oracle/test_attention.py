@@ -245,7 +245,8 @@ def test_a_norm_and_its_roundings(plus_one: bool) -> None:
 
 def test_a_rotation_s_roundings_are_relative_to_the_pair() -> None:
     noise = Counted()
-    oracle.rotate(Q.clone(), dataclasses.replace(MODEL, rotary_dim=4), ROTATION[:, :2], noise)
+    found = oracle.rotate(Q.clone(), dataclasses.replace(MODEL, rotary_dim=4), ROTATION[:, :2], noise)
+    assert found.shape == Q.shape
     [(_, roundings, y, size)] = noise.asked
     assert roundings == 2
     assert y.shape == (WINDOWS, LENGTH, HEADS, 2, 2)

@@ -15,6 +15,7 @@ import exporter
 from verify.errors import CannotJudgeError
 from verify.oracle.expected import numbers
 from verify.sources import open_source
+from verify.sources.ajc1 import MAGIC, layout_ajc1
 from verify.testing import random_arrays
 
 MODEL = qwen3c_config()
@@ -81,3 +82,32 @@ def test_the_kind_that_a_user_may_name(tmp_path: Path) -> None:
     for kind in ("v3", "llama2c"):
         with pytest.raises(CannotJudgeError, match=f"for --source-kind {kind}, found a .bin file of qwen3.c: omit"):
             open_source(path, kind=kind)
+
+
+def header(**changes: int) -> bytes:
+    """Of a smallest model: a head of two elements."""
+    counts = dict.fromkeys(FIELDS[2:9], 1) | {"dim": 2, "hidden_dim": 2, "head_dim": 2}
+    fields = {"version": 1, **counts, "shared_classifier": 1, "group_size": 2, **changes}
+    return struct.pack("<Ii10i", MAGIC, *(fields[name] for name in FIELDS[1:])).ljust(256, b"\0")
+
+
+def refused(size: int, **changes: int) -> str:
+    with pytest.raises(CannotJudgeError) as caught:
+        layout_ajc1(Path("model.bin"), header(**changes), size)
+    return str(caught.value)
+
+
+def test_the_smallest_model_and_counts_of_zero() -> None:
+    # an embedding of 2, four matrices of 4 and three of 4, a scale for every two; norms of 2 * (2 + 2) + 2
+    size = 256 + 4 * 10 + 30 + 4 * 15
+    assert layout_ajc1(Path("model.bin"), header(), size).size == size
+    for field in FIELDS[2:10]:
+        found = refused(size, **{field: 0})
+        assert found.startswith("model.bin: header: expected the counts of a Qwen 3 (dim, hidden_dim, n_layers, ")
+
+
+def test_all_heads_together_are_an_integer_of_32_bits() -> None:
+    """The counts pass up to 2^31 - 1 and the size is refused: no test has such a file."""
+    most = {"n_heads": 2**30 - 1, "n_kv_heads": 1}
+    assert refused(7, **most).startswith("model.bin: size: expected ")
+    assert "header: expected the counts" in refused(7, **{**most, "n_heads": 2**30})

@@ -18,6 +18,7 @@ from verify.sources.bin_layout import (
     matrix_elements,
     model_of,
     parameters,
+    size_of_q8,
     size_of_v0,
     v0_model,
 )
@@ -146,3 +147,13 @@ def test_v1_and_v2_begin_with_the_magic_and_their_version(version: int, known: b
     beginning = b"24ka" + struct.pack("<2i", version, 48)
     assert is_llama2c_bin(beginning, 12) == known
     assert not is_llama2c_bin(b"25ka" + struct.pack("<i", version), 8)
+
+
+@pytest.mark.parametrize("group_size", [8, 7, 100_000])
+def test_the_size_of_a_q8_file_is_that_of_its_layouts(group_size: int) -> None:
+    """Where no group divides the matrices, a damaged header says so: the size is still a whole number."""
+    for model in (MODEL, TIED):
+        matrices = (1 if model.tied else 2) * 29 * 48 + 3 * A_LAYER
+        expected = 256 + 4 * 7 * 48 + matrices + 4 * (matrices // group_size)
+        assert repr(size_of_q8(model, group_size)) == repr(expected)
+    assert size_of_q8(MODEL, 8) == layout_v1(MODEL, 8).size

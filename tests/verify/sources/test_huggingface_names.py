@@ -110,3 +110,16 @@ def test_a_prefix_that_all_names_share_is_told(prefix: str) -> None:
         "model: tensors: expected a Llama's names, found all of them under the prefix "
         f"'{prefix.removesuffix('model.')}': save the state dict of the model itself, without what wraps it"
     )
+
+
+def test_a_fused_matrix_has_the_names_of_all_its_parts() -> None:
+    stored = [
+        "model.layers.2.self_attn.qkv_proj.weight",
+        "model.layers.2.mlp.gate_up_proj.weight",
+        "model.layers.2.mlp.down_proj.weight",
+    ]
+    assert canonical_names(Path("model"), stored, "phi3").own == {
+        **{f"layers.2.attention.w{part}.weight": stored[0] for part in "qkv"},
+        **{f"layers.2.feed_forward.w{part}.weight": stored[1] for part in "13"},
+        "layers.2.feed_forward.w2.weight": stored[2],
+    }

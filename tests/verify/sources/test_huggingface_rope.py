@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from verify.errors import CannotJudgeError
-from verify.sources.huggingface_rope import read_rope
+from verify.sources.huggingface_rope import local_theta, query_scale, read_rope, rotary_dim
 from verify.sources.huggingface_settings import Settings
 from verify.sources.source import RopeScaling
 
@@ -215,3 +215,81 @@ IGNORED = "config.json: of RoPE's parameters, ignored, as transformers ignores i
 )
 def test_what_is_passed_over_is_noted(rope: dict[str, Any], said: dict[str, Any], notes: list[str]) -> None:
     assert read(rope, said)[2] == notes
+
+
+def of_layers(**sliding: Any) -> Any:
+    rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e6}
+    return SimpleNamespace(rope_parameters={"full_attention": rope, "sliding_attention": sliding})
+
+
+def test_layers_with_a_window_have_a_theta_of_their_own_in_two_families() -> None:
+    config = of_layers(rope_type="default", rope_theta=1e4)
+    for family in ("gemma3_text", "olmo3"):
+        assert local_theta(WHERE, Settings(family, {}, {}), config) == 1e4
+    assert local_theta(WHERE, Settings("gemma2", {}, {}), SimpleNamespace()) == 0.0
+    for sliding, message in (
+        (
+            {"rope_type": "linear", "rope_theta": 1e4},
+            "rope_parameters: sliding_attention: rope_type: expected default",
+        ),
+        ({"rope_theta": 1e4}, "rope_parameters: sliding_attention: rope_type: expected default"),
+        ({"rope_type": "default"}, "rope_local_base_freq: expected a positive finite number"),
+    ):
+        with pytest.raises(CannotJudgeError) as caught:
+            local_theta(WHERE, Settings("gemma3_text", {}, {}), of_layers(**sliding))
+        assert str(caught.value).startswith(f"config.json: {message}, found ")
+
+
+@pytest.mark.parametrize(
+    ("rope", "found"),
+    [
+        ({"llama_4_scaling_beta": 0.5, "original_max_position_embeddings": 16}, (0.5, 16)),
+        ({"llama_4_scaling_beta": 1, "original_max_position_embeddings": 16}, (1.0, 16)),
+        ({"llama_4_scaling_beta": 0}, (0.0, 0)),
+        ({"llama_4_scaling_beta": 0.0}, (0.0, 0)),
+        ({"llama_4_scaling_beta": False, "original_max_position_embeddings": 16}, "llama_4_scaling_beta"),
+        ({"llama_4_scaling_beta": -1, "original_max_position_embeddings": 16}, "llama_4_scaling_beta"),
+        ({"original_max_position_embeddings": 16}, "llama_4_scaling_beta"),
+        ({"llama_4_scaling_beta": 0.5}, "original_max_position_embeddings"),
+    ],
+)
+def test_queries_of_ministral_3_grow_unless_beta_is_zero(rope: dict[str, Any], found: Any) -> None:
+    config = SimpleNamespace(rope_parameters=rope)
+    if isinstance(found, tuple):
+        assert query_scale(WHERE, Settings("ministral3", {}, {}), config) == found
+    else:
+        with pytest.raises(CannotJudgeError, match=rf"^config.json: rope_parameters: {found}: expected a positive"):
+            query_scale(WHERE, Settings("ministral3", {}, {}), config)
+    assert query_scale(WHERE, Settings("mistral", {}, {}), config) == (0.0, 0)
+
+
+def test_the_rotated_part_of_a_head_is_even_and_no_more_than_it() -> None:
+    def rotated(share: Any, head_dim: int, family: str = "phi3") -> int:
+        config = SimpleNamespace(rope_parameters={"partial_rotary_factor": share})
+        return rotary_dim(WHERE, Settings(family, {}, {}), config, head_dim)
+
+    assert [rotated(share, 8) for share in (1, 0.75, 0.25)] == [8, 6, 2]
+    assert rotated(1, 2) == 2
+    assert rotated(None, 7, "llama") == 7
+    for share, head_dim in ((0.99, 8), (0.13, 8), (0.1, 8), (1.25, 8), (0.375, 8), (1.5, 2)):
+        with pytest.raises(CannotJudgeError) as caught:
+            rotated(share, head_dim)
+        assert str(caught.value) == (
+            f"config.json: partial_rotary_factor: expected an even part of a head of {head_dim}, found {share}"
+        )
+
+
+@pytest.mark.parametrize(("said", "truncate"), [({}, True), ({"truncate": False}, False), ({"truncate": True}, True)])
+def test_yarn_of_two_ropes_truncates_as_the_object_around_them_says(said: dict[str, Any], truncate: bool) -> None:
+    """The set of parameters itself is not asked."""
+    full = {**YARN, "rope_theta": 5e5, "attention_factor": 1.5, "truncate": not truncate}
+    config = SimpleNamespace(
+        rope_parameters={"full_attention": full, **said}, hidden_size=48, num_attention_heads=6, head_dim=8
+    )
+    config.standardize_rope_params, config.max_position_embeddings = (lambda: None), 33
+    config.per_layer_config = {"full_attention": config}
+    theta, scaling, notes = read_rope(WHERE, Settings("olmo3", {}, {}), config, 33, 8)
+    assert (theta, scaling.type, scaling.truncate) == (5e5, "yarn", truncate)
+    assert notes == [f"{IGNORED} truncate"]
+    plain = read({**YARN, "attention_factor": 1.5, "truncate": False})
+    assert plain[1].truncate is False

@@ -172,3 +172,13 @@ def test_quantized_weights_are_refused_with_their_method(said: object, shown: st
     assert refused({**LLAMA, "quantization_config": said}) == (
         f"config.json: quantization_config: expected unquantized weights, found {shown}: give the unquantized model"
     )
+
+
+def test_attention_in_both_directions_is_refused_and_its_absence_is_not() -> None:
+    gemma = {"model_type": "gemma", "architectures": ["GemmaForCausalLM"]}
+    for said in (False, None):
+        assert judged_settings(WHERE, {**gemma, "use_bidirectional_attention": said}).notes == []
+    assert refused({**gemma, "use_bidirectional_attention": True}) == (
+        "config.json: use_bidirectional_attention: expected False (transformers reads it for gemma, and this project "
+        "does not support other values), found True"
+    )

@@ -14,7 +14,7 @@ from helpers.models import config, hyperparameters
 from verify.errors import CannotJudgeError
 from verify.sources.in_memory import MemorySource
 from verify.sources.options import SourceOptions
-from verify.sources.source import RopeScaling, Source
+from verify.sources.source import Hyperparameters, LayerKind, RopeScaling, Source
 
 MODEL = hyperparameters(config(head_dim=10))
 LAYER = {
@@ -131,3 +131,63 @@ def test_a_source_without_an_answer_cannot_be_made(absent: str) -> None:
     type("Whole", (Source,), answers)()
     with pytest.raises(TypeError, match=rf"abstract method '?{absent}'?"):
         type("Partial", (Source,), {name: None for name in answers if name != absent})()
+
+
+def test_every_switch_stands_where_llama_has_it() -> None:
+    assert repr(Hyperparameters(48, 40, 2, 6, 3, 10, 29, 33, False, 1e-5, 1e4)) == (
+        "Hyperparameters(dim=48, hidden_dim=40, n_layers=2, n_heads=6, n_kv_heads=3, head_dim=10, vocab_size=29, "
+        "max_seq_len=33, tied=False, norm_eps=1e-05, rope_theta=10000.0, rope_scaling=RopeScaling(type='none', "
+        "factor=0.0, original_max_positions=0, low_freq_factor=0.0, high_freq_factor=0.0, beta_fast=0.0, "
+        "beta_slow=0.0, attention_factor=0.0, truncate=False, short_factors=(), long_factors=()), qkv_bias=False, "
+        "wo_bias=False, mlp_bias=False, activation='silu', norm_place='before', norm_plus_one=False, qk_norm='none', "
+        "rotary_dim=0, window=0, query_scale_positions=0, embedding_scale=1.0, score_scale=0.0, residual_scale=1.0, "
+        "logit_divisor=1.0, score_cap=0.0, logit_cap=0.0, query_scale_beta=0.0, local_theta=0.0, n_experts=0, "
+        "n_active_experts=0, expert_hidden_dim=0, experts_normalized=False, layers=())"
+    )
+    assert repr(LayerKind()) == "LayerKind(windowed=False, rope='first', experts=False)"
+
+
+def test_what_says_no_more_than_the_default_is_the_default() -> None:
+    """Two ways to say the same of a model are equal."""
+    assert dataclasses.replace(MODEL, rotary_dim=10, layers=(LayerKind(), LayerKind())) == MODEL
+    partial = dataclasses.replace(MODEL, rotary_dim=8)
+    assert (MODEL.rotary_dim, MODEL.rotated, partial.rotary_dim, partial.rotated) == (0, 10, 8, 8)
+    kinds = (LayerKind(), LayerKind(windowed=True))
+    mixed = dataclasses.replace(MODEL, layers=kinds)
+    assert (mixed.layers, mixed.layer(0), mixed.layer(1), MODEL.layer(1)) == (kinds, *kinds, LayerKind())
+    longest = RopeScaling("longrope", short_factors=(1.0,), long_factors=(2.0,))
+    assert longest == RopeScaling("longrope", short_factors=(1.0,))
+    assert longest != RopeScaling("longrope", short_factors=(3.0,))
+
+
+def test_the_widest_gate_is_that_of_all_chosen_experts_or_of_a_plain_layer() -> None:
+    for active, width, widest in ((0, 0, 40), (3, 13, 40), (3, 14, 42), (1, 41, 41), (40, 1, 40)):
+        model = dataclasses.replace(MODEL, n_active_experts=active, expert_hidden_dim=width)
+        assert model.widest_gate == widest
+
+
+def test_norms_of_queries_and_keys_are_of_a_head_or_of_all_of_them() -> None:
+    for place, q, k in (("head", 10, 10), ("whole", 60, 30)):
+        norms = {"attention.q_norm.weight": (q,), "attention.k_norm.weight": (k,)}
+        assert dataclasses.replace(MODEL, qk_norm=place).shapes() == of_both_layers(LAYER | norms) | OUTER
+
+
+def test_norms_stand_before_or_after_a_block_or_on_both_sides() -> None:
+    after = {"attention_post_norm.weight": (48,), "ffn_post_norm.weight": (48,)}
+    plain = {name: shape for name, shape in LAYER.items() if not name.endswith("_norm.weight")}
+    for place, layer in (("before", LAYER), ("after", plain | after), ("both", LAYER | after)):
+        assert dataclasses.replace(MODEL, norm_place=place).shapes() == of_both_layers(layer) | OUTER
+
+
+def test_a_layer_with_experts_has_a_router_and_three_matrices_for_each() -> None:
+    kinds = (LayerKind(experts=True), LayerKind())
+    sizes = {"n_experts": 2, "n_active_experts": 1, "expert_hidden_dim": 7}
+    dense = {name for name in LAYER if name.startswith("feed_forward.")}
+    router = {"feed_forward.router.weight": (2, 48)}
+    matrices = {"w1": (7, 48), "w2": (48, 7), "w3": (7, 48)}
+    experts = {f"feed_forward.experts.{n}.{name}.weight": shape for n in (0, 1) for name, shape in matrices.items()}
+    expected = of_both_layers(LAYER)
+    for name in dense:
+        del expected[f"layers.0.{name}"]
+    expected |= {f"layers.0.{name}": shape for name, shape in (router | experts).items()}
+    assert dataclasses.replace(MODEL, layers=kinds, **sizes).shapes() == expected | OUTER

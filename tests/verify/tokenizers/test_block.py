@@ -53,10 +53,11 @@ ONE = Rules(kind="bytes", pieces=(b"a",))
         # no zeros behind it
         replace(ONE, template="x" * 56),
         replace(BYTES, bos=5, eos=5, ends=(5,), added={0: 31, 4: 16}),
+        replace(BYTES, ends=(2, 3), added={3: 1, 4: 1}, pieces=(b"", *BYTES.pieces[1:]), merges=()),
         replace(CHARACTERS, unk=3),
         replace(CHARACTERS, merges=((2, 1),), scores=None),
     ],
-    ids=["one", "ids", "template", "whole", "last", "unk", "ranks"],
+    ids=["one", "ids", "template", "whole", "last", "neighbours", "unk", "ranks"],
 )
 def test_what_is_just_allowed_is_read(rules: Rules) -> None:
     assert parse_block(block_of(rules), len(rules.pieces) + 1) == rules
@@ -68,6 +69,15 @@ def test_a_block_has_at_most_as_many_tokens_as_the_model_and_as_the_format(monke
     monkeypatch.setattr("verify.tokenizers.block._MOST_TOKENS", 5)
     with pytest.raises(BlockError, match=r"^token_count: expected 1 to 5, found 6$"):
         parse_block(block_of(BYTES), 7)
+
+
+def test_a_header_alone_is_read_before_its_size_is_compared() -> None:
+    header = bytearray(block_of(BYTES)[:64])
+    with pytest.raises(BlockError, match=r"^size: expected 192, found 64$"):
+        parse_block(bytes(header), 6)
+    struct.pack_into("<I", header, 12, 0)
+    with pytest.raises(BlockError, match=r"^token_count: expected 1 to 16777216, found 0$"):
+        parse_block(bytes(header), 1 << 30)
 
 
 def test_the_size_follows_from_the_contents() -> None:
@@ -96,6 +106,7 @@ _HEADER = {
     (40, "<I", (1 << 20) + 1): "template_size: expected at most 1048576, found 1048577",
     (44, "<I", 1): "scored: expected 0 for kind 1 with 1 merges, found 1",
     (48, "<Q", 1 << 60): "size: expected ",
+    (48, "<Q", 7): "piece_bytes: expected 8, the last end, found 7",
     (56, "<B", 1): "bytes 56 to 63: expected zeros, found 0100000000000000",
 }
 
@@ -124,6 +135,7 @@ _CONTENT = {
     "end ids: expected ascending ids below 6, found [4, 2]": {"ends": (4, 2)},
     "end ids: expected ascending ids below 6, found [6]": {"ends": (6,)},
     "end ids: expected ascending ids below 6, found [2, 2]": {"ends": (2, 2)},
+    "end ids: expected ascending ids below 6, found [2, 6]": {"ends": (2, 6)},
     "end ids: expected ascending ids below 6, found [6, 5, 4, 3, 2, 1, 0, 6]": {"ends": (6, 5, 4, 3, 2, 1, 0, 6, 7)},
 }
 
@@ -142,13 +154,14 @@ def test_an_added_token_may_have_the_bytes_of_a_piece() -> None:
 
 def test_scores_are_finite() -> None:
     with pytest.raises(BlockError, match=r"^scores: expected finite numbers, found nan at id 1$"):
-        parse_block(block_of(replace(CHARACTERS, scores=(0.0, float("nan"), 0.0, 0.0))), 4)
+        parse_block(block_of(replace(CHARACTERS, scores=(0.0, float("nan"), 0.0, float("inf")))), 4)
 
 
-def test_added_tokens_ascend() -> None:
+@pytest.mark.parametrize("tokens", [(4, 3), (4, 4)])
+def test_added_tokens_ascend(tokens: tuple[int, int]) -> None:
     block = bytearray(block_of(replace(BYTES, added={3: 1, 4: 1})))
     at = block.index(struct.pack("<IIII", 3, 1, 4, 1))
-    struct.pack_into("<IIII", block, at, 4, 1, 3, 1)
+    struct.pack_into("<IIII", block, at, tokens[0], 1, tokens[1], 1)
     with pytest.raises(BlockError, match=r"^added tokens: expected ascending ids, found others$"):
         parse_block(bytes(block), 6)
 
@@ -156,6 +169,7 @@ def test_added_tokens_ascend() -> None:
 def test_ends_of_pieces_ascend() -> None:
     block = bytearray(block_of(BYTES))
     struct.pack_into("<I", block, 64 + 4, 0)
+    struct.pack_into("<I", block, 64 + 12, 1)
     with pytest.raises(
         BlockError, match=r"^ends of pieces: expected ascending numbers, found a smaller one at id 1$"
     ):

@@ -77,6 +77,12 @@ def test_a_space_stands_before_a_text_unless_the_normalizer_says_otherwise(value
     assert read(PIECES + BPE + sized(3, number(4, value))).rules.prefix
 
 
+@pytest.mark.parametrize("value", [0, 1])
+def test_repeated_spaces_are_removed_unless_the_normalizer_says_otherwise(value: int) -> None:
+    assert read(PIECES + BPE + sized(3, number(4, value))).rules.single_spaces == bool(value)
+    assert read(PIECES + BPE + sized(3, number(3, 0) + number(5, 1))).rules.single_spaces
+
+
 @pytest.mark.parametrize(
     ("trainer", "normalizer", "what"),
     [

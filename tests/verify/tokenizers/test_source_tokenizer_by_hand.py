@@ -14,6 +14,7 @@ from helpers.tokenizer_families import source
 from verify.errors import CannotJudgeError
 from verify.tokenizers import source_tokenizer
 from verify.tokenizers.companions import Companions
+from verify.tokenizers.libraries import FastLibrary
 from verify.tokenizers.rules import NONE, NotHeldError, Rules, SourceRules
 from verify.tokenizers.source_tokenizer import end_of, of_block, open_source_tokenizer, text_of
 
@@ -167,3 +168,24 @@ def test_a_structure_that_nobody_knows_is_no_source(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"merges"', '"merged"'))
     with pytest.raises(CannotJudgeError, match=f"^{path}: expected a tokenizer"):
         open_source_tokenizer(path)
+
+
+def test_byte_pairs_are_read_as_their_library_has_them(tmp_path: Path) -> None:
+    path = source("byte-pairs", tmp_path)
+    found = open_source_tokenizer(path)
+    assert isinstance(found.library, FastLibrary)
+    vocabulary = json.loads(found.library.json())["model"]["vocab"]
+    assert len(found.expected.rules.pieces) >= len(vocabulary) > 256
+    assert found.expected.rules.pieces[vocabulary["a"]] == b"a"
+
+
+def test_a_sentencepiece_model_has_at_most_256_mebibytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+
+    def read(path: Path, limit: int) -> bytes:
+        limits.append(limit)
+        return path.read_bytes()
+
+    monkeypatch.setattr(source_tokenizer, "read_given", read)
+    open_source_tokenizer(source("sentencepiece", tmp_path))
+    assert limits == [1 << 28]

@@ -69,6 +69,7 @@ def test_json_says_the_same(written: GoldenVectors) -> None:
     assert (read["vocab_size"], read["limit"], read["file"]["sha256"]) == (written.vocab_size, 10.0, "ab" * 32)
     for ours, theirs in zip(read["windows"], written.windows, strict=True):
         assert ours["tokens"] == theirs.tokens.tolist()
+        assert len(ours["positions"]) == len(theirs.at)
         for number, position in enumerate(ours["positions"]):
             assert (position["position"], position["first"]) == tuple(theirs.at[["position", "first"]][number])
             margin = np.inf if position["margin"] is None else np.float32(position["margin"])
@@ -119,11 +120,13 @@ BROKEN = (
     (patched(20, "<I", 2), "a.vec: int8: expected 0 or 1, found 2"),
     (patched(24, "<d", 0.0), "a.vec: limit: expected a positive finite number, found 0.0"),
     (patched(24, "<d", float("nan")), "a.vec: limit: expected a positive finite number, found nan"),
+    (patched(24, "<d", float("inf")), "a.vec: limit: expected a positive finite number, found inf"),
     (patched(40, "<B", 1), "a.vec: header's padding: expected zeros, found other bytes"),
     (patched(200, "<B", 1), "a.vec: header's padding: expected zeros, found other bytes"),
     (patched(12, "<I", 2), "a.vec: window 1: expected 8 bytes at {size}, found 0"),
     (patched(HEADER.size, "<I", 0), "a.vec: window 0: length: expected 1 to 16777216, found 0"),
     (patched(HEADER.size, "<I", 1 << 25), "a.vec: window 0: length: expected 1 to 16777216, found 33554432"),
+    (patched(HEADER.size + 4, "<I", 0), "a.vec: window 0: positions: expected 1 to 5, found 0"),
     (patched(HEADER.size + 4, "<I", 6), "a.vec: window 0: positions: expected 1 to 5, found 6"),
     (patched(HEADER.size + 8, "<I", 20), "a.vec: window 0: expected tokens below 20, found others"),
     (patched(AT_BEGIN, "<I", 9), "a.vec: window 0: expected positions ascending below 5, found others"),
@@ -159,9 +162,35 @@ def test_each_broken_rule_is_refused_by_name(change: Callable[[bytearray], None]
     assert str(caught.value) == message.format(**places)
 
 
+@pytest.mark.parametrize(
+    ("begin", "what"), [(AT_BEGIN, "positions ascending below 5"), (KEPT_BEGIN, "kept tokens ascending below 20")]
+)
+def test_a_number_twice_does_not_ascend(begin: int, what: str) -> None:
+    content = bytearray(encode(SAMPLE))
+    assert len(SAMPLE.windows[0].at) > 1
+    content[begin + 16 : begin + 20] = content[begin : begin + 4]
+    content[128:160] = hashlib.sha256(content[HEADER.size :]).digest()
+    with pytest.raises(CannotJudgeError) as caught:
+        decode(bytes(content), "a.vec")
+    assert str(caught.value) == f"a.vec: window 0: expected {what}, found others"
+
+
+def test_what_is_just_allowed_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verify.vectors.golden.MOST_TOKENS", 5)
+    content = bytearray(encode(SAMPLE))
+    struct.pack_into("<d", content, 24, 0.5)
+    struct.pack_into("<f", content, AT_BEGIN + 8, 0.0)
+    content[128:160] = hashlib.sha256(content[HEADER.size :]).digest()
+    read = decode(bytes(content), "a.vec")
+    assert (read.limit, read.windows[0].at["margin"][0], len(read.windows[0].tokens)) == (0.5, 0.0, 5)
+    assert "windows" not in repr(read)
+
+
 def test_a_file_shorter_than_its_header_is_refused() -> None:
     with pytest.raises(CannotJudgeError, match=r"^a\.vec: size: expected at least 256 bytes, found 255$"):
         decode(bytes(255), "a.vec")
+    with pytest.raises(CannotJudgeError, match=r"^a\.vec: magic: "):
+        decode(bytes(256), "a.vec")
 
 
 def test_bytes_that_the_digest_does_not_cover_are_refused() -> None:
