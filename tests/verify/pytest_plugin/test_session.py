@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_judged_fails_with_its_reason() -> None:
     assert json.loads(check.user_properties[0][1]) == [3, "NOT JUDGED d/one.bin: no such file"]
 
 
-@pytest.mark.parametrize("diagnosis", [None, {"sentence": "one bit is off"}])
+@pytest.mark.parametrize("diagnosis", [None, {"signature": "bit-flipped", "sentence": "one bit is off"}])
 def test_a_check_that_is_to_blame_fails_with_what_it_found(diagnosis: dict[str, str] | None) -> None:
     failed = {**CHECK, "status": "fail", "detail": "w [3]: expected 1, found 2", "where": {"tensor": "w"}}
     report = {**REPORT, "checks": [failed], "diagnosis": diagnosis}
