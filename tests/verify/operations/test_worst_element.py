@@ -18,7 +18,7 @@ def by_whole_tensors(judged: Comparison) -> tuple[float, float, int]:
     error = (judged.out.double() - judged.exact).abs()
     ratio = bounds.utilisation(error, judged.bound)
     at = int(ratio.argmax())
-    return float(error.nan_to_num(nan=math.inf).max()), float(ratio.flatten()[at]), at
+    return float(error.nan_to_num(nan=math.inf, posinf=math.inf).max()), float(ratio.flatten()[at]), at
 
 
 def drawn(shape: tuple[int, ...], seed: int) -> Comparison:
