@@ -46,7 +46,7 @@ def test_each_position_s_choice_is_judged_by_its_own_shares() -> None:
         shares = torch.softmax(LOGITS[place].double(), -1)
         for one in range(EXPERTS):
             chosen = one in best(place)
-            assert float(found.exact[(*place, one)]) == pytest.approx(float(shares[one]) if chosen else 0, rel=1e-12)
+            assert float(found.exact[(*place, one)]) == pytest.approx(float(shares[one]) if chosen else 0, rel=1e-12, abs=0)
             assert bool(found.bound[(*place, one)] > 0) == chosen
     assert (found.operation, torch.equal(found.out, out.double())) == ("routed", True)
 
@@ -77,7 +77,7 @@ def test_only_the_chosen_have_shares_and_a_normalized_choice_adds_up_to_one(norm
         total = math.fsum(powers[one] for one in best(place)) if normalized else math.fsum(powers)
         for one in range(EXPERTS):
             exact = powers[one] / total if one in best(place) else 0.0
-            assert float(found.exact[(*place, one)]) == pytest.approx(exact, rel=1e-12)
+            assert float(found.exact[(*place, one)]) == pytest.approx(exact, rel=1e-12, abs=0)
             assert bool(found.bound[(*place, one)] > 0) == (one in best(place))
 
 
@@ -97,5 +97,5 @@ def test_the_sum_is_of_the_chosen_experts_parts_times_their_shares() -> None:
                 for slot, one in enumerate(chosen[place].tolist())
             ]
             bound = gamma(ACTIVE) * math.fsum(map(abs, parts)) + ACTIVE * TAU / 2
-            assert float(found.exact[(*place, column)]) == pytest.approx(math.fsum(parts), rel=1e-12)
+            assert float(found.exact[(*place, column)]) == pytest.approx(math.fsum(parts), rel=1e-12, abs=0)
             assert float(found.bound[(*place, column)]) == pytest.approx(bound * SLACK, rel=1e-6, abs=0)

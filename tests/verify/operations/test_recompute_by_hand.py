@@ -210,3 +210,15 @@ def test_residuals_and_gates() -> None:
     inner = 2 * math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
     exact = gate / (1 + math.exp(-inner)) * up
     assert float(judged(activation="gelu_tanh").found["gated"].exact[place]) == pytest.approx(exact, rel=1e-12, abs=0)
+
+
+def test_a_layer_s_operations_come_in_the_order_of_the_pass() -> None:
+    attention = ["scores", "shares", "attended", "wo", "attention_residual"]
+    feed_forward = ["ffn_norm", "gate", "up", "gated", "down", "ffn_residual"]
+    first, rotated = ["cosine", "sine", "attention_norm", "q", "k", "v"], ["q_rotated", "k_rotated"]
+    assert list(judged().found) == [*first, *rotated, *attention, *feed_forward]
+    normed = judged(qk_norm="head").found
+    assert list(normed) == [*first, "q_normed", "k_normed", *rotated, *attention, *feed_forward]
+    assert [normed[f"{name}_normed"].tensor for name in "qk"] == [
+        f"layers.1.attention.{name}_norm.weight" for name in "qk"
+    ]
