@@ -13,6 +13,7 @@ import torch
 from verify.diagnosis import conversions as c
 from verify.diagnosis import mistakes as m
 from verify.diagnosis import quantizers
+from verify.diagnosis import read_off_mistakes as r
 from verify.diagnosis.bit_comparison import BitComparison, Bits, bits
 from verify.diagnosis.derivation import Derivation, Parts, Rows, healthy
 from verify.diagnosis.found_numbers import numbers_beside
@@ -20,6 +21,8 @@ from verify.diagnosis.result import ranges
 from verify.diagnosis.row_orders import of_heads, permuted_with_size
 from verify.diagnosis.tensor_mistakes import TensorMistake
 
+# Fewer rows could be damaged each by itself.
+_FEWEST_DISPLACED = 4
 # Rows from the first difference on whose numbers tell one head's columns from another's.
 _SEEN_ROWS = 64
 # Numbers that a sentence lists.
@@ -132,6 +135,25 @@ def orders(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
     columns = _order_of_columns(compared, name)
     if columns is not None:
         yield _reordered("column", columns, lambda rows: rows.stored(rows.own[:, columns]))
+
+
+def displaced_rows(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
+    """Propose rows that are one place too far on or back from one row on, where a row was inserted or omitted."""
+    here, count = compared.first_difference(name), len(compared.weights(name))
+    if here is None or not 0 < here < count - _FEWEST_DISPLACED or compared.weights(name).shape[1] == 1:
+        return
+    for by, direction, end in ((-1, "down", f"row {here} is another one"), (1, "up", f"row {here} is missing")):
+        fields = (("here", str(here)), ("direction", direction), ("end", end))
+        yield TensorMistake(r.ROWS_DISPLACED, (_displaced(here, by),), unknown=1, fields=fields)
+
+
+def _displaced(here: int, by: int) -> Derivation:
+    def derive(rows: Rows) -> Parts | None:
+        numbers = rows.numbers
+        moved = torch.where(numbers >= here, numbers + by, numbers).clamp(0, len(rows.weights) - 1)
+        return rows.stored(rows.weights[moved])
+
+    return derive
 
 
 def _other_heads(compared: BitComparison, name: str) -> Iterator[TensorMistake]:

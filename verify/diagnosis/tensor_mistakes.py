@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
@@ -51,11 +51,11 @@ class TensorMistake:
     fields: tuple[tuple[str, str], ...] = ()
     ulps: int = 0
     measured: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    seen: Callable[[BitComparison, Sequence[str]], dict[str, str]] = field(default=_nothing, compare=False)
+    seen: Callable[[BitComparison, Sequence[str]], Mapping[str, object]] = field(default=_nothing, compare=False)
 
     def sentence(self, compared: BitComparison, names: Sequence[str]) -> str:
         """Say what the tensors hold."""
-        fields = dict(self.fields + self.measured) | self.seen(compared, names)
+        fields: dict[str, object] = {**dict(self.fields + self.measured), **self.seen(compared, names)}
         return self.mistake.of_file(**asdict(compared.hyper) | fields)
 
     def explains(self, compared: BitComparison, name: str) -> bool:

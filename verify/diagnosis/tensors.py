@@ -18,10 +18,11 @@ from verify.diagnosis.displaced_bytes import diagnose_displaced
 from verify.diagnosis.fused_rows import diagnose_fused
 from verify.diagnosis.mistakes import Mistake
 from verify.diagnosis.mixed_rows import diagnose_mixed
+from verify.diagnosis.own_scales import own_scales
 from verify.diagnosis.resemblance import diagnose_rearranged, last_resort
 from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_kind
 from verify.diagnosis.rope_table_mistakes import diagnose_tables
-from verify.diagnosis.row_fits import int8_fits, negated_rows, orders
+from verify.diagnosis.row_fits import displaced_rows, int8_fits, negated_rows, orders
 from verify.diagnosis.swapped_tensors import diagnose_swapped
 from verify.diagnosis.tensor_mistakes import TensorMistake, tensor_mistakes
 from verify.diagnosis.value_fits import value_changes
@@ -91,7 +92,9 @@ def _first_mistake(compared: BitComparison, probes: Sequence[str]) -> TensorMist
     return None
 
 
-_FITS = (int8_fits, lines, negated_rows, orders, folded_norm, factors_of_rows, value_changes)
+_READ_OFF = (int8_fits, lines, negated_rows, orders, folded_norm, factors_of_rows, value_changes)
+# scales of its own explain any int8 that fits them, so they come last
+_FITS = (*_READ_OFF, displaced_rows, own_scales)
 
 
 def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
 
 from verify.diagnosis import engine_mistakes as m
+from verify.diagnosis.frequencies import mistaken_frequencies, with_exponents
 from verify.engine.hint_reference import Load, MakeWatch, MistakenReference
 from verify.engine.hint_rope import rotating
 from verify.oracle import rope
@@ -26,37 +26,13 @@ def of_frequencies(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefer
         return
     right, half = rope.frequencies(hyper), hyper.rotated // 2
 
-    def exponents(other: torch.Tensor) -> torch.Tensor:
-        """Return frequencies for other exponents of 1 / theta."""
-        own = torch.arange(half, dtype=torch.float64) / half
-        return right * hyper.rope_theta ** (own - other)
-
-    pairs = torch.arange(half, dtype=torch.float64)
-    of_one = {
-        "with 2i / dim in the exponent instead of 2i / head_dim": exponents(2 * pairs / hyper.dim),
-        "with 4i / head_dim in the exponent instead of 2i / head_dim": exponents(2 * pairs / half),
-        "one pair too far": exponents((pairs + 1) / half),
-        "up to an exponent of 1, from evenly spaced numbers": exponents(pairs / (half - 1)),
-        "in reverse order": right.flip(0),
-        "rounded to bf16": right.bfloat16().double(),
-        "rounded to fp16": right.half().double(),
-        "with exponents from 1 down": exponents(1 - pairs / half),
-        "with half of the exponent": exponents(pairs / half / 2),
-        "with i / head_dim in the exponent instead of 2i / head_dim": exponents(pairs / (2 * half)),
-        "with 2 (i + 1/2) / head_dim in the exponent": exponents((pairs + 0.5) / half),
-        "one pair too early": exponents((pairs - 1) / half),
-        "all equal to 1": torch.ones_like(right),
-        "times 2 pi": right * 2 * math.pi,
-        "divided by 2 pi": right / (2 * math.pi),
-        "as theta ** exponent instead of its inverse": 1 / right,
-    }
-    for found, frequencies in of_one.items():
+    for found, frequencies in mistaken_frequencies(hyper).items():
         yield _made(hyper, load, found, _every_head(frequencies))
     for width, what in ((hyper.dim, "dim"), (0, "the width of queries or keys")):
 
         def on(heads: int, width: int = width) -> torch.Tensor:
             place = torch.arange(heads * half, dtype=torch.float64).view(heads, half)
-            return exponents(2 * place / (width or heads * hyper.head_dim))
+            return with_exponents(hyper, 2 * place / (width or heads * hyper.head_dim))
 
         found = (
             f"from the element's place among all heads over {what}, instead of its place in the head over head_dim"
@@ -69,10 +45,10 @@ def of_frequencies(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefer
         sentence = m.ROPE_FREQUENCIES.of_engine(found=found)
         rotate = _turning(_every_head(right), angle)
         yield MistakenReference(m.ROPE_FREQUENCIES, sentence, hyper, load, rotate)
-    first = torch.arange(half) < half // 2
+    first, pairs = torch.arange(half) < half // 2, torch.arange(half, dtype=torch.float64)
     for found, frequencies in (
         ("with the frequencies of the whole head", right * first),
-        ("with frequencies of its own", exponents(2 * pairs / half) * first),
+        ("with frequencies of its own", with_exponents(hyper, 2 * pairs / half) * first),
     ):
         sentence = m.ROPE_PARTIAL.of_engine(found=found)
         yield MistakenReference(m.ROPE_PARTIAL, sentence, hyper, load, _turning(_every_head(frequencies)))

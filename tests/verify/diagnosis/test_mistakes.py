@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from string import Formatter
 
-from verify.diagnosis import engine_mistakes, mistakes
+from verify.diagnosis import engine_mistakes, mistakes, read_off_mistakes
 from verify.diagnosis.engine_mistakes import last_inputs
 from verify.diagnosis.mistakes import Mistake
 
 TABLE = {
     name: value
-    for module in (mistakes, engine_mistakes)
+    for module in (mistakes, read_off_mistakes, engine_mistakes)
     for name, value in vars(module).items()
     if isinstance(value, Mistake)
 }
@@ -182,6 +182,7 @@ KEPT = [
     "rounded-towards-zero",
     "rounded-up",
     "row-tails-zero",
+    "rows-displaced",
     "rows-negated",
     "rows-normalized",
     "rows-reordered",
@@ -192,6 +193,7 @@ KEPT = [
     "scaled",
     "scaled-and-offset",
     "scaled-by-norm",
+    "scales-chosen",
     "scales-inverted",
     "scales-not-divided",
     "scales-of-another-tensor",
@@ -222,6 +224,11 @@ KEPT = [
     "stage-scaled",
     "stale-cache",
     "subnormals-flushed",
+    "tables-columns",
+    "tables-frequencies",
+    "tables-narrowed",
+    "tables-negated",
+    "tables-other-frequencies",
     "tables-scaled",
     "tables-shifted",
     "tables-swapped",

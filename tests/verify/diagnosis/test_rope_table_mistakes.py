@@ -106,3 +106,44 @@ def test_wrong_tables_get_their_name(
 @pytest.mark.parametrize("format_name", ["v0", "v2", "v3"])
 def test_right_tables_and_files_without_tables_have_no_diagnosis(tmp_path: Path, format_name: str) -> None:
     assert diagnosed(tmp_path, lambda right: right, format_name) is None
+
+
+def turned(turn: np.ndarray) -> Tables:
+    angles = np.outer(np.arange(MODEL.max_seq_len), turn)
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+PAIRS = np.arange(0, MODEL.head_dim, 2)
+RIGHT_TURN = 10000.0 ** -(PAIRS / MODEL.head_dim)
+
+
+@pytest.mark.parametrize(
+    ("change", "signature", "text"),
+    [
+        (lambda _: turned(10000.0 ** -(PAIRS / 96)), "tables-frequencies", "with 2i / dim in the exponent"),
+        (lambda _: turned(np.roll(RIGHT_TURN, 1)), "tables-columns", "in the order 7, 0, 1, 2, 3, 4, 5, 6"),
+        (lambda _: turned(RIGHT_TURN * 1.1), "tables-other-frequencies", "instead of"),
+        (lambda right: (right[0], -right[1]), "tables-negated", "the sines negated"),
+        (
+            lambda right: tuple(part.astype(np.float16).astype(np.float32) for part in right),
+            "tables-narrowed",
+            "rounded to fp16",
+        ),
+    ],
+)
+def test_what_is_read_off_tables_is_named(
+    tmp_path: Path, change: Callable[[Tables], Tables], signature: str, text: str
+) -> None:
+    found = diagnosed(tmp_path, change)
+    assert found is not None
+    assert (found.signature, text in found.sentence) == (signature, True), found.sentence
+
+
+def test_tables_that_turn_unevenly_have_no_frequencies(tmp_path: Path) -> None:
+    def bent(_right: Tables) -> Tables:
+        angles = np.outer(np.arange(MODEL.max_seq_len) ** 1.01, RIGHT_TURN)
+        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+    found = diagnosed(tmp_path, bent)
+    assert found is not None
+    assert found.signature == "no-known-mistake"

@@ -101,3 +101,22 @@ def test_rows_are_listed_as_people_say_it() -> None:
     assert indices("rows", [0, 2, 5, 9, 14, 17, 19], 30) == "7 of 30 rows, the first of them row 0"
     assert indices("rows", [2, 3, 6, 7], 8, head_dim=4) == "the second half of each head's rows"
     assert indices("rows", [0, 1, 4, 5], 8, head_dim=4) == "the first half of each head's rows"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("inserted", "what"), [(True, "down, so that row 3 is another"), (False, "up, so that row 3")]
+)
+def test_rows_after_an_inserted_or_omitted_one_are_named(
+    tmp_path: Path, kind: str, inserted: bool, what: str
+) -> None:
+    right, other = RIGHT[W2], np.full_like(RIGHT[W2][:1], 0.25)
+    rows = [right[:3], other, right[3:-1]] if inserted else [right[:3], right[4:], other]
+    found = of(tmp_path, W2, np.concatenate(rows), kind)
+    assert (found.signature, f"from row 3 on one place too far {what}" in found.sentence) == ("rows-displaced", True)
+
+
+def test_rows_that_are_two_places_too_far_are_not_called_displaced_by_one(tmp_path: Path) -> None:
+    right = RIGHT[W2]
+    rows = np.concatenate([right[:3], np.full_like(right[:2], 0.25), right[3:-2]])
+    assert of(tmp_path, W2, rows, "v0").signature != "rows-displaced"

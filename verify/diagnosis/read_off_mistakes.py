@@ -1,0 +1,23 @@
+"""List mistakes of files whose numbers are read off the file itself, in the same form as mistakes.py."""
+
+from __future__ import annotations
+
+from verify.diagnosis.mistakes import Mistake
+
+TABLES_FREQUENCIES = Mistake("tables-frequencies", "RoPE's tables with frequencies {found}")
+TABLES_OTHER = Mistake(
+    "tables-other-frequencies",
+    "cosines and sines of other frequencies than RoPE's: pair {pair} turns by {found:.6g} a position instead of "
+    "{expected:.6g}",
+)
+TABLES_NARROWED = Mistake("tables-narrowed", "RoPE's tables rounded to {found}")
+TABLES_NEGATED = Mistake("tables-negated", "RoPE's tables with the {what} negated")
+TABLES_COLUMNS = Mistake("tables-columns", "RoPE's tables with their pairs in the order {order}")
+ROWS_DISPLACED = Mistake(
+    "rows-displaced", "the source's rows, but from row {here} on one place too far {direction}, so that {end}"
+)
+SCALES_CHOSEN = Mistake(
+    "scales-chosen",
+    "int8 that are rounded rightly by the file's own scales, which are {low:.3g} to {high:.3g} times the largest "
+    "magnitude of each group over 127{clipped}",
+)
