@@ -188,7 +188,9 @@ WRITTEN: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     }),
     ("exaone4", {}, {"sliding_window": None, "layer_types": [FULL, FULL]}),
     ("exaone4", {"layers": (PLAIN, BARE)}, {"sliding_window": 33, "layer_types": [SLIDING, FULL]}),
-    ("exaone4", {"layers": (SECOND, SECOND), "local_theta": 5.0}, {"sliding_window": None, "layer_types": [FULL, FULL]}),
+    ("exaone4", {"layers": (SECOND, SECOND), "local_theta": 5.0}, {
+        "sliding_window": None, "layer_types": [FULL, FULL],
+    }),
     ("exaone4", {"window": 4, "layers": (BARE, SLIDES)}, {"sliding_window": 4, "layer_types": [FULL, SLIDING]}),
     ("olmo2", {"qkv_bias": True}, {"attention_bias": True}),
     ("olmo3", {"local_theta": 5.0, "layers": (SECOND, PLAIN)}, {
