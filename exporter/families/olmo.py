@@ -73,7 +73,7 @@ def _olmo3_misfits(config: ModelConfig) -> Iterator[Misfit]:
 
 def _olmo3_rope(config: ModelConfig, scaling: Json | None) -> Json:
     """Version 4 has one theta for both RoPEs, and version 5 reads its words with the default for the second."""
-    same = config.local_theta in (0.0, config.rope_theta) and config.rope_theta == _THETA
+    same = config.local_theta == config.rope_theta == _THETA
     return flat_rope(config, scaling) if same or not config.local_theta else nested_rope(config, scaling)
 
 

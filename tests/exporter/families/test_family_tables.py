@@ -13,8 +13,8 @@ from exporter.families import FAMILIES
 from exporter.families.mixtures import EXPERT_TYPES
 from verify.system.optional_imports import quiet_transformers
 
-# What a table says otherwise than its class, and why: None is what the class replaces by another number; "use" and
-# "bidirectional" mean the same by false and by null; a pattern and a direction are no fields of the class.
+# What a table says otherwise than its class. Null stands for a number that the class fills in. A window that is not
+# in use, and a direction, mean the same by null. A pattern and is_causal are no fields of the class.
 _OTHERWISE = {
     "num_key_value_heads": (None,),
     "no_rope_layers": (None,),

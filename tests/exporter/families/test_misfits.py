@@ -10,11 +10,11 @@ from helpers.hf_configs import noted
 from helpers.models import config
 
 import exporter
-from exporter.config import RopeScaling
 from exporter.families import FAMILIES
 from exporter.families.family import Misfit
 from exporter.families.fields import positive, positive_or_null
 from exporter.number_checks import LARGEST, SMALLEST
+from exporter.rope_scaling import RopeScaling
 
 PLAIN, SLIDES = exporter.LayerKind(), exporter.LayerKind(windowed=True)
 SECOND, BARE = exporter.LayerKind(rope="second"), exporter.LayerKind(rope="none")
@@ -37,6 +37,8 @@ GEMMA3 = {**GEMMA2, "qk_norm": "head"}
 GRANITE = {"score_scale": 0.25}
 LATE = {"query_scale_beta": 0.1, "query_scale_positions": 16}
 
+FIVE: dict[str, Any] = {"n_heads": 5, "n_kv_heads": 5, "head_dim": 8}
+NOT_DIVIDED = ("n_heads", "a divisor of dim = 48", "5")
 NOT_FIRST = "the first RoPE in every layer"
 LOCAL = "windows in the layers with the second RoPE alone"
 EVERY = "experts in every layer"
@@ -47,11 +49,11 @@ CASES: tuple[tuple[str, dict[str, Any], list[Misfit]], ...] = (
     ("llama", {}, []),
     ("llama", {"qkv_bias": True, "wo_bias": True, "mlp_bias": True}, []),
     ("llama", {"qkv_bias": True}, [("wo_bias", "true", "false")]),
-    ("llama", {"n_heads": 5, "n_kv_heads": 5, "head_dim": 8}, [("n_heads", "a divisor of dim = 48", "5")]),
-    ("qwen3", {"qk_norm": "head", "n_heads": 5, "n_kv_heads": 5, "head_dim": 8}, []),
-    ("gemma2", {**GEMMA2, "n_heads": 5, "n_kv_heads": 5, "head_dim": 8}, [("n_heads", "a divisor of dim = 48", "5")]),
-    ("gemma3_text", {**GEMMA3, "n_heads": 5, "n_kv_heads": 5, "head_dim": 8}, [("n_heads", "a divisor of dim = 48", "5")]),
-    ("cwm", {"n_heads": 5, "n_kv_heads": 5, "head_dim": 8}, [("n_heads", "a divisor of dim = 48", "5")]),
+    ("llama", FIVE, [NOT_DIVIDED]),
+    ("qwen3", {"qk_norm": "head", **FIVE}, []),
+    ("gemma2", {**GEMMA2, **FIVE}, [NOT_DIVIDED]),
+    ("gemma3_text", {**GEMMA3, **FIVE}, [NOT_DIVIDED]),
+    ("cwm", FIVE, [NOT_DIVIDED]),
     ("llama", {"rope_scaling": YARN}, []),
     ("phi3", {"rope_scaling": YARN}, [("rope_scaling", "none or longrope", "yarn")]),
     ("granite", {**GRANITE, "embedding_scale": 2.0, "residual_scale": 3.0, "logit_divisor": 4.0}, []),
@@ -81,6 +83,7 @@ CASES: tuple[tuple[str, dict[str, Any], list[Misfit]], ...] = (
     ("phi3", {"head_dim": 4}, []),
     ("phi3", {"head_dim": 4, "rope_scaling": LONG}, [("head_dim", "dim / n_heads = 8", "4")]),
     ("phi3", {"rotary_dim": 4, "rope_scaling": LONG}, []),
+    ("phi3", {"dim": 50, "head_dim": 8, "rotary_dim": 4, "rope_scaling": LONG}, []),
     ("smollm3", {"window": 4, "layers": (SLIDES, BARE)}, []),
     ("smollm3", {"local_theta": 5.0, "layers": (PLAIN, SECOND)}, [
         ("local_theta", "0", "5"), ("layers", "the first RoPE or none", "the second in layer 1"),
@@ -131,7 +134,9 @@ CASES: tuple[tuple[str, dict[str, Any], list[Misfit]], ...] = (
     ("mixtral", {**ALL_MIXED, "experts_normalized": True}, []),
     ("mixtral", ALL_MIXED, [("experts_normalized", "true", "false")]),
     ("mixtral", {}, [("n_experts", "at least 2", "0")]),
-    ("mixtral", {**EXPERTS, "experts_normalized": True, "layers": (MIXED, PLAIN)}, [("layers", EVERY, "none in layer 1")]),
+    ("mixtral", {**EXPERTS, "experts_normalized": True, "layers": (MIXED, PLAIN)}, [
+        ("layers", EVERY, "none in layer 1"),
+    ]),
     ("qwen3_moe", {**EXPERTS, "qk_norm": "head", "layers": (MIXED, PLAIN)}, []),
     ("qwen3_moe", {"qk_norm": "head"}, [("n_experts", "at least 2", "0")]),
     ("olmoe", {**ALL_MIXED, "qk_norm": "whole"}, []),
@@ -183,6 +188,9 @@ WRITTEN: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     }),
     ("exaone4", {}, {"sliding_window": None, "layer_types": [FULL, FULL]}),
     ("exaone4", {"layers": (PLAIN, BARE)}, {"sliding_window": 33, "layer_types": [SLIDING, FULL]}),
+    ("exaone4", {"layers": (SECOND, SECOND), "local_theta": 5.0}, {
+        "sliding_window": None, "layer_types": [FULL, FULL],
+    }),
     ("exaone4", {"window": 4, "layers": (BARE, SLIDES)}, {"sliding_window": 4, "layer_types": [FULL, SLIDING]}),
     ("olmo2", {"qkv_bias": True}, {"attention_bias": True}),
     ("olmo3", {"local_theta": 5.0, "layers": (SECOND, PLAIN)}, {
@@ -299,7 +307,9 @@ def test_numbers_that_tables_alone_say() -> None:
 
 
 READ: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("helium", {"head_dim": 4, "num_key_value_heads": 4}, "head_dim: expected 2, as Helium's output of attention requires, found 4"),
+    ("helium", {"head_dim": 4, "num_key_value_heads": 4}, (
+        "head_dim: expected 2, as Helium's output of attention requires, found 4"
+    )),
     ("mistral", {"layer_types": [FULL]}, (
         "layer_types: expected none for mistral (transformers takes a mistral with layer_types for ministral: name "
         "that as model_type), found ['full_attention']"
@@ -308,6 +318,19 @@ READ: tuple[tuple[str, dict[str, Any], str], ...] = (
         "head_dim: expected an integer, as transformers requires for ministral, found null"
     )),
     ("ministral", {"head_dim": 2, "sliding_window": None}, "sliding_window: expected an integer, found null"),
+    *(
+        (kind, {"head_dim": 2, "num_key_value_heads": 4, "sliding_window": None}, (
+            "sliding_window: expected an integer, found null"
+        ))
+        for kind in ("olmo3", "gemma3_text")
+    ),
+    ("mistral", {"sliding_window": 4.5}, "sliding_window: expected an integer or null, found 4.5"),
+    ("gemma3_text", {"sliding_window_pattern": "6"}, (
+        "sliding_window_pattern: expected an integer other than 0, found '6'"
+    )),
+    ("gemma3_text", {"sliding_window_pattern": True}, (
+        "sliding_window_pattern: expected an integer other than 0, found True"
+    )),
     ("qwen2", {"layer_types": [FULL, SLIDING]}, (
         "layer_types: expected a sliding_window for sliding_attention, found none in use"
     )),
@@ -349,7 +372,7 @@ LAYERS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("exaone4", {"head_dim": 2, "sliding_window_pattern": 1}, "nnnnn"),
     ("exaone4", {"head_dim": 2, "sliding_window": None, "layer_types": [FULL] * 5}, "fffff"),
     ("ministral", {"head_dim": 2, "num_key_value_heads": 4}, "sssss"),
-    ("ministral", {"head_dim": 2, "num_key_value_heads": 4, "layer_types": ["attention", *[SLIDING] * 3, FULL]}, "fsssf"),
+    ("ministral", {"head_dim": 2, "num_key_value_heads": 4, "layer_types": ["attention", *[SLIDING] * 4]}, "fssss"),
     ("gemma2", {"head_dim": 2}, "sfsfs"),
     ("smollm3", {}, "fffnf"),
     ("smollm3", {"no_rope_layers": [0, 1, 1, 0, 1]}, "nffnf"),
@@ -369,6 +392,11 @@ def test_the_layers_of_a_config(kind: str, changes: dict[str, Any], kinds: str) 
     found, _ = noted(kind, **said)
     names = {(True, "first"): "s", (False, "first"): "f", (False, "none"): "n", (True, "none"): "N"}
     assert "".join(names[layer.windowed, layer.rope] for layer in map(found.layer, range(5))) == kinds
+
+
+def test_qwen_2_has_biases_that_config_json_does_not_say() -> None:
+    found, _ = noted("qwen2")
+    assert (found.qkv_bias, found.wo_bias, found.mlp_bias) == (True, False, False)
 
 
 def test_as_many_layers_as_a_format_holds_may_slide() -> None:

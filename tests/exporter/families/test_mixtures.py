@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import exporter
 from exporter.families import family_that_computes
+from exporter.families.mixtures import Mixture, mixture
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,
@@ -43,6 +44,7 @@ def refusal(kind: str, **changes: Any) -> str:
     [
         *((kind, {key: 1}, f"{key}: expected 2 to 65535, found 1") for kind, key in KINDS.items()),
         ("mixtral", {"num_local_experts": 0}, "num_local_experts: expected 2 to 65535, found 0"),
+        ("mixtral", {"num_experts": -1}, "num_experts: expected 2 to 65535, found -1"),
         ("mixtral", {"num_experts": 65536}, "num_experts: expected 2 to 65535, found 65536"),
         ("olmoe", {"num_local_experts": "8"}, "num_local_experts: expected 2 to 65535, found '8'"),
         ("mixtral", {"num_experts_per_tok": 9}, "num_experts_per_tok: expected 1 to num_local_experts = 8, found 9"),
@@ -98,6 +100,13 @@ def test_a_qwen3_moe_without_experts_is_a_qwen3(changes: dict[str, Any]) -> None
     found, _ = noted("qwen3_moe", pad_token_id=None, **changes)
     assert (found.n_experts, found.layers, found.hidden_dim) == (0, (), 40)
     assert family_that_computes(found, "qwen3_moe").model_type == "qwen3"
+
+
+@pytest.mark.parametrize(("experts", "active", "hidden"), [(2, 1, 1), (65535, 65535, 7)])
+def test_numbers_of_experts_may_be_at_their_limits(experts: int, active: int, hidden: int) -> None:
+    given = {"num_experts": experts, "num_experts_per_tok": active, "width": hidden}
+    found = mixture(given, (1, 3), "num_experts", "width", normalized=True)
+    assert found == Mixture((1, 3), experts, active, hidden, True)
 
 
 def test_more_experts_than_tensors_are_refused_before_as_many_names_are_made(tmp_path: Path) -> None:
