@@ -81,7 +81,7 @@ class Execution:
             # where noise changes nothing (an all-zero model), the logits must be equal
             sigmas = np.divide(error, sigma, out=np.where(error == 0, 0.0, np.inf), where=sigma > 0)
             sigmas[~(np.isfinite(error) & np.isfinite(sigma))] = np.inf
-            largest = float(np.nan_to_num(error, nan=np.inf).max())
+            largest = float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max())
         at = int(sigmas.argmax())
         self._largest = max(self._largest, largest)
         if sigmas.flat[at] > self._worst:

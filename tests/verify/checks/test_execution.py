@@ -47,6 +47,7 @@ def test_a_logit_just_beyond_the_limit_does_not_read_as_the_limit() -> None:
 def test_what_is_not_finite_fails(value: float) -> None:
     found = judged(logits(), logits(p02=value)).verdict("it")
     assert (found.status, found.observed, found.where["window"]) == ("fail", np.inf, 1)
+    assert "largest difference inf, inf standard deviations" in found.detail
 
 
 def test_windows_may_be_gathered_apart() -> None:

@@ -46,7 +46,9 @@ def test_each_position_s_choice_is_judged_by_its_own_shares() -> None:
         shares = torch.softmax(LOGITS[place].double(), -1)
         for one in range(EXPERTS):
             chosen = one in best(place)
-            assert float(found.exact[(*place, one)]) == pytest.approx(float(shares[one]) if chosen else 0, rel=1e-12, abs=0)
+            assert float(found.exact[(*place, one)]) == pytest.approx(
+                float(shares[one]) if chosen else 0, rel=1e-12, abs=0
+            )
             assert bool(found.bound[(*place, one)] > 0) == chosen
     assert (found.operation, torch.equal(found.out, out.double())) == ("routed", True)
 
