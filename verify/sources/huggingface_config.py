@@ -79,10 +79,11 @@ def _sizes(where: Path, family: str, config: Any, shapes: Shapes) -> dict[str, A
     (q_rows, _), (kv_rows, _) = shape("layers.0.attention.wq.weight"), shape("layers.0.attention.wk.weight")
     n_heads = count(where, "num_attention_heads", config.num_attention_heads)
     head_dim, remainder = divmod(q_rows, n_heads)
-    if remainder or head_dim % 2 or head_dim < 2:
+    # shape() refuses zero rows, so no quotient without a remainder is zero
+    if remainder or head_dim % 2:
         raise refusal(path, "layers.0.attention.wq.weight", f"rows of {n_heads} heads of even size", q_rows)
     n_kv_heads, remainder = divmod(kv_rows, head_dim)
-    if remainder or n_kv_heads < 1 or n_heads % n_kv_heads:
+    if remainder or n_heads % n_kv_heads:
         raise refusal(path, "layers.0.attention.wk.weight", f"rows of whole heads of {head_dim}", kv_rows)
     # a class without head_dim divides, unless config.json has the key; Mixtral's does so where it is null
     absent = not hasattr(config, "head_dim") or (family == "mixtral" and config.head_dim is None)

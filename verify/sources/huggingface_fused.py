@@ -22,7 +22,7 @@ def part_rows(path: Path, own: Mapping[str, str], shapes: Mapping[str, tuple[int
         module = _PARTS.get(name.removesuffix(".weight").split(".", 2)[-1])
         if module is None:
             continue
-        total, prefix = shapes[stored][0], name.split(".attention.")[0].split(".feed_forward.")[0]
+        total, prefix = shapes[stored][0], name.split(".attention.")[0]
         counts = _counts(path, module, total, shapes.get(own.get(f"{prefix}.attention.wo.weight", "")), stored)
         firsts = [sum(counts[:number]) for number in range(len(counts))]
         at = FUSED[module].index(name.removesuffix(".weight").split(".", 2)[-1])

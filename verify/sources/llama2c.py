@@ -267,10 +267,8 @@ def _refuse(path: Path, what: str, expected: object, found: object) -> CannotJud
 
 
 def _positive(path: Path, arguments: dict[str, Any], key: str, default: float) -> float:
-    value = arguments.get(key)
-    if value is None:
-        return default
-    # the bound also refuses integers that no float holds
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e300:
+    value = arguments.get(key, default)
+    # _check_arguments() lets numbers alone pass; the bound also refuses integers that no float holds
+    if not 0 < value < 1e300:
         raise _refuse(path, f"model_args: {key}", "a positive finite number", value)
     return float(value)

@@ -35,6 +35,8 @@ _TENSOR = re.compile(
 )
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _EMBEDDING, _OUTPUT = "tok_embeddings.weight", "output.weight"
+# As many as two digits number.
+_MOST_SHARDS = 100
 
 Pieces = dict[str, tuple[int, ...]]  # name -> shape of its part in every shard
 
@@ -273,9 +275,11 @@ def _count_up(path: Path) -> list[str]:
     beside them."""
     present = {file.name for file in path.glob("consolidated*.pth")}
     names: list[str] = []
-    while (name := f"consolidated.{len(names):02d}.pth") in present and len(names) < 100:
+    while (name := f"consolidated.{len(names):02d}.pth") in present and len(names) < _MOST_SHARDS:
         names.append(name)
     beyond = sorted(present.difference(names))
+    if beyond and len(names) == _MOST_SHARDS:
+        raise _refuse(str(path), f"at most {_MOST_SHARDS} shards", f"{beyond[0]!r} besides")
     if not names or beyond:
         raise _refuse(
             str(path), f"consolidated.{len(names):02d}.pth", f"{beyond[0]!r} alone" if beyond else "no shard"

@@ -13,7 +13,7 @@ from helpers.models import config, hyperparameters
 from verify.errors import CannotJudgeError
 from verify.sources.huggingface_config import derived, resolved
 from verify.sources.huggingface_settings import Settings, judged_settings
-from verify.sources.source import Hyperparameters
+from verify.sources.source import Hyperparameters, LayerKind
 
 WHERE = Path("model/config.json")
 MODEL = hyperparameters(config(head_dim=10, norm_eps=1e-6, rope_theta=5e5))
@@ -102,6 +102,29 @@ def test_a_class_without_head_dim_divides() -> None:
     assert derive(shapes=shapes, head_dim=8).head_dim == 8
     found = refused(family="qwen2", shapes=shapes_with(qkv_bias=True), head_dim=...)
     assert found == "model/config.json: head_dim: expected 10, as the tensors say, found 8"
+
+
+def test_mixtral_divides_where_head_dim_is_null_and_not_where_it_is_a_number() -> None:
+    """Sixty rows are six heads of 10, and 48 / 6 is 8."""
+    experts = {
+        "n_experts": 2,
+        "n_active_experts": 1,
+        "expert_hidden_dim": 40,
+        "layers": (LayerKind(experts=True),) * 2,
+    }
+    said = {"num_local_experts": 2, "num_experts_per_tok": 1}
+    assert derive("mixtral", shapes_with(**experts), **said).head_dim == 10
+    config = SimpleNamespace(**{**CONFIG, **said, "head_dim": None})
+    settings = Settings("mixtral", {}, {})
+    assert derived(WHERE, settings, config, shapes_with(**experts, head_dim=8), None)[0].head_dim == 8
+    with pytest.raises(CannotJudgeError, match="head_dim: expected 10, as the tensors say, found 8"):
+        derived(WHERE, settings, config, shapes_with(**experts), None)
+    # where another family's class has null there, it says nothing that fits
+    assert refused(head_dim=None).endswith("head_dim: expected 10, as the tensors say, found None")
+
+
+def test_one_kv_head_serves_all() -> None:
+    assert derive(shapes=shapes_with(n_kv_heads=1), num_key_value_heads=1).n_kv_heads == 1
 
 
 def test_heads_are_whole_and_even() -> None:

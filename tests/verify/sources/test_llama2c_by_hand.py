@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from helpers.checkpoints import ARGS, save, state_dict
+from helpers.models import config, hyperparameters
 
 from verify.errors import CannotJudgeError
-from verify.sources import open_source
-from verify.sources.llama2c import _count_layers, _derive, _expect_checkpoint, _is_buffer, _listed
+from verify.sources import llama2c, open_source
+from verify.sources.llama2c import Llama2cSource, _count_layers, _derive, _expect_checkpoint, _is_buffer, _listed
 
 PATH = Path("m.pt")
 OUTER = {name: torch.ones(1) for name in ("tok_embeddings.weight", "norm.weight", "output.weight")}
@@ -178,3 +180,62 @@ def test_what_is_no_plain_tensor_is_refused_by_its_name(tmp_path: Path) -> None:
         assert refused(open_source, path) == (
             f"{path}: {next(iter(odd))}: expected one dense float tensor, found otherwise"
         )
+
+
+def test_what_was_derived_is_whole_numbers() -> None:
+    found = _derive(PATH, state_dict(), ARGS)
+    assert repr(found) == repr(dataclasses.replace(hyperparameters(config()), tied=True))
+
+
+@pytest.mark.parametrize("rows", [0, 7, 25, 32, 96])
+def test_keys_have_rows_of_whole_heads_that_share_the_queries(rows: int) -> None:
+    """Six heads of 8: 32 rows are four heads, which do not share six evenly."""
+    state = {**state_dict(), "layers.0.attention.wk.weight": torch.ones(rows, 48)}
+    assert refused(_derive, PATH, state, ARGS) == (
+        f"m.pt: layers.0.attention.wk.weight: expected rows of whole heads of 8, found {rows}"
+    )
+
+
+def test_the_first_that_is_wrong_is_named() -> None:
+    outer = {name: tensor for name, tensor in OUTER.items() if name == "tok_embeddings.weight"}
+    assert refused(_count_layers, PATH, {**outer, **layer(0)}) == (
+        "m.pt: state dict: expected norm.weight, found no such tensor"
+    )
+    state = {**state_dict(), "layers.1.feed_forward.w2.weight": torch.ones(40, 48)}
+    assert refused(_derive, PATH, state, ARGS) == (
+        "m.pt: layers.1.feed_forward.w2.weight: expected (48, 40), found (40, 48)"
+    )
+    # an argument that model.py derives hides none behind it
+    assert refused(_derive, PATH, state_dict(), {**ARGS, "n_kv_heads": None, "odd": 1}) == (
+        "m.pt: model_args: expected keys whose effect on the model is known, found odd"
+    )
+
+
+def test_stored_buffers_hold_what_the_model_computes(tmp_path: Path) -> None:
+    angles = torch.arange(33.0)[:, None] * 10000.0 ** (-torch.arange(0, 8, 2) / 8)
+    mask = torch.full((1, 1, 33, 33), float("-inf")).triu(1)
+    buffers = {"freqs_cos": angles.cos(), "layers.0.attention.mask": mask}
+    source = open_source(save(tmp_path, {**state_dict(), **buffers}))
+    assert source.notes == (
+        "freqs_cos, layers.0.attention.mask: stored buffers hold what the model computes; they were dropped",
+    )
+    for name, wrong in (("freqs_cos", angles.sin()), ("layers.0.attention.mask", torch.zeros(1, 1, 33, 33))):
+        path = save(tmp_path, {**state_dict(), **buffers, name: wrong})
+        assert refused(open_source, path).startswith(f"{path}: {name}: expected ")
+
+
+def test_a_small_file_is_mapped_once_and_a_large_one_for_each_tensor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, name, times = save(tmp_path, state_dict()), "layers.1.feed_forward.w2.weight", []
+    read = Llama2cSource._read
+    monkeypatch.setattr(Llama2cSource, "_read", lambda self: times.append(1) or read(self))
+    for limit, reads in ((None, 1), (path.stat().st_size, 1), (path.stat().st_size - 1, 3)):
+        if limit is not None:
+            monkeypatch.setattr(llama2c, "_SMALL", limit)
+        source = Llama2cSource(path)
+        for _ in range(2):
+            assert torch.equal(source.tensor(name), state_dict()[name])
+        assert len(times) == reads
+        times.clear()
+    assert source.tokenizer_path == tmp_path / "tokenizer.model"

@@ -154,3 +154,13 @@ def test_other_types_and_contents_are_refused(tmp_path: Path) -> None:
         assert refused(lambda: opened(tmp_path)) == (
             f"{path}: {next(iter(odd))}: expected one dense float tensor, found otherwise"
         )
+
+
+def test_a_tensor_that_nobody_reads_has_no_header_and_may_be_of_any_type(tmp_path: Path) -> None:
+    for name, store in ((WHOLE, save_file), ("pytorch_model.bin", torch.save)):
+        directory = tmp_path / name
+        directory.mkdir()
+        store({"a": A, "x": torch.arange(3), "x2": B}, directory / name)
+        shards = Shards(SourceDirectory(directory), is_unwanted=lambda own: own.startswith("x"))
+        assert (list(shards.headers), shards.unwanted) == (["a"], 2)
+        assert torch.equal(shards.read("a"), A)
