@@ -13,6 +13,7 @@ import exporter
 from exporter.families import FAMILIES
 from exporter.families.family import Misfit
 from exporter.families.fields import positive, positive_or_null
+from exporter.families.layer_kinds import all_slide, counted, optional_window
 from exporter.number_checks import LARGEST, SMALLEST
 from exporter.rope_scaling import RopeScaling
 
@@ -394,13 +395,18 @@ def test_the_layers_of_a_config(kind: str, changes: dict[str, Any], kinds: str) 
     assert "".join(names[layer.windowed, layer.rope] for layer in map(found.layer, range(5))) == kinds
 
 
+@pytest.mark.parametrize("window", [True, 4.5, "4"])
+def test_a_window_is_an_integer_or_null(window: object) -> None:
+    assert (optional_window({"sliding_window": 4}), optional_window({"sliding_window": None})) == (4, None)
+    with pytest.raises(exporter.CheckpointError, match=r"^sliding_window: expected an integer or null, found "):
+        optional_window({"sliding_window": window})
+
+
 def test_qwen_2_has_biases_that_config_json_does_not_say() -> None:
     found, _ = noted("qwen2")
     assert (found.qkv_bias, found.wo_bias, found.mlp_bias) == (True, False, False)
 
 
 def test_as_many_layers_as_a_format_holds_may_slide() -> None:
-    from exporter.families.layer_kinds import all_slide, counted
-
     given = {"num_hidden_layers": 1 << 16, "sliding_window": 4}
     assert (counted(given), all_slide(given).slides) == (65536, (True,) * 65536)

@@ -122,15 +122,16 @@ def test_what_follows_the_sums_scales_their_roundings(cap: float, divisor: float
     rows, h = torch.from_numpy(rng.normal(size=(2, DIM))), torch.from_numpy(rng.normal(size=DIM) * 3)
     logits = [finished(hyper, float(h @ row)) for row in rows]
     ids = np.array([[[0, 1]]])
-    for beyond in (1.0, -1.0):
-        said = [y * (1 if beyond > 0 else -1.5) for y in logits]
+    for within in (True, False):
+        # logits of another program may be a little beyond the cap
+        said = logits if within else [1.5 * (cap or 1.0), -1.5 * (cap or 1.0)]
         found = Margins(hyper, lambda _name: rows, np.array([[said]]), ids)
         own = found._own(h[None, None], (rows @ h)[None, None], slice(0, 1))
         expected = sum(own_roundings(hyper, h.tolist(), row.tolist(), y) for row, y in zip(rows, said, strict=True))
         assert own.item() == pytest.approx(expected, rel=1e-9, abs=0)
         # the draw moves nothing where the stream without noise gives the same logits
         found.add(h[None, None])
-        assert beyond < 0 or found._squares.item() == pytest.approx(expected, rel=1e-9, abs=0)
+        assert not within or found._squares.item() == pytest.approx(expected, rel=1e-9, abs=0)
 
 
 @pytest.mark.parametrize(("rows", "step"), [(2047, 1), (2048, 2), (4095, 2), (4096, 3)])
