@@ -60,10 +60,10 @@ class Start(NamedTuple):
     tokens: torch.Tensor
     inputs: llama.Inputs
 
-    def work(self) -> float:
-        """Return the multiplications of one pass."""
+    def passes(self, work: float | None = None) -> int:
+        """Return how many passes fit into so many multiplications."""
         weights = sum(rows * columns[0] for rows, *columns in self.hyper.shapes().values() if columns)
-        return float(weights * len(self.tokens))
+        return int((work or _MOST_WORK) / max(1, weights * len(self.tokens)))
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ def in_one_layer(
     """Yield the mistakes in one layer whose logits are near the engine's. near: of logits (length, vocab_size)."""
     hyper, load = start.hyper, start.load
     streams = _streams(start)
-    room = _MOST_WORK / max(1.0, start.work())
+    room = float(start.passes())
     for number in range(hyper.n_layers):
         left = 1 - number / hyper.n_layers
         waiting: list[tuple[MistakenReference, torch.Tensor]] = []

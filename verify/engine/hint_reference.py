@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
@@ -119,7 +120,7 @@ def layer_of(reference: MistakenReference, number: int, x: torch.Tensor, inputs:
     """Compute the stream after a layer from x (windows, length, dim), the stream before it."""
     hyper, load = reference.hyper, reference.load
     # one more than the positions, for mistakes that rotate by the next one
-    rotations = rope.rotations(hyper, x.shape[1] + 1, x.dtype, Noise())
+    rotations = _rotations(hyper, x.shape[1] + 1, x.dtype)
     rotation = rotations.get(hyper.layer(number).rope)
     watch = reference.watch(hyper, rotation) if reference.watch else llama.unwatched
     if reference.norm is not None:
@@ -145,6 +146,12 @@ def head_of(reference: MistakenReference, x: torch.Tensor, inputs: llama.Inputs)
     return llama.finished(hyper, inputs(x, classifier) @ load(classifier).to(dtype).T, Noise())
 
 
+@lru_cache(maxsize=4)
+def _rotations(hyper: Hyperparameters, length: int, dtype: torch.dtype) -> Rotations:
+    """Compute rotations once for all layers."""
+    return rope.rotations(hyper, length, dtype, Noise())
+
+
 def _within(rotations: Rotations) -> Rotations:
     return {kind: rotation[:-1] for kind, rotation in rotations.items()}
 
@@ -153,7 +160,7 @@ def _one_by_one(reference: MistakenReference, x: torch.Tensor, inputs: llama.Inp
     """Compute each position by itself; what computes the layers remembers the ones before."""
     assert reference.one_by_one is not None
     hyper, load = reference.hyper, reference.load
-    within = _within(rope.rotations(hyper, x.shape[1] + 1, x.dtype, Noise()))
+    within = _within(_rotations(hyper, x.shape[1] + 1, x.dtype))
     run, streams = reference.one_by_one(), []
     for position in range(x.shape[1]):
         here = slice(position, position + 1)

@@ -6,6 +6,7 @@ right ones, at every position, and if no other mistake comes near: otherwise the
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ _SURE = 0.2
 _CLEARLY = 3.0
 # An int8 position whose logits are this many times as far off as rounding moves them is wrong by itself.
 _FAR = 4.0
+# Multiplications of a pass that adds step by step, for mistakes with sums.
+_MOST_STEPS = 2e9
 # Standard deviations by which all positions together must lie on one mistake's side, one number a position.
 _SIDES = 6.0
 
@@ -130,7 +133,9 @@ def find_hint(
     explaining: list[_Explanation] = []
     known = _explanations(seen, hyper, load, group_size, inputs)
     tokens = torch.from_numpy(seen.tokens)
-    general = _near(seen, general_references(hyper, load, tokens, seen.first, group_size), tokens, inputs)
+    most = Start(hyper, load, tokens[: seen.tried], inputs).passes()
+    combined = itertools.islice(general_references(hyper, load, tokens, seen.first, group_size), most)
+    general = _near(seen, combined, tokens, inputs)
     alone = _in_one_layer(seen, hyper, load, group_size, inputs)
     for explanations in (known, general, _fitted(seen, hyper, load, inputs), alone):
         for found in explanations:
@@ -154,7 +159,7 @@ def _explanations(
     tokens = torch.from_numpy(seen.tokens)
     if isinstance(inputs, Int8Rounding):
         yield from _near(seen, mistaken_roundings(hyper, load, inputs), tokens, inputs)
-        if group_size:
+        if group_size and Start(hyper, load, tokens[: seen.tried], inputs).passes(_MOST_STEPS):
             yield from _near(seen, of_sums(hyper, load, group_size), tokens, inputs)
     yield from _near(seen, mistaken_references(hyper, load, group_size, tokens, seen.first), tokens, inputs)
 

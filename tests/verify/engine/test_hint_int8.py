@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from helpers.models import arrays, config, hyperparameters
 
+from verify.engine import hint_general
 from verify.engine.hint_int8 import Int8Rounding, mistaken_roundings, of_file
 from verify.engine.hint_reference import MistakenReference, logits_of
 from verify.engine.hint_search import Hint, Seen, find_hint
@@ -19,6 +21,12 @@ WEIGHTS = {name: torch.from_numpy(array) for name, array in arrays(MODEL).items(
 TOKENS = np.random.default_rng(5).integers(0, MODEL.vocab_size, 30)
 RIGHT = Int8Rounding(of_file(HYPER, lambda _matrix: GROUP))
 LOGITS = llama.logits(HYPER, WEIGHTS.__getitem__, torch.from_numpy(TOKENS)[None], inputs=RIGHT).numpy()[0]
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End the search for combined mistakes early; engines of the toys are searched with all of them."""
+    monkeypatch.setattr(hint_general, "_MOST_WORK", 1e8)
 
 
 def hint(engine: np.ndarray) -> Hint | None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.models import arrays, config, hyperparameters
 
+from verify.engine import hint_general
 from verify.engine.hint_reference import MistakenReference, logits_of
 from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.engine.hints import mistaken_references
@@ -28,6 +29,12 @@ def load(name: str) -> torch.Tensor:
 
 RIGHT = llama.logits(HYPER, load, torch.from_numpy(TOKENS)[None]).numpy()[0]
 SIGMA = np.full_like(RIGHT, 1e-6)
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End the search for combined mistakes early; engines of the toys are searched with all of them."""
+    monkeypatch.setattr(hint_general, "_MOST_WORK", 1e8)
 
 
 def hint(logits: np.ndarray, limit: float | None = LIMIT, sigma: np.ndarray = SIGMA) -> Hint | None:
