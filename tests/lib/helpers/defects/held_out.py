@@ -138,7 +138,7 @@ MORE_ENGINES = (
     EngineMistake("one embedding of zeros", toy_engine.ZeroEmbedding, "one-embedding", ("token 7", "zeros")),
     EngineMistake("a window in odd layers", toy_engine.WindowInOddLayers, ""),
     EngineMistake("keys not rotated", toy_engine.KeysNotRotated, "rope-missing", ("keys",)),
-    EngineMistake("gates clipped", toy_engine.GatesClipped, ""),
+    EngineMistake("gates clipped", toy_engine.GatesClipped, "stage-clipped", ("clips gate (w1) to +-1",)),
     EngineMistake("no final norm, theta 500000", toy_engine.TwoMistakes, ""),
     EngineMistake("logits in bfloat16", toy_engine.LogitsInBfloat16, "logits-narrowed"),
 )
