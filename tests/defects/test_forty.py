@@ -11,6 +11,8 @@ from helpers.defects.forty_files import FILE_MISTAKES, FileMistake
 from helpers.defects.held_out import MORE_ENGINES, MORE_FILES
 from helpers.toy_engine import Healthy
 
+from verify.engine import hint_general
+
 
 @pytest.mark.parametrize("mistake", [*FILE_MISTAKES, *MORE_FILES], ids=str)
 def test_a_file_gets_its_diagnosis(tmp_path: Path, mistake: FileMistake) -> None:
@@ -20,7 +22,10 @@ def test_a_file_gets_its_diagnosis(tmp_path: Path, mistake: FileMistake) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", [*ENGINE_MISTAKES, *MORE_ENGINES], ids=str)
-def test_an_engine_gets_its_hint(tmp_path: Path, mistake: EngineMistake) -> None:
+def test_an_engine_gets_its_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: EngineMistake) -> None:
+    # the search through every operation takes seconds, and test_hints_of_toys.py has engines without a name for it
+    if not mistake.expected.startswith("stage-"):
+        monkeypatch.setattr(hint_general, "_MOST_WORK", 1e8)
     answer = of_engine(mistake, tmp_path)
     assert answer.score == "right", answer
 

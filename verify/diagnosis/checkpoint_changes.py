@@ -119,12 +119,10 @@ def _low_rank(corner: Corner) -> Seen | None:
     off, bound = (part[:, :_SQUARE] for part in (corner.found - corner.expected, corner.bound))
     if not _changed_everywhere(off) or float((off.abs() > _VISIBLE * bound).double().mean()) < 0.5:
         return None
-    # a writer that adds to the unknown base rounds by that base's size, not by the sum's
-    room = _OF_ROUNDING * (bound + _STORAGE_UNIT.get(corner.storage, 0.0) * corner.expected.square().mean().sqrt())
     left, sizes, right = torch.linalg.svd(off, full_matrices=False)
     for rank in range(1, min(_LOW_RANK, min(off.shape) // 4) + 1):
         off = off - sizes[rank - 1] * torch.outer(left[:, rank - 1], right[rank - 1])
-        if float((off.abs() <= room).double().mean()) > _NEARLY_EVERY:
+        if float((off.abs() <= _OF_ROUNDING * bound).double().mean()) > _NEARLY_EVERY:
             if rank == 1 and _is_removed(left[:, 0], right[0], corner):
                 return m.DIRECTION_REMOVED, m.DIRECTION_REMOVED.of_file()
             return m.LOW_RANK_ADDED, m.LOW_RANK_ADDED.of_file(rank=rank)

@@ -14,7 +14,8 @@ from verify.diagnosis.tensor_mistakes import TensorMistake
 
 # A scale further away than this is no choice of a quantizer.
 _LEAST, _MOST = 0.2, 5.0
-_CLIPS = 1 - 1e-5
+_SAME = 1e-5
+_CLIPS = 1 - _SAME
 
 
 def own_scales(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
@@ -23,6 +24,9 @@ def own_scales(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
         return
     ratios = _ratios(compared, name)
     if ratios is None or not len(ratios) or float(ratios.min()) < _LEAST or float(ratios.max()) > _MOST:
+        return
+    # a few other scales are damage, not a choice
+    if float(((ratios - 1).abs() > _SAME).double().mean()) < 0.5:
         return
     derivations = tuple(_by_own(compared, least, away=away) for least in (-127, -128) for away in (False, True))
     yield TensorMistake(m.SCALES_CHOSEN, derivations, seen=_described)
