@@ -14,7 +14,8 @@ from verify.checks.metrics import Metrics
 from verify.checks.policy import DEFAULT_POLICY
 from verify.checks.quantization import check_quantization
 from verify.checks.result import exact, skipped, within
-from verify.engine.trial import EngineReport, of_engine
+from verify.engine.engine_report import EngineReport
+from verify.engine.trial import of_engine
 from verify.errors import CannotJudgeError
 from verify.judge_report import judge
 from verify.report.model import Report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +15,14 @@ import reader_c
 from verify.checks.digits import percentage
 from verify.checks.execution import Execution, Sigma, worst_logit
 from verify.checks.logit_blocks import Logits, blocks
-from verify.checks.metrics import Metrics
 from verify.checks.policy import Policy
 from verify.checks.result import CheckResult, exact
+from verify.engine.altered_engine import places_of
 from verify.engine.command import Engine, EngineFailedError
+from verify.engine.engine_report import EngineReport
 from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.engine.int8_agreement import Int8Agreement
+from verify.engine.placement import Place, told
 from verify.engine.probes import try_probes
 from verify.engine.sequences import Sequences, Unrepeated, first_difference
 from verify.errors import CannotJudgeError
@@ -38,30 +39,6 @@ _DRAWN_POSITIONS = 64
 _DRAWN_LOGITS = 1 << 26
 # Where the first position alone has so many turns, no difference of a window begins too early.
 _MANY_TURNS = 5.0
-
-
-@dataclass(frozen=True)
-class EngineReport:
-    """Describes an engine and the result of its trial.
-
-    first: the first window and position beyond the limits, or None. same_bits: how many of all logits have exactly
-    the C reader's bits. hint: what the engine does, if a known mistake gives its logits; hint_name: the name of that
-    mistake. metrics: only in reports of earlier versions, which judged int8 activations by their cost.
-    sequences_per_process: how many sequences each process of the engine ran.
-    """
-
-    library: str | None
-    command: str | None
-    sha256: str
-    activations: reader_c.Activations
-    windows: int
-    logits: int
-    same_bits: int
-    first: dict[str, int] | None
-    hint_name: str
-    hint: str
-    metrics: Metrics | None = None
-    sequences_per_process: int = 1
 
 
 def drawn_positions(hyper: Hyperparameters, length: int, draws: Draws) -> int:
@@ -250,6 +227,8 @@ class Trial:
                 detail += f"; first at window {self._first['window']}, position {self._first['position']}"
             if hint := self._hint:
                 detail += f"; it gives the logits of an engine that {hint.sentence}"
+            if self._places:
+                detail += f"; {told(self._places)}"
         return dataclasses.replace(judged, detail=detail, where=where)
 
     @property
@@ -274,6 +253,7 @@ class Trial:
             hint_name=hint.mistake.name if hint else "",
             hint=f"It gives the logits of an engine that {hint.sentence}." if hint else "",
             sequences_per_process=self._sequences.per_process,
+            places=self._places,
         )
 
     @property
@@ -285,6 +265,20 @@ class Trial:
     @cached_property
     def _hint(self) -> Hint | None:
         """Computed after all windows."""
+        if self._wrong is None:
+            return None
+        return find_hint(self._wrong, self._hyper, self._load, self._model.config.group_size, self._group_size)
+
+    @cached_property
+    def _places(self) -> tuple[Place, ...]:
+        """Computed after all windows; nothing if there is a hint."""
+        if self._wrong is None or self._hint is not None:
+            return ()
+        return places_of(self._engine, self._model, self._hyper, self._load, self._wrong)
+
+    @property
+    def _wrong(self) -> Seen | None:
+        """Return the window with the largest error of an engine that fails by its logits."""
         if self._furthest is None or self._failure is not None or self._judged.status != "fail":
             return None
-        return find_hint(self._furthest[1], self._hyper, self._load, self._model.config.group_size, self._group_size)
+        return self._furthest[1]

@@ -17,7 +17,7 @@ from verify.checks.result import CheckResult
 from verify.checks.tensors import TensorReport
 from verify.checks.tokenizer import TokenizerReport
 from verify.diagnosis import Diagnosis
-from verify.engine.trial import EngineReport
+from verify.engine.engine_report import EngineReport
 from verify.evidence.coverage import Coverage
 
 

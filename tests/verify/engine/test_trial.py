@@ -143,13 +143,22 @@ def test_a_mistake_compiled_in_fails_and_is_told(tmp_path: Path, kept: Path, nam
     assert "it gives the logits of an engine that" in detail
 
 
-def test_a_mistake_that_nobody_knows_fails_without_a_hint(tmp_path: Path, kept: Path) -> None:
+def test_a_mistake_that_nobody_knows_is_placed(tmp_path: Path, kept: Path) -> None:
     """A softmax by a fast exponential."""
     patch = FLOAT_FAULTS["softmax by a fast exponential"]
     report = judged(*files(tmp_path, "v0"), Engine(library(tmp_path / "engine", kept, patch)))
-    assert of_engine(report)[0] == "fail"
+    status, detail = of_engine(report)
+    assert status == "fail"
     assert report.engine is not None
     assert report.engine.hint == ""
+    (place,) = report.engine.places
+    assert place.part == "attention-scores"
+    assert f"copies of the file with zeros show where it is wrong: {place.words}" in detail
+    path = tmp_path / "report.json"
+    path.write_text(report.to_json())
+    again = read_report(path).engine
+    assert again is not None
+    assert again.places == report.engine.places
     # the first position attends to itself alone, whatever its exponential is
     assert report.engine.first is not None
     assert report.engine.first["position"] > 0

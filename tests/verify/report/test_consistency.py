@@ -14,7 +14,7 @@ from helpers.reports import CERTIFICATES, DIGEST, GREEDY_TEXTS, GUILTY, METRICS,
 from verify.checks.baseline import check_baseline, compare
 from verify.checks.result import CHECKS, exact
 from verify.checks.tokenizer import TokenizerReport
-from verify.engine.trial import EngineReport
+from verify.engine.engine_report import EngineReport
 from verify.errors import CannotJudgeError
 from verify.report.consistency import _BOUNDS, contradictions
 from verify.report.document import digest_of_report

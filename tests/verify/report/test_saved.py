@@ -19,7 +19,7 @@ from verify.checks.coverage import check_coverage
 from verify.checks.policy import CoverageDemands
 from verify.checks.result import CHECKS, exact, within
 from verify.checks.tokenizer import TokenizerReport
-from verify.engine.trial import EngineReport
+from verify.engine.engine_report import EngineReport
 from verify.errors import CannotJudgeError
 from verify.report.document import digest_of_report
 from verify.report.findings import Baseline
