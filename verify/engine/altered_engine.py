@@ -40,6 +40,7 @@ def places_of(
     with tempfile.TemporaryDirectory(prefix="altered-") as directory:
         try:
             copy = AlteredCopy(model, hyper, Path(directory, "altered.bin"))
-            return find_places(Laboratory(run, copy, hyper, load, tokens, seen.limit))
+            quantized = model.config.group_size > 0
+            return find_places(Laboratory(run, copy, hyper, load, tokens, seen.limit, quantized))
         except (EngineFailedError, OSError):
             return ()

@@ -75,7 +75,10 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Laboratory:
-    """Runs experiments on one file and one sequence of tokens (length,). limit: None for int8 activations."""
+    """Runs experiments on one file and one sequence of tokens (length,).
+
+    limit: None for int8 activations. quantized: the file has tensors of Q8_0.
+    """
 
     run: Run
     copy: AlteredCopy
@@ -83,6 +86,7 @@ class Laboratory:
     load: llama.Load
     tokens: NDArray[np.int64]
     limit: float | None
+    quantized: bool = False
 
     def try_with(self, zeros: Zeros) -> Experiment:
         """Run the engine on the file with these zeros.

@@ -7,7 +7,7 @@ and wrong with that part alone, the mistake is there. Nothing is guessed: each s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ PARTS = {
     "attention": "attention",
     "attention-values": "attention's norm, the values or wo",
     "attention-positions": "which positions attention reads: its mask, its softmax or the cache of values",
-    "attention-scores": "attention's scores: the queries, the keys, their scale, the mask or softmax",
+    "attention-scores": "attention's scores: the queries, the keys, RoPE, their scale, the mask or softmax",
     "attention-biases": "the biases of queries and keys",
     "attention-rope": "the rotation of queries and keys by RoPE",
     "feed-forward": "the feed forward or its norm",
@@ -89,7 +89,9 @@ class _Search:
     def places(self) -> tuple[Place, ...]:
         outside = self._try(self._parts.attention(self._all), self._parts.feed_forward(self._all))
         if outside.outcome is WRONG:
-            return (self._of_outside(outside),)
+            place = self._of_outside(outside)
+            also = ("unless Q8_0 is read or multiplied in a wrong way everywhere",) if self._lab.quantized else ()
+            return (replace(place, where=(*place.where, *also)),)
         if outside.outcome is not RIGHT:
             return ()
         attention = self._try(self._parts.feed_forward(self._all))

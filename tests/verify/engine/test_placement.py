@@ -58,7 +58,7 @@ def laboratory(directory: Path, run: Run, model: exporter.ModelConfig, *, q8: bo
         hyper = hyperparameters(model)
         copy = AlteredCopy(opened, hyper, directory / "altered.bin")
         load = {name: torch.from_numpy(array) for name, array in held.items()}.__getitem__
-        yield Laboratory(run, copy, hyper, load, TOKENS, None if q8 else 10.0)
+        yield Laboratory(run, copy, hyper, load, TOKENS, None if q8 else 10.0, quantized=q8)
 
 
 def of_toy(directory: Path, engine: type[Healthy]) -> tuple[Place, ...]:
@@ -211,6 +211,17 @@ def test_int8_activations_are_compared_with_the_reader(tmp_path: Path) -> None:
 
     (found,) = of_reference(tmp_path, {}, q8=True, watch=lambda *_: negated_keys)
     assert (found.part, found.where) == ("attention-scores", ("in every layer",))
+
+
+def test_a_mistake_of_all_products_with_int8_is_told_from_one_outside_of_layers(tmp_path: Path) -> None:
+    """Here scales of weights, which the classifier has, too, are twice too large."""
+
+    def renamed(load: llama.Load) -> llama.Load:
+        return lambda name: load(name) * (1 if "norm" in name else 2)
+
+    (found,) = of_reference(tmp_path, {}, q8=True, renamed=renamed)
+    assert found.part == "outside-layers"
+    assert found.where == ("unless Q8_0 is read or multiplied in a wrong way everywhere",)
 
 
 @pytest.mark.parametrize("q8", [False, True])
