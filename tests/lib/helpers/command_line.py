@@ -8,9 +8,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from helpers.prepared import run_prepared
 from verify.cli import main
 
 Result = subprocess.CompletedProcess[str]
@@ -39,7 +43,16 @@ def run(*arguments: object) -> Result:
     return Result(arguments, stop.value.code or 0, out.getvalue(), err.getvalue())
 
 
+def run_elsewhere(*arguments: object) -> Result:
+    """The command line in a process of its own, which has imported PyTorch already."""
+    with tempfile.TemporaryDirectory() as directory:
+        out, err = Path(directory, "out"), Path(directory, "err")
+        status = run_prepared("verify", *arguments, out=out, err=err)
+        return Result(arguments, status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
 def run_process(*arguments: object) -> Result:
+    """The command line as it is started, with a new interpreter."""
     command = [sys.executable, "-m", "verify", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -72,20 +85,24 @@ def refused_late(result: Result, *words: str) -> None:
 
 
 def run_on_terminal(*arguments: object, **environment: str) -> str:
-    """Everything that the command line writes to a terminal that it is started from."""
+    """Everything that the command line writes to a terminal, by a process that has imported PyTorch already."""
     ours, theirs = os.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "verify", *map(str, arguments)],
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", **environment},
-    )
-    os.close(theirs)
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as reading:
+        for name, value in {"TERM": "xterm-256color", "COLUMNS": "120", **environment}.items():
+            patch.setenv(name, value)
+        terminal = os.ttyname(theirs)
+        seen = reading.submit(_all_of, ours)
+        run_prepared("verify", *arguments, out=terminal, err=terminal)
+        os.close(theirs)
+        return seen.result()
+
+
+def _all_of(ours: int) -> str:
+    """Read a terminal until its other side is closed everywhere."""
     pieces = []
     # the system says that the other side has closed by an error
     with contextlib.suppress(OSError):
         while piece := os.read(ours, 65536):
             pieces.append(piece)
     os.close(ours)
-    process.wait()
     return b"".join(pieces).decode()

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from helpers.command_line import run_on_terminal, run_process
+from helpers.command_line import run_elsewhere, run_on_terminal
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def test_quiet_shows_no_bar(source: Path, good: Path) -> None:
 
 
 def test_nothing_of_a_terminal_is_in_what_is_piped(source: Path, good: Path) -> None:
-    result = run_process("verify", source, good, "--depth", "quick")
+    result = run_elsewhere("verify", source, good, "--depth", "quick")
     assert "\x1b" not in result.stdout + result.stderr
     patterns = (
         r"PyTorch: done in S s",
@@ -87,5 +87,5 @@ def test_verbose_leaves_a_line_for_each_stage_and_puts_times_into_the_report(
 
 
 def test_without_verbose_the_report_has_no_times(source: Path, good: Path, tmp_path: Path) -> None:
-    run_process("verify", source, good, "--depth", "quick", "--report", tmp_path / "report")
+    run_elsewhere("verify", source, good, "--depth", "quick", "--report", tmp_path / "report")
     assert "seconds" not in json.loads((tmp_path / "report" / "report.json").read_text())["environment"]
