@@ -19,6 +19,8 @@ from verify.cli import main
 
 Result = subprocess.CompletedProcess[str]
 
+_TERMINAL = {"TERM": "xterm-256color", "COLUMNS": "120"}
+
 # What a run writes to standard error where that is no terminal, once a stage of its plan has ended.
 PROGRESS = (
     r"[A-Za-z]+: done in [0-9]+\.[0-9] s",
@@ -85,10 +87,25 @@ def refused_late(result: Result, *words: str) -> None:
 
 
 def run_on_terminal(*arguments: object, **environment: str) -> str:
-    """Everything that the command line writes to a terminal, by a process that has imported PyTorch already."""
+    """Everything that the command line writes to a terminal that it is started from, with a new interpreter."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "verify", *map(str, arguments)],
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, **_TERMINAL, **environment},
+    )
+    os.close(theirs)
+    seen = _all_of(ours)
+    process.wait()
+    return seen
+
+
+def run_on_terminal_elsewhere(*arguments: object, **environment: str) -> str:
+    """The same by a process that has imported PyTorch already."""
     ours, theirs = os.openpty()
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as reading:
-        for name, value in {"TERM": "xterm-256color", "COLUMNS": "120", **environment}.items():
+        for name, value in {**_TERMINAL, **environment}.items():
             patch.setenv(name, value)
         terminal = os.ttyname(theirs)
         seen = reading.submit(_all_of, ours)
