@@ -229,6 +229,9 @@ def test_the_example_project_passes_by_several_workers(pytester: pytest.Pytester
     for path in EXAMPLE.iterdir():
         if path.is_file():
             shutil.copy(path, pytester.path)
+    # its law is one of ours, which is tried on more models elsewhere
+    few = "settings.register_profile('few', max_examples=10)\nsettings.load_profile('few')\n"
+    pytester.makeconftest(f"from hypothesis import settings\n\n{few}")
     # seeded: the examples that it draws here are always the same
     ran = pytester.runpytest_subprocess(*PLUGIN, "--hypothesis-seed=0", "-n", "2")
     assert ran.parseoutcomes() == {"passed": 2}
