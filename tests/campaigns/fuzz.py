@@ -120,7 +120,11 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     names = [given.only] if given.only else list(FORMATS)
-    programs = {done: build(done, place, single=given.single_header) for done in {FORMATS[name] for name in names}}
+    kinds = sorted({FORMATS[name] for name in names})
+    # side by side, but for the single header, which each build writes to the same place
+    with ThreadPoolExecutor(1 if given.single_header else os.cpu_count()) as pool:
+        built = pool.map(lambda done: build(done, place, single=given.single_header), kinds)
+        programs = dict(zip(kinds, built, strict=True))
     subprocess.run([sys.executable, TARGET / "make_corpus.py", place / "seeds"], check=True)
     with Progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(

@@ -16,6 +16,7 @@ import yaml
 from helpers.command_line import run
 from helpers.pages import DOCS, NAMES, PROGRAM, ROOT, arguments, commands, examples
 from helpers.wrong_file import export_with_k_permuted_by_n_heads
+from hypothesis import settings
 
 from verify.checks.policy import load_policy
 from verify.cli.commands import app
@@ -39,8 +40,20 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def few_draws() -> Iterator[None]:
+    """A page's laws are those of our tests, which try them on more models: here it counts that they run."""
+    before = settings.default
+    assert before is not None
+    settings.register_profile("a page", before, max_examples=5)
+    settings.load_profile("a page")
+    yield
+    settings.register_profile("before", before)
+    settings.load_profile("before")
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("prepared")
+@pytest.mark.usefixtures("prepared", "few_draws")
 @pytest.mark.parametrize("name", having("python"))
 def test_python_examples_run_one_after_the_other(name: str) -> None:
     page, namespace = ROOT / name, {"__name__": "example"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import huggingface
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import exporter
@@ -39,6 +39,7 @@ def judged(source: Path, path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@settings(max_examples=max(8, settings().max_examples // 3))
 @given(
     huggingface.models(),
     st.sampled_from(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.checkpoints import save, state_dict
+from helpers.prepared import run_prepared
 
 import exporter
 import verify
@@ -76,8 +77,15 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """A warning is an error there, as in a careful project."""
-    return project.runpytest_subprocess(*PLUGIN, "-W", "error", "-rA", *arguments)
+    """A warning is an error there, as in a careful project. Workers are started anew, with a pytest that is."""
+    arguments = (*PLUGIN, "-W", "error", "-rA", *arguments)
+    if "-n" in arguments:
+        return project.runpytest_subprocess(*arguments)
+    out, err = project.path / "stdout", project.path / "stderr"
+    for path in (out, err):
+        path.unlink(missing_ok=True)
+    status = run_prepared("pytest", *arguments, out=out, err=err)
+    return pytest.RunResult(status, out.read_text().splitlines(), err.read_text().splitlines(), 0.0)
 
 
 def release(project: pytest.Pytester, file: str, *arguments: str) -> pytest.RunResult:
@@ -202,7 +210,7 @@ def test_without_the_options_nothing_happens_and_nothing_heavy_is_loaded(pyteste
             assert not {"torch", "numpy", "filelock", "exporter", "reader_c"} & sys.modules.keys()
         """
     )
-    ran = run(pytester, "-p", "no:hypothesispytest")
+    ran = pytester.runpytest_subprocess(*PLUGIN, "-W", "error", "-rA", "-p", "no:hypothesispytest")
     assert ran.parseoutcomes() == {"passed": 1}
     assert "export-and-verify" not in ran.stdout.str().partition("collected")[2]
 
@@ -221,6 +229,9 @@ def test_the_example_project_passes_by_several_workers(pytester: pytest.Pytester
     for path in EXAMPLE.iterdir():
         if path.is_file():
             shutil.copy(path, pytester.path)
+    # its law is one of ours, which is tried on more models elsewhere
+    few = "settings.register_profile('few', max_examples=10)\nsettings.load_profile('few')\n"
+    pytester.makeconftest(f"from hypothesis import settings\n\n{few}")
     # seeded: the examples that it draws here are always the same
     ran = pytester.runpytest_subprocess(*PLUGIN, "--hypothesis-seed=0", "-n", "2")
     assert ran.parseoutcomes() == {"passed": 2}

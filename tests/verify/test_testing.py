@@ -27,10 +27,13 @@ from verify.testing import assert_roundtrip, checkpoints, configs, source_of, to
 EVERYTHING = checkpoints(
     configs(least_positions=2, head_sizes=True, scalings=True, biases=True, activations=True, numbers=True)
 )
+# Each draw is a whole verdict.
+FEW = settings(max_examples=max(8, settings().max_examples // 3))
 QUIETLY = settings(database=None, max_examples=2000, deadline=None)
 
 
 @pytest.mark.slow
+@FEW
 @given(checkpoints(), st.sampled_from(["v0", "v1-fp32", "v3"]))
 def test_a_drawn_model_survives_what_loses_nothing(checkpoint: exporter.Checkpoint, format_name: str) -> None:
     report = assert_roundtrip(checkpoint, format=format_name)
@@ -39,6 +42,7 @@ def test_a_drawn_model_survives_what_loses_nothing(checkpoint: exporter.Checkpoi
 
 
 @pytest.mark.slow
+@FEW
 @given(EVERYTHING)
 def test_a_drawn_model_of_any_kind_survives_v3(checkpoint: exporter.Checkpoint) -> None:
     assert_roundtrip(checkpoint)
@@ -172,6 +176,7 @@ def test_weights_are_finite_rows_of_whole_groups(drawn: np.ndarray) -> None:
 
 
 @pytest.mark.slow
+@FEW
 @given(EVERYTHING, st.data())
 def test_token_windows_are_what_verify_takes(checkpoint: exporter.Checkpoint, data: st.DataObject) -> None:
     windows = data.draw(token_windows(checkpoint.config))

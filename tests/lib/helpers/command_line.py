@@ -8,12 +8,18 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from helpers.prepared import run_prepared
 from verify.cli import main
 
 Result = subprocess.CompletedProcess[str]
+
+_TERMINAL = {"TERM": "xterm-256color", "COLUMNS": "120"}
 
 # What a run writes to standard error where that is no terminal, once a stage of its plan has ended.
 PROGRESS = (
@@ -39,7 +45,16 @@ def run(*arguments: object) -> Result:
     return Result(arguments, stop.value.code or 0, out.getvalue(), err.getvalue())
 
 
+def run_elsewhere(*arguments: object) -> Result:
+    """The command line in a process of its own, which has imported PyTorch already."""
+    with tempfile.TemporaryDirectory() as directory:
+        out, err = Path(directory, "out"), Path(directory, "err")
+        status = run_prepared("verify", *arguments, out=out, err=err)
+        return Result(arguments, status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
 def run_process(*arguments: object) -> Result:
+    """The command line as it is started, with a new interpreter."""
     command = [sys.executable, "-m", "verify", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -72,20 +87,39 @@ def refused_late(result: Result, *words: str) -> None:
 
 
 def run_on_terminal(*arguments: object, **environment: str) -> str:
-    """Everything that the command line writes to a terminal that it is started from."""
+    """Everything that the command line writes to a terminal that it is started from, with a new interpreter."""
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "verify", *map(str, arguments)],
         stdout=theirs,
         stderr=theirs,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", **environment},
+        env={**os.environ, **_TERMINAL, **environment},
     )
     os.close(theirs)
+    seen = _all_of(ours)
+    process.wait()
+    return seen
+
+
+def run_on_terminal_elsewhere(*arguments: object, **environment: str) -> str:
+    """The same by a process that has imported PyTorch already."""
+    ours, theirs = os.openpty()
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as reading:
+        for name, value in {**_TERMINAL, **environment}.items():
+            patch.setenv(name, value)
+        terminal = os.ttyname(theirs)
+        seen = reading.submit(_all_of, ours)
+        run_prepared("verify", *arguments, out=terminal, err=terminal)
+        os.close(theirs)
+        return seen.result()
+
+
+def _all_of(ours: int) -> str:
+    """Read a terminal until its other side is closed everywhere."""
     pieces = []
     # the system says that the other side has closed by an error
     with contextlib.suppress(OSError):
         while piece := os.read(ours, 65536):
             pieces.append(piece)
     os.close(ours)
-    process.wait()
     return b"".join(pieces).decode()

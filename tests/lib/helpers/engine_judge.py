@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis.extra.numpy  # noqa: F401
 import numpy as np  # noqa: F401
+import pytest  # noqa: F401
 import scipy.stats  # noqa: F401
-import torch  # noqa: F401
+import torch.fx.experimental.symbolic_shapes  # noqa: F401  # a gradient imports it, and sympy with it
 
 import exporter
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from helpers.command_line import run_on_terminal, run_process
+from helpers.command_line import run_elsewhere, run_on_terminal_elsewhere
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ COLOUR = "\x1b[1;32m"  # of a verdict that is bold and green
 
 
 def test_the_file_is_named_before_the_work_begins_and_each_stage_has_its_bar(source: Path, good: Path) -> None:
-    seen = run_on_terminal("verify", source, good, "--depth", "quick")
+    seen = run_on_terminal_elsewhere("verify", source, good, "--depth", "quick")
     first = seen.splitlines()[0]
     assert first.startswith(f"{good}: v2, ")
     assert " bytes, " in first
@@ -29,24 +29,24 @@ def test_the_file_is_named_before_the_work_begins_and_each_stage_has_its_bar(sou
 
 
 def test_no_color_is_respected(source: Path, good: Path) -> None:
-    seen = run_on_terminal("verify", source, good, "--depth", "quick", NO_COLOR="1")
+    seen = run_on_terminal_elsewhere("verify", source, good, "--depth", "quick", NO_COLOR="1")
     assert "PASS" in seen
     assert "\x1b[1;32m" not in seen
     assert "\x1b[3" not in seen.replace("\x1b[3J", "")
 
 
 def test_a_file_that_is_not_one_is_refused_before_pytorch_is_imported(source: Path) -> None:
-    seen = run_on_terminal("verify", source, source)
+    seen = run_on_terminal_elsewhere("verify", source, source)
     assert seen.startswith("error: ")
     assert len(seen.splitlines()) == 1
 
 
 def test_quiet_shows_no_bar(source: Path, good: Path) -> None:
-    assert run_on_terminal("verify", source, good, "--depth", "quick", "--quiet") == ""
+    assert run_on_terminal_elsewhere("verify", source, good, "--depth", "quick", "--quiet") == ""
 
 
 def test_nothing_of_a_terminal_is_in_what_is_piped(source: Path, good: Path) -> None:
-    result = run_process("verify", source, good, "--depth", "quick")
+    result = run_elsewhere("verify", source, good, "--depth", "quick")
     assert "\x1b" not in result.stdout + result.stderr
     patterns = (
         r"PyTorch: done in S s",
@@ -72,7 +72,7 @@ def test_verbose_leaves_a_line_for_each_stage_and_puts_times_into_the_report(
     source: Path, good: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
-    seen = run_on_terminal("verify", source, good, "--depth", "quick", "--verbose", "--report", out)
+    seen = run_on_terminal_elsewhere("verify", source, good, "--depth", "quick", "--verbose", "--report", out)
     stages = ["PyTorch", "source", "tensors", "windows", "operations", "storage", "report"]
     at = [seen.index(f"{stage}: done in ") for stage in stages]
     assert at == sorted(at)
@@ -87,5 +87,5 @@ def test_verbose_leaves_a_line_for_each_stage_and_puts_times_into_the_report(
 
 
 def test_without_verbose_the_report_has_no_times(source: Path, good: Path, tmp_path: Path) -> None:
-    run_process("verify", source, good, "--depth", "quick", "--report", tmp_path / "report")
+    run_elsewhere("verify", source, good, "--depth", "quick", "--report", tmp_path / "report")
     assert "seconds" not in json.loads((tmp_path / "report" / "report.json").read_text())["environment"]

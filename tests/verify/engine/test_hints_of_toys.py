@@ -18,6 +18,8 @@ from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.oracle import llama
 from verify.oracle.logit_sigma import logit_sigma
 
+pytestmark = pytest.mark.usefixtures("remembered_references")
+
 # heads of 12, of which all together are as wide as dim, and an epsilon that counts
 MODEL = config(
     dim=48, hidden_dim=40, n_layers=3, n_heads=4, n_kv_heads=2, vocab_size=37, max_seq_len=40, norm_eps=1e-2

@@ -189,11 +189,9 @@ def test_other_inputs_find_nothing(case: tuple[Path, Path], tmp_path: Path, monk
         assert done
         done.clear()
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
-    try:
-        judged(case, resume=tmp_path)
-    finally:
-        torch.set_num_threads(threads)
+    # told alone: threads without a core of their own spin
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    judged(case, resume=tmp_path)
     assert done
     done.clear()
     monkeypatch.setattr("verify.verdict.program", lambda: "of another day")
