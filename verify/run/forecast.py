@@ -131,7 +131,7 @@ class Forecast:
         logits = streams * draws * count * length * self.hyper.vocab_size * COMPARED
         int8 = count * multiplications.of_reader(self.hyper, length, "q8") if self.q8 else 0.0
         rounded = self.weights * (DERIVED + draws * READ)
-        return one_pass * (2 * WIDE + streams * draws) + logits + int8 + rounded + self._derived(2)
+        return one_pass * (2 + streams * draws) + logits + int8 + rounded + self._derived(2)
 
     @property
     def _activations(self) -> tuple[str, ...]:

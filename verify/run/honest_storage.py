@@ -39,12 +39,15 @@ def storage_cost(
     """Return what a batch of storage_batches() costs, and what the draws cost.
 
     A position depends on none after it, so only the judged positions are computed, by the verifier's own reference on
-    both sides. int8: whether the file can be run with int8 activations. seed: of the draws.
+    both sides, in float32 as the draws are: the check adds to each cost far more than that rounding causes.
+    int8: whether the file can be run with int8 activations. seed: of the draws.
     """
     judged = judged_windows(hyper, windows)
     tokens = torch.from_numpy(np.stack([judged[number].tokens for number in batch]))
-    of_source = llama.logits(hyper, references.source_weights, tokens).numpy()
-    of_file = llama.logits(hyper, references.file_weights, tokens).numpy()
+    of_source, of_file = (
+        llama.logits(hyper, load, tokens, torch.float32).double().numpy()
+        for load in (references.source_weights, references.file_weights)
+    )
     of_q8 = _int8_logits(model, tokens) if int8 else None
     if not all(logits is None or np.isfinite(logits).all() for logits in (of_source, of_file, of_q8)):
         return HonestCost(finite=False)

@@ -124,3 +124,40 @@ def test_other_products_have_one_tensor_for_all_tokens() -> None:
     assert torch.equal(residual, (out / 4).view(6, 4))
     assert torch.equal(limit, (out / 2).view(6, 4))
     assert torch.equal(read, inputs.view(6, 5))
+
+
+# ---- equal numbers ----
+
+
+def test_equal_numbers_are_one_tensor_as_recorded_and_others_are_wide() -> None:
+    out = torch.ones(1, 2)
+    alike = same("q", out, torch.ones(2))
+    assert alike.exact is alike.out
+    assert alike.out is out
+    steps = torch.ones(1, 2, dtype=torch.int8)
+    assert (alike := same("q", steps, torch.ones(2, dtype=torch.float64))).exact is alike.out
+    for one in (out, steps):
+        other = same("q", one, torch.tensor([1.0, 2.0]))
+        assert (other.out.tolist(), other.exact.tolist()) == ([[1.0, 1.0]], [[1.0, 2.0]])
+        assert (other.out.dtype, other.exact.dtype) == (torch.float64, torch.float64)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_one_tensor_on_both_sides_has_no_error_unless_a_number_is_not_finite(value: float) -> None:
+    for place in range(6):
+        out, bound = torch.ones(1, 2, 3), torch.ones(1, 2, 3, dtype=torch.float64)
+        assert worst_element(Comparison("q", out, out, bound)) == (0.0, 0.0, 0)
+        bound.view(-1)[place] = abs(value)
+        assert worst_element(Comparison("q", out, out, bound)) == (0.0, math.inf, place)
+        out.view(-1)[place] = value
+        assert worst_element(same("q", out, out)) == (math.inf, math.inf, place)
+
+
+@pytest.mark.parametrize(("number", "ratio"), [(0.0, 0.0), (1.0, 0.0), (math.inf, math.inf), (math.nan, math.inf)])
+def test_a_bound_that_is_one_number_everywhere_counts_as_that_number(number: float, ratio: float) -> None:
+    """Along the axes that are expanded, a row may still hold several numbers."""
+    out = torch.ones(2, 3, 4)
+    everywhere = torch.tensor(number, dtype=torch.float64).expand(out.shape)
+    assert worst_element(Comparison("q", out, out, everywhere)) == (0.0, ratio, 0)
+    of_rows = torch.tensor([0.0, 0.0, number, 0.0], dtype=torch.float64).expand(out.shape)
+    assert worst_element(Comparison("q", out, out, of_rows)) == (0.0, ratio, 2 if ratio else 0)

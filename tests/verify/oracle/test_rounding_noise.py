@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from verify.oracle import rounding_noise
 from verify.oracle.rounding_noise import ROUNDING_VARIANCE, UNIT, Noise
 
 DRAWS = 4000
@@ -42,6 +43,22 @@ def test_a_sum_in_order_has_the_variance_of_its_walk() -> None:
     assert float(expected) == pytest.approx(
         float(ROUNDING_VARIANCE * ((64 / 6 + 1) * (a.square() @ w.square()) + 64 / 3 * exact.square()))
     )
+
+
+@pytest.mark.parametrize("block", [1, 700, 1 << 18])
+def test_the_columns_of_a_matrix_have_one_variance_in_blocks_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    a, w = (torch.randn(rows, 10, generator=generator) for rows in (3, 300))
+    y, (lengths, shape) = a @ w.T, (a.square().sum(dim=1, keepdim=True), a.square().sum(dim=0))
+    expected = (10 / 6 + 1) * lengths * (shape @ w.T.square() / shape.sum()) + 10 / 3 * y.square()
+    monkeypatch.setattr(rounding_noise, "_BLOCK", block)
+    found = Noise.of_product(y, a, w.T)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    # as for the same numbers in another place of memory, and for the first columns alone
+    torch.testing.assert_close(Noise.of_product(y, a, w.T.contiguous()), expected, rtol=1e-6, atol=0)
+    assert torch.equal(Noise.of_product(y[:, :128], a, w[:128].T), found[:, :128])
 
 
 def test_a_constant_s_rounding_moves_everything_by_one_factor_of_known_size() -> None:
