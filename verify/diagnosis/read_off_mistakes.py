@@ -14,7 +14,14 @@ TABLES_NARROWED = Mistake("tables-narrowed", "RoPE's tables rounded to {found}")
 TABLES_NEGATED = Mistake("tables-negated", "RoPE's tables with the {what} negated")
 TABLES_COLUMNS = Mistake("tables-columns", "RoPE's tables with their pairs in the order {order}")
 ROWS_DISPLACED = Mistake(
-    "rows-displaced", "the source's rows, but from row {here} on one place too far {direction}, so that {end}"
+    "rows-displaced", "the source's rows, but from row {here} on {places} too far {direction}, so that {end}"
+)
+BLOCKS_REORDERED = Mistake(
+    "blocks-reordered",
+    "the source's {count} equal blocks of {what} in the order {order}, as if shards were joined in another order",
+)
+VALUES_DISPLACED = Mistake(
+    "values-displaced", "the source's values {count} too {direction}, as if read from a wrong offset"
 )
 SCALES_CHOSEN = Mistake(
     "scales-chosen",

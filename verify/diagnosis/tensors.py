@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 import reader_c
 from verify.diagnosis.affine_fits import factors_of_rows, folded_norm, lines
 from verify.diagnosis.bit_comparison import BitComparison
+from verify.diagnosis.block_orders import diagnose_blocks
 from verify.diagnosis.checkpoint_changes import diagnose_average, diagnose_changed
 from verify.diagnosis.damage import damage
 from verify.diagnosis.displaced_bytes import diagnose_displaced
+from verify.diagnosis.flat_fits import displaced_values
 from verify.diagnosis.fused_rows import diagnose_fused
 from verify.diagnosis.mistakes import Mistake
 from verify.diagnosis.mixed_rows import diagnose_mixed
@@ -94,7 +96,7 @@ def _first_mistake(compared: BitComparison, probes: Sequence[str]) -> TensorMist
 
 _READ_OFF = (int8_fits, lines, negated_rows, orders, folded_norm, factors_of_rows, value_changes)
 # scales of its own explain any int8 that fits them, so they come last
-_FITS = (*_READ_OFF, displaced_rows, own_scales)
+_FITS = (*_READ_OFF, displaced_rows, displaced_values, own_scales)
 
 
 def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
@@ -110,4 +112,12 @@ def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
     return diagnosis_of_tensors(mistake.name, what, held, held, len(names))
 
 
-_ATTEMPTS = (_within_tensors, diagnose_swapped, diagnose_fused, diagnose_mixed, diagnose_displaced, _damaged)
+_ATTEMPTS = (
+    _within_tensors,
+    diagnose_blocks,
+    diagnose_swapped,
+    diagnose_fused,
+    diagnose_mixed,
+    diagnose_displaced,
+    _damaged,
+)
