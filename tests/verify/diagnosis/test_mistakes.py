@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from string import Formatter
 
-from verify.diagnosis import engine_mistakes, mistakes, read_off_mistakes
+from verify.diagnosis import engine_mistakes, header_mistakes, mistakes, read_off_mistakes
 from verify.diagnosis.engine_mistakes import last_inputs
 from verify.diagnosis.mistakes import Mistake
 
 TABLE = {
     name: value
-    for module in (mistakes, read_off_mistakes, engine_mistakes)
+    for module in (mistakes, read_off_mistakes, header_mistakes, engine_mistakes)
     for name, value in vars(module).items()
     if isinstance(value, Mistake)
 }
@@ -29,6 +29,7 @@ KEPT = [
     "biases-swapped",
     "big-endian",
     "bit-flipped",
+    "blocks-reordered",
     "bytes-displaced",
     "bytes-shifted",
     "cache-narrowed",
@@ -55,6 +56,7 @@ KEPT = [
     "few-levels",
     "few-rows",
     "first-position",
+    "format-implies",
     "fp8-with-scales",
     "fused-rows",
     "gate-and-up",
@@ -69,6 +71,11 @@ KEPT = [
     "halves-rounded-up",
     "halves-swapped",
     "head-norm",
+    "header-context",
+    "header-field",
+    "header-scaling",
+    "header-tied",
+    "header-windows",
     "heads-layout",
     "heads-reordered",
     "heads-repeated",
@@ -242,6 +249,7 @@ KEPT = [
     "unrelated-numbers",
     "v-permuted",
     "v1-v2-mixed-up",
+    "values-displaced",
     "values-of-another-tensor",
     "values-reordered",
     "values-zeroed",
