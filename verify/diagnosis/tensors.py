@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import reader_c
+from verify.diagnosis.adapter_merges import diagnose_adapter
 from verify.diagnosis.affine_fits import factors_of_rows, folded_norm, lines
 from verify.diagnosis.bit_comparison import BitComparison
 from verify.diagnosis.block_orders import diagnose_blocks
@@ -113,6 +114,7 @@ def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
 
 
 _ATTEMPTS = (
+    diagnose_adapter,
     _within_tensors,
     diagnose_blocks,
     diagnose_swapped,

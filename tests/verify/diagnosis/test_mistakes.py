@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from string import Formatter
 
-from verify.diagnosis import engine_mistakes, header_mistakes, mistakes, read_off_mistakes
+from verify.diagnosis import adapter_mistakes, engine_mistakes, header_mistakes, mistakes, read_off_mistakes
 from verify.diagnosis.engine_mistakes import last_inputs
 from verify.diagnosis.mistakes import Mistake
 
 TABLE = {
     name: value
-    for module in (mistakes, read_off_mistakes, header_mistakes, engine_mistakes)
+    for module in (mistakes, adapter_mistakes, read_off_mistakes, header_mistakes, engine_mistakes)
     for name, value in vars(module).items()
     if isinstance(value, Mistake)
 }
@@ -20,6 +20,13 @@ TABLE = {
 KEPT = [
     "activation",
     "activation-scaled",
+    "adapter-again",
+    "adapter-elsewhere",
+    "adapter-factor",
+    "adapter-missing",
+    "adapter-rows",
+    "adapter-subtracted",
+    "adapter-turned",
     "another-checkpoint",
     "another-version",
     "attending",
