@@ -6,9 +6,7 @@ from verify.diagnosis.mistakes import Mistake
 
 BITS_MISREAD = Mistake("bits-misread", "the source's values in {right}, whose bits were read as {wrong}")
 FP8_UNSCALED = Mistake("fp8-unscaled", "the source's values in fp8 ({which}), whose scale for {one} was {done}")
-ROUNDED_TO_LEVELS = Mistake(
-    "rounded-to-levels", "the source's values rounded to {bits} bits with one scale for {one}"
-)
+ROUNDED_TO_LEVELS = Mistake("rounded-to-levels", "the source's values rounded to {bits} with one scale for {one}")
 LEVELS_UNSCALED = Mistake(
-    "levels-unscaled", "the source's values as whole numbers of {bits} bits, whose scale for {one} was not applied"
+    "levels-unscaled", "the source's values rounded to {bits}, whose scale for {one} was not applied"
 )

@@ -269,7 +269,7 @@ _ON_THE_WAY = (
     ),
     TensorMistake(m.QUANTIZED_ON_THE_WAY, tuple(map(c.through_q8, (32, 64, 128)))),
     *(
-        TensorMistake(mistake, (derive,), fields=(("bits", str(bits)), ("one", one)), ulps=1)
+        TensorMistake(mistake, (derive,), fields=(("bits", bits), ("one", one)), ulps=1)
         for bits, one, scaled, unscaled in misreadings.levels()
         for mistake, derive in ((r.ROUNDED_TO_LEVELS, scaled), (r.LEVELS_UNSCALED, unscaled))
     ),
