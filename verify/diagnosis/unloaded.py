@@ -23,8 +23,8 @@ def never_loaded(compared: BitComparison, differing: Sequence[str], best: Diagno
     norms = [name for name in differing if "norm" in name]
     if not norms or len(norms) == len(differing) or not all(_is_started(compared, name) for name in differing):
         return None
-    matrices = "zeros" if best.signature == ZEROS.name else "numbers unrelated to the source's"
-    what = r.NEVER_LOADED.of_file(matrices=matrices)
+    zeros = all(resemblance(compared, name).size == 0 for name in differing if len(compared.shapes[name]) == 2)
+    what = r.NEVER_LOADED.of_file(matrices="zeros" if zeros else "numbers unrelated to the source's")
     found = diagnosis_of_tensors(r.NEVER_LOADED.name, what, differing, differing, len(differing))
     return replace(found, explained=best.explained)
 

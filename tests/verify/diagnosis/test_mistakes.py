@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from string import Formatter
 
-from verify.diagnosis import adapter_mistakes, engine_mistakes, header_mistakes, mistakes, read_off_mistakes
+from verify.diagnosis import (
+    adapter_mistakes,
+    engine_mistakes,
+    header_mistakes,
+    misread_mistakes,
+    mistakes,
+    read_off_mistakes,
+)
 from verify.diagnosis.engine_mistakes import last_inputs
 from verify.diagnosis.mistakes import Mistake
 
 TABLE = {
     name: value
-    for module in (mistakes, adapter_mistakes, read_off_mistakes, header_mistakes, engine_mistakes)
+    for module in (mistakes, adapter_mistakes, misread_mistakes, read_off_mistakes, header_mistakes, engine_mistakes)
     for name, value in vars(module).items()
     if isinstance(value, Mistake)
 }
@@ -36,11 +43,14 @@ KEPT = [
     "biases-swapped",
     "big-endian",
     "bit-flipped",
+    "bits-misread",
     "blocks-reordered",
     "bytes-displaced",
     "bytes-shifted",
     "cache-narrowed",
     "cap-missing",
+    "centred",
+    "changed-values-of-another-tensor",
     "chunks-unmasked",
     "classifier-is-embedding",
     "clipped",
@@ -64,6 +74,7 @@ KEPT = [
     "few-rows",
     "first-position",
     "format-implies",
+    "fp8-unscaled",
     "fp8-with-scales",
     "fused-rows",
     "gate-and-up",
@@ -86,6 +97,7 @@ KEPT = [
     "heads-layout",
     "heads-reordered",
     "heads-repeated",
+    "int8-clipped",
     "int8-displaced",
     "int8-last-product",
     "int8-missing",
@@ -93,8 +105,10 @@ KEPT = [
     "int8-negated",
     "int8-offset",
     "int8-reordered",
+    "int8-rounded-otherwise",
     "int8-rounding",
     "int8-scales",
+    "int8-sign-and-magnitude",
     "int8-sums",
     "int8-transposed",
     "int8-unsigned",
@@ -109,6 +123,7 @@ KEPT = [
     "layers-reversed",
     "layers-shifted",
     "layers-swapped",
+    "levels-unscaled",
     "logit-divisor",
     "logits-capped",
     "logits-constant",
@@ -127,6 +142,7 @@ KEPT = [
     "multiplied-by-reciprocal",
     "narrowed",
     "negated",
+    "never-loaded",
     "no-known-mistake",
     "norm-before-missing",
     "norm-centred",
@@ -193,6 +209,7 @@ KEPT = [
     "rounded-to-bf16",
     "rounded-to-fp16",
     "rounded-to-fp8",
+    "rounded-to-levels",
     "rounded-towards-zero",
     "rounded-up",
     "row-tails-zero",
@@ -208,6 +225,7 @@ KEPT = [
     "scaled-and-offset",
     "scaled-by-norm",
     "scales-chosen",
+    "scales-differ",
     "scales-inverted",
     "scales-not-divided",
     "scales-of-another-tensor",
@@ -246,7 +264,9 @@ KEPT = [
     "tables-scaled",
     "tables-shifted",
     "tables-swapped",
+    "tensors-scaled",
     "tensors-swapped",
+    "text-mode",
     "tied-classifier",
     "token-before",
     "tokens-late",
