@@ -87,12 +87,17 @@ def test_a_right_header_another_length_and_another_shape_have_no_name(tmp_path: 
     assert header(tmp_path, {}, wrong) is None
 
 
-def test_the_header_is_blamed_before_the_engine_that_follows_it(tmp_path: Path) -> None:
-    for name, changes in (("source.bin", {}), ("file.bin", {"activation": "gelu"})):
+@pytest.mark.parametrize(
+    ("wrong", "name"), [({"activation": "gelu"}, "header-field"), ({"tied": True}, "header-tied")]
+)
+def test_the_header_is_blamed_before_the_engine_that_follows_it(
+    tmp_path: Path, wrong: dict[str, Any], name: str
+) -> None:
+    for file, changes in (("source.bin", {}), ("file.bin", wrong)):
         model = config(**changes)
-        exporter.export(exporter.Checkpoint.from_arrays(model, arrays(model)), tmp_path / name, format="v3")
+        exporter.export(exporter.Checkpoint.from_arrays(model, arrays(model)), tmp_path / file, format="v3")
     evidence = Evidence(depth="quick", windows=1, length=8)
     report = verify.verify(tmp_path / "source.bin", tmp_path / "file.bin", evidence=evidence)
     assert report.verdict == "fail"
     assert report.diagnosis is not None
-    assert report.diagnosis.signature == "header-field"
+    assert report.diagnosis.signature == name
