@@ -102,8 +102,7 @@ class Ladder:
             checks=(config, file, *of_tokenizers.checks, tensors.verdict),
             tensors=tuple(tensors.reports),
             diagnosis=of_tokenizers.diagnosis
-            or (diagnose_tensors(self._model, self._source, differing) if differing else None)
-            or self._of_header(),
+            or (diagnose_tensors(self._model, self._source, differing) if differing else None),
             tokenizers=of_tokenizers.tokenizers,
         )
         unusable = unusable_tensor(self._source, self._references, tensors.reports)
@@ -113,6 +112,13 @@ class Ladder:
 
     def _of_header(self) -> Diagnosis | None:
         return diagnose_header(self._model, self._source.hyperparameters, self._max_seq_len)
+
+    def _of_header_or(self, of_engine: Diagnosis | None) -> Diagnosis | None:
+        """Blame a wrong header before the engine that follows it; the mistake keeps its name."""
+        of_header = self._of_header()
+        if of_header is None or of_engine is None:
+            return of_header or of_engine
+        return replace(of_header, signature=of_engine.signature)
 
     def _check_tensors(self) -> FoundTensors:
         found = self._store.get("tensors", FoundTensors)
@@ -150,7 +156,7 @@ class Ladder:
             undecided=undecided,
             layers=traced.layers,
             storage_cost=traced.storage_cost,
-            diagnosis=findings.diagnosis or traced.diagnosis,
+            diagnosis=findings.diagnosis or self._of_header_or(traced.diagnosis),
         )
         wrong = floats.status == "fail" or traced.wrong_in_float(floats.where.get("arithmetic", ""))
         if self._job.depth == "full" and wrong:

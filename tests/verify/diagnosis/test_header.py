@@ -87,9 +87,7 @@ def test_a_right_header_another_length_and_another_shape_have_no_name(tmp_path: 
     assert header(tmp_path, {}, wrong) is None
 
 
-@pytest.mark.parametrize(
-    ("wrong", "name"), [({"activation": "gelu"}, "header-field"), ({"tied": True}, "header-tied")]
-)
+@pytest.mark.parametrize(("wrong", "name"), [({"activation": "gelu"}, "activation"), ({"tied": True}, "header-tied")])
 def test_the_header_is_blamed_before_the_engine_that_follows_it(
     tmp_path: Path, wrong: dict[str, Any], name: str
 ) -> None:
@@ -101,3 +99,4 @@ def test_the_header_is_blamed_before_the_engine_that_follows_it(
     assert report.verdict == "fail"
     assert report.diagnosis is not None
     assert report.diagnosis.signature == name
+    assert report.diagnosis.sentence.startswith("the header says")
