@@ -16,10 +16,12 @@ from verify.sources import Hyperparameters, ajc1
 _IN_EVERY_HEADER = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len", "tied")
 _IN_AJC1_HEADER = (*_IN_EVERY_HEADER, "head_dim")
 # The fields that determine the tensors and their shapes.
-_SHAPING = (
-    *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "tied"),
-    *("qkv_bias", "wo_bias", "mlp_bias", "norm_place", "qk_norm"),
-    *("n_experts", "expert_hidden_dim", "layers_with_experts"),
+SHAPING = frozenset(
+    (
+        *("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "tied"),
+        *("qkv_bias", "wo_bias", "mlp_bias", "norm_place", "qk_norm"),
+        *("n_experts", "expert_hidden_dim", "layers_with_experts"),
+    )
 )
 
 
@@ -34,10 +36,9 @@ def check_config(
     max_seq_len: what the file should have, which may be shorter than the source's. unlike: other requested fields
     that differ, as (expected, found).
     """
-    expected, found = flat(dataclasses.replace(hyper, max_seq_len=max_seq_len)), effective(model)
+    found = effective(model)
     in_header = _in_header(model.format, found)
-    wrong: dict[str, tuple[object, object]] = dict(unlike or {})
-    wrong |= {field: (value, found[field]) for field, value in expected.items() if not _same(value, found[field])}
+    wrong = {**(unlike or {}), **differing_fields(model, hyper, max_seq_len)}
     if wrong:
 
         def says(field: str) -> str:
@@ -53,6 +54,19 @@ def check_config(
     return exact("config", 0, f"{len(in_header)} header fields{and_implied} with the source")
 
 
+def differing_fields(
+    model: reader_c.Model, hyper: Hyperparameters, max_seq_len: int
+) -> dict[str, tuple[object, object]]:
+    """Return {field: (expected, found)} for each field in which the file differs from the source."""
+    expected, found = flat(dataclasses.replace(hyper, max_seq_len=max_seq_len)), effective(model)
+    return {field: (value, found[field]) for field, value in expected.items() if not _same(value, found[field])}
+
+
+def is_in_header(model: reader_c.Model, field: str) -> bool:
+    """Return whether files of this format state a field; if not, the format implies it."""
+    return field in _in_header(model.format, effective(model))
+
+
 def _in_header(file_format: str, found: Mapping[str, object]) -> Collection[str]:
     if file_format == "v3":
         return found.keys()
@@ -62,7 +76,7 @@ def _in_header(file_format: str, found: Mapping[str, object]) -> Collection[str]
 def same_shapes(model: reader_c.Model, hyper: Hyperparameters) -> bool:
     """Return whether the file's tensors can be compared with the source's at all."""
     expected, found = flat(hyper), effective(model)
-    return all(expected[field] == found[field] for field in _SHAPING)
+    return all(expected[field] == found[field] for field in SHAPING)
 
 
 def flat(hyper: Hyperparameters) -> dict[str, Any]:

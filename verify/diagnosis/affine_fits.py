@@ -30,6 +30,8 @@ _KNOWN = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 5e-3, "q8_0": 1e-5}
 _DIGITS = range(1, 7)
 # How nearly rows in float32 have the length that they were scaled to.
 _LENGTH_OF_1 = 1e-6
+# Whole numbers by which a program may divide.
+_LARGEST_DIVISOR = 1024
 # A factor that two roundings in the last place could not be.
 _TELLING = 2.0**-18
 
@@ -141,6 +143,9 @@ def _factors(factor: float, within: float, hyper: Hyperparameters) -> Iterator[t
     for value in (1.0, -1.0, *_short(factor)):
         if abs(factor - value) <= within * abs(value) and value not in names:
             yield f"{value:g}", value
+    whole = round(1 / factor) if factor else 0
+    if 2 < abs(whole) <= _LARGEST_DIVISOR and abs(factor * whole - 1) <= within:
+        yield f"1 / {whole}", 1 / whole
 
 
 def _named(hyper: Hyperparameters) -> Iterator[tuple[str, float]]:

@@ -7,20 +7,17 @@ the difference has a low rank, the numbers have few levels, the rows keep their 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from verify.diagnosis import mistakes as m
+from verify.diagnosis import read_off_mistakes as r
 from verify.diagnosis.bit_comparison import BitComparison
-from verify.diagnosis.found_numbers import numbers_beside
-from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis.loose_factors import scaled_lines
+from verify.diagnosis.matrix_corner import SQUARE, STORAGE_UNIT, Block, Corner, Seen, corner_of
 from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors
 
-# Rows and columns of a matrix that are looked at.
-_SQUARE = 256
 # The largest rank of a difference that an adapter has.
 _LOW_RANK = 64
 # Nearly every element of a difference of low rank is at most this many roundings from it, and half of the elements
@@ -36,31 +33,8 @@ _FEW_INT8, _TELLING = 64, 2048
 _COUNTED = 256
 # How exactly the products of rows are kept by a rotation in float32, and the most that their own rows may resemble.
 _KEPT, _ALIKE = 1e-4, 0.5
-_STORAGE_UNIT = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8}
-
-Seen = tuple[Mistake, str]
-
-
-# Rows of a matrix, float64: the file's numbers, the source's, and how much rounding moves each.
-Block = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Corner:
-    """Holds the first rows of a matrix, float64: the file's numbers, the source's, and how much rounding moves each.
-
-    blocks: reads all rows, as corners of the same kind. is_embedding: whether its columns are outputs, too.
-    int8: of a quantized matrix. group_size: 0 if it is not quantized.
-    """
-
-    found: torch.Tensor
-    expected: torch.Tensor
-    bound: torch.Tensor
-    storage: str
-    blocks: Callable[[], Iterator[Block]]
-    is_embedding: bool
-    int8: torch.Tensor | None = None
-    group_size: int = 0
+# How nearly equal the shares of a mean are, which rounding changes.
+_SAME_SHARE = 0.02
 
 
 def diagnose_changed(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
@@ -79,33 +53,10 @@ def diagnose_changed(compared: BitComparison, names: Sequence[str]) -> Diagnosis
 def _change_of(compared: BitComparison, name: str) -> Seen | None:
     if min(compared.weights(name).shape) < 8:
         return None
-    corner = _corner(compared, name)
+    corner = corner_of(compared, name)
     if not torch.isfinite(corner.found).all() or not (corner.found != 0).any():
         return None
     return next((seen for look in _LOOKS if (seen := look(corner)) is not None), None)
-
-
-def _corner(compared: BitComparison, name: str) -> Corner:
-    how = compared.model.storage(name)
-    blocks = partial(_blocks, compared, name)
-    found, expected, bound = (part[:_SQUARE] for part in next(blocks()))
-    of_embedding = name == "tok_embeddings.weight"
-    if how.storage != "q8_0":
-        return Corner(found, expected, bound, how.storage, blocks, of_embedding)
-    int8 = torch.from_numpy(compared.found(name)["int8"][: len(found)].astype("i8"))
-    return Corner(found, expected, bound, how.storage, blocks, of_embedding, int8, how.group_size)
-
-
-def _blocks(compared: BitComparison, name: str) -> Iterator[Block]:
-    how = compared.model.storage(name)
-    for _, found, expected in numbers_beside(compared, name):
-        if how.storage != "q8_0":
-            bound = _STORAGE_UNIT[how.storage] * torch.maximum(found.abs(), expected.abs())
-        else:
-            # each number is off by up to half a step, which is a 254th of its group's largest
-            step = found.unflatten(1, (-1, how.group_size)).abs().amax(dim=2) / 127
-            bound = step.repeat_interleave(how.group_size, dim=1) / 2
-        yield found, expected, bound
 
 
 # ---- a difference of low rank ----
@@ -116,7 +67,7 @@ def _low_rank(corner: Corner) -> Seen | None:
 
     Rounding is compared element by element, because that of one large row would be a rank, too.
     """
-    off, bound = (part[:, :_SQUARE] for part in (corner.found - corner.expected, corner.bound))
+    off, bound = (part[:, :SQUARE] for part in (corner.found - corner.expected, corner.bound))
     if not _changed_everywhere(off) or float((off.abs() > _VISIBLE * bound).double().mean()) < 0.5:
         return None
     left, sizes, right = torch.linalg.svd(off, full_matrices=False)
@@ -124,7 +75,7 @@ def _low_rank(corner: Corner) -> Seen | None:
         off = off - sizes[rank - 1] * torch.outer(left[:, rank - 1], right[rank - 1])
         if float((off.abs() <= _OF_ROUNDING * bound).double().mean()) > _NEARLY_EVERY:
             if rank == 1 and _is_removed(left[:, 0], right[0], corner):
-                return m.DIRECTION_REMOVED, m.DIRECTION_REMOVED.of_file()
+                return _centred(left[:, 0], right[0]) or (m.DIRECTION_REMOVED, m.DIRECTION_REMOVED.of_file())
             return m.LOW_RANK_ADDED, m.LOW_RANK_ADDED.of_file(rank=rank)
     return None
 
@@ -149,6 +100,14 @@ def _is_removed(left: torch.Tensor, right: torch.Tensor, corner: Corner) -> bool
         return False
     rows = corner.found.T, corner.expected.T, corner.bound.T
     return _writes_nothing(left @ (corner.found - corner.expected), [rows])
+
+
+def _centred(left: torch.Tensor, right: torch.Tensor) -> Seen | None:
+    """Name the removed direction if it is that of a mean, which has the same share of each row or column."""
+    for what, shares in (("column", left), ("row", right)):
+        if float((shares / shares.mean() - 1).abs().max()) < _SAME_SHARE:
+            return r.CENTRED, r.CENTRED.of_file(what=what)
+    return None
 
 
 def _writes_nothing(direction: torch.Tensor, blocks: Iterable[Block]) -> bool:
@@ -216,7 +175,7 @@ def _zeroed(corner: Corner) -> Seen | None:
     zero = (corner.found == 0) & (corner.expected != 0)
     kept = ~zero & (corner.expected != 0)
     factor = float((corner.found[kept] / corner.expected[kept]).median()) if kept.any() else 1.0
-    unit = _OF_ROUNDING * _STORAGE_UNIT[corner.storage]
+    unit = _OF_ROUNDING * STORAGE_UNIT[corner.storage]
     near = (corner.found - factor * corner.expected).abs() <= unit * corner.found.abs()
     if not (zero | near).all() or not _changed_everywhere(zero.double()):
         return None
@@ -248,44 +207,4 @@ def _rotated(corner: Corner) -> Seen | None:
     return None
 
 
-# ---- a weighted average ----
-
-
-def diagnose_average(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
-    """Recognise f * source + (1 - f) * numbers of the same size that are independent of it, in almost all matrices.
-
-    Its standard deviation is then sqrt(f^2 + (1 - f)^2) times the source's, which no factor or noise gives by itself.
-    """
-    matrices = [name for name, shape in compared.shapes.items() if len(shape) == 2]
-    chosen = [name for name in names if name in set(matrices)]
-    if len(chosen) < max(2, _ALMOST_ALL * len(matrices)):
-        return None
-    shares = [_share_of(_corner(compared, name)) for name in chosen]
-    known = [share for share in shares if share is not None]
-    share = sum(known) / max(1, len(known))
-    # the rest correlates with the source by chance alone
-    chance = [0.01 + 5 * (1 - share) / math.sqrt(_counted(compared, name)) for name in chosen]
-    if len(known) < len(chosen) or any(abs(one - share) > room for one, room in zip(known, chance, strict=True)):
-        return None
-    what = m.WEIGHTED_AVERAGE.of_file(share=f"{100 * share:.0f} %")
-    return diagnosis_of_tensors(m.WEIGHTED_AVERAGE.name, what, chosen, [], len(names))
-
-
-def _counted(compared: BitComparison, name: str) -> int:
-    rows, width = compared.weights(name).shape
-    return min(rows, _SQUARE) * width
-
-
-def _share_of(corner: Corner) -> float | None:
-    a, b = corner.found - corner.found.mean(), corner.expected - corner.expected.mean()
-    if not (torch.isfinite(a).all() and b.norm() > 0):
-        return None
-    share = float((a * b).sum() / b.square().sum())
-    size = float(a.square().sum() / b.square().sum())
-    rest = size - share**2
-    # the other numbers' own size, relative to the source's
-    other = math.sqrt(max(rest, 0.0)) / (1 - share) if share < 1 else math.inf
-    return share if 0.1 < share < 0.97 and abs(other - 1) < 0.1 else None
-
-
-_LOOKS: tuple[Callable[[Corner], Seen | None], ...] = (_zeroed, _low_rank, _few_levels, _rotated)
+_LOOKS: tuple[Callable[[Corner], Seen | None], ...] = (_zeroed, _low_rank, _few_levels, scaled_lines, _rotated)

@@ -187,20 +187,6 @@ def through_q8(group_size: int) -> Derivation:
     return derive
 
 
-def through_fp8(dtype: torch.dtype, *, by_rows: bool) -> Derivation:
-    """Derive weights that were fp8 with one scale, the largest magnitude over fp8's, for the tensor or each row."""
-    largest = torch.finfo(dtype).max
-
-    def derive(rows: Rows) -> Parts | None:
-        if rows.weights.shape[1] == 1:
-            return None
-        peak = rows.own.abs().amax(dim=1, keepdim=True) if by_rows else rows.weights.abs().amax()
-        scale = peak / largest
-        return rows.stored((rows.own / torch.where(scale == 0, 1, scale)).to(dtype).float() * scale)
-
-    return derive
-
-
 def cut_to_bf16(weights: torch.Tensor) -> torch.Tensor:
     """Truncate to bf16: keep the upper half of each float32."""
     return (weights.contiguous().view(torch.int32) & -0x10000).view(torch.float32)

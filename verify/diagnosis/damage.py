@@ -14,6 +14,7 @@ from verify.diagnosis.bit_comparison import BitComparison, wrong_rows
 from verify.diagnosis.derivation import healthy
 from verify.diagnosis.found_numbers import numbers_beside
 from verify.diagnosis.mistakes import Mistake
+from verify.diagnosis.row_contents import contents_of_rows
 from verify.diagnosis.row_fits import indices
 
 _FEW = 8  # differing elements that are still described one by one
@@ -88,7 +89,8 @@ def _few_rows(compared: BitComparison, name: str) -> tuple[Mistake, str] | None:
     for what, seen in (("rows", wrong), ("columns", columns)):
         places = np.flatnonzero(seen).tolist()
         if len(places) <= _MOST_WRONG * len(seen):
-            return m.FEW_ROWS, m.FEW_ROWS.of_file(which=indices(what, places, len(seen)))
+            holds = contents_of_rows(compared, name, places) if what == "rows" else ""
+            return m.FEW_ROWS, m.FEW_ROWS.of_file(which=indices(what, places, len(seen)) + holds)
     return None
 
 

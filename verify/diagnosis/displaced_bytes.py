@@ -16,6 +16,8 @@ from verify.oracle.expected import parts
 _NEEDLE = 64  # bytes that the search for a part looks for
 _WINDOW = 1 << 24  # bytes of the file that are searched at a time
 _HITS = 8  # places with these bytes that are compared with the whole part
+_TELLING = 4  # different bytes without which a place tells nothing
+_MOST_KEPT = 0.5  # share of a part that its own place still has where it is displaced
 _LOST = 3  # parts that are not found anywhere before the search ends
 
 
@@ -51,20 +53,45 @@ def diagnose_displaced(compared: BitComparison, differing: Sequence[str]) -> Dia
     elif len({place.by for place in moved}) > 1:
         mistake, what = m.BYTES_DISPLACED, m.BYTES_DISPLACED.of_file()
     else:
-        mistake, what = m.BYTES_SHIFTED, _shift(compared.model, places, moved[0])
+        mistake, what = m.BYTES_SHIFTED, _shift(compared, places, moved)
     return diagnosis_of_tensors(mistake.name, what, about, explained, len(differing))
 
 
-def _shift(model: reader_c.Model, places: Sequence[_Place], moved: _Place) -> str:
+def _shift(compared: BitComparison, places: Sequence[_Place], moved: Sequence[_Place]) -> str:
     """Describe one distance that all moved parts share."""
-    by = moved.by
+    by = moved[0].by
     assert by is not None
     onset = next(place.span for place in places if place.by != 0)
+    parts = {place.span.part for place in moved}
+    named = parts & {"int8", "scale"}
+    what = "bytes" if len(parts) > 1 or not named else f"{named.pop().replace('scale', 'scales')}, but"
     return m.BYTES_SHIFTED.of_file(
+        what=what,
         count=f"{abs(by)} byte{'' if abs(by) == 1 else 's'}",
         direction="late" if by > 0 else "early",
-        reason=_reason(model, onset, by),
+        reason=_reason(compared.model, onset, by)
+        if _is_rest_of_file(compared, places, onset)
+        else _edges(compared, moved),
     )
+
+
+def _is_rest_of_file(compared: BitComparison, places: Sequence[_Place], onset: reader_c.Span) -> bool:
+    """Return whether all parts from the first one on are displaced, or nowhere."""
+    spans = (span for name in compared.model.names if name in compared.shapes for span in compared.model.spans(name))
+    after = {span for span in spans if span.offset > onset.offset}
+    return bool(after) and after <= {place.span for place in places if place.by != 0}
+
+
+def _edges(compared: BitComparison, moved: Sequence[_Place]) -> str:
+    """Say what stands where the parts do not reach."""
+    is_zero = True
+    for place in moved:
+        by = place.by
+        assert by is not None
+        whole = bytes(compared.model.content[place.span.offset : place.span.offset + place.span.nbytes])
+        is_zero = is_zero and not any(whole[:by] if by > 0 else whole[by:])
+    side = "before" if (moved[0].by or 0) > 0 else "after"
+    return f", as if read from a wrong offset, with {'zeros' if is_zero else 'other ones'} {side} them"
 
 
 def _places(
@@ -75,11 +102,9 @@ def _places(
     for span in spans:
         right = _right_bytes(compared, span)
         likely = [0, last, other.get((span.name, span.part), 0)]
-        by = next((by for by in likely if _stands(compared.model, span, right, by)), None)
+        by = _distance(compared.model, span, right, likely)
         if by is None and lost < _LOST:
-            by = next(
-                (by for by in _search(compared.model, span, right) if _stands(compared.model, span, right, by)), None
-            )
+            by = _distance(compared.model, span, right, list(_search(compared.model, span, right)))
             lost += by is None
             if lost == _LOST and not last and not other:
                 return
@@ -91,6 +116,26 @@ def _places(
 def _right_bytes(compared: BitComparison, span: reader_c.Span) -> bytes:
     how = compared.model.storage(span.name)
     return bits(parts(compared.weights(span.name), how.storage, how.group_size)[span.part]).tobytes()
+
+
+def _distance(model: reader_c.Model, span: reader_c.Span, right: bytes, candidates: Sequence[int]) -> int | None:
+    """Return the first distance at which the whole part stands, or else most of it within its own place."""
+    whole = next((by for by in candidates if _stands(model, span, right, by)), None)
+    return (
+        whole
+        if whole is not None
+        else next((by for by in candidates if _stands_within(model, span, right, by)), None)
+    )
+
+
+def _stands_within(model: reader_c.Model, span: reader_c.Span, right: bytes, by: int) -> bool:
+    """Return whether the part's own place has it so many bytes on, but for what that pushes out at one end."""
+    kept = len(right) - abs(by)
+    if not by or kept < max(_NEEDLE, _MOST_KEPT * len(right)):
+        return False
+    start = span.offset + max(by, 0)
+    here = bytes(model.content[start : start + kept])
+    return here == right[max(-by, 0) :][:kept] and len(set(here)) >= _TELLING
 
 
 def _stands(model: reader_c.Model, span: reader_c.Span, right: bytes, by: int) -> bool:
@@ -106,7 +151,7 @@ def _search(model: reader_c.Model, span: reader_c.Span, right: bytes) -> Iterato
     """Yield the distances at which the middle of the part is found."""
     at = max(0, len(right) // 2 - _NEEDLE // 2)
     needle = right[at : at + _NEEDLE]
-    if len(set(needle)) < 4:
+    if len(set(needle)) < _TELLING:
         return
     hits = 0
     for window in range(0, model.file_size, _WINDOW):

@@ -28,6 +28,14 @@ def numbers_beside(
             yield rows, _numbers(stored, rows), weights[rows].double()
 
 
+def numbers_from(compared: BitComparison, name: str, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (the file's numbers, the source's), float64, of at most so many rows from one row on."""
+    weights = compared.weights(name)
+    rows = slice(first, min(first + count, len(weights)))
+    with np.errstate(invalid="ignore"):
+        return _numbers(compared.model.tensor(name), rows), weights[rows].double()
+
+
 def _numbers(stored: np.ndarray | reader_c.QuantizedTensor, rows: slice) -> torch.Tensor:
     if isinstance(stored, reader_c.QuantizedTensor):
         q, scale = (torch.from_numpy(part[rows].astype(np.float64)) for part in (stored.q, stored.scale))

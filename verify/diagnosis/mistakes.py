@@ -263,7 +263,7 @@ EXPERTS_IN_ANOTHER_ORDER = Mistake(
 
 V1_V2_MIXED_UP = Mistake("v1-v2-mixed-up", "the right bytes in the order of {found} instead of {expected}")
 BYTES_DISPLACED = Mistake("bytes-displaced", "the right bytes at other places in the file, by different distances")
-BYTES_SHIFTED = Mistake("bytes-shifted", "the right bytes {count} too {direction}{reason}")
+BYTES_SHIFTED = Mistake("bytes-shifted", "the right {what} {count} too {direction}{reason}")
 
 # ---- damage, and what no mistake explains ----
 

@@ -5,6 +5,7 @@ Unlike row_orders.py, which has the known orders, these fit any order to what wa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,10 +15,12 @@ from verify.diagnosis import conversions as c
 from verify.diagnosis import mistakes as m
 from verify.diagnosis import quantizers
 from verify.diagnosis import read_off_mistakes as r
-from verify.diagnosis.bit_comparison import BitComparison, Bits, bits
-from verify.diagnosis.derivation import Derivation, Parts, Rows, healthy
-from verify.diagnosis.found_numbers import numbers_beside
+from verify.diagnosis.bit_comparison import BitComparison
+from verify.diagnosis.block_orders import blocks_of_columns, blocks_of_rows
+from verify.diagnosis.derivation import Derivation, Parts, Rows
+from verify.diagnosis.found_numbers import numbers_beside, numbers_from
 from verify.diagnosis.result import ranges
+from verify.diagnosis.row_matches import matched_rows, order_of_columns, order_of_rows
 from verify.diagnosis.row_orders import of_heads, permuted_with_size
 from verify.diagnosis.tensor_mistakes import TensorMistake
 
@@ -118,33 +121,43 @@ def indices(what: str, numbers: Sequence[int], of: int, head_dim: int = 0) -> st
 
 def orders(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
     """Propose the order in which the file has the source's rows, or heads of columns."""
-    order = _order_of_rows(compared, name)
+    order = order_of_rows(compared, name)
     if order is not None:
         yield from _other_heads(compared, name)
         heads = _heads_of(order, compared.hyper.head_dim) if ".attention.w" in name else None
         if heads is not None:
             fields = (("what", "rows"), ("order", _order_text(heads)))
             yield TensorMistake(m.HEADS_REORDERED, (_taken(torch.tensor(order)),), fields=fields)
-        elif sorted(order) == list(range(len(order))) and compared.weights(name).shape[1] > 1:
+        elif compared.weights(name).shape[1] > 1:
+            yield from blocks_of_rows(order)
+        if heads is None and sorted(order) == list(range(len(order))) and compared.weights(name).shape[1] > 1:
             yield _reordered("row", order, _taken(torch.tensor(order)))
         return
     if ".attention.wo.weight" in name:
         heads = _heads_of_columns(compared, name)
         fields = (("what", "columns"), ("order", _order_text(heads)))
         yield TensorMistake(m.HEADS_REORDERED, (_columns_taken(heads),), fields=fields)
-    columns = _order_of_columns(compared, name)
+    if compared.weights(name).shape[1] > 1:
+        yield from blocks_of_columns(compared, name)
+    columns = order_of_columns(compared, name)
     if columns is not None:
         yield _reordered("column", columns, lambda rows: rows.stored(rows.own[:, columns]))
 
 
 def displaced_rows(compared: BitComparison, name: str) -> Iterator[TensorMistake]:
-    """Propose rows that are one place too far on or back from one row on, where a row was inserted or omitted."""
+    """Propose rows that are some places too far on or back from one row on, where rows were inserted or omitted."""
     here, count = compared.first_difference(name), len(compared.weights(name))
-    if here is None or not 0 < here < count - _FEWEST_DISPLACED or compared.weights(name).shape[1] == 1:
+    if here is None or here >= count - _FEWEST_DISPLACED or compared.weights(name).shape[1] == 1:
         return
-    for by, direction, end in ((-1, "down", f"row {here} is another one"), (1, "up", f"row {here} is missing")):
-        fields = (("here", str(here)), ("direction", direction), ("end", end))
-        yield TensorMistake(r.ROWS_DISPLACED, (_displaced(here, by),), unknown=1, fields=fields)
+    moved = Counter(row - of for row, of in enumerate(matched_rows(compared, name)) if of is not None and row >= here)
+    for by, _ in moved.most_common(2):
+        if by == 0 or abs(by) > count // 4 or (here == 0 and abs(by) == 1):
+            continue
+        rows = f"row {here} is" if abs(by) == 1 else f"rows {here}-{here + abs(by) - 1} are"
+        end = f"{rows} {'missing' if by < 0 else 'another one' if by == 1 else 'others'}"
+        places = "one place" if abs(by) == 1 else f"{abs(by)} places"
+        fields = (("here", str(here)), ("places", places), ("direction", "down" if by > 0 else "up"), ("end", end))
+        yield TensorMistake(r.ROWS_DISPLACED, (_displaced(here, -by),), unknown=abs(by), fields=fields)
 
 
 def _displaced(here: int, by: int) -> Derivation:
@@ -178,44 +191,6 @@ def _reordered(what: str, order: Sequence[int], derive: Derivation) -> TensorMis
     return TensorMistake(m.ROWS_REORDERED, (derive,), fields=fields)
 
 
-def _order_of_columns(compared: BitComparison, name: str) -> list[int] | None:
-    """Return the order of columns by the bits of a few rows; None for int8, whose groups tell columns apart."""
-    how, at = compared.model.storage(name), compared.first_difference(name) or 0
-    if how.storage == "q8_0" or compared.weights(name).shape[1] == 1:
-        return None
-    part = how.storage
-    right = bits(compared.rows(name, at, min(at + _SEEN_ROWS, how.shape[0])).healthy()[part]).T
-    found = compared.found(name)[part][at : at + right.shape[1]].T
-    of_bits = {column.tobytes(): place for place, column in enumerate(right)}
-    order = [of_bits.get(column.tobytes(), -1) for column in found]
-    return order if sorted(order) == list(range(len(order))) and order != sorted(order) else None
-
-
-def _order_of_rows(compared: BitComparison, name: str) -> list[int] | None:
-    """Return, for each row of the file, the source's row with the same bits; None if any has none."""
-    of_bits: dict[int, int] = {}
-    blocks = []
-    for block in compared.differences(name, healthy):
-        assert block is not None
-        rows, derived, _, _ = block
-        blocks.append(_hashes(derived))
-        for row, key in enumerate(blocks[-1], rows.first):
-            of_bits.setdefault(key, row)
-    right = [key for block in blocks for key in block]
-    order = []
-    for row, key in enumerate(_hashes(compared.found(name))):
-        of = row if key == right[row] else of_bits.get(key)
-        if of is None:
-            return None
-        order.append(of)
-    return order
-
-
-def _hashes(parts: Bits) -> list[int]:
-    count = len(next(iter(parts.values())))
-    return [hash(tuple(part[row].tobytes() for part in parts.values())) for row in range(count)]
-
-
 def _heads_of(order: Sequence[int], head_dim: int) -> list[int] | None:
     """Return the order of whole heads; None if rows moved within heads."""
     if len(order) % head_dim:
@@ -240,15 +215,10 @@ def _taken(order: torch.Tensor) -> Derivation:
 
 def _heads_of_columns(compared: BitComparison, name: str) -> list[int]:
     """Return, for each head of columns, the source's head that is nearest to it in a few rows."""
-    at, head_dim = compared.first_difference(name) or 0, compared.hyper.head_dim
-    for rows, found, expected in numbers_beside(compared, name):
-        if rows.start <= at < rows.stop:
-            seen = slice(at - rows.start, at - rows.start + _SEEN_ROWS)
-            mine, right = (
-                part[seen].unflatten(1, (-1, head_dim)).transpose(0, 1).flatten(1) for part in (found, expected)
-            )
-            return [int(head) for head in torch.cdist(mine, right).argmin(dim=1)]
-    raise AssertionError(at)
+    head_dim = compared.hyper.head_dim
+    seen = numbers_from(compared, name, compared.first_difference(name) or 0, _SEEN_ROWS)
+    mine, right = (part.unflatten(1, (-1, head_dim)).transpose(0, 1).flatten(1) for part in seen)
+    return [int(head) for head in torch.cdist(mine, right).argmin(dim=1)]
 
 
 def _columns_taken(heads: Sequence[int]) -> Derivation:

@@ -9,6 +9,8 @@ from functools import partial
 import torch
 
 from verify.diagnosis import conversions as c
+from verify.diagnosis import misread_mistakes as r
+from verify.diagnosis import misreadings
 from verify.diagnosis import mistakes as m
 from verify.diagnosis import quantizers as q
 from verify.diagnosis.bit_comparison import BitComparison
@@ -234,6 +236,7 @@ def _rounded_again(compared: BitComparison, names: Sequence[str]) -> dict[str, s
     return {"again": ", then to bf16" if all(again) else ", those stored in bf16 then to bf16"}
 
 
+_FP8 = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
 _ON_THE_WAY = (
     TensorMistake(m.ROUNDED_TO_BF16, (c.on_the_way(torch.Tensor.bfloat16),)),
     TensorMistake(m.ROUNDED_TO_FP16, (c.on_the_way(torch.Tensor.half),), seen=_rounded_again),
@@ -244,19 +247,36 @@ _ON_THE_WAY = (
         TensorMistake(
             m.ROUNDED_TO_FP8, (c.on_the_way(partial(torch.Tensor.to, dtype=dtype)),), fields=(("which", which),)
         )
-        for which, dtype in (("e4m3", torch.float8_e4m3fn), ("e5m2", torch.float8_e5m2))
+        for which, dtype in _FP8.items()
     ),
     *(
         TensorMistake(
-            m.FP8_WITH_SCALES,
-            (c.through_fp8(dtype, by_rows=by_rows),),
-            fields=(("which", which), ("one", one)),
+            m.FP8_WITH_SCALES, (misreadings.fp8(dtype, peak),), fields=(("which", which), ("one", one)), ulps=1
+        )
+        for which, dtype in _FP8.items()
+        for one, peak in misreadings.PEAKS.items()
+    ),
+    *(
+        TensorMistake(
+            r.FP8_UNSCALED,
+            (misreadings.fp8(dtype, peak, applied),),
+            fields=(("which", which), ("one", one), ("done", done)),
             ulps=1,
         )
-        for which, dtype in (("e4m3", torch.float8_e4m3fn), ("e5m2", torch.float8_e5m2))
-        for by_rows, one in ((False, "the tensor"), (True, "each row"))
+        for which, dtype in _FP8.items()
+        for one, peak in misreadings.PEAKS.items()
+        for done, applied in misreadings.DONE.items()
     ),
     TensorMistake(m.QUANTIZED_ON_THE_WAY, tuple(map(c.through_q8, (32, 64, 128)))),
+    *(
+        TensorMistake(mistake, (derive,), fields=(("bits", bits), ("one", one)), ulps=1)
+        for bits, one, scaled, unscaled in misreadings.levels()
+        for mistake, derive in ((r.ROUNDED_TO_LEVELS, scaled), (r.LEVELS_UNSCALED, unscaled))
+    ),
+    *(
+        TensorMistake(r.BITS_MISREAD, (derive,), fields=(("right", right), ("wrong", wrong)))
+        for right, wrong, derive in misreadings.MISREADINGS
+    ),
 )
 
 _OF_ANY_ORDER = (*_ORDERS, *_PARTS, *_RECIPES, *_ON_THE_WAY)

@@ -10,12 +10,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import reader_c
+from verify.diagnosis.adapter_merges import diagnose_adapter
 from verify.diagnosis.affine_fits import factors_of_rows, folded_norm, lines
 from verify.diagnosis.bit_comparison import BitComparison
-from verify.diagnosis.checkpoint_changes import diagnose_average, diagnose_changed
+from verify.diagnosis.block_orders import diagnose_blocks
+from verify.diagnosis.checkpoint_changes import diagnose_changed
 from verify.diagnosis.damage import damage
 from verify.diagnosis.displaced_bytes import diagnose_displaced
+from verify.diagnosis.flat_fits import displaced_values
 from verify.diagnosis.fused_rows import diagnose_fused
+from verify.diagnosis.int8_changes import part_changes
 from verify.diagnosis.mistakes import Mistake
 from verify.diagnosis.mixed_rows import diagnose_mixed
 from verify.diagnosis.own_scales import own_scales
@@ -23,9 +27,14 @@ from verify.diagnosis.resemblance import diagnose_rearranged, last_resort
 from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_kind
 from verify.diagnosis.rope_table_mistakes import diagnose_tables
 from verify.diagnosis.row_fits import displaced_rows, int8_fits, negated_rows, orders
+from verify.diagnosis.substitutes import FirstMistake, diagnose_substituted
 from verify.diagnosis.swapped_tensors import diagnose_swapped
+from verify.diagnosis.tensor_factors import diagnose_factors
 from verify.diagnosis.tensor_mistakes import TensorMistake, tensor_mistakes
+from verify.diagnosis.text_mode import diagnose_text_mode
+from verify.diagnosis.unloaded import never_loaded
 from verify.diagnosis.value_fits import value_changes
+from verify.diagnosis.weighted_average import diagnose_average
 from verify.sources import Source
 from verify.sources.row_order import in_file_order
 
@@ -50,16 +59,24 @@ def diagnose_tensors(model: reader_c.Model, source: Source, differing: Sequence[
         if best is not None and best.explained == 1:
             break
     if best is not None:
-        return best
+        return never_loaded(compared, names, best) or best
     unexplained = (look(compared, names) for look in (diagnose_rearranged, diagnose_average, diagnose_changed))
     return next((found for found in unexplained if found is not None), None) or last_resort(compared, names)
 
 
 def _within_tensors(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
+    return _confirmed(compared, names, _first_mistake)
+
+
+def _within_parts(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
+    return _confirmed(compared, names, _first_change_of_part)
+
+
+def _confirmed(compared: BitComparison, names: Sequence[str], first_mistake: FirstMistake) -> Diagnosis | None:
     """Search each kind's mistake in one of its tensors, in the middle, then confirm it on the others."""
     explained: dict[TensorMistake, list[str]] = defaultdict(list)
     for of_kind in _by_kind(names):
-        first = _first_mistake(compared, _probes(of_kind))
+        first = first_mistake(compared, _probes(of_kind))
         if first is not None:
             explained[first] += [name for name in of_kind if first.explains(compared, name)]
     if not explained:
@@ -92,9 +109,17 @@ def _first_mistake(compared: BitComparison, probes: Sequence[str]) -> TensorMist
     return None
 
 
+def _first_change_of_part(compared: BitComparison, probes: Sequence[str]) -> TensorMistake | None:
+    for probe in probes:
+        for mistake in part_changes(compared, probe):
+            if mistake.explains(compared, probe):
+                return mistake
+    return None
+
+
 _READ_OFF = (int8_fits, lines, negated_rows, orders, folded_norm, factors_of_rows, value_changes)
 # scales of its own explain any int8 that fits them, so they come last
-_FITS = (*_READ_OFF, displaced_rows, own_scales)
+_FITS = (*_READ_OFF, displaced_rows, displaced_values, own_scales)
 
 
 def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
@@ -110,4 +135,21 @@ def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
     return diagnosis_of_tensors(mistake.name, what, held, held, len(names))
 
 
-_ATTEMPTS = (_within_tensors, diagnose_swapped, diagnose_fused, diagnose_mixed, diagnose_displaced, _damaged)
+def _substituted(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
+    return diagnose_substituted(compared, names, _first_mistake)
+
+
+_ATTEMPTS = (
+    diagnose_adapter,
+    _within_tensors,
+    diagnose_blocks,
+    diagnose_factors,
+    diagnose_swapped,
+    diagnose_fused,
+    diagnose_mixed,
+    diagnose_displaced,
+    diagnose_text_mode,
+    _substituted,
+    _within_parts,
+    _damaged,
+)

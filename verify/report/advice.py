@@ -10,8 +10,7 @@ _GUIDE = "`export-and-verify docs debugging-a-mismatch`"
 
 # check -> what to do if it is the first that failed
 _STEPS = {
-    "config": "Export again in a format that can hold this model, or verify against the checkpoint that the file was "
-    f"made from ({_GUIDE}).",
+    "config": "{config} ({guide}).",
     "file": "Copy the file again and compare its sha256 with the sender's; where they are equal, "
     "`export-and-verify inspect FILE` shows what its writer got wrong.",
     "tokenizer": "Write the tokenizer again from the one beside the source; where every id is right and a text is "
@@ -31,6 +30,19 @@ _STEPS = {
     "policy's demand only if you accept that the rest was not run.",
     "baseline": "Undo what changed since the baseline (format, group size, storage). If you want the change, release "
     "without the baseline and compare later releases with that one.",
+}
+
+_SHAPES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "expert_hidden_dim")
+# the beginning of a header's field -> where an exporter finds its value
+_FIELDS = {
+    "tied": ": set it where the source ties the classifier to the embedding (tie_word_embeddings), and only there",
+    "rope_scaling_original": ": take original_max_position_embeddings, not max_position_embeddings",
+    "rope_scaling": ": take it from the source's rope_scaling, all fields of one type together",
+    "windowed_layers": ": take each layer's own type (layer_types), since a window may concern some layers only",
+    "window": ": take the source's sliding_window, and 0 where it does not use one",
+    "activation": ": take the source's hidden_act",
+    "norm_eps": ": take the source's rms_norm_eps",
+    "rope_theta": ": take the source's rope_theta",
 }
 
 # For int8 activations, which have one right answer.
@@ -54,8 +66,26 @@ def next_step(check: CheckResult, findings: Findings) -> str:
     return _STEPS[check.name].format(
         tensor=check.where.get("tensor", "the tensors named"),
         operation=f"{'' if layer is None else f'layer {layer}, '}{check.where.get('operation', 'the one named')}",
+        config=_about_config(check, findings),
+        guide=_GUIDE,
         again="Check" if findings.evidence.get("depth") == "full" else "Verify again with --depth full and check",
     )
+
+
+def _about_config(check: CheckResult, findings: Findings) -> str:
+    """Say what to do about the first field that differs, by its kind."""
+    field, first = str(check.where.get("field", "")), check.detail.split("; ")[0]
+    if first.endswith(" implies"):
+        return "Export again in a format that can hold this model: v3 has a field for each value"
+    if first.endswith(" requested"):
+        return "Export again with the settings that you requested, or verify without them"
+    if field == "max_seq_len":
+        return "Export again with the length that you want, or verify with --max-seq-len and the file's own"
+    if field in _SHAPES:
+        return f"Verify against the checkpoint that the file was made from; if this is it, fix how {field} is written"
+    where = "config.json's field" if findings.file.get("format") == "hf" else "the header's field"
+    more = next((text for start, text in _FIELDS.items() if field.startswith(start)), "")
+    return f"Fix the value that the exporter writes into {where} {field or 'named'}{more}"
 
 
 def _about_skipped(check: CheckResult, failed: CheckResult) -> str:

@@ -20,7 +20,7 @@ from verify.checks.storage import HonestCost, lossless
 from verify.checks.storage import verdict as storage_verdict
 from verify.checks.tensors import FoundTensors, check_tensors
 from verify.checks.tokenizer import unread
-from verify.diagnosis import diagnose_repeated_heads, diagnose_tensors
+from verify.diagnosis import Diagnosis, diagnose_header, diagnose_repeated_heads, diagnose_tensors
 from verify.engine.trial import Trial
 from verify.evidence.depth import traced_windows
 from verify.run.check_findings import CheckFindings, unusable_tensor, with_text
@@ -79,8 +79,8 @@ class Ladder:
             tokenizer: tuple[tuple[str, Bound], ...] = (("tokenizer", "exact"),) if self._written else ()
             skipped_ones = _skipped((("file", "exact"), *tokenizer, ("tensors", "exact"), *self._on_windows), reason)
             reports = tuple(unread(one, tokenizer_place(self._source)) for one in self._written)
-            repeated = diagnose_repeated_heads(self._model, self._source)
-            return CheckFindings((config, *skipped_ones), tokenizers=reports, diagnosis=repeated), False
+            found = diagnose_repeated_heads(self._model, self._source) or self._of_header()
+            return CheckFindings((config, *skipped_ones), tokenizers=reports, diagnosis=found), False
         stages = self._forecast.stages(self._job.windows, self._job.depth)
         if self._written:
             stages = {"tokenizer": predicted_work(self._written, self._job.depth), **stages}
@@ -109,6 +109,16 @@ class Ladder:
         if unusable is None:
             return findings, True
         return findings.with_checks(*_skipped(self._on_windows, unusable)), False
+
+    def _of_header(self) -> Diagnosis | None:
+        return diagnose_header(self._model, self._source.hyperparameters, self._max_seq_len)
+
+    def _of_header_or(self, of_engine: Diagnosis | None) -> Diagnosis | None:
+        """Blame a wrong header before the engine that follows it; the mistake keeps its name."""
+        of_header = self._of_header()
+        if of_header is None or of_engine is None:
+            return of_header or of_engine
+        return replace(of_header, signature=of_engine.signature)
 
     def _check_tensors(self) -> FoundTensors:
         found = self._store.get("tensors", FoundTensors)
@@ -146,7 +156,7 @@ class Ladder:
             undecided=undecided,
             layers=traced.layers,
             storage_cost=traced.storage_cost,
-            diagnosis=findings.diagnosis or traced.diagnosis,
+            diagnosis=findings.diagnosis or self._of_header_or(traced.diagnosis),
         )
         wrong = floats.status == "fail" or traced.wrong_in_float(floats.where.get("arithmetic", ""))
         if self._job.depth == "full" and wrong:

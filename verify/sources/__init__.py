@@ -8,9 +8,9 @@ from pathlib import Path
 from verify.errors import CannotJudgeError
 from verify.sources.options import SourceOptions
 from verify.sources.recognise import KINDS, expect_kind, is_hub_id, recognised
-from verify.sources.source import Hyperparameters, LayerKind, RopeScaling, Source
+from verify.sources.source import Hyperparameters, LayerKind, Merge, RopeScaling, Source
 
-__all__ = ["KINDS", "Hyperparameters", "LayerKind", "RopeScaling", "Source", "SourceOptions", "open_source"]
+__all__ = ["KINDS", "Hyperparameters", "LayerKind", "Merge", "RopeScaling", "Source", "SourceOptions", "open_source"]
 
 
 def open_source(

@@ -87,6 +87,12 @@ class Adapter:
         expect_finite(self._path, f"{module}, merged", made)
         return made
 
+    def parts(self, name: str) -> tuple[torch.Tensor, torch.Tensor, float, float]:
+        """Return A and B of a matrix, float64, its lora_alpha, and what B A is multiplied by."""
+        module = self._modules_by_name[name]
+        a, b = (self._read(module, which) for which in ("lora_A", "lora_B"))
+        return a, b, self._config.alpha_of(module), self._config.scale_of(module)
+
     def _read(self, module: str, which: str) -> torch.Tensor:
         own = f"base_model.model.{module}.{which}.weight"
         tensor = self._shards.read(own)

@@ -58,11 +58,14 @@ class AdapterConfig:
         found = self._matching(self._ranks, module)
         return self.rank if found is None else count(self._where, "rank_pattern", found)
 
+    def alpha_of(self, module: str) -> float:
+        """Return lora_alpha of a module, named as in transformers' model."""
+        found = self._matching(self._alphas, module)
+        return self._alpha if found is None else positive(self._where, "alpha_pattern", found)
+
     def scale_of(self, module: str) -> float:
         """Return what B A is multiplied by: alpha / r, or alpha / sqrt(r) for rank-stabilized LoRA."""
-        found = self._matching(self._alphas, module)
-        alpha = self._alpha if found is None else positive(self._where, "alpha_pattern", found)
-        rank = self.rank_of(module)
+        alpha, rank = self.alpha_of(module), self.rank_of(module)
         return alpha / math.sqrt(rank) if self._rslora else alpha / rank
 
     def selects(self, module: str) -> bool | None:

@@ -27,7 +27,7 @@ from verify.sources.old_buffers import check_frequencies
 from verify.sources.options import NO_OPTIONS, SourceOptions
 from verify.sources.refusal import refusal
 from verify.sources.shards import WHOLE_NAMES, Shards
-from verify.sources.source import Source
+from verify.sources.source import Merge, Source
 from verify.sources.torch_files import identical
 
 _DTYPE_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -62,6 +62,7 @@ class HuggingFaceSource(Source):
         if names.frequencies:
             notes.append("rotary_emb.inv_freq: stored buffers hold what config.json says; they were dropped")
         self._adapter = self._opened_adapter(options)
+        self.has_adapter = self._adapter is not None
         of_adapter = self._adapter.files if self._adapter else {}
         self.files = dict(sorted({**self._directory.digests, **of_adapter}.items()))
         self.notes = (*self._settings.notes, *of_config, *names.notes, *notes)
@@ -106,7 +107,17 @@ class HuggingFaceSource(Source):
         return self._directory.tokenizer()
 
     def tensor(self, name: str) -> torch.Tensor:
-        tensor, hyper = self._widened(name), self.hyperparameters
+        return self._paired(name, self._widened(name))
+
+    def merge(self, name: str) -> Merge | None:
+        if self._adapter is None or not self._adapter.changes(name):
+            return None
+        a, b, alpha, scale = self._adapter.parts(name)
+        return Merge(self._paired(name, self._of_base(name)), a, self._paired(name, b), b, alpha, scale)
+
+    def _paired(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Return rows in llama2.c's order."""
+        hyper = self.hyperparameters
         heads = {"q": hyper.n_heads, "k": hyper.n_kv_heads}
         part = name.rsplit(".", 2)[-2]
         if self._family.interleaved:
@@ -164,6 +175,12 @@ class HuggingFaceSource(Source):
         return self._widened(name)
 
     def _widened(self, name: str) -> torch.Tensor:
+        tensor = self._of_base(name)
+        if self._adapter is not None and self._adapter.changes(name):
+            return self._adapter.merged(name, tensor)
+        return tensor
+
+    def _of_base(self, name: str) -> torch.Tensor:
         own = self._stored_name(name)
         stored = self._shards.read(own)
         expect_finite(self._shards.place(own), own, stored)
@@ -171,8 +188,6 @@ class HuggingFaceSource(Source):
         tensor = stored.to(torch.float32)
         if stored.dtype == torch.float64 and not torch.equal(tensor.double(), stored):
             raise refusal(self._shards.place(own), own, "values that float32 can hold", "others")
-        if self._adapter is not None and self._adapter.changes(name):
-            return self._adapter.merged(name, tensor)
         return tensor
 
     def _stored_name(self, name: str) -> str:

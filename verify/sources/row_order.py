@@ -6,11 +6,12 @@ Hugging Face's: the first of each pair in the first half of its head, the second
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from verify.sources.source import Source
+from verify.sources.source import Merge, Source
 
 _HALVED = ("ajc1",)
 
@@ -48,7 +49,7 @@ class _InHalves(Source):
     def __init__(self, source: Source) -> None:
         self._source = source
         self.kind, self.path, self.files, self.notes = source.kind, source.path, source.files, source.notes
-        self.hyperparameters = source.hyperparameters
+        self.hyperparameters, self.has_adapter = source.hyperparameters, source.has_adapter
 
     def expect_unchanged(self) -> None:
         self._source.expect_unchanged()
@@ -61,6 +62,14 @@ class _InHalves(Source):
         tensor, hyper = self._source.tensor(name), self.hyperparameters
         heads = heads_in(name, hyper.n_heads, hyper.n_kv_heads)
         return tensor[halved(heads, hyper.head_dim)] if heads else tensor
+
+    def merge(self, name: str) -> Merge | None:
+        merge, hyper = self._source.merge(name), self.hyperparameters
+        heads = heads_in(name, hyper.n_heads, hyper.n_kv_heads)
+        if merge is None or not heads:
+            return merge
+        rows = halved(heads, hyper.head_dim)
+        return replace(merge, base=merge.base[rows], b=merge.b[rows])
 
     def dtype(self, name: str) -> str:
         return self._source.dtype(name)

@@ -164,6 +164,22 @@ def _shapes_of_gate(prefix: str, hidden_dim: int, dim: int) -> dict[str, tuple[i
     }
 
 
+@dataclass(frozen=True, eq=False)
+class Merge:
+    """What makes a matrix of a base with an adapter: base + scale * b @ a, and the parts of scale.
+
+    base: float32 (rows, columns); a: float64 (rank, columns); b: float64 (rows, rank). Rows are in the source's
+    order; raw_b has those of b in the adapter's own.
+    """
+
+    base: torch.Tensor
+    a: torch.Tensor
+    b: torch.Tensor
+    raw_b: torch.Tensor
+    alpha: float
+    scale: float
+
+
 class Source(ABC):
     """A checkpoint as the verifier sees it."""
 
@@ -171,6 +187,7 @@ class Source(ABC):
     path: Path
     files: dict[str, str]  # name, relative to a directory's path -> sha256 of each file that was read
     hyperparameters: Hyperparameters
+    has_adapter: bool = False  # whether an adapter is merged into some of the tensors
     notes: tuple[str, ...] = ()  # what was ignored, removed or decided while it was opened, a sentence each
 
     @abstractmethod
@@ -191,6 +208,10 @@ class Source(ABC):
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor in llama2.c's name and RoPE convention, float32, owned by the caller. For a tied model
         "output.weight" is the embedding."""
+
+    def merge(self, name: str) -> Merge | None:  # noqa: ARG002  # sources with an adapter look it up
+        """Return what an adapter merges into a tensor; None if none changes it."""
+        return None
 
     @abstractmethod
     def dtype(self, name: str) -> str:

@@ -189,3 +189,29 @@ def test_neighbours_are_not_called_by_these_names(tmp_path: Path, change: Change
     }
     for names in (MATRICES, [ONE]):
         assert found(tmp_path, change, kind, names).signature not in named
+
+
+@pytest.mark.parametrize(("axis", "what"), [(0, "column"), (1, "row")])
+@pytest.mark.parametrize("kind", ["v1-fp32", "v3-bf16"])
+def test_the_mean_that_was_taken_away_is_named(tmp_path: Path, axis: int, what: str, kind: str) -> None:
+    def centred(w: np.ndarray) -> np.ndarray:
+        w = w + np.float32(0)
+        return w - w.mean(axis=axis, keepdims=True)
+
+    diagnosis = found(tmp_path, centred, kind, ["tok_embeddings.weight"])
+    assert (diagnosis.signature, diagnosis.explained) == ("centred", 0)
+    assert diagnosis.sentence.endswith(f"the source's values minus the mean of each {what}")
+
+
+@pytest.mark.parametrize("kind", ["v2", "v3-bf16"])
+def test_factors_of_columns_are_seen_through_rounding(tmp_path: Path, kind: str) -> None:
+    diagnosis = found(tmp_path, lambda w: w * np.exp(RNG(2).normal(size=w.shape[1]) * 0.3), kind, [ONE])
+    assert (diagnosis.signature, diagnosis.explained) == ("rows-scaled", 0)
+    assert "columns, each multiplied by a factor of its own" in diagnosis.sentence
+
+
+def test_factors_of_columns_with_noise_have_no_name(tmp_path: Path) -> None:
+    def noisy(w: np.ndarray) -> np.ndarray:
+        return w * np.exp(RNG(2).normal(size=w.shape[1]) * 0.3) * (1 + 0.2 * RNG(3).normal(size=w.shape))
+
+    assert found(tmp_path, noisy, "v3-bf16", [ONE]).signature == "no-known-mistake"

@@ -76,6 +76,11 @@ def divided(divisor: float) -> m.InParts:
         (m.to_parts("scale", change=np.square), "scales-squared", "the square of each scale"),
         (
             m.to_parts("int8", change=lambda q: q.reshape(-1, 2)[:, ::-1].reshape(q.shape)),
+            "rows-reordered",
+            "the source's columns in another order: column 0, for example, holds its column 1",
+        ),
+        (
+            m.to_parts("int8", change=lambda q: np.stack([np.roll(row, -n) for n, row in enumerate(q)])),
             "int8-reordered",
             "the right int8 of each tensor in another order",
         ),

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from string import Formatter
 
-from verify.diagnosis import engine_mistakes, mistakes, read_off_mistakes
+from verify.diagnosis import (
+    adapter_mistakes,
+    engine_mistakes,
+    header_mistakes,
+    misread_mistakes,
+    mistakes,
+    read_off_mistakes,
+)
 from verify.diagnosis.engine_mistakes import last_inputs
 from verify.diagnosis.mistakes import Mistake
 
 TABLE = {
     name: value
-    for module in (mistakes, read_off_mistakes, engine_mistakes)
+    for module in (mistakes, adapter_mistakes, misread_mistakes, read_off_mistakes, header_mistakes, engine_mistakes)
     for name, value in vars(module).items()
     if isinstance(value, Mistake)
 }
@@ -20,6 +27,13 @@ TABLE = {
 KEPT = [
     "activation",
     "activation-scaled",
+    "adapter-again",
+    "adapter-elsewhere",
+    "adapter-factor",
+    "adapter-missing",
+    "adapter-rows",
+    "adapter-subtracted",
+    "adapter-turned",
     "another-checkpoint",
     "another-version",
     "attending",
@@ -29,10 +43,14 @@ KEPT = [
     "biases-swapped",
     "big-endian",
     "bit-flipped",
+    "bits-misread",
+    "blocks-reordered",
     "bytes-displaced",
     "bytes-shifted",
     "cache-narrowed",
     "cap-missing",
+    "centred",
+    "changed-values-of-another-tensor",
     "chunks-unmasked",
     "classifier-is-embedding",
     "clipped",
@@ -55,6 +73,8 @@ KEPT = [
     "few-levels",
     "few-rows",
     "first-position",
+    "format-implies",
+    "fp8-unscaled",
     "fp8-with-scales",
     "fused-rows",
     "gate-and-up",
@@ -69,9 +89,15 @@ KEPT = [
     "halves-rounded-up",
     "halves-swapped",
     "head-norm",
+    "header-context",
+    "header-field",
+    "header-scaling",
+    "header-tied",
+    "header-windows",
     "heads-layout",
     "heads-reordered",
     "heads-repeated",
+    "int8-clipped",
     "int8-displaced",
     "int8-last-product",
     "int8-missing",
@@ -79,8 +105,10 @@ KEPT = [
     "int8-negated",
     "int8-offset",
     "int8-reordered",
+    "int8-rounded-otherwise",
     "int8-rounding",
     "int8-scales",
+    "int8-sign-and-magnitude",
     "int8-sums",
     "int8-transposed",
     "int8-unsigned",
@@ -95,6 +123,7 @@ KEPT = [
     "layers-reversed",
     "layers-shifted",
     "layers-swapped",
+    "levels-unscaled",
     "logit-divisor",
     "logits-capped",
     "logits-constant",
@@ -113,6 +142,7 @@ KEPT = [
     "multiplied-by-reciprocal",
     "narrowed",
     "negated",
+    "never-loaded",
     "no-known-mistake",
     "norm-before-missing",
     "norm-centred",
@@ -179,6 +209,7 @@ KEPT = [
     "rounded-to-bf16",
     "rounded-to-fp16",
     "rounded-to-fp8",
+    "rounded-to-levels",
     "rounded-towards-zero",
     "rounded-up",
     "row-tails-zero",
@@ -194,6 +225,7 @@ KEPT = [
     "scaled-and-offset",
     "scaled-by-norm",
     "scales-chosen",
+    "scales-differ",
     "scales-inverted",
     "scales-not-divided",
     "scales-of-another-tensor",
@@ -232,7 +264,9 @@ KEPT = [
     "tables-scaled",
     "tables-shifted",
     "tables-swapped",
+    "tensors-scaled",
     "tensors-swapped",
+    "text-mode",
     "tied-classifier",
     "token-before",
     "tokens-late",
@@ -242,6 +276,7 @@ KEPT = [
     "unrelated-numbers",
     "v-permuted",
     "v1-v2-mixed-up",
+    "values-displaced",
     "values-of-another-tensor",
     "values-reordered",
     "values-zeroed",

@@ -49,14 +49,6 @@ def test_any_order_of_rows_is_recognised_and_never_called_unrelated(tmp_path: Pa
     assert found.sentence.endswith(f"rows in another order: row {row}, for example, holds its row {order[row]}")
 
 
-@pytest.mark.parametrize("kind", ["v0", "v3-bf16"])
-def test_any_order_of_columns_is_recognised(tmp_path: Path, kind: str) -> None:
-    order = np.random.default_rng(2).permutation(RIGHT[W2].shape[1])
-    found = of(tmp_path, W2, RIGHT[W2][:, order], kind)
-    assert found.signature == "rows-reordered"
-    assert "columns in another order" in found.sentence
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("rows", "text"),
@@ -116,7 +108,22 @@ def test_rows_after_an_inserted_or_omitted_one_are_named(
     assert (found.signature, f"from row 3 on one place too far {what}" in found.sentence) == ("rows-displaced", True)
 
 
-def test_rows_that_are_two_places_too_far_are_not_called_displaced_by_one(tmp_path: Path) -> None:
-    right = RIGHT[W2]
-    rows = np.concatenate([right[:3], np.full_like(right[:2], 0.25), right[3:-2]])
+def test_rows_after_several_inserted_or_omitted_ones_are_named(tmp_path: Path) -> None:
+    right, others = RIGHT[W2], np.full_like(RIGHT[W2][:2], 0.25)
+    found = of(tmp_path, W2, np.concatenate([right[:3], others, right[3:-2]]), "v0")
+    assert found.sentence.endswith("from row 3 on 2 places too far down, so that rows 3-4 are others")
+    found = of(tmp_path, W2, np.concatenate([right[3:], others, others[:1]]), "v2")
+    assert found.sentence.endswith("from row 0 on 3 places too far up, so that rows 0-2 are missing")
+
+
+def test_rows_that_are_displaced_by_two_distances_have_no_name(tmp_path: Path) -> None:
+    right, others = RIGHT[W2], np.full_like(RIGHT[W2][:2], 0.25)
+    rows = np.concatenate([right[:3], others, right[3:20], others, right[20:-4]])
     assert of(tmp_path, W2, rows, "v0").signature != "rows-displaced"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_order_of_columns_is_recognised_in_any_storage(tmp_path: Path, kind: str) -> None:
+    order = np.random.default_rng(2).permutation(RIGHT[W2].shape[1])
+    found = of(tmp_path, W2, RIGHT[W2][:, order], kind)
+    assert (found.signature, "columns in another order" in found.sentence) == ("rows-reordered", True)

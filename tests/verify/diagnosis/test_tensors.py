@@ -208,7 +208,8 @@ def test_every_mistake_within_tensors_has_a_seed() -> None:
         "signed-maximum",
     }
     of_test_mixed_rows = {"pairs-exchanged", "shards-joined"}
-    elsewhere = above | of_test_value_fits | of_test_column_groups | of_test_mixed_rows
+    of_test_misreadings = {"bits-misread", "fp8-unscaled", "rounded-to-levels", "levels-unscaled"}
+    elsewhere = above | of_test_value_fits | of_test_column_groups | of_test_mixed_rows | of_test_misreadings
     assert {known.mistake.name for known in TENSOR_MISTAKES} - seeded == elsewhere
 
 

@@ -65,3 +65,27 @@ def test_activations_that_a_recomputation_contradicts_have_a_step_of_their_own()
     assert next_step(check, dataclasses.replace(passing(), checks=(check,))).startswith(
         "Check how the engine rounds activations to int8 and in which order it adds the groups"
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "says", "step"),
+    [
+        ("rope_theta", ", which v2 implies", "Export again in a format that can hold this model: v3 has"),
+        ("group_size", " instead of what was requested", "Export again with the settings that you requested"),
+        ("max_seq_len", "", "Export again with the length that you want, or verify with --max-seq-len"),
+        (
+            "hidden_dim",
+            "",
+            "Verify against the checkpoint that the file was made from; if this is it, fix how hidden_dim",
+        ),
+        ("tied", "", "Fix the value that the exporter writes into the header's field tied: set it where"),
+        ("windowed_layers", "", "header's field windowed_layers: take each layer's own type"),
+        ("rope_scaling_factor", "", "header's field rope_scaling_factor: take it from the source's rope_scaling"),
+        ("rope_scaling_original_max_positions", "", "take original_max_position_embeddings, not max_position"),
+        ("embedding_scale", "", "the exporter writes into the header's field embedding_scale ("),
+    ],
+)
+def test_a_header_field_gets_the_advice_of_its_kind(field: str, says: str, step: str) -> None:
+    detail = f"{field}: expected 1, found 2{says}; other: expected 3, found 4, which v2 implies"
+    check = exact("config", 2, detail, {"field": field, "expected": 1, "found": "2"})
+    assert step in next_step(check, dataclasses.replace(passing(), checks=(check,)))

@@ -273,3 +273,16 @@ def test_half_an_adapter_is_none(
     prepare(adapter)
     with pytest.raises(CannotJudgeError, match=message):
         open_source(saved[0], adapter=adapter)
+
+
+def test_the_parts_of_a_merge_make_the_tensor(saved: tuple[Path, Path, torch.Tensor]) -> None:
+    source = open_source(saved[0], adapter=saved[1])
+    assert source.has_adapter
+    assert not open_source(saved[0]).has_adapter
+    merges = {name: merge for name in source.hyperparameters.shapes() if (merge := source.merge(name)) is not None}
+    assert len(merges) == 14
+    for name, merge in merges.items():
+        made = merge.base.double() + merge.scale * (merge.b @ merge.a)
+        assert torch.allclose(made.float(), source.tensor(name), rtol=1e-6, atol=1e-7)
+        assert torch.equal(merge.b, merge.raw_b) == (name.split(".")[-2] not in ("wq", "wk"))
+        assert (merge.alpha, merge.scale) == (6, 1.5)

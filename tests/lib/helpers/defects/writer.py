@@ -266,6 +266,7 @@ _CONFIG = (
         "the classifier lost",
         misread(tied=True),
         {"config": {"field": "tied"}},
+        "header-tied",
         applies=untied,
     ),
     _writer("another max_seq_len", shortened, {"config": {"field": "max_seq_len"}}),
