@@ -158,13 +158,26 @@ TOKENS_READ = Mistake("tokens-read", by_engine="reads {found}")
 POSITIONS = Mistake("positions", by_engine="rotates {what} by another position: {found}")
 PART_MISSING = Mistake("part-missing", by_engine="has zeros for {found} of {what}")
 HEAD_NORM = Mistake("head-norm", by_engine="{found}, which this model does not")
-LOGITS_CONSTANT = Mistake("logits-constant", by_engine="gives {value} as the logit of tokens {which}")
+LOGITS_CONSTANT = Mistake("logits-constant", by_engine="gives {value} as the logit of {which}")
+LOGITS_PARTLY_OFFSET = Mistake("logits-partly-offset", by_engine="adds {value} to the logit of {which}")
 LOGITS_PARTLY_SCALED = Mistake(
     "logits-partly-scaled", by_engine="multiplies the logits of tokens {which} by {factor:g}, but not those of others"
 )
 LOGITS_OF_OTHERS = Mistake("logits-of-others", by_engine="gives tokens {which} the logits of {others}")
 LOGITS_OF_POSITIONS = Mistake("logits-of-positions", by_engine="gives positions {which} the logits of {others}")
+ROPE_OF_HEADS = Mistake("rope-of-heads", by_engine="rotates {what} {found}")
+ROPE_NARROWED = Mistake("rope-narrowed", by_engine="rounds the {what} of RoPE to {found}")
+QK_NORM_OF_HEADS = Mistake("qk-norm-of-heads", by_engine="normalises {what} {found}")
+SCORES_OF_HEADS = Mistake("scores-of-heads", by_engine="scales attention scores {found}")
+STEPS_ORDER = Mistake("steps-order", by_engine="computes {what} by {found} instead of {expected}")
+CAP_BEFORE_SCALE = Mistake(
+    "cap-before-scale", by_engine="caps attention scores before it scales them instead of after"
+)
+IN_PLACE = Mistake(
+    "in-place", by_engine="writes each row's product with {matrix} over {read}, which later rows still read"
+)
 SCALE_PLACE = Mistake("scale-place", by_engine="multiplies each group of weights of {what} by the scale of {found}")
+WEIGHTS_READ = Mistake("weights-read", by_engine="reads the int8 weights of {what} {found}")
 INT8_SUMS = Mistake("int8-sums", by_engine="holds sums of int8 products in {found}")
 STAGE_SCALED = Mistake("stage-scaled", by_engine="multiplies {what} by {factor:.8g}")
 STAGE_NARROWED = Mistake("stage-narrowed", by_engine="rounds {what} to {found}")
@@ -204,6 +217,13 @@ EXPERTS_NORMALIZED = Mistake(
 )
 EXPERTS_CHOSEN = Mistake("experts-chosen", by_engine="chooses {found} experts at each position instead of {expected}")
 EXPERTS_ORDER = Mistake("experts-order", by_engine="multiplies by the matrices of {found} instead of the chosen ones")
+EXPERTS_ROUTED = Mistake("experts-routed", by_engine="chooses experts {found}")
+EXPERTS_SHARES = Mistake(
+    "experts-shares", by_engine="multiplies what the chosen experts give by {found} instead of their shares"
+)
+EXPERTS_INPUTS = Mistake(
+    "experts-inputs", by_engine="multiplies what experts read by their shares, instead of what they give"
+)
 CAP_MISSING = Mistake("cap-missing", by_engine="does not cap the {what} at {cap}")
 
 
