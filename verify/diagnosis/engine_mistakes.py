@@ -157,6 +157,7 @@ ATTENDING = Mistake("attending", by_engine="attends {found}")
 TOKENS_READ = Mistake("tokens-read", by_engine="reads {found}")
 POSITIONS = Mistake("positions", by_engine="rotates {what} by another position: {found}")
 PART_MISSING = Mistake("part-missing", by_engine="has zeros for {found} of {what}")
+PART_LEFT = Mistake("part-left", by_engine="leaves {found} of {what} as they were: {before}")
 HEAD_NORM = Mistake("head-norm", by_engine="{found}, which this model does not")
 LOGITS_CONSTANT = Mistake("logits-constant", by_engine="gives {value} as the logit of {which}")
 LOGITS_PARTLY_OFFSET = Mistake("logits-partly-offset", by_engine="adds {value} to the logit of {which}")
@@ -217,7 +218,7 @@ EXPERTS_NORMALIZED = Mistake(
 )
 EXPERTS_CHOSEN = Mistake("experts-chosen", by_engine="chooses {found} experts at each position instead of {expected}")
 EXPERTS_ORDER = Mistake("experts-order", by_engine="multiplies by the matrices of {found} instead of the chosen ones")
-EXPERTS_ROUTED = Mistake("experts-routed", by_engine="chooses experts {found}")
+EXPERTS_ROUTED = Mistake("experts-routed", by_engine="routes each position {found}")
 EXPERTS_SHARES = Mistake(
     "experts-shares", by_engine="multiplies what the chosen experts give by {found} instead of their shares"
 )

@@ -35,6 +35,9 @@ def of_experts(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference
             yield MistakenReference(m.EXPERTS_CHOSEN, sentence, chosen, load)
     for mistake, changes in ((m.EXPERTS_ROUTED, _ROUTINGS), (m.EXPERTS_SHARES, _SHARES)):
         for found, change in changes.items():
+            # a share that is not normalised is the same if one expert is chosen
+            if found == _LARGEST_ALONE and not hyper.experts_normalized:
+                continue
             sentence = mistake.of_engine(found=found)
             yield MistakenReference(mistake, sentence, hyper, load, run=rewired(change))
     sentence = m.EXPERTS_INPUTS.of_engine()
@@ -109,15 +112,16 @@ _ROUTINGS: dict[str, Rewire] = {
     "by the stream before the norm": _routed_by(lambda seen: seen.middle),
     "by the normed input of attention": _routed_by(lambda seen: seen.made["attention_norm"]),
     "by the stream before the layer": _routed_by(lambda seen: seen.x),
-    "by the position before": _choosing(_late),
-    "at every position as at position 0": _choosing(lambda y: y[:, :1].expand_as(y)),
+    "as the position before": _choosing(_late),
+    "as position 0": _choosing(lambda y: y[:, :1].expand_as(y)),
     "to the experts with the smallest logits": _choosing(torch.neg),
     "to the experts with the largest magnitudes of logits": _choosing(torch.abs),
     "always to the first experts": _choosing(lambda y: y - 1e4 * torch.arange(y.shape[-1])),
     "always to the last experts": _choosing(lambda y: y + 1e4 * torch.arange(y.shape[-1])),
-    "without the last expert": _choosing(lambda y: torch.cat((y[..., :-1], y[..., -1:] - 1e9), dim=-1)),
-    "without the first expert": _choosing(lambda y: torch.cat((y[..., :1] - 1e9, y[..., 1:]), dim=-1)),
+    "never to the last expert": _choosing(lambda y: torch.cat((y[..., :-1], y[..., -1:] - 1e9), dim=-1)),
+    "never to the first expert": _choosing(lambda y: torch.cat((y[..., :1] - 1e9, y[..., 1:]), dim=-1)),
 }
+_LARGEST_ALONE = "the largest share, or by 0"
 _SHARES: dict[str, Rewire] = {
     "1": _sharing(lambda _logits, own: torch.ones_like(own)),
     "equal shares": _sharing(lambda _logits, own: 1 / (own > 0).sum(-1, keepdim=True).expand_as(own)),
@@ -130,7 +134,7 @@ _SHARES: dict[str, Rewire] = {
         lambda _logits, own: torch.softmax(torch.where(own > 0, own, -torch.inf), dim=-1)
     ),
     "their shares in reverse order": _sharing(lambda _logits, own: _reversed(own)),
-    "the largest share, or by 0": _sharing(lambda _logits, own: torch.where(_largest(own), own, 0.0)),
+    _LARGEST_ALONE: _sharing(lambda _logits, own: torch.where(_largest(own), own, 0.0)),
     "0 if theirs is the largest share, or by their own": _sharing(
         lambda _logits, own: torch.where(_largest(own), 0.0, own)
     ),

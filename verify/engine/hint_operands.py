@@ -60,6 +60,10 @@ def of_operands(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReferenc
             sentence = m.WRONG_SUM.of_engine(added=NAMES[added], found=found, expected=NAMES[stream])
             run = rewired(_added_to(total, added, operand))
             yield MistakenReference(m.WRONG_SUM, sentence, hyper, load, run=run)
+        sentence = m.WRONG_SUM.of_engine(added=NAMES[added], found="twice the stream", expected=NAMES[stream])
+        yield MistakenReference(
+            m.WRONG_SUM, sentence, hyper, load, run=rewired(_added_to(total, added, _twice(stream)))
+        )
 
 
 def _width(hyper: Hyperparameters, name: str) -> int:
@@ -107,6 +111,10 @@ def _unweighted(normed: torch.Tensor, seen: LayerSoFar, block: str) -> torch.Ten
 
 def _made(name: str) -> Operand:
     return lambda seen: seen.x if name == "x" else seen.made.get(name)
+
+
+def _twice(name: str) -> Operand:
+    return lambda seen: 2 * (seen.x if name == "x" else seen.made[name])
 
 
 def _before(name: str) -> Operand:

@@ -47,15 +47,19 @@ def _of_sets(
     hyper: Hyperparameters, load: Load, group_size: int, sets: dict[str, tuple[str, ...]]
 ) -> Iterator[MistakenReference]:
     placed = {found: _placed(place) for found, place in _places(hyper, group_size).items()}
+    others = _of_others(hyper, load, group_size)
     # a tied classifier is read by itself
     untied, right = replace(hyper, tied=False), llama.classifier(hyper)
     for mistake, held in (
         (m.SCALE_PLACE, placed),
-        (m.SCALE_PLACE, _of_others(hyper, load, group_size)),
+        (m.SCALE_PLACE, others),
         (m.WEIGHTS_READ, _READ),
     ):
         for found, dequantize in held.items():
             for what, endings in sets.items():
+                # other matrices of a layer are those of its own kinds
+                if held is others and not set(endings) <= set(_KINDS.values()):
+                    continue
                 wrong = _read(load, right, endings, dequantize, group_size)
                 yield MistakenReference(mistake, mistake.of_engine(what=what, found=found), untied, wrong)
 

@@ -40,9 +40,9 @@ _NEAR = 3.0
 _LEFT = 0.3
 # The share that may remain of a mistake that rounds, where float32 and float64 may round to different sides.
 _LEFT_BY_ROUNDING = 0.1
-# One rounding that turns in float32 is followed by others. So a mistake that rounds is also near where the engine is
-# as far from it as its own logits are, after they are moved slightly, times this; but no more than such a share of the
-# difference may remain.
+# One rounding that turns in float32 is followed by others. So a mistake that rounds is also near if the engine is no
+# further from it than this many times what a slight move makes of its own logits. Then such a share of the difference
+# may remain at most.
 _AS_ITSELF, _MOST_LEFT = 1.5, 0.85
 # By what embeddings are multiplied to move them: a few roundings of float32.
 _SLIGHTLY = tuple(1 + step * 2.0**-22 for step in (0, -1, 1, 2))
