@@ -56,7 +56,6 @@ def _places(hyper: Hyperparameters, first: int) -> dict[str, Place]:
         )
     if hyper.n_layers > 2:
         found["has one cache of {what} for each two layers"] = lambda layer, position: (layer // 2, position)
-    found["writes {what} of every position to the first place of its cache"] = lambda layer, _position: (layer, 0)
     stride = hyper.max_seq_len // hyper.n_kv_heads
     # before that, nothing overlaps
     if hyper.n_kv_heads > 1 and hyper.n_layers > 1 and first == stride:

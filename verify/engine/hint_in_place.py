@@ -39,8 +39,8 @@ def _in_place(result: str, matrix: str, right: str) -> Rewire:
         unread = x @ first.triu().T + bias[:both]
         # the rows so far are already there: (I - L) y = U x
         left = torch.eye(both, dtype=x.dtype) - first[:, :both].tril(-1)
-        made = torch.linalg.solve_triangular(left, unread.flatten(0, -2).T, upper=False, unitriangular=True).T
-        made = made.reshape(unread.shape)
+        rows = torch.linalg.solve_triangular(left, unread.flatten(0, -2).T, upper=False, unitriangular=True)
+        made: torch.Tensor = rows.T.reshape(unread.shape)
         if not len(rest):
             return made
         over = torch.cat((made, x[..., both:]), dim=-1)

@@ -45,11 +45,11 @@ def of_parts(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
         return MistakenReference(m.PART_MISSING, sentence, hyper, load, run=rewired(_changed(names, change)))
 
     for name in _STAGES:
-        for found, missing in _lanes_and_shares().items():
-            yield made(NAMES[name], found, (name,), _without(missing))
+        for found, places in _lanes_and_shares().items():
+            yield made(NAMES[name], found, (name,), _without(places))
     for name, what in _OF_HEADS.items():
-        for found, missing in _of_each_head().items():
-            within = _by_head(hyper.head_dim, _without(missing))
+        for found, places in _of_each_head().items():
+            within = _by_head(hyper.head_dim, _without(places))
             yield made(what, f"{found} of each head", (name,), within)
         heads = hyper.n_kv_heads if name in _KEYS else hyper.n_heads
         for found, missing in _heads_missing(heads).items():

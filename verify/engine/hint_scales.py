@@ -86,7 +86,6 @@ def _places(hyper: Hyperparameters, group_size: int) -> dict[str, Place]:
         ),
         "every second group": lambda row, group, _rows, groups: row * groups + group // 2 * 2,
         "the group at twice the place": lambda row, group, _rows, groups: 2 * (row * groups + group),
-        "the group at half the place": lambda row, group, _rows, groups: (row * groups + group) // 2,
         "half of the group's place within the row": lambda row, group, _rows, groups: row * groups + group // 2,
         "every second row": lambda row, group, _rows, groups: row // 2 * 2 * groups + group,
         "the group after in the row (the last its own)": lambda row, group, _rows, groups: (
@@ -153,16 +152,16 @@ def _renamed(name: str, to: Callable[[int, str], tuple[int, str]]) -> str:
 
 # What is read of a group, if not its int8 values times its scale.
 _READ: dict[str, Dequantize] = {
-    "without its scales": lambda q, _scale, _name: q,
-    "times its scales twice": lambda q, scale, _name: q * scale.unsqueeze(-1).square(),
-    "with its scales rounded to fp16": lambda q, scale, _name: q * scale.unsqueeze(-1).half().to(q.dtype),
-    "with its scales rounded to bf16": lambda q, scale, _name: q * scale.unsqueeze(-1).bfloat16().to(q.dtype),
+    "without their scales": lambda q, _scale, _name: q,
+    "times their scales twice": lambda q, scale, _name: q * scale.unsqueeze(-1).square(),
+    "with their scales rounded to fp16": lambda q, scale, _name: q * scale.unsqueeze(-1).half().to(q.dtype),
+    "with their scales rounded to bf16": lambda q, scale, _name: q * scale.unsqueeze(-1).bfloat16().to(q.dtype),
     "with int8 values as unsigned ones": lambda q, scale, _name: q.remainder(256) * scale.unsqueeze(-1),
     "with int8 values less 128": lambda q, scale, _name: (q - 128) * scale.unsqueeze(-1),
     "with int8 values plus 1": lambda q, scale, _name: (q + 1) * scale.unsqueeze(-1),
     "with magnitudes of int8 values": lambda q, scale, _name: q.abs() * scale.unsqueeze(-1),
     "without the last value of each group": lambda q, scale, _name: _but_last(q) * scale.unsqueeze(-1),
-    "without the last group of each row's scale": lambda q, scale, _name: q * _last_group_one(scale).unsqueeze(-1),
+    "with 1 for the scale of each row's last group": lambda q, scale, _name: q * _last_group_one(scale).unsqueeze(-1),
     "with scales of groups that are twice as long": lambda q, scale, _name: _longer(q, scale, 2),
     "with scales of groups that are half as long": lambda q, scale, _name: _shorter(q, scale),
     "with scales of groups that are 4 times as long": lambda q, scale, _name: _longer(q, scale, 4),
@@ -178,18 +177,21 @@ def _last_group_one(scale: torch.Tensor) -> torch.Tensor:
 
 
 def _longer(q: torch.Tensor, scale: torch.Tensor, times: int) -> torch.Tensor:
-    return q * scale.flatten()[torch.arange(scale.numel()) // times].view(*scale.shape, 1)
+    read: torch.Tensor = q * scale.flatten()[torch.arange(scale.numel()) // times].view(*scale.shape, 1)
+    return read
 
 
 def _shorter(q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     size = q.shape[-1]
     taken = torch.arange(q.numel()) // max(1, size // 2) % scale.numel()
-    return q * scale.flatten()[taken].view(q.shape)
+    read: torch.Tensor = q * scale.flatten()[taken].view(q.shape)
+    return read
 
 
 def scales_of(weights: torch.Tensor, group_size: int) -> torch.Tensor:
     """Return the scales (rows, groups) of a Q8_0 matrix: the largest int8 of a group is 127."""
-    return weights.unflatten(-1, (-1, group_size)).abs().amax(dim=-1) / 127
+    scales: torch.Tensor = weights.unflatten(-1, (-1, group_size)).abs().amax(dim=-1) / 127
+    return scales
 
 
 def _read(load: Load, classifier: str, endings: tuple[str, ...], dequantize: Dequantize, group_size: int) -> Load:

@@ -168,7 +168,7 @@ def of_omitted_rows(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefe
         for lane in (lanes - 1, 0):
             which = f"every {'second' if lanes == 2 else f'{lanes}th'} input, from input {lane} on,"
             sentence = m.LAST_INPUTS_DROPPED.of_engine(which=which)
-            masked = _masked(load, classifier, 1, lambda place, _count, lanes=lanes, lane=lane: place % lanes == lane)
+            masked = _masked(load, classifier, 1, partial(_of_lane, lanes, lane))
             yield MistakenReference(m.LAST_INPUTS_DROPPED, sentence, untied, masked)
     rows: dict[str, Missing] = {
         "the last row": lambda place, count: place == count - 1,
@@ -185,6 +185,10 @@ def of_omitted_rows(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefe
     for what, missing in rows.items():
         sentence = m.PART_MISSING.of_engine(found=what, what="every product")
         yield MistakenReference(m.PART_MISSING, sentence, untied, _masked(load, classifier, 0, missing))
+
+
+def _of_lane(lanes: int, lane: int, place: torch.Tensor, _count: int) -> torch.Tensor:
+    return place % lanes == lane
 
 
 def _masked(load: Load, classifier: str, dim: int, missing: Missing) -> Load:

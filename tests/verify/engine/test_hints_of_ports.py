@@ -1,4 +1,4 @@
-"""Mistakes of ports, in an engine that shares no code with the reference, get their own names; what is near gets none."""
+"""Mistakes of ports, in an engine that shares no code with the reference, get their names; what is near gets none."""
 
 from __future__ import annotations
 
