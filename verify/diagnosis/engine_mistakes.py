@@ -124,6 +124,7 @@ NORM_TWICE = Mistake("norm-twice", by_engine="applies the final norm twice")
 NORM_CENTRED = Mistake(
     "norm-centred", by_engine="subtracts the mean in its norms, as LayerNorm does, which RMSNorm does not"
 )
+LAYERS_ORDER = Mistake("layers-order", by_engine="runs {found}")
 LAYER_MISSING = Mistake("layer-missing", by_engine="omits layer {layer}")
 LOGITS_SCALED = Mistake("logits-scaled", by_engine="{how} the logits by {factor}")
 LOGITS_OFFSET = Mistake("logits-offset", by_engine="adds {offset} to every logit")
@@ -205,6 +206,11 @@ QUERY_SCALE_MISSING = Mistake("query-scale-missing", by_engine="does not scale q
 WINDOW_OFF = Mistake("window-off", by_engine="attends to {found} positions in windowed layers instead of {expected}")
 WINDOW_IGNORED = Mistake("window-ignored", by_engine="ignores the window of {count} positions")
 WINDOW_EVERYWHERE = Mistake("window-everywhere", by_engine="applies the window of {count} positions in every layer")
+WINDOW_LAYERS = Mistake("window-layers", by_engine="applies the window of {count} positions in {found}")
+WINDOW_BLOCKS = Mistake(
+    "window-blocks", by_engine="attends in windowed layers only within each block of {count} positions"
+)
+CAP_FORMULA = Mistake("cap-formula", by_engine="computes {found} instead of {cap} * tanh(score / {cap})")
 EMBEDDING_SCALE = Mistake("embedding-scale", by_engine="multiplies embeddings by {found} instead of {expected}")
 SCORE_SCALE_IGNORED = Mistake(
     "score-scale-ignored", by_engine="divides scores by sqrt(head_dim) instead of multiplying them by {expected}"

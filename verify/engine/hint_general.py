@@ -14,6 +14,7 @@ from verify.diagnosis.mistakes import Mistake
 from verify.engine.hint_angles import of_angles
 from verify.engine.hint_attending import of_attending
 from verify.engine.hint_in_place import of_in_place
+from verify.engine.hint_layers import of_orders
 from verify.engine.hint_operands import of_operands
 from verify.engine.hint_parts import of_leftovers, of_parts
 from verify.engine.hint_precision import of_precision
@@ -54,6 +55,7 @@ def general_references(
     yield from of_angles(hyper, load)
     yield from of_in_place(hyper, load)
     yield from of_omitted_rows(hyper, load)
+    yield from of_orders(hyper, load)
     yield from of_tokens(hyper, load, tokens, first)
     yield from of_positions(hyper, load, first)
     yield from of_attending(hyper, load, first)

@@ -82,6 +82,7 @@ def _operands(hyper: Hyperparameters, result: str, right: str) -> Iterator[tuple
     if right in _NORMED:
         yield from _norms(right)
     yield f"{NAMES[right]} of the layer before", _before(right)
+    yield f"{NAMES[right]} of the layer before, and zeros in the first one", _before_or_zeros(right)
     yield f"{NAMES[right]} of the position before", _late(right)
 
 
@@ -119,6 +120,15 @@ def _twice(name: str) -> Operand:
 
 def _before(name: str) -> Operand:
     return lambda seen: seen.before.get("x" if name == "x" else name)
+
+
+def _before_or_zeros(name: str) -> Operand:
+    def before(seen: LayerSoFar) -> torch.Tensor | None:
+        own = seen.x if name == "x" else seen.made.get(name)
+        taken = seen.before.get(name)
+        return torch.zeros_like(own) if taken is None and own is not None else taken
+
+    return before
 
 
 def _late(name: str) -> Operand:

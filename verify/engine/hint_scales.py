@@ -114,14 +114,16 @@ def _placed(place: Place) -> Dequantize:
 
 def _of_others(hyper: Hyperparameters, load: Load, group_size: int) -> dict[str, Dequantize]:
     """Return scales of another matrix, from the same place."""
-    kinds = [matrix for matrix, _ in PRODUCTS.values() if f"layers.0.{matrix}.weight" in hyper.shapes()]
+    shapes = hyper.shapes()
+    kinds = [matrix for matrix, _ in PRODUCTS.values() if f"layers.0.{matrix}.weight" in shapes]
     before = {kind: kinds[number - 1] for number, kind in enumerate(kinds)}
     after = {kind: kinds[(number + 1) % len(kinds)] for number, kind in enumerate(kinds)}
     count = hyper.n_layers
 
     def other(of: Callable[[str], str]) -> Dequantize:
         def made(q: torch.Tensor, scale: torch.Tensor, name: str) -> torch.Tensor:
-            taken = scales_of(load(of(name)), group_size).flatten()
+            # layers with experts have other matrices than those without
+            taken = scales_of(load(of(name) if of(name) in shapes else name), group_size).flatten()
             return q * taken[torch.arange(scale.numel()) % taken.numel()].view(scale.shape).unsqueeze(-1)
 
         return made

@@ -30,6 +30,12 @@ def of_some_tokens(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str
         made = right.copy()
         made[:, wrong] = right[:, wrong] * found
         yield m.LOGITS_PARTLY_SCALED, m.LOGITS_PARTLY_SCALED.of_engine(which=which, factor=found), made
+    if len(right) > 1 and not wrong.all():
+        for start, words in ((right[:1], ""), (0 * right[:1], ", and 0 at position 0")):
+            made = right.copy()
+            made[:, wrong] = np.concatenate((start, right[:-1]))[:, wrong]
+            sentence = m.LOGITS_OF_OTHERS.of_engine(which=which, others=f"the position before{words}")
+            yield m.LOGITS_OF_OTHERS, sentence, made
     if len(right) > 1:
         yield from _others(right, engine, wrong, which)
         yield from _some_positions(right, engine, size)
