@@ -151,7 +151,7 @@ STAGE_FUNCTION = Mistake("stage-function", by_engine="applies {found} to {what}"
 STAGE_CLIPPED = Mistake(
     "stage-clipped",
     by_engine="clips {what} to +-{found}",
-    numbers=(1.0, 2.0, 3.0, 5.0, 6.0, 8.0, 10.0, 20.0, 50.0, 100.0),
+    numbers=(1.0, 3.0, 6.0, 10.0, 50.0, 100.0),
 )
 STAGE_LATE = Mistake("stage-late", by_engine="takes {what} from {found}")
 ATTENDING = Mistake("attending", by_engine="attends {found}")

@@ -36,7 +36,7 @@ def of_angles(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]
         for table in _TABLES:
             sentence = m.ROPE_NARROWED.of_engine(what=_listed(table), found=found)
             rotate = rotating(_rounded(table, narrow), "q", "k")
-            yield MistakenReference(m.ROPE_NARROWED, sentence, hyper, load, rotate, coarse=True)
+            yield MistakenReference(m.ROPE_NARROWED, sentence, hyper, load, rotate, coarse=True, shared=True)
 
 
 def _listed(table: tuple[str, ...]) -> str:

@@ -112,7 +112,13 @@ def in_one_layer(
 
 def _is_of_layers(reference: MistakenReference) -> bool:
     """Return whether a mistake can be in one layer alone."""
-    elsewhere = reference.order or reference.one_by_one or reference.tokens or reference.before is not None
+    elsewhere = (
+        reference.shared
+        or reference.order
+        or reference.one_by_one
+        or reference.tokens
+        or reference.before is not None
+    )
     return not elsewhere and not reference.whole and reference.chunk == 1
 
 

@@ -50,7 +50,8 @@ def of_orders(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]
         sentence = m.LAYERS_ORDER.of_engine(found=f"layer {layer} twice")
         order = layers[: layer + 1] + layers[layer:]
         yield MistakenReference(m.LAYERS_ORDER, sentence, hyper, load, order=order)
-    for layer in layers[:-1]:
+    # of two layers that is the reverse order
+    for layer in layers[:-1] if len(layers) > 2 else ():
         sentence = m.LAYERS_ORDER.of_engine(found=f"layer {layer + 1} before layer {layer}")
         order = (*layers[:layer], layer + 1, layer, *layers[layer + 2 :])
         yield MistakenReference(m.LAYERS_ORDER, sentence, hyper, load, order=order)

@@ -32,7 +32,7 @@ _LEFT: dict[str, tuple[str, Callable[[LayerSoFar], torch.Tensor | None]]] = {
     "ffn_norm": ("the stream before the norm", lambda seen: seen.middle),
 }
 # Parts of threads that are neither among the last elements nor each other: which of how many.
-_SHARES = ((0, 2), (0, 3), (1, 3), (0, 4), (1, 4), (2, 4), *((share, 8) for share in range(8)))
+_SHARES = ((0, 2), (0, 3), (1, 3), (0, 4), (1, 4), (2, 4))
 # (places of elements, their number) -> which are missing
 Missing = Callable[[torch.Tensor, int], torch.Tensor]
 

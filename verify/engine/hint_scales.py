@@ -61,7 +61,8 @@ def _of_sets(
                 if held is others and not set(endings) <= set(_KINDS.values()):
                     continue
                 wrong = _read(load, right, endings, dequantize, group_size)
-                yield MistakenReference(mistake, mistake.of_engine(what=what, found=found), untied, wrong)
+                sentence = mistake.of_engine(what=what, found=found)
+                yield MistakenReference(mistake, sentence, untied, wrong, shared=sets is _SETS)
 
 
 def _places(hyper: Hyperparameters, group_size: int) -> dict[str, Place]:

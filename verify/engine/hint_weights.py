@@ -169,7 +169,7 @@ def of_omitted_rows(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefe
             which = f"every {'second' if lanes == 2 else f'{lanes}th'} input, from input {lane} on,"
             sentence = m.LAST_INPUTS_DROPPED.of_engine(which=which)
             masked = _masked(load, classifier, 1, partial(_of_lane, lanes, lane))
-            yield MistakenReference(m.LAST_INPUTS_DROPPED, sentence, untied, masked)
+            yield MistakenReference(m.LAST_INPUTS_DROPPED, sentence, untied, masked, shared=True)
     rows: dict[str, Missing] = {
         "the last row": lambda place, count: place == count - 1,
         "the first row": lambda place, _count: place == 0,
@@ -184,7 +184,7 @@ def of_omitted_rows(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefe
         )
     for what, missing in rows.items():
         sentence = m.PART_MISSING.of_engine(found=what, what="every product")
-        yield MistakenReference(m.PART_MISSING, sentence, untied, _masked(load, classifier, 0, missing))
+        yield MistakenReference(m.PART_MISSING, sentence, untied, _masked(load, classifier, 0, missing), shared=True)
 
 
 def _of_lane(lanes: int, lane: int, place: torch.Tensor, _count: int) -> torch.Tensor:
