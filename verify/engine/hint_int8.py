@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -94,8 +95,12 @@ def _of_sizes(hyper: Hyperparameters, load: Load, right: Int8Rounding) -> Iterat
             sentence = m.INT8_SCALES.of_engine(
                 what=f"has scales for groups of activations that are {words} the file's"
             )
-            inputs = replace(right, size_of=lambda matrix, times=times: int(right.size_of(matrix) * times))
+            inputs = replace(right, size_of=partial(_times, right.size_of, times))
             yield MistakenReference(m.INT8_SCALES, sentence, hyper, load, inputs=inputs)
+
+
+def _times(size_of: GroupSize, times: float, matrix: str) -> int:
+    return int(size_of(matrix) * times)
 
 
 def _scalings(right: Int8Rounding) -> dict[str, Int8Rounding]:
