@@ -124,6 +124,7 @@ NORM_TWICE = Mistake("norm-twice", by_engine="applies the final norm twice")
 NORM_CENTRED = Mistake(
     "norm-centred", by_engine="subtracts the mean in its norms, as LayerNorm does, which RMSNorm does not"
 )
+LAYERS_ORDER = Mistake("layers-order", by_engine="runs {found}")
 LAYER_MISSING = Mistake("layer-missing", by_engine="omits layer {layer}")
 LOGITS_SCALED = Mistake("logits-scaled", by_engine="{how} the logits by {factor}")
 LOGITS_OFFSET = Mistake("logits-offset", by_engine="adds {offset} to every logit")
@@ -150,21 +151,35 @@ STAGE_FUNCTION = Mistake("stage-function", by_engine="applies {found} to {what}"
 STAGE_CLIPPED = Mistake(
     "stage-clipped",
     by_engine="clips {what} to +-{found}",
-    numbers=(1.0, 2.0, 3.0, 5.0, 6.0, 8.0, 10.0, 20.0, 50.0, 100.0),
+    numbers=(1.0, 3.0, 6.0, 10.0, 50.0, 100.0),
 )
 STAGE_LATE = Mistake("stage-late", by_engine="takes {what} from {found}")
 ATTENDING = Mistake("attending", by_engine="attends {found}")
 TOKENS_READ = Mistake("tokens-read", by_engine="reads {found}")
 POSITIONS = Mistake("positions", by_engine="rotates {what} by another position: {found}")
 PART_MISSING = Mistake("part-missing", by_engine="has zeros for {found} of {what}")
+PART_LEFT = Mistake("part-left", by_engine="leaves {found} of {what} as they were: {before}")
 HEAD_NORM = Mistake("head-norm", by_engine="{found}, which this model does not")
-LOGITS_CONSTANT = Mistake("logits-constant", by_engine="gives {value} as the logit of tokens {which}")
+LOGITS_CONSTANT = Mistake("logits-constant", by_engine="gives {value} as the logit of {which}")
+LOGITS_PARTLY_OFFSET = Mistake("logits-partly-offset", by_engine="adds {value} to the logit of {which}")
 LOGITS_PARTLY_SCALED = Mistake(
     "logits-partly-scaled", by_engine="multiplies the logits of tokens {which} by {factor:g}, but not those of others"
 )
 LOGITS_OF_OTHERS = Mistake("logits-of-others", by_engine="gives tokens {which} the logits of {others}")
 LOGITS_OF_POSITIONS = Mistake("logits-of-positions", by_engine="gives positions {which} the logits of {others}")
+ROPE_OF_HEADS = Mistake("rope-of-heads", by_engine="rotates {what} {found}")
+ROPE_NARROWED = Mistake("rope-narrowed", by_engine="rounds the {what} of RoPE to {found}")
+QK_NORM_OF_HEADS = Mistake("qk-norm-of-heads", by_engine="normalises {what} {found}")
+SCORES_OF_HEADS = Mistake("scores-of-heads", by_engine="scales attention scores {found}")
+STEPS_ORDER = Mistake("steps-order", by_engine="computes {what} by {found} instead of {expected}")
+CAP_BEFORE_SCALE = Mistake(
+    "cap-before-scale", by_engine="caps attention scores before it scales them instead of after"
+)
+IN_PLACE = Mistake(
+    "in-place", by_engine="writes each row's product with {matrix} over {read}, which later rows still read"
+)
 SCALE_PLACE = Mistake("scale-place", by_engine="multiplies each group of weights of {what} by the scale of {found}")
+WEIGHTS_READ = Mistake("weights-read", by_engine="reads the int8 weights of {what} {found}")
 INT8_SUMS = Mistake("int8-sums", by_engine="holds sums of int8 products in {found}")
 STAGE_SCALED = Mistake("stage-scaled", by_engine="multiplies {what} by {factor:.8g}")
 STAGE_NARROWED = Mistake("stage-narrowed", by_engine="rounds {what} to {found}")
@@ -191,6 +206,11 @@ QUERY_SCALE_MISSING = Mistake("query-scale-missing", by_engine="does not scale q
 WINDOW_OFF = Mistake("window-off", by_engine="attends to {found} positions in windowed layers instead of {expected}")
 WINDOW_IGNORED = Mistake("window-ignored", by_engine="ignores the window of {count} positions")
 WINDOW_EVERYWHERE = Mistake("window-everywhere", by_engine="applies the window of {count} positions in every layer")
+WINDOW_LAYERS = Mistake("window-layers", by_engine="applies the window of {count} positions in {found}")
+WINDOW_BLOCKS = Mistake(
+    "window-blocks", by_engine="attends in windowed layers only within each block of {count} positions"
+)
+CAP_FORMULA = Mistake("cap-formula", by_engine="computes {found} instead of {cap} * tanh(score / {cap})")
 EMBEDDING_SCALE = Mistake("embedding-scale", by_engine="multiplies embeddings by {found} instead of {expected}")
 SCORE_SCALE_IGNORED = Mistake(
     "score-scale-ignored", by_engine="divides scores by sqrt(head_dim) instead of multiplying them by {expected}"
@@ -204,6 +224,13 @@ EXPERTS_NORMALIZED = Mistake(
 )
 EXPERTS_CHOSEN = Mistake("experts-chosen", by_engine="chooses {found} experts at each position instead of {expected}")
 EXPERTS_ORDER = Mistake("experts-order", by_engine="multiplies by the matrices of {found} instead of the chosen ones")
+EXPERTS_ROUTED = Mistake("experts-routed", by_engine="routes each position {found}")
+EXPERTS_SHARES = Mistake(
+    "experts-shares", by_engine="multiplies what the chosen experts give by {found} instead of their shares"
+)
+EXPERTS_INPUTS = Mistake(
+    "experts-inputs", by_engine="multiplies what experts read by their shares, instead of what they give"
+)
 CAP_MISSING = Mistake("cap-missing", by_engine="does not cap the {what} at {cap}")
 
 

@@ -56,8 +56,6 @@ def of_frequencies(hyper: Hyperparameters, load: Load) -> Iterator[MistakenRefer
 
 # Changes of the angles themselves, by what an engine then does with frequencies.
 _ANGLES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "and rounds angles to bf16": lambda angles: angles.bfloat16().double(),
-    "and rounds angles to fp16": lambda angles: angles.half().double(),
     "and takes angles for degrees": torch.deg2rad,
     "and rounds angles to whole numbers": torch.round,
 }

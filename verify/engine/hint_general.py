@@ -11,14 +11,20 @@ from typing import NamedTuple
 import torch
 
 from verify.diagnosis.mistakes import Mistake
+from verify.engine.hint_angles import of_angles
 from verify.engine.hint_attending import of_attending
+from verify.engine.hint_in_place import of_in_place
+from verify.engine.hint_layers import of_orders
 from verify.engine.hint_operands import of_operands
-from verify.engine.hint_parts import of_parts
+from verify.engine.hint_parts import of_leftovers, of_parts
 from verify.engine.hint_precision import of_precision
 from verify.engine.hint_reference import Load, MistakenReference, embedded, head_of, layer_of
-from verify.engine.hint_scales import of_scales
+from verify.engine.hint_repeated import of_repeated
+from verify.engine.hint_scales import of_scales, of_scales_of_kinds
 from verify.engine.hint_stages import of_stages
+from verify.engine.hint_steps import of_steps
 from verify.engine.hint_tokens import of_positions, of_tokens
+from verify.engine.hint_weights import of_omitted_rows
 from verify.engine.hints import NO_TOKENS
 from verify.oracle import llama
 from verify.sources import Hyperparameters
@@ -41,15 +47,25 @@ def general_references(
     tokens: of the window; first: the first position with wrong logits. group_size: of Q8_0 tensors, 0 if there are
     none.
     """
+    # the likely ones first, because the search may end before the others
+    if group_size:
+        yield from of_scales(hyper, load, group_size)
+    yield from of_repeated(hyper, load)
+    yield from of_steps(hyper, load)
+    yield from of_angles(hyper, load)
+    yield from of_in_place(hyper, load)
+    yield from of_omitted_rows(hyper, load)
+    yield from of_orders(hyper, load)
     yield from of_tokens(hyper, load, tokens, first)
     yield from of_positions(hyper, load, first)
     yield from of_attending(hyper, load, first)
     yield from of_operands(hyper, load)
-    yield from of_stages(hyper, load)
-    yield from of_parts(hyper, load)
     yield from of_precision(hyper, load)
+    yield from of_leftovers(hyper, load)
+    yield from of_parts(hyper, load)
+    yield from of_stages(hyper, load)
     if group_size:
-        yield from of_scales(hyper, load, group_size)
+        yield from of_scales_of_kinds(hyper, load, group_size)
 
 
 class Start(NamedTuple):
@@ -96,7 +112,13 @@ def in_one_layer(
 
 def _is_of_layers(reference: MistakenReference) -> bool:
     """Return whether a mistake can be in one layer alone."""
-    elsewhere = reference.order or reference.one_by_one or reference.tokens or reference.before is not None
+    elsewhere = (
+        reference.shared
+        or reference.order
+        or reference.one_by_one
+        or reference.tokens
+        or reference.before is not None
+    )
     return not elsewhere and not reference.whole and reference.chunk == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -79,9 +80,27 @@ def mistaken_roundings(hyper: Hyperparameters, load: Load, right: Int8Rounding) 
         yield made(m.INT8_ROUNDING, replace(right, steps=steps), found=what)
     for what, other in _scalings(right).items():
         yield made(m.INT8_SCALES, other, what=what)
+    yield from _of_sizes(hyper, load, right)
     yield made(m.INT8_LAST_PRODUCT, replace(right, kept=_without_last))
     for what, endings in _KINDS.items():
         yield made(m.INT8_MISSING_BEFORE, _but_before(right, endings), what=what)
+
+
+def _of_sizes(hyper: Hyperparameters, load: Load, right: Int8Rounding) -> Iterator[MistakenReference]:
+    """Yield activations with scales for groups of another size, where every row is whole groups of it."""
+    sizes = {right.size_of(name) for name, shape in hyper.shapes().items() if len(shape) == 2} - {0}
+    widths = {shape[1] for shape in hyper.shapes().values() if len(shape) == 2}
+    for times, words in ((2, "twice as long as"), (0.5, "half as long as"), (4, "4 times as long as")):
+        if all(size * times >= 1 and width % (size * times) == 0 for size in sizes for width in widths):
+            sentence = m.INT8_SCALES.of_engine(
+                what=f"has scales for groups of activations that are {words} the file's"
+            )
+            inputs = replace(right, size_of=partial(_times, right.size_of, times))
+            yield MistakenReference(m.INT8_SCALES, sentence, hyper, load, inputs=inputs)
+
+
+def _times(size_of: GroupSize, times: float, matrix: str) -> int:
+    return int(size_of(matrix) * times)
 
 
 def _scalings(right: Int8Rounding) -> dict[str, Int8Rounding]:

@@ -39,10 +39,32 @@ def of_layers(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]
         yield MistakenReference(m.RESIDUAL, sentence, hyper, load, run=_replacing(layer))
 
 
+def of_orders(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    """Yield models in which one layer is missing, runs twice or runs after the next one."""
+    layers = tuple(range(hyper.n_layers))
+    for layer in layers[1:-1]:
+        sentence = m.LAYER_MISSING.of_engine(layer=layer)
+        order = layers[:layer] + layers[layer + 1 :]
+        yield MistakenReference(m.LAYER_MISSING, sentence, hyper, load, order=order)
+    for layer in layers:
+        sentence = m.LAYERS_ORDER.of_engine(found=f"layer {layer} twice")
+        order = layers[: layer + 1] + layers[layer:]
+        yield MistakenReference(m.LAYERS_ORDER, sentence, hyper, load, order=order)
+    # of two layers that is the reverse order
+    for layer in layers[:-1] if len(layers) > 2 else ():
+        sentence = m.LAYERS_ORDER.of_engine(found=f"layer {layer + 1} before layer {layer}")
+        order = (*layers[:layer], layer + 1, layer, *layers[layer + 2 :])
+        yield MistakenReference(m.LAYERS_ORDER, sentence, hyper, load, order=order)
+
+
 def _matrices_reversed(hyper: Hyperparameters, load: Load) -> Load:
+    shapes = hyper.shapes()
+
     def other(name: str) -> torch.Tensor:
         found = re.fullmatch(r"layers\.(\d+)\.(.+\.w.\.weight)", name)
-        return load(f"layers.{hyper.n_layers - 1 - int(found[1])}.{found[2]}" if found else name)
+        taken = f"layers.{hyper.n_layers - 1 - int(found[1])}.{found[2]}" if found else name
+        # layers with experts have other matrices than those without
+        return load(taken if taken in shapes else name)
 
     return other
 

@@ -58,9 +58,22 @@ def _of_formulas(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReferen
     yield made("the largest magnitude", lambda squares: squares.amax(-1, keepdim=True).sqrt())
     yield made("the root of the mean of squares + epsilon squared", lambda squares: (_mean(squares) + eps**2).sqrt())
     yield made("the root of the mean over dim - 2", lambda squares: _root(squares * hyper.dim / (hyper.dim - 2)))
+    for omitted, missing in _omitted(hyper.dim).items():
+        what = f"sqrt(sum of squares without {omitted} over dim + epsilon)"
+        yield made(what, lambda squares, missing=missing: (_mean(squares * ~missing) + eps).sqrt())  # type: ignore[misc]
     for found, whole in _wholes(eps).items():
         sentence = m.NORM_WHOLE.of_engine(found=found)
         yield MistakenReference(m.NORM_WHOLE, sentence, hyper, load, computed_norm=whole)
+
+
+def _omitted(dim: int) -> dict[str, torch.Tensor]:
+    """Return elements that a sum over a vector may omit."""
+    place = torch.arange(dim)
+    found = {"the last element": place == dim - 1, "the first element": place == 0}
+    for lanes in (4, 8, 16):
+        found[f"every {lanes}th element, from element {lanes - 1} on,"] = place % lanes == lanes - 1
+        found[f"the elements after the last multiple of {lanes}"] = place >= dim // lanes * lanes
+    return {omitted: missing for omitted, missing in found.items() if missing.any()}
 
 
 def _mean(squares: torch.Tensor) -> torch.Tensor:
@@ -86,6 +99,8 @@ def _wholes(eps: float) -> dict[str, Norm]:
         "multiplies the squares by their weights": lambda x, w: x * torch.rsqrt(_mean(x.square() * w) + eps) * w,
         "normalises over all positions so far": lambda x, w: x * torch.rsqrt(_so_far(x) + eps) * w,
         "normalises by the size of the position before": lambda x, w: x * torch.rsqrt(_before(x) + eps) * w,
+        "leaves the last element as it is": lambda x, w: torch.cat(((rms(x) * w)[..., :-1], x[..., -1:]), dim=-1),
+        "makes the last element zero": lambda x, w: torch.cat(((rms(x) * w)[..., :-1], 0 * x[..., -1:]), dim=-1),
         "multiplies by the reversed order of their weights": lambda x, w: rms(x) * w.flip(0),
         "multiplies by their weights one place too far": lambda x, w: rms(x) * w.roll(1),
     }

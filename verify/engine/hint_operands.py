@@ -60,6 +60,10 @@ def of_operands(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReferenc
             sentence = m.WRONG_SUM.of_engine(added=NAMES[added], found=found, expected=NAMES[stream])
             run = rewired(_added_to(total, added, operand))
             yield MistakenReference(m.WRONG_SUM, sentence, hyper, load, run=run)
+        sentence = m.WRONG_SUM.of_engine(added=NAMES[added], found="twice the stream", expected=NAMES[stream])
+        yield MistakenReference(
+            m.WRONG_SUM, sentence, hyper, load, run=rewired(_added_to(total, added, _twice(stream)))
+        )
 
 
 def _width(hyper: Hyperparameters, name: str) -> int:
@@ -78,6 +82,7 @@ def _operands(hyper: Hyperparameters, result: str, right: str) -> Iterator[tuple
     if right in _NORMED:
         yield from _norms(right)
     yield f"{NAMES[right]} of the layer before", _before(right)
+    yield f"{NAMES[right]} of the layer before, and zeros in the first one", _before_or_zeros(right)
     yield f"{NAMES[right]} of the position before", _late(right)
 
 
@@ -109,8 +114,21 @@ def _made(name: str) -> Operand:
     return lambda seen: seen.x if name == "x" else seen.made.get(name)
 
 
+def _twice(name: str) -> Operand:
+    return lambda seen: 2 * (seen.x if name == "x" else seen.made[name])
+
+
 def _before(name: str) -> Operand:
     return lambda seen: seen.before.get("x" if name == "x" else name)
+
+
+def _before_or_zeros(name: str) -> Operand:
+    def before(seen: LayerSoFar) -> torch.Tensor | None:
+        own = seen.x if name == "x" else seen.made.get(name)
+        taken = seen.before.get(name)
+        return torch.zeros_like(own) if taken is None and own is not None else taken
+
+    return before
 
 
 def _late(name: str) -> Operand:

@@ -8,18 +8,24 @@ import torch
 
 from verify.diagnosis import engine_mistakes as m
 from verify.engine.hint_operands import NAMES
-from verify.engine.hint_reference import Load, MistakenReference
+from verify.engine.hint_reference import Load, MistakenReference, RunLayer
 from verify.engine.hint_rewired import LayerSoFar, Rewire, rewired
+from verify.oracle import llama
+from verify.oracle.rounding_noise import Noise
 from verify.sources import Hyperparameters
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 _STREAM = ("attention_residual", "ffn_residual")
 _RESULTS = ("q", "k", "v", "wo", "gate", "up", "down")
+_EVERY = (*(name for name in NAMES if name != "x"), "scores", "shares", "ffn_residual")
 _SETS = {
-    (*(name for name in NAMES if name != "x"), "scores", "shares", "ffn_residual"): "the result of every operation",
+    _EVERY: "the result of every operation",
     _RESULTS: "the result of every product",
     _STREAM: "the residual stream",
-    (*_RESULTS, *_STREAM): "the result of every product and the residual stream",
+    ("x", *_STREAM): "embeddings and the residual stream",
+    _STREAM[:1]: "the stream after attention",
+    _STREAM[1:]: "the stream after the feed forward",
+    _RESULTS + _STREAM: "the result of every product and the residual stream",
     ("scores",): "attention scores",
     ("shares",): "the shares of attention",
     ("attention_norm", "ffn_norm"): "the normed inputs of attention and feed forward",
@@ -35,9 +41,12 @@ _SETS = {
 def of_precision(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
     """Yield the mistakes."""
     for found, narrow in _TYPES.items():
-        for names, words in _SETS.items():
+        # what tf32 keeps of a result, fp16 keeps too
+        for names, words in _SETS.items() if found != "tf32" else ():
             sentence = m.STAGE_NARROWED.of_engine(what=words, found=found)
             run = rewired(_narrowed(names, narrow))
+            if "x" in names:
+                run = _reading(narrow, run)
             yield MistakenReference(m.STAGE_NARROWED, sentence, hyper, load, run=run, coarse=True)
         yield from _of_products(hyper, load, found, narrow)
 
@@ -58,7 +67,7 @@ def _of_products(hyper: Hyperparameters, load: Load, found: str, narrow: Change)
     yield MistakenReference(m.STAGE_NARROWED, sentence, hyper, load, inputs=inputs, coarse=True)
     sentence = m.STAGE_NARROWED.of_engine(what=f"{what}, weights and activations,", found=found)
     yield MistakenReference(m.STAGE_NARROWED, sentence, hyper, matrices, inputs=inputs, coarse=True)
-    for names, words in list(_SETS.items())[:4]:
+    for names, words in ((names, _SETS[names]) for names in (_EVERY, _RESULTS, _STREAM, _RESULTS + _STREAM)):
         sentence = m.STAGE_NARROWED.of_engine(what=f"{words} and all weights", found=found)
         run = rewired(_narrowed(names, narrow))
         yield MistakenReference(m.STAGE_NARROWED, sentence, hyper, every, run=run, coarse=True)
@@ -69,6 +78,24 @@ def _narrowed(names: tuple[str, ...], narrow: Change) -> Rewire:
         return narrow(y) if operation in names else y
 
     return rewire
+
+
+def _reading(narrow: Change, run: RunLayer) -> RunLayer:
+    """Round the stream that a layer reads, too: that of the first are embeddings."""
+
+    def rounded(
+        hyper: Hyperparameters,
+        load: Load,
+        number: int,
+        x: torch.Tensor,
+        rotations: dict[str, torch.Tensor],
+        noise: Noise,
+        watch: llama.Watch,
+        inputs: llama.Inputs,
+    ) -> torch.Tensor:
+        return run(hyper, load, number, narrow(x), rotations, noise, watch, inputs)
+
+    return rounded
 
 
 def _to(dtype: torch.dtype) -> Change:
@@ -95,6 +122,12 @@ def _int8(y: torch.Tensor) -> torch.Tensor:
     return (y / scale).round() * scale
 
 
+# Half precisions in which programs compute.
+HALVES: dict[str, Change] = {
+    "bf16": _to(torch.bfloat16),
+    "fp16": _to(torch.float16),
+    "bf16 towards 0": _truncated,
+}
 _TYPES: dict[str, Change] = {
     "bf16": _to(torch.bfloat16),
     "fp16 (10 bits, as tf32 has)": _to(torch.float16),

@@ -43,7 +43,8 @@ class MistakenReference:
     that its own roundings differ between float32 and float64. chunk: positions depend on the later ones of their
     chunk of so many. before: a token in front of all others, which has no logits. tokens: what the engine reads
     instead of the window's tokens. only: the one layer with the mistake; right: hyperparameters and weights of the
-    others. classify: computes the product with the classifier, whose name it gets.
+    others. classify: computes the product with the classifier, whose name it gets. shared: it is in what all layers
+    share, such as a table, so that it is never in one layer alone.
     """
 
     mistake: Mistake
@@ -68,6 +69,7 @@ class MistakenReference:
     only: int | None = None
     right: tuple[Hyperparameters, Load] | None = None
     classify: Callable[[torch.Tensor, str], torch.Tensor] | None = None
+    shared: bool = False
 
     @property
     def around(self) -> MistakenReference:

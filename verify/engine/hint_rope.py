@@ -39,6 +39,9 @@ def of_rope(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mistaken
     for found, signs in _SIGNS.items():
         rotate = rotating(_with_signs(signs), "q", "k")
         yield MistakenReference(m.ROPE_SIGNS, m.ROPE_SIGNS.of_engine(found=found), hyper, load, rotate)
+    for found, in_place in _IN_PLACE.items():
+        overwritten = m.ROPE_SIGNS.of_engine(found=found)
+        yield MistakenReference(m.ROPE_SIGNS, overwritten, hyper, load, rotating(in_place, "q", "k"))
     for names, what in (
         (("q", "k"), "queries and keys, or takes every position for 0"),
         (("q",), "queries"),
@@ -145,6 +148,27 @@ def _with_signs(signs: _Signs) -> Rotate:
         return torch.stack((one + other, third + fourth), dim=-1).flatten(-2)
 
     return rotate
+
+
+def _first_overwritten(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    x, y = heads.unflatten(-1, (-1, 2)).unbind(-1)
+    turn = rotations[:-1].unsqueeze(1)
+    x = x * turn.real - y * turn.imag
+    return torch.stack((x, x * turn.imag + y * turn.real), dim=-1).flatten(-2)
+
+
+def _second_overwritten(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    x, y = heads.unflatten(-1, (-1, 2)).unbind(-1)
+    turn = rotations[:-1].unsqueeze(1)
+    y = x * turn.imag + y * turn.real
+    return torch.stack((x * turn.real - y * turn.imag, y), dim=-1).flatten(-2)
+
+
+# Rotations that overwrite one number of a pair before the other is computed.
+_IN_PLACE: dict[str, Rotate] = {
+    "x' = x cos - y sin, x' sin + y cos": _first_overwritten,
+    "x cos - y' sin, y' = x sin + y cos": _second_overwritten,
+}
 
 
 def _not_at_all(heads: torch.Tensor, _rotations: torch.Tensor) -> torch.Tensor:

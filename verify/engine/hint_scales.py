@@ -1,8 +1,9 @@
-"""List products with Q8_0 weights that take their scales from a wrong place, or whose sums of int8 overflow."""
+"""List products with Q8_0 weights whose scales or int8 values are read wrongly, or whose sums of int8 overflow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -10,40 +11,86 @@ from verify.diagnosis import engine_mistakes as m
 from verify.engine.hint_operands import PRODUCTS
 from verify.engine.hint_reference import Load, MistakenReference
 from verify.engine.hint_rewired import LayerSoFar, Rewire, rewired
+from verify.oracle import llama
 from verify.sources import Hyperparameters
 
 # (row (rows, 1), group (groups,), rows, groups of a row) -> which scale of the matrix an engine takes
 Place = Callable[[torch.Tensor, torch.Tensor, int, int], torch.Tensor]
 Sum = Callable[[torch.Tensor], torch.Tensor]
+# (int8 values (rows, groups, size), scales (rows, groups), the matrix's name) -> what the engine multiplies by
+Dequantize = Callable[[torch.Tensor, torch.Tensor, str], torch.Tensor]
 # Products of a sum that is tried step by step: longer ones take too much memory.
 _MOST_PRODUCTS = 1 << 27
+_EMBEDDING, _CLASSIFIER = "tok_embeddings.weight", "output.weight"
+_KINDS = {matrix.split(".")[1]: f".{matrix}.weight" for matrix, _ in PRODUCTS.values()}
+# one function multiplies them all, or some
+_SETS = {
+    "every matrix": tuple(_KINDS.values()),
+    "every matrix and the classifier": (*_KINDS.values(), _CLASSIFIER),
+    "every matrix, the classifier and the embedding": (*_KINDS.values(), _CLASSIFIER, _EMBEDDING),
+    "the classifier": (_CLASSIFIER,),
+    "the embedding": (_EMBEDDING,),
+}
 
 
 def of_scales(hyper: Hyperparameters, load: Load, group_size: int) -> Iterator[MistakenReference]:
-    """Yield scales from wrong places. group_size: of Q8_0 tensors."""
-    kinds = [(matrix.split(".")[1], f".{matrix}.weight") for matrix, _ in PRODUCTS.values()]
-    for found, place in _places(hyper, group_size).items():
-        sentence = m.SCALE_PLACE.of_engine(what="every matrix", found=found)
-        # the classifier is not among them, because engines read it by other code as often as not
-        endings = tuple(ending for _, ending in kinds)
-        yield MistakenReference(m.SCALE_PLACE, sentence, hyper, _placed(load, endings, place, group_size))
-        for what, ending in kinds:
-            sentence = m.SCALE_PLACE.of_engine(what=what, found=found)
-            yield MistakenReference(m.SCALE_PLACE, sentence, hyper, _placed(load, (ending,), place, group_size))
+    """Yield weights with wrong scales or int8 values in all matrices. group_size: of Q8_0 tensors."""
+    yield from _of_sets(hyper, load, group_size, _SETS)
+
+
+def of_scales_of_kinds(hyper: Hyperparameters, load: Load, group_size: int) -> Iterator[MistakenReference]:
+    """Yield the same in one kind of matrices."""
+    yield from _of_sets(hyper, load, group_size, {kind: (ending,) for kind, ending in _KINDS.items()})
+
+
+def _of_sets(
+    hyper: Hyperparameters, load: Load, group_size: int, sets: dict[str, tuple[str, ...]]
+) -> Iterator[MistakenReference]:
+    placed = {found: _placed(place) for found, place in _places(hyper, group_size).items()}
+    others = _of_others(hyper, load, group_size)
+    # a tied classifier is read by itself
+    untied, right = replace(hyper, tied=False), llama.classifier(hyper)
+    for mistake, held in (
+        (m.SCALE_PLACE, placed),
+        (m.SCALE_PLACE, others),
+        (m.WEIGHTS_READ, _READ),
+    ):
+        for found, dequantize in held.items():
+            for what, endings in sets.items():
+                # other matrices of a layer are those of its own kinds
+                if held is others and not set(endings) <= set(_KINDS.values()):
+                    continue
+                wrong = _read(load, right, endings, dequantize, group_size)
+                sentence = mistake.of_engine(what=what, found=found)
+                yield MistakenReference(mistake, sentence, untied, wrong, shared=sets is _SETS)
 
 
 def _places(hyper: Hyperparameters, group_size: int) -> dict[str, Place]:
+    """Return wrong places within the scales of a matrix, the likely ones first."""
     places: dict[str, Place] = {
-        "the row before": lambda row, group, rows, groups: (row - 1) % rows * groups + group,
-        "the next row": lambda row, group, rows, groups: (row + 1) % rows * groups + group,
-        "the first group of the row": lambda row, group, _rows, groups: row * groups + 0 * group,
-        "the last group of the row": lambda row, group, _rows, groups: row * groups + groups - 1 + 0 * group,
         "row 0": lambda row, group, _rows, _groups: 0 * row + group,
-        "the group whose number is the row's": lambda row, group, _rows, _groups: row + 0 * group,
+        "the first group of the row": lambda row, group, _rows, groups: row * groups + 0 * group,
         "the same place in transposed scales": lambda row, group, rows, _groups: group * rows + row,
         "group 0 of the matrix": lambda row, group, _rows, _groups: 0 * (row + group),
+        "the group whose number is the row's": lambda row, group, _rows, _groups: row + 0 * group,
+        "the row before": lambda row, group, rows, groups: (row - 1) % rows * groups + group,
+        "the next row": lambda row, group, rows, groups: (row + 1) % rows * groups + group,
+        "the last group of the row": lambda row, group, _rows, groups: row * groups + groups - 1 + 0 * group,
+        "the group whose number is the row's and the group's together": lambda row, group, _rows, _groups: (
+            row + group
+        ),
         "the group at the same place from the end of the row": lambda row, group, _rows, groups: (
             row * groups + groups - 1 - group
+        ),
+        "the same place from the end of the matrix": lambda row, group, rows, groups: (
+            rows * groups - 1 - row * groups - group
+        ),
+        "every second group": lambda row, group, _rows, groups: row * groups + group // 2 * 2,
+        "the group at twice the place": lambda row, group, _rows, groups: 2 * (row * groups + group),
+        "half of the group's place within the row": lambda row, group, _rows, groups: row * groups + group // 2,
+        "every second row": lambda row, group, _rows, groups: row // 2 * 2 * groups + group,
+        "the group after in the row (the last its own)": lambda row, group, _rows, groups: (
+            row * groups + (group + 1).clamp(max=groups - 1)
         ),
     }
     widths = {
@@ -57,20 +104,111 @@ def _places(hyper: Hyperparameters, group_size: int) -> dict[str, Place]:
     return places
 
 
-def _placed(load: Load, endings: tuple[str, ...], place: Place, group_size: int) -> Load:
-    """Divide each group by its own scale and multiply it by another one. The largest int8 of a group is 127."""
+def _placed(place: Place) -> Dequantize:
+    def made(q: torch.Tensor, scale: torch.Tensor, _name: str) -> torch.Tensor:
+        rows, groups = scale.shape
+        taken = place(torch.arange(rows).unsqueeze(1), torch.arange(groups), rows, groups)
+        return q * scale.flatten()[taken % scale.numel()].unsqueeze(-1)
+
+    return made
+
+
+def _of_others(hyper: Hyperparameters, load: Load, group_size: int) -> dict[str, Dequantize]:
+    """Return scales of another matrix, from the same place."""
+    shapes = hyper.shapes()
+    kinds = [matrix for matrix, _ in PRODUCTS.values() if f"layers.0.{matrix}.weight" in shapes]
+    before = {kind: kinds[number - 1] for number, kind in enumerate(kinds)}
+    after = {kind: kinds[(number + 1) % len(kinds)] for number, kind in enumerate(kinds)}
+    count = hyper.n_layers
+
+    def other(of: Callable[[str], str]) -> Dequantize:
+        def made(q: torch.Tensor, scale: torch.Tensor, name: str) -> torch.Tensor:
+            # layers with experts have other matrices than those without
+            taken = scales_of(load(of(name) if of(name) in shapes else name), group_size).flatten()
+            return q * taken[torch.arange(scale.numel()) % taken.numel()].view(scale.shape).unsqueeze(-1)
+
+        return made
+
+    def kind(to: dict[str, str]) -> Callable[[str], str]:
+        return lambda name: _renamed(name, lambda number, of: (number, to.get(of, of)))
+
+    def layer(to: Callable[[int], int]) -> Callable[[str], str]:
+        return lambda name: _renamed(name, lambda number, of: (to(number), of))
+
+    found = {"the matrix before it in the layer": kind(before), "the matrix after it in the layer": kind(after)}
+    if count > 1:
+        found |= {
+            "layer 0": layer(lambda _number: 0),
+            "the layer before": layer(lambda number: max(0, number - 1)),
+            "the next layer": layer(lambda number: min(count - 1, number + 1)),
+        }
+    return {what: other(of) for what, of in found.items()}
+
+
+def _renamed(name: str, to: Callable[[int, str], tuple[int, str]]) -> str:
+    if not name.startswith("layers."):
+        return name
+    _, number, kind = name.removesuffix(".weight").split(".", 2)
+    layer, other = to(int(number), kind)
+    return f"layers.{layer}.{other}.weight"
+
+
+# What is read of a group, if not its int8 values times its scale.
+_READ: dict[str, Dequantize] = {
+    "without their scales": lambda q, _scale, _name: q,
+    "times their scales twice": lambda q, scale, _name: q * scale.unsqueeze(-1).square(),
+    "with their scales rounded to fp16": lambda q, scale, _name: q * scale.unsqueeze(-1).half().to(q.dtype),
+    "with their scales rounded to bf16": lambda q, scale, _name: q * scale.unsqueeze(-1).bfloat16().to(q.dtype),
+    "with int8 values as unsigned ones": lambda q, scale, _name: q.remainder(256) * scale.unsqueeze(-1),
+    "with int8 values less 128": lambda q, scale, _name: (q - 128) * scale.unsqueeze(-1),
+    "with int8 values plus 1": lambda q, scale, _name: (q + 1) * scale.unsqueeze(-1),
+    "with magnitudes of int8 values": lambda q, scale, _name: q.abs() * scale.unsqueeze(-1),
+    "without the last value of each group": lambda q, scale, _name: _but_last(q) * scale.unsqueeze(-1),
+    "with 1 for the scale of each row's last group": lambda q, scale, _name: q * _last_group_one(scale).unsqueeze(-1),
+    "with scales of groups that are twice as long": lambda q, scale, _name: _longer(q, scale, 2),
+    "with scales of groups that are half as long": lambda q, scale, _name: _shorter(q, scale),
+    "with scales of groups that are 4 times as long": lambda q, scale, _name: _longer(q, scale, 4),
+}
+
+
+def _but_last(q: torch.Tensor) -> torch.Tensor:
+    return torch.cat((q[..., :-1], torch.zeros_like(q[..., -1:])), dim=-1)
+
+
+def _last_group_one(scale: torch.Tensor) -> torch.Tensor:
+    return torch.cat((scale[:, :-1], torch.ones_like(scale[:, -1:])), dim=-1)
+
+
+def _longer(q: torch.Tensor, scale: torch.Tensor, times: int) -> torch.Tensor:
+    read: torch.Tensor = q * scale.flatten()[torch.arange(scale.numel()) // times].view(*scale.shape, 1)
+    return read
+
+
+def _shorter(q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    size = q.shape[-1]
+    taken = torch.arange(q.numel()) // max(1, size // 2) % scale.numel()
+    read: torch.Tensor = q * scale.flatten()[taken].view(q.shape)
+    return read
+
+
+def scales_of(weights: torch.Tensor, group_size: int) -> torch.Tensor:
+    """Return the scales (rows, groups) of a Q8_0 matrix: the largest int8 of a group is 127."""
+    scales: torch.Tensor = weights.unflatten(-1, (-1, group_size)).abs().amax(dim=-1) / 127
+    return scales
+
+
+def _read(load: Load, classifier: str, endings: tuple[str, ...], dequantize: Dequantize, group_size: int) -> Load:
+    """Read the int8 values and scales of some matrices wrongly. classifier: the name of the right one."""
 
     def other(name: str) -> torch.Tensor:
-        weights: torch.Tensor = load(name)
+        weights: torch.Tensor = load(classifier if name == _CLASSIFIER else name)
         if not name.endswith(endings) or weights.shape[-1] % group_size:
             return weights
+        scale = scales_of(weights, group_size)
         grouped = weights.unflatten(-1, (-1, group_size))
-        peak = grouped.abs().amax(dim=-1)
-        rows, groups = peak.shape
-        taken = place(torch.arange(rows).unsqueeze(1), torch.arange(groups), rows, groups)
-        ratio = torch.where(peak > 0, peak.flatten()[taken % peak.numel()] / peak, 0.0)
-        placed: torch.Tensor = grouped * ratio.unsqueeze(-1)
-        return placed.flatten(-2)
+        q = torch.where(scale.unsqueeze(-1) > 0, grouped / scale.unsqueeze(-1), 0.0).round()
+        read: torch.Tensor = dequantize(q, scale, name).flatten(-2)
+        return read
 
     return other
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from verify.sources import Hyperparameters
 _TRIED_POSITIONS = 48
 # For fewer positions all weights are read again and again.
 _ONE_BY_ONE = 8
-_SCREENED = 3.0
+_SCREENED, _SCREENED_COARSE = 3.0, 8.5
 # Wrong positions that are tried, if there are no more than so many before them.
 _BEYOND, _MOST_TRIED = 12, 512
 # A mistake may be this many limits of `execution` away, because it may make a model more sensitive to rounding.
@@ -40,6 +40,12 @@ _NEAR = 3.0
 _LEFT = 0.3
 # The share that may remain of a mistake that rounds, where float32 and float64 may round to different sides.
 _LEFT_BY_ROUNDING = 0.1
+# One rounding that turns in float32 is followed by others. So a mistake that rounds is also near if the engine is no
+# further from it than this many times what a slight move makes of its own logits. Then such a share of the difference
+# may remain at most.
+_AS_ITSELF, _MOST_LEFT = 1.5, 0.85
+# By what embeddings are multiplied to move them: a few roundings of float32.
+_SLIGHTLY = tuple(1 + step * 2.0**-22 for step in (0, -1, 1, 2))
 # So near that no other mistake can be clearly nearer.
 _SURE = 0.2
 # How many times nearer a mistake must be than another one, and than no mistake at all.
@@ -86,10 +92,10 @@ class Seen:
         fewest = _BEYOND if self.limit is not None else _TRIED_POSITIONS
         return max(fewest, beyond) if beyond <= _MOST_TRIED else _TRIED_POSITIONS
 
-    def left(self, made: Logits, *, coarse: bool = False) -> float:
+    def left(self, made: Logits, *, coarse: bool = False, apart: float = 0.0) -> float:
         """Return the engine's distance from logits that a mistake makes of the first positions; up to 1 is near.
 
-        A NaN is far. coarse: the mistake rounds.
+        A NaN is far. coarse: the mistake rounds. apart: how far its own logits are apart, root mean square.
         """
         here = slice(0, len(made))
         engine, reference = self.engine[here], self.reference[here]
@@ -98,7 +104,8 @@ class Seen:
             before = float(np.sqrt(np.square(engine - reference).mean()))
             share = _LEFT if self.limit is None else _LEFT_BY_ROUNDING
             after = float(np.sqrt(np.square(error).mean()))
-            far = 0.0 if after == 0 else after / (share * before) if before else math.inf
+            room = max(share * before, min(_AS_ITSELF * apart, _MOST_LEFT * before))
+            far = 0.0 if after == 0 else after / room if room else math.inf
         else:
             far = float((error / self.sigma[here]).max() / (_NEAR * self.limit))
         return math.inf if math.isnan(far) else far
@@ -212,14 +219,25 @@ def _near(
         # whole chunks
         count = -(-count // known.chunk) * known.chunk
         few = logits_of(known, tokens[:count], torch.float32, inputs).double().numpy()
-        if seen.left(few, coarse=known.coarse) > _SCREENED:
+        if seen.left(few, coarse=known.coarse) > (_SCREENED_COARSE if known.coarse else _SCREENED):
             continue
         # int8 activations turn where float32 rounds, so float64 would be no nearer
         dtype = torch.float32 if seen.limit is None else torch.float64
         made = logits_of(known, tokens, dtype, inputs).double().numpy()
         left = seen.left(made, coarse=known.coarse)
+        if left > 1 and known.coarse and seen.limit is not None:
+            left = seen.left(made, coarse=True, apart=_apart(known, tokens, made, inputs))
         if left <= 1:
             yield _Explanation(Hint(known.mistake, known.sentence), left, made)
+
+
+def _apart(known: MistakenReference, tokens: torch.Tensor, made: Logits, inputs: llama.Inputs) -> float:
+    """Return how far slight moves carry the logits of a mistake that rounds, root mean square."""
+    moved = (replace(known, embedding=known.embedding * factor) for factor in _SLIGHTLY)
+    return max(
+        float(np.sqrt(np.square(logits_of(one, tokens, torch.float32, inputs).double().numpy() - made).mean()))
+        for one in moved
+    )
 
 
 def _clear(explaining: list[_Explanation], seen: Seen) -> Hint | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,9 @@ from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import Mistake
 from verify.diagnosis.switch_mistakes import mistaken_switches
 from verify.engine.hint_reference import Load, MistakenReference
+from verify.engine.hint_rewired import LayerSoFar, Rewire, rewired
 from verify.oracle import llama
-from verify.sources import Hyperparameters
+from verify.sources import Hyperparameters, LayerKind
 
 
 def of_switches(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
@@ -21,6 +22,73 @@ def of_switches(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReferenc
     for mistake, sentence, changes in mistaken_switches(hyper):
         yield MistakenReference(mistake, sentence, replace(hyper, **changes), load)
     yield from _of_norms(hyper, load)
+    yield from _of_layers(hyper, load)
+    yield from _of_caps(hyper, load)
+
+
+def _of_layers(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    """Yield windows and RoPE of other layers, and windows of another length or form."""
+    for found, layers in _windows_of(hyper).items():
+        sentence = m.WINDOW_LAYERS.of_engine(count=hyper.window, found=found)
+        yield MistakenReference(m.WINDOW_LAYERS, sentence, replace(hyper, layers=layers), load)
+    if hyper.window:
+        for window in (2 * hyper.window, hyper.window // 2):
+            # one more and one less are among the switches
+            if window not in (0, hyper.window - 1, hyper.window + 1):
+                sentence = m.WINDOW_OFF.of_engine(found=window, expected=hyper.window)
+                yield MistakenReference(m.WINDOW_OFF, sentence, replace(hyper, window=window), load)
+        sentence = m.WINDOW_BLOCKS.of_engine(count=hyper.window)
+        yield MistakenReference(m.WINDOW_BLOCKS, sentence, hyper, load, run=rewired(_within_blocks))
+    if {"first", "second"} <= {layer.rope for layer in hyper.layers}:
+        other = {"first": "second", "second": "first"}
+        layers = tuple(replace(layer, rope=other.get(layer.rope, layer.rope)) for layer in hyper.layers)
+        sentence = m.ROPE_OF_LAYERS.of_engine(found="the other layers' theta", which="each layer")
+        yield MistakenReference(m.ROPE_OF_LAYERS, sentence, replace(hyper, layers=layers), load)
+
+
+def _windows_of(hyper: Hyperparameters) -> dict[str, tuple[LayerKind, ...]]:
+    """Return layers by where an engine may apply the window, if some have one and some have none."""
+    right = [layer.windowed for layer in hyper.layers]
+    if not hyper.window or len(set(right)) < 2:
+        return {}
+    found = {
+        "the layers that should have none, and no others": [not windowed for windowed in right],
+        "the layers after those that should have it": [right[-1], *right[:-1]],
+        "the layers before those that should have it": [*right[1:], right[0]],
+    }
+    made: dict[str, tuple[LayerKind, ...]] = {}
+    for words, windows in found.items():
+        layers = tuple(replace(of, windowed=here) for of, here in zip(hyper.layers, windows, strict=True))
+        if windows != right and layers not in made.values():
+            made[words] = layers
+    return made
+
+
+def _within_blocks(operation: str, y: torch.Tensor, seen: LayerSoFar) -> torch.Tensor:
+    """Attend within the block of as many positions as the window has, which each position is in."""
+    if operation != "shares" or not seen.hyper.layer(seen.number).windowed:
+        return y
+    places = torch.arange(y.shape[-1])
+    block = places // seen.hyper.window
+    visible = (places <= places.unsqueeze(1)) & (block == block.unsqueeze(1))
+    return torch.softmax(seen.made["scores"].masked_fill(~visible, -torch.inf), dim=-1)
+
+
+def _of_caps(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    if not (cap := hyper.score_cap):
+        return
+    for found, capped in {
+        f"tanh(score / {cap:g})": lambda raw: torch.tanh(raw / cap),
+        f"{cap:g} * tanh(score)": lambda raw: cap * torch.tanh(raw),
+        f"a clip at +-{cap:g}": lambda raw: raw.clamp(-cap, cap),
+    }.items():
+        sentence = m.CAP_FORMULA.of_engine(found=found, cap=f"{cap:g}")
+        run = rewired(_capping(capped))
+        yield MistakenReference(m.CAP_FORMULA, sentence, hyper, load, run=run)
+
+
+def _capping(capped: Callable[[torch.Tensor], torch.Tensor]) -> Rewire:
+    return lambda operation, y, seen: capped(seen.made["scores_raw"]) if operation == "scores" else y
 
 
 def _of_norms(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:

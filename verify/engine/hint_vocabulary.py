@@ -23,20 +23,67 @@ def of_some_tokens(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str
     wrong = (np.abs(engine - right) > _NEAR * size).any(axis=0)
     if not wrong.any():
         return
+    yield from _constant(right, engine)
     which = _ids(np.flatnonzero(wrong))
     values = engine[:, wrong]
-    if wrong.sum() > 1 and values.size and values.min() == values.max():
-        made = right.copy()
-        made[:, wrong] = values.flat[0]
-        sentence = m.LOGITS_CONSTANT.of_engine(value=f"{values.flat[0]:g}", which=which)
-        yield m.LOGITS_CONSTANT, sentence, made
     if not wrong.all() and (found := _fitted(right[:, wrong], values)) is not None:
         made = right.copy()
         made[:, wrong] = right[:, wrong] * found
         yield m.LOGITS_PARTLY_SCALED, m.LOGITS_PARTLY_SCALED.of_engine(which=which, factor=found), made
+    if len(right) > 1 and not wrong.all():
+        for start, words in ((right[:1], ""), (0 * right[:1], ", and 0 at position 0")):
+            made = right.copy()
+            made[:, wrong] = np.concatenate((start, right[:-1]))[:, wrong]
+            sentence = m.LOGITS_OF_OTHERS.of_engine(which=which, others=f"the position before{words}")
+            yield m.LOGITS_OF_OTHERS, sentence, made
     if len(right) > 1:
         yield from _others(right, engine, wrong, which)
         yield from _some_positions(right, engine, size)
+
+
+def _constant(right: Logits, engine: Logits) -> Iterator[tuple[Mistake, str, Logits]]:
+    """Yield the constant that the engine's worst logit has, wherever it has it, or what is added there."""
+    off = engine - right
+    worst = np.unravel_index(np.abs(off).argmax(), off.shape)
+    for mistake, number, cells in (
+        (m.LOGITS_CONSTANT, engine[worst], engine == engine[worst]),
+        (m.LOGITS_PARTLY_OFFSET, *_offset(off, worst)),
+    ):
+        # one logit has some value, whatever is wrong with it, so there the value must be one that somebody wrote
+        if not cells.any() or (cells.sum() == 1 and not _written(number)):
+            continue
+        made = np.where(cells, number, right) if mistake is m.LOGITS_CONSTANT else right + number * cells
+        where = _where(cells)
+        if where:
+            yield mistake, mistake.of_engine(value=f"{number:g}", which=where), made
+
+
+def _offset(off: Logits, worst: tuple[np.intp, ...]) -> tuple[np.float64, NDArray[np.bool_]]:
+    """Return the number that is added to some tokens, with few digits, and where it is added."""
+    number = np.float64(f"{np.median(off[:, worst[1]]):.3g}")
+    tokens = np.abs(off - number).max(axis=0) < _NEAR * max(1.0, float(np.abs(off).max()))
+    if tokens.all() or not number:
+        return number, np.zeros(off.shape, np.bool_)
+    return number, np.broadcast_to(tokens, off.shape)
+
+
+def _written(number: np.float64) -> bool:
+    """Return whether it is zero, a power of ten with a digit, or the end of a type."""
+    ends = (np.finfo(np.float32).max, np.finfo(np.float16).max)
+    return bool(np.abs(number) in ends or float(f"{number:.7g}") == float(f"{number:.1g}"))
+
+
+def _where(cells: NDArray[np.bool_]) -> str:
+    """Say where they are, if they are some tokens at some positions; else nothing."""
+    positions, tokens = cells.any(axis=1), cells.any(axis=0)
+    if not (cells == np.outer(positions, tokens)).all():
+        return ""
+    which = _counted("token", np.flatnonzero(tokens))
+    return which if positions.all() else f"{which} at {_counted('position', np.flatnonzero(positions))}"
+
+
+def _counted(word: str, numbers: NDArray[np.int64]) -> str:
+    return f"{word}{'s' if len(numbers) > 1 else ''} {_ids(numbers)}"
 
 
 def _fitted(right: Logits, engine: Logits) -> float | None:

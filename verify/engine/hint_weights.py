@@ -19,6 +19,8 @@ from verify.sources import Hyperparameters
 _LANES = (4, 8, 16, 32, 64)
 _EMBEDDING = "tok_embeddings.weight"
 Change = Callable[[torch.Tensor], torch.Tensor]
+# (places of rows or columns, their number) -> which are missing
+Missing = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 def of_weights(hyper: Hyperparameters, load: Load, tokens: torch.Tensor, first: int) -> Iterator[MistakenReference]:
@@ -157,6 +159,50 @@ def of_omitted_inputs(hyper: Hyperparameters, load: Load, group_size: int) -> It
         if count < min(widths):
             sentence = m.LAST_INPUTS_DROPPED.of_engine(which=m.last_inputs(count))
             yield omitting(m.LAST_INPUTS_DROPPED, sentence, partial(_fewer, count))
+
+
+def of_omitted_rows(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    """Yield products of which all omit a lane of each row, or some rows, as one function for them all does."""
+    untied, classifier = replace(hyper, tied=False), llama.classifier(hyper)
+    for lanes in (2, 4, 8, 16, 32):
+        for lane in (lanes - 1, 0):
+            which = f"every {'second' if lanes == 2 else f'{lanes}th'} input, from input {lane} on,"
+            sentence = m.LAST_INPUTS_DROPPED.of_engine(which=which)
+            masked = _masked(load, classifier, 1, partial(_of_lane, lanes, lane))
+            yield MistakenReference(m.LAST_INPUTS_DROPPED, sentence, untied, masked, shared=True)
+    rows: dict[str, Missing] = {
+        "the last row": lambda place, count: place == count - 1,
+        "the first row": lambda place, _count: place == 0,
+        "the second half of the rows": lambda place, count: place >= count // 2,
+        "the last quarter of the rows": lambda place, count: place >= count - count // 4,
+        "every second row": lambda place, _count: place % 2 == 1,
+        "the last eighth of the rows": lambda place, count: place >= count - count // 8,
+    }
+    for threads in (3, 4, 6, 8, 12):
+        rows[f"the rows after the last multiple of {threads}"] = (
+            lambda place, count, threads=threads: place >= count // threads * threads  # type: ignore[misc]
+        )
+    for what, missing in rows.items():
+        sentence = m.PART_MISSING.of_engine(found=what, what="every product")
+        yield MistakenReference(m.PART_MISSING, sentence, untied, _masked(load, classifier, 0, missing), shared=True)
+
+
+def _of_lane(lanes: int, lane: int, place: torch.Tensor, _count: int) -> torch.Tensor:
+    return place % lanes == lane
+
+
+def _masked(load: Load, classifier: str, dim: int, missing: Missing) -> Load:
+    """Load matrices of which some rows (dim 0) or columns (dim 1) are zero. classifier: the name of the right one."""
+
+    def masked(name: str) -> torch.Tensor:
+        tensor: torch.Tensor = load(classifier if name == "output.weight" else name)
+        if name.startswith("tok_") or tensor.ndim != 2:
+            return tensor
+        count = tensor.shape[dim]
+        gone = missing(torch.arange(count), count)
+        return torch.where(gone.unsqueeze(1 - dim), 0.0, tensor)
+
+    return masked
 
 
 def _scales_moved(group_size: int, by: int, weights: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import ROPE_THETA
 from verify.engine.hint_attention import of_cache, of_heads, of_scores
 from verify.engine.hint_blocks import of_blocks
-from verify.engine.hint_cache import of_shared_caches
+from verify.engine.hint_cache import of_shared_caches, of_unwritten
 from verify.engine.hint_experts import of_experts
 from verify.engine.hint_frequencies import of_frequencies
 from verify.engine.hint_gates import of_gates
@@ -46,6 +46,7 @@ def mistaken_references(
     are wrong.
     """
     yield from of_switches(hyper, load)
+    yield from of_experts(hyper, load)
     yield from _of_hyperparameters(hyper, load)
     yield from of_gates(hyper, load)
     yield from of_rope(hyper, load, first)
@@ -60,13 +61,13 @@ def mistaken_references(
         if token < hyper.vocab_size:
             sentence = m.TOKEN_BEFORE.of_engine(token=token)
             yield MistakenReference(m.TOKEN_BEFORE, sentence, hyper, load, before=token)
-    yield from of_experts(hyper, load)
     yield from of_omitted_inputs(hyper, load, group_size)
     yield from of_layers(hyper, load)
     yield from of_blocks(hyper, load)
     yield from of_renamed(hyper, load)
     yield from of_frequencies(hyper, load)
-    yield from of_shared_caches(hyper, load)
+    yield from of_unwritten(hyper, load)
+    yield from of_shared_caches(hyper, load, first)
 
 
 def _of_hyperparameters(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,10 @@ from helpers.models import arrays, config, hyperparameters
 from exporter.switches import LayerKind
 from verify.diagnosis.engine_mistakes import EXPERTS_CHOSEN, EXPERTS_NORMALIZED
 from verify.engine.hint_experts import of_experts
+from verify.engine.hint_in_place import of_in_place
+from verify.engine.hint_layers import of_layers
 from verify.engine.hint_reference import logits_of
+from verify.engine.hint_scales import of_scales
 from verify.engine.hint_search import Seen, find_hint
 from verify.engine.hint_switches import of_switches
 from verify.oracle import llama
@@ -40,10 +45,21 @@ def hint_of(logits: torch.Tensor) -> str:
 def test_each_mistake_is_told() -> None:
     references = [*of_switches(HYPER, WEIGHTS.__getitem__), *of_experts(HYPER, WEIGHTS.__getitem__)]
     names = {reference.mistake.name for reference in references}
-    assert names == {EXPERTS_NORMALIZED.name, EXPERTS_CHOSEN.name, "experts-order", "other-layer"}
+    own = {"experts-order", "experts-routed", "experts-shares", "experts-inputs"}
+    assert names == {EXPERTS_NORMALIZED.name, EXPERTS_CHOSEN.name, "other-layer"} | own
     for reference in references:
         assert hint_of(logits_of(reference, torch.from_numpy(TOKENS))) == reference.mistake.name, reference.sentence
 
 
 def test_a_model_without_experts_has_no_such_mistake() -> None:
     assert list(of_experts(hyperparameters(config()), WEIGHTS.__getitem__)) == []
+
+
+def test_layers_with_experts_and_without_are_searched_together() -> None:
+    """No candidate asks for a tensor that a layer does not have, nor do its scales."""
+    mixed = replace(MODEL, layers=(LayerKind(), LayerKind(experts=True)))
+    hyper, weights = hyperparameters(mixed), {name: torch.from_numpy(array) for name, array in arrays(mixed).items()}
+    tokens, load = torch.from_numpy(TOKENS[:3]), weights.__getitem__
+    few = (*of_experts(hyper, load), *of_layers(hyper, load), *of_in_place(hyper, load), *of_scales(hyper, load, 4))
+    for reference in few:
+        assert logits_of(reference, tokens).shape == (3, mixed.vocab_size), reference.sentence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from helpers.models import arrays, config, hyperparameters
 from verify.engine import hint_scales
 from verify.engine.hint_int8 import Int8Rounding, of_file
 from verify.engine.hint_reference import MistakenReference, logits_of
-from verify.engine.hint_scales import of_scales, of_sums
+from verify.engine.hint_scales import of_scales, of_scales_of_kinds, of_sums
 from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.oracle import llama
 
@@ -60,10 +62,31 @@ def test_sums_in_too_few_bits_are_named(found: str) -> None:
     assert told.sentence == known.sentence
 
 
-@pytest.mark.parametrize("found", ["w2 by the scale of rows of dim inputs", "every matrix by the scale of row 0"])
-def test_scales_from_a_wrong_place_are_named(found: str) -> None:
-    known = next(one for one in of_scales(HYPER, load, GROUP) if found in one.sentence)
+@pytest.mark.parametrize(
+    "found",
+    [
+        "w2 by the scale of rows of dim inputs",
+        "every matrix by the scale of row 0",
+        "every matrix and the classifier by the scale of row 0",
+        "the embedding by the scale of the same place in transposed scales",
+        "every matrix by the scale of the matrix before it in the layer",
+        "every matrix and the classifier with magnitudes of int8 values",
+        "the classifier with int8 values as unsigned ones",
+        "w1 with scales of groups that are twice as long",
+    ],
+)
+def test_wrong_scales_and_int8_values_are_named(found: str) -> None:
+    every = (*of_scales(HYPER, load, GROUP), *of_scales_of_kinds(HYPER, load, GROUP))
+    known = next(one for one in every if found in one.sentence)
     told = hint(logits(known))
     assert told is not None
     # other matrices have rows of dim inputs anyway
     assert told.sentence in (known.sentence, known.sentence.replace("w2", "every matrix"))
+
+
+def test_scales_between_right_ones_and_those_of_row_0_get_no_name() -> None:
+    known = next(one for one in of_scales(HYPER, load, GROUP) if "every matrix by the scale of row 0" in one.sentence)
+    half = replace(known, load=lambda name: (known.load(name) + load(name)) / 2)
+    few = of_scales(HYPER, load, GROUP)
+    far = Seen(TOKENS, logits(half), RIGHT, np.full_like(RIGHT, 1e-6), None, 0.01)
+    assert min(far.left(logits(one)) for one in few) > 1

@@ -11,6 +11,7 @@ import torch
 from helpers.models import arrays, config, hyperparameters
 
 from verify.engine import hint_general
+from verify.engine.hint_layers import of_orders
 from verify.engine.hint_reference import MistakenReference, logits_of
 from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.engine.hints import mistaken_references
@@ -192,3 +193,10 @@ def test_int8_noise_shows_where_logits_go_wrong() -> None:
     late[150:] = 1
     assert Seen(np.zeros(200, np.int64), late.astype(np.float32), 0 * late, late, None, 1e-3).tried == 162
     assert Seen(np.zeros(200, np.int64), late.astype(np.float32), 0 * late, late + 1, LIMIT).tried == 12
+
+
+def test_layers_that_run_twice_or_too_early_are_named() -> None:
+    for known in of_orders(HYPER, load):
+        found = hint(rounded(made(known)))
+        assert found is not None
+        assert found.sentence == known.sentence
