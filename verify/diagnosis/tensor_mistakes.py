@@ -274,8 +274,8 @@ _ON_THE_WAY = (
         for mistake, derive in ((r.ROUNDED_TO_LEVELS, scaled), (r.LEVELS_UNSCALED, unscaled))
     ),
     *(
-        TensorMistake(r.BITS_MISREAD, (derive,), fields=(("right", right), ("wrong", wrong)))
-        for right, wrong, derive in misreadings.MISREADINGS
+        TensorMistake(r.BITS_MISREAD, derivations, fields=(("right", right), ("wrong", wrong)))
+        for right, wrong, derivations in misreadings.MISREADINGS
     ),
 )
 

@@ -14,6 +14,7 @@ from verify.engine.command import Engine, EngineFailedError
 from verify.engine.experiments import Laboratory
 from verify.engine.hint_search import Seen
 from verify.engine.placement import Place, find_places
+from verify.errors import CannotJudgeError
 from verify.oracle import llama
 from verify.sources import Hyperparameters
 
@@ -42,5 +43,6 @@ def places_of(
             copy = AlteredCopy(model, hyper, Path(directory, "altered.bin"))
             quantized = model.config.group_size > 0
             return find_places(Laboratory(run, copy, hyper, load, tokens, seen.limit, quantized))
-        except (EngineFailedError, OSError):
+        except (EngineFailedError, CannotJudgeError, OSError):
+            # the verdict stands without it
             return ()

@@ -102,15 +102,22 @@ def test_another_recipe_gets_its_name(tmp_path: Path, change: m.InParts, name: s
     [
         by_columns(lambda scale: scale[::-1]),
         m.to_parts("int8", change=lambda q: np.random.default_rng(0).integers(-127, 128, q.shape).astype(np.int8)),
-        m.requantized(lambda g: (np.rint(g / m.scale_of(g)), m.scale_of(g) ** np.float32(1.5))),
     ],
-    ids=["columns in reverse", "random int8", "another power"],
+    ids=["columns in reverse", "random int8"],
 )
 def test_neighbours_have_no_name(tmp_path: Path, change: m.InParts) -> None:
     diagnosis = found(tmp_path, change)
     assert diagnosis.explained == 0, diagnosis
     # the scales are the source's, or most numbers are related to it
     assert diagnosis.signature in ("no-known-mistake", "unrelated-numbers")
+
+
+def test_scales_of_no_known_recipe_are_said_to_differ(tmp_path: Path) -> None:
+    diagnosis = found(
+        tmp_path, m.requantized(lambda g: (np.rint(g / m.scale_of(g)), m.scale_of(g) ** np.float32(1.5)))
+    )
+    assert diagnosis.signature == "scales-differ"
+    assert diagnosis.sentence.endswith("hold the right int8, but scales that are 0.0202 to 1 times the right ones")
 
 
 def test_a_group_size_that_divides_no_height_leaves_other_names() -> None:

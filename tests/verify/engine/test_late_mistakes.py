@@ -26,9 +26,10 @@ PLACES = (0, 47, 48, 63, 64, 100, LENGTH - 1)
 
 @pytest.fixture(autouse=True)
 def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No engine runs, and no known mistake is searched: that takes long."""
+    """No engine runs, and no mistake is searched or placed: that takes long."""
     monkeypatch.setattr(Engine, "digest", lambda *_: "0" * 64)
     monkeypatch.setattr(module, "find_hint", lambda *_: None)
+    monkeypatch.setattr(module, "places_of", lambda *_: ())
 
 
 def judged(
