@@ -25,6 +25,10 @@ _ROUNDINGS, _STEPS = 8.0, 0.51
 # How exactly a factor is known, relative to what is expected.
 _KNOWN = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 2e-2, "q8_0": 2e-2}
 
+# Types that a program may merge in, and the roundings of its product and its sum.
+_NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_NARROW_ROUNDINGS = 4.0
+
 Named = tuple[Mistake, str]
 
 
@@ -77,6 +81,22 @@ def _of_tensor(compared: BitComparison, name: str, elsewhere: list[tuple[str, st
                 if named is not None and product.mistake is m.ADAPTER_ELSEWHERE:
                     elsewhere.append((name, dict(product.fields)["of"]))
                 return named
+    return _narrowed(compared, name, own) if own is not None else None
+
+
+def _narrowed(compared: BitComparison, name: str, own: Merge) -> Named | None:
+    """Recognise the right merge in a narrower type than the file's."""
+    storage = compared.model.storage(name).storage
+    for narrow, dtype in _NARROW.items():
+        if storage in (narrow, "q8_0"):
+            continue
+        for rows, found, expected in numbers_beside(compared, name):
+            size = own.base[rows].double().abs() + abs(own.scale) * (own.b[rows].abs() @ own.a.abs())
+            near = (found - expected).abs() <= _NARROW_ROUNDINGS * _UNIT[narrow] * size
+            if not (bool(near.all()) and torch.equal(found, found.to(dtype).double())):
+                break
+        else:
+            return m.ADAPTER_NARROWED, m.ADAPTER_NARROWED.of_file(dtype=narrow)
     return None
 
 
@@ -129,9 +149,9 @@ def _candidates(factor: float, own: Merge | None, known: float) -> Iterator[floa
 def _gives(compared: BitComparison, name: str, base: torch.Tensor, product: _Product, factor: float) -> bool:
     how = compared.model.storage(name)
     for rows, found, _ in numbers_beside(compared, name):
-        made = factor * (product.b[rows] @ product.a)
-        expected = base[rows].double() + made
-        size = base[rows].double().abs() + made.abs()
+        expected = base[rows].double() + factor * (product.b[rows] @ product.a)
+        # of the terms, because their sum may be much smaller than they are
+        size = base[rows].double().abs() + abs(factor) * (product.b[rows].abs() @ product.a.abs())
         if how.storage == "q8_0":
             step = expected.unflatten(1, (-1, how.group_size)).abs().amax(dim=2) / 127
             room = _STEPS * step.repeat_interleave(how.group_size, dim=1) + 2.0**-20 * size

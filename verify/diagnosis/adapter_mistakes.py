@@ -19,3 +19,4 @@ ADAPTER_ELSEWHERE = Mistake(
     "adapter-elsewhere",
     "the base with the adapter of another module: {tensor}, for example, has that of {of}{factor}",
 )
+ADAPTER_NARROWED = Mistake("adapter-narrowed", "the base with the adapter merged in {dtype}")

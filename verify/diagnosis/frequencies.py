@@ -27,7 +27,11 @@ def mistaken_frequencies(hyper: Hyperparameters) -> dict[str, torch.Tensor]:
         return with_exponents(hyper, other)
 
     pairs = torch.arange(half, dtype=torch.float64)
+    partial = {
+        "with 2i / head_dim in the exponent instead of 2i / rotary_dim": exponents(2 * pairs / hyper.head_dim)
+    }
     return {
+        **(partial if hyper.rotary_dim else {}),
         "with 2i / dim in the exponent instead of 2i / head_dim": exponents(2 * pairs / hyper.dim),
         "with 4i / head_dim in the exponent instead of 2i / head_dim": exponents(2 * pairs / half),
         "one pair too far": exponents((pairs + 1) / half),

@@ -36,6 +36,14 @@ NEVER_LOADED = Mistake(
     "never-loaded", "ones in norms and {matrices} in matrices, as if the weights were never loaded"
 )
 TEXT_MODE = Mistake("text-mode", "the right bytes with {what}, as if the file were written or copied as text")
+ZERO_RUN = Mistake(
+    "zero-run",
+    "zeros in one run of {count} bytes, from byte {first} of the file on, as if that part was never written",
+)
+SMOOTHED = Mistake(
+    "smoothed",
+    "factors of columns that were taken out of {norm}: they are in {done}, but not in {missed}",
+)
 CENTRED = Mistake("centred", "the source's values minus the mean of each {what}")
 SCALES_DIFFER = Mistake("scales-differ", "the right int8, but scales that are {what}")
 INT8_ROUNDED = Mistake(

@@ -27,6 +27,7 @@ from verify.diagnosis.resemblance import diagnose_rearranged, last_resort
 from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_kind
 from verify.diagnosis.rope_table_mistakes import diagnose_tables
 from verify.diagnosis.row_fits import displaced_rows, int8_fits, negated_rows, orders
+from verify.diagnosis.smoothed_norms import diagnose_smoothed
 from verify.diagnosis.substitutes import FirstMistake, diagnose_substituted
 from verify.diagnosis.swapped_tensors import diagnose_swapped
 from verify.diagnosis.tensor_factors import diagnose_factors
@@ -35,6 +36,7 @@ from verify.diagnosis.text_mode import diagnose_text_mode
 from verify.diagnosis.unloaded import never_loaded
 from verify.diagnosis.value_fits import value_changes
 from verify.diagnosis.weighted_average import diagnose_average
+from verify.diagnosis.zero_run import diagnose_zero_run
 from verify.sources import Source
 from verify.sources.row_order import in_file_order
 
@@ -141,6 +143,7 @@ def _substituted(compared: BitComparison, names: Sequence[str]) -> Diagnosis | N
 
 _ATTEMPTS = (
     diagnose_adapter,
+    diagnose_smoothed,
     _within_tensors,
     diagnose_blocks,
     diagnose_factors,
@@ -152,4 +155,5 @@ _ATTEMPTS = (
     _substituted,
     _within_parts,
     _damaged,
+    diagnose_zero_run,
 )

@@ -26,6 +26,17 @@ def of_unwritten(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReferen
         yield MistakenReference(m.STALE_CACHE, sentence, hyper, load, run=rewired(_unwritten(names)))
 
 
+def of_wrapped(hyper: Hyperparameters, load: Load, first: int) -> Iterator[MistakenReference]:
+    """Yield a cache with too few places. first: the first position with wrong logits, so many places it has."""
+    if first < 1:
+        return
+    sentence = m.STALE_CACHE.of_engine(
+        what=f"keeps position p at place p % {first} of its cache, where it overwrites an earlier one, and reads that "
+        "place for both"
+    )
+    yield MistakenReference(m.STALE_CACHE, sentence, hyper, load, run=rewired(_wrapped(first)))
+
+
 def of_shared_caches(hyper: Hyperparameters, load: Load, first: int = 0) -> Iterator[MistakenReference]:
     """Yield the mistakes that show in this model. first: the first position with wrong logits."""
     kinds = {hyper.layer(number) for number in range(hyper.n_layers)}
@@ -63,6 +74,20 @@ def _places(hyper: Hyperparameters, first: int) -> dict[str, Place]:
             lambda layer, position: (0, layer * stride + position)
         )
     return found
+
+
+def _wrapped(places: int) -> Rewire:
+    """Let each place count as often as it is read, and the positions that it has lost not at all."""
+
+    def change(operation: str, y: torch.Tensor, _seen: LayerSoFar) -> torch.Tensor:
+        if operation != "scores":
+            return y
+        positions = torch.arange(y.shape[-1])
+        often = (positions // places + 1).to(y.dtype).log()
+        lost = positions.unsqueeze(1) - positions >= places
+        return (y + often).masked_fill(lost, -torch.inf)
+
+    return change
 
 
 def _unwritten(names: tuple[str, ...]) -> Rewire:

@@ -14,7 +14,7 @@ from verify.diagnosis import engine_mistakes as m
 from verify.diagnosis.mistakes import ROPE_THETA
 from verify.engine.hint_attention import of_cache, of_heads, of_scores
 from verify.engine.hint_blocks import of_blocks
-from verify.engine.hint_cache import of_shared_caches, of_unwritten
+from verify.engine.hint_cache import of_shared_caches, of_unwritten, of_wrapped
 from verify.engine.hint_experts import of_experts
 from verify.engine.hint_frequencies import of_frequencies
 from verify.engine.hint_gates import of_gates
@@ -55,6 +55,7 @@ def mistaken_references(
     # one missing position is a softmax over too few, before a cache is blamed
     yield from of_softmax(hyper, load, len(tokens))
     yield from of_cache(hyper, load, first)
+    yield from of_wrapped(hyper, load, first)
     yield from of_norms(hyper, load)
     yield from of_weights(hyper, load, tokens, first)
     for token in _BEGINNINGS:

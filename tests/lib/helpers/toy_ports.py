@@ -291,6 +291,21 @@ class OwnPositionUnwritten(Whole):
         return keys, values
 
 
+class CacheOfNinePlaces(Whole):
+    """Position p stands at place p % 9, and position 0 to p are read at their places."""
+
+    def cache(self, cached: list[np.ndarray], what: str) -> np.ndarray:
+        held: dict[int, np.ndarray] = {position % 9: part for position, part in enumerate(cached)}
+        return np.stack([held[position % 9] for position in range(len(cached))])
+
+
+class CacheOfNinePlacesLastReadOnce(Whole):
+    """As if it knew what it has lost, but with the wrong eight of the last nine."""
+
+    def cache(self, cached: list[np.ndarray], what: str) -> np.ndarray:
+        return np.stack(cached[:-9] + cached[-8:] + cached[-8:-7] if len(cached) > 9 else cached)
+
+
 class OwnPositionHalved(Whole):
     """Is a neighbour: its own place holds half of what it should."""
 

@@ -119,6 +119,33 @@ def test_the_adapter_of_another_layer_or_module_is_named(tmp_path: Path) -> None
     assert (found.signature, f"{WO}, for example, has that of {Q}" in found.sentence) == ("adapter-elsewhere", True)
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_a_merge_in_a_narrower_type_is_named(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    mine = dict(BASE)
+    for tensor, own in MERGES.items():
+        made = (own.base.to(dtype) + SCALE * (own.b.to(dtype) @ own.a.to(dtype))).to(dtype)
+        mine[tensor] = made.float().numpy()
+    found = of(tmp_path, mine)
+    assert found is not None
+    assert (found.signature, found.explained, set(found.tensors)) == ("adapter-narrowed", 1, set(MERGES))
+    assert found.sentence.endswith(f"hold the base with the adapter merged in {name}")
+    # a neighbour: rounded to this type, but with noise of some roundings more
+    noise = torch.randn(own.base.shape, generator=torch.Generator().manual_seed(0))
+    far = torch.from_numpy(mine[Q]) * (1 + 2.0**-4 * noise[: len(mine[Q])])
+    found = of(tmp_path, {**RIGHT, Q: far.to(dtype).float().numpy()})
+    assert found is None or found.signature != "adapter-narrowed"
+
+
+def test_a_merge_in_float32_of_long_sums_is_near_enough(tmp_path: Path) -> None:
+    """Where the terms of B A are larger than their sum, roundings have the size of the terms."""
+    mine = dict(RIGHT)
+    own = MERGES[Q]
+    mine[Q] = (own.base + np.float32(1.0) * (own.b.float() @ own.a.float())).numpy()
+    found = of(tmp_path, mine)
+    assert found is not None
+    assert (found.signature, found.tensors) == ("adapter-factor", (Q,))
+
+
 def test_neighbours_of_a_merge_keep_other_names(tmp_path: Path) -> None:
     noisy = merged(1.0)
     noisy[Q] = noisy[Q] + np.float32(1e-3) * np.random.default_rng(0).normal(size=noisy[Q].shape).astype(np.float32)

@@ -31,6 +31,7 @@ KEPT = [
     "adapter-elsewhere",
     "adapter-factor",
     "adapter-missing",
+    "adapter-narrowed",
     "adapter-rows",
     "adapter-subtracted",
     "adapter-turned",
@@ -258,6 +259,7 @@ KEPT = [
     "signed-maximum",
     "signed-scales",
     "signs-differ",
+    "smoothed",
     "softmax-off-by-one",
     "square-roots",
     "squares",
@@ -306,6 +308,7 @@ KEPT = [
     "wrong-operand",
     "wrong-sum",
     "zero-point-dropped",
+    "zero-run",
     "zeros",
 ]
 

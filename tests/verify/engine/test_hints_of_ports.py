@@ -103,6 +103,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scene]:
         (ports.TurnedInPlace, "plain", "rope-signs", "to (x' = x cos - y sin, x' sin + y cos)"),
         (ports.WoInPlace, "plain", "in-place", "writes each row's product with wo over what attention mixed"),
         (ports.OwnPositionUnwritten, "plain", "stale-cache", "before it writes those of the position"),
+        (ports.CacheOfNinePlaces, "plain", "stale-cache", "keeps position p at place p % 9 of its cache"),
         (ports.PlacesOfLayersOverlap, "two layers", "shared-cache", "begin one position later in its cache"),
         (
             ports.DownReadsTheGate,
