@@ -27,9 +27,7 @@ def mistaken_frequencies(hyper: Hyperparameters) -> dict[str, torch.Tensor]:
         return with_exponents(hyper, other)
 
     pairs = torch.arange(half, dtype=torch.float64)
-    partial = {
-        "with 2i / head_dim in the exponent instead of 2i / rotary_dim": exponents(2 * pairs / hyper.head_dim)
-    }
+    partial = {"with 2i / head_dim in the exponent instead of 2i / rotary_dim": exponents(2 * pairs / hyper.head_dim)}
     return {
         **(partial if hyper.rotary_dim else {}),
         "with 2i / dim in the exponent instead of 2i / head_dim": exponents(2 * pairs / hyper.dim),

@@ -1,6 +1,6 @@
 """Recognise factors that were moved from a norm into the matrices behind it, but not into all of them.
 
-SmoothQuant divides a norm's weights by factors and multiplies the columns of every matrix that reads the norm by them.
+SmoothQuant divides a norm's weights by factors, and multiplies the columns of every matrix that reads it by them.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def of_wrapped(hyper: Hyperparameters, load: Load, first: int) -> Iterator[Mista
     if first < 1:
         return
     sentence = m.STALE_CACHE.of_engine(
-        what=f"keeps position p at place p % {first} of its cache, where it overwrites an earlier one, and reads that "
+        what=f"keeps position p at place p % {first} of its cache, where it overwrites an earlier one, and reads the "
         "place for both"
     )
     yield MistakenReference(m.STALE_CACHE, sentence, hyper, load, run=rewired(_wrapped(first)))

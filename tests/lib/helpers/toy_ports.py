@@ -291,7 +291,7 @@ class OwnPositionUnwritten(Whole):
         return keys, values
 
 
-class CacheOfNinePlaces(Whole):
+class CacheOfNinePlaces(Healthy):
     """Position p stands at place p % 9, and position 0 to p are read at their places."""
 
     def cache(self, cached: list[np.ndarray], what: str) -> np.ndarray:
@@ -299,7 +299,7 @@ class CacheOfNinePlaces(Whole):
         return np.stack([held[position % 9] for position in range(len(cached))])
 
 
-class CacheOfNinePlacesLastReadOnce(Whole):
+class CacheOfNinePlacesLastReadOnce(Healthy):
     """As if it knew what it has lost, but with the wrong eight of the last nine."""
 
     def cache(self, cached: list[np.ndarray], what: str) -> np.ndarray:

@@ -130,8 +130,8 @@ def test_a_merge_in_a_narrower_type_is_named(tmp_path: Path, name: str, dtype: t
     assert (found.signature, found.explained, set(found.tensors)) == ("adapter-narrowed", 1, set(MERGES))
     assert found.sentence.endswith(f"hold the base with the adapter merged in {name}")
     # a neighbour: rounded to this type, but with noise of some roundings more
-    noise = torch.randn(own.base.shape, generator=torch.Generator().manual_seed(0))
-    far = torch.from_numpy(mine[Q]) * (1 + 2.0**-4 * noise[: len(mine[Q])])
+    noise = torch.randn(mine[Q].shape, generator=torch.Generator().manual_seed(0))
+    far = torch.from_numpy(mine[Q]) * (1 + 2.0**-4 * noise)
     found = of(tmp_path, {**RIGHT, Q: far.to(dtype).float().numpy()})
     assert found is None or found.signature != "adapter-narrowed"
 

@@ -22,7 +22,9 @@ def border(path: Path) -> int:
         return min(span.offset for span in model.spans("layers.1.attention.wo.weight"))
 
 
-def with_hole(directory: Path, kind: str, before: int, after: int, fill: bytes = b"\0") -> tuple[Diagnosis | None, int]:
+def with_hole(
+    directory: Path, kind: str, before: int, after: int, fill: bytes = b"\0"
+) -> tuple[Diagnosis | None, int]:
     """The diagnosis of a file in which bytes around a border between tensors are others, and the first of them."""
     path = written(directory / "x.bin", MODEL, RIGHT, kind)
     content, at = bytearray(path.read_bytes()), border(path)

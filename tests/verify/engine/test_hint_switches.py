@@ -11,7 +11,8 @@ from helpers.models import arrays, config, hyperparameters
 
 import exporter
 from exporter.switches import LayerKind
-from verify.engine.hint_reference import logits_of
+from verify.diagnosis.mistakes import Mistake
+from verify.engine.hint_reference import MistakenReference, logits_of
 from verify.engine.hint_search import Hint, Seen, find_hint
 from verify.engine.hint_switches import of_switches
 from verify.oracle import llama
@@ -85,6 +86,18 @@ def test_each_mistake_is_told_or_nothing_is(family: str) -> None:
         named += 1
     assert total
     assert named >= 0.9 * total
+
+
+def test_another_width_in_the_exponents_is_no_other_theta() -> None:
+    """theta ** (2i / 8) with a theta of 100 is theta ** (2i / 4) with one of 10."""
+    model = config(rotary_dim=4, head_dim=8, rope_theta=100.0)
+    hyper = hyperparameters(model)
+    weights = {name: torch.from_numpy(array) for name, array in arrays(model).items()}
+    ten = MistakenReference(Mistake(""), "", dataclasses.replace(hyper, rope_theta=10.0), weights.__getitem__)
+    found = hint_of(model, logits_of(ten, torch.from_numpy(TOKENS)))
+    assert found is not None
+    assert found.mistake.name == "rope-frequencies"
+    assert "with 2i / head_dim in the exponent instead of 2i / rotary_dim" in found.sentence
 
 
 def test_every_switch_has_a_mistake() -> None:

@@ -17,7 +17,7 @@ from helpers.toy_general import StreamInBfloat16
 import exporter
 from verify.engine import hint_search
 from verify.engine.hint_angles import of_angles
-from verify.engine.hint_cache import of_shared_caches, of_unwritten
+from verify.engine.hint_cache import of_shared_caches, of_unwritten, of_wrapped
 from verify.engine.hint_in_place import of_in_place
 from verify.engine.hint_parts import of_leftovers, of_parts
 from verify.engine.hint_precision import of_precision
@@ -129,6 +129,10 @@ def test_a_mistake_gets_its_name(
     assert (found.mistake.name, text in found.sentence) == (name, True), found
 
 
+def of_nine_places(hyper: Hyperparameters, load: Load) -> Iterator[MistakenReference]:
+    return of_wrapped(hyper, load, 9)
+
+
 def alone(monkeypatch: pytest.MonkeyPatch, *families: Family) -> None:
     """Search these families alone, which is quick."""
 
@@ -188,6 +192,7 @@ def test_a_rounded_stream_is_named_although_roundings_turn(
         (ports.SinesOnAGrid, "plain", (of_angles,)),
         (ports.WoInPlaceBackwards, "plain", (of_in_place, of_leftovers)),
         (ports.OwnPositionHalved, "plain", (of_unwritten, of_shared_caches)),
+        (ports.CacheOfNinePlacesLastReadOnce, "plain", (of_nine_places,)),
         (ports.OneLogitOffOnce, "plain", ()),
         (ports.OneLogitNoisy, "plain", ()),
     ],
