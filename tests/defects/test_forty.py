@@ -10,6 +10,7 @@ from helpers.defects.forty_engines import ENGINE_MISTAKES, EngineMistake
 from helpers.defects.forty_files import FILE_MISTAKES, FileMistake
 from helpers.defects.held_out import MORE_ENGINES, MORE_FILES
 from helpers.toy_engine import Healthy
+from hypothesis import settings
 
 from verify.engine import hint_general
 
@@ -20,8 +21,12 @@ def test_a_file_gets_its_diagnosis(tmp_path: Path, mistake: FileMistake) -> None
     assert answer.score == "right", answer
 
 
+_ENGINES = [*ENGINE_MISTAKES, *MORE_ENGINES]
+
+
+# every second one, unless the profile is `deep`: each takes seconds
 @pytest.mark.slow
-@pytest.mark.parametrize("mistake", [*ENGINE_MISTAKES, *MORE_ENGINES], ids=str)
+@pytest.mark.parametrize("mistake", _ENGINES if settings().max_examples > 100 else _ENGINES[::2], ids=str)
 def test_an_engine_gets_its_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: EngineMistake) -> None:
     # the search through every operation takes seconds, and test_hints_of_toys.py has engines without a name for it
     if not mistake.expected.startswith("stage-"):

@@ -37,8 +37,9 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(autouse=True)
 def without_hints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search for a mistake's name takes longer than all trials together, and is tested elsewhere."""
+    """The search for a mistake's name and place takes longer than all trials together, and is tested elsewhere."""
     monkeypatch.setattr(trial, "find_hint", lambda *_: None)
+    monkeypatch.setattr(trial, "places_of", lambda *_: ())
 
 
 def build(bench: Bench, directory: Path, kept: Path, patch: Patch | None) -> Engine:
