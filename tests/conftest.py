@@ -22,6 +22,8 @@ os.environ.setdefault("SOURCE_DATE_EPOCH", "1795879212")
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=60, derandomize=True, print_blob=True, **_COMMON)
+# For other builds of the reader, whose laws have run on the first.
+settings.register_profile("again", settings.get_profile("ci"), max_examples=25)
 # For mutants: that a test fails is all that is asked, so no smaller example is searched.
 settings.register_profile("mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 settings.register_profile("deep", max_examples=3000, **_COMMON)
