@@ -189,7 +189,7 @@ fuzz-single: $(READY)
 	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 1000000 --single-header
 
 fuzz-ci: $(READY)
-	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 200000 --trial
+	PYTHONPATH=tests/lib $(BIN)/python tests/campaigns/fuzz.py --runs 100000 --trial
 
 # Token ids and generated text against llama2.c's own programs; RUN_C and RUNQ_C: their sources, from a clone of it.
 words: $(READY)
