@@ -83,6 +83,21 @@ def test_what_transformers_loads_as_it_stands(tmp_path: Path) -> None:
         assert HuggingFaceSource(path).is_plain == is_plain
 
 
+def test_what_an_adapter_merges_is_told_for_its_own_matrices_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "model", tensors())
+    adapter = adapters.save(tmp_path / "adapter", adapters.state(["v_proj"]), target_modules=["v_proj"])
+    base, source = HuggingFaceSource(path), HuggingFaceSource(path, SourceOptions(adapter=adapter))
+    name = "layers.1.attention.wv.weight"
+    assert (base.has_adapter, source.has_adapter) == (False, True)
+    assert base.merge(name) is None
+    assert source.merge("layers.1.attention.wk.weight") is None
+    merge = source.merge(name)
+    assert merge is not None
+    assert torch.equal(merge.base, base.tensor(name))
+    made = merge.base.double() + merge.scale * (merge.b @ merge.a)
+    torch.testing.assert_close(made.float(), source.tensor(name))
+
+
 def test_an_adapter_and_a_model_in_one_directory(tmp_path: Path) -> None:
     path = adapters.save(tmp_path / "both", adapters.state(["q_proj"]), target_modules=["q_proj"])
     alone = (

@@ -191,3 +191,9 @@ def test_a_layer_with_experts_has_a_router_and_three_matrices_for_each() -> None
         del expected[f"layers.0.{name}"]
     expected |= {f"layers.0.{name}": shape for name, shape in (router | experts).items()}
     assert dataclasses.replace(MODEL, layers=kinds, **sizes).shapes() == expected | OUTER
+
+
+def test_a_source_has_no_adapter_unless_it_says_so() -> None:
+    source = MemorySource(MODEL, lambda name: np.zeros(MODEL.shapes()[name], np.float32))
+    assert not source.has_adapter
+    assert source.merge("norm.weight") is None
