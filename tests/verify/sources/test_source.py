@@ -14,7 +14,7 @@ from helpers.models import config, hyperparameters
 from verify.errors import CannotJudgeError
 from verify.sources.in_memory import MemorySource
 from verify.sources.options import SourceOptions
-from verify.sources.source import Hyperparameters, LayerKind, RopeScaling, Source
+from verify.sources.source import Hyperparameters, LayerKind, Merge, RopeScaling, Source
 
 MODEL = hyperparameters(config(head_dim=10))
 LAYER = {
@@ -197,3 +197,12 @@ def test_a_source_has_no_adapter_unless_it_says_so() -> None:
     source = MemorySource(MODEL, lambda name: np.zeros(MODEL.shapes()[name], np.float32))
     assert not source.has_adapter
     assert source.merge("norm.weight") is None
+
+
+def test_a_merge_stays_as_it_is_and_compares_no_tensors() -> None:
+    a, b, base = torch.ones(2, 3), torch.ones(4, 2), torch.ones(4, 3)
+    merge = Merge(base, a, b, b, 8.0, 4.0)
+    assert (merge.base is base, merge.a is a, merge.raw_b is b, merge.alpha, merge.scale) == (*(True,) * 3, 8.0, 4.0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        merge.scale = 2.0  # type: ignore[misc]
+    assert merge != Merge(base, a, b, b, 8.0, 4.0)
