@@ -16,7 +16,7 @@ from verify.diagnosis import adapter_mistakes as m
 from verify.diagnosis.bit_comparison import BitComparison
 from verify.diagnosis.found_numbers import numbers_beside
 from verify.diagnosis.mistakes import Mistake
-from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_kind
+from verify.diagnosis.result import Diagnosis, layer_and_kind, most_shown
 from verify.sources import Merge
 
 _UNIT = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8}
@@ -55,14 +55,12 @@ def diagnose_adapter(compared: BitComparison, differing: Sequence[str]) -> Diagn
         found = _of_tensor(compared, name, elsewhere)
         if found is not None:
             shown.setdefault(found, []).append(name)
-    if not shown:
-        return None
-    mistake, what = max(shown, key=lambda key: len(shown[key]))
-    names = shown[mistake, what]
-    if mistake is m.ADAPTER_ELSEWHERE:
-        tensor, of = elsewhere[0]
-        what = what.format(tensor=tensor, of=of)
-    return diagnosis_of_tensors(mistake.name, what, names, names, len(differing))
+    tensor, of = elsewhere[0] if elsewhere else ("", "")
+    said = {
+        (mistake, what.format(tensor=tensor, of=of) if mistake is m.ADAPTER_ELSEWHERE else what): names
+        for (mistake, what), names in shown.items()
+    }
+    return most_shown(said, len(differing))
 
 
 def _of_tensor(compared: BitComparison, name: str, elsewhere: list[tuple[str, str]]) -> Named | None:
@@ -91,7 +89,7 @@ def _narrowed(compared: BitComparison, name: str, own: Merge) -> Named | None:
         if storage in (narrow, "q8_0"):
             continue
         for rows, found, expected in numbers_beside(compared, name):
-            size = own.base[rows].double().abs() + abs(own.scale) * (own.b[rows].abs() @ own.a.abs())
+            size = _size(own.base[rows], own.b[rows], own.a, own.scale)
             near = (found - expected).abs() <= _NARROW_ROUNDINGS * _UNIT[narrow] * size
             if not (bool(near.all()) and torch.equal(found, found.to(dtype).double())):
                 break
@@ -150,8 +148,7 @@ def _gives(compared: BitComparison, name: str, base: torch.Tensor, product: _Pro
     how = compared.model.storage(name)
     for rows, found, _ in numbers_beside(compared, name):
         expected = base[rows].double() + factor * (product.b[rows] @ product.a)
-        # of the terms, because their sum may be much smaller than they are
-        size = base[rows].double().abs() + abs(factor) * (product.b[rows].abs() @ product.a.abs())
+        size = _size(base[rows], product.b[rows], product.a, factor)
         if how.storage == "q8_0":
             step = expected.unflatten(1, (-1, how.group_size)).abs().amax(dim=2) / 127
             room = _STEPS * step.repeat_interleave(how.group_size, dim=1) + 2.0**-20 * size
@@ -160,6 +157,11 @@ def _gives(compared: BitComparison, name: str, base: torch.Tensor, product: _Pro
         if not bool(((found - expected).abs() <= room).all()):
             return False
     return True
+
+
+def _size(base: torch.Tensor, b: torch.Tensor, a: torch.Tensor, factor: float) -> torch.Tensor:
+    """Return the size of the terms of base + factor * B A, because their sum may be much smaller than they are."""
+    return base.double().abs() + abs(factor) * (b.abs() @ a.abs())
 
 
 def _named(product: _Product, value: float, own: Merge | None) -> Named | None:

@@ -13,7 +13,7 @@ from verify.diagnosis import mistakes as m
 from verify.diagnosis.bit_comparison import BitComparison, bits
 from verify.diagnosis.found_numbers import numbers_beside
 from verify.diagnosis.mistakes import Mistake
-from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors
+from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, most_shown
 from verify.oracle.expected import rounding_bound
 
 _SAMPLE = 1 << 20  # elements that a correlation is computed from
@@ -99,11 +99,7 @@ def diagnose_rearranged(compared: BitComparison, names: Sequence[str]) -> Diagno
         kept = _kept(compared, name)
         if kept is not None:
             explained.setdefault(kept, []).append(name)
-    if not explained:
-        return None
-    mistake, what = max(explained, key=lambda key: len(explained[key]))
-    held = explained[mistake, what]
-    return diagnosis_of_tensors(mistake.name, what, held, held, len(names))
+    return most_shown(explained, len(names))
 
 
 def _kept(compared: BitComparison, name: str) -> tuple[Mistake, str] | None:

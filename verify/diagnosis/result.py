@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from verify.diagnosis.mistakes import Mistake
 
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 _MATRICES = frozenset(
@@ -34,6 +36,18 @@ def layer_and_kind(name: str) -> tuple[int | None, str]:
     """Split "layers.3.ffn_norm.weight" into (3, "ffn_norm.weight"); other names give (None, name)."""
     match = _LAYER.fullmatch(name)
     return (int(match[1]), match[2]) if match else (None, name)
+
+
+def most_shown(shown: Mapping[tuple[Mistake, str], Sequence[str]], count: int) -> Diagnosis | None:
+    """Return the mistake, with what is said of it, that most tensors show; None if none shows any.
+
+    count: of all tensors that differ.
+    """
+    if not shown:
+        return None
+    mistake, what = max(shown, key=lambda key: len(shown[key]))
+    names = shown[mistake, what]
+    return diagnosis_of_tensors(mistake.name, what, names, names, count)
 
 
 def diagnosis_of_tensors(

@@ -24,7 +24,7 @@ from verify.diagnosis.mistakes import Mistake
 from verify.diagnosis.mixed_rows import diagnose_mixed
 from verify.diagnosis.own_scales import own_scales
 from verify.diagnosis.resemblance import diagnose_rearranged, last_resort
-from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_kind
+from verify.diagnosis.result import Diagnosis, diagnosis_of_tensors, layer_and_kind, most_shown
 from verify.diagnosis.rope_table_mistakes import diagnose_tables
 from verify.diagnosis.row_fits import displaced_rows, int8_fits, negated_rows, orders
 from verify.diagnosis.smoothed_norms import diagnose_smoothed
@@ -130,11 +130,7 @@ def _damaged(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:
         seen = damage(compared, name)
         if seen is not None:
             found[seen].append(name)
-    if not found:
-        return None
-    mistake, what = max(found, key=lambda key: len(found[key]))
-    held = found[mistake, what]
-    return diagnosis_of_tensors(mistake.name, what, held, held, len(names))
+    return most_shown(found, len(names))
 
 
 def _substituted(compared: BitComparison, names: Sequence[str]) -> Diagnosis | None:

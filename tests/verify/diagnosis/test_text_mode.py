@@ -1,4 +1,4 @@
-"""A file that was written as text is told from other displaced bytes."""
+"""The diagnosis names a file that was written as text, and no other displaced bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model whose weights were never loaded is told from another checkpoint."""
+"""The diagnosis names a model whose weights were never loaded, and does not call it another checkpoint."""
 
 from __future__ import annotations
 
